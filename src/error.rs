@@ -1,0 +1,173 @@
+//! The one error type.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A result with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, with the path it went wrong at where one is known.
+///
+/// The type is opaque and one word wide. Ask it with the `is_*` predicates; its text is for people and
+/// not a stable interface. [`source`](std::error::Error::source) gives the cause.
+///
+/// ```
+/// let error = appmon::ProcFs::new("/no/such/proc").unwrap_err();
+/// assert!(error.is_not_found());
+/// assert!(error.to_string().contains("/no/such/proc"));
+/// ```
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: Kind,
+    path: Option<PathBuf>,
+}
+
+enum Kind {
+    Io(io::Error),
+    Malformed(String),
+    Config(String),
+    Cancelled,
+    Panicked(String),
+    RuntimeGone,
+}
+
+impl Error {
+    #[cold]
+    fn new(kind: Kind) -> Self {
+        Self(Box::new(Inner { kind, path: None }))
+    }
+
+    /// An I/O error; sources outside this crate use it too.
+    #[must_use]
+    pub fn io(error: io::Error) -> Self {
+        Self::new(Kind::Io(error))
+    }
+
+    /// A wrong setting, with a text that names it.
+    #[must_use]
+    pub fn config(what: impl Into<String>) -> Self {
+        Self::new(Kind::Config(what.into()))
+    }
+
+    /// Text of the kernel that could not be understood.
+    #[must_use]
+    pub fn malformed(what: impl Into<String>) -> Self {
+        Self::new(Kind::Malformed(what.into()))
+    }
+
+    /// The reading was cancelled: what [`Source::collect`](crate::Source::collect) gives when it stops early.
+    #[must_use]
+    pub fn cancelled() -> Self {
+        Self::new(Kind::Cancelled)
+    }
+
+    pub(crate) fn panicked(message: String) -> Self {
+        Self::new(Kind::Panicked(message))
+    }
+
+    pub(crate) fn runtime_gone() -> Self {
+        Self::new(Kind::RuntimeGone)
+    }
+
+    /// The same error, said to be about `path`.
+    #[must_use]
+    pub fn at(mut self, path: impl AsRef<Path>) -> Self {
+        self.0.path = Some(path.as_ref().to_path_buf());
+        self
+    }
+
+    /// The path it is about, where one is known.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.0.path.as_deref()
+    }
+
+    /// Whether a setting was wrong: trying again will not help.
+    #[must_use]
+    pub fn is_config(&self) -> bool {
+        matches!(self.0.kind, Kind::Config(_))
+    }
+
+    /// Whether it does not exist (any more): `ENOENT`, or `ESRCH` for a process that ended.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        self.errno().is_some_and(|e| e == rustix::io::Errno::NOENT || e == rustix::io::Errno::SRCH)
+    }
+
+    /// Whether the permission was missing: `EACCES` or `EPERM`.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        self.errno().is_some_and(|e| e == rustix::io::Errno::ACCESS || e == rustix::io::Errno::PERM)
+    }
+
+    /// Whether what the kernel wrote could not be understood.
+    #[must_use]
+    pub fn is_malformed(&self) -> bool {
+        matches!(self.0.kind, Kind::Malformed(_))
+    }
+
+    /// Whether the reading was cancelled, because its stream was dropped.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.0.kind, Kind::Cancelled)
+    }
+
+    /// Whether the source panicked. Its stream ends after this error.
+    #[must_use]
+    pub fn is_panic(&self) -> bool {
+        matches!(self.0.kind, Kind::Panicked(_))
+    }
+
+    /// Whether the runtime was shut down before the reading could start. The stream ends after this error.
+    #[must_use]
+    pub fn is_runtime_gone(&self) -> bool {
+        matches!(self.0.kind, Kind::RuntimeGone)
+    }
+
+    /// The system's error number, where there is one.
+    pub(crate) fn errno(&self) -> Option<rustix::io::Errno> {
+        match &self.0.kind {
+            Kind::Io(error) => rustix::io::Errno::from_io_error(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<rustix::io::Errno> for Error {
+    fn from(errno: rustix::io::Errno) -> Self {
+        Self::io(errno.into())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(path) = &self.0.path {
+            write!(f, "{}: ", path.display())?;
+        }
+        match &self.0.kind {
+            Kind::Io(error) => error.fmt(f),
+            Kind::Malformed(what) => write!(f, "not understood: {what}"),
+            Kind::Config(what) => f.write_str(what),
+            Kind::Cancelled => f.write_str("the reading was cancelled"),
+            Kind::Panicked(message) => write!(f, "the source panicked: {message}"),
+            Kind::RuntimeGone => f.write_str("the runtime was shut down"),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Error({self})")
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.0.kind {
+            Kind::Io(error) => Some(error),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What one tick tells of one process.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Environ, Io, Limits, Namespaces, Oom, ProcessId, ProcessState, Schedstat, SmapsRollup, Stat, Statm, Status,
+};
+use crate::{Monotonic, Reading, Text, WirePath};
+
+/// One process at one tick.
+///
+/// Counters are totals since the process started, as the kernel has them; [`rates`](crate::SnapshotStreamExt::rates)
+/// makes rates of them. What [`Fields`](crate::Fields) does not ask for is [`Reading::NotRequested`] and not in the wire form.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ProcessSample {
+    /// Which process.
+    pub id: ProcessId,
+    /// What seldom changes; shared between the samples of a process.
+    pub info: Arc<ProcessInfo>,
+    /// The parent's pid; 0 for the first process and for one whose parent is outside the pid namespace.
+    pub ppid: u32,
+    /// Running, sleeping, stopped … A zombie with more than one thread is a process whose leader has exited.
+    pub state: ProcessState,
+    /// How many threads it has.
+    pub threads: u32,
+    /// The nice value, from -20 (favoured) to 19.
+    pub nice: i32,
+    /// CPU time used.
+    pub cpu: Cpu,
+    /// Memory held.
+    pub memory: Memory,
+    /// Page faults.
+    pub faults: Faults,
+    /// I/O counters, from `/proc/PID/io`.
+    #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
+    pub io: Reading<Io>,
+    /// All of `/proc/PID/stat`.
+    #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
+    pub stat: Reading<Arc<Stat>>,
+    /// `/proc/PID/status`.
+    #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
+    pub status: Reading<Arc<Status>>,
+    /// `/proc/PID/statm`.
+    #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
+    pub statm: Reading<Statm>,
+    /// `/proc/PID/schedstat`, of the main thread.
+    #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
+    pub schedstat: Reading<Schedstat>,
+    /// `/proc/PID/smaps_rollup`.
+    #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
+    pub smaps_rollup: Reading<Arc<SmapsRollup>>,
+    /// `/proc/PID/limits`.
+    #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
+    pub limits: Reading<Arc<Limits>>,
+    /// Open file descriptors.
+    #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
+    pub fd_count: Reading<u64>,
+    /// Namespaces, and the pids inside them.
+    #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
+    pub namespaces: Reading<Arc<Namespaces>>,
+    /// The badness the out-of-memory killer gives it.
+    #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
+    pub oom: Reading<Oom>,
+    /// The environment it was started with.
+    #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
+    pub environ: Reading<Arc<Environ>>,
+    /// When the counters were known to be these: now for a process that did not run since they were read. Nanoseconds of
+    /// `CLOCK_BOOTTIME` in the wire form.
+    pub at: Monotonic,
+    /// When the files were last read. What can change without the process running (memory under reclaim, `nice`, `ppid`) is
+    /// as of then. Nanoseconds of `CLOCK_BOOTTIME` in the wire form.
+    pub read_at: Monotonic,
+}
+
+/// What seldom changes about a process, and changes with an `execve(2)` or a change of privileges.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ProcessInfo {
+    /// The command name (`comm`), at most 15 bytes unless it is a kernel thread's. Processes can set their own.
+    pub name: Text,
+    /// The executable. Ends in ` (deleted)` when its file was removed or replaced.
+    #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
+    pub exe: Reading<WirePath>,
+    /// The arguments, program first. May hold secrets, so it is there only when asked for.
+    #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
+    pub cmdline: Reading<Vec<Text>>,
+    /// The working directory.
+    #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
+    pub cwd: Reading<WirePath>,
+    /// The effective user id: the owner of `/proc/PID`.
+    pub uid: u32,
+    /// The effective group id: the group of `/proc/PID`.
+    pub gid: u32,
+    /// The name of the user, by the name service of this process; `NotApplicable` where the id has none.
+    #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
+    pub user: Reading<Text>,
+    /// The name of the group; `NotApplicable` where the id has none.
+    #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
+    pub group: Reading<Text>,
+    /// The path of its control group: that of the unified hierarchy, or systemd's own where that one is not in use.
+    #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
+    pub cgroup: Reading<Text>,
+    /// Whether it is a thread of the kernel, which has no executable and no memory of its own.
+    pub kernel_thread: bool,
+    /// How many times it was seen to `execve(2)` since the source first saw it.
+    pub execs: u32,
+}
+
+/// CPU time used by all threads of a process, the exited ones too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Cpu {
+    /// User and system time. Exact to the nanosecond where the process's CPU clock can be read, else
+    /// `user_ns + system_ns`.
+    pub total_ns: u64,
+    /// In user mode, guests of virtual machines included; in steps of a clock tick (10 ms almost everywhere). The kernel
+    /// scales it, so it can lag behind `total_ns`.
+    pub user_ns: u64,
+    /// In the kernel; in steps of a clock tick.
+    pub system_ns: u64,
+    /// User time of children that ended and were waited for, and of theirs.
+    pub children_user_ns: u64,
+    /// System time of children that ended and were waited for, and of theirs.
+    pub children_system_ns: u64,
+    /// Waited for block I/O. 0 where the kernel does not account delays (`kernel.task_delayacct`, off by default since
+    /// Linux 5.14).
+    pub block_io_delay_ns: u64,
+}
+
+/// Memory of a process, from `/proc/PID/stat`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Memory {
+    /// Resident: pages in memory, shared ones included. Approximate since Linux 6.2, off by up to some pages per CPU;
+    /// `smaps_rollup` is exact.
+    pub rss_bytes: u64,
+    /// Address space.
+    pub virtual_bytes: u64,
+}
+
+/// Page faults of all threads of a process, the exited ones too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Faults {
+    /// That needed no disk.
+    pub minor: u64,
+    /// That loaded a page from disk.
+    pub major: u64,
+}

@@ -1,0 +1,152 @@
+//! A value that may not have been readable, and why.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A value as far as it could be read. What is unknown is never written as 0.
+///
+/// In the wire form a value is the value itself and anything else is `{"unavailable": "denied"}`;
+/// a field that was not asked for is left out.
+///
+/// ```
+/// use appmon::Reading;
+///
+/// let io: Reading<u64> = Reading::Denied;
+/// assert_eq!(io.value(), None);
+/// assert_eq!(serde_json::to_string(&io).unwrap(), r#"{"unavailable":"denied"}"#);
+/// assert_eq!(serde_json::to_string(&Reading::Value(7)).unwrap(), "7");
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reading<T> {
+    /// The value.
+    Value(T),
+    /// The kernel refused it: `EACCES` or `EPERM`. Others of the same process may still be readable.
+    Denied,
+    /// This kernel does not have it, by its version or its configuration.
+    Unsupported,
+    /// It has no meaning here: the executable of a kernel thread, the command line of a zombie.
+    NotApplicable,
+    /// It was due but not reached within the tick's budget, because something blocked or took too long.
+    Skipped,
+    /// Nobody asked for it.
+    #[default]
+    NotRequested,
+}
+
+impl<T> Reading<T> {
+    /// The value, where there is one.
+    #[must_use]
+    pub fn value(&self) -> Option<&T> {
+        match self {
+            Self::Value(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The value by value, where there is one.
+    #[must_use]
+    pub fn into_value(self) -> Option<T> {
+        match self {
+            Self::Value(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Whether nobody asked for it.
+    #[must_use]
+    pub fn is_not_requested(&self) -> bool {
+        matches!(self, Self::NotRequested)
+    }
+
+    /// The same reading with its value converted.
+    pub fn map<U>(self, convert: impl FnOnce(T) -> U) -> Reading<U> {
+        match self {
+            Self::Value(value) => Reading::Value(convert(value)),
+            Self::Denied => Reading::Denied,
+            Self::Unsupported => Reading::Unsupported,
+            Self::NotApplicable => Reading::NotApplicable,
+            Self::Skipped => Reading::Skipped,
+            Self::NotRequested => Reading::NotRequested,
+        }
+    }
+
+    /// A reading of a reference to the value.
+    #[must_use]
+    pub fn as_ref(&self) -> Reading<&T> {
+        match self {
+            Self::Value(value) => Reading::Value(value),
+            Self::Denied => Reading::Denied,
+            Self::Unsupported => Reading::Unsupported,
+            Self::NotApplicable => Reading::NotApplicable,
+            Self::Skipped => Reading::Skipped,
+            Self::NotRequested => Reading::NotRequested,
+        }
+    }
+}
+
+/// Why there is no value, in the wire form.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(crate) enum Unavailable {
+    Denied,
+    Unsupported,
+    NotApplicable,
+    Skipped,
+    NotRequested,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub(crate) struct Why {
+    unavailable: Unavailable,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+enum Wire<T> {
+    Unavailable(Why),
+    Value(T),
+}
+
+impl<T: Serialize> Serialize for Reading<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let unavailable = match self {
+            Self::Value(value) => return value.serialize(serializer),
+            Self::Denied => Unavailable::Denied,
+            Self::Unsupported => Unavailable::Unsupported,
+            Self::NotApplicable => Unavailable::NotApplicable,
+            Self::Skipped => Unavailable::Skipped,
+            Self::NotRequested => Unavailable::NotRequested,
+        };
+        Why { unavailable }.serialize(serializer)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Reading<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match Wire::deserialize(deserializer)? {
+            Wire::Value(value) => Self::Value(value),
+            Wire::Unavailable(Why { unavailable }) => match unavailable {
+                Unavailable::Denied => Self::Denied,
+                Unavailable::Unsupported => Self::Unsupported,
+                Unavailable::NotApplicable => Self::NotApplicable,
+                Unavailable::Skipped => Self::Skipped,
+                Unavailable::NotRequested => Self::NotRequested,
+            },
+        })
+    }
+}
+
+#[cfg(feature = "schema")]
+impl<T: schemars::JsonSchema> schemars::JsonSchema for Reading<T> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        format!("Reading_of_{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        Wire::<T>::json_schema(generator)
+    }
+}
