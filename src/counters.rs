@@ -1,0 +1,133 @@
+//! Samples that count, and what is derived from two of them.
+
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Monotonic;
+
+/// What is seen at one tick: a process, a file system.
+pub trait Sample {
+    /// What kind of thing it is, in the wire form: `process`, `file_system`.
+    const KIND: &'static str;
+
+    /// What tells one thing from another, over all ticks. Sources give their samples in the order of this key.
+    type Key: Ord + Clone;
+
+    /// The key of this sample.
+    fn key(&self) -> Self::Key;
+
+    /// Whether this is the same thing as `earlier` but under another identity: a process after an `execve(2)`.
+    fn is_changed(&self, earlier: &Self) -> bool {
+        let _ = earlier;
+        false
+    }
+}
+
+/// A sample with counters, of which rates can be made.
+pub trait Counters: Sample {
+    /// The counters alone: what is kept from one tick to the next.
+    type Totals: Clone;
+
+    /// What is derived from two sets of counters.
+    type Rates;
+
+    /// The counters of this sample.
+    fn totals(&self) -> Self::Totals;
+
+    /// When the counters were so.
+    fn at(&self) -> Monotonic;
+
+    /// When all counters were 0, where that is known: the birth of a process.
+    fn birth(&self) -> Option<(Monotonic, Self::Totals)> {
+        None
+    }
+
+    /// The rates between `earlier` and this sample, `elapsed` apart. `None` if a counter went back.
+    fn rates(&self, earlier: &Self::Totals, elapsed: Duration) -> Option<Self::Rates>;
+}
+
+/// A sample with the rates since the one before it.
+///
+/// It derefs to the sample. In the wire form it is the sample with one more field, `rates`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(bound(
+    serialize = "T: Serialize, T::Rates: Serialize",
+    deserialize = "T: Deserialize<'de>, T::Rates: Deserialize<'de>"
+))]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(bound = "T: schemars::JsonSchema, T::Rates: schemars::JsonSchema"))]
+pub struct Rated<T: Counters> {
+    /// The sample.
+    #[serde(flatten)]
+    pub sample: T,
+    /// The rates; `None` at first sight and where a counter went back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rates: Option<T::Rates>,
+}
+
+impl<T: Counters> Rated<T> {
+    pub(crate) fn new(sample: T, rates: Option<T::Rates>) -> Self {
+        Self { sample, rates }
+    }
+}
+
+impl<T: Counters> Deref for Rated<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.sample
+    }
+}
+
+impl<T: Counters> DerefMut for Rated<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.sample
+    }
+}
+
+impl<T: Counters> AsRef<T> for Rated<T> {
+    fn as_ref(&self) -> &T {
+        &self.sample
+    }
+}
+
+impl<T: Counters> Sample for Rated<T> {
+    const KIND: &'static str = T::KIND;
+    type Key = T::Key;
+
+    fn key(&self) -> T::Key {
+        self.sample.key()
+    }
+
+    fn is_changed(&self, earlier: &Self) -> bool {
+        self.sample.is_changed(&earlier.sample)
+    }
+}
+
+/// How much a counter grew; `None` if it went back.
+pub(crate) fn grown(earlier: u64, now: u64) -> Option<u64> {
+    now.checked_sub(earlier)
+}
+
+/// How much a counter grew, per second; `None` if it went back or no time passed.
+#[expect(clippy::cast_precision_loss, reason = "a rate is derived: 53 bits are more than it needs")]
+pub(crate) fn per_second(earlier: u64, now: u64, elapsed: Duration) -> Option<f64> {
+    let grown = grown(earlier, now)? as f64;
+    let seconds = elapsed.as_secs_f64();
+    (seconds > 0.0).then(|| grown / seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_that_goes_back_has_no_rate() {
+        assert_eq!(per_second(7, 6, Duration::from_secs(1)), None);
+        assert_eq!(per_second(7, 7, Duration::ZERO), None);
+        assert_eq!(per_second(7, 9, Duration::from_millis(500)), Some(4.0));
+    }
+}

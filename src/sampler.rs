@@ -1,0 +1,385 @@
+//! When to read: the one door from blocking sources to async streams.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, SystemTime};
+
+use futures::Stream;
+use futures::stream::FusedStream;
+use tokio::runtime::Handle;
+use tokio::task::{AbortHandle, JoinError, JoinHandle};
+use tokio::time::{Instant, MissedTickBehavior, Sleep};
+
+use crate::{Cancel, Error, Result, Snapshot, Source};
+
+/// A stream that reads a source at every tick, on tokio's pool of blocking threads.
+///
+/// ```text
+/// due       0         1         2         3         4         5
+///           |---------|---------|---------|---------|---------|
+/// reading   [==]      [==]      [==============][==][==]      [==]
+///              |         |                     |   |   |         |
+/// seq          0         1                     2   3   4         5
+/// lag          -         -                     -  0.5  -         -
+/// ```
+///
+/// One hop to the pool per tick, at most one reading at a time. Nothing is read until the stream is polled: a consumer
+/// that is late makes ticks late or lets them be missed, which shows in [`Snapshot::lag`] and as gaps in
+/// [`Snapshot::seq`].
+///
+/// An `Err` means that this tick failed; the next one tries again. A source that panics gives one error
+/// ([`Error::is_panic`]), and the stream ends.
+///
+/// # Cancel safety
+///
+/// Polling is cancel safe: a reading goes on while nobody waits for it, and its snapshot is given to the next poll.
+/// Dropping the stream asks the reading to stop, and so does the shutdown of the runtime, which therefore does not wait
+/// for its end.
+#[must_use = "streams do nothing unless polled"]
+pub struct Sampler<S: Source> {
+    state: State<S>,
+    schedule: Schedule,
+    /// Set for the next tick; boxed once, so that the stream is `Unpin`, and reset in place.
+    sleep: Option<Pin<Box<Sleep>>>,
+    cancel: Cancel,
+    watch: Option<AbortHandle>,
+}
+
+enum State<S: Source> {
+    /// Waiting for the next tick.
+    Idle { source: S },
+    /// The source is in the pool, and comes back with what it saw.
+    Reading { handle: JoinHandle<(S, Result<Snapshot<S::Sample>>)>, seq: u64, lag: Duration },
+    /// The source was lost to a panic or a shutdown.
+    Done,
+}
+
+impl<S> Sampler<S>
+where
+    S: Source + Send + 'static,
+    S::Sample: Send + 'static,
+{
+    #[track_caller]
+    pub(crate) fn new(source: S, period: Duration) -> Self {
+        assert!(!period.is_zero(), "the period of a sampler must not be zero");
+        Self {
+            state: State::Idle { source },
+            schedule: Schedule::new(period),
+            sleep: None,
+            cancel: Cancel::new(),
+            watch: None,
+        }
+    }
+
+    /// What happens to ticks that came due while nobody polled or the last reading still ran.
+    ///
+    /// The default is [`Skip`](MissedTickBehavior::Skip): they are left out, and the rhythm stays. `Delay` counts the
+    /// period from the late tick on; `Burst` makes up for each missed tick.
+    ///
+    /// ```text
+    /// due      0    1    2    3    4    5    6
+    ///          |----|----|----|----|----|----|
+    /// polled   |    |          |             (nobody polls between 1 and 3.2)
+    /// Skip     0    1          3   4    5    6
+    /// Delay    0    1          2    3    4    5
+    /// Burst    0    1          23  4    5    6
+    /// ```
+    ///
+    /// The numbers are those of [`Snapshot::seq`].
+    pub fn missed_ticks(mut self, behavior: MissedTickBehavior) -> Self {
+        self.schedule.missed = behavior;
+        self
+    }
+
+    /// Delays each tick by a random time up to `most`, so that many monitors do not read in step. Default: none.
+    ///
+    /// The delay counts as part of the schedule, not as [`Snapshot::lag`]. More than the period is cut to the period.
+    pub fn jitter(mut self, most: Duration) -> Self {
+        self.schedule.jitter = most.min(self.schedule.period);
+        self
+    }
+
+    /// Puts the ticks on multiples of the period of the wall clock: with a minute, on every full minute. Default: the
+    /// ticks count from the first poll.
+    ///
+    /// The first tick is then the next such time. When the wall clock is set, the ticks follow it.
+    pub fn aligned(mut self) -> Self {
+        self.schedule.aligned = true;
+        self
+    }
+
+    /// The source, unless it is in the pool or lost.
+    #[must_use]
+    pub fn get_ref(&self) -> Option<&S> {
+        match &self.state {
+            State::Idle { source } => Some(source),
+            _ => None,
+        }
+    }
+
+    /// The source, unless it is in the pool or lost.
+    #[must_use]
+    pub fn get_mut(&mut self) -> Option<&mut S> {
+        match &mut self.state {
+            State::Idle { source } => Some(source),
+            _ => None,
+        }
+    }
+
+    /// Waits for the next tick.
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.cancel.is_cancelled() {
+            // The runtime the stream was polled on has been shut down, and its timer with it. This is another one.
+            self.cancel = Cancel::new();
+            self.watch = None;
+            self.sleep = None;
+        }
+        let due = self.schedule.due(SystemTime::now());
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        if sleep.deadline() != due {
+            sleep.as_mut().reset(due);
+        }
+        sleep.as_mut().poll(cx)
+    }
+
+    /// Sends the source to the pool.
+    fn start(&mut self, mut source: S, tick: Tick) {
+        let runtime = Handle::current();
+        if self.watch.is_none() {
+            // A runtime that shuts down waits for readings that have begun, but drops its tasks first: this one, which
+            // does nothing else, then asks the reading to stop.
+            let on_drop = CancelOnDrop(self.cancel.clone());
+            let watch = runtime.spawn(async move {
+                let _on_drop = on_drop;
+                std::future::pending::<()>().await;
+            });
+            self.watch = Some(watch.abort_handle());
+        }
+        let cancel = self.cancel.clone();
+        let handle = runtime.spawn_blocking(move || {
+            let mut snapshot = Snapshot::default();
+            let result = source.collect(&mut snapshot, &cancel);
+            (source, result.map(|()| snapshot))
+        });
+        self.state = State::Reading { handle, seq: tick.seq, lag: tick.lag };
+    }
+}
+
+// The source is moved about, never pinned.
+impl<S: Source> Unpin for Sampler<S> {}
+
+impl<S> Stream for Sampler<S>
+where
+    S: Source + Send + 'static,
+    S::Sample: Send + 'static,
+{
+    type Item = Result<Snapshot<S::Sample>>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if let State::Reading { handle, seq, lag } = &mut this.state {
+                let (seq, lag) = (*seq, *lag);
+                return Poll::Ready(Some(match ready!(Pin::new(handle).poll(cx)) {
+                    Ok((source, result)) => {
+                        this.state = State::Idle { source };
+                        result.map(|snapshot| Snapshot { seq, lag, ..snapshot })
+                    }
+                    Err(lost) => {
+                        this.state = State::Done;
+                        Err(lost_reading(lost))
+                    }
+                }));
+            }
+            if matches!(this.state, State::Idle { .. }) {
+                ready!(this.poll_due(cx));
+            }
+            match std::mem::replace(&mut this.state, State::Done) {
+                State::Idle { source } => {
+                    let tick = this.schedule.tick(Instant::now(), SystemTime::now());
+                    this.start(source, tick);
+                }
+                _ => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl<S> FusedStream for Sampler<S>
+where
+    S: Source + Send + 'static,
+    S::Sample: Send + 'static,
+{
+    fn is_terminated(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+}
+
+impl<S: Source> Drop for Sampler<S> {
+    fn drop(&mut self) {
+        self.cancel.cancel();
+        if let Some(watch) = &self.watch {
+            watch.abort();
+        }
+        if let State::Reading { handle, .. } = &self.state {
+            // Keeps a reading from starting that is still in the pool's queue.
+            handle.abort();
+        }
+    }
+}
+
+impl<S: Source> fmt::Debug for Sampler<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            State::Idle { .. } => "idle",
+            State::Reading { .. } => "reading",
+            State::Done => "done",
+        };
+        f.debug_struct("Sampler").field("state", &state).field("schedule", &self.schedule).finish_non_exhaustive()
+    }
+}
+
+struct CancelOnDrop(Cancel);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+/// When the ticks are due. Clocks are arguments.
+#[derive(Debug)]
+struct Schedule {
+    period: Duration,
+    missed: MissedTickBehavior,
+    jitter: Duration,
+    aligned: bool,
+    /// When the next tick is due, without jitter.
+    next: Option<Instant>,
+    /// The jitter of the next tick.
+    delay: Duration,
+    seq: u64,
+}
+
+/// A tick that has come.
+#[derive(Debug, PartialEq, Eq)]
+struct Tick {
+    seq: u64,
+    lag: Duration,
+}
+
+/// A tick this late is not missed, only late: the timer's own resolution is a millisecond.
+const ON_TIME: Duration = Duration::from_millis(5);
+
+impl Schedule {
+    fn new(period: Duration) -> Self {
+        Self {
+            period,
+            missed: MissedTickBehavior::Skip,
+            jitter: Duration::ZERO,
+            aligned: false,
+            next: None,
+            delay: Duration::ZERO,
+            seq: 0,
+        }
+    }
+
+    /// When the next tick is due, jitter included. The first call starts the schedule.
+    fn due(&mut self, wall: SystemTime) -> Instant {
+        let next = match self.next {
+            Some(next) => next,
+            None => {
+                let now = Instant::now();
+                let wait = if self.aligned { until_multiple(wall, self.period) } else { Duration::ZERO };
+                self.delay = self.draw();
+                *self.next.insert(now.checked_add(wait).unwrap_or(now))
+            }
+        };
+        next.checked_add(self.delay).unwrap_or(next)
+    }
+
+    /// Takes the tick that is due by now, and plans the one after it.
+    fn tick(&mut self, now: Instant, wall: SystemTime) -> Tick {
+        let scheduled = self.next.unwrap_or(now);
+        let late = now.saturating_duration_since(scheduled).saturating_sub(self.delay);
+        let missed = if late > ON_TIME { whole_periods(late, self.period) } else { 0 };
+        let (skipped, next) = match self.missed {
+            MissedTickBehavior::Delay if late > ON_TIME => (0, now.checked_add(self.period)),
+            MissedTickBehavior::Burst | MissedTickBehavior::Delay => (0, scheduled.checked_add(self.period)),
+            // Skip, and what tokio may add: this is the newest of the ticks that are due, the others are left out.
+            _ => (missed, scheduled.checked_add(periods(missed.saturating_add(1), self.period))),
+        };
+        let tick = Tick {
+            seq: self.seq.saturating_add(skipped),
+            lag: late.saturating_sub(periods(skipped, self.period)),
+        };
+        self.seq = tick.seq.saturating_add(1);
+        let next = next.unwrap_or(now);
+        self.next = Some(if self.aligned { self.align(next, now, wall) } else { next });
+        self.delay = self.draw();
+        tick
+    }
+
+    /// The multiple of the period nearest to `next` by the wall clock as it is now.
+    fn align(&self, next: Instant, now: Instant, wall: SystemTime) -> Instant {
+        let ahead = next.saturating_duration_since(now);
+        let Some(then) = wall.checked_add(ahead) else { return next };
+        let to = until_multiple(then, self.period);
+        let back = self.period.saturating_sub(to);
+        let aligned = if to <= back { next.checked_add(to) } else { next.checked_sub(back) };
+        match aligned {
+            Some(aligned) if aligned > now => aligned,
+            _ => next,
+        }
+    }
+
+    fn draw(&self) -> Duration {
+        let most = crate::time::duration_nanos(self.jitter);
+        if most == 0 { Duration::ZERO } else { Duration::from_nanos(fastrand::u64(0..=most)) }
+    }
+}
+
+/// How long until the wall clock shows a multiple of `period`.
+fn until_multiple(wall: SystemTime, period: Duration) -> Duration {
+    let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let over = since.checked_rem(period.as_nanos()).unwrap_or(0);
+    if over == 0 {
+        return Duration::ZERO;
+    }
+    let rest = period.as_nanos().saturating_sub(over);
+    u64::try_from(rest).map_or(period, Duration::from_nanos)
+}
+
+fn periods(count: u64, period: Duration) -> Duration {
+    period.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+fn whole_periods(late: Duration, period: Duration) -> u64 {
+    u64::try_from(late.as_nanos().checked_div(period.as_nanos()).unwrap_or(0)).unwrap_or(u64::MAX)
+}
+
+/// The text of a panic, as far as it has one.
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    if let Some(text) = panic.downcast_ref::<&str>() {
+        (*text).to_owned()
+    } else if let Some(text) = panic.downcast_ref::<String>() {
+        text.clone()
+    } else {
+        "no message".to_owned()
+    }
+}
+
+/// Why a reading did not come back from the pool.
+fn lost_reading(lost: JoinError) -> Error {
+    match lost.try_into_panic() {
+        Ok(panic) => Error::panicked(panic_message(&*panic)),
+        Err(_) => Error::runtime_gone(),
+    }
+}
+
+/// One hop of a one-shot reading to the pool.
+pub(crate) async fn hop<T: Send + 'static>(read: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(read).await.unwrap_or_else(|lost| Err(lost_reading(lost)))
+}

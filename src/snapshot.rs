@@ -1,0 +1,261 @@
+//! What a source saw at one tick.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::nanos;
+use crate::{Monotonic, Result, Timestamp};
+
+/// All that one reading of a source saw, and how the reading went.
+///
+/// It is the item of every stream of this crate, because only a whole tick shows what is gone. Iterate it by reference
+/// or by value for its samples.
+///
+/// In the wire form `at` is an integer of nanoseconds since the start of the machine, and `took` and `lag` are integers
+/// of nanoseconds.
+///
+/// ```
+/// let snapshot: appmon::Snapshot<u32> = [3, 4].into_iter().collect();
+/// assert_eq!((&snapshot).into_iter().sum::<u32>(), 7);
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Snapshot<T> {
+    /// The number of the tick in its stream, from 0. Ticks that were missed or failed have numbers too, so a gap is a
+    /// tick without a snapshot.
+    pub seq: u64,
+    /// Which start of the machine `at` counts from.
+    pub boot_id: BootId,
+    /// When the reading began, by the wall clock.
+    pub time: Timestamp,
+    /// When the reading began, by the monotonic clock. Nanoseconds in the wire form.
+    pub at: Monotonic,
+    /// How long the reading took. Nanoseconds in the wire form.
+    #[serde(with = "nanos")]
+    #[cfg_attr(feature = "schema", schemars(with = "u64"))]
+    pub took: Duration,
+    /// How long after its scheduled time the reading began: grows when the consumer or the runtime is busy. Nanoseconds
+    /// in the wire form.
+    #[serde(with = "nanos")]
+    #[cfg_attr(feature = "schema", schemars(with = "u64"))]
+    pub lag: Duration,
+    /// What is not in `samples`, counted by reason.
+    pub skipped: Skipped,
+    /// What limits every reading of this source, each once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<Notice>,
+    /// What was seen.
+    pub samples: Vec<T>,
+}
+
+/// What a reading left out, counted by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Skipped {
+    /// Ended between being found and being read. Not a loss: they are not there any more.
+    pub vanished: u64,
+    /// Could not be read for lack of permission.
+    pub denied: u64,
+    /// Was read and not understood.
+    pub malformed: u64,
+    /// Could not be read for another reason: an I/O error, no file descriptor left.
+    pub failed: u64,
+}
+
+impl Skipped {
+    /// Adds the counts of another part of the same reading.
+    pub fn add(&mut self, other: Self) {
+        self.vanished = self.vanished.saturating_add(other.vanished);
+        self.denied = self.denied.saturating_add(other.denied);
+        self.malformed = self.malformed.saturating_add(other.malformed);
+        self.failed = self.failed.saturating_add(other.failed);
+    }
+}
+
+/// A standing limit on what a source can see.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum Notice {
+    /// The mount of /proc hides the processes of other users (`hidepid=1` or `noaccess`: their files; `hidepid=2` or
+    /// `invisible`, and `hidepid=4` or `ptraceable`: them altogether), and this process is not exempt.
+    HidePid {
+        /// The value of the mount option.
+        hidepid: String,
+    },
+    /// The mount of /proc shows processes and nothing else (`subset=pid`).
+    SubsetPid,
+    /// The CPU clocks of the processes cannot be asked: they are in another pid namespace, or under another root.
+    /// Everything is read at every tick. The samples are the same.
+    NoPulse,
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::HidePid { hidepid } => write!(f, "processes of other users are hidden (hidepid={hidepid})"),
+            Self::SubsetPid => f.write_str("only processes are visible in this /proc (subset=pid)"),
+            Self::NoPulse => f.write_str("no CPU clocks for this /proc: everything is read at every tick"),
+        }
+    }
+}
+
+/// The kernel's random id of this start of the machine: `/proc/sys/kernel/random/boot_id`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BootId(u128);
+
+impl BootId {
+    /// The id of the running machine; nil where it cannot be read.
+    #[must_use]
+    pub fn current() -> Self {
+        std::fs::read("/proc/sys/kernel/random/boot_id").map_or_else(|_| Self::default(), |text| Self::parse(&text))
+    }
+
+    /// The id written as a UUID; nil for anything else.
+    pub(crate) fn parse(text: &[u8]) -> Self {
+        let mut id = 0_u128;
+        let mut digits = 0_u32;
+        for byte in text.trim_ascii() {
+            let Some(digit) = (*byte as char).to_digit(16) else {
+                if *byte == b'-' {
+                    continue;
+                }
+                return Self::default();
+            };
+            id = (id << 4) | u128::from(digit);
+            digits = digits.saturating_add(1);
+        }
+        if digits == 32 { Self(id) } else { Self::default() }
+    }
+}
+
+impl fmt::Display for BootId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = self.0;
+        write!(
+            f,
+            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+            id >> 96,
+            (id >> 80) & 0xffff,
+            (id >> 64) & 0xffff,
+            (id >> 48) & 0xffff,
+            id & 0xffff_ffff_ffff
+        )
+    }
+}
+
+impl Serialize for BootId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for BootId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Ok(Self::parse(text.as_bytes()))
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for BootId {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "BootId".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "format": "uuid" })
+    }
+}
+
+impl<T> Snapshot<T> {
+    /// Starts a reading: drops what the snapshot held, keeping its memory, and stamps it with the time.
+    ///
+    /// For those who write a [`Source`](crate::Source); `boot_id`, `seq` and `lag` are left as they are.
+    pub fn begin(&mut self) {
+        self.time = Timestamp::now();
+        self.at = Monotonic::now();
+        self.took = Duration::ZERO;
+        self.skipped = Skipped::default();
+        self.notices.clear();
+        self.samples.clear();
+    }
+
+    /// Ends a reading: says how long it took.
+    pub fn end(&mut self) {
+        self.took = Monotonic::now().since(self.at).unwrap_or_default();
+    }
+
+    /// The same snapshot with other samples: what a combinator makes of it.
+    pub fn with_samples<U>(self, convert: impl FnOnce(Vec<T>) -> Vec<U>) -> Snapshot<U> {
+        Snapshot {
+            seq: self.seq,
+            boot_id: self.boot_id,
+            time: self.time,
+            at: self.at,
+            took: self.took,
+            lag: self.lag,
+            skipped: self.skipped,
+            notices: self.notices,
+            samples: convert(self.samples),
+        }
+    }
+}
+
+impl<T> Default for Snapshot<T> {
+    fn default() -> Self {
+        Self {
+            seq: 0,
+            boot_id: BootId::default(),
+            time: Timestamp::default(),
+            at: Monotonic::default(),
+            took: Duration::ZERO,
+            lag: Duration::ZERO,
+            skipped: Skipped::default(),
+            notices: Vec::new(),
+            samples: Vec::new(),
+        }
+    }
+}
+
+impl<T> FromIterator<T> for Snapshot<T> {
+    fn from_iter<I: IntoIterator<Item = T>>(samples: I) -> Self {
+        Self { samples: samples.into_iter().collect(), ..Self::default() }
+    }
+}
+
+impl<T> IntoIterator for Snapshot<T> {
+    type Item = T;
+    type IntoIter = std::vec::IntoIter<T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.samples.into_iter()
+    }
+}
+
+impl<'a, T> IntoIterator for &'a Snapshot<T> {
+    type Item = &'a T;
+    type IntoIter = std::slice::Iter<'a, T>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.samples.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boot_id_is_a_uuid_both_ways() {
+        let text = "0d1c7a1e-9f2b-4c3d-8e4f-0123456789ab";
+        assert_eq!(BootId::parse(format!("{text}\n").as_bytes()).to_string(), text);
+        assert_eq!(BootId::parse(b"not a uuid"), BootId::default());
+        assert_ne!(BootId::current(), BootId::default());
+    }
+}

@@ -1,0 +1,142 @@
+//! What can be made of a stream of snapshots.
+
+mod changes;
+mod rates;
+mod retain;
+mod samples;
+
+pub use changes::{Change, Changes};
+pub use rates::Rates;
+pub use retain::Retain;
+pub use samples::{Event, Samples};
+
+use futures::Stream;
+
+use crate::{Counters, Result, Sample, Snapshot};
+
+/// Combinators over streams of [`Snapshot`]s.
+///
+/// Each passes errors on and keeps its state over them. All are cancel safe: they hold nothing that a dropped poll loses.
+/// Their names differ from those of `futures::StreamExt` and `tokio_stream::StreamExt`, so that all can be imported at once.
+pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
+    /// Adds to each sample its rates since the last tick.
+    ///
+    /// A rate divides by the time between the two readings of that very sample. At first sight there is none, unless the
+    /// thing began after the stream did: then its rates count from its beginning, so that nothing of a short life is lost.
+    /// Where a counter went back there is none either: never a negative or a wrapped number.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use appmon::{Processes, SnapshotStreamExt, SourceExt};
+    /// use futures::TryStreamExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> appmon::Result<()> {
+    /// let mut ticks = Processes::new().every(Duration::from_millis(20)).rates();
+    /// let first = ticks.try_next().await?.expect("a tick");
+    /// assert!(first.samples.iter().all(|process| process.rates.is_none()));
+    /// let second = ticks.try_next().await?.expect("a tick");
+    /// assert!(second.samples.iter().any(|process| process.rates.is_some()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn rates(self) -> Rates<Self, T>
+    where
+        T: Counters,
+    {
+        assert_stream(Rates::new(self))
+    }
+
+    /// Keeps the samples of each snapshot for which `keep` says so. The snapshot itself is always passed on.
+    ///
+    /// What can be said by a [`Select`](crate::Select) is better said there: then the rest is not even read.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use appmon::{Processes, SnapshotStreamExt, SourceExt};
+    /// use futures::TryStreamExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> appmon::Result<()> {
+    /// let mut ticks = Processes::new().every(Duration::from_secs(1)).retain(|process| process.threads > 1);
+    /// let tick = ticks.try_next().await?.expect("a tick");
+    /// assert!(tick.samples.iter().all(|process| process.threads > 1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn retain<F>(self, keep: F) -> Retain<Self, F>
+    where
+        F: FnMut(&T) -> bool,
+    {
+        assert_stream(Retain::new(self, keep))
+    }
+
+    /// Gives each sample as an event of its own, with what is known of its tick.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use appmon::{Processes, SnapshotStreamExt, SourceExt};
+    /// use futures::TryStreamExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> appmon::Result<()> {
+    /// let mut events = Processes::new().every(Duration::from_secs(1)).samples();
+    /// let event = events.try_next().await?.expect("an event");
+    /// println!("#{} {}", event.seq, event.info.name);
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn samples(self) -> Samples<Self, T> {
+        assert_stream(Samples::new(self))
+    }
+
+    /// Gives what changed from tick to tick: what appeared, what changed its identity (a process by `execve(2)`), and
+    /// what is gone. The first snapshot appears as a whole.
+    ///
+    /// What was there between two ticks only is not seen.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use appmon::{Change, Processes, SnapshotStreamExt, SourceExt};
+    /// use futures::TryStreamExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> appmon::Result<()> {
+    /// let mut ticks = Processes::new().every(Duration::from_secs(1)).changes();
+    /// for change in ticks.try_next().await?.expect("a tick") {
+    ///     match change {
+    ///         Change::Appeared(process) => println!("+ {}", process.info.name),
+    ///         Change::Changed { before, after } => println!("{} -> {}", before.info.name, after.info.name),
+    ///         Change::Gone(process) => println!("- {}", process.info.name),
+    ///         _ => {}
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn changes(self) -> Changes<Self, T>
+    where
+        T: Sample + Clone,
+    {
+        assert_stream(Changes::new(self))
+    }
+}
+
+impl<S, T> SnapshotStreamExt<T> for S where S: Stream<Item = Result<Snapshot<T>>> {}
+
+/// Makes a combinator that is no stream fail where it is written.
+fn assert_stream<I, S: Stream<Item = Result<I>>>(stream: S) -> S {
+    stream
+}

@@ -1,0 +1,125 @@
+//! `changes`: what appeared, changed its identity, is gone.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures::Stream;
+use futures::stream::FusedStream;
+use pin_project_lite::pin_project;
+use serde::{Deserialize, Serialize};
+
+use crate::{Result, Sample, Snapshot};
+
+pin_project! {
+    /// The stream of [`SnapshotStreamExt::changes`](crate::SnapshotStreamExt::changes).
+    #[must_use = "streams do nothing unless polled"]
+    pub struct Changes<S, T> {
+        #[pin]
+        stream: S,
+        last: Vec<T>,
+    }
+}
+
+impl<S: fmt::Debug, T> fmt::Debug for Changes<S, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Changes").field("stream", &self.stream).field("kept", &self.last.len()).finish_non_exhaustive()
+    }
+}
+
+impl<S, T> Changes<S, T> {
+    pub(super) fn new(stream: S) -> Self {
+        Self { stream, last: Vec::new() }
+    }
+
+    /// The stream inside.
+    pub fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
+    /// The stream inside.
+    pub fn into_inner(self) -> S {
+        self.stream
+    }
+}
+
+/// What happened to one thing between two ticks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum Change<T> {
+    /// It was not there at the last tick.
+    Appeared(T),
+    /// It is the same, under another identity: a process that replaced its program by `execve(2)`, or its user.
+    Changed {
+        /// As it was at the last tick.
+        before: T,
+        /// As it is now.
+        after: T,
+    },
+    /// It is not there any more, or not selected any more: as it was at the last tick.
+    Gone(T),
+}
+
+impl<S, T> Stream for Changes<S, T>
+where
+    S: Stream<Item = Result<Snapshot<T>>>,
+    T: Sample + Clone,
+{
+    type Item = Result<Snapshot<Change<T>>>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.project();
+        let Some(item) = ready!(this.stream.poll_next(cx)) else { return Poll::Ready(None) };
+        Poll::Ready(Some(item.map(|snapshot| {
+            snapshot.with_samples(|mut samples| {
+                if !samples.is_sorted_by(|a, b| a.key() <= b.key()) {
+                    samples.sort_by_key(Sample::key);
+                }
+                compare(std::mem::replace(this.last, samples), this.last)
+            })
+        })))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.stream.size_hint()
+    }
+}
+
+impl<S, T> FusedStream for Changes<S, T>
+where
+    S: FusedStream<Item = Result<Snapshot<T>>>,
+    T: Sample + Clone,
+{
+    fn is_terminated(&self) -> bool {
+        self.stream.is_terminated()
+    }
+}
+
+/// Walks two lists in the order of their keys.
+fn compare<T: Sample + Clone>(before: Vec<T>, after: &[T]) -> Vec<Change<T>> {
+    let mut changes = Vec::new();
+    let mut before = before.into_iter().peekable();
+    let mut after = after.iter().peekable();
+    loop {
+        let order = match (before.peek(), after.peek()) {
+            (Some(old), Some(new)) => old.key().cmp(&new.key()),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return changes,
+        };
+        match order {
+            Ordering::Less => changes.extend(before.next().map(Change::Gone)),
+            Ordering::Greater => changes.extend(after.next().cloned().map(Change::Appeared)),
+            Ordering::Equal => {
+                if let (Some(old), Some(new)) = (before.next(), after.next())
+                    && new.is_changed(&old)
+                {
+                    changes.push(Change::Changed { before: old, after: new.clone() });
+                }
+            }
+        }
+    }
+}

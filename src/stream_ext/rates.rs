@@ -1,0 +1,144 @@
+//! `rates`: each sample with its rates since the last tick.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures::Stream;
+use futures::stream::FusedStream;
+use pin_project_lite::pin_project;
+
+use crate::{Counters, Monotonic, Rated, Result, Snapshot};
+
+pin_project! {
+    /// The stream of [`SnapshotStreamExt::rates`](crate::SnapshotStreamExt::rates).
+    #[must_use = "streams do nothing unless polled"]
+    pub struct Rates<S, T: Counters> {
+        #[pin]
+        stream: S,
+        // When the first snapshot was taken: what began later is counted from its beginning.
+        began: Option<Monotonic>,
+        last: Vec<Earlier<T>>,
+        next: Vec<Earlier<T>>,
+    }
+}
+
+/// What is kept of a sample.
+struct Earlier<T: Counters> {
+    key: T::Key,
+    at: Monotonic,
+    totals: T::Totals,
+}
+
+impl<S: fmt::Debug, T: Counters> fmt::Debug for Rates<S, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rates").field("stream", &self.stream).field("kept", &self.last.len()).finish_non_exhaustive()
+    }
+}
+
+impl<S, T: Counters> Rates<S, T> {
+    pub(super) fn new(stream: S) -> Self {
+        Self { stream, began: None, last: Vec::new(), next: Vec::new() }
+    }
+
+    /// The stream inside.
+    pub fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
+    /// The stream inside.
+    pub fn into_inner(self) -> S {
+        self.stream
+    }
+}
+
+impl<S, T> Stream for Rates<S, T>
+where
+    S: Stream<Item = Result<Snapshot<T>>>,
+    T: Counters,
+{
+    type Item = Result<Snapshot<Rated<T>>>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.project();
+        let Some(item) = ready!(this.stream.poll_next(cx)) else { return Poll::Ready(None) };
+        Poll::Ready(Some(item.map(|snapshot| {
+            let began = *this.began.get_or_insert(snapshot.at);
+            let rated = snapshot.with_samples(|samples| {
+                let mut earlier = Cursor::new(this.last);
+                this.next.clear();
+                this.next.reserve(samples.len());
+                samples
+                    .into_iter()
+                    .map(|sample| {
+                        let key = sample.key();
+                        let rates = rate(&sample, earlier.find(&key), began);
+                        this.next.push(Earlier { key, at: sample.at(), totals: sample.totals() });
+                        Rated::new(sample, rates)
+                    })
+                    .collect()
+            });
+            if !this.next.is_sorted_by(|a, b| a.key <= b.key) {
+                this.next.sort_by(|a, b| a.key.cmp(&b.key));
+            }
+            std::mem::swap(this.last, this.next);
+            rated
+        })))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.stream.size_hint()
+    }
+}
+
+impl<S, T> FusedStream for Rates<S, T>
+where
+    S: FusedStream<Item = Result<Snapshot<T>>>,
+    T: Counters,
+{
+    fn is_terminated(&self) -> bool {
+        self.stream.is_terminated()
+    }
+}
+
+fn rate<T: Counters>(sample: &T, earlier: Option<&Earlier<T>>, began: Monotonic) -> Option<T::Rates> {
+    if let Some(earlier) = earlier {
+        return sample.rates(&earlier.totals, sample.at().since(earlier.at)?);
+    }
+    let (birth, totals) = sample.birth()?;
+    if birth < began {
+        return None;
+    }
+    sample.rates(&totals, sample.at().since(birth)?)
+}
+
+/// Looks keys up in a sorted list, at no cost beyond a step when they come in the list's order.
+struct Cursor<'a, T: Counters> {
+    list: &'a [Earlier<T>],
+    next: usize,
+}
+
+impl<'a, T: Counters> Cursor<'a, T> {
+    fn new(list: &'a [Earlier<T>]) -> Self {
+        Self { list, next: 0 }
+    }
+
+    fn find(&mut self, key: &T::Key) -> Option<&'a Earlier<T>> {
+        if let Some(found) = self.list.get(self.next)
+            && found.key == *key
+        {
+            self.next = self.next.saturating_add(1);
+            return Some(found);
+        }
+        match self.list.binary_search_by(|earlier| earlier.key.cmp(key)) {
+            Ok(index) => {
+                self.next = index.saturating_add(1);
+                self.list.get(index)
+            }
+            Err(index) => {
+                self.next = index;
+                None
+            }
+        }
+    }
+}
