@@ -44,12 +44,7 @@ where
     /// # Errors
     ///
     /// Those of the source inside, when it had to be read.
-    pub fn collect_at(
-        &mut self,
-        now: Monotonic,
-        snapshot: &mut Snapshot<S::Sample>,
-        cancel: &Cancel,
-    ) -> Result<()> {
+    pub fn collect_at(&mut self, now: Monotonic, snapshot: &mut Snapshot<S::Sample>, cancel: &Cancel) -> Result<()> {
         if let Some(kept) = &self.last
             && now.since(kept.ended).unwrap_or_default() < self.ttl
         {

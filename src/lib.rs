@@ -1,7 +1,9 @@
 //! appmon
+mod async_process;
 mod cached;
 mod counters;
 mod error;
+mod fs;
 mod process;
 mod reading;
 mod sampler;
@@ -11,10 +13,16 @@ mod stream_ext;
 mod text;
 mod time;
 
+pub use async_process::AsyncProcess;
 pub use cached::Cached;
 pub use counters::{Counters, Rated, Sample};
 pub use error::{Error, Result};
-pub use process::ProcessId;
+pub use process::{
+    Cgroup, Cgroups, Cpu, CpuRates, Environ, FaultRates, Faults, Fields, IdRange, Ids, Io, IoRates, Limit, Limits,
+    Memory, Namespaces, Oom, Pattern, ProcFs, Process, ProcessId, ProcessInfo, ProcessRates, ProcessSample,
+    ProcessState, ProcessTotals, ProcessTree, Processes, Schedstat, Secret, Select, SignalQueue, SmapsRollup, Stat,
+    Statm, Status, Summary, parse_cmdline,
+};
 pub use reading::Reading;
 pub use sampler::Sampler;
 pub use snapshot::{BootId, Notice, Skipped, Snapshot};

@@ -311,10 +311,8 @@ impl Schedule {
             // Skip, and what tokio may add: this is the newest of the ticks that are due, the others are left out.
             _ => (missed, scheduled.checked_add(periods(missed.saturating_add(1), self.period))),
         };
-        let tick = Tick {
-            seq: self.seq.saturating_add(skipped),
-            lag: late.saturating_sub(periods(skipped, self.period)),
-        };
+        let tick =
+            Tick { seq: self.seq.saturating_add(skipped), lag: late.saturating_sub(periods(skipped, self.period)) };
         self.seq = tick.seq.saturating_add(1);
         let next = next.unwrap_or(now);
         self.next = Some(if self.aligned { self.align(next, now, wall) } else { next });

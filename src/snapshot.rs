@@ -64,6 +64,9 @@ pub struct Skipped {
     pub malformed: u64,
     /// Could not be read for another reason: an I/O error, no file descriptor left.
     pub failed: u64,
+    /// Single fields that could not be read or understood, while the rest of their sample is there: they are
+    /// [`Reading::Skipped`](crate::Reading::Skipped) in it.
+    pub fields: u64,
 }
 
 impl Skipped {
@@ -73,6 +76,7 @@ impl Skipped {
         self.denied = self.denied.saturating_add(other.denied);
         self.malformed = self.malformed.saturating_add(other.malformed);
         self.failed = self.failed.saturating_add(other.failed);
+        self.fields = self.fields.saturating_add(other.fields);
     }
 }
 

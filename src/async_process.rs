@@ -1,0 +1,90 @@
+//! One process's files, for async code.
+
+use std::sync::Arc;
+
+use crate::sampler::hop;
+use crate::{
+    Cgroups, Environ, Io, Limits, Namespaces, Oom, ProcFs, Process, ProcessId, Result, Schedstat, SmapsRollup, Stat,
+    Statm, Status, Text, WirePath,
+};
+
+/// A [`Process`] whose methods read on tokio's pool of blocking threads, one hop each. Cloning shares the process.
+///
+/// # Errors
+///
+/// Those of the method of the same name of [`Process`].
+///
+/// # Cancel safety
+///
+/// Dropping a future before it is ready loses its result and nothing else; a reading that has begun goes on to its end.
+///
+/// ```
+/// use appmon::{AsyncProcess, ProcFs};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> appmon::Result<()> {
+/// let me = AsyncProcess::open(ProcFs::new("/proc")?, std::process::id()).await?;
+/// println!("{} bytes read", me.io().await?.read_bytes);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct AsyncProcess(Arc<Process>);
+
+impl From<Process> for AsyncProcess {
+    fn from(process: Process) -> Self {
+        Self(Arc::new(process))
+    }
+}
+
+macro_rules! twins {
+    ($($name:ident -> $value:ty, $file:literal;)*) => {
+        $(
+            #[doc = concat!("Reads ", $file, "; see [`Process::", stringify!($name), "`].")]
+            ///
+            /// # Errors
+            ///
+            #[doc = concat!("Those of [`Process::", stringify!($name), "`].")]
+            pub async fn $name(&self) -> Result<$value> {
+                let process = Arc::clone(&self.0);
+                hop(move || process.$name()).await
+            }
+        )*
+    };
+}
+
+impl AsyncProcess {
+    /// Opens a process; see [`ProcFs::process`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ProcFs::process`].
+    pub async fn open(procfs: ProcFs, pid: u32) -> Result<Self> {
+        hop(move || procfs.process(pid)).await.map(Self::from)
+    }
+
+    /// Which process it is.
+    #[must_use]
+    pub fn id(&self) -> ProcessId {
+        self.0.id()
+    }
+
+    twins! {
+        stat -> Stat, "`/proc/PID/stat`";
+        status -> Status, "`/proc/PID/status`";
+        io -> Io, "`/proc/PID/io`";
+        statm -> Statm, "`/proc/PID/statm`";
+        schedstat -> Schedstat, "`/proc/PID/schedstat`";
+        smaps_rollup -> SmapsRollup, "`/proc/PID/smaps_rollup`";
+        limits -> Limits, "`/proc/PID/limits`";
+        cgroup -> Cgroups, "`/proc/PID/cgroup`";
+        cmdline -> Vec<Text>, "`/proc/PID/cmdline`";
+        environ -> Environ, "`/proc/PID/environ`";
+        exe -> WirePath, "the link `/proc/PID/exe`";
+        cwd -> WirePath, "the link `/proc/PID/cwd`";
+        fd_count -> u64, "the size of `/proc/PID/fd`";
+        namespaces -> Namespaces, "`/proc/PID/ns`";
+        oom -> Oom, "`/proc/PID/oom_score` and `oom_score_adj`";
+        owner -> (u32, u32), "the owner of `/proc/PID`";
+    }
+}

@@ -1,0 +1,3 @@
+//! File systems: the mount table, and the source that reads what is mounted.
+
+pub(crate) mod mounts;

@@ -1,0 +1,190 @@
+//! Reading files of /proc into a buffer that is used again.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::path::Arg;
+
+/// Most files of /proc are smaller than this; a larger one grows the buffer.
+const FIRST_SIZE: usize = 4096;
+
+/// Where to stop growing: no file that is read here comes near it, and a hostile tree could hold anything.
+const LAST_SIZE: usize = 16 << 20;
+
+/// A buffer for one file at a time.
+#[derive(Debug)]
+pub(crate) struct Buffer {
+    bytes: Vec<u8>,
+    filled: usize,
+}
+
+impl Buffer {
+    pub(crate) fn new() -> Self {
+        Self { bytes: vec![0; FIRST_SIZE], filled: 0 }
+    }
+
+    /// What was loaded last.
+    pub(crate) fn last(&self) -> &[u8] {
+        self.bytes.get(..self.filled).unwrap_or_default()
+    }
+
+    /// Loads a file that the kernel writes in one piece, from its start: a read that does not fill the buffer was all
+    /// of it, and all of it is of one instant.
+    pub(crate) fn load(&mut self, fd: impl AsFd) -> rustix::io::Result<()> {
+        self.filled = 0;
+        loop {
+            let read = rustix::io::retry_on_intr(|| rustix::io::pread(fd.as_fd(), self.bytes.as_mut_slice(), 0))?;
+            if read < self.bytes.len() || !self.grow() {
+                self.filled = read;
+                return Ok(());
+            }
+        }
+    }
+
+    /// Loads a file that may come in several pieces (the memory of another process, a regular file) to its end.
+    pub(crate) fn load_to_end(&mut self, fd: impl AsFd) -> rustix::io::Result<()> {
+        self.filled = 0;
+        loop {
+            let Some(rest) = self.bytes.get_mut(self.filled..) else { return Ok(()) };
+            let read = rustix::io::retry_on_intr(|| rustix::io::read(fd.as_fd(), &mut *rest))?;
+            self.filled = self.filled.saturating_add(read);
+            if read == 0 || (self.filled == self.bytes.len() && !self.grow()) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Loads a file as [`load`](Self::load) does, and gives it.
+    pub(crate) fn read(&mut self, fd: impl AsFd) -> rustix::io::Result<&[u8]> {
+        self.load(fd)?;
+        Ok(self.last())
+    }
+
+    /// Loads a file as [`load_to_end`](Self::load_to_end) does, and gives it.
+    pub(crate) fn read_to_end(&mut self, fd: impl AsFd) -> rustix::io::Result<&[u8]> {
+        self.load_to_end(fd)?;
+        Ok(self.last())
+    }
+
+    fn grow(&mut self) -> bool {
+        let size = self.bytes.len().saturating_mul(4).min(LAST_SIZE);
+        let grown = size > self.bytes.len();
+        self.bytes.resize(size, 0);
+        grown
+    }
+}
+
+/// Opens files; holds one descriptor back for when there is no other left.
+#[derive(Debug)]
+pub(crate) struct Opener {
+    reserve: Option<OwnedFd>,
+    /// Set when the reserve was needed: time to close what is kept open for speed.
+    pub(crate) starved: bool,
+}
+
+impl Opener {
+    /// Takes the reserve: a second descriptor of `of`.
+    pub(crate) fn new(of: BorrowedFd<'_>) -> Self {
+        Self { reserve: rustix::io::fcntl_dupfd_cloexec(of, 0).ok(), starved: false }
+    }
+
+    /// Opens a file for reading.
+    pub(crate) fn open(&mut self, dir: impl AsFd, path: impl Arg + Copy) -> rustix::io::Result<OwnedFd> {
+        self.open_with(dir, path, OFlags::RDONLY)
+    }
+
+    /// Opens a directory as a place only: files opened from it are of the same process, or fail.
+    pub(crate) fn open_place(&mut self, dir: impl AsFd, path: impl Arg + Copy) -> rustix::io::Result<OwnedFd> {
+        self.open_with(dir, path, OFlags::PATH | OFlags::DIRECTORY)
+    }
+
+    fn open_with(&mut self, dir: impl AsFd, path: impl Arg + Copy, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let open = || {
+            rustix::io::retry_on_intr(|| rustix::fs::openat(dir.as_fd(), path, flags | OFlags::CLOEXEC, Mode::empty()))
+        };
+        match open() {
+            Err(Errno::MFILE | Errno::NFILE) => {
+                self.starved = true;
+                // Another thread of the host can be faster; then this one file is not read this time.
+                self.reserve = None;
+                open()
+            }
+            opened => opened,
+        }
+    }
+
+    /// Takes the reserve back after a reading that may have used it.
+    pub(crate) fn restore(&mut self, of: BorrowedFd<'_>) {
+        if self.reserve.is_none() {
+            self.reserve = rustix::io::fcntl_dupfd_cloexec(of, 0).ok();
+        }
+    }
+}
+
+/// Who owns a directory of /proc (the effective user and group of the process), and its inode number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) ino: u64,
+}
+
+/// The owner of `path` in `dir`, or of `dir` itself for an empty path.
+pub(crate) fn owner(dir: impl AsFd, path: impl Arg) -> rustix::io::Result<Owner> {
+    // fstatat and not statx: rustix asks for more of statx than is needed here, and this has everything.
+    let stat = rustix::fs::statat(dir, path, AtFlags::EMPTY_PATH)?;
+    Ok(Owner { uid: stat.st_uid, gid: stat.st_gid, ino: stat.st_ino })
+}
+
+/// A pid as a path, without an allocation.
+#[derive(Clone, Copy)]
+pub(crate) struct PidPath {
+    digits: [u8; 12],
+    start: usize,
+}
+
+impl PidPath {
+    pub(crate) fn new(pid: u32) -> Self {
+        let mut path = Self { digits: [0; 12], start: 11 };
+        let mut rest = pid;
+        loop {
+            path.start = path.start.saturating_sub(1);
+            if let Some(digit) = path.digits.get_mut(path.start) {
+                // A digit: below 10.
+                *digit = b'0'.wrapping_add((rest % 10) as u8);
+            }
+            rest /= 10;
+            if rest == 0 {
+                return path;
+            }
+        }
+    }
+
+    pub(crate) fn as_c_str(&self) -> &std::ffi::CStr {
+        let bytes = self.digits.get(self.start..).unwrap_or_default();
+        std::ffi::CStr::from_bytes_with_nul(bytes).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pid_is_a_path() {
+        for pid in [0, 7, 10, 1_234, u32::MAX] {
+            assert_eq!(PidPath::new(pid).as_c_str().to_str().unwrap(), pid.to_string());
+        }
+    }
+
+    #[test]
+    fn a_file_larger_than_the_buffer_is_read_whole() {
+        let mut file = tempfile::tempfile().unwrap();
+        let content = vec![b'x'; FIRST_SIZE * 9 + 1];
+        std::io::Write::write_all(&mut file, &content).unwrap();
+        std::io::Seek::rewind(&mut file).unwrap();
+        assert_eq!(Buffer::new().read_to_end(&file).unwrap(), content);
+        assert_eq!(Buffer::new().read(&file).unwrap(), content);
+    }
+}

@@ -1,0 +1,186 @@
+//! The slow lane: what can block on another process's lock or on a name service, read beside the tick.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Threads that work off jobs, started when first needed. A tick waits for their answers as long as its budget lasts.
+///
+/// A job that blocks keeps one thread; when all are kept, another is started, up to `most`. Nobody waits for them at the
+/// end: a thread that is blocked ends when the kernel lets it go, and holds nothing of a runtime until then.
+#[derive(Debug)]
+pub(crate) struct Lane<J, A> {
+    queue: Arc<Queue<J>>,
+    answers: Receiver<A>,
+    answer: Sender<A>,
+    work: fn(J) -> A,
+    most: usize,
+    threads: usize,
+    /// Jobs given and not answered yet.
+    open: usize,
+}
+
+/// How many threads serve where none is held up.
+const USUAL: usize = 2;
+
+#[derive(Debug)]
+struct Queue<J> {
+    state: Mutex<State<J>>,
+    ready: Condvar,
+}
+
+#[derive(Debug)]
+struct State<J> {
+    jobs: VecDeque<J>,
+    closed: bool,
+}
+
+impl<J: Send + 'static, A: Send + 'static> Lane<J, A> {
+    pub(crate) fn new(most: usize, work: fn(J) -> A) -> Self {
+        let (answer, answers) = channel();
+        let state = State { jobs: VecDeque::new(), closed: false };
+        Self {
+            queue: Arc::new(Queue { state: Mutex::new(state), ready: Condvar::new() }),
+            answers,
+            answer,
+            work,
+            most: most.max(1),
+            threads: 0,
+            open: 0,
+        }
+    }
+
+    /// Gives jobs, which are worked off in this order.
+    pub(crate) fn give(&mut self, jobs: impl IntoIterator<Item = J>) {
+        let mut state = self.queue.lock();
+        let before = state.jobs.len();
+        state.jobs.extend(jobs);
+        let waiting = state.jobs.len();
+        drop(state);
+        self.open = self.open.saturating_add(waiting.saturating_sub(before));
+        self.queue.ready.notify_all();
+        for _ in self.threads..waiting.min(USUAL) {
+            self.spawn();
+        }
+    }
+
+    /// Takes the answers there are, waiting for the missing ones until `deadline`.
+    pub(crate) fn take(&mut self, deadline: Instant, mut answer: impl FnMut(A)) {
+        let mut progress = false;
+        while self.open > 0 {
+            match self.answers.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(found) => {
+                    progress = true;
+                    self.open = self.open.saturating_sub(1);
+                    answer(found);
+                }
+                // All threads are held up and jobs wait: one more gets by. With some progress it is only much to do.
+                Err(RecvTimeoutError::Timeout) if !progress && !self.queue.lock().jobs.is_empty() => {
+                    return self.spawn();
+                }
+                // We hold a sender ourselves, so it is never disconnected.
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn spawn(&mut self) {
+        if self.threads >= self.most {
+            return;
+        }
+        let (queue, answer, work) = (Arc::clone(&self.queue), self.answer.clone(), self.work);
+        let worker = move || {
+            while let Some(job) = queue.next() {
+                if answer.send(work(job)).is_err() {
+                    return;
+                }
+            }
+        };
+        // Without a thread the jobs wait, and what they would tell is `Skipped`.
+        if std::thread::Builder::new().name("appmon-slow".to_owned()).spawn(worker).is_ok() {
+            self.threads = self.threads.saturating_add(1);
+        }
+    }
+}
+
+impl<J, A> Drop for Lane<J, A> {
+    fn drop(&mut self) {
+        let mut state = self.queue.lock();
+        state.closed = true;
+        state.jobs.clear();
+        drop(state);
+        self.queue.ready.notify_all();
+    }
+}
+
+impl<J> Queue<J> {
+    fn lock(&self) -> MutexGuard<'_, State<J>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next(&self) -> Option<J> {
+        let mut state = self.lock();
+        loop {
+            if state.closed {
+                return None;
+            }
+            if let Some(job) = state.jobs.pop_front() {
+                return Some(job);
+            }
+            state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// How much the slow lane may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SlowLane {
+    /// How long a tick waits for it.
+    pub(crate) budget: Duration,
+    /// How long what it read is good for, while the process runs.
+    pub(crate) cadence: Duration,
+    /// Threads at most.
+    pub(crate) threads: usize,
+}
+
+impl Default for SlowLane {
+    fn default() -> Self {
+        Self { budget: Duration::from_millis(100), cadence: Duration::from_secs(10), threads: 8 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_blocked_job_holds_up_no_other() {
+        let (release, gate) = channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
+        let mut lane = Lane::new(8, |job: (u32, Option<Arc<Mutex<Receiver<()>>>>)| {
+            if let Some(gate) = &job.1 {
+                let _ = gate.lock().unwrap().recv();
+            }
+            job.0
+        });
+        lane.give((0..100).map(|n| (n, (n == 3).then(|| Arc::clone(&gate)))));
+        let mut answers = Vec::new();
+        while answers.len() < 99 {
+            lane.take(Instant::now() + Duration::from_millis(10), |n| answers.push(n));
+        }
+        assert!(!answers.contains(&3));
+        release.send(()).unwrap();
+        while answers.len() < 100 {
+            lane.take(Instant::now() + Duration::from_secs(1), |n| answers.push(n));
+        }
+        assert_eq!(answers.last(), Some(&3));
+    }
+
+    #[test]
+    fn a_dropped_lane_forgets_its_jobs() {
+        let mut lane = Lane::new(1, |n: u32| n);
+        lane.give(0..1000);
+        drop(lane);
+    }
+}

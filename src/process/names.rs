@@ -1,0 +1,94 @@
+//! The names of users and groups, asked for beside the tick and kept.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::lane::Lane;
+use crate::{Monotonic, Reading, Text};
+
+/// A user or group id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Id {
+    User(u32),
+    Group(u32),
+}
+
+/// Names by id. A name service can be a server that does not answer: nobody waits for it longer than a tick's budget.
+#[derive(Debug)]
+pub(crate) struct Names {
+    lane: Lane<Id, (Id, Reading<Text>)>,
+    known: HashMap<Id, Name>,
+}
+
+#[derive(Debug)]
+struct Name {
+    name: Reading<Text>,
+    asked: bool,
+    at: Monotonic,
+}
+
+/// How long a name is good for.
+const TTL: Duration = Duration::from_secs(600);
+
+impl Names {
+    pub(crate) fn new() -> Self {
+        Self { lane: Lane::new(2, |id| (id, resolve(id))), known: HashMap::new() }
+    }
+
+    /// The name of an id as far as it is known now, asking for it where it is not or is old.
+    pub(crate) fn get(&mut self, id: Id, now: Monotonic) -> Reading<Text> {
+        let name = self.known.entry(id).or_insert_with(|| Name {
+            name: Reading::Skipped,
+            asked: false,
+            at: Monotonic::default(),
+        });
+        let fresh = name.name != Reading::Skipped && now.since(name.at).unwrap_or_default() < TTL;
+        if !fresh && !name.asked {
+            name.asked = true;
+            self.lane.give([id]);
+        }
+        name.name.clone()
+    }
+
+    /// Waits for what was asked for until `deadline`; says whether anything came.
+    pub(crate) fn wait(&mut self, deadline: Instant, now: Monotonic) -> bool {
+        let mut any = false;
+        let known = &mut self.known;
+        self.lane.take(deadline, |(id, name)| {
+            any = true;
+            known.insert(id, Name { name, asked: false, at: now });
+        });
+        any
+    }
+}
+
+/// Asks the name service. `NotApplicable` where the id has no name; `Skipped` where the service failed, to be tried again.
+fn resolve(id: Id) -> Reading<Text> {
+    let found = match id {
+        Id::User(uid) => nix::unistd::User::from_uid(uid.into()).map(|user| user.map(|user| user.name)),
+        Id::Group(gid) => nix::unistd::Group::from_gid(gid.into()).map(|group| group.map(|group| group.name)),
+    };
+    match found {
+        Ok(Some(name)) => Reading::Value(Text::from(name)),
+        Ok(None) => Reading::NotApplicable,
+        Err(_) => Reading::Skipped,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_root_and_nobody_else() {
+        let mut names = Names::new();
+        let now = Monotonic::now();
+        assert_eq!(names.get(Id::User(0), now), Reading::Skipped);
+        names.get(Id::Group(0), now);
+        names.get(Id::User(4_000_000_001), now);
+        while names.wait(Instant::now() + Duration::from_secs(5), now) {}
+        assert_eq!(names.get(Id::User(0), now), Reading::Value(Text::from("root")));
+        assert_eq!(names.get(Id::Group(0), now), Reading::Value(Text::from("root")));
+        assert_eq!(names.get(Id::User(4_000_000_001), now), Reading::NotApplicable);
+    }
+}

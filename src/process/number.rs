@@ -1,0 +1,151 @@
+//! Numbers in the kernel's text, read from bytes.
+
+/// A walk over the space separated fields of one line.
+///
+/// Each call takes one field. `None` says that it is missing or not the number it should be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Columns<'a>(&'a [u8]);
+
+impl<'a> Columns<'a> {
+    #[inline]
+    pub(crate) fn new(line: &'a [u8]) -> Self {
+        Self(line)
+    }
+
+    /// A number of at least 0. A negative one counts as 0: the kernel writes -1 for some ids of a process that is just
+    /// being reaped.
+    #[inline]
+    pub(crate) fn unsigned(&mut self) -> Option<u64> {
+        let (negative, value) = self.number()?;
+        Some(if negative { 0 } else { value })
+    }
+
+    #[inline]
+    pub(crate) fn signed(&mut self) -> Option<i64> {
+        let (negative, value) = self.number()?;
+        if negative { 0_i64.checked_sub_unsigned(value) } else { i64::try_from(value).ok() }
+    }
+
+    /// A field that is one byte: the letter of a state.
+    #[inline]
+    pub(crate) fn letter(&mut self) -> Option<u8> {
+        let (letter, rest) = skip_spaces(self.0).split_first()?;
+        self.0 = end_of_field(rest)?;
+        (*letter != b'\n').then_some(*letter)
+    }
+
+    /// Whether nothing is left of the line.
+    #[inline]
+    pub(crate) fn at_end(&self) -> bool {
+        matches!(skip_spaces(self.0), [] | [b'\n', ..])
+    }
+
+    #[inline]
+    fn number(&mut self) -> Option<(bool, u64)> {
+        let (negative, digits) = match skip_spaces(self.0) {
+            [b'-', digits @ ..] => (true, digits),
+            digits => (false, digits),
+        };
+        let (value, rest) = leading(digits)?;
+        self.0 = end_of_field(rest)?;
+        Some((negative, value))
+    }
+}
+
+/// The fields of `bytes`, separated by ASCII white space.
+pub(crate) fn words(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty())
+}
+
+/// The lines of `bytes`, without what ends them and without empty ones.
+pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
+}
+
+/// A `key: value` line, the value without the white space around it.
+#[inline]
+pub(crate) fn key_value(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = line.iter().position(|byte| *byte == b':')?;
+    let (key, value) = line.split_at_checked(colon)?;
+    Some((key, value.get(1..)?.trim_ascii()))
+}
+
+/// A decimal number that is all of `bytes`.
+#[inline]
+pub(crate) fn decimal<T: TryFrom<u64>>(bytes: &[u8]) -> Option<T> {
+    match leading(bytes)? {
+        (value, []) => T::try_from(value).ok(),
+        _ => None,
+    }
+}
+
+/// A decimal number with or without a sign that is all of `bytes`.
+pub(crate) fn signed<T: TryFrom<i64>>(bytes: &[u8]) -> Option<T> {
+    let mut columns = Columns::new(bytes);
+    let value = columns.signed()?;
+    if columns.at_end() { T::try_from(value).ok() } else { None }
+}
+
+/// A hexadecimal number that is all of `bytes`, with or without `0x`.
+pub(crate) fn hex<T: TryFrom<u64>>(bytes: &[u8]) -> Option<T> {
+    radix(bytes.strip_prefix(b"0x").unwrap_or(bytes), 16)
+}
+
+/// An octal number that is all of `bytes`.
+pub(crate) fn octal<T: TryFrom<u64>>(bytes: &[u8]) -> Option<T> {
+    radix(bytes, 8)
+}
+
+/// A size such as `12 kB`, in bytes.
+pub(crate) fn kib(bytes: &[u8]) -> Option<u64> {
+    let number = bytes.strip_suffix(b" kB")?;
+    decimal::<u64>(number.trim_ascii_end())?.checked_mul(1024)
+}
+
+fn radix<T: TryFrom<u64>>(bytes: &[u8], radix: u32) -> Option<T> {
+    let mut value = 0_u64;
+    let (first, rest) = bytes.split_first()?;
+    for byte in std::iter::once(first).chain(rest) {
+        let digit = char::from(*byte).to_digit(radix)?;
+        value = value.checked_mul(radix.into())?.checked_add(digit.into())?;
+    }
+    T::try_from(value).ok()
+}
+
+#[inline]
+fn skip_spaces(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ', rest @ ..] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// What follows a field that ended before `rest`: one space is taken, the end of the line is left.
+#[inline]
+fn end_of_field(rest: &[u8]) -> Option<&[u8]> {
+    match rest {
+        [b' ', rest @ ..] => Some(rest),
+        [] | [b'\n', ..] => Some(rest),
+        _ => None,
+    }
+}
+
+/// The number that `bytes` begins with, and what follows it.
+#[inline]
+fn leading(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (value, mut rest) = digit(bytes)?;
+    let mut value = u64::from(value);
+    while let Some((digit, tail)) = digit(rest) {
+        value = value.checked_mul(10)?.checked_add(digit.into())?;
+        rest = tail;
+    }
+    Some((value, rest))
+}
+
+#[inline]
+fn digit(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    match bytes {
+        [byte @ b'0'..=b'9', rest @ ..] => Some((byte & 0xf, rest)),
+        _ => None,
+    }
+}

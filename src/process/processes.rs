@@ -1,0 +1,220 @@
+//! All processes as a source.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::lane::SlowLane;
+use super::scan::Scan;
+use super::{Environ, Fields, ProcFs, ProcessId, ProcessSample, Select};
+use crate::{Cancel, Result, Snapshot, Source, Text};
+
+/// The processes of a machine, as a [`Source`] whose cost follows what ran and not how many there are.
+///
+/// A process that did not run since the last tick has changed none of its own counters. The kernel says whether it ran by
+/// one cheap call, the process's CPU clock. So a tick finds what is new, takes every pulse, reads the files of what ran
+/// only, and gives the rest again, with counters that are exact as of now ([`ProcessSample::at`]). What can change without
+/// the process running (memory under reclaim, `nice`, the parent, the control group) is read again within
+/// [`max_age`](Self::max_age).
+///
+/// ```text
+/// find what is new ──► take the pulses ──► read what ran ──► slow files, names ──► select ──► snapshot
+///   /proc/loadavg        CPU clocks          stat, io …        within a budget
+/// ```
+///
+/// Samples come in the order of their pids. For a /proc of another pid namespace the pulses cannot be taken: there
+/// everything is read at every tick, with the same results, and the snapshot has [`Notice::NoPulse`](crate::Notice::NoPulse).
+///
+/// # Errors
+///
+/// [`collect`](Source::collect) fails when the root cannot be opened or listed. A process that cannot be read is counted in
+/// [`Snapshot::skipped`].
+///
+/// # Examples
+///
+/// ```
+/// use appmon::{Cancel, Fields, Processes, Select, Snapshot, Source};
+///
+/// let mut processes = Processes::new()
+///     .select(!Select::kernel_threads())
+///     .fields(Fields::DEFAULT | Fields::STATUS);
+/// let mut snapshot = Snapshot::default();
+/// processes.collect(&mut snapshot, &Cancel::new())?;
+/// let me = snapshot.samples.iter().find(|process| process.id.pid == std::process::id()).expect("this process");
+/// assert!(me.memory.rss_bytes > 0);
+/// # Ok::<(), appmon::Error>(())
+/// ```
+#[must_use = "a source reads nothing by itself: collect from it, or make it a stream with `every`"]
+pub struct Processes {
+    config: Config,
+    scan: Option<Scan>,
+}
+
+/// What was asked for.
+#[derive(Clone)]
+pub(crate) struct Config {
+    pub(crate) root: PathBuf,
+    pub(crate) select: Select,
+    pub(crate) fields: Fields,
+    pub(crate) max_age: Duration,
+    pub(crate) recheck: Duration,
+    pub(crate) max_fds: Option<usize>,
+    pub(crate) threads: Option<usize>,
+    pub(crate) slow: SlowLane,
+    pub(crate) redact: Option<Redact>,
+}
+
+type Redact = Arc<dyn Fn(ProcessId, &mut Secret<'_>) + Send + Sync>;
+
+/// What [`Processes::redact`] sees before anyone else.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Secret<'a> {
+    /// The arguments of a process.
+    Cmdline(&'a mut Vec<Text>),
+    /// The environment of a process.
+    Environ(&'a mut Environ),
+}
+
+impl Processes {
+    /// All processes in `/proc`, with [`Fields::DEFAULT`].
+    pub fn new() -> Self {
+        Self {
+            config: Config {
+                root: PathBuf::from("/proc"),
+                select: Select::all(),
+                fields: Fields::DEFAULT,
+                max_age: Duration::from_secs(60),
+                recheck: Duration::from_secs(15),
+                max_fds: None,
+                threads: None,
+                slow: SlowLane::default(),
+                redact: None,
+            },
+            scan: None,
+        }
+    }
+
+    /// Where /proc is mounted. Default: `/proc`.
+    pub fn root(mut self, path: impl Into<PathBuf>) -> Self {
+        self.config.root = path.into();
+        self
+    }
+
+    /// Which processes. Default: all.
+    ///
+    /// What is not selected is not read, beyond what decides that. It is looked at again within
+    /// [`recheck`](Self::recheck), since it can change its program, its user or its parent.
+    pub fn select(mut self, select: Select) -> Self {
+        self.config.select = select;
+        self
+    }
+
+    /// What to read of each. Default: [`Fields::DEFAULT`].
+    pub fn fields(mut self, fields: Fields) -> Self {
+        self.config.fields = fields;
+        self
+    }
+
+    /// How old the reading of an idle process may get. Default: 60 s.
+    ///
+    /// Its counters are exact at every tick all the same; this bounds the age of what can change while it stands still.
+    /// The readings are spread over the ticks.
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.config.max_age = age;
+        self
+    }
+
+    /// After how long a process that is not selected is looked at again, at the latest. Default: 15 s.
+    ///
+    /// A new process is looked at often at first (after 1, 2, 4 … ticks), since programs are started by a fork and then
+    /// an `execve(2)`; 32 ticks are the longest rest.
+    pub fn recheck(mut self, after: Duration) -> Self {
+        self.config.recheck = after;
+        self
+    }
+
+    /// How many file descriptors to keep open for the processes that run. Default: a quarter of the soft limit
+    /// (`RLIMIT_NOFILE`) at the first tick, which is never changed. 0 keeps none. Fewer cost speed, never samples.
+    pub fn max_fds(mut self, count: usize) -> Self {
+        self.config.max_fds = Some(count);
+        self
+    }
+
+    /// How many threads read when much has to be read. Default: as many as there are cores for this process, 8 at most.
+    pub fn threads(mut self, count: usize) -> Self {
+        self.config.threads = Some(count.max(1));
+        self
+    }
+
+    /// How long a tick waits for what can block: command lines, environments, `smaps_rollup`, the names of users. Default:
+    /// 100 ms. What is not there by then is [`Reading::Skipped`](crate::Reading::Skipped) in this tick, and there at a
+    /// later one.
+    pub fn slow_budget(mut self, budget: Duration) -> Self {
+        self.config.slow.budget = budget;
+        self
+    }
+
+    /// How often the slow files of a process that runs are read again. Default: 10 s. After an `execve(2)` they are read
+    /// at once.
+    pub fn slow_cadence(mut self, cadence: Duration) -> Self {
+        self.config.slow.cadence = cadence;
+        self
+    }
+
+    /// Shows each command line and environment to `redact` before it comes into a sample, to take secrets out.
+    ///
+    /// A [`Select`] by command line sees it as it is.
+    ///
+    /// ```
+    /// use appmon::{Fields, Processes, Secret, Text};
+    ///
+    /// let processes = Processes::new().fields(Fields::DEFAULT | Fields::CMDLINE).redact(|_, secret| {
+    ///     if let Secret::Cmdline(arguments) = secret {
+    ///         for argument in arguments.iter_mut().filter(|argument| argument.as_bytes().starts_with(b"--password=")) {
+    ///             *argument = Text::from("--password=…");
+    ///         }
+    ///     }
+    /// });
+    /// # let _ = processes;
+    /// ```
+    pub fn redact(mut self, redact: impl Fn(ProcessId, &mut Secret<'_>) + Send + Sync + 'static) -> Self {
+        self.config.redact = Some(Arc::new(redact));
+        self
+    }
+}
+
+impl Default for Processes {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Processes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Processes")
+            .field("root", &self.config.root)
+            .field("select", &self.config.select)
+            .field("fields", &self.config.fields)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Source for Processes {
+    type Sample = ProcessSample;
+
+    fn collect(&mut self, snapshot: &mut Snapshot<ProcessSample>, cancel: &Cancel) -> Result<()> {
+        snapshot.begin();
+        let scan = match &mut self.scan {
+            Some(scan) => scan,
+            None => {
+                let procfs = ProcFs::new(&self.config.root)?;
+                self.scan.insert(Scan::new(procfs, self.config.clone())?)
+            }
+        };
+        scan.tick(snapshot, cancel)?;
+        snapshot.end();
+        Ok(())
+    }
+}

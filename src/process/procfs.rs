@@ -1,0 +1,224 @@
+//! A mounted /proc, as a value.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{Mode, OFlags, RawDir, SeekFrom};
+
+use super::file::Buffer;
+use super::handle::Process;
+use super::number::decimal;
+use super::status::Status;
+use crate::fs::mounts::{self, Mount};
+use crate::{BootId, Error, Notice, Result};
+
+/// A mounted proc file system: `/proc`, that of a host at `/host/proc`, or a directory that looks like one.
+///
+/// Cloning shares it. Nothing is process-wide: several roots can be read side by side.
+///
+/// ```
+/// use appmon::ProcFs;
+///
+/// let procfs = ProcFs::new("/proc")?;
+/// assert!(procfs.pids()?.contains(&std::process::id()));
+/// let me = procfs.process(std::process::id())?;
+/// assert!(me.stat()?.num_threads >= 1);
+/// # Ok::<(), appmon::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ProcFs(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    dir: OwnedFd,
+    boot_id: BootId,
+    ticks_per_second: u64,
+    page_bytes: u64,
+    pulse: bool,
+    notices: Vec<Notice>,
+}
+
+impl ProcFs {
+    /// Opens the proc file system at `root`.
+    ///
+    /// # Errors
+    ///
+    /// When `root` is no directory that can be opened: [`Error::is_not_found`], [`Error::is_denied`].
+    pub fn new(root: impl Into<PathBuf>) -> Result<Self> {
+        let path = root.into();
+        let dir = rustix::fs::open(&path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| Error::from(errno).at(&path))?;
+        let boot_id = boot_id(&dir);
+        let pulse = has_pulse(&dir);
+        let mut notices = restrictions(&dir);
+        if !pulse {
+            notices.push(Notice::NoPulse);
+        }
+        Ok(Self(Arc::new(Inner {
+            path,
+            dir,
+            boot_id,
+            ticks_per_second: crate::time::clock_ticks_per_second(),
+            page_bytes: u64::try_from(rustix::param::page_size()).unwrap_or(4096),
+            pulse,
+            notices,
+        })))
+    }
+
+    /// Where it is mounted.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Which start of the machine it tells of: `sys/kernel/random/boot_id`, or that of this machine where it has none.
+    #[must_use]
+    pub fn boot_id(&self) -> BootId {
+        self.0.boot_id
+    }
+
+    /// What limits all that can be read here: `hidepid`, `subset=pid`, or that only full readings work.
+    #[must_use]
+    pub fn notices(&self) -> &[Notice] {
+        &self.0.notices
+    }
+
+    /// A process, held so that a later one of the same pid is never mistaken for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_not_found`] when there is none of that pid, or a thread only; [`Error::is_denied`] when it is hidden.
+    pub fn process(&self, pid: u32) -> Result<Process> {
+        Process::open(self.clone(), pid)
+    }
+
+    /// The pids of all processes that are visible, in order.
+    ///
+    /// # Errors
+    ///
+    /// When the directory cannot be listed.
+    pub fn pids(&self) -> Result<Vec<u32>> {
+        let mut listing = Listing::open(self)?;
+        let mut pids = Vec::new();
+        listing.list(|pid, _| pids.push(pid)).map_err(|errno| Error::from(errno).at(self.path()))?;
+        pids.sort_unstable();
+        Ok(pids)
+    }
+
+    pub(crate) fn dir(&self) -> BorrowedFd<'_> {
+        self.0.dir.as_fd()
+    }
+
+    pub(crate) fn ticks_per_second(&self) -> u64 {
+        self.0.ticks_per_second
+    }
+
+    pub(crate) fn page_bytes(&self) -> u64 {
+        self.0.page_bytes
+    }
+
+    /// Whether the CPU clocks this process can ask are those of the processes in here.
+    pub(crate) fn has_pulse(&self) -> bool {
+        self.0.pulse
+    }
+}
+
+/// Lists the processes, again and again, by one open directory and one buffer.
+#[derive(Debug)]
+pub(crate) struct Listing {
+    dir: OwnedFd,
+    buffer: Vec<u8>,
+}
+
+impl Listing {
+    /// What getdents64 is given: 32 KiB hold more than a thousand processes.
+    const SIZE: usize = 32 << 10;
+
+    pub(crate) fn open(procfs: &ProcFs) -> Result<Self> {
+        // Opened anew and not duplicated: a duplicate would share its position with other listings.
+        let dir =
+            rustix::fs::openat(procfs.dir(), c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|errno| Error::from(errno).at(procfs.path()))?;
+        Ok(Self { dir, buffer: Vec::with_capacity(Self::SIZE) })
+    }
+
+    /// Calls `found` with each pid and the inode number of its directory.
+    pub(crate) fn list(&mut self, mut found: impl FnMut(u32, u64)) -> rustix::io::Result<()> {
+        rustix::fs::seek(&self.dir, SeekFrom::Start(0))?;
+        let mut entries = RawDir::new(&self.dir, self.buffer.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            if let Some(pid) = decimal(entry.file_name().to_bytes()) {
+                found(pid, entry.ino());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read(dir: &OwnedFd, path: &str) -> Option<Vec<u8>> {
+    let file = rustix::fs::openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    Buffer::new().read_to_end(file).ok().map(<[u8]>::to_vec)
+}
+
+fn boot_id(dir: &OwnedFd) -> BootId {
+    read(dir, "sys/kernel/random/boot_id").map_or_else(BootId::current, |text| BootId::parse(&text))
+}
+
+fn is_proc(dir: &OwnedFd) -> bool {
+    rustix::fs::fstatfs(dir).is_ok_and(|stat| stat.f_type == rustix::fs::PROC_SUPER_MAGIC)
+}
+
+/// Whether pids mean in this proc file system what they mean to our own system calls.
+///
+/// `NSpid` in `self/status` lists our pid in the namespace of the mount and in each one below it: exactly one entry
+/// means that the mount's namespace is ours. The bare number would not do, since pids of two namespaces can be equal.
+fn has_pulse(dir: &OwnedFd) -> bool {
+    let me = std::process::id();
+    is_proc(dir)
+        && read(dir, "self/status")
+            .and_then(|text| Status::parse(&text).ok())
+            .is_some_and(|status| status.pid == me && status.ns_pid == [me])
+        && super::pulse::pulse(me).is_some()
+}
+
+/// What the mount options hide from us.
+fn restrictions(dir: &OwnedFd) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    let Some(mount) = is_proc(dir).then(|| mount_of(dir)).flatten() else { return notices };
+    let option = |name: &[u8]| {
+        mount.super_options.split(|byte| *byte == b',').find_map(|option| option.strip_prefix(name)?.strip_prefix(b"="))
+    };
+    if let Some(hidepid) = option(b"hidepid") {
+        let gid = option(b"gid").and_then(decimal::<u32>);
+        let open = hidepid == b"0" || hidepid == b"off";
+        let group_counts = hidepid != b"4" && hidepid != b"ptraceable";
+        if !open && !is_exempt(dir, gid.filter(|_| group_counts)) {
+            notices.push(Notice::HidePid { hidepid: String::from_utf8_lossy(hidepid).into_owned() });
+        }
+    }
+    if option(b"subset") == Some(b"pid") {
+        notices.push(Notice::SubsetPid);
+    }
+    notices
+}
+
+/// Whether `hidepid` does not apply to us: by the right to trace every process, or by the group it names.
+fn is_exempt(dir: &OwnedFd, gid: Option<u32>) -> bool {
+    /// Bit of `CAP_SYS_PTRACE` in the capability masks.
+    const SYS_PTRACE: u64 = 1 << 19;
+    let Some(status) = read(dir, "self/status").and_then(|text| Status::parse(&text).ok()) else { return false };
+    status.cap_eff.is_some_and(|mask| mask & SYS_PTRACE != 0)
+        || gid.is_some_and(|gid| status.gid.effective == gid || status.groups.contains(&gid))
+}
+
+/// The mount `dir` is the root of.
+fn mount_of(dir: &OwnedFd) -> Option<Mount> {
+    let stat = rustix::fs::fstat(dir).ok()?;
+    let device = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
+    // Our own table, in our own mount namespace: that is where the path was resolved.
+    let table = read(dir, "self/mountinfo").or_else(|| std::fs::read("/proc/self/mountinfo").ok())?;
+    mounts::parse(&table).find(|mount| mount.device == device)
+}

@@ -1,0 +1,156 @@
+//! Rates of a process.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Cpu, Faults, Io, ProcessId, ProcessSample};
+use crate::counters::per_second;
+use crate::time::{clock_ticks_per_second, ticks_to_nanos};
+use crate::{Counters, Monotonic, Reading, Sample};
+
+/// How fast a process's counters grew between two readings of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ProcessRates {
+    /// CPU time per time.
+    pub cpu: CpuRates,
+    /// Page faults.
+    pub faults: FaultRates,
+    /// I/O; a value only where both readings had one.
+    #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
+    pub io: Reading<IoRates>,
+}
+
+/// CPU time per time: 1.0 is one core busy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct CpuRates {
+    /// User and system together, from [`Cpu::total_ns`]: exact.
+    pub cores: f64,
+    /// In user mode, from [`Cpu::user_ns`]: in steps of a clock tick, so coarse over short periods.
+    pub user_cores: f64,
+    /// In the kernel, from [`Cpu::system_ns`]: in steps of a clock tick, so coarse over short periods.
+    pub system_cores: f64,
+}
+
+/// Page faults per second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct FaultRates {
+    /// That needed no disk.
+    pub minor: f64,
+    /// That loaded a page from disk.
+    pub major: f64,
+}
+
+/// I/O per second; see [`Io`] for what each counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct IoRates {
+    /// Bytes fetched from storage, per second.
+    pub read_bytes: f64,
+    /// Bytes caused to be sent to storage, per second.
+    pub write_bytes: f64,
+    /// Bytes read by system calls, per second.
+    pub read_chars: f64,
+    /// Bytes written by system calls, per second.
+    pub write_chars: f64,
+    /// Reading system calls per second.
+    pub read_syscalls: f64,
+    /// Writing system calls per second.
+    pub write_syscalls: f64,
+    /// Bytes that were to be written and then were not, per second.
+    pub cancelled_write_bytes: f64,
+}
+
+impl Sample for ProcessSample {
+    const KIND: &'static str = "process";
+    type Key = ProcessId;
+
+    fn key(&self) -> ProcessId {
+        self.id
+    }
+
+    /// Whether it has another program or another user now.
+    fn is_changed(&self, earlier: &Self) -> bool {
+        let (now, then) = (&self.info, &earlier.info);
+        !std::sync::Arc::ptr_eq(now, then)
+            && ((now.execs, &now.name, now.uid, now.gid) != (then.execs, &then.name, then.uid, then.gid)
+                || both_known(&now.exe, &then.exe))
+    }
+}
+
+/// Whether both are known and differ: one that could not be read this time is no change.
+fn both_known<T: PartialEq>(now: &Reading<T>, then: &Reading<T>) -> bool {
+    matches!((now, then), (Reading::Value(now), Reading::Value(then)) if now != then)
+}
+
+/// The counters of a process of which rates are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ProcessTotals {
+    /// CPU time.
+    pub cpu: Cpu,
+    /// Page faults.
+    pub faults: Faults,
+    /// I/O.
+    pub io: Reading<Io>,
+}
+
+impl Counters for ProcessSample {
+    type Totals = ProcessTotals;
+    type Rates = ProcessRates;
+
+    fn totals(&self) -> ProcessTotals {
+        ProcessTotals { cpu: self.cpu, faults: self.faults, io: self.io }
+    }
+
+    fn at(&self) -> Monotonic {
+        self.at
+    }
+
+    fn birth(&self) -> Option<(Monotonic, ProcessTotals)> {
+        // The kernel cuts the start off to a tick, so the life counted is never shorter than it was.
+        let birth = ticks_to_nanos(self.id.start_ticks, clock_ticks_per_second());
+        let nothing = ProcessTotals { io: Reading::Value(Io::default()), ..ProcessTotals::default() };
+        Some((Monotonic::from_nanos(birth), nothing))
+    }
+
+    fn rates(&self, earlier: &ProcessTotals, elapsed: Duration) -> Option<ProcessRates> {
+        let cores = |earlier, now| Some(per_second(earlier, now, elapsed)? / 1e9);
+        let per_second = |earlier, now| per_second(earlier, now, elapsed);
+        let io = match (&self.io, &earlier.io) {
+            (Reading::Value(now), Reading::Value(then)) => {
+                // Cancelled writes can be more than the writes of the same period, so they are not taken off here.
+                Reading::Value(IoRates {
+                    read_bytes: per_second(then.read_bytes, now.read_bytes)?,
+                    write_bytes: per_second(then.write_bytes, now.write_bytes)?,
+                    read_chars: per_second(then.read_chars, now.read_chars)?,
+                    write_chars: per_second(then.write_chars, now.write_chars)?,
+                    read_syscalls: per_second(then.read_syscalls, now.read_syscalls)?,
+                    write_syscalls: per_second(then.write_syscalls, now.write_syscalls)?,
+                    cancelled_write_bytes: per_second(then.cancelled_write_bytes, now.cancelled_write_bytes)?,
+                })
+            }
+            (Reading::Value(_), then) => then.map(|_| IoRates::default()),
+            (now, _) => now.map(|_| IoRates::default()),
+        };
+        Some(ProcessRates {
+            cpu: CpuRates {
+                cores: cores(earlier.cpu.total_ns, self.cpu.total_ns)?,
+                user_cores: cores(earlier.cpu.user_ns, self.cpu.user_ns)?,
+                system_cores: cores(earlier.cpu.system_ns, self.cpu.system_ns)?,
+            },
+            faults: FaultRates {
+                minor: per_second(earlier.faults.minor, self.faults.minor)?,
+                major: per_second(earlier.faults.major, self.faults.major)?,
+            },
+            io,
+        })
+    }
+}

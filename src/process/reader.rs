@@ -1,0 +1,473 @@
+//! Reading one process: its pulse, and its files if it ran.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+
+use super::file::{Buffer, Opener, Owner, PidPath, owner};
+use super::handle::{fd_count, namespaces};
+use super::number::decimal;
+use super::procfs::ProcFs;
+use super::pulse::pulse;
+use super::stat::{Stat, StatLine};
+use super::table::{Entry, FdBudget, Hot, Marks, Outcome, Slot, Standing, Task};
+use super::{
+    Cgroups, Cpu, Faults, Fields, Io, Limits, Memory, Oom, ProcessId, ProcessInfo, ProcessState, Schedstat, Statm,
+    Status,
+};
+use crate::time::ticks_to_nanos;
+use crate::{Monotonic, Reading, Text, WirePath};
+
+/// The kernel's flag of its own threads, in field 9 of `/proc/PID/stat`.
+const PF_KTHREAD: u32 = 0x0020_0000;
+
+/// One thread's means to read processes.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    procfs: ProcFs,
+    buffer: Buffer,
+    pub(crate) opener: Opener,
+    /// Fields that could not be understood or opened since the last tick began.
+    pub(crate) failed_fields: u64,
+}
+
+/// What is the same for all processes of a tick.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plan<'a> {
+    /// What to read of those that are selected.
+    pub(crate) fields: Fields,
+    /// What to read of the others, to decide about them.
+    pub(crate) facts: Fields,
+    /// What a new process is: selected where all are.
+    pub(crate) first: Standing,
+    pub(crate) budget: &'a FdBudget,
+    pub(crate) tick: u64,
+}
+
+/// Why a process could not be read.
+enum Failure {
+    Errno(Errno),
+    Malformed,
+    Replaced,
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Self {
+        Self::Errno(errno)
+    }
+}
+
+impl Reader {
+    pub(crate) fn new(procfs: ProcFs) -> Self {
+        let opener = Opener::new(procfs.dir());
+        Self { procfs, buffer: Buffer::new(), opener, failed_fields: 0 }
+    }
+
+    /// Does a slot's task, and leaves in the slot what came of it.
+    pub(crate) fn visit(&mut self, slot: &mut Slot, plan: &Plan<'_>) {
+        let task = std::mem::replace(&mut slot.task, Task::Rest);
+        let at = Monotonic::now();
+        let mut ran = true;
+        let mut total_ns = None;
+        if self.procfs.has_pulse() {
+            let Some(pulse) = pulse(slot.pid) else {
+                slot.outcome = Outcome::Gone;
+                return;
+            };
+            ran = pulse != slot.pulse;
+            if !ran && task == Task::Check && slot.entry.known {
+                slot.entry.sample.at = at;
+                slot.outcome = Outcome::Same;
+                return;
+            }
+            slot.pulse = pulse;
+            total_ns = Some(pulse);
+        }
+        let fields = if slot.standing == Standing::Selected { plan.fields | plan.facts } else { plan.facts };
+        let keep = ran && task < Task::ReadAll && slot.standing == Standing::Selected;
+        let mut visit =
+            Visit { reader: self, plan, place: None, fields, all: task == Task::ReadAll, keep, at, total_ns };
+        let mut result = visit.read(slot.pid, &mut slot.entry);
+        if matches!(result, Err(Failure::Replaced)) {
+            // Another process has the pid now: start over as with a new one.
+            plan.budget.close_all(&mut slot.entry.kept);
+            *slot.entry = Entry::default();
+            slot.standing = plan.first;
+            visit.place = None;
+            visit.all = true;
+            result = visit.read(slot.pid, &mut slot.entry);
+        }
+        if ran {
+            slot.entry.ran_at_tick = plan.tick;
+        }
+        let names = fields.contains(Fields::USER);
+        slot.unnamed |= names && (task == Task::ReadAll || slot.entry.sample.info.user == Reading::Skipped);
+        slot.outcome = match result {
+            Ok(outcome) => outcome,
+            Err(Failure::Errno(Errno::NOENT | Errno::SRCH)) => {
+                // Still there by its clock: it is hidden (hidepid), or ended between the two calls and is gone next time.
+                if total_ns.is_some() && pulse(slot.pid).is_some() { Outcome::Hidden } else { Outcome::Gone }
+            }
+            Err(Failure::Errno(Errno::ACCESS | Errno::PERM)) => Outcome::Denied,
+            Err(Failure::Malformed) => Outcome::Malformed,
+            Err(Failure::Errno(_) | Failure::Replaced) => Outcome::Failed,
+        };
+        self.opener.restore(self.procfs.dir());
+    }
+}
+
+/// The reading of one process.
+struct Visit<'a> {
+    reader: &'a mut Reader,
+    plan: &'a Plan<'a>,
+    /// The process's directory, once something had to be opened.
+    place: Option<OwnedFd>,
+    fields: Fields,
+    /// Read the info too.
+    all: bool,
+    /// Keep open what was opened.
+    keep: bool,
+    at: Monotonic,
+    total_ns: Option<u64>,
+}
+
+impl Visit<'_> {
+    fn read(&mut self, pid: u32, entry: &mut Entry) -> Result<Outcome, Failure> {
+        let line = self.stat(pid, entry)?;
+        let changed = self.info(pid, entry, &line)?;
+        self.counters(pid, entry)?;
+        entry.sample.at = self.at;
+        entry.sample.read_at = self.at;
+        entry.known = true;
+        Ok(if changed { Outcome::Changed } else { Outcome::Read })
+    }
+
+    /// Reads `/proc/PID/stat` into the sample, and gives what is needed beside.
+    fn stat(&mut self, pid: u32, entry: &mut Entry) -> Result<Line, Failure> {
+        self.load(pid, entry, Hot::Stat, c"stat")?;
+        let bytes = self.reader.buffer.last();
+        let stat = StatLine::parse(bytes).map_err(|_| Failure::Malformed)?;
+        let id = ProcessId { pid, start_ticks: stat.start_ticks };
+        if entry.known && entry.sample.id != id {
+            return Err(Failure::Replaced);
+        }
+        let nanos = |ticks| ticks_to_nanos(ticks, self.reader.procfs.ticks_per_second());
+        let sample = &mut entry.sample;
+        sample.id = id;
+        let reparented = sample.ppid != stat.ppid;
+        sample.ppid = stat.ppid;
+        sample.state = stat.state;
+        sample.threads = stat.num_threads;
+        sample.nice = stat.nice;
+        let (user_ns, system_ns) = (nanos(stat.utime_ticks), nanos(stat.stime_ticks));
+        sample.cpu = Cpu {
+            total_ns: self.total_ns.unwrap_or_else(|| user_ns.saturating_add(system_ns)),
+            user_ns,
+            system_ns,
+            children_user_ns: nanos(stat.cutime_ticks),
+            children_system_ns: nanos(stat.cstime_ticks),
+            block_io_delay_ns: nanos(stat.delayacct_blkio_ticks.unwrap_or(0)),
+        };
+        sample.memory = Memory {
+            rss_bytes: stat.rss_pages.saturating_mul(self.reader.procfs.page_bytes()),
+            virtual_bytes: stat.vsize_bytes,
+        };
+        sample.faults = Faults { minor: stat.minflt, major: stat.majflt };
+        if self.fields.contains(Fields::STAT) {
+            sample.stat = Reading::Value(Arc::new(Stat::from(stat)));
+        }
+        let line = Line {
+            renamed: !entry.known || sample.info.name.as_bytes() != stat.comm,
+            reparented,
+            name: (!entry.known || sample.info.name.as_bytes() != stat.comm).then(|| Text::from(stat.comm)),
+            kernel_thread: stat.flags & PF_KTHREAD != 0,
+            marks: Marks { start_code: stat.start_code.unwrap_or(0), start_stack: stat.start_stack.unwrap_or(0) },
+            zombie: stat.state == ProcessState::Zombie,
+            leader_exited: stat.state == ProcessState::Zombie && stat.num_threads > 1,
+        };
+        if line.leader_exited {
+            self.memory_of_a_thread(pid, entry);
+        }
+        Ok(line)
+    }
+
+    /// The memory of a process whose main thread has exited: its own line says 0, that of another thread is right.
+    fn memory_of_a_thread(&mut self, pid: u32, entry: &mut Entry) {
+        let Some(task) = self.living_thread(pid) else { return };
+        let page_bytes = self.reader.procfs.page_bytes();
+        let Ok(dir) = self.place(pid) else { return };
+        let path = format!("task/{task}/stat");
+        let Ok(fd) = rustix::fs::openat(
+            dir,
+            path,
+            rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        ) else {
+            return;
+        };
+        if let Ok(bytes) = self.reader.buffer.read(fd)
+            && let Ok(stat) = StatLine::parse(bytes)
+        {
+            entry.sample.memory =
+                Memory { rss_bytes: stat.rss_pages.saturating_mul(page_bytes), virtual_bytes: stat.vsize_bytes };
+        }
+    }
+
+    fn living_thread(&mut self, pid: u32) -> Option<u32> {
+        let dir = self.place(pid).ok()?;
+        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+        let tasks = rustix::fs::openat(dir, c"task", flags, rustix::fs::Mode::empty()).ok()?;
+        let mut space = Vec::with_capacity(4096);
+        let mut entries = rustix::fs::RawDir::new(tasks, space.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
+            if let Some(task) = decimal(entry.ok()?.file_name().to_bytes()).filter(|task| *task != pid) {
+                return Some(task);
+            }
+        }
+        None
+    }
+
+    /// Brings the info up to date; says whether anything in it changed, or the parent did.
+    fn info(&mut self, pid: u32, entry: &mut Entry, line: &Line) -> Result<bool, Failure> {
+        let before = entry.owner;
+        let owner = self.owner(pid, entry)?;
+        entry.owner = owner;
+        let execed = entry.known && line.execed(entry.marks);
+        entry.marks = line.marks;
+        let owned = (before.uid, before.gid) != (owner.uid, owner.gid);
+        if entry.known && !self.all && !execed && !owned && !line.renamed {
+            return Ok(line.reparented);
+        }
+        let mut info = ProcessInfo::clone(&entry.sample.info);
+        if let Some(name) = &line.name {
+            info.name = name.clone();
+        }
+        info.kernel_thread = line.kernel_thread;
+        (info.uid, info.gid) = (owner.uid, owner.gid);
+        if execed {
+            info.execs = info.execs.saturating_add(1);
+        }
+        if !entry.known || execed {
+            entry.slow.cmdline.stale = true;
+            entry.slow.environ.stale = true;
+        }
+        if self.fields.contains(Fields::EXE) && (self.all || execed || owned || info.exe.is_not_requested()) {
+            self.link(pid, c"exe", &mut info.exe, line)?;
+        }
+        if self.fields.contains(Fields::CWD) {
+            self.link(pid, c"cwd", &mut info.cwd, line)?;
+        }
+        if self.fields.contains(Fields::CGROUP) && (self.all || execed || info.cgroup.is_not_requested()) {
+            let cgroups = self.file(pid, c"cgroup", Cgroups::parse)?;
+            info.cgroup = match cgroups {
+                Reading::Value(cgroups) => cgroups.main_path().cloned().map_or(Reading::NotApplicable, Reading::Value),
+                other => other.map(|_| Text::default()),
+            };
+        }
+        if self.fields.contains(Fields::USER) && (!entry.known || owned || info.user.is_not_requested()) {
+            // Until the name service has answered.
+            (info.user, info.group) = (Reading::Skipped, Reading::Skipped);
+        }
+        let changed = info != *entry.sample.info;
+        if changed {
+            if let Some(seen) = &mut entry.seen_info {
+                *seen = Arc::new(ProcessInfo { cmdline: seen.cmdline.clone(), ..info.clone() });
+            }
+            entry.sample.info = Arc::new(info);
+        }
+        Ok(changed || line.reparented)
+    }
+
+    /// The effective user and group, and by the inode number a last look whether this is still the same process.
+    fn owner(&mut self, pid: u32, entry: &Entry) -> Result<Owner, Failure> {
+        if let Some(place) = &self.place {
+            return Ok(owner(place, c"")?);
+        }
+        let found = owner(self.reader.procfs.dir(), PidPath::new(pid).as_c_str())?;
+        if found.ino == entry.owner.ino {
+            return Ok(found);
+        }
+        // The kernel made a new inode: for another process, or for the same one after it dropped its caches.
+        Ok(owner(self.place(pid)?, c"")?)
+    }
+
+    fn counters(&mut self, pid: u32, entry: &mut Entry) -> Result<(), Failure> {
+        let fields = self.fields;
+        if fields.contains(Fields::IO) {
+            entry.sample.io = self.hot(pid, entry, Hot::Io, c"io", Io::parse)?;
+        }
+        if fields.contains(Fields::STATUS) {
+            entry.sample.status = self.hot(pid, entry, Hot::Status, c"status", Status::parse)?.map(Arc::new);
+        }
+        if fields.contains(Fields::STATM) {
+            entry.sample.statm = self.hot(pid, entry, Hot::Statm, c"statm", Statm::parse)?;
+        }
+        if fields.contains(Fields::SCHEDSTAT) {
+            entry.sample.schedstat = self.hot(pid, entry, Hot::Schedstat, c"schedstat", Schedstat::parse)?;
+        }
+        if fields.contains(Fields::LIMITS) {
+            entry.sample.limits = self.file(pid, c"limits", Limits::parse)?.map(Arc::new);
+        }
+        if fields.contains(Fields::FD_COUNT) {
+            let count = self.place(pid).and_then(fd_count);
+            entry.sample.fd_count = self.reading(pid, count)?;
+        }
+        if fields.contains(Fields::NAMESPACES) {
+            let mut buffer = Buffer::new();
+            let found = self.place(pid).and_then(|dir| namespaces(dir, &mut buffer));
+            entry.sample.namespaces = self.reading(pid, found)?.map(Arc::new);
+        }
+        if fields.contains(Fields::OOM) {
+            let score = self.file(pid, c"oom_score", |bytes| Ok(bytes.to_vec()))?;
+            entry.sample.oom = match score {
+                Reading::Value(score) => self.file(pid, c"oom_score_adj", |adj| Oom::parse(&score, adj))?,
+                other => other.map(|_| Oom::default()),
+            };
+        }
+        Ok(())
+    }
+
+    /// Reads a link; keeps what is known of a process that has lost its own by ending.
+    fn link(
+        &mut self,
+        pid: u32,
+        name: &std::ffi::CStr,
+        link: &mut Reading<WirePath>,
+        line: &Line,
+    ) -> Result<(), Failure> {
+        if line.kernel_thread && name == c"exe" {
+            *link = Reading::NotApplicable;
+            return Ok(());
+        }
+        let target = self.place(pid).and_then(|dir| rustix::fs::readlinkat(dir, name, Vec::new()));
+        match target {
+            Ok(target) => *link = Reading::Value(WirePath::from(target.into_bytes())),
+            Err(Errno::NOENT | Errno::SRCH) if line.zombie || line.kernel_thread => {
+                if !matches!(link, Reading::Value(_)) {
+                    *link = Reading::NotApplicable;
+                }
+            }
+            Err(errno) => *link = self.reading(pid, Err(errno))?,
+        }
+        Ok(())
+    }
+
+    /// Reads a file that is kept open for a process that runs.
+    fn hot<T>(
+        &mut self,
+        pid: u32,
+        entry: &mut Entry,
+        file: Hot,
+        name: &std::ffi::CStr,
+        parse: fn(&[u8]) -> crate::Result<T>,
+    ) -> Result<Reading<T>, Failure> {
+        match self.load(pid, entry, file, name) {
+            Ok(()) => Ok(self.parsed(parse)),
+            Err(errno) => self.reading(pid, Err(errno)),
+        }
+    }
+
+    /// Reads a file that is opened each time.
+    fn file<T>(
+        &mut self,
+        pid: u32,
+        name: &std::ffi::CStr,
+        parse: impl FnOnce(&[u8]) -> crate::Result<T>,
+    ) -> Result<Reading<T>, Failure> {
+        let fd = match self.open(pid, name) {
+            Ok(fd) => fd,
+            Err(errno) => return self.reading(pid, Err(errno)),
+        };
+        match self.reader.buffer.load_to_end(fd) {
+            Ok(()) => Ok(self.parsed(parse)),
+            Err(errno) => self.reading(pid, Err(errno)),
+        }
+    }
+
+    fn parsed<T>(&mut self, parse: impl FnOnce(&[u8]) -> crate::Result<T>) -> Reading<T> {
+        if let Ok(value) = parse(self.reader.buffer.last()) {
+            return Reading::Value(value);
+        }
+        self.reader.failed_fields = self.reader.failed_fields.saturating_add(1);
+        Reading::Skipped
+    }
+
+    /// What a failed call says of one field, while the process itself is fine.
+    fn reading<T>(&mut self, pid: u32, result: rustix::io::Result<T>) -> Result<Reading<T>, Failure> {
+        match result {
+            Ok(value) => Ok(Reading::Value(value)),
+            Err(Errno::ACCESS | Errno::PERM) => Ok(Reading::Denied),
+            Err(errno @ (Errno::NOENT | Errno::SRCH)) => {
+                // Is the file missing, or the process?
+                let stat = self.open(pid, c"stat").map_err(|_| errno)?;
+                self.reader.buffer.load(stat).map_err(|_| errno)?;
+                Ok(Reading::Unsupported)
+            }
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(Reading::Unsupported),
+            Err(_) => {
+                self.reader.failed_fields = self.reader.failed_fields.saturating_add(1);
+                Ok(Reading::Skipped)
+            }
+        }
+    }
+
+    /// Loads a hot file into the buffer: by the descriptor that is kept for it, else by a new one.
+    fn load(&mut self, pid: u32, entry: &mut Entry, file: Hot, name: &std::ffi::CStr) -> rustix::io::Result<()> {
+        if let Some(fd) = entry.kept.get(file) {
+            match self.reader.buffer.load(fd) {
+                // Of a process that has ended; the pid can be another's by now.
+                Err(Errno::NOENT | Errno::SRCH) => self.plan.budget.close(&mut entry.kept, file),
+                loaded => return loaded,
+            }
+        }
+        let fd = self.open(pid, name)?;
+        self.reader.buffer.load(&fd)?;
+        if self.keep && entry.known {
+            self.plan.budget.keep(&mut entry.kept, file, fd);
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, pid: u32, name: &std::ffi::CStr) -> rustix::io::Result<OwnedFd> {
+        if self.place.is_none() {
+            self.place(pid)?;
+        }
+        let Some(place) = &self.place else { return Err(Errno::NOENT) };
+        self.reader.opener.open(place, name)
+    }
+
+    /// The process's directory: all that is opened from it is of one process, or fails.
+    fn place(&mut self, pid: u32) -> rustix::io::Result<BorrowedFd<'_>> {
+        let place = match self.place.take() {
+            Some(place) => place,
+            None => self.reader.opener.open_place(self.reader.procfs.dir(), PidPath::new(pid).as_c_str())?,
+        };
+        let place: &OwnedFd = self.place.insert(place);
+        Ok(place.as_fd())
+    }
+}
+
+/// What the stat line tells beside the counters.
+struct Line {
+    renamed: bool,
+    reparented: bool,
+    name: Option<Text>,
+    kernel_thread: bool,
+    marks: Marks,
+    zombie: bool,
+    leader_exited: bool,
+}
+
+impl Line {
+    /// Whether the process was seen to `execve(2)`: another program has other addresses. Where those may not be seen, a
+    /// new name is taken for a sign.
+    fn execed(&self, before: Marks) -> bool {
+        // Without memory (a zombie) or without the right to know: 0 or 1.
+        let known = |marks: Marks| marks.start_stack > 1;
+        if self.zombie {
+            return false;
+        }
+        if known(before) && known(self.marks) { before != self.marks } else { self.renamed }
+    }
+}

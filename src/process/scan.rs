@@ -1,0 +1,622 @@
+//! One tick over all processes.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::discover::{By, Discovery};
+use super::lane::Lane;
+use super::names::{Id, Names};
+use super::processes::{Config, Secret};
+use super::pulse::pulse;
+use super::reader::{Plan, Reader};
+use super::select::{PidFiles, Relatives, Subject};
+use super::slow::{self, Answer, Content, Job, Kind};
+use super::table::{Entry, FdBudget, Outcome, Slot, SlowFile, Standing, Task, forget_counters};
+use super::{Fields, ProcFs, ProcessInfo, ProcessSample, ProcessState};
+use crate::time::ticks_to_nanos;
+use crate::{Cancel, Monotonic, Reading, Result, Skipped, Snapshot};
+
+/// What a source of processes keeps from tick to tick.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    procfs: ProcFs,
+    discovery: Discovery,
+    /// In the order of the pids.
+    slots: Vec<Slot>,
+    readers: Vec<Reader>,
+    budget: FdBudget,
+    lane: Lane<Job, Answer>,
+    names: Names,
+    /// Pids of this tick that ended.
+    gone: Vec<u32>,
+    tick: u64,
+    last: Option<Monotonic>,
+    /// Which slot's reading is renewed next, and how much of a slot is due.
+    renew_next: usize,
+    renew_due: f64,
+    /// What to read to decide about a selection.
+    facts: Fields,
+    config: ScanConfig,
+}
+
+/// The configuration, with what [`Config`] leaves open decided.
+struct ScanConfig {
+    config: Config,
+    all: bool,
+    tree: bool,
+    /// The selection can change while nothing happens to the processes.
+    restless: bool,
+    /// Whether the selection's own view of the info has to be kept beside the sample's.
+    own_view: bool,
+}
+
+impl std::fmt::Debug for ScanConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ScanConfig").field("select", &self.config.select).finish_non_exhaustive()
+    }
+}
+
+/// From how many processes on reading is worth a second thread: starting one costs as much as reading two or three.
+const PARALLEL: usize = 64;
+
+/// How many processes a thread takes at a time.
+const CHUNK: usize = 32;
+
+/// Between how many pulses `Cancel` is polled: 128 take about 50 µs.
+const POLL: usize = 128;
+
+impl Scan {
+    pub(crate) fn new(procfs: ProcFs, config: Config) -> Result<Self> {
+        let threads =
+            config.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get().min(8)));
+        let max_fds = config.max_fds.unwrap_or_else(|| {
+            let soft = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+            soft.and_then(|soft| usize::try_from(soft).ok()).map_or(1 << 16, |soft| soft / 4)
+        });
+        let all = config.select.is_all();
+        let facts = if all { config.fields } else { config.select.needs() };
+        let shown = config.fields.contains(Fields::CMDLINE) && config.redact.is_none();
+        Ok(Self {
+            discovery: Discovery::new(&procfs)?,
+            slots: Vec::new(),
+            readers: (0..threads).map(|_| Reader::new(procfs.clone())).collect(),
+            budget: FdBudget::new(max_fds),
+            lane: Lane::new(config.slow.threads, slow::work),
+            names: Names::new(),
+            gone: Vec::new(),
+            tick: 0,
+            last: None,
+            renew_next: 0,
+            renew_due: 0.0,
+            facts,
+            config: ScanConfig {
+                all,
+                tree: config.select.is_tree(),
+                restless: config.select.uses_age() || config.select.uses_pid_files(),
+                own_view: !all && facts.contains(Fields::CMDLINE) && !shown,
+                config,
+            },
+            procfs,
+        })
+    }
+
+    /// Makes a snapshot of what is there.
+    pub(crate) fn tick(&mut self, snapshot: &mut Snapshot<ProcessSample>, cancel: &Cancel) -> Result<()> {
+        let now = snapshot.at;
+        let deadline = Instant::now().checked_add(self.config.config.slow.budget).unwrap_or_else(Instant::now);
+        self.tick = self.tick.saturating_add(1);
+        snapshot.boot_id = self.procfs.boot_id();
+        snapshot.notices.extend_from_slice(self.procfs.notices());
+        let skipped = &mut snapshot.skipped;
+
+        self.discover(now)?;
+        self.renew(now);
+        self.take_pulses(now, cancel)?;
+        self.read(cancel)?;
+        if self.reread_orphans() {
+            self.read(cancel)?;
+        }
+        self.ask_slow(now);
+        self.take_slow(now, deadline);
+        if !self.config.all {
+            self.select(now);
+            // What was selected just now has not been read beyond what decided that.
+            self.read(cancel)?;
+            self.ask_slow(now);
+            self.take_slow(now, deadline);
+        }
+        self.settle(skipped);
+        self.last = Some(now);
+
+        let selected = || self.slots.iter().filter(|slot| slot.standing == Standing::Selected);
+        // Counted first, so that the snapshot's memory is taken once.
+        snapshot.samples.reserve(selected().count());
+        snapshot.samples.extend(selected().filter(|slot| slot.entry.known).map(|slot| slot.entry.sample.clone()));
+        Ok(())
+    }
+
+    fn first_standing(&self) -> Standing {
+        if self.config.all { Standing::Selected } else { Standing::Unknown }
+    }
+
+    /// Adds what is new, and marks what may be another process by now.
+    fn discover(&mut self, now: Monotonic) -> Result<()> {
+        let first = self.first_standing();
+        let findings = self.discovery.tick(&self.procfs, self.slots.len(), now)?;
+        let known = self.slots.len();
+        let mut at = 0_usize;
+        for found in findings.found {
+            // Both are in the order of the pids.
+            while self.slots.get(at).is_some_and(|slot| at < known && slot.pid < found.pid) {
+                at = at.saturating_add(1);
+            }
+            match self.slots.get_mut(at).filter(|slot| at < known && slot.pid == found.pid) {
+                Some(slot) => {
+                    slot.listed = self.tick;
+                    let same = match found.by {
+                        // The inode number is another for another process; after the kernel dropped its caches too.
+                        By::Listing(ino) => ino == slot.entry.owner.ino,
+                        By::Birth(after) => slot.entry.sample.read_at > after,
+                    };
+                    if !same {
+                        slot.ask(Task::Read);
+                    }
+                }
+                None => {
+                    let mut slot = Slot::new(found.pid);
+                    slot.standing = first;
+                    slot.listed = self.tick;
+                    self.slots.push(slot);
+                }
+            }
+        }
+        if findings.all && !self.procfs.has_pulse() {
+            // Without a pulse a listing is all that tells who is gone.
+            for slot in self.slots.iter_mut().filter(|slot| slot.listed != self.tick) {
+                slot.outcome = Outcome::Gone;
+            }
+        }
+        if self.slots.len() > known {
+            self.slots.sort_by_key(|slot| slot.pid);
+        }
+        Ok(())
+    }
+
+    /// Marks those whose reading is to be renewed at this tick: so many that each has its turn within `max_age`.
+    fn renew(&mut self, now: Monotonic) {
+        let max_age = self.config.config.max_age;
+        let elapsed = self.last.and_then(|last| now.since(last)).unwrap_or_default();
+        let share = if max_age.is_zero() { 1.0 } else { elapsed.as_secs_f64() / max_age.as_secs_f64() };
+        #[expect(clippy::cast_precision_loss, reason = "a share of a number of processes")]
+        let due = (share * self.slots.len() as f64).min(self.slots.len() as f64);
+        self.renew_due += due;
+        while self.renew_due >= 1.0 && !self.slots.is_empty() {
+            self.renew_due -= 1.0;
+            if self.renew_next >= self.slots.len() {
+                self.renew_next = 0;
+            }
+            if let Some(slot) = self.slots.get_mut(self.renew_next)
+                && slot.standing == Standing::Selected
+            {
+                slot.ask(Task::ReadAll);
+            }
+            self.renew_next = self.renew_next.saturating_add(1);
+        }
+    }
+
+    /// Looks who ran, and who is gone.
+    fn take_pulses(&mut self, now: Monotonic, cancel: &Cancel) -> Result<()> {
+        let has_pulse = self.procfs.has_pulse();
+        let (tick, max_age) = (self.tick, self.config.config.max_age);
+        for (nth, slot) in self.slots.iter_mut().enumerate() {
+            if nth.checked_rem(POLL) == Some(0) {
+                cancel.check()?;
+            }
+            if slot.outcome == Outcome::Gone || slot.task > Task::Check {
+                continue;
+            }
+            if slot.standing != Standing::Selected {
+                // One that is not selected rests for a while, unless something may have happened to it.
+                if tick < slot.rest_until_tick && now < slot.rest_until {
+                    continue;
+                }
+                slot.ask(Task::Check);
+            }
+            if !has_pulse {
+                slot.ask(Task::Read);
+                continue;
+            }
+            // One that ran at the last tick most likely ran again: whoever reads it takes its pulse right before.
+            if slot.entry.ran_at_tick.saturating_add(1) == tick && slot.entry.known {
+                slot.ask(Task::Check);
+                continue;
+            }
+            match pulse(slot.pid) {
+                None => slot.outcome = Outcome::Gone,
+                Some(pulse) if pulse != slot.pulse => slot.ask(Task::Check),
+                Some(_) => {
+                    let at = Monotonic::now();
+                    slot.entry.sample.at = at;
+                    slot.task = Task::Rest;
+                    slot.rest(tick, now, self.config.config.recheck);
+                    // A guarantee on top of `renew`, whose turns move when processes come and go.
+                    if slot.standing == Standing::Selected
+                        && at.since(slot.entry.sample.read_at).unwrap_or_default() > max_age
+                    {
+                        slot.task = Task::ReadAll;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Does the tasks of all slots, on several threads when there are many.
+    fn read(&mut self, cancel: &Cancel) -> Result<()> {
+        let plan = Plan {
+            fields: self.config.config.fields,
+            facts: self.facts,
+            first: self.first_standing(),
+            budget: &self.budget,
+            tick: self.tick,
+        };
+        let mut work: Vec<&mut Slot> = self.slots.iter_mut().filter(|slot| slot.task > Task::Rest).collect();
+        if work.is_empty() {
+            return Ok(());
+        }
+        let parallel = work.len() >= PARALLEL;
+        let Some((reader, others)) = self.readers.split_first_mut() else { return Ok(()) };
+        let chunks = Mutex::new(work.chunks_mut(CHUNK));
+        let work_off = |reader: &mut Reader| {
+            while !cancel.is_cancelled() {
+                // Bound first, so that the lock is not held over the loop's body.
+                let chunk = chunks.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some(chunk) = chunk else { break };
+                for slot in chunk {
+                    reader.visit(slot, &plan);
+                }
+            }
+        };
+        if parallel {
+            let work_off = &work_off;
+            std::thread::scope(|scope| {
+                for other in others {
+                    // Without a further thread it takes longer, and that is all.
+                    let _ = std::thread::Builder::new()
+                        .name("appmon-read".to_owned())
+                        .spawn_scoped(scope, move || work_off(other));
+                }
+                work_off(reader);
+            });
+        } else {
+            work_off(reader);
+        }
+        cancel.check()
+    }
+
+    /// Marks the children of those that ended: they have another parent now. Says whether there are any.
+    fn reread_orphans(&mut self) -> bool {
+        self.gone.clear();
+        self.gone.extend(self.slots.iter().filter(|slot| slot.has_ended()).map(|slot| slot.pid));
+        if self.gone.is_empty() {
+            return false;
+        }
+        let mut any = false;
+        for slot in &mut self.slots {
+            if slot.entry.known && !slot.has_ended() && self.gone.binary_search(&slot.entry.sample.ppid).is_ok() {
+                slot.ask(Task::Read);
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Asks for what is due of the slow files, and for names.
+    fn ask_slow(&mut self, now: Monotonic) {
+        let (fields, cadence) = (self.config.config.fields, self.config.config.slow.cadence);
+        let mut jobs: Vec<(Option<Monotonic>, Job)> = Vec::new();
+        let any_slow = (fields | self.facts).intersects(Fields::SLOW);
+        for slot in self.slots.iter_mut().filter(|slot| any_slow || slot.unnamed) {
+            let wanted = match slot.standing {
+                Standing::Selected => fields | self.facts,
+                _ if slot.outcome == Outcome::Same && slot.entry.known && slot.standing == Standing::Unselected => {
+                    continue;
+                }
+                _ => self.facts,
+            };
+            if !slot.entry.known || slot.outcome == Outcome::Gone {
+                continue;
+            }
+            if slot.unnamed && wanted.contains(Fields::USER) {
+                name(slot, &mut self.names, now);
+            }
+            if !any_slow {
+                continue;
+            }
+            let ran = slot.outcome != Outcome::Same;
+            for (field, kind) in [
+                (Fields::CMDLINE, Kind::Cmdline),
+                (Fields::ENVIRON, Kind::Environ),
+                (Fields::SMAPS_ROLLUP, Kind::SmapsRollup),
+            ] {
+                if !wanted.contains(field) {
+                    continue;
+                }
+                let entry = &mut *slot.entry;
+                if entry.sample.info.kernel_thread || entry.sample.state == ProcessState::Zombie {
+                    without_memory(entry, fields, kind);
+                    continue;
+                }
+                let file = entry.slow.file(kind);
+                file.ran |= ran;
+                let age = file.read_at.and_then(|at| now.since(at));
+                let due = file.stale || age.is_none_or(|age| file.ran && age >= cadence);
+                if due && !file.asked {
+                    file.asked = true;
+                    let job = Job { procfs: self.procfs.clone(), kind, id: entry.sample.id, ino: entry.owner.ino };
+                    jobs.push((file.read_at, job));
+                }
+                if due {
+                    skip(entry, fields, kind);
+                }
+            }
+        }
+        // What was read longest ago comes first.
+        jobs.sort_by_key(|(read_at, _)| *read_at);
+        self.lane.give(jobs.into_iter().map(|(_, job)| job));
+    }
+
+    /// Takes what the slow lane has read, waiting until `deadline` at most.
+    fn take_slow(&mut self, now: Monotonic, deadline: Instant) {
+        let (slots, config) = (&mut self.slots, &self.config);
+        self.lane.take(deadline, |answer| {
+            let Ok(at) = slots.binary_search_by_key(&answer.id.pid, |slot| slot.pid) else { return };
+            let Some(slot) = slots.get_mut(at).filter(|slot| slot.entry.sample.id == answer.id) else { return };
+            let file = slot.entry.slow.file(answer.kind);
+            *file = SlowFile { asked: false, ran: false, stale: false, read_at: Some(now) };
+            if put(slot, answer.content, config) && slot.outcome == Outcome::Same {
+                slot.outcome = Outcome::Changed;
+            }
+        });
+        if self.names.wait(deadline, now) {
+            for slot in self.slots.iter_mut().filter(|slot| slot.unnamed) {
+                if name(slot, &mut self.names, now) && slot.outcome == Outcome::Same {
+                    slot.outcome = Outcome::Changed;
+                }
+            }
+        }
+    }
+
+    /// Decides about those of which something changed, and about all where that can change others.
+    fn select(&mut self, now: Monotonic) {
+        let select = &self.config.config.select;
+        let pid_files = PidFiles::read(select);
+        let family = Family { slots: &self.slots, ticks_per_second: self.procfs.ticks_per_second(), now };
+        let moved = self.slots.iter().any(|slot| matches!(slot.outcome, Outcome::Changed | Outcome::Gone));
+        let all = self.config.restless || (self.config.tree && moved);
+        let mut decided: Vec<(usize, Option<bool>)> = Vec::new();
+        for (at, slot) in self.slots.iter().enumerate() {
+            let undecided = slot.standing == Standing::Unknown || slot.outcome == Outcome::Changed;
+            if slot.entry.known && slot.outcome != Outcome::Gone && (all || undecided) {
+                decided.push((at, select.matches(&family.subject(slot), &family, &pid_files)));
+            }
+        }
+        for (at, selected) in decided {
+            let Some(slot) = self.slots.get_mut(at) else { continue };
+            let standing = match selected {
+                Some(true) => Standing::Selected,
+                Some(false) => Standing::Unselected,
+                None => Standing::Unknown,
+            };
+            if standing == Standing::Selected && slot.standing != Standing::Selected {
+                slot.task = Task::ReadAll;
+            }
+            if standing != Standing::Selected {
+                self.budget.close_all(&mut slot.entry.kept);
+                if slot.standing == Standing::Selected {
+                    forget_counters(&mut slot.entry.sample);
+                    slot.entry.rest_ticks = 0;
+                }
+            }
+            slot.standing = standing;
+            if slot.outcome == Outcome::Changed {
+                // What changed once may change again soon: a shell that executes a program that executes another.
+                slot.entry.rest_ticks = 0;
+            }
+            if slot.outcome != Outcome::Same {
+                slot.rest(self.tick, now, self.config.config.recheck);
+            }
+        }
+        if self.config.tree && moved {
+            self.keep_ancestors_awake();
+        }
+    }
+
+    /// The ancestors of those that are selected decide about them, so they are looked at in every tick.
+    fn keep_ancestors_awake(&mut self) {
+        let mut awake: Vec<u32> = Vec::new();
+        for slot in self.slots.iter().filter(|slot| slot.standing == Standing::Selected) {
+            let mut ppid = slot.entry.sample.ppid;
+            while let Ok(at) = self.slots.binary_search_by_key(&ppid, |slot| slot.pid)
+                && let Some(parent) = self.slots.get(at)
+                && !awake.contains(&ppid)
+            {
+                awake.push(ppid);
+                ppid = parent.entry.sample.ppid;
+            }
+        }
+        for slot in &mut self.slots {
+            slot.awake = awake.contains(&slot.pid);
+            if slot.awake {
+                slot.rest_until_tick = 0;
+            }
+        }
+    }
+
+    /// Counts what could not be read, removes what is gone, and closes what is not needed.
+    fn settle(&mut self, skipped: &mut Skipped) {
+        let (mut counted, budget, first) = (Skipped::default(), &self.budget, self.first_standing());
+        let mut starved = false;
+        for reader in &mut self.readers {
+            counted.fields = counted.fields.saturating_add(std::mem::take(&mut reader.failed_fields));
+            starved |= std::mem::take(&mut reader.opener.starved);
+        }
+        self.slots.retain_mut(|slot| {
+            let count = match slot.outcome {
+                Outcome::Same | Outcome::Read | Outcome::Changed => {
+                    slot.outcome = Outcome::Same;
+                    return true;
+                }
+                // It was there at an earlier tick: that is no loss of this one.
+                Outcome::Gone if slot.entry.known => None,
+                Outcome::Gone => Some(&mut counted.vanished),
+                Outcome::Hidden => None,
+                Outcome::Denied => Some(&mut counted.denied),
+                Outcome::Malformed => Some(&mut counted.malformed),
+                Outcome::Failed => Some(&mut counted.failed),
+            };
+            if let Some(count) = count {
+                *count = count.saturating_add(1);
+            }
+            if matches!(slot.outcome, Outcome::Gone | Outcome::Hidden) {
+                budget.close_all(&mut slot.entry.kept);
+                return false;
+            }
+            // Tried again at the next tick. What is known of one that could not be opened is shown, as of its own time; of
+            // one that may not be read or is not understood, nothing is known any more.
+            if slot.outcome != Outcome::Failed {
+                budget.close_all(&mut slot.entry.kept);
+                *slot.entry = Entry::default();
+                slot.standing = first;
+            }
+            slot.outcome = Outcome::Same;
+            slot.task = Task::ReadAll;
+            true
+        });
+        skipped.add(counted);
+        self.budget.make_room(&mut self.slots, starved, self.tick);
+    }
+}
+
+/// The processes as each other's parents.
+struct Family<'s> {
+    slots: &'s [Slot],
+    ticks_per_second: u64,
+    now: Monotonic,
+}
+
+impl Family<'_> {
+    fn subject<'a>(&self, slot: &'a Slot) -> Subject<'a> {
+        let sample = &slot.entry.sample;
+        let start = Monotonic::from_nanos(ticks_to_nanos(sample.id.start_ticks, self.ticks_per_second));
+        Subject {
+            id: sample.id,
+            ppid: sample.ppid,
+            info: slot.entry.info(),
+            age: self.now.since(start).unwrap_or(Duration::ZERO),
+        }
+    }
+}
+
+impl Relatives for Family<'_> {
+    fn parent<'a>(&'a self, of: &Subject<'a>) -> Option<Subject<'a>> {
+        let at = self.slots.binary_search_by_key(&of.ppid, |slot| slot.pid).ok()?;
+        let parent = self.slots.get(at).filter(|slot| slot.entry.known && slot.outcome != Outcome::Gone)?;
+        Some(self.subject(parent))
+    }
+}
+
+/// Puts the names of its user and group into a slot, as far as they are known; says whether that changed anything.
+fn name(slot: &mut Slot, names: &mut Names, now: Monotonic) -> bool {
+    let entry = &mut *slot.entry;
+    let user = names.get(Id::User(entry.sample.info.uid), now);
+    let group = names.get(Id::Group(entry.sample.info.gid), now);
+    slot.unnamed = user == Reading::Skipped || group == Reading::Skipped;
+    if (&user, &group) == (&entry.sample.info.user, &entry.sample.info.group) {
+        return false;
+    }
+    for info in std::iter::once(&mut entry.sample.info).chain(&mut entry.seen_info) {
+        let info = Arc::make_mut(info);
+        (info.user, info.group) = (user.clone(), group.clone());
+    }
+    true
+}
+
+/// Says of a kernel thread or a zombie what it does not have, or not any more: what was known of it is kept.
+fn without_memory(entry: &mut Entry, fields: Fields, kind: Kind) {
+    fn settle<T>(reading: &mut Reading<T>) {
+        if reading.value().is_none() {
+            *reading = Reading::NotApplicable;
+        }
+    }
+    let sample = &mut entry.sample;
+    match kind {
+        Kind::Cmdline => {
+            // Only where it says something new: the info is shared with the samples given out.
+            let unsettled =
+                |info: &ProcessInfo| info.cmdline.value().is_none() && info.cmdline != Reading::NotApplicable;
+            if let Some(seen) = entry.seen_info.as_mut().filter(|seen| unsettled(seen)) {
+                settle(&mut Arc::make_mut(seen).cmdline);
+            }
+            if (fields.contains(Fields::CMDLINE) || entry.seen_info.is_none()) && unsettled(&sample.info) {
+                settle(&mut Arc::make_mut(&mut sample.info).cmdline);
+            }
+        }
+        Kind::Environ => settle(&mut sample.environ),
+        Kind::SmapsRollup => sample.smaps_rollup = Reading::NotApplicable,
+    }
+}
+
+/// Says that a file is due and was not reached: overwritten as soon as it is.
+fn skip(entry: &mut Entry, fields: Fields, kind: Kind) {
+    match kind {
+        Kind::Cmdline => {
+            if let Some(seen) = &mut entry.seen_info {
+                Arc::make_mut(seen).cmdline = Reading::Skipped;
+            }
+            if fields.contains(Fields::CMDLINE) && entry.sample.info.cmdline != Reading::Skipped {
+                Arc::make_mut(&mut entry.sample.info).cmdline = Reading::Skipped;
+            }
+        }
+        Kind::Environ => entry.sample.environ = Reading::Skipped,
+        Kind::SmapsRollup => entry.sample.smaps_rollup = Reading::Skipped,
+    }
+}
+
+/// Puts what was read into a slot; says whether the selection may see it differently.
+fn put(slot: &mut Slot, content: Content, config: &ScanConfig) -> bool {
+    let (entry, fields) = (&mut *slot.entry, config.config.fields);
+    let id = entry.sample.id;
+    let redact = |mut secret: Secret<'_>| {
+        if let Some(redact) = &config.config.redact {
+            redact(id, &mut secret);
+        }
+    };
+    match content {
+        Content::Gone => false,
+        Content::SmapsRollup(rollup) => {
+            entry.sample.smaps_rollup = rollup.map(Arc::new);
+            false
+        }
+        Content::Environ(environ) => {
+            entry.sample.environ = environ.map(|mut environ| {
+                redact(Secret::Environ(&mut environ));
+                Arc::new(environ)
+            });
+            false
+        }
+        Content::Cmdline(cmdline) => {
+            if config.own_view {
+                let seen = ProcessInfo { cmdline: cmdline.clone(), ..(*entry.sample.info).clone() };
+                entry.seen_info = Some(Arc::new(seen));
+            }
+            if fields.contains(Fields::CMDLINE) {
+                Arc::make_mut(&mut entry.sample.info).cmdline = cmdline.map(|mut arguments| {
+                    redact(Secret::Cmdline(&mut arguments));
+                    arguments
+                });
+            }
+            true
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! Whether the right processes are selected.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::process::{Fields, Pattern};
+use crate::{Text, WirePath};
+
+/// Processes by pid, all of them alive and five minutes old.
+#[derive(Default)]
+struct Table(HashMap<u32, (ProcessId, u32, ProcessInfo)>);
+
+impl Table {
+    /// Adds a process that started at its pid's tick.
+    fn add(&mut self, pid: u32, ppid: u32, name: &str) -> &mut ProcessInfo {
+        let info = ProcessInfo { name: name.into(), ..ProcessInfo::default() };
+        let id = ProcessId { pid, start_ticks: u64::from(pid) };
+        &mut self.0.entry(pid).insert_entry((id, ppid, info)).into_mut().2
+    }
+
+    fn subject(&self, pid: u32) -> Option<Subject<'_>> {
+        let (id, ppid, info) = self.0.get(&pid)?;
+        Some(Subject { id: *id, ppid: *ppid, info, age: Duration::from_secs(300) })
+    }
+
+    fn ask(&self, select: &Select, pid: u32) -> Option<bool> {
+        select.matches(&self.subject(pid).unwrap(), self, &PidFiles::default())
+    }
+
+    fn selected(&self, select: &str) -> Vec<u32> {
+        let select = select.parse().unwrap();
+        let mut pids: Vec<u32> = self.0.keys().copied().filter(|pid| self.ask(&select, *pid) == Some(true)).collect();
+        pids.sort_unstable();
+        pids
+    }
+}
+
+impl Relatives for Table {
+    fn parent<'a>(&'a self, of: &Subject<'a>) -> Option<Subject<'a>> {
+        self.subject(of.ppid)
+    }
+}
+
+/// 1 init ─ 2 sshd ─ 3 bash ─ 4 bash ─ 5 vim, and 6 cron below 1.
+fn table() -> Table {
+    let mut table = Table::default();
+    for (pid, ppid, name) in
+        [(1, 0, "init"), (2, 1, "sshd"), (3, 2, "bash"), (4, 3, "bash"), (5, 4, "vim"), (6, 1, "cron")]
+    {
+        table.add(pid, ppid, name);
+    }
+    table
+}
+
+#[test]
+fn logic() {
+    let table = table();
+    for (select, expected) in [
+        ("all", &[1, 2, 3, 4, 5, 6][..]),
+        ("none", &[]),
+        ("!all", &[]),
+        ("name=bash & ppid=2", &[3]),
+        ("name=bash | pid=6 & !pid=6", &[3, 4]),
+        ("!(name=bash | name~^.{4}$)", &[5]),
+        ("!!name=vim", &[5]),
+        ("!(name=bash & pid=3) & (none | name=bash)", &[4]),
+    ] {
+        assert_eq!(table.selected(select), expected, "{select}");
+    }
+}
+
+#[test]
+fn trees() {
+    let table = table();
+    for (select, expected) in [
+        ("with_descendants(name=bash)", &[3, 4, 5][..]),
+        ("with_descendants(name=sshd, 1)", &[2, 3]),
+        ("with_descendants(name=sshd, 0)", &[2]),
+        ("with_descendants(name=bash, 1)", &[3, 4, 5]),
+        ("topmost(name=bash)", &[3]),
+        ("topmost(name=bash | name=vim | name=cron)", &[3, 6]),
+        ("with_descendants(topmost(name=bash), 1)", &[3, 4]),
+        ("!topmost(all)", &[2, 3, 4, 5, 6]),
+        ("with_descendants(name=sshd) & !with_descendants(pid=4)", &[2, 3]),
+        ("topmost(with_descendants(name=sshd) & !name=sshd)", &[3]),
+    ] {
+        assert_eq!(table.selected(select), expected, "{select}");
+    }
+}
+
+#[test]
+fn a_parent_that_started_later_is_none() {
+    let mut table = table();
+    // The pid of sshd was given to another process after its death.
+    table.0.get_mut(&2).unwrap().0.start_ticks = 1000;
+    assert_eq!(table.selected("with_descendants(name=sshd)"), [2]);
+    assert_eq!(table.selected("topmost(name=init | name=bash)"), [1, 3]);
+}
+
+#[test]
+fn a_cycle_and_a_very_long_chain_end() {
+    let mut table = Table::default();
+    for (pid, ppid) in [(1, 2), (2, 3), (3, 1), (4, 4)] {
+        table.add(pid, ppid, "loop");
+        table.0.get_mut(&pid).unwrap().0.start_ticks = 7;
+    }
+    assert_eq!(table.selected("with_descendants(pid=2)"), [1, 2, 3]);
+    assert_eq!(table.selected("topmost(name=loop)"), [4]);
+    for pid in 10..10_000 {
+        table.add(pid, pid - 1, "chain");
+    }
+    assert_eq!(table.ask(&Select::pid(10).with_descendants(), 4000), Some(true));
+    assert_eq!(table.ask(&Select::pid(10).with_descendants(), 9000), Some(false));
+}
+
+#[test]
+fn what_is_not_known_is_neither() {
+    let mut table = Table::default();
+    let exe = |reading| {
+        let mut info = ProcessInfo { name: "x".into(), ..ProcessInfo::default() };
+        info.exe = reading;
+        info
+    };
+    let readings = [
+        (1, Reading::Value(WirePath::from("/bin/sh"))),
+        (2, Reading::Denied),
+        (3, Reading::NotApplicable),
+        (4, Reading::Unsupported),
+        (5, Reading::Skipped),
+        (6, Reading::NotRequested),
+    ];
+    for (pid, reading) in readings {
+        *table.add(pid, 0, "x") = exe(reading);
+    }
+    let ask = |text: &str| {
+        let select = text.parse().unwrap();
+        (1..=6).map(|pid| table.ask(&select, pid)).collect::<Vec<_>>()
+    };
+    let (yes, no) = (Some(true), Some(false));
+    assert_eq!(ask("exe=/bin/sh"), [yes, no, no, no, None, None]);
+    assert_eq!(ask("!exe=/bin/sh"), [no, yes, yes, yes, None, None]);
+    assert_eq!(ask("exe=/bin/sh | name=x"), [yes; 6]);
+    assert_eq!(ask("exe=/bin/sh & name=y"), [no; 6]);
+    assert_eq!(ask("!(exe=/bin/sh & name=x) & name=x"), [no, yes, yes, yes, None, None]);
+    table.add(7, 5, "child");
+    assert_eq!(table.ask(&"with_descendants(exe=/bin/sh)".parse().unwrap(), 7), None);
+    assert_eq!(table.ask(&"topmost(exe=/bin/sh | name=child)".parse().unwrap(), 7), None);
+    assert_eq!(table.ask(&"with_descendants(exe=/bin/sh | name=child)".parse().unwrap(), 7), Some(true));
+}
+
+#[test]
+fn every_field() {
+    let mut table = Table::default();
+    let info = table.add(40, 7, "worker");
+    info.exe = Reading::Value("/usr/bin/python3.12 (deleted)".into());
+    info.cmdline = Reading::Value(vec!["python3".into(), "-m".into(), Text::from(&b"a\xff"[..])]);
+    info.cwd = Reading::Value("/srv/app".into());
+    (info.uid, info.gid) = (1000, 100);
+    info.user = Reading::Value("anna".into());
+    info.group = Reading::Value("users".into());
+    info.cgroup = Reading::Value("/system.slice/web.slice/_cpu.service/nested".into());
+    for yes in [
+        "name=worker",
+        "name=w*r",
+        "name*=ork",
+        "exe=/usr/bin/python3.12",
+        "exe=/usr/bin/python3.??",
+        "exe~'(deleted|removed)'",
+        "exe*=/bin/",
+        r#"cmdline="python3 -m a\xff""#,
+        r"cmdline~'(?-u)\xff$'",
+        "cwd=/srv/app",
+        "cwd='/srv/app{,/**}'",
+        "user=anna",
+        "group~^users$",
+        "cgroup=/system.slice/**",
+        "unit=web.slice",
+        "unit=cpu",
+        "unit=cpu.service",
+        "uid=1000",
+        "gid=100",
+        "pid=40",
+        "ppid=7",
+        "age>4m",
+        "age<6m",
+        "!kernel_thread",
+        "!pid_file=/nonexistent",
+    ] {
+        assert_eq!(table.ask(&yes.parse().unwrap(), 40), Some(true), "{yes}");
+    }
+    for no in
+        ["name=work", "exe=/usr/*", "unit=system", "unit=web", "age>5m", "age<5m", "cgroup=/system.slice/*", "cwd=/srv"]
+    {
+        assert_eq!(table.ask(&no.parse().unwrap(), 40), Some(false), "{no}");
+    }
+    let adult = Select::matching(|process| process.uid >= 1000) & Select::user(Pattern::glob("a*").unwrap());
+    assert_eq!(table.ask(&adult, 40), Some(true));
+}
+
+#[test]
+fn what_is_decided_asks_no_further() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let ask = {
+        let asked = asked.clone();
+        Select::matching(move |_| asked.fetch_add(1, Ordering::Relaxed) == usize::MAX)
+    };
+    let table = table();
+    assert_eq!(table.ask(&(Select::name("x") & ask.clone()), 5), Some(false));
+    assert_eq!(table.ask(&(Select::name("vim") | ask.clone()), 5), Some(true));
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    // Once of each of the five in the line, whatever the nesting.
+    let nested = (0..50).fold(ask, |select, _| select.with_descendants().topmost());
+    assert_eq!(table.ask(&nested, 5), Some(false));
+    assert_eq!(asked.load(Ordering::Relaxed), 5);
+}
+
+#[test]
+fn size_and_depth_cost_no_stack() {
+    let table = table();
+    let pids = (10..10_010).map(Select::pid).fold(Select::none(), |all, pid| all | pid);
+    assert_eq!(pids.nodes.len(), 10_001);
+    assert_eq!(table.ask(&pids, 5), Some(false));
+    assert_eq!(pids.to_string().parse::<Select>().unwrap().nodes.len(), 10_001);
+    let deep = (0..10_000).fold(Select::pid(5), |deep, nth| match nth % 3 {
+        0 => !(deep | Select::pid(nth)),
+        1 => !(deep & Select::name("vim")),
+        _ => deep.with_descendants(),
+    });
+    assert!(table.ask(&deep, 5).is_some());
+    assert!(deep.to_string().parse::<Select>().unwrap_err().to_string().contains("128 deep"));
+    drop(deep);
+}
+
+#[test]
+fn needs() {
+    for (select, fields) in [
+        ("name=a & uid=1 & age>1s & kernel_thread & pid_file=/x", Fields::empty()),
+        ("user=a | !exe=/b", Fields::USER | Fields::EXE),
+        ("with_descendants(unit=a & cmdline*=b)", Fields::CGROUP | Fields::CMDLINE),
+        ("topmost(group=a) & cwd=/", Fields::USER | Fields::CWD),
+    ] {
+        assert_eq!(select.parse::<Select>().unwrap().needs(), fields, "{select}");
+    }
+    assert_eq!(Select::matching(|_| true).needs(), Fields::INFO);
+    assert!(Select::default().is_all() && (!Select::none() & Select::all()).is_all());
+    assert!(!Select::none().is_all() && !Select::pid(1).is_all());
+    assert!(Select::pid(1).topmost().is_tree() && !Select::pid(1).is_tree());
+    assert!((!Select::younger_than(Duration::ZERO)).uses_age() && !Select::all().uses_age());
+}
+
+/// The same expression as a tree, for a reading that is obviously right.
+#[derive(Clone, Debug)]
+enum Plain {
+    Name(u8),
+    Exe,
+    Not(Box<Plain>),
+    And(Vec<Plain>),
+    Or(Vec<Plain>),
+    Below(Box<Plain>, u32),
+    Topmost(Box<Plain>),
+}
+
+impl Plain {
+    fn select(&self) -> Select {
+        match self {
+            Self::Name(name) => Select::name(name.to_string()),
+            Self::Exe => Select::exe("/e"),
+            Self::Not(of) => !of.select(),
+            Self::And(of) => of.iter().map(Self::select).fold(Select::all(), |a, b| a & b),
+            Self::Or(of) => of.iter().map(Self::select).fold(Select::none(), |a, b| a | b),
+            Self::Below(of, depth) => of.select().with_descendants_to(*depth),
+            Self::Topmost(of) => of.select().topmost(),
+        }
+    }
+
+    /// For the first of a line: the process itself, its parent, …
+    fn value(&self, line: &[(u8, Option<bool>)]) -> Option<bool> {
+        let any = |values: &mut dyn Iterator<Item = Option<bool>>| {
+            let values: Vec<_> = values.collect();
+            if values.contains(&Some(true)) { Some(true) } else { (!values.contains(&None)).then_some(false) }
+        };
+        let not = |value: Option<bool>| value.map(|value| !value);
+        let ancestors = (0..line.len()).map(|above| &line[above..]);
+        match self {
+            Self::Name(name) => Some(line[0].0 == *name),
+            Self::Exe => line[0].1,
+            Self::Not(of) => not(of.value(line)),
+            Self::And(of) => not(any(&mut of.iter().map(|of| not(of.value(line))))),
+            Self::Or(of) => any(&mut of.iter().map(|of| of.value(line))),
+            Self::Below(of, depth) => {
+                any(&mut ancestors.take((*depth as usize).saturating_add(1)).map(|line| of.value(line)))
+            }
+            Self::Topmost(of) => {
+                let above = any(&mut ancestors.skip(1).map(|line| of.value(line)));
+                not(any(&mut [not(of.value(line)), above].into_iter()))
+            }
+        }
+    }
+}
+
+fn plain() -> impl Strategy<Value = Plain> {
+    let leaf = prop_oneof![(0..3u8).prop_map(Plain::Name), Just(Plain::Exe)];
+    leaf.prop_recursive(5, 24, 3, |of| {
+        prop_oneof![
+            of.clone().prop_map(|of| Plain::Not(of.into())),
+            prop::collection::vec(of.clone(), 0..4).prop_map(Plain::And),
+            prop::collection::vec(of.clone(), 0..4).prop_map(Plain::Or),
+            (of.clone(), 0..4u32).prop_map(|(of, depth)| Plain::Below(of.into(), depth)),
+            of.prop_map(|of| Plain::Topmost(of.into())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn agrees_with_a_plain_tree(
+        plain in plain(),
+        line in prop::collection::vec((0..3u8, prop::option::of(any::<bool>())), 1..6),
+    ) {
+        let mut table = Table::default();
+        for (ppid, (name, exe)) in (0u32..).zip(line.iter().rev()) {
+            let info = table.add(ppid.saturating_add(1), ppid, &name.to_string());
+            info.exe = exe.map_or(Reading::Skipped, |is| Reading::Value(if is { "/e" } else { "/f" }.into()));
+        }
+        let select = plain.select();
+        let pid = u32::try_from(line.len()).unwrap();
+        prop_assert_eq!(table.ask(&select, pid), plain.value(&line), "{}", &select);
+        let read: Select = select.to_string().parse().unwrap();
+        prop_assert_eq!(table.ask(&read, pid), plain.value(&line), "{}", &select);
+        prop_assert_eq!(read.to_string(), select.to_string());
+    }
+}

@@ -1,0 +1,116 @@
+//! What is wrong with the text of a selection, and where.
+
+use std::fmt::Write;
+
+use crate::Error;
+
+/// What is wrong, and the bytes of the text it is about.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) at: usize,
+    pub(super) len: usize,
+    pub(super) what: String,
+}
+
+impl Fault {
+    #[cold]
+    pub(super) fn new(at: usize, len: usize, what: impl Into<String>) -> Self {
+        Self { at, len, what: what.into() }
+    }
+
+    /// The error, with the place drawn below the line it is on:
+    ///
+    /// ```text
+    /// selection, column 17: there is no field `usr`; did you mean `user`?
+    ///   name=postgres & usr=root
+    ///                   ^^^
+    /// ```
+    pub(super) fn explain(&self, text: &str) -> Error {
+        /// How many characters are shown before the place, and from it on.
+        const BEFORE: usize = 60;
+        const AFTER: usize = 60;
+
+        let (before, after) = text.split_at_checked(self.at).unwrap_or((text, ""));
+        let line_number = before.matches('\n').count().saturating_add(1);
+        let (_, before) = before.rsplit_once('\n').unwrap_or(("", before));
+        let after = after.split('\n').next().unwrap_or_default();
+        let column = before.chars().count();
+
+        let mut message = String::from("selection, ");
+        // Writing to a String cannot fail.
+        if text.contains('\n') {
+            let _ = write!(message, "line {line_number}, ");
+        }
+        let _ = writeln!(message, "column {}: {}", column.saturating_add(1), self.what);
+        let cut = column.saturating_sub(BEFORE);
+        let shown: String = before.chars().skip(cut).chain(after.chars().take(AFTER)).map(printable).collect();
+        let marked = text.get(self.at..self.at.saturating_add(self.len)).unwrap_or_default();
+        let marks = marked.chars().take_while(|char| *char != '\n').count().clamp(1, AFTER);
+        let ellipsis = if cut > 0 { "…" } else { "" };
+        let indent = column.saturating_sub(cut).saturating_add(ellipsis.chars().count());
+        let _ = write!(message, "  {ellipsis}{shown}\n  {:indent$}{}", "", "^".repeat(marks));
+        Error::config(message)
+    }
+}
+
+/// A tab would move the marks away from their place, and an escape sequence the terminal.
+fn printable(char: char) -> char {
+    if char.is_control() { ' ' } else { char }
+}
+
+/// The candidate a word was probably meant to be.
+pub(super) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    if word.len() > 32 {
+        return None;
+    }
+    let far = |candidate: &&str| word.chars().count().min(candidate.len()) <= distance(word, candidate);
+    candidates
+        .filter(|candidate| {
+            let a_part = word.len() > 4 && candidate.contains(word);
+            a_part || (distance(word, candidate) <= 2 && !far(candidate))
+        })
+        .min_by_key(|candidate| distance(word, candidate))
+}
+
+/// How many characters must be added, removed or replaced to make the one of the other.
+fn distance(from: &str, to: &str) -> usize {
+    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
+    for (line, from) in from.chars().enumerate() {
+        let mut diagonal = line;
+        let mut left = line.saturating_add(1);
+        if let Some(first) = row.first_mut() {
+            *first = left;
+        }
+        for (above, to) in row.iter_mut().skip(1).zip(to.chars()) {
+            let replaced = diagonal.saturating_add(usize::from(from != to));
+            diagonal = *above;
+            left = replaced.min(left.saturating_add(1)).min(diagonal.saturating_add(1));
+            *above = left;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances() {
+        for (from, to, expected) in
+            [("", "", 0), ("abc", "", 3), ("", "ab", 2), ("kitten", "sitting", 3), ("usr", "user", 1)]
+        {
+            assert_eq!(distance(from, to), expected, "{from} {to}");
+        }
+    }
+
+    #[test]
+    fn a_nearest_word_is_near() {
+        let near = |word| nearest(word, ["name", "user", "uid", "with_descendants"].into_iter());
+        assert_eq!(near("usr"), Some("user"));
+        assert_eq!(near("descendants"), Some("with_descendants"));
+        assert_eq!(near("Name"), Some("name"));
+        assert_eq!(near("zz"), None);
+        assert_eq!(near("x"), None);
+    }
+}

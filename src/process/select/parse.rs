@@ -1,0 +1,386 @@
+//! The text form of a selection, read by recursive descent.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::str::FromStr;
+
+use super::display::ends_bare_value;
+use super::fault::{Fault, nearest};
+use super::pattern::{Pattern, looks_like_glob};
+use super::{NumberField, Select, TextField};
+use crate::{Error, Text};
+
+/// How deep parentheses go: far beyond what anybody writes, and far within any thread's stack.
+const MAX_DEPTH: usize = 128;
+
+/// The operators, such that none is the beginning of a later one.
+const OPERATORS: [&str; 10] = ["==", "!=", "!~", "*=", ">=", "<=", "=", "~", ">", "<"];
+
+/// The usual reason why something else follows a value.
+const IN_QUOTES: &str = "a value with white space or any of `& | ( ) ,` in it stands in quotes";
+
+impl FromStr for Select {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let mut parser = Parser { text, at: 0, depth: 0 };
+        parser.whole().map_err(|fault| fault.explain(text))
+    }
+}
+
+struct Parser<'a> {
+    text: &'a str,
+    /// How many bytes have been read.
+    at: usize,
+    /// How many parentheses are open.
+    depth: usize,
+}
+
+/// A word of the text.
+#[derive(Clone, Copy)]
+struct Word<'a> {
+    at: usize,
+    text: &'a str,
+}
+
+/// A value, without its quotes and escapes.
+struct Value {
+    at: usize,
+    len: usize,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Parser<'a> {
+    fn whole(&mut self) -> Result<Select, Fault> {
+        self.skip_space();
+        if self.rest().is_empty() {
+            return Err(self.fault_here("it is empty; `all` selects every process, `none` selects none"));
+        }
+        let select = self.any()?;
+        self.skip_space();
+        match self.rest().chars().next() {
+            None => Ok(select),
+            Some(')') => Err(self.fault_here("this `)` closes nothing")),
+            Some(_) => Err(self.fault_here(format!("expected `&`, `|` or the end; {IN_QUOTES}"))),
+        }
+    }
+
+    /// X | Y | …
+    fn any(&mut self) -> Result<Select, Fault> {
+        let mut select = self.every()?;
+        while self.infix('|', "or") {
+            select = select | self.every()?;
+        }
+        Ok(select)
+    }
+
+    /// X & Y & …
+    fn every(&mut self) -> Result<Select, Fault> {
+        let mut select = self.operand()?;
+        while self.infix('&', "and") {
+            select = select & self.operand()?;
+        }
+        Ok(select)
+    }
+
+    /// A condition, a function or parentheses, after any number of `!`.
+    fn operand(&mut self) -> Result<Select, Fault> {
+        let mut negated = false;
+        loop {
+            self.skip_space();
+            if !self.eat("!") && !self.eat_word("not") {
+                break;
+            }
+            negated = !negated;
+        }
+        let select = if self.rest().starts_with('(') {
+            let open = self.open()?;
+            let select = self.any()?;
+            self.close(open)?;
+            select
+        } else {
+            let word = self.word();
+            match word.text {
+                "" | "and" | "or" => {
+                    self.at = word.at;
+                    return Err(self.fault_here("expected a condition, such as `name=nginx`, or `(`"));
+                }
+                "all" => Select::all(),
+                "none" => Select::none(),
+                "kernel_thread" => Select::kernel_threads(),
+                "with_descendants" => self.function(word, |parser, select| {
+                    parser.skip_space();
+                    Ok(if parser.eat(",") {
+                        select.with_descendants_to(parser.depth()?)
+                    } else {
+                        select.with_descendants()
+                    })
+                })?,
+                "topmost" => self.function(word, |_, select| Ok(select.topmost()))?,
+                _ => self.condition(word)?,
+            }
+        };
+        Ok(if negated { !select } else { select })
+    }
+
+    /// What follows the name of a function; `finish` reads what is after its first argument.
+    fn function(
+        &mut self,
+        name: Word<'a>,
+        finish: impl FnOnce(&mut Self, Select) -> Result<Select, Fault>,
+    ) -> Result<Select, Fault> {
+        self.skip_space();
+        if !self.rest().starts_with('(') {
+            return Err(self.fault_here(format!("expected `(` after `{}`", name.text)));
+        }
+        let open = self.open()?;
+        let argument = self.any()?;
+        let select = finish(self, argument)?;
+        self.close(open)?;
+        Ok(select)
+    }
+
+    /// The number of generations.
+    fn depth(&mut self) -> Result<u32, Fault> {
+        self.value()?.number()
+    }
+
+    /// What follows the name of a field.
+    fn condition(&mut self, field: Word<'a>) -> Result<Select, Fault> {
+        let name = field.text;
+        if let Some(text) = TextField::ALL.into_iter().find(|candidate| candidate.name() == name) {
+            let operator = self.operator(field, &["=", "==", "!=", "*=", "~", "!~"])?;
+            let value = self.value()?;
+            let pattern = match operator {
+                "=" | "!=" => value.glob()?,
+                "*=" => Pattern::contains(value.bytes),
+                "~" | "!~" => value.regex()?,
+                _ => Pattern::exact(value.bytes),
+            };
+            return Ok(negate_for(operator, Select::text(text, pattern)));
+        }
+        if let Some(number) = NumberField::ALL.into_iter().find(|candidate| candidate.name() == name) {
+            let operator = self.operator(field, &["=", "==", "!="])?;
+            return Ok(negate_for(operator, Select::number(number, self.value()?.number()?)));
+        }
+        match name {
+            "unit" => {
+                let operator = self.operator(field, &["=", "==", "!="])?;
+                Ok(negate_for(operator, Select::unit(self.value()?.unit()?)))
+            }
+            "pid_file" => {
+                let operator = self.operator(field, &["=", "==", "!="])?;
+                Ok(negate_for(operator, Select::pid_file(OsString::from_vec(self.value()?.bytes))))
+            }
+            "age" => {
+                let operator = self.operator(field, &[">", "<"])?;
+                let age = self.value()?.duration()?;
+                Ok(if operator == ">" { Select::older_than(age) } else { Select::younger_than(age) })
+            }
+            _ => Err(field.unknown()),
+        }
+    }
+
+    /// One of the operators that the field takes.
+    fn operator(&mut self, field: Word<'a>, takes: &[&str]) -> Result<&'static str, Fault> {
+        self.skip_space();
+        let at = self.at;
+        let found = OPERATORS.into_iter().find(|operator| self.eat(operator));
+        if let Some(operator) = found.filter(|operator| takes.contains(operator)) {
+            return Ok(operator);
+        }
+        let takes: Vec<String> = takes.iter().map(|operator| format!("`{operator}`")).collect();
+        let what = format!("expected an operator: `{}` takes {}", field.text, takes.join(", "));
+        Err(Fault::new(at, found.map_or(1, str::len), what))
+    }
+
+    fn value(&mut self) -> Result<Value, Fault> {
+        self.skip_space();
+        let at = self.at;
+        let bytes = if self.eat("'") {
+            let Some((value, _)) = self.rest().split_once('\'') else {
+                return Err(Fault::new(at, 1, "this `'` is not closed"));
+            };
+            self.at = self.at.saturating_add(value.len()).saturating_add(1);
+            value.as_bytes().to_vec()
+        } else if self.eat("\"") {
+            self.escaped(at)?
+        } else {
+            self.take_until(ends_bare_value).as_bytes().to_vec()
+        };
+        if self.at == at {
+            return Err(self.fault_here(format!("expected a value; an empty one is written `\"\"`, and {IN_QUOTES}")));
+        }
+        Ok(Value { at, len: self.at.saturating_sub(at), bytes })
+    }
+
+    /// The rest of a value in double quotes, the first of which is at `open`.
+    fn escaped(&mut self, open: usize) -> Result<Vec<u8>, Fault> {
+        let mut bytes = Vec::new();
+        loop {
+            bytes.extend_from_slice(self.take_until(|char| matches!(char, '"' | '\\')).as_bytes());
+            let escape = self.at;
+            if self.eat("\"") {
+                return Ok(bytes);
+            }
+            if self.rest().is_empty() {
+                return Err(Fault::new(open, 1, "this `\"` is not closed"));
+            }
+            if self.eat("\\\\") {
+                bytes.push(b'\\');
+            } else if self.eat("\\\"") {
+                bytes.push(b'"');
+            } else if self.eat("\\x")
+                && let Some(digits) = self.rest().get(..2)
+                && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+                && let Ok(byte) = u8::from_str_radix(digits, 16)
+            {
+                self.at = self.at.saturating_add(2);
+                bytes.push(byte);
+            } else {
+                let what = "in `\"…\"` a backslash is written `\\\\`, a quote `\\\"`, a byte `\\xHH`; in `'…'` nothing is escaped";
+                return Err(Fault::new(escape, 2, what));
+            }
+        }
+    }
+
+    fn open(&mut self) -> Result<usize, Fault> {
+        let at = self.at;
+        self.depth = self.depth.saturating_add(1);
+        if self.depth > MAX_DEPTH {
+            return Err(self.fault_here(format!("parentheses go {MAX_DEPTH} deep at most")));
+        }
+        self.eat("(");
+        Ok(at)
+    }
+
+    fn close(&mut self, open: usize) -> Result<(), Fault> {
+        self.skip_space();
+        self.depth = self.depth.saturating_sub(1);
+        if self.eat(")") {
+            Ok(())
+        } else if self.rest().is_empty() {
+            Err(Fault::new(open, 1, "this `(` is not closed"))
+        } else {
+            Err(self.fault_here(format!("expected `&`, `|` or `)`; {IN_QUOTES}")))
+        }
+    }
+
+    /// Eats an operator between operands: the sign, once or twice, or the word.
+    fn infix(&mut self, sign: char, word: &str) -> bool {
+        self.skip_space();
+        let mut buffer = [0; 4];
+        let sign = &*sign.encode_utf8(&mut buffer);
+        let found = self.eat(sign);
+        if found {
+            self.eat(sign);
+        }
+        found || self.eat_word(word)
+    }
+
+    fn eat(&mut self, token: &str) -> bool {
+        let found = self.rest().starts_with(token);
+        if found {
+            self.at = self.at.saturating_add(token.len());
+        }
+        found
+    }
+
+    fn eat_word(&mut self, word: &str) -> bool {
+        let before = self.at;
+        let found = self.word().text == word;
+        if !found {
+            self.at = before;
+        }
+        found
+    }
+
+    fn word(&mut self) -> Word<'a> {
+        let at = self.at;
+        Word { at, text: self.take_until(|char| !char.is_alphanumeric() && char != '_') }
+    }
+
+    fn skip_space(&mut self) {
+        self.take_until(|char| !char.is_whitespace());
+    }
+
+    fn take_until(&mut self, ends: impl Fn(char) -> bool) -> &'a str {
+        let rest = self.rest();
+        let taken = rest.split(ends).next().unwrap_or_default();
+        self.at = self.at.saturating_add(taken.len());
+        taken
+    }
+
+    fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
+    fn fault_here(&self, what: impl Into<String>) -> Fault {
+        Fault::new(self.at, 1, what)
+    }
+}
+
+fn negate_for(operator: &str, select: Select) -> Select {
+    if operator.starts_with('!') { !select } else { select }
+}
+
+impl Word<'_> {
+    fn unknown(&self) -> Fault {
+        const OTHERS: [&str; 8] =
+            ["unit", "pid_file", "age", "kernel_thread", "all", "none", "with_descendants", "topmost"];
+        let names = || {
+            let texts = TextField::ALL.into_iter().map(TextField::name);
+            texts.chain(NumberField::ALL.into_iter().map(NumberField::name)).chain(OTHERS)
+        };
+        let shown: String = self.text.chars().take(40).collect();
+        let what = match nearest(self.text, names()) {
+            Some(near) => format!("there is no field `{shown}`; did you mean `{near}`?"),
+            None => format!("there is no field `{shown}`; there are {}", names().collect::<Vec<_>>().join(", ")),
+        };
+        Fault::new(self.at, self.text.len(), what)
+    }
+}
+
+impl Value {
+    fn glob(self) -> Result<Pattern, Fault> {
+        if !looks_like_glob(&self.bytes) {
+            return Ok(Pattern::exact(self.bytes));
+        }
+        let glob = self.utf8("a glob must be UTF-8; `==` compares any bytes")?;
+        Pattern::try_glob(glob).map_err(|why| self.fault(format!("not a glob: {why}; `==` compares it as it is")))
+    }
+
+    fn regex(self) -> Result<Pattern, Fault> {
+        let regex = self.utf8("a regular expression must be UTF-8; it can have bytes as `(?-u:\\xHH)`")?;
+        Pattern::try_regex(regex).map_err(|why| self.fault(format!("not a regular expression: {why}")))
+    }
+
+    fn number(&self) -> Result<u32, Fault> {
+        let digits =
+            std::str::from_utf8(&self.bytes).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        digits
+            .and_then(|digits| digits.parse().ok())
+            .ok_or_else(|| self.fault(format!("expected a number from 0 to {}", u32::MAX)))
+    }
+
+    fn unit(self) -> Result<Text, Fault> {
+        if looks_like_glob(&self.bytes) {
+            return Err(self.fault("the name of a unit is no glob; `cgroup=` takes one, as in `cgroup=/**/getty@*`"));
+        }
+        Ok(Text::from(self.bytes))
+    }
+
+    fn duration(&self) -> Result<std::time::Duration, Fault> {
+        let text = self.utf8("expected a duration, such as `5m` or `1h30m`")?;
+        humantime::parse_duration(text)
+            .map_err(|why| self.fault(format!("expected a duration, such as `5m` or `1h30m`: {why}")))
+    }
+
+    fn utf8(&self, otherwise: &str) -> Result<&str, Fault> {
+        std::str::from_utf8(&self.bytes).map_err(|_| self.fault(otherwise))
+    }
+
+    fn fault(&self, what: impl Into<String>) -> Fault {
+        Fault::new(self.at, self.len, what)
+    }
+}

@@ -1,0 +1,295 @@
+//! The processes a source knows, and what it keeps of each.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::file::Owner;
+use super::slow::Kind;
+use super::{ProcessInfo, ProcessSample, ProcessState};
+use crate::{Monotonic, Reading};
+
+/// The longest rest of a process that is not selected, in ticks.
+const LONGEST_REST: u64 = 32;
+
+/// One process: what every tick looks at, and a box of the rest.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) pid: u32,
+    pub(crate) standing: Standing,
+    pub(crate) task: Task,
+    pub(crate) outcome: Outcome,
+    /// The CPU clock when its files were last read.
+    pub(crate) pulse: u64,
+    /// Up to which tick, and up to when, one that is not selected is left alone.
+    pub(crate) rest_until_tick: u64,
+    pub(crate) rest_until: Monotonic,
+    /// It decides about others, so it does not rest.
+    pub(crate) awake: bool,
+    /// Names of its user and group are to be asked for.
+    pub(crate) unnamed: bool,
+    /// The tick of the last listing that had it.
+    pub(crate) listed: u64,
+    pub(crate) entry: Box<Entry>,
+}
+
+/// Whether a process is in the samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Not decided yet: new, or what decides it was not reached.
+    Unknown,
+    Selected,
+    Unselected,
+}
+
+/// What this tick does about a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Task {
+    /// Nothing, or nothing more.
+    Rest,
+    /// Take its pulse, and read it if it ran.
+    Check,
+    /// Read its counters, whether it ran or not.
+    Read,
+    /// Read its counters and its info.
+    ReadAll,
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It stood still, or was not looked at.
+    Same,
+    /// It was read.
+    Read,
+    /// It was read, and what decides about its selection is new.
+    Changed,
+    /// It ended.
+    Gone,
+    /// It is there and cannot be seen.
+    Hidden,
+    Denied,
+    Malformed,
+    Failed,
+}
+
+/// What is kept of a process.
+#[derive(Debug, Default)]
+pub(crate) struct Entry {
+    /// As it was last read; copied to every snapshot.
+    pub(crate) sample: ProcessSample,
+    /// The info a selection sees, where it differs from the sample's: with a command line that is not in the samples, or
+    /// not yet redacted.
+    pub(crate) seen_info: Option<Arc<ProcessInfo>>,
+    /// Owner and inode number of its directory.
+    pub(crate) owner: Owner,
+    pub(crate) marks: Marks,
+    /// Whether any reading has succeeded.
+    pub(crate) known: bool,
+    pub(crate) kept: Kept,
+    /// The tick in which it was last read because it ran.
+    pub(crate) ran_at_tick: u64,
+    /// How many ticks the next rest is.
+    pub(crate) rest_ticks: u64,
+    pub(crate) slow: Slow,
+}
+
+impl Entry {
+    /// The info a selection sees.
+    pub(crate) fn info(&self) -> &ProcessInfo {
+        self.seen_info.as_deref().unwrap_or(&self.sample.info)
+    }
+}
+
+/// Addresses that tell of an `execve(2)`: another program has other ones, the same program too where they are random.
+/// 0 or 1 for a reader that may not trace the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Marks {
+    pub(crate) start_code: u64,
+    pub(crate) start_stack: u64,
+}
+
+/// The state of the files of the slow lane.
+#[derive(Debug, Default)]
+pub(crate) struct Slow {
+    pub(crate) cmdline: SlowFile,
+    pub(crate) environ: SlowFile,
+    pub(crate) smaps_rollup: SlowFile,
+}
+
+impl Slow {
+    pub(crate) fn file(&mut self, kind: Kind) -> &mut SlowFile {
+        match kind {
+            Kind::Cmdline => &mut self.cmdline,
+            Kind::Environ => &mut self.environ,
+            Kind::SmapsRollup => &mut self.smaps_rollup,
+        }
+    }
+}
+
+/// One file of the slow lane.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct SlowFile {
+    /// A job is on its way.
+    pub(crate) asked: bool,
+    pub(crate) read_at: Option<Monotonic>,
+    /// The process ran since.
+    pub(crate) ran: bool,
+    /// What was read is of another program, or was not read at all.
+    pub(crate) stale: bool,
+}
+
+/// The files that are kept open for a process that runs, in the order of [`Kept`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hot {
+    Stat,
+    Io,
+    Status,
+    Statm,
+    Schedstat,
+}
+
+/// File descriptors kept open. Only [`FdBudget`] puts them in and takes them out.
+#[derive(Debug, Default)]
+pub(crate) struct Kept([Option<OwnedFd>; 5]);
+
+impl Kept {
+    pub(crate) fn get(&self, file: Hot) -> Option<&OwnedFd> {
+        self.0.get(file as usize)?.as_ref()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.iter().flatten().count()
+    }
+}
+
+/// How many file descriptors may be kept open, shared by the threads that read.
+#[derive(Debug)]
+pub(crate) struct FdBudget {
+    most: usize,
+    open: AtomicUsize,
+    /// How many more would have been kept in this tick.
+    wanted: AtomicUsize,
+}
+
+impl FdBudget {
+    pub(crate) fn new(most: usize) -> Self {
+        Self { most, open: AtomicUsize::new(0), wanted: AtomicUsize::new(0) }
+    }
+
+    /// Keeps a file open, if there is room.
+    pub(crate) fn keep(&self, kept: &mut Kept, file: Hot, fd: OwnedFd) {
+        let Some(place) = kept.0.get_mut(file as usize) else { return };
+        if place.is_none() {
+            // A little more than the budget for an instant is harmless; it is counted back at once.
+            if self.open.fetch_add(1, Ordering::Relaxed) >= self.most {
+                self.open.fetch_sub(1, Ordering::Relaxed);
+                self.wanted.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+        }
+        *place = Some(fd);
+    }
+
+    /// Closes one file.
+    pub(crate) fn close(&self, kept: &mut Kept, file: Hot) {
+        if kept.0.get_mut(file as usize).and_then(Option::take).is_some() {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Closes all files of a process.
+    pub(crate) fn close_all(&self, kept: &mut Kept) {
+        self.open.fetch_sub(kept.len(), Ordering::Relaxed);
+        *kept = Kept::default();
+    }
+
+    /// How many are open.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// After a tick: closes the files of those that ran longest ago, as many as were wanted and had no room, and half of
+    /// all when descriptors ran out altogether.
+    pub(crate) fn make_room(&self, slots: &mut [Slot], starved: bool, tick: u64) {
+        let wanted = self.wanted.swap(0, Ordering::Relaxed);
+        let (room, recent) = if starved { (self.open().div_ceil(2), tick) } else { (wanted, tick.saturating_sub(1)) };
+        if room == 0 {
+            return;
+        }
+        let mut keepers: Vec<&mut Slot> = slots
+            .iter_mut()
+            .filter(|slot| slot.entry.kept.len() > 0 && (starved || slot.entry.ran_at_tick < recent))
+            .collect();
+        keepers.sort_unstable_by_key(|slot| slot.entry.ran_at_tick);
+        let aim = self.open().saturating_sub(room);
+        for slot in keepers {
+            if self.open() <= aim {
+                break;
+            }
+            self.close_all(&mut slot.entry.kept);
+        }
+    }
+}
+
+impl Slot {
+    pub(crate) fn new(pid: u32) -> Self {
+        Self {
+            pid,
+            standing: Standing::Unknown,
+            task: Task::ReadAll,
+            outcome: Outcome::Same,
+            pulse: 0,
+            rest_until_tick: 0,
+            rest_until: Monotonic::default(),
+            awake: false,
+            unnamed: false,
+            listed: 0,
+            entry: Box::default(),
+        }
+    }
+
+    /// Asks for at least this to be done in this tick.
+    pub(crate) fn ask(&mut self, task: Task) {
+        self.task = self.task.max(task);
+    }
+
+    /// Whether this tick saw it end: gone, or a zombie by now, which has no children any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        match self.outcome {
+            Outcome::Gone => true,
+            Outcome::Read | Outcome::Changed => {
+                let sample = &self.entry.sample;
+                sample.state == ProcessState::Zombie && sample.threads <= 1
+            }
+            _ => false,
+        }
+    }
+
+    /// One that is not selected was looked at: leave it alone for twice as long as before.
+    pub(crate) fn rest(&mut self, tick: u64, now: Monotonic, recheck: Duration) {
+        if self.standing == Standing::Selected || self.awake {
+            return;
+        }
+        let rest = self.entry.rest_ticks.saturating_mul(2).clamp(1, LONGEST_REST);
+        self.entry.rest_ticks = rest;
+        self.rest_until_tick = tick.saturating_add(rest);
+        self.rest_until = now.plus(recheck);
+    }
+}
+
+/// Forgets what a process had that is not in the samples any more, so that nothing old is shown when it comes back.
+pub(crate) fn forget_counters(sample: &mut ProcessSample) {
+    sample.io = Reading::NotRequested;
+    sample.stat = Reading::NotRequested;
+    sample.status = Reading::NotRequested;
+    sample.statm = Reading::NotRequested;
+    sample.schedstat = Reading::NotRequested;
+    sample.smaps_rollup = Reading::NotRequested;
+    sample.limits = Reading::NotRequested;
+    sample.fd_count = Reading::NotRequested;
+    sample.namespaces = Reading::NotRequested;
+    sample.oom = Reading::NotRequested;
+    sample.environ = Reading::NotRequested;
+}
