@@ -1,5 +1,8 @@
 //! The parsers: on any bytes, on damaged files, and against the procfs crate on the same bytes of every live process.
 
+// A panic is the report here; Clippy's own exception does not reach the helpers.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -827,8 +830,8 @@ fn each(name: &str, mut check: impl FnMut(&[u8])) {
             checked += 1;
         }
     }
-    // This test's own process at least.
-    assert!(checked > 0, "no process has a readable {name}");
+    // This test's own process at least, unless this kernel does not have the file.
+    assert!(checked > 0 || !Path::new("/proc/self").join(name).exists(), "no process has a readable {name}");
 }
 
 fn parse_all(bytes: &[u8]) {

@@ -149,3 +149,45 @@ fn digit(bytes: &[u8]) -> Option<(u8, &[u8])> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_their_limits() {
+        assert_eq!(decimal(b"18446744073709551615"), Some(u64::MAX));
+        assert_eq!(decimal::<u64>(b"18446744073709551616"), None);
+        assert_eq!(decimal::<u32>(b"4294967296"), None);
+        assert_eq!(decimal(b"007"), Some(7_u32));
+        for bytes in [&b""[..], b"-1", b"+1", b" 1", b"1 ", b"1x", b"\xff"] {
+            assert_eq!(decimal::<u64>(bytes), None, "{}", bytes.escape_ascii());
+        }
+        assert_eq!(signed(b"-9223372036854775808\n"), Some(i64::MIN));
+        assert_eq!(signed::<i64>(b"-9223372036854775809"), None);
+        assert_eq!(signed::<i64>(b"9223372036854775808"), None);
+        assert_eq!(signed::<i64>(b"-"), None);
+        assert_eq!(signed::<i64>(b"1 2"), None);
+        assert_eq!(hex(b"0xfF"), Some(255_u32));
+        assert_eq!(hex(b"ffffffffffffffff"), Some(u64::MAX));
+        assert_eq!(hex::<u64>(b"10000000000000000"), None);
+        assert_eq!(hex::<u64>(b"0x"), None);
+        assert_eq!(octal(b"0022"), Some(0o22_u32));
+        assert_eq!(octal::<u32>(b"8"), None);
+        assert_eq!(kib(b"12 kB"), Some(12 << 10));
+        assert_eq!(kib(b"12"), None);
+        assert_eq!(kib(b"18446744073709551615 kB"), None);
+    }
+
+    #[test]
+    fn columns_stay_on_their_line() {
+        let mut columns = Columns::new(b"7  -7 -7 R\n8");
+        assert_eq!(columns.unsigned(), Some(7));
+        assert_eq!(columns.unsigned(), Some(0));
+        assert_eq!(columns.signed(), Some(-7));
+        assert_eq!(columns.letter(), Some(b'R'));
+        assert!(columns.at_end());
+        assert_eq!(columns.unsigned(), None);
+        assert_eq!(columns.letter(), None);
+    }
+}

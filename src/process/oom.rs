@@ -17,8 +17,8 @@ use crate::{Error, Result};
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Oom {
-    /// The badness: the highest goes first. From 0 to about 2000, of which 1000 is all memory used; 0 is never killed.
-    /// From `/proc/PID/oom_score`.
+    /// The badness: the process of the highest is chosen. It grows with the memory used, and is about 667 for a process that
+    /// uses next to none since Linux 5.9, 0 before. From `/proc/PID/oom_score`.
     pub score: u32,
     /// What is added to it, from -1000 (never kill) to 1000, and inherited by children. From `/proc/PID/oom_score_adj`.
     pub score_adj: i32,

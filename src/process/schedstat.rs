@@ -5,8 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::number::Columns;
 use crate::{Error, Result};
 
-/// `/proc/PID/schedstat`, of the main thread only; all 0 where the kernel keeps no such figures
-/// (`CONFIG_SCHED_INFO`).
+/// `/proc/PID/schedstat`, of the main thread only; all 0 where the kernel does not keep these figures.
 ///
 /// ```
 /// use appmon::Schedstat;

@@ -127,10 +127,10 @@ fields! {
     /// The address of the bottom of the stack.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     start_stack: Option<u64>,
-    /// The stack pointer. 0 since Linux 4.10, unless the process is exiting.
+    /// The stack pointer. 0 on current kernels, unless the process is exiting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     kstk_esp: Option<u64>,
-    /// The instruction pointer. 0 since Linux 4.10, unless the process is exiting.
+    /// The instruction pointer. 0 on current kernels, unless the process is exiting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     kstk_eip: Option<u64>,
     /// The first 31 pending signals. Obsolete: `/proc/PID/status` has all.

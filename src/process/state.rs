@@ -127,19 +127,13 @@ impl Default for ProcessState {
 
 impl fmt::Display for ProcessState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.name() {
-            Some(name) => f.pad(name),
-            None => f.pad(self.letter().encode_utf8(&mut [0; 4])),
-        }
+        f.pad(self.name().unwrap_or(self.letter().encode_utf8(&mut [0; 4])))
     }
 }
 
 impl Serialize for ProcessState {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.name() {
-            Some(name) => serializer.serialize_str(name),
-            None => serializer.serialize_char(self.letter()),
-        }
+        serializer.serialize_str(self.name().unwrap_or(self.letter().encode_utf8(&mut [0; 4])))
     }
 }
 
