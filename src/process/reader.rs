@@ -22,6 +22,9 @@ use crate::{Monotonic, Reading, Text, WirePath};
 /// The kernel's flag of its own threads, in field 9 of `/proc/PID/stat`.
 const PF_KTHREAD: u32 = 0x0020_0000;
 
+/// What a process that stands still does not change, and nobody else does.
+const OWN: Fields = Fields::IO.union(Fields::SCHEDSTAT).union(Fields::FD_COUNT).union(Fields::NAMESPACES);
+
 /// One thread's means to read processes.
 #[derive(Debug)]
 pub(crate) struct Reader {
@@ -41,6 +44,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) facts: Fields,
     /// What a new process is: selected where all are.
     pub(crate) first: Standing,
+    /// Ask at every reading who the owner is: a selection may depend on it.
+    pub(crate) owner: bool,
     pub(crate) budget: &'a FdBudget,
     pub(crate) tick: u64,
 }
@@ -85,9 +90,20 @@ impl Reader {
             total_ns = Some(pulse);
         }
         let fields = if slot.standing == Standing::Selected { plan.fields | plan.facts } else { plan.facts };
-        let keep = ran && task < Task::ReadAll && slot.standing == Standing::Selected;
-        let mut visit =
-            Visit { reader: self, plan, place: None, fields, all: task == Task::ReadAll, keep, at, total_ns };
+        let known = slot.entry.known;
+        let mut visit = Visit {
+            reader: self,
+            plan,
+            place: None,
+            fields,
+            all: task == Task::ReadAll || !known,
+            renew: task == Task::Renew,
+            still: !ran && known && task < Task::ReadAll,
+            keep: ran && known && task < Task::Renew && slot.standing == Standing::Selected,
+            at,
+            total_ns,
+        };
+        slot.entry.moved |= ran;
         let mut result = visit.read(slot.pid, &mut slot.entry);
         if matches!(result, Err(Failure::Replaced)) {
             // Another process has the pid now: start over as with a new one.
@@ -96,13 +112,15 @@ impl Reader {
             slot.standing = plan.first;
             visit.place = None;
             visit.all = true;
+            visit.still = false;
+            visit.keep = false;
             result = visit.read(slot.pid, &mut slot.entry);
         }
         if ran {
             slot.entry.ran_at_tick = plan.tick;
         }
         let names = fields.contains(Fields::USER);
-        slot.unnamed |= names && (task == Task::ReadAll || slot.entry.sample.info.user == Reading::Skipped);
+        slot.unnamed |= names && (task >= Task::Renew || slot.entry.sample.info.user == Reading::Skipped);
         slot.outcome = match result {
             Ok(outcome) => outcome,
             Err(Failure::Errno(Errno::NOENT | Errno::SRCH)) => {
@@ -124,8 +142,12 @@ struct Visit<'a> {
     /// The process's directory, once something had to be opened.
     place: Option<OwnedFd>,
     fields: Fields,
-    /// Read the info too.
+    /// Read everything.
     all: bool,
+    /// Read what others can change of the info too, and what the process itself may have.
+    renew: bool,
+    /// It stood still since it was last read, so what only it can change is known.
+    still: bool,
     /// Keep open what was opened.
     keep: bool,
     at: Monotonic,
@@ -230,15 +252,19 @@ impl Visit<'_> {
 
     /// Brings the info up to date; says whether anything in it changed, or the parent did.
     fn info(&mut self, pid: u32, entry: &mut Entry, line: &Line) -> Result<bool, Failure> {
-        let before = entry.owner;
-        let owner = self.owner(pid, entry)?;
-        entry.owner = owner;
         let execed = entry.known && line.execed(entry.marks);
         entry.marks = line.marks;
+        let before = entry.owner;
+        let look = self.plan.owner || self.all || self.renew || execed || line.renamed || entry.owner_is_due();
+        let owner = if look { self.owner(pid, entry)? } else { before };
+        entry.owner = owner;
         let owned = (before.uid, before.gid) != (owner.uid, owner.gid);
-        if entry.known && !self.all && !execed && !owned && !line.renamed {
+        let news = self.all || execed || owned || line.renamed;
+        if !news && !self.renew {
             return Ok(line.reparented);
         }
+        // What only the process itself can change.
+        let links = news || entry.moved;
         let mut info = ProcessInfo::clone(&entry.sample.info);
         if let Some(name) = &line.name {
             info.name = name.clone();
@@ -252,13 +278,14 @@ impl Visit<'_> {
             entry.slow.cmdline.stale = true;
             entry.slow.environ.stale = true;
         }
-        if self.fields.contains(Fields::EXE) && (self.all || execed || owned || info.exe.is_not_requested()) {
+        if self.fields.contains(Fields::EXE) && links {
             self.link(pid, c"exe", &mut info.exe, line)?;
         }
-        if self.fields.contains(Fields::CWD) {
+        if self.fields.contains(Fields::CWD) && links {
             self.link(pid, c"cwd", &mut info.cwd, line)?;
         }
-        if self.fields.contains(Fields::CGROUP) && (self.all || execed || info.cgroup.is_not_requested()) {
+        entry.moved &= !links;
+        if self.fields.contains(Fields::CGROUP) {
             let cgroups = self.file(pid, c"cgroup", Cgroups::parse)?;
             info.cgroup = match cgroups {
                 Reading::Value(cgroups) => cgroups.main_path().cloned().map_or(Reading::NotApplicable, Reading::Value),
@@ -293,7 +320,10 @@ impl Visit<'_> {
     }
 
     fn counters(&mut self, pid: u32, entry: &mut Entry) -> Result<(), Failure> {
-        let fields = self.fields;
+        let mut fields = self.fields;
+        if self.still {
+            fields -= OWN;
+        }
         if fields.contains(Fields::IO) {
             entry.sample.io = self.hot(pid, entry, Hot::Io, c"io", Io::parse)?;
         }
@@ -423,7 +453,7 @@ impl Visit<'_> {
         }
         let fd = self.open(pid, name)?;
         self.reader.buffer.load(&fd)?;
-        if self.keep && entry.known {
+        if self.keep {
             self.plan.budget.keep(&mut entry.kept, file, fd);
         }
         Ok(())

@@ -198,7 +198,7 @@ impl Scan {
             if let Some(slot) = self.slots.get_mut(self.renew_next)
                 && slot.standing == Standing::Selected
             {
-                slot.ask(Task::ReadAll);
+                slot.ask(Task::Renew);
             }
             self.renew_next = self.renew_next.saturating_add(1);
         }
@@ -243,7 +243,7 @@ impl Scan {
                     if slot.standing == Standing::Selected
                         && at.since(slot.entry.sample.read_at).unwrap_or_default() > max_age
                     {
-                        slot.task = Task::ReadAll;
+                        slot.task = Task::Renew;
                     }
                 }
             }
@@ -257,6 +257,7 @@ impl Scan {
             fields: self.config.config.fields,
             facts: self.facts,
             first: self.first_standing(),
+            owner: !self.config.all,
             budget: &self.budget,
             tick: self.tick,
         };

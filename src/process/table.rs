@@ -50,9 +50,11 @@ pub(crate) enum Task {
     Rest,
     /// Take its pulse, and read it if it ran.
     Check,
-    /// Read its counters, whether it ran or not.
+    /// Read its counters; where it stood still, only what can change all the same.
     Read,
-    /// Read its counters and its info.
+    /// The same, and its info.
+    Renew,
+    /// Read everything.
     ReadAll,
 }
 
@@ -93,9 +95,24 @@ pub(crate) struct Entry {
     /// How many ticks the next rest is.
     pub(crate) rest_ticks: u64,
     pub(crate) slow: Slow,
+    /// It ran since its links were read.
+    pub(crate) moved: bool,
+    /// How many readings until its owner is asked for again.
+    owner_in: u8,
 }
 
+/// Every how many readings of a process that runs its owner is asked for. A change of user without an `execve(2)` is
+/// rare, and asking costs a fifth of a reading.
+const OWNER_EVERY: u8 = 8;
+
 impl Entry {
+    /// Whether the owner is to be asked for at this reading.
+    pub(crate) fn owner_is_due(&mut self) -> bool {
+        let due = self.owner_in == 0;
+        self.owner_in = if due { OWNER_EVERY - 1 } else { self.owner_in.saturating_sub(1) };
+        due
+    }
+
     /// The info a selection sees.
     pub(crate) fn info(&self) -> &ProcessInfo {
         self.seen_info.as_deref().unwrap_or(&self.sample.info)

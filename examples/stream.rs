@@ -1,0 +1,152 @@
+//! Everything that runs and everything that is mounted, as lines of JSON on standard output.
+
+use std::future::Future;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use appmon::{Event, FileSystems, Processes, Result, Sample, Select, SnapshotStreamExt, SourceExt};
+use futures::Stream;
+use serde::Serialize;
+use tokio::io::{AsyncWriteExt, BufWriter};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_stream::StreamExt;
+
+const HELP: &str = "\
+Prints every process and every mounted file system as a line of JSON, at every tick.
+
+Usage: stream [--every DURATION] [--count TICKS] [--select EXPRESSION]
+
+  --every DURATION     time between two ticks, such as 500ms, 1s, 5m  [default: 1s]
+  --count TICKS        end after so many ticks  [default: go on until Ctrl-C]
+  --select EXPRESSION  which processes, such as 'name=postgres & !user=root' or
+                       'with_descendants(unit=nginx) | age<1m'  [default: all]
+  --help               this text
+
+The lines of a process have its rates from the second tick on.";
+
+struct Args {
+    every: Duration,
+    count: Option<usize>,
+    select: Select,
+}
+
+fn main() -> ExitCode {
+    let args = match parse() {
+        Ok(Some(args)) => args,
+        Ok(None) => {
+            println(HELP);
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("stream: {error}\n\nTry --help.");
+            return ExitCode::from(2);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("stream: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(until_stopped(run(args))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("stream: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<()> {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = host.trim_end();
+    let ticks = args.count.unwrap_or(usize::MAX);
+    let processes = Processes::new().select(args.select).every(args.every).rates().take(ticks).samples().host(host);
+    let mounts = FileSystems::mounted().every(args.every).take(ticks).samples().host(host);
+    let mut lines = lines(processes).merge(lines(mounts));
+
+    let mut out = BufWriter::with_capacity(64 << 10, tokio::io::stdout());
+    loop {
+        // What is ready is written together; the end of a tick is when nothing more is.
+        let line = match futures::future::poll_immediate(lines.try_next()).await {
+            Some(line) => line?,
+            None => {
+                out.flush().await.map_err(appmon::Error::io)?;
+                lines.try_next().await?
+            }
+        };
+        let Some(line) = line else { break };
+        out.write_all(&line).await.map_err(appmon::Error::io)?;
+    }
+    out.flush().await.map_err(appmon::Error::io)
+}
+
+/// Each event as a line of JSON. A tick that failed is told, and the next one tries again.
+fn lines<T: Sample + Serialize>(events: impl Stream<Item = Result<Event<T>>>) -> impl Stream<Item = Result<Vec<u8>>> {
+    events.filter_map(|event| match event {
+        Ok(event) => {
+            let mut line = serde_json::to_vec(&event).ok()?;
+            line.push(b'\n');
+            Some(Ok(line))
+        }
+        Err(error) if error.is_panic() || error.is_config() => Some(Err(error)),
+        Err(error) => {
+            eprintln!("stream: {error}");
+            None
+        }
+    })
+}
+
+/// Runs until it ends by itself, is told to stop, or nobody reads what it writes: all of them are a good end.
+async fn until_stopped(run: impl Future<Output = Result<()>>) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(appmon::Error::io)?;
+    tokio::select! {
+        result = run => match result {
+            Err(error) if is_closed_pipe(&error) => Ok(()),
+            result => result,
+        },
+        _ = tokio::signal::ctrl_c() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+fn is_closed_pipe(error: &appmon::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+fn println(text: &str) {
+    // A closed pipe is the reader's choice.
+    let _ = std::io::Write::write_all(&mut std::io::stdout(), format!("{text}\n").as_bytes());
+}
+
+/// The arguments; `None` where only help is wanted.
+fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
+    use lexopt::prelude::*;
+    let mut args = Args { every: Duration::from_secs(1), count: None, select: Select::all() };
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("every") => {
+                let text = parser.value()?.string()?;
+                args.every = humantime::parse_duration(&text).map_err(|error| format!("--every {text}: {error}"))?;
+                if args.every.is_zero() {
+                    return Err("--every 0: there must be some time between two ticks".into());
+                }
+            }
+            Long("count") => {
+                let text = parser.value()?.string()?;
+                args.count = Some(text.parse().map_err(|error| format!("--count {text}: {error}"))?);
+            }
+            Long("select") => {
+                let text = parser.value()?.string()?;
+                // The error points at the place in the text, over several lines.
+                args.select = text.parse().map_err(|error| format!("--select: {error}"))?;
+            }
+            Short('h') | Long("help") => return Ok(None),
+            _ => return Err(arg.unexpected()),
+        }
+    }
+    Ok(Some(args))
+}
