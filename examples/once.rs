@@ -1,4 +1,7 @@
-//! One reading without tokio: the process tree, and one process's files.
+//! One reading without tokio, a process tree, and one process's files.
+
+#![allow(clippy::print_stdout, reason = "printing is what it is for")]
+
 use appmon::{Cancel, ProcFs, ProcessTree, Processes, Snapshot, Source};
 
 fn main() -> appmon::Result<()> {

@@ -57,8 +57,7 @@ async fn watch(args: Args) -> appmon::Result<()> {
         .every(args.every)
         .rates()
         .retain(|process| process.memory.rss_bytes > 1 << 20);
-    let mut left = args.count.unwrap_or(u64::MAX);
-    while left > 0 {
+    for _ in 0..args.count.unwrap_or(u64::MAX) {
         let tick = tokio::select! {
             tick = ticks.try_next() => tick?,
             _ = tokio::signal::ctrl_c() => None,
@@ -69,7 +68,6 @@ async fn watch(args: Args) -> appmon::Result<()> {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => break,
             shown => shown.map_err(appmon::Error::io)?,
         }
-        left -= 1;
     }
     Ok(())
 }

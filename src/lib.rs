@@ -1,4 +1,78 @@
-//! appmon
+//! appmon turns Linux processes and file systems into async streams of typed samples.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use appmon::{Processes, Select, SnapshotStreamExt, SourceExt};
+//! use futures::TryStreamExt;
+//!
+//! #[tokio::main(flavor = "current_thread")]
+//! async fn main() -> appmon::Result<()> {
+//!     let mut ticks = Processes::new().select(Select::name("postgres")).every(Duration::from_secs(1)).rates();
+//!     while let Some(tick) = ticks.try_next().await? {
+//!         for process in &tick {
+//!             println!("{} {} B {:?}", process.id.pid, process.memory.rss_bytes, process.rates.map(|rates| rates.cpu.cores));
+//!         }
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Its one idea: **cost follows activity, not size**. A process that did not run since the last tick is not read again,
+//! and its counters are exact all the same: the kernel tells by one cheap call whether it ran. And the numbers are true:
+//! what could not be read is never 0, a counter that goes back makes no rate, and a process is never taken for a later one
+//! of the same pid.
+//!
+//! # Four nouns
+//!
+//! - A [`Source`] knows *how* to read. It is synchronous and blocks: [`Processes`], [`FileSystems`], or one of yours.
+//! - A [`Sampler`] decides *when*. [`source.every(period)`](SourceExt::every) is the one door to async: a stream that moves
+//!   the source to tokio's pool of blocking threads and back, once per tick.
+//! - A [`Snapshot`] is what was seen at one tick: the item of every stream, because only a whole tick shows what is gone.
+//! - A sink takes snapshots away: anything that consumes a `Stream`.
+//!
+//! ```text
+//! Source ──every──► Sampler ──► rates ──► retain ──► samples ──► your sink
+//! (blocking)        Stream of   (in the consumer's task)
+//!                   Snapshots
+//! ```
+//!
+//! [`SnapshotStreamExt`] has the combinators; they go together with those of `futures` and `tokio_stream`. Without async,
+//! call [`Source::collect`] yourself, or ask one [`Process`] for its files.
+//!
+//! # What it does
+//!
+//! - All processes at every tick ([`ProcessSample`]), with what [`Fields`] asks for, of those that [`Select`] selects.
+//! - Rates that divide by each sample's own time, and are `None` rather than wrong ([`SnapshotStreamExt::rates`]).
+//! - What appeared, changed its program, is gone ([`SnapshotStreamExt::changes`]).
+//! - Trees of processes and what a subtree uses ([`ProcessTree`]).
+//! - All files of one process, typed ([`Process`], and [`AsyncProcess`] for async code).
+//! - How full the mounted file systems are ([`FileSystems`]).
+//! - Every sample and snapshot to JSON and back by serde, non-UTF-8 names included.
+//!
+//! # What it does not do
+//!
+//! - Nothing process-wide: it raises no limit, starts no runtime, installs no signal handler, writes no log.
+//! - No system other than Linux (5.4 or later is what is kept in mind; what an older kernel lacks is `Unsupported`).
+//! - No events between two ticks: a process that comes and goes in between is not seen.
+//! - No per-process network traffic: /proc does not have it.
+//!
+//! # Features
+//!
+//! - `schema`: the JSON Schema of the wire form.
+//!
+//! # Cancel safety
+//!
+//! Every stream here is cancel safe: a dropped `next()` loses nothing. Dropping a stream asks a reading that is under way to
+//! stop, which it does within a millisecond or so; a runtime's shutdown does the same, and is not held up.
+//!
+//! # Costs and limits
+//!
+//! One hop to the blocking pool per tick, at most one reading at a time per stream. Nothing is read until the stream is
+//! polled, so a slow consumer lowers the rate, visibly: [`Snapshot::seq`] has gaps, [`Snapshot::lag`] grows. Memory is
+//! bounded by what is alive. File descriptors are kept open for processes that run, up to a quarter of the soft limit
+//! ([`Processes::max_fds`]).
+
 mod async_process;
 mod cached;
 mod counters;
@@ -31,3 +105,8 @@ pub use source::{Cancel, Source, SourceExt};
 pub use stream_ext::{Change, Changes, Event, Rates, Retain, Samples, SnapshotStreamExt};
 pub use text::{Text, WirePath};
 pub use time::{Monotonic, Timestamp};
+
+/// The README's programs, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

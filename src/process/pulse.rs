@@ -13,7 +13,8 @@ const SCHED: i32 = 2;
 /// it is about the pid namespace of this process, whatever /proc is mounted where.
 pub(crate) fn pulse(pid: u32) -> Option<u64> {
     // See posix-timers in the kernel: MAKE_PROCESS_CPUCLOCK(pid, clock) is (~pid << 3) | clock.
-    let pid = i32::try_from(pid).ok().filter(|pid| *pid > 0)?;
+    // Pids end at 2^22; a larger number would lose its upper bits here and ask for another process.
+    let pid = i32::try_from(pid).ok().filter(|pid| (1..=1 << 22).contains(pid))?;
     let clock = ClockId::from_raw((!pid).checked_shl(3)? | SCHED);
     clock_gettime(clock).ok().map(nanos)
 }
@@ -43,6 +44,7 @@ mod tests {
         assert_eq!(pulse(0), None);
         assert_eq!(pulse(u32::MAX), None);
         // Beyond any pid_max.
+        assert_eq!(pulse(1 << 22), None);
         assert_eq!(pulse(1 << 29), None);
     }
 }

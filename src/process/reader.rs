@@ -322,7 +322,7 @@ impl Visit<'_> {
     fn counters(&mut self, pid: u32, entry: &mut Entry) -> Result<(), Failure> {
         let mut fields = self.fields;
         if self.still {
-            fields -= OWN;
+            fields = fields.difference(OWN);
         }
         if fields.contains(Fields::IO) {
             entry.sample.io = self.hot(pid, entry, Hot::Io, c"io", Io::parse)?;

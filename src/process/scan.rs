@@ -596,7 +596,7 @@ fn put(slot: &mut Slot, content: Content, config: &ScanConfig) -> bool {
     match content {
         Content::Gone => false,
         Content::SmapsRollup(rollup) => {
-            entry.sample.smaps_rollup = rollup.map(Arc::new);
+            entry.sample.smaps_rollup = rollup;
             false
         }
         Content::Environ(environ) => {

@@ -1,5 +1,7 @@
 //! The files that can block on the process they are about: when they are due, and how they are read.
 
+use std::sync::Arc;
+
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -39,7 +41,7 @@ pub(crate) struct Answer {
 pub(crate) enum Content {
     Cmdline(Reading<Vec<Text>>),
     Environ(Reading<Environ>),
-    SmapsRollup(Reading<SmapsRollup>),
+    SmapsRollup(Reading<Arc<SmapsRollup>>),
     /// The process ended, or its pid is another's.
     Gone,
 }
@@ -58,7 +60,7 @@ pub(crate) fn work(job: Job) -> Answer {
             // A process without memory (a zombie) has an empty one.
             if bytes.is_empty() { None } else { SmapsRollup::parse(bytes).ok() }
         })
-        .map(Content::SmapsRollup),
+        .map(|rollup| Content::SmapsRollup(rollup.map(Arc::new))),
     };
     Answer { kind: job.kind, id: job.id, content: content.unwrap_or(Content::Gone) }
 }

@@ -224,17 +224,14 @@ impl AsRef<ProcessSample> for ProcessSample {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Memory;
 
     fn snapshot(processes: &[(u32, u32)]) -> Snapshot<ProcessSample> {
         processes
             .iter()
             .map(|(pid, ppid)| {
-                let mut sample = ProcessSample::default();
-                sample.id = ProcessId { pid: *pid, start_ticks: 7 };
-                sample.ppid = *ppid;
-                sample.threads = 1;
-                sample.memory.rss_bytes = 10;
-                sample
+                let memory = Memory { rss_bytes: 10, virtual_bytes: 20 };
+                ProcessSample { id: id(*pid), ppid: *ppid, threads: 1, memory, ..ProcessSample::default() }
             })
             .collect()
     }
