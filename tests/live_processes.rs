@@ -1,0 +1,712 @@
+//! The source of processes on the live kernel: what any user can see.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use appmon::{
+    Change, Fields, Monotonic, ProcFs, ProcessId, ProcessSample, ProcessState, Processes, Reading, Secret, Select,
+    SnapshotStreamExt, Text,
+};
+use rustix::process::Signal;
+
+use common::{
+    Crowd, Helper, counters, counters_of, direct, find, get, inside, next, tick, ticks, until, until_asleep,
+    until_named,
+};
+
+/// Long enough that no tick ends before everything was read.
+const PATIENT: Duration = Duration::from_secs(300);
+
+/// Long enough that nothing is read again only since it is old.
+const NEVER: Duration = Duration::from_secs(1_000_000);
+
+/// Reads which processes there are, by another crate.
+fn listing() -> BTreeMap<u32, u64> {
+    let ids = procfs::process::all_processes().unwrap().filter_map(|process| {
+        let stat = process.ok()?.stat().ok()?;
+        Some((u32::try_from(stat.pid).unwrap(), stat.starttime))
+    });
+    ids.collect()
+}
+
+/// Ticks once, and checks that exactly what lives is in the samples.
+#[track_caller]
+fn complete_tick(source: &mut Processes) -> appmon::Snapshot<ProcessSample> {
+    let began = Monotonic::now();
+    let before = listing();
+    let snapshot = tick(source);
+    let after = listing();
+    let seen: BTreeMap<u32, u64> =
+        snapshot.samples.iter().map(|sample| (sample.id.pid, sample.id.start_ticks)).collect();
+    assert_eq!(seen.len(), snapshot.samples.len(), "each pid once");
+    assert!(snapshot.samples.is_sorted_by_key(|sample| sample.id));
+    let throughout = before.iter().filter(|(pid, start)| after.get(pid) == Some(start));
+    let missing: Vec<_> = throughout.filter(|(pid, start)| seen.get(pid) != Some(start)).collect();
+    assert!(missing.is_empty(), "alive all the time and not seen: {missing:?}");
+    let began_ticks = began.as_nanos() / (1_000_000_000 / rustix::param::clock_ticks_per_second());
+    let ghosts: Vec<_> =
+        seen.iter().filter(|(pid, start)| before.get(pid) != Some(start) && **start < began_ticks).collect();
+    assert!(ghosts.is_empty(), "seen, and dead before the tick began: {ghosts:?}");
+    snapshot
+}
+
+#[test]
+fn every_field_of_a_stopped_process_is_that_of_its_files() {
+    let mut helper = Helper::sh("read x; echo ready; read x", &[]);
+    helper.say("go on");
+    assert_eq!(helper.line(), "ready");
+    helper.stop();
+    let pid = helper.pid();
+    // It has said that it stops before it is off the processor, and until then it counts.
+    let everything = || {
+        let process = direct(pid);
+        (process.stat().unwrap(), counters(&process).unwrap(), process.schedstat().unwrap(), process.statm().unwrap())
+    };
+    let mut found = None;
+    until("a stopped process stands still", || {
+        let before = everything();
+        let mut source = Processes::new().fields(Fields::all()).slow_budget(PATIENT).select(Select::pid(pid));
+        let mut snapshot = tick(&mut source);
+        found = snapshot.samples.pop();
+        assert_eq!(snapshot.samples, [], "nothing but what was selected");
+        assert_eq!(snapshot.skipped, appmon::Skipped::default());
+        before == everything()
+    });
+    let sample = found.unwrap();
+    let process = direct(pid);
+
+    // Against another crate.
+    let oracle = procfs::process::Process::new(i32::try_from(pid).unwrap()).unwrap();
+    let stat = oracle.stat().unwrap();
+    let ticks = procfs::ticks_per_second();
+    assert_eq!(sample.id, ProcessId { pid, start_ticks: stat.starttime });
+    assert_eq!(sample.ppid, std::process::id());
+    assert_eq!(sample.state, ProcessState::Stopped);
+    assert_eq!(sample.threads, 1);
+    assert_eq!(i64::from(sample.nice), stat.nice);
+    assert_eq!(sample.cpu.user_ns * ticks / 1_000_000_000, stat.utime);
+    assert_eq!(sample.cpu.system_ns * ticks / 1_000_000_000, stat.stime);
+    assert_eq!(sample.cpu.children_user_ns, 0);
+    assert_eq!(sample.cpu.children_system_ns, 0);
+    assert_eq!(sample.memory.rss_bytes, stat.rss * procfs::page_size());
+    assert_eq!(sample.memory.virtual_bytes, stat.vsize);
+    assert_eq!((sample.faults.minor, sample.faults.major), (stat.minflt, stat.majflt));
+    let io = oracle.io().unwrap();
+    let seen = sample.io.value().unwrap();
+    assert_eq!((seen.read_chars, seen.write_chars), (io.rchar, io.wchar));
+    assert_eq!((seen.read_syscalls, seen.write_syscalls), (io.syscr, io.syscw));
+    assert_eq!((seen.read_bytes, seen.write_bytes), (io.read_bytes, io.write_bytes));
+    assert_eq!(seen.cancelled_write_bytes, io.cancelled_write_bytes);
+    assert_eq!(*sample.fd_count.value().unwrap(), oracle.fd_count().unwrap() as u64);
+    let statm = oracle.statm().unwrap();
+    assert_eq!(sample.statm.value().unwrap().resident_pages, statm.resident);
+    assert_eq!(sample.statm.value().unwrap().size_pages, statm.size);
+    assert_eq!(sample.info.uid, oracle.uid().unwrap());
+    assert_eq!(sample.info.name, stat.comm.as_str());
+    assert_eq!(sample.info.exe.value().unwrap().as_ref() as &std::path::Path, oracle.exe().unwrap());
+    assert_eq!(sample.info.cwd.value().unwrap().as_ref() as &std::path::Path, oracle.cwd().unwrap());
+    let arguments = oracle.cmdline().unwrap();
+    assert_eq!(arguments, ["/bin/sh", "-c", "read x; echo ready; read x"]);
+    assert_eq!(
+        *sample.info.cmdline.value().unwrap(),
+        arguments.iter().map(|a| Text::from(a.as_str())).collect::<Vec<_>>()
+    );
+    let environ = sample.environ.value().unwrap();
+    assert_eq!(environ.iter().count(), oracle.environ().unwrap().len());
+    for (name, value) in oracle.environ().unwrap() {
+        use std::os::unix::ffi::OsStrExt;
+        assert_eq!(environ.get(name.as_bytes()).unwrap().as_bytes(), value.as_bytes());
+    }
+    assert_eq!(u64::from(sample.oom.value().unwrap().score), u64::from(oracle.oom_score().unwrap()));
+
+    // Against the handle, which reads file by file.
+    assert_eq!(**sample.stat.value().unwrap(), process.stat().unwrap());
+    let mut status = process.status().unwrap();
+    // Of all processes of the user.
+    status.sig_q = sample.status.value().unwrap().sig_q;
+    assert_eq!(**sample.status.value().unwrap(), status);
+    assert_eq!(*sample.io.value().unwrap(), process.io().unwrap());
+    assert_eq!(*sample.statm.value().unwrap(), process.statm().unwrap());
+    assert_eq!(*sample.schedstat.value().unwrap(), process.schedstat().unwrap());
+    assert_eq!(**sample.limits.value().unwrap(), process.limits().unwrap());
+    assert_eq!(*sample.fd_count.value().unwrap(), process.fd_count().unwrap());
+    assert_eq!(**sample.namespaces.value().unwrap(), process.namespaces().unwrap());
+    assert_eq!(*sample.oom.value().unwrap(), process.oom().unwrap());
+    assert_eq!(**sample.environ.value().unwrap(), process.environ().unwrap());
+    assert_eq!(*sample.info.cmdline.value().unwrap(), process.cmdline().unwrap());
+    assert_eq!(*sample.info.exe.value().unwrap(), process.exe().unwrap());
+    assert_eq!(*sample.info.cwd.value().unwrap(), process.cwd().unwrap());
+    assert_eq!(sample.info.cgroup.value(), process.cgroup().unwrap().main_path());
+    assert_eq!((sample.info.uid, sample.info.gid), process.owner().unwrap());
+    let user = nix::unistd::User::from_uid(sample.info.uid.into()).unwrap();
+    assert_eq!(sample.info.user.value().map(Text::to_string), user.map(|user| user.name));
+    let group = nix::unistd::Group::from_gid(sample.info.gid.into()).unwrap();
+    assert_eq!(sample.info.group.value().map(Text::to_string), group.map(|group| group.name));
+    // Others share pages with it, so only what is its own stays.
+    let (seen, rollup) = (sample.smaps_rollup.value().unwrap(), process.smaps_rollup().unwrap());
+    assert_eq!(
+        (seen.rss_bytes, seen.anonymous_bytes, seen.private_dirty_bytes),
+        (rollup.rss_bytes, rollup.anonymous_bytes, rollup.private_dirty_bytes)
+    );
+    assert!(!sample.info.kernel_thread);
+    assert_eq!(sample.info.execs, 0);
+    assert!(sample.at >= sample.read_at);
+}
+
+#[test]
+fn all_processes_are_what_another_crate_says() {
+    let mut source = Processes::new();
+    complete_tick(&mut source);
+    // What changes in between is another thing than what is wrong: that stays.
+    until("agreement on all processes", || {
+        let snapshot = complete_tick(&mut source);
+        let mut compared = 0;
+        for sample in &snapshot.samples {
+            let Ok(process) = procfs::process::Process::new(i32::try_from(sample.id.pid).unwrap()) else { continue };
+            let (Ok(stat), Ok(uid)) = (process.stat(), process.uid()) else { continue };
+            if stat.starttime != sample.id.start_ticks {
+                continue;
+            }
+            compared += 1;
+            let same = stat.ppid == i32::try_from(sample.ppid).unwrap()
+                && sample.info.name.to_string_lossy() == stat.comm
+                && uid == sample.info.uid
+                && sample.info.kernel_thread == (stat.flags & 0x0020_0000 != 0);
+            if !same {
+                eprintln!("{sample:?} is not {stat:?} of {uid}");
+                return false;
+            }
+        }
+        compared > 1
+    });
+}
+
+#[test]
+fn exec_into_a_selection_is_found_within_32_ticks_and_out_of_it_at_once() {
+    let mut helper = Helper::sh("echo ready; read x; exec sleep 100000", &[]);
+    assert_eq!(helper.line(), "ready");
+    until_asleep(helper.pid());
+    let mut source = Processes::new().select(Select::name("sleep")).recheck(NEVER);
+    // So many that the longest rest has come.
+    for _ in 0..70 {
+        assert_eq!(find(&tick(&mut source), helper.pid()), None);
+    }
+    helper.say("go on");
+    until_named(helper.pid(), "sleep");
+    let needed = (1..=33).find(|_| find(&tick(&mut source), helper.pid()).is_some());
+    assert!(needed.is_some_and(|ticks| ticks <= 32), "{needed:?}");
+    let snapshot = tick(&mut source);
+    let sample = get(&snapshot, helper.pid());
+    assert_eq!(sample.info.name, "sleep");
+    assert!(sample.io.value().is_some(), "{:?}", sample.io);
+    assert!(sample.info.exe.value().is_some());
+    assert!(snapshot.samples.iter().all(|sample| sample.info.name == "sleep"));
+
+    let mut out = Processes::new().select(Select::name("sh"));
+    let mut helper = Helper::sh("echo ready; read x; exec sleep 100000", &[]);
+    assert_eq!(helper.line(), "ready");
+    for _ in 0..5 {
+        get(&tick(&mut out), helper.pid());
+    }
+    helper.say("go on");
+    until_named(helper.pid(), "sleep");
+    assert_eq!(find(&tick(&mut out), helper.pid()), None);
+}
+
+#[test]
+fn a_new_process_is_in_the_next_tick() {
+    let mut source = Processes::new();
+    tick(&mut source);
+    for _ in 0..50 {
+        let mut helper = Helper::sh("read x", &[]);
+        get(&tick(&mut source), helper.pid());
+        helper.end();
+        assert_eq!(find(&tick(&mut source), helper.pid()), None);
+    }
+}
+
+#[test]
+fn a_thread_is_no_process_also_when_it_is_the_one_that_reads() {
+    let mut source = Processes::new();
+    tick(&mut source);
+    for _ in 0..20 {
+        // The kernel answers for the clock of a process by the id of the calling thread, too.
+        let (thread, snapshot) = std::thread::scope(|scope| {
+            let read = scope.spawn(|| {
+                let own = std::fs::read_link("/proc/thread-self").unwrap();
+                (own.file_name().unwrap().to_str().unwrap().parse::<u32>().unwrap(), tick(&mut source))
+            });
+            read.join().unwrap()
+        });
+        assert_ne!(thread, std::process::id());
+        assert_eq!(find(&snapshot, thread), None);
+        get(&snapshot, std::process::id());
+    }
+}
+
+#[test]
+fn thousands_of_forks_leave_no_ghosts_and_hide_nobody() {
+    const FORKS: &str = "i=0; while [ $i -lt 3000 ]; do
+            if [ $((i % 30)) -eq 0 ]; then sleep 100000 </dev/null >/dev/null & echo $!; else (:) & fi
+            i=$((i + 1))
+        done; echo done; read x";
+    let mut source = Processes::new().fields(Fields::IO | Fields::STATUS).max_age(NEVER);
+    tick(&mut source);
+    let mut helper = Helper::sh(FORKS, &[]);
+    let mut survivors = Vec::new();
+    loop {
+        // One line for every 30 forks: as many ticks, each between two of them.
+        let line = helper.line();
+        if line == "done" {
+            break;
+        }
+        survivors.push(line.parse::<u32>().unwrap());
+        tick(&mut source);
+    }
+    assert_eq!(survivors.len(), 100);
+    for pid in &survivors {
+        until_named(*pid, "sleep");
+        until_asleep(*pid);
+    }
+    complete_tick(&mut source);
+    let snapshot = complete_tick(&mut source);
+    for pid in &survivors {
+        let sample = get(&snapshot, *pid);
+        assert_eq!(sample.ppid, helper.pid());
+        assert_eq!(sample.info.name, "sleep");
+        assert_eq!(counters_of(sample), counters(&direct(*pid)).unwrap());
+    }
+}
+
+#[test]
+fn what_stood_still_by_its_clock_has_the_counters_of_a_full_reading() {
+    let idle = Crowd::new(200);
+    let busy: Vec<Helper> = (0..12)
+        .map(|nth| match nth % 4 {
+            0 => Helper::sh("while :; do sleep 0.02; done", &[]),
+            1 => Helper::sh("while :; do cat /proc/self/status >/dev/null; sleep 0.1; done", &[]),
+            2 => Helper::python("import time\nwhile True:\n  bytearray(1 << 20); time.sleep(0.05)", &[]),
+            _ => Helper::python(
+                "import threading,time\n[threading.Thread(target=lambda: [time.sleep(.03) for _ in range(10**6)]).start() for _ in range(4)]",
+                &[],
+            ),
+        })
+        .collect();
+    let mut source = Processes::new().fields(Fields::IO | Fields::STATUS).max_age(NEVER);
+    tick(&mut source);
+    let procfs = ProcFs::new("/proc").unwrap();
+    let mut last: BTreeMap<ProcessId, Monotonic> = BTreeMap::new();
+    let (mut compared, mut ran) = (0_u32, 0_u32);
+    for round in 0..25 {
+        if round % 5 == 4 {
+            idle.run();
+        }
+        let first = tick(&mut source);
+        let still: Vec<&ProcessSample> =
+            first.samples.iter().filter(|sample| last.get(&sample.id) == Some(&sample.read_at)).collect();
+        let full: Vec<_> = still
+            .iter()
+            .filter(|sample| sample.io.value().is_some())
+            .filter_map(|sample| {
+                let process = procfs.process(sample.id.pid).ok().filter(|process| process.id() == sample.id)?;
+                Some((sample.id, counters(&process).ok()?))
+            })
+            .collect();
+        let second = tick(&mut source);
+        for (id, full) in full {
+            let Some(sample) = find(&second, id.pid).filter(|sample| sample.id == id) else { continue };
+            if last.get(&id) == Some(&sample.read_at) {
+                assert!(sample.at > sample.read_at);
+                assert_eq!(counters_of(sample), full, "{}", sample.info.name);
+                compared += 1;
+            }
+        }
+        ran += u32::try_from(second.samples.iter().filter(|s| s.read_at >= first.at).count()).unwrap();
+        last = second.samples.iter().map(|sample| (sample.id, sample.read_at)).collect();
+    }
+    assert!(compared > 1_000, "{compared}");
+    assert!(ran > 100, "{ran}");
+    drop(busy);
+}
+
+#[test]
+fn few_descriptors_cost_no_samples() {
+    let limited = ["/bin/sh", "-c", "ulimit -n 64 && exec \"$@\"", "sh"];
+    if !inside("few_descriptors_cost_no_samples", &limited) {
+        return;
+    }
+    let crowd = Crowd::new(300);
+    let pids = crowd.pids();
+    let me = direct(std::process::id());
+    let before = me.fd_count().unwrap();
+    let mut source = Processes::new().fields(Fields::IO | Fields::STATUS | Fields::EXE | Fields::STATM);
+    let check = |snapshot: &appmon::Snapshot<ProcessSample>| {
+        for pid in &pids {
+            let sample = get(snapshot, *pid);
+            assert!(sample.io.value().is_some(), "{:?}", sample.io);
+            assert!(sample.status.value().is_some());
+            assert!(sample.statm.value().is_some());
+            assert!(sample.info.exe.value().is_some());
+        }
+        assert_eq!(snapshot.skipped.failed, 0);
+        assert_eq!(snapshot.skipped.fields, 0);
+    };
+    for _ in 0..6 {
+        crowd.run();
+        let snapshot = tick(&mut source);
+        check(&snapshot);
+        assert!(pids.iter().all(|pid| get(&snapshot, *pid).read_at >= snapshot.at), "all ran, and were read");
+    }
+    // A quarter of the limit to keep files open, and a handful: the root, a listing, the counter, one in reserve per thread.
+    let open = me.fd_count().unwrap();
+    assert!(open - before <= 16 + 3 + 8, "{before} {open}");
+
+    // The program itself has all but one of the others.
+    let mut held = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        held.push(file);
+    }
+    held.pop();
+    for _ in 0..6 {
+        crowd.run();
+        check(&tick(&mut source));
+    }
+    // And all of them.
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        held.push(file);
+    }
+    for _ in 0..3 {
+        crowd.run();
+        let snapshot = tick(&mut source);
+        assert!(pids.iter().all(|pid| find(&snapshot, *pid).is_some()));
+    }
+    // A source that cannot begin says so, and begins when it can.
+    drop(source);
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        held.push(file);
+    }
+    let mut late = Processes::new();
+    common::try_tick(&mut late).unwrap_err();
+    drop(held);
+    check_all(&tick(&mut late), &pids);
+}
+
+#[track_caller]
+fn check_all(snapshot: &appmon::Snapshot<ProcessSample>, pids: &[u32]) {
+    let missing: Vec<_> = pids.iter().filter(|pid| find(snapshot, **pid).is_none()).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// A process whose main thread exits when told to, while two others go on.
+const LEADERLESS: &str = "
+import ctypes, platform, sys, threading
+for _ in range(2):
+    threading.Thread(target=threading.Event().wait).start()
+print('ready', flush=True)
+sys.stdin.readline()
+ctypes.CDLL(None).syscall({'x86_64': 60, 'aarch64': 93, 'riscv64': 93}[platform.machine()], 0)
+";
+
+#[test]
+fn a_process_without_its_main_thread_lives() {
+    let mut helper = Helper::python(LEADERLESS, &[]);
+    assert_eq!(helper.line(), "ready");
+    let pid = helper.pid();
+    let fields = Fields::DEFAULT | Fields::CMDLINE;
+    let mut source = Processes::new().fields(fields).slow_budget(PATIENT);
+    let snapshot = tick(&mut source);
+    let before = get(&snapshot, pid).clone();
+    assert!(before.info.exe.value().is_some());
+    assert_eq!(before.threads, 3);
+    helper.say("go on");
+    until("the main thread has exited", || direct(pid).stat().unwrap().state == ProcessState::Zombie);
+    for _ in 0..3 {
+        let snapshot = tick(&mut source);
+        let sample = get(&snapshot, pid);
+        assert_eq!(sample.id, before.id);
+        assert_eq!(sample.state, ProcessState::Zombie);
+        assert!(sample.threads > 1, "{}", sample.threads);
+        assert!(sample.memory.rss_bytes > 0);
+        assert!(sample.memory.virtual_bytes > 0);
+        assert_eq!(sample.info.exe, before.info.exe);
+        assert_eq!(sample.info.cmdline, before.info.cmdline);
+        assert_eq!(sample.info.execs, 0);
+        assert!(sample.cpu.total_ns > 0);
+        assert!(sample.io.value().is_some());
+    }
+    // Its memory is there for one who sees it only now, too.
+    let snapshot = tick(&mut Processes::new().fields(fields).slow_budget(PATIENT));
+    let sample = get(&snapshot, pid);
+    assert!(sample.memory.rss_bytes > 0);
+    assert_eq!(sample.state, ProcessState::Zombie);
+}
+
+#[test]
+fn a_zombie_keeps_what_was_known() {
+    let mut helper = Helper::sh("echo ready; read x", &["argument"]);
+    assert_eq!(helper.line(), "ready");
+    let pid = helper.pid();
+    let fields = Fields::DEFAULT | Fields::CMDLINE | Fields::ENVIRON | Fields::SMAPS_ROLLUP;
+    let mut source = Processes::new().fields(fields).slow_budget(PATIENT);
+    let before = get(&tick(&mut source), pid).clone();
+    helper.say("end");
+    helper.wait_unreaped();
+    for _ in 0..3 {
+        let snapshot = tick(&mut source);
+        let sample = get(&snapshot, pid);
+        assert_eq!(sample.state, ProcessState::Zombie);
+        assert_eq!(sample.threads, 1);
+        assert_eq!(sample.id, before.id);
+        assert_eq!(sample.info.exe, before.info.exe);
+        assert_eq!(sample.info.cmdline, before.info.cmdline);
+        assert_eq!(sample.environ, before.environ);
+        assert_eq!(sample.info.execs, 0);
+        assert_eq!(sample.memory.rss_bytes, 0);
+        assert_eq!(sample.smaps_rollup, Reading::NotApplicable);
+    }
+    assert!(before.info.cmdline.value().unwrap().contains(&Text::from("argument")));
+    // Who sees it only now cannot know.
+    let snapshot = tick(&mut Processes::new().fields(fields).slow_budget(PATIENT));
+    let sample = get(&snapshot, pid);
+    assert_eq!(sample.info.exe, Reading::NotApplicable);
+    assert_eq!(sample.info.cmdline, Reading::NotApplicable);
+    assert_eq!(sample.environ, Reading::NotApplicable);
+    helper.end();
+    assert_eq!(find(&tick(&mut source), pid), None);
+}
+
+#[test]
+fn a_stopped_process_is_stopped_and_goes_on() {
+    let mut helper = Helper::sh("echo ready; read x; echo again; read x", &[]);
+    assert_eq!(helper.line(), "ready");
+    let mut source = Processes::new();
+    tick(&mut source);
+    helper.stop();
+    assert_eq!(get(&tick(&mut source), helper.pid()).state, ProcessState::Stopped);
+    helper.signal(Signal::CONT);
+    helper.say("go on");
+    assert_eq!(helper.line(), "again");
+    until_asleep(helper.pid());
+    assert_eq!(get(&tick(&mut source), helper.pid()).state, ProcessState::Sleeping);
+}
+
+const SECRET: &str = "c0rrect-horse-battery";
+
+fn keeper_of_a_secret() -> Helper {
+    let mut command = std::process::Command::new("/bin/sh");
+    command.args(["-c", "echo ready; read x", "sh", &format!("--password={SECRET}")]).env("TOKEN", SECRET);
+    let mut helper = Helper::spawn(&mut command);
+    assert_eq!(helper.line(), "ready");
+    helper
+}
+
+#[test]
+fn secrets_are_in_no_sample_that_did_not_ask_for_them() {
+    let helper = keeper_of_a_secret();
+    let by_secret = Select::cmdline(appmon::Pattern::contains(SECRET));
+    for select in
+        [Select::all(), by_secret.clone(), by_secret.clone().with_descendants(), by_secret & Select::name("sh")]
+    {
+        let mut source = Processes::new()
+            .select(select)
+            .fields(Fields::all() - Fields::CMDLINE - Fields::ENVIRON)
+            .slow_budget(PATIENT);
+        for _ in 0..3 {
+            let snapshot = tick(&mut source);
+            let sample = get(&snapshot, helper.pid());
+            assert_eq!(sample.info.cmdline, Reading::NotRequested);
+            assert_eq!(sample.environ, Reading::NotRequested);
+            assert!(!serde_json::to_string(sample).unwrap().contains(SECRET));
+            assert!(!format!("{sample:?}").contains(SECRET));
+            // It ran, and is read again.
+            helper.signal(Signal::STOP);
+            helper.signal(Signal::CONT);
+        }
+    }
+}
+
+#[test]
+fn redact_comes_before_everybody_but_the_selection() {
+    let helper = keeper_of_a_secret();
+    let mut source = Processes::new()
+        .select(Select::cmdline(appmon::Pattern::contains(SECRET)))
+        .fields(Fields::DEFAULT | Fields::CMDLINE | Fields::ENVIRON)
+        .slow_budget(PATIENT)
+        .slow_cadence(Duration::ZERO)
+        .redact(|id, secret| {
+            assert_ne!(id.pid, 0);
+            match secret {
+                Secret::Cmdline(arguments) => {
+                    for argument in arguments.iter_mut().filter(|argument| argument.to_string_lossy().contains(SECRET))
+                    {
+                        *argument = Text::from("--password=…");
+                    }
+                }
+                Secret::Environ(environ) => {
+                    **environ = environ
+                        .iter()
+                        .map(|(name, value)| {
+                            (name.clone(), if *name == "TOKEN" { Some(Text::from("…")) } else { value.cloned() })
+                        })
+                        .collect();
+                }
+                _ => {}
+            }
+        });
+    for _ in 0..4 {
+        let snapshot = tick(&mut source);
+        let sample = get(&snapshot, helper.pid());
+        assert_eq!(sample.info.cmdline.value().unwrap().last().unwrap(), &"--password=…");
+        assert_eq!(sample.environ.value().unwrap().get("TOKEN").unwrap(), &"…");
+        let json = serde_json::to_string(&snapshot).unwrap();
+        assert!(json.contains("--password=…"));
+        assert!(!json.contains(SECRET));
+        helper.stop();
+        helper.signal(Signal::CONT);
+    }
+}
+
+#[test]
+fn trees_are_selected_as_they_are() {
+    let mut helper = Helper::sh("sh -c 'sleep 100000 </dev/null >/dev/null & echo $!; wait' & echo $!; wait", &[]);
+    // Both write at the same time, in any order.
+    let (one, other) = (helper.number(), helper.number());
+    let (middle, leaf) = if direct(one).stat().unwrap().ppid == helper.pid() { (one, other) } else { (other, one) };
+    until_named(leaf, "sleep");
+    let top = helper.pid();
+    let pids = |source: &mut Processes| {
+        let snapshot = tick(source);
+        snapshot.samples.iter().map(|sample| sample.id.pid).collect::<Vec<_>>()
+    };
+    let family = Select::pid(top) | Select::pid(middle) | Select::pid(leaf);
+    let mut all = vec![top, middle, leaf];
+    all.sort_unstable();
+    assert_eq!(pids(&mut Processes::new().select(Select::pid(top).with_descendants())), all);
+    assert_eq!(pids(&mut Processes::new().select(Select::pid(top).with_descendants_to(0))), [top]);
+    assert!(!pids(&mut Processes::new().select(Select::pid(top).with_descendants_to(1))).contains(&leaf));
+    assert_eq!(pids(&mut Processes::new().select(family.clone().topmost())), [top]);
+    assert_eq!(pids(&mut Processes::new().select((family & !Select::pid(top)).topmost())), [middle]);
+    assert_eq!(pids(&mut Processes::new().select(Select::ppid(middle))), [leaf]);
+
+    // A process that is born below is in the next tick; one whose ancestor ended is not below it any more.
+    let mut tree = Processes::new().select(Select::pid(top).with_descendants());
+    let mut children = Processes::new().select(Select::ppid(middle));
+    let mut everything = Processes::new();
+    for _ in 0..40 {
+        assert_eq!(pids(&mut tree), all);
+    }
+    for source in [&mut children, &mut everything] {
+        (0..40).for_each(|_| drop(tick(source)));
+    }
+    rustix::process::kill_process(common::raw(middle), Signal::KILL).unwrap();
+    until("the child has another parent", || direct(leaf).stat().unwrap().ppid != middle);
+    let parent = direct(leaf).stat().unwrap().ppid;
+    assert_eq!(get(&tick(&mut everything), leaf).ppid, parent);
+    assert!(!pids(&mut tree).contains(&leaf), "below {top}");
+    assert!(!pids(&mut children).contains(&leaf), "a child of {middle}");
+}
+
+#[test]
+fn a_pid_file_names_no_stranger() {
+    let mut helper = Helper::sh("echo ready; read x", &[]);
+    assert_eq!(helper.line(), "ready");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.pid");
+    let mut source = Processes::new().select(Select::pid_file(&path));
+    assert_eq!(tick(&mut source).samples, []);
+    std::fs::write(&path, format!("{}\n", helper.pid())).unwrap();
+    let snapshot = tick(&mut source);
+    assert_eq!(snapshot.samples.len(), 1);
+    assert_eq!(snapshot.samples[0].id.pid, helper.pid());
+    // Written an hour before the process started: it was another one.
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    let long_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+    file.set_modified(long_ago).unwrap();
+    assert_eq!(tick(&mut source).samples, []);
+    file.set_modified(std::time::SystemTime::now()).unwrap();
+    assert_eq!(tick(&mut source).samples.len(), 1);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(tick(&mut source).samples, []);
+}
+
+#[test]
+fn an_exec_is_a_change_also_of_the_same_program() {
+    let mut helper = Helper::sh(
+        "echo ready; read x; exec /bin/sh -c \"$0\" \"$1\"",
+        &["echo again; read x; exec sleep 100000", "other"],
+    );
+    assert_eq!(helper.line(), "ready");
+    let pid = helper.pid();
+    let fields = Fields::DEFAULT | Fields::CMDLINE;
+    let mut stream = ticks(Processes::new().fields(fields).slow_budget(PATIENT)).changes();
+    let of = |snapshot: appmon::Snapshot<Change<ProcessSample>>| -> Vec<Change<ProcessSample>> {
+        let ours = |change: &Change<ProcessSample>| match change {
+            Change::Appeared(sample) | Change::Gone(sample) | Change::Changed { after: sample, .. } => {
+                sample.id.pid == pid
+            }
+            _ => false,
+        };
+        snapshot.samples.into_iter().filter(ours).collect()
+    };
+    let found = of(next(&mut stream));
+    assert!(matches!(&found[..], [Change::Appeared(sample)] if sample.info.execs == 0), "{found:?}");
+    assert_eq!(of(next(&mut stream)), []);
+
+    helper.say("go on");
+    assert_eq!(helper.line(), "again");
+    let found = of(next(&mut stream));
+    let [Change::Changed { before, after }] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((before.info.execs, after.info.execs), (0, 1));
+    assert_eq!(before.info.name, after.info.name);
+    assert_eq!(before.info.exe, after.info.exe);
+    assert_eq!(after.info.cmdline.value().unwrap()[2], "echo again; read x; exec sleep 100000");
+    assert_eq!(of(next(&mut stream)), []);
+
+    helper.say("go on");
+    until_named(pid, "sleep");
+    until_asleep(pid);
+    let found = of(next(&mut stream));
+    let [Change::Changed { after, .. }] = &found[..] else { panic!("{found:?}") };
+    assert_eq!(after.info.execs, 2);
+    assert_eq!(after.info.name, "sleep");
+    assert_eq!(*after.info.cmdline.value().unwrap(), ["sleep", "100000"]);
+    assert_eq!(of(next(&mut stream)), []);
+    helper.end();
+    let found = of(next(&mut stream));
+    assert!(matches!(&found[..], [Change::Gone(_)]), "{found:?}");
+}
+
+#[test]
+fn rates_of_a_new_process_count_from_its_birth() {
+    let mut stream = ticks(Processes::new()).rates();
+    let first = next(&mut stream);
+    assert!(first.samples.iter().all(|rated| rated.rates.is_none()));
+    // Start times are cut off to a tick of the clock.
+    let nanos_per_tick = 1_000_000_000 / rustix::param::clock_ticks_per_second();
+    let later = first.at.plus(Duration::from_nanos(2 * nanos_per_tick));
+    until("another tick of the clock", || Monotonic::now() > later);
+    let mut helper = Helper::sh(
+        "head -c 1000000 /dev/zero >/dev/null; i=0; while [ $i -lt 1000 ]; do i=$((i + 1)); done; echo ready; read x",
+        &[],
+    );
+    assert_eq!(helper.line(), "ready");
+    let snapshot = next(&mut stream);
+    let rated = snapshot.samples.iter().find(|rated| rated.id.pid == helper.pid()).unwrap();
+    let rates = rated.rates.unwrap();
+    let age = rated.at.as_nanos() - rated.id.start_ticks * nanos_per_tick;
+    let close = |rate: f64, count: u64| (rate * age as f64 / 1e9 - count as f64).abs() <= 1e-6 * count as f64;
+    let io = rated.io.value().unwrap();
+    assert!(io.read_chars >= 1_000_000, "those of the child it waited for too: {io:?}");
+    assert!(close(rates.io.value().unwrap().read_chars, io.read_chars));
+    assert!(close(rates.io.value().unwrap().write_syscalls, io.write_syscalls));
+    assert!(close(rates.cpu.cores * 1e9, rated.cpu.total_ns));
+    assert!(close(rates.faults.minor, rated.faults.minor));
+    // And from then on, from tick to tick.
+    let again = next(&mut stream);
+    let rated = again.samples.iter().find(|rated| rated.id.pid == helper.pid()).unwrap();
+    assert!(rated.rates.unwrap().io.value().unwrap().read_chars < 1_000_000.0);
+}
