@@ -3,6 +3,11 @@
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime};
 
+thread_local! {
+    /// The id of the calling thread.
+    static THREAD: u32 = rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
+}
+
 /// Kernel's `CPUCLOCK_SCHED`: the precise CPU time of all threads of a process.
 const SCHED: i32 = 2;
 
@@ -16,7 +21,10 @@ pub(crate) fn pulse(pid: u32) -> Option<u64> {
     // Pids end at 2^22; a larger number would lose its upper bits here and ask for another process.
     let pid = i32::try_from(pid).ok().filter(|pid| (1..=1 << 22).contains(pid))?;
     let clock = ClockId::from_raw((!pid).checked_shl(3)? | SCHED);
-    clock_gettime(clock).ok().map(nanos)
+    let time = clock_gettime(clock).ok().map(nanos)?;
+    // For the id of the calling thread the kernel gives the clock of its process, though that is no process's pid.
+    let is_thread = THREAD.with(|thread| *thread == pid.unsigned_abs()) && pid.unsigned_abs() != std::process::id();
+    (!is_thread).then_some(time)
 }
 
 fn nanos(time: TimeSpec) -> u64 {
@@ -37,6 +45,14 @@ mod tests {
         while pulse(me).unwrap() == before {
             sum = std::hint::black_box(sum.wrapping_add(1));
         }
+    }
+
+    #[test]
+    fn a_thread_has_no_pulse_of_its_own() {
+        let thread = || rustix::thread::gettid().as_raw_nonzero().get().unsigned_abs();
+        let other = std::thread::spawn(move || (thread(), pulse(thread()))).join().unwrap();
+        assert_ne!(other.0, std::process::id());
+        assert_eq!(other.1, None);
     }
 
     #[test]
