@@ -1,5 +1,6 @@
 //! One tick over all processes.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -428,21 +429,22 @@ impl Scan {
                 slot.rest(self.tick, now, self.config.config.recheck);
             }
         }
-        if self.config.tree && moved {
+        if moved {
             self.keep_ancestors_awake();
         }
     }
 
-    /// The ancestors of those that are selected decide about them, so they are looked at in every tick.
+    /// What is not selected rests, but not those whose end or change shows in the selected ones: their parents, since an
+    /// orphan has another parent, and all their ancestors where those decide about them.
     fn keep_ancestors_awake(&mut self) {
-        let mut awake: Vec<u32> = Vec::new();
+        let mut awake: HashSet<u32> = HashSet::new();
         for slot in self.slots.iter().filter(|slot| slot.standing == Standing::Selected) {
             let mut ppid = slot.entry.sample.ppid;
             while let Ok(at) = self.slots.binary_search_by_key(&ppid, |slot| slot.pid)
                 && let Some(parent) = self.slots.get(at)
-                && !awake.contains(&ppid)
+                && awake.insert(ppid)
+                && self.config.tree
             {
-                awake.push(ppid);
                 ppid = parent.entry.sample.ppid;
             }
         }
