@@ -75,18 +75,23 @@ impl Buffer {
     }
 }
 
-/// Opens files; holds one descriptor back for when there is no other left.
+/// Opens files; holds some descriptors back for when there is no other left.
 #[derive(Debug)]
 pub(crate) struct Opener {
-    reserve: Option<OwnedFd>,
+    reserve: Vec<OwnedFd>,
     /// Set when the reserve was needed: time to close what is kept open for speed.
     pub(crate) starved: bool,
 }
 
+/// What the reading of one process has open at a time: its directory, one of those in it, and a file.
+const RESERVE: usize = 3;
+
 impl Opener {
-    /// Takes the reserve: a second descriptor of `of`.
+    /// Takes the reserve: further descriptors of `of`.
     pub(crate) fn new(of: BorrowedFd<'_>) -> Self {
-        Self { reserve: rustix::io::fcntl_dupfd_cloexec(of, 0).ok(), starved: false }
+        let mut opener = Self { reserve: Vec::with_capacity(RESERVE), starved: false };
+        opener.restore(of);
+        opener
     }
 
     /// Opens a file for reading.
@@ -100,24 +105,34 @@ impl Opener {
     }
 
     fn open_with(&mut self, dir: impl AsFd, path: impl Arg + Copy, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-        let open = || {
-            rustix::io::retry_on_intr(|| rustix::fs::openat(dir.as_fd(), path, flags | OFlags::CLOEXEC, Mode::empty()))
-        };
-        match open() {
-            Err(Errno::MFILE | Errno::NFILE) => {
-                self.starved = true;
-                // Another thread of the host can be faster; then this one file is not read this time.
-                self.reserve = None;
-                open()
+        loop {
+            let opened = rustix::io::retry_on_intr(|| {
+                rustix::fs::openat(dir.as_fd(), path, flags | OFlags::CLOEXEC, Mode::empty())
+            });
+            match opened {
+                Err(Errno::MFILE | Errno::NFILE) => {
+                    self.starved = true;
+                    // Another thread can be faster to take what is given up here.
+                    if self.reserve.pop().is_none() {
+                        return opened;
+                    }
+                }
+                opened => return opened,
             }
-            opened => opened,
         }
+    }
+
+    /// Gives the reserve up, for others to use.
+    pub(crate) fn release(&mut self) {
+        self.reserve.clear();
     }
 
     /// Takes the reserve back after a reading that may have used it.
     pub(crate) fn restore(&mut self, of: BorrowedFd<'_>) {
-        if self.reserve.is_none() {
-            self.reserve = rustix::io::fcntl_dupfd_cloexec(of, 0).ok();
+        while self.reserve.len() < RESERVE
+            && let Ok(fd) = rustix::io::fcntl_dupfd_cloexec(of, 0)
+        {
+            self.reserve.push(fd);
         }
     }
 }

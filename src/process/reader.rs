@@ -33,6 +33,8 @@ pub(crate) struct Reader {
     pub(crate) opener: Opener,
     /// Fields that could not be understood or opened since the last tick began.
     pub(crate) failed_fields: u64,
+    /// Whether there was no descriptor for something of the process that is being read.
+    short: bool,
 }
 
 /// What is the same for all processes of a tick.
@@ -48,6 +50,12 @@ pub(crate) struct Plan<'a> {
     pub(crate) owner: bool,
     pub(crate) budget: &'a FdBudget,
     pub(crate) tick: u64,
+    /// Whether those for which there was no descriptor are visited once more: they keep their task.
+    pub(crate) again: bool,
+}
+
+fn is_shortage(errno: Errno) -> bool {
+    matches!(errno, Errno::MFILE | Errno::NFILE)
 }
 
 /// Why a process could not be read.
@@ -66,13 +74,15 @@ impl From<Errno> for Failure {
 impl Reader {
     pub(crate) fn new(procfs: ProcFs) -> Self {
         let opener = Opener::new(procfs.dir());
-        Self { procfs, buffer: Buffer::new(), opener, failed_fields: 0 }
+        Self { procfs, buffer: Buffer::new(), opener, failed_fields: 0, short: false }
     }
 
     /// Does a slot's task, and leaves in the slot what came of it.
     pub(crate) fn visit(&mut self, slot: &mut Slot, plan: &Plan<'_>) {
         let task = std::mem::replace(&mut slot.task, Task::Rest);
         let at = Monotonic::now();
+        let failed_before = self.failed_fields;
+        self.short = false;
         let mut ran = true;
         let mut total_ns = None;
         if self.procfs.has_pulse() {
@@ -129,8 +139,17 @@ impl Reader {
             }
             Err(Failure::Errno(Errno::ACCESS | Errno::PERM)) => Outcome::Denied,
             Err(Failure::Malformed) => Outcome::Malformed,
-            Err(Failure::Errno(_) | Failure::Replaced) => Outcome::Failed,
+            Err(Failure::Errno(errno)) => {
+                self.short |= is_shortage(errno);
+                Outcome::Failed
+            }
+            Err(Failure::Replaced) => Outcome::Failed,
         };
+        self.opener.starved |= self.short;
+        if self.short && plan.again {
+            self.failed_fields = failed_before;
+            slot.task = task.max(Task::Read);
+        }
         self.opener.restore(self.procfs.dir());
     }
 }
@@ -435,7 +454,8 @@ impl Visit<'_> {
                 Ok(Reading::Unsupported)
             }
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(Reading::Unsupported),
-            Err(_) => {
+            Err(errno) => {
+                self.reader.short |= is_shortage(errno);
                 self.reader.failed_fields = self.reader.failed_fields.saturating_add(1);
                 Ok(Reading::Skipped)
             }
@@ -453,7 +473,7 @@ impl Visit<'_> {
         }
         let fd = self.open(pid, name)?;
         self.reader.buffer.load(&fd)?;
-        if self.keep {
+        if self.keep && !self.reader.opener.starved {
             self.plan.budget.keep(&mut entry.kept, file, fd);
         }
         Ok(())

@@ -261,6 +261,7 @@ impl Scan {
             owner: !self.config.all,
             budget: &self.budget,
             tick: self.tick,
+            again: true,
         };
         let mut work: Vec<&mut Slot> = self.slots.iter_mut().filter(|slot| slot.task > Task::Rest).collect();
         if work.is_empty() {
@@ -293,7 +294,21 @@ impl Scan {
         } else {
             work_off(reader);
         }
-        cancel.check()
+        cancel.check()?;
+        // Descriptors ran out: one by one, and with the reserves of all, there are enough.
+        if self.readers.iter().any(|reader| reader.opener.starved) {
+            self.readers.iter_mut().for_each(|reader| reader.opener.release());
+            let plan = Plan { again: false, ..plan };
+            if let Some(reader) = self.readers.first_mut() {
+                for slot in self.slots.iter_mut().filter(|slot| slot.task > Task::Rest) {
+                    cancel.check()?;
+                    reader.visit(slot, &plan);
+                    reader.opener.release();
+                }
+            }
+            self.readers.iter_mut().for_each(|reader| reader.opener.restore(self.procfs.dir()));
+        }
+        Ok(())
     }
 
     /// Marks the children of those that ended: they have another parent now. Says whether there are any.
