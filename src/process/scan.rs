@@ -390,7 +390,11 @@ impl Scan {
             let Ok(at) = slots.binary_search_by_key(&answer.id.pid, |slot| slot.pid) else { return };
             let Some(slot) = slots.get_mut(at).filter(|slot| slot.entry.sample.id == answer.id) else { return };
             let file = slot.entry.slow.file(answer.kind);
-            *file = SlowFile { asked: false, ran: false, stale: false, read_at: Some(now) };
+            *file = if answer.content.is_missed() {
+                SlowFile { asked: false, stale: true, ..*file }
+            } else {
+                SlowFile { asked: false, ran: false, stale: false, read_at: Some(now) }
+            };
             if put(slot, answer.content, config) && slot.outcome == Outcome::Same {
                 slot.outcome = Outcome::Changed;
             }

@@ -46,6 +46,19 @@ pub(crate) enum Content {
     Gone,
 }
 
+impl Content {
+    /// Whether nothing was read, so that it is to be tried again.
+    pub(crate) fn is_missed(&self) -> bool {
+        matches!(
+            self,
+            Self::Cmdline(Reading::Skipped)
+                | Self::Environ(Reading::Skipped)
+                | Self::SmapsRollup(Reading::Skipped)
+                | Self::Gone
+        )
+    }
+}
+
 /// Reads one file; runs on a thread of the lane.
 pub(crate) fn work(job: Job) -> Answer {
     let mut buffer = Buffer::new();
