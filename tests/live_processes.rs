@@ -395,6 +395,42 @@ fn few_descriptors_cost_no_samples() {
     check_all(&tick(&mut late), &pids);
 }
 
+#[test]
+fn what_was_not_read_for_lack_of_descriptors_is_read_later() {
+    let limited = ["/bin/sh", "-c", "ulimit -n 64 && exec \"$@\"", "sh"];
+    if !inside("what_was_not_read_for_lack_of_descriptors_is_read_later", &limited) {
+        return;
+    }
+    let mut source = Processes::new()
+        .select(Select::cmdline(appmon::Pattern::contains("100000")))
+        .fields(Fields::DEFAULT | Fields::CMDLINE | Fields::ENVIRON)
+        .max_age(NEVER)
+        .slow_budget(PATIENT);
+    tick(&mut source);
+    let crowd = Crowd::new(5);
+    let pids = crowd.pids();
+    for pid in &pids {
+        until_named(*pid, "sleep");
+        until_asleep(*pid);
+    }
+    let mut held = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        held.push(file);
+    }
+    // A directory can be opened, and then no file in it.
+    held.pop();
+    let snapshot = tick(&mut source);
+    assert!(pids.iter().all(|pid| find(&snapshot, *pid).is_none()), "nothing is known that could decide");
+    drop(held);
+    // Nothing happened to these processes since.
+    let snapshot = tick(&mut source);
+    for pid in &pids {
+        let sample = get(&snapshot, *pid);
+        assert_eq!(*sample.info.cmdline.value().unwrap(), ["sleep", "100000"]);
+        assert!(sample.environ.value().is_some());
+    }
+}
+
 #[track_caller]
 fn check_all(snapshot: &appmon::Snapshot<ProcessSample>, pids: &[u32]) {
     let missing: Vec<_> = pids.iter().filter(|pid| find(snapshot, **pid).is_none()).collect();
