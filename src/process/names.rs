@@ -27,6 +27,9 @@ struct Name {
     at: Monotonic,
 }
 
+/// How many names are kept: those of a machine, not all that hostile user namespaces can make up.
+const MOST: usize = 4096;
+
 /// How long a name is good for.
 const TTL: Duration = Duration::from_secs(600);
 
@@ -37,6 +40,9 @@ impl Names {
 
     /// The name of an id as far as it is known now, asking for it where it is not or is old.
     pub(crate) fn get(&mut self, id: Id, now: Monotonic) -> Reading<Text> {
+        if self.known.len() >= MOST {
+            self.known.retain(|_, name| name.asked);
+        }
         let name = self.known.entry(id).or_insert_with(|| Name {
             name: Reading::Skipped,
             asked: false,
