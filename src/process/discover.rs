@@ -173,6 +173,7 @@ impl Counter {
         }
         // Windows are in the order of time, and do not overlap but after a wrap-around, which ends in a listing.
         found.sort_by_key(|found| found.pid);
+        found.dedup_by_key(|found| found.pid);
     }
 
     /// After a listing, only what was handed out last can still be on its way.

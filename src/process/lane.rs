@@ -5,6 +5,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::Cancel;
+
 /// Threads that work off jobs, started when first needed. A tick waits for their answers as long as its budget lasts.
 ///
 /// A job that blocks keeps one thread; when all are kept, another is started, up to `most`. Nobody waits for them at the
@@ -20,6 +22,9 @@ pub(crate) struct Lane<J, A> {
     /// Jobs given and not answered yet.
     open: usize,
 }
+
+/// How often `Cancel` is polled while a tick waits.
+const POLL: Duration = Duration::from_millis(1);
 
 /// How many threads serve where none is held up.
 const USUAL: usize = 2;
@@ -65,16 +70,18 @@ impl<J: Send + 'static, A: Send + 'static> Lane<J, A> {
         }
     }
 
-    /// Takes the answers there are, waiting for the missing ones until `deadline`.
-    pub(crate) fn take(&mut self, deadline: Instant, mut answer: impl FnMut(A)) {
+    /// Takes the answers there are, waiting for the missing ones until `deadline` or until it is cancelled.
+    pub(crate) fn take(&mut self, deadline: Instant, cancel: &Cancel, mut answer: impl FnMut(A)) {
         let mut progress = false;
-        while self.open > 0 {
-            match self.answers.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        while self.open > 0 && !cancel.is_cancelled() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.answers.recv_timeout(left.min(POLL)) {
                 Ok(found) => {
                     progress = true;
                     self.open = self.open.saturating_sub(1);
                     answer(found);
                 }
+                Err(RecvTimeoutError::Timeout) if left > POLL => {}
                 // All threads are held up and jobs wait: one more gets by. With some progress it is only much to do.
                 Err(RecvTimeoutError::Timeout) if !progress && !self.queue.lock().jobs.is_empty() => {
                     return self.spawn();
@@ -167,12 +174,12 @@ mod tests {
         lane.give((0..100).map(|n| (n, (n == 3).then(|| Arc::clone(&gate)))));
         let mut answers = Vec::new();
         while answers.len() < 99 {
-            lane.take(Instant::now() + Duration::from_millis(10), |n| answers.push(n));
+            lane.take(Instant::now() + Duration::from_millis(10), &Cancel::new(), |n| answers.push(n));
         }
         assert!(!answers.contains(&3));
         release.send(()).unwrap();
         while answers.len() < 100 {
-            lane.take(Instant::now() + Duration::from_secs(1), |n| answers.push(n));
+            lane.take(Instant::now() + Duration::from_secs(1), &Cancel::new(), |n| answers.push(n));
         }
         assert_eq!(answers.last(), Some(&3));
     }

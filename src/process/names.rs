@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use super::lane::Lane;
-use crate::{Monotonic, Reading, Text};
+use crate::{Cancel, Monotonic, Reading, Text};
 
 /// A user or group id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,10 +57,10 @@ impl Names {
     }
 
     /// Waits for what was asked for until `deadline`; says whether anything came.
-    pub(crate) fn wait(&mut self, deadline: Instant, now: Monotonic) -> bool {
+    pub(crate) fn wait(&mut self, deadline: Instant, cancel: &Cancel, now: Monotonic) -> bool {
         let mut any = false;
         let known = &mut self.known;
-        self.lane.take(deadline, |(id, name)| {
+        self.lane.take(deadline, cancel, |(id, name)| {
             any = true;
             known.insert(id, Name { name, asked: false, at: now });
         });
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(names.get(Id::User(0), now), Reading::Skipped);
         names.get(Id::Group(0), now);
         names.get(Id::User(4_000_000_001), now);
-        while names.wait(Instant::now() + Duration::from_secs(5), now) {}
+        while names.wait(Instant::now() + Duration::from_secs(5), &Cancel::new(), now) {}
         assert_eq!(names.get(Id::User(0), now), Reading::Value(Text::from("root")));
         assert_eq!(names.get(Id::Group(0), now), Reading::Value(Text::from("root")));
         assert_eq!(names.get(Id::User(4_000_000_001), now), Reading::NotApplicable);

@@ -118,13 +118,13 @@ impl Scan {
             self.read(cancel)?;
         }
         self.ask_slow(now);
-        self.take_slow(now, deadline);
+        self.take_slow(now, deadline, cancel)?;
         if !self.config.all {
             self.select(now);
             // What was selected just now has not been read beyond what decided that.
             self.read(cancel)?;
             self.ask_slow(now);
-            self.take_slow(now, deadline);
+            self.take_slow(now, deadline, cancel)?;
         }
         self.settle(skipped);
         self.last = Some(now);
@@ -384,9 +384,9 @@ impl Scan {
     }
 
     /// Takes what the slow lane has read, waiting until `deadline` at most.
-    fn take_slow(&mut self, now: Monotonic, deadline: Instant) {
+    fn take_slow(&mut self, now: Monotonic, deadline: Instant, cancel: &Cancel) -> Result<()> {
         let (slots, config) = (&mut self.slots, &self.config);
-        self.lane.take(deadline, |answer| {
+        self.lane.take(deadline, cancel, |answer| {
             let Ok(at) = slots.binary_search_by_key(&answer.id.pid, |slot| slot.pid) else { return };
             let Some(slot) = slots.get_mut(at).filter(|slot| slot.entry.sample.id == answer.id) else { return };
             let file = slot.entry.slow.file(answer.kind);
@@ -399,13 +399,14 @@ impl Scan {
                 slot.outcome = Outcome::Changed;
             }
         });
-        if self.names.wait(deadline, now) {
+        if self.names.wait(deadline, cancel, now) {
             for slot in self.slots.iter_mut().filter(|slot| slot.unnamed) {
                 if name(slot, &mut self.names, now) && slot.outcome == Outcome::Same {
                     slot.outcome = Outcome::Changed;
                 }
             }
         }
+        cancel.check()
     }
 
     /// Decides about those of which something changed, and about all where that can change others.
