@@ -44,7 +44,13 @@ pub struct Sampler<S: Source> {
     /// Set for the next tick; boxed once, so that the stream is `Unpin`, and reset in place.
     sleep: Option<Pin<Box<Sleep>>>,
     cancel: Cancel,
-    watch: Option<AbortHandle>,
+    watch: Option<Watch>,
+}
+
+/// The task that tells the end of a runtime.
+struct Watch {
+    runtime: tokio::runtime::Id,
+    task: AbortHandle,
 }
 
 enum State<S: Source> {
@@ -130,13 +136,12 @@ where
 
     /// Waits for the next tick.
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.cancel.is_cancelled() {
-            // The runtime the stream was polled on has been shut down, and its timer with it. This is another one.
-            self.cancel = Cancel::new();
-            self.watch = None;
-            self.sleep = None;
-        }
+        self.watch();
         let due = self.schedule.due(SystemTime::now());
+        if due <= Instant::now() {
+            // Without the timer, which would round it up to its next millisecond.
+            return Poll::Ready(());
+        }
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
         if sleep.deadline() != due {
             sleep.as_mut().reset(due);
@@ -144,21 +149,32 @@ where
         sleep.as_mut().poll(cx)
     }
 
+    /// Sees to it that the end of this runtime sets `cancel`.
+    fn watch(&mut self) {
+        let runtime = Handle::current();
+        if let Some(watch) = &self.watch {
+            if watch.runtime == runtime.id() && !self.cancel.is_cancelled() {
+                return;
+            }
+            // The stream was polled on another runtime before, whose timer may be gone or stand still.
+            watch.task.abort();
+            self.cancel = Cancel::new();
+            self.sleep = None;
+        }
+        // A runtime that shuts down waits for readings that have begun, but drops its tasks first: this one, which does
+        // nothing else, then asks the reading to stop.
+        let on_drop = CancelOnDrop(self.cancel.clone());
+        let task = runtime.spawn(async move {
+            let _on_drop = on_drop;
+            std::future::pending::<()>().await;
+        });
+        self.watch = Some(Watch { runtime: runtime.id(), task: task.abort_handle() });
+    }
+
     /// Sends the source to the pool.
     fn start(&mut self, mut source: S, tick: Tick) {
-        let runtime = Handle::current();
-        if self.watch.is_none() {
-            // A runtime that shuts down waits for readings that have begun, but drops its tasks first: this one, which
-            // does nothing else, then asks the reading to stop.
-            let on_drop = CancelOnDrop(self.cancel.clone());
-            let watch = runtime.spawn(async move {
-                let _on_drop = on_drop;
-                std::future::pending::<()>().await;
-            });
-            self.watch = Some(watch.abort_handle());
-        }
         let cancel = self.cancel.clone();
-        let handle = runtime.spawn_blocking(move || {
+        let handle = tokio::task::spawn_blocking(move || {
             let mut snapshot = Snapshot::default();
             let result = source.collect(&mut snapshot, &cancel);
             (source, result.map(|()| snapshot))
@@ -221,7 +237,7 @@ impl<S: Source> Drop for Sampler<S> {
     fn drop(&mut self) {
         self.cancel.cancel();
         if let Some(watch) = &self.watch {
-            watch.abort();
+            watch.task.abort();
         }
         if let State::Reading { handle, .. } = &self.state {
             // Keeps a reading from starting that is still in the pool's queue.
