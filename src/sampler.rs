@@ -367,7 +367,8 @@ fn until_multiple(wall: SystemTime, period: Duration) -> Duration {
 }
 
 fn periods(count: u64, period: Duration) -> Duration {
-    period.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX))
+    let nanos = u128::from(count).saturating_mul(period.as_nanos());
+    u64::try_from(nanos).map_or(Duration::MAX, Duration::from_nanos)
 }
 
 fn whole_periods(late: Duration, period: Duration) -> u64 {
@@ -396,4 +397,86 @@ fn lost_reading(lost: JoinError) -> Error {
 /// One hop of a one-shot reading to the pool.
 pub(crate) async fn hop<T: Send + 'static>(read: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(read).await.unwrap_or_else(|lost| Err(lost_reading(lost)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    /// The wall clock at this many milliseconds after a full minute.
+    fn wall(millis: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + 1_000_000 * MINUTE + Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn until_the_next_multiple() {
+        assert_eq!(until_multiple(wall(0), MINUTE), Duration::ZERO, "this is one");
+        assert_eq!(until_multiple(wall(1), MINUTE), Duration::from_millis(59_999));
+        assert_eq!(until_multiple(wall(59_999), MINUTE), Duration::from_millis(1));
+        assert_eq!(until_multiple(SystemTime::UNIX_EPOCH - MINUTE, MINUTE), Duration::ZERO, "before 1970 is 1970");
+        // Longer than the time since 1970, and than 64 bits of nanoseconds.
+        assert!(until_multiple(wall(0), Duration::MAX) <= Duration::MAX);
+    }
+
+    /// Takes a tick this long after `start`, when the wall clock shows `wall_millis`; gives when the next is due after `start`.
+    fn aligned_tick(schedule: &mut Schedule, start: Instant, after: u64, wall_millis: u64) -> Duration {
+        schedule.tick(start + Duration::from_millis(after), wall(wall_millis));
+        schedule.next.unwrap() - start
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn aligned_ticks_follow_the_wall_clock() {
+        let start = Instant::now();
+        let mut schedule = Schedule { aligned: true, ..Schedule::new(MINUTE) };
+        assert_eq!(schedule.due(wall(45_000)) - start, Duration::from_secs(15));
+        // Undisturbed: a minute apart.
+        assert_eq!(aligned_tick(&mut schedule, start, 15_000, 60_000), Duration::from_secs(75));
+        // The wall clock lost 10 s, as by a step back: the full minute comes 10 s later.
+        assert_eq!(aligned_tick(&mut schedule, start, 75_000, 110_000), Duration::from_secs(145));
+        // It gained 10 s: the next full minute comes 10 s earlier, and not another at once.
+        assert_eq!(aligned_tick(&mut schedule, start, 145_000, 190_000), Duration::from_secs(195));
+        // It runs a trifle fast or slow: the tick stays the one of that minute, and none comes twice.
+        assert_eq!(aligned_tick(&mut schedule, start, 195_000, 239_999), Duration::from_millis(255_001));
+        assert_eq!(aligned_tick(&mut schedule, start, 255_001, 300_002), Duration::from_millis(314_999));
+        assert_eq!(schedule.seq, 5, "no step of the clock is a missed tick");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_aligned_tick_that_is_late_leaves_the_minute() {
+        let start = Instant::now();
+        let mut schedule = Schedule { aligned: true, ..Schedule::new(MINUTE) };
+        schedule.due(wall(0));
+        let tick = schedule.tick(start + Duration::from_secs(130), wall(130_000));
+        assert_eq!(tick, Tick { seq: 2, lag: Duration::from_secs(10) });
+        assert_eq!(schedule.next.unwrap() - start, Duration::from_secs(180));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn jitter_is_no_lag_and_does_not_add_up() {
+        let start = Instant::now();
+        let mut schedule = Schedule { jitter: Duration::from_secs(1), ..Schedule::new(MINUTE) };
+        for number in 0..1000_u32 {
+            let due = schedule.due(wall(0));
+            let base = start + MINUTE * number;
+            assert!((base..=base + Duration::from_secs(1)).contains(&due));
+            assert_eq!(schedule.tick(due, wall(0)), Tick { seq: number.into(), lag: Duration::ZERO });
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_time_is_no_panic() {
+        let mut schedule = Schedule { aligned: true, jitter: Duration::MAX, ..Schedule::new(Duration::MAX) };
+        let due = schedule.due(wall(1));
+        schedule.tick(due, wall(1));
+        let due = schedule.due(wall(1));
+        schedule.tick(due, wall(1));
+        assert_eq!(schedule.seq, 2);
+        // Periods shorter than what counts as late, and far more missed ones than 32 bits hold.
+        let mut schedule = Schedule::new(Duration::from_nanos(1));
+        schedule.due(wall(0));
+        let tick = schedule.tick(Instant::now() + Duration::from_secs(3600), wall(0));
+        assert_eq!(tick, Tick { seq: 3_600_000_000_000, lag: Duration::ZERO });
+    }
 }
