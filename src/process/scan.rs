@@ -441,11 +441,14 @@ impl Scan {
                 }
             }
             slot.standing = standing;
+        }
+        for slot in &mut self.slots {
             if slot.outcome == Outcome::Changed {
                 // What changed once may change again soon: a shell that executes a program that executes another.
                 slot.entry.rest_ticks = 0;
             }
-            if slot.outcome != Outcome::Same {
+            // It was looked at: its rest was over, or was broken.
+            if slot.outcome != Outcome::Same || self.tick >= slot.rest_until_tick || now >= slot.rest_until {
                 slot.rest(self.tick, now, self.config.config.recheck);
             }
         }
