@@ -157,7 +157,7 @@ impl Scan {
                     let same = match found.by {
                         // The inode number is another for another process; after the kernel dropped its caches too.
                         By::Listing(ino) => ino == slot.entry.owner.ino,
-                        By::Birth(after) => slot.entry.sample.read_at > after,
+                        By::Birth(before) => slot.entry.sample.read_at > before,
                     };
                     if !same {
                         slot.ask(Task::Read);
