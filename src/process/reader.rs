@@ -272,13 +272,17 @@ impl Visit<'_> {
     /// Brings the info up to date; says whether anything in it changed, or the parent did.
     fn info(&mut self, pid: u32, entry: &mut Entry, line: &Line) -> Result<bool, Failure> {
         let execed = entry.known && line.execed(entry.marks);
-        entry.marks = line.marks;
+        // One that was read in its middle is over now, and its arguments are there.
+        let settled = entry.known && line.marks.are_known() && !entry.marks.are_known();
+        if line.marks.are_known() || line.renamed {
+            entry.marks = line.marks;
+        }
         let before = entry.owner;
         let look = self.plan.owner || self.all || self.renew || execed || line.renamed || entry.owner_is_due();
         let owner = if look { self.owner(pid, entry)? } else { before };
         entry.owner = owner;
         let owned = (before.uid, before.gid) != (owner.uid, owner.gid);
-        let news = self.all || execed || owned || line.renamed;
+        let news = self.all || execed || settled || owned || line.renamed;
         if !news && !self.renew {
             return Ok(line.reparented);
         }
@@ -293,7 +297,7 @@ impl Visit<'_> {
         if execed {
             info.execs = info.execs.saturating_add(1);
         }
-        if !entry.known || execed {
+        if !entry.known || execed || settled {
             entry.slow.cmdline.stale = true;
             entry.slow.environ.stale = true;
         }
@@ -513,11 +517,6 @@ impl Line {
     /// Whether the process was seen to `execve(2)`: another program has other addresses. Where those may not be seen, a
     /// new name is taken for a sign.
     fn execed(&self, before: Marks) -> bool {
-        // Without memory (a zombie) or without the right to know: 0 or 1.
-        let known = |marks: Marks| marks.start_stack > 1;
-        if self.zombie {
-            return false;
-        }
-        if known(before) && known(self.marks) { before != self.marks } else { self.renamed }
+        if before.are_known() && self.marks.are_known() { before != self.marks } else { self.renamed && !self.zombie }
     }
 }

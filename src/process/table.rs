@@ -127,6 +127,13 @@ pub(crate) struct Marks {
     pub(crate) start_stack: u64,
 }
 
+impl Marks {
+    /// Whether the process has memory, and we have the right to know.
+    pub(crate) fn are_known(self) -> bool {
+        self.start_stack > 1
+    }
+}
+
 /// The state of the files of the slow lane.
 #[derive(Debug, Default)]
 pub(crate) struct Slow {
