@@ -334,6 +334,25 @@ fn what_stood_still_by_its_clock_has_the_counters_of_a_full_reading() {
 }
 
 #[test]
+fn what_is_not_selected_is_left_alone_though_it_runs() {
+    if !inside("what_is_not_selected_is_left_alone_though_it_runs", &["/usr/bin/env"]) {
+        return;
+    }
+    let crowd = Crowd::new(200);
+    let mut source = Processes::new().select(Select::name("nobody-has-this")).recheck(NEVER);
+    assert_eq!(tick(&mut source).samples, []);
+    let me = direct(std::process::id());
+    let before = me.io().unwrap().read_syscalls;
+    for _ in 0..40 {
+        crowd.run();
+        assert_eq!(tick(&mut source).samples, []);
+    }
+    // Looked at after 1, 2, 4 … 32 ticks, each is read six times or so, and not forty times.
+    let reads = me.io().unwrap().read_syscalls - before;
+    assert!(reads < 200 * 20, "{reads}");
+}
+
+#[test]
 fn few_descriptors_cost_no_samples() {
     let limited = ["/bin/sh", "-c", "ulimit -n 64 && exec \"$@\"", "sh"];
     if !inside("few_descriptors_cost_no_samples", &limited) {
