@@ -12,8 +12,8 @@ use appmon::{
 };
 
 use common::{
-    Crowd, Helper, counters, counters_of, direct, find, get, inside, next, pid_namespace, tick, ticks, until,
-    until_asleep, until_named,
+    Crowd, Helper, assert_no_loss, counters, counters_of, direct, find, get, inside, next, pid_namespace, tick, ticks,
+    until, until_asleep, until_named,
 };
 
 /// Starts a shell that gets this pid, which is free. Only where nobody else forks.
@@ -133,6 +133,7 @@ fn a_pid_that_is_used_again_by_one_that_is_selected_is_in_the_next_tick() {
         wait_for_another_tick();
         let mut second = with_pid(pid, "exec cat");
         until_named(pid, "cat");
+        until_asleep(pid);
         assert!(find(&tick(&mut source), pid).is_some(), "after {count} ticks");
         second.end();
         assert_eq!(find(&tick(&mut source), pid), None);
@@ -163,6 +164,7 @@ fn inside_of_a_pid_namespace_only_what_ran_is_read() {
     for _ in 0..5 {
         helper.say("run");
         assert_eq!(helper.line(), "run");
+        until_asleep(helper.pid());
         let snapshot = tick(&mut source);
         assert_eq!(snapshot.notices, []);
         assert_eq!(get(&snapshot, sleeper).read_at, get(&first, sleeper).read_at);
@@ -198,7 +200,7 @@ fn another_pid_namespace_is_read_in_full_from_outside() {
         });
         let snapshot = tick(&mut source);
         assert_eq!(snapshot.notices, [Notice::NoPulse]);
-        assert_eq!(snapshot.skipped, appmon::Skipped::default());
+        assert_no_loss(&snapshot);
         let pids: Vec<u32> = snapshot.samples.iter().map(|sample| sample.id.pid).collect();
         assert_eq!(pids, procfs.pids().unwrap());
         assert_eq!(pids[0], 1);
