@@ -73,6 +73,8 @@
 //! bounded by what is alive. File descriptors are kept open for processes that run, up to a quarter of the soft limit
 //! ([`Processes::max_fds`]).
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod async_process;
 mod cached;
 mod counters;
@@ -81,6 +83,8 @@ mod fs;
 mod process;
 mod reading;
 mod sampler;
+#[cfg(feature = "schema")]
+pub mod schema;
 mod snapshot;
 mod source;
 mod stream_ext;
