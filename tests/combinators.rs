@@ -83,6 +83,7 @@ fn collect<S: Stream>(stream: S) -> Vec<S::Item> {
 }
 
 /// The rates of each snapshot, by key; an error gives none.
+#[allow(clippy::type_complexity, reason = "a table to compare with")]
 fn rates(snapshots: Vec<Result<Snapshot<Meter>>>) -> Vec<Vec<(u32, Option<(u64, u128)>)>> {
     collect(stream::iter(snapshots).rates())
         .into_iter()
