@@ -93,7 +93,6 @@ impl Reader {
             ran = pulse != slot.pulse;
             if !ran && task == Task::Check && slot.entry.known {
                 slot.entry.sample.at = at;
-                slot.outcome = Outcome::Same;
                 return;
             }
             slot.pulse = pulse;
@@ -132,6 +131,8 @@ impl Reader {
         let names = fields.contains(Fields::USER);
         slot.unnamed |= names && (task >= Task::Renew || slot.entry.sample.info.user == Reading::Skipped);
         slot.outcome = match result {
+            // A second reading in one tick does not undo what the first one found.
+            Ok(Outcome::Read) if slot.outcome == Outcome::Changed => Outcome::Changed,
             Ok(outcome) => outcome,
             Err(Failure::Errno(Errno::NOENT | Errno::SRCH)) => {
                 // Still there by its clock: it is hidden (hidepid), or ended between the two calls and is gone next time.
@@ -178,8 +179,6 @@ impl Visit<'_> {
         let line = self.stat(pid, entry)?;
         let changed = self.info(pid, entry, &line)?;
         self.counters(pid, entry)?;
-        entry.sample.at = self.at;
-        entry.sample.read_at = self.at;
         entry.known = true;
         Ok(if changed { Outcome::Changed } else { Outcome::Read })
     }
@@ -196,6 +195,7 @@ impl Visit<'_> {
         let nanos = |ticks| ticks_to_nanos(ticks, self.reader.procfs.ticks_per_second());
         let sample = &mut entry.sample;
         sample.id = id;
+        (sample.at, sample.read_at) = (self.at, self.at);
         let reparented = sample.ppid != stat.ppid;
         sample.ppid = stat.ppid;
         sample.state = stat.state;
