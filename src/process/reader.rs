@@ -278,7 +278,10 @@ impl Visit<'_> {
             entry.marks = line.marks;
         }
         let before = entry.owner;
-        let look = self.plan.owner || self.all || self.renew || execed || line.renamed || entry.owner_is_due();
+        // Nobody else can change it.
+        let as_before = self.still && self.renew;
+        let due = self.plan.owner || self.all || self.renew || execed || line.renamed || entry.owner_is_due();
+        let look = due && !as_before;
         let owner = if look { self.owner(pid, entry)? } else { before };
         entry.owner = owner;
         let owned = (before.uid, before.gid) != (owner.uid, owner.gid);
