@@ -14,7 +14,8 @@ use crate::Cancel;
 #[derive(Debug)]
 pub(crate) struct Lane<J, A> {
     queue: Arc<Queue<J>>,
-    answers: Receiver<A>,
+    /// Never locked: the mutex only makes it `Sync`, and so the source and its streams.
+    answers: Mutex<Receiver<A>>,
     answer: Sender<A>,
     work: fn(J) -> A,
     most: usize,
@@ -47,7 +48,7 @@ impl<J: Send + 'static, A: Send + 'static> Lane<J, A> {
         let state = State { jobs: VecDeque::new(), closed: false };
         Self {
             queue: Arc::new(Queue { state: Mutex::new(state), ready: Condvar::new() }),
-            answers,
+            answers: Mutex::new(answers),
             answer,
             work,
             most: most.max(1),
@@ -75,7 +76,8 @@ impl<J: Send + 'static, A: Send + 'static> Lane<J, A> {
         let mut progress = false;
         while self.open > 0 && !cancel.is_cancelled() {
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.answers.recv_timeout(left.min(POLL)) {
+            let answers = self.answers.get_mut().unwrap_or_else(PoisonError::into_inner);
+            match answers.recv_timeout(left.min(POLL)) {
                 Ok(found) => {
                     progress = true;
                     self.open = self.open.saturating_sub(1);
