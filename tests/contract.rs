@@ -2,6 +2,8 @@
 //!
 //! What runs for ever is compiled only; the other is run.
 
+#![allow(clippy::print_stdout)] // They are programs.
+
 #[allow(dead_code)]
 #[path = "contract/processes.rs"]
 mod processes;
