@@ -73,7 +73,6 @@
 //! bounded by what is alive. File descriptors are kept open for processes that run, up to a quarter of the soft limit
 //! ([`Processes::max_fds`]).
 
-#![cfg_attr(docsrs, feature(doc_cfg))]
 // No panics on input: no unwrap, slices by get() and split, and no arithmetic that wraps when counters or clocks do.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
 #![cfg_attr(docsrs, feature(doc_cfg))]
