@@ -225,7 +225,8 @@ mod tests {
         let gate = Arc::new(Mutex::new(gate));
         let (began, begun) = channel::<()>();
         let blocks = || Some((began.clone(), Arc::clone(&gate)));
-        let mut lane = Lane::new(2, |job: Option<(Sender<()>, Arc<Mutex<Receiver<()>>>)>| {
+        type Gate = Option<(Sender<()>, Arc<Mutex<Receiver<()>>>)>;
+        let mut lane = Lane::new(2, |job: Gate| {
             if let Some((began, gate)) = job {
                 began.send(()).unwrap();
                 gate.lock().unwrap().recv().unwrap();
