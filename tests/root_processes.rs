@@ -1,4 +1,4 @@
-//! The source of processes where only root can set the stage: other users, mounts of /proc that hide, memory that blocks.
+//! The source of processes where only root can set the stage: other users, mounts of /proc that hide, memory that is locked.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
 
@@ -293,11 +293,14 @@ fn root_is_exempt_from_hidepid() {
     get(&snapshot, 1);
 }
 
-/// A file system with one file of one page, whose daemon answers no read before it is told to; and a process that has its
-/// arguments in that page. The daemon speaks the protocol of `linux/fuse.h` itself.
+/// A file system with one file of one page, whose daemon answers no write before it is told to; and a process that maps
+/// something else over that page after it wrote to it. The kernel writes the page back then, with the lock of the process's
+/// memory held. The daemon speaks the protocol of `linux/fuse.h` itself.
 const BLOCKED: &str = r"
-import ctypes, mmap, os, struct, sys
+import ctypes, os, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
 where = sys.argv[1]
 fuse = os.open('/dev/fuse', os.O_RDWR)
 options = b'fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other' % fuse
@@ -306,20 +309,17 @@ if libc.mount(b'test', where.encode(), b'fuse', 0, options) != 0:
 target = os.fork()
 if target == 0:
     os.close(fuse)
-    file = os.open(where + '/page', os.O_RDONLY)
-    page = mmap.mmap(file, 4096, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
-    address = ctypes.addressof(ctypes.c_char.from_buffer(page))
-    # PR_SET_MM, PR_SET_MM_ARG_START and PR_SET_MM_ARG_END.
-    for what, at in (8, address), (9, address + 14):
-        if libc.prctl(35, what, ctypes.c_ulong(at), 0, 0) != 0:
-            print('prctl: ' + os.strerror(ctypes.get_errno()), flush=True)
-            os._exit(1)
-    print('ready', os.getpid(), flush=True)
+    file = os.open(where + '/page', os.O_RDWR)
+    page = libc.mmap(None, 4096, 3, 1, file, 0)  # MAP_SHARED
+    ctypes.memset(page, 1, 1)
+    print(os.getpid(), flush=True)
+    libc.mmap(page, 4096, 3, 0x32, -1, 0)  # MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS
     while True:
         libc.pause()
 def attributes(node):
     mode, size = (0o40755, 0) if node == 1 else (0o100644, 4096)
     return struct.pack('<6Q10I', node, size, 8, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)
+asked = False
 while True:
     request = os.read(fuse, 1 << 20)
     _, code, unique, node = struct.unpack_from('<IIQQ', request)
@@ -331,17 +331,21 @@ while True:
             answer = struct.pack('<QQQQII', 2, 0, 3600, 3600, 0, 0) + attributes(2)
         else:
             error = -2
-    elif code == 3:  # GETATTR
+    elif code in (3, 4):  # GETATTR, SETATTR
         answer = struct.pack('<QII', 3600, 0, 0) + attributes(node)
     elif code == 14:  # OPEN
         answer = struct.pack('<QIi', 0, 0, 0)
     elif code == 15:  # READ
-        print('asked', flush=True)
-        sys.stdin.readline()
-        answer = b'late\0argument\0'.ljust(4096, b'\0')
+        answer = bytes(4096)
+    elif code == 16:  # WRITE
+        if not asked:
+            asked = True
+            print('asked', flush=True)
+            sys.stdin.readline()
+        answer = struct.pack('<II', struct.unpack_from('<QQI', request, 40)[2], 0)
     elif code in (2, 42, 36):  # FORGET, BATCH_FORGET, INTERRUPT
         continue
-    elif code in (18, 25):  # RELEASE, FLUSH
+    elif code in (18, 20, 25):  # RELEASE, FSYNC, FLUSH
         pass
     else:
         error = -38
@@ -349,7 +353,7 @@ while True:
 ";
 
 #[test]
-fn a_process_whose_memory_blocks_holds_up_nobody_else() {
+fn a_process_whose_memory_is_locked_holds_up_nobody_else() {
     if !require(is_root() && Path::new("/dev/fuse").exists(), "root and /dev/fuse") {
         return;
     }
@@ -361,44 +365,52 @@ fn a_process_whose_memory_blocks_holds_up_nobody_else() {
         BLOCKED,
         directory.path().to_str().unwrap(),
     ]));
-    let line = helper.line();
-    if !require(!line.starts_with("prctl"), "PR_SET_MM (CONFIG_CHECKPOINT_RESTORE)") {
+    let pid = helper.number();
+    assert_eq!(helper.line(), "asked");
+    // Does this kernel hold the lock meanwhile? Who reads the arguments then waits for it.
+    let mut reader = Helper::sh("exec cat /proc/$0/cmdline", &[&pid.to_string()]);
+    let waits = |reader: &Helper| {
+        let stat = direct(reader.pid()).stat();
+        stat.is_ok_and(|stat| stat.comm == "cat" && stat.state == ProcessState::DiskSleep)
+    };
+    until("the lock is waited for, or is free", || waits(&reader) || !reader.is_running());
+    if !require(reader.is_running(), "a kernel that writes back with the lock of the memory held") {
         return;
     }
-    let pid: u32 = line.strip_prefix("ready ").unwrap().parse().unwrap();
     let other = Helper::sh("read x", &[]);
-    let fields = Fields::DEFAULT | Fields::STATUS | Fields::CMDLINE;
-    let mut source = Processes::new().fields(fields);
-    until("the other is read", || {
-        let snapshot = tick(&mut source);
-        let sample = get(&snapshot, pid);
-        assert_eq!(sample.info.cmdline, Reading::Skipped);
-        assert!(sample.io.value().is_some());
-        assert!(sample.status.value().is_some());
-        assert!(sample.info.exe.value().is_some());
-        get(&snapshot, other.pid()).info.cmdline.value().is_some()
-    });
-    assert_eq!(helper.line(), "asked");
-    // It blocks in the kernel by now.
-    for _ in 0..3 {
-        let snapshot = tick(&mut source);
-        let sample = get(&snapshot, pid);
-        assert_eq!(sample.info.cmdline, Reading::Skipped);
-        assert_eq!(sample.state, ProcessState::Sleeping);
-        assert!(get(&snapshot, other.pid()).info.cmdline.value().is_some());
+    let fields = Fields::DEFAULT | Fields::STATUS | Fields::STATM | Fields::CMDLINE;
+    // Two of them: who waits for it is not waited for when its source is dropped.
+    for _ in 0..2 {
+        let mut source = Processes::new().fields(fields);
+        let check = |snapshot: &Snapshot<ProcessSample>| {
+            let sample = get(snapshot, pid);
+            assert_eq!(sample.info.cmdline, Reading::Skipped);
+            assert!(sample.io.value().is_some());
+            assert!(sample.status.value().is_some());
+            assert!(sample.statm.value().is_some());
+            assert!(sample.info.exe.value().is_some());
+            assert!(sample.memory.rss_bytes > 0);
+        };
+        until("the other is read", || {
+            let snapshot = tick(&mut source);
+            check(&snapshot);
+            get(&snapshot, other.pid()).info.cmdline.value().is_some()
+        });
+        for _ in 0..3 {
+            let snapshot = tick(&mut source);
+            check(&snapshot);
+            assert!(get(&snapshot, other.pid()).info.cmdline.value().is_some());
+        }
     }
-    // Who waits for it is not waited for.
-    drop(source);
     let mut source = Processes::new().fields(fields);
-    until("the other is read again", || {
-        let snapshot = tick(&mut source);
-        assert_eq!(get(&snapshot, pid).info.cmdline, Reading::Skipped);
-        get(&snapshot, other.pid()).info.cmdline.value().is_some()
-    });
+    assert_eq!(get(&tick(&mut source), pid).info.cmdline, Reading::Skipped);
     helper.say("answer");
     until("what came late is shown", || {
         let snapshot = tick(&mut source);
-        get(&snapshot, pid).info.cmdline.value().is_some_and(|cmdline| *cmdline == ["late", "argument"])
+        get(&snapshot, pid)
+            .info
+            .cmdline
+            .value()
+            .is_some_and(|cmdline| cmdline.iter().any(|argument| *argument == BLOCKED))
     });
-    assert_eq!(direct(pid).cmdline().unwrap(), ["late", "argument"]);
 }
