@@ -137,16 +137,26 @@ mod rates {
     }
 
     #[test]
-    fn what_was_away_for_a_tick_is_at_its_first_sight() {
+    fn what_was_away_for_a_tick_has_its_rates_since_it_was_last_seen() {
         let seen = rates(vec![
             snapshot(100, [meter(1, 100, 5), meter(2, 100, 5)]),
-            snapshot(200, [meter(2, 200, 6)]),
+            snapshot(200, [meter(2, 200, 6), born(150, meter(3, 200, 9))]),
             snapshot(300, [meter(1, 300, 7), meter(2, 300, 7)]),
-            snapshot(400, [meter(1, 400, 8), meter(2, 400, 8)]),
+            snapshot(400, [meter(1, 400, 8), meter(2, 400, 8), born(150, meter(3, 400, 10))]),
         ]);
-        assert_eq!(seen[1], [(2, Some((1, 100)))]);
-        assert_eq!(seen[2], [(1, None), (2, Some((1, 100)))]);
-        assert_eq!(seen[3], [(1, Some((1, 100))), (2, Some((1, 100)))]);
+        assert_eq!(seen[1], [(2, Some((1, 100))), (3, Some((9, 50)))]);
+        assert_eq!(seen[2], [(1, Some((2, 200))), (2, Some((1, 100)))]);
+        // Not from its birth again: summed up, no rate counts twice.
+        assert_eq!(seen[3], [(1, Some((1, 100))), (2, Some((1, 100))), (3, Some((1, 200)))]);
+    }
+
+    #[test]
+    fn what_is_away_for_long_is_forgotten() {
+        let away = (0..60).map(|tick| snapshot(200 + tick, [meter(2, 200 + tick, 6)]));
+        let mut ticks = vec![snapshot(100, [meter(1, 100, 5)])];
+        ticks.extend(away);
+        ticks.push(snapshot(900, [meter(1, 900, 7)]));
+        assert_eq!(rates(ticks).last().unwrap(), &[(1, None)]);
     }
 
     #[test]
@@ -202,7 +212,7 @@ mod rates {
                     (now.key, rates)
                 }).collect();
                 prop_assert_eq!(seen, expected, "in the order of the snapshot");
-                last = tick.into_iter().map(|now| (now.key, now)).collect();
+                last.extend(tick.into_iter().map(|now| (now.key, now)));
             }
         }
     }

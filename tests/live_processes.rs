@@ -499,9 +499,11 @@ fn a_process_without_its_main_thread_lives() {
         // The kernel asks for the right to trace the main thread, which nobody else but root has by now.
         assert!(sample.io.value().is_some() || !common::is_root(), "{:?}", sample.io);
     }
-    // Its memory is there for one who sees it only now, too.
+    // One who sees it only now has its threads to ask.
     let snapshot = tick(&mut Processes::new().fields(fields).slow_budget(PATIENT));
     let sample = get(&snapshot, pid);
+    assert_eq!(sample.info.cmdline, before.info.cmdline);
+    assert!(sample.info.exe == before.info.exe || !common::is_root(), "{:?}", sample.info.exe);
     assert!(sample.memory.rss_bytes > 0);
     assert_eq!(sample.state, ProcessState::Zombie);
 }

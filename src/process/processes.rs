@@ -14,8 +14,8 @@ use crate::{Cancel, Result, Snapshot, Source, Text};
 ///
 /// A process that did not run since the last tick has changed none of its own counters. The kernel says whether it ran by
 /// one cheap call, the process's CPU clock. So a tick finds what is new, takes every pulse, reads the files of what ran
-/// only, and gives the rest again, with counters that are exact as of now ([`ProcessSample::at`]). What can change without
-/// the process running (memory under reclaim, `nice`, the parent, the control group) is read again within
+/// only, and gives the rest again, with counters that are exact as of [`ProcessSample::at`], which is now. What can change
+/// without the process running (memory under reclaim, `nice`, the parent, the control group) is read again within
 /// [`max_age`](Self::max_age).
 ///
 /// ```text

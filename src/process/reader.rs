@@ -6,8 +6,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::file::{Buffer, Opener, Owner, PidPath, owner};
-use super::handle::{fd_count, namespaces};
-use super::number::decimal;
+use super::handle::{fd_count, living_thread, namespaces};
 use super::procfs::ProcFs;
 use super::pulse::pulse;
 use super::stat::{Stat, StatLine};
@@ -235,7 +234,7 @@ impl Visit<'_> {
 
     /// The memory of a process whose main thread has exited: its own line says 0, that of another thread is right.
     fn memory_of_a_thread(&mut self, pid: u32, entry: &mut Entry) {
-        let Some(task) = self.living_thread(pid) else { return };
+        let Ok(Some(task)) = self.place(pid).map(|dir| living_thread(dir, pid)) else { return };
         let page_bytes = self.reader.procfs.page_bytes();
         let Ok(dir) = self.place(pid) else { return };
         let path = format!("task/{task}/stat");
@@ -255,20 +254,6 @@ impl Visit<'_> {
         }
     }
 
-    fn living_thread(&mut self, pid: u32) -> Option<u32> {
-        let dir = self.place(pid).ok()?;
-        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-        let tasks = rustix::fs::openat(dir, c"task", flags, rustix::fs::Mode::empty()).ok()?;
-        let mut space = Vec::with_capacity(4096);
-        let mut entries = rustix::fs::RawDir::new(tasks, space.spare_capacity_mut());
-        while let Some(entry) = entries.next() {
-            if let Some(task) = decimal(entry.ok()?.file_name().to_bytes()).filter(|task| *task != pid) {
-                return Some(task);
-            }
-        }
-        None
-    }
-
     /// Brings the info up to date; says whether anything in it changed, or the parent did.
     fn info(&mut self, pid: u32, entry: &mut Entry, line: &Line) -> Result<bool, Failure> {
         let execed = entry.known && line.execed(entry.marks);
@@ -282,6 +267,7 @@ impl Visit<'_> {
         let as_before = self.still && self.renew;
         let due = self.plan.owner || self.all || self.renew || execed || line.renamed || entry.owner_is_due();
         let look = due && !as_before;
+        entry.owner_unsure = !look && !as_before;
         let owner = if look { self.owner(pid, entry)? } else { before };
         entry.owner = owner;
         let owned = (before.uid, before.gid) != (owner.uid, owner.gid);
@@ -400,13 +386,22 @@ impl Visit<'_> {
         match target {
             Ok(target) => *link = Reading::Value(WirePath::from(target.into_bytes())),
             Err(Errno::NOENT | Errno::SRCH) if line.zombie || line.kernel_thread => {
-                if !matches!(link, Reading::Value(_)) {
-                    *link = Reading::NotApplicable;
+                if link.value().is_none() {
+                    let of_thread = line.leader_exited.then(|| self.link_of_a_thread(pid, name)).flatten();
+                    *link = of_thread.map_or(Reading::NotApplicable, Reading::Value);
                 }
             }
             Err(errno) => *link = self.reading(pid, Err(errno))?,
         }
         Ok(())
+    }
+
+    /// The link of a thread that lives, of a process whose main thread has exited.
+    fn link_of_a_thread(&mut self, pid: u32, name: &std::ffi::CStr) -> Option<WirePath> {
+        let dir = self.place(pid).ok()?;
+        let path = format!("task/{}/{}", living_thread(dir, pid)?, name.to_str().ok()?);
+        let target = rustix::fs::readlinkat(dir, path, Vec::new()).ok()?;
+        Some(WirePath::from(target.into_bytes()))
     }
 
     /// Reads a file that is kept open for a process that runs.

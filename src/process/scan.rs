@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::discover::{By, Discovery};
+use super::file::{PidPath, owner};
 use super::lane::Lane;
 use super::names::Names;
 use super::processes::Config;
@@ -240,11 +241,15 @@ impl Scan {
                     slot.entry.sample.at = at;
                     slot.task = Task::Rest;
                     slot.rest(tick, now, self.config.config.recheck);
+                    // Its last look before it stands still.
+                    if std::mem::take(&mut slot.entry.owner_unsure) && has_other_owner(&self.procfs, slot) {
+                        slot.task = Task::ReadAll;
+                    }
                     // A guarantee on top of `renew`, whose turns move when processes come and go.
                     if slot.standing == Standing::Selected
                         && at.since(slot.entry.sample.read_at).unwrap_or_default() > max_age
                     {
-                        slot.task = Task::Renew;
+                        slot.ask(Task::Renew);
                     }
                 }
             }
@@ -371,4 +376,11 @@ impl Scan {
         skipped.add(counted);
         self.budget.make_room(&mut self.slots, starved, self.tick);
     }
+}
+
+/// Whether a process has changed its user or group since its owner was asked for.
+fn has_other_owner(procfs: &ProcFs, slot: &Slot) -> bool {
+    let known = slot.entry.owner;
+    owner(procfs.dir(), PidPath::new(slot.pid).as_c_str())
+        .is_ok_and(|found| (found.uid, found.gid) != (known.uid, known.gid))
 }

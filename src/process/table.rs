@@ -99,6 +99,8 @@ pub(crate) struct Entry {
     pub(crate) moved: bool,
     /// How many readings until its owner is asked for again.
     owner_in: u8,
+    /// It ran since its owner was asked for.
+    pub(crate) owner_unsure: bool,
 }
 
 /// Every how many readings of a process that runs its owner is asked for. A change of user without an `execve(2)` is

@@ -44,7 +44,9 @@ impl Scan {
                     continue;
                 }
                 let entry = &mut *slot.entry;
-                if entry.sample.info.kernel_thread || entry.sample.state == ProcessState::Zombie {
+                let zombie = entry.sample.state == ProcessState::Zombie;
+                let leaderless = zombie && entry.sample.threads > 1;
+                if entry.sample.info.kernel_thread || (zombie && !leaderless) {
                     without_memory(entry, fields, kind);
                     continue;
                 }
@@ -54,7 +56,13 @@ impl Scan {
                 let due = file.stale || age.is_none_or(|age| file.ran && age >= cadence);
                 if due && !file.asked {
                     file.asked = true;
-                    let job = Job { procfs: self.procfs.clone(), kind, id: entry.sample.id, ino: entry.owner.ino };
+                    let job = Job {
+                        procfs: self.procfs.clone(),
+                        kind,
+                        id: entry.sample.id,
+                        ino: entry.owner.ino,
+                        leaderless,
+                    };
                     jobs.push((file.read_at, job));
                 }
                 if due {
