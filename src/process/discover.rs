@@ -71,7 +71,7 @@ struct Window {
 }
 
 /// How often /proc is listed all the same.
-const LIST_EVERY: Duration = Duration::from_secs(10);
+const LIST_EVERY: Duration = Duration::from_secs(30);
 
 /// How long a window is probed: a pid is handed out some time before its process can be seen.
 const SETTLED: Duration = Duration::from_millis(200);

@@ -10,7 +10,7 @@ use super::handle::{fd_count, living_thread, namespaces};
 use super::procfs::ProcFs;
 use super::pulse::pulse;
 use super::stat::{Stat, StatLine};
-use super::table::{Entry, FdBudget, Hot, Marks, Outcome, Slot, Standing, Task};
+use super::table::{Comm, Entry, FdBudget, Hot, Marks, Outcome, Slot, Standing, Task};
 use super::{
     Cgroups, Cpu, Faults, Fields, Io, Limits, Memory, Oom, ProcessId, ProcessInfo, ProcessState, Schedstat, Statm,
     Status,
@@ -125,10 +125,10 @@ impl Reader {
             result = visit.read(slot.pid, &mut slot.entry);
         }
         if ran {
-            slot.entry.ran_at_tick = plan.tick;
+            slot.ran_at_tick = plan.tick;
         }
-        let names = fields.contains(Fields::USER);
-        slot.unnamed |= names && (task >= Task::Renew || slot.entry.sample.info.user == Reading::Skipped);
+        let sample = &slot.entry.sample;
+        slot.zombie = sample.state == ProcessState::Zombie && sample.threads <= 1;
         slot.outcome = match result {
             // A second reading in one tick does not undo what the first one found.
             Ok(Outcome::Read) if slot.outcome == Outcome::Changed => Outcome::Changed,
@@ -145,6 +145,7 @@ impl Reader {
             }
             Err(Failure::Replaced) => Outcome::Failed,
         };
+        slot.unnamed |= fields.contains(Fields::USER) && (task >= Task::Renew || slot.outcome == Outcome::Changed);
         self.opener.starved |= self.short;
         if self.short && plan.again {
             self.failed_fields = failed_before;
@@ -217,10 +218,12 @@ impl Visit<'_> {
         if self.fields.contains(Fields::STAT) {
             sample.stat = Reading::Value(Arc::new(Stat::from(stat)));
         }
+        let renamed = !entry.known || entry.comm != Comm::new(stat.comm);
+        entry.comm = Comm::new(stat.comm);
         let line = Line {
-            renamed: !entry.known || sample.info.name.as_bytes() != stat.comm,
+            renamed,
             reparented,
-            name: (!entry.known || sample.info.name.as_bytes() != stat.comm).then(|| Text::from(stat.comm)),
+            name: renamed.then(|| Text::from(stat.comm)),
             kernel_thread: stat.flags & PF_KTHREAD != 0,
             marks: Marks { start_code: stat.start_code.unwrap_or(0), start_stack: stat.start_stack.unwrap_or(0) },
             zombie: stat.state == ProcessState::Zombie,
@@ -297,7 +300,8 @@ impl Visit<'_> {
             self.link(pid, c"cwd", &mut info.cwd, line)?;
         }
         entry.moved &= !links;
-        if self.fields.contains(Fields::CGROUP) {
+        // Nobody but another process can move one that stands still to another control group, and hardly ever one does.
+        if self.fields.contains(Fields::CGROUP) && (links || entry.cgroup_is_due()) {
             let cgroups = self.file(pid, c"cgroup", Cgroups::parse)?;
             info.cgroup = match cgroups {
                 Reading::Value(cgroups) => cgroups.main_path().cloned().map_or(Reading::NotApplicable, Reading::Value),
@@ -473,7 +477,13 @@ impl Visit<'_> {
                 loaded => return loaded,
             }
         }
-        let fd = self.open(pid, name)?;
+        let fd = if self.still && file == Hot::Stat {
+            // The only file, most likely; and it says itself whose it is.
+            let path = PidPath::new(pid).join(name);
+            self.reader.opener.open(self.reader.procfs.dir(), path.as_c_str())?
+        } else {
+            self.open(pid, name)?
+        };
         self.reader.buffer.load(&fd)?;
         if self.keep && !self.reader.opener.starved {
             self.plan.budget.keep(&mut entry.kept, file, fd);

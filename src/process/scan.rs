@@ -62,7 +62,7 @@ impl std::fmt::Debug for ScanConfig {
 const PARALLEL: usize = 64;
 
 /// How many processes a thread takes at a time.
-const CHUNK: usize = 32;
+const CHUNK: usize = 16;
 
 /// Between how many pulses `Cancel` is polled: 128 take about 50 µs.
 const POLL: usize = 128;
@@ -229,7 +229,7 @@ impl Scan {
                 continue;
             }
             // One that ran at the last tick most likely ran again: whoever reads it takes its pulse right before.
-            if slot.entry.ran_at_tick.saturating_add(1) == tick && slot.entry.known {
+            if slot.ran_at_tick.saturating_add(1) == tick {
                 slot.ask(Task::Check);
                 continue;
             }
