@@ -97,7 +97,10 @@ pub use async_process::AsyncProcess;
 pub use cached::Cached;
 pub use counters::{Counters, Rated, Sample};
 pub use error::{Error, Result};
-pub use fs::{FileSystemSample, FileSystems, Inodes};
+pub use fs::{
+    DeviceId, Directory, FileSystem, FileSystemRates, FileSystemSample, FileSystemTotals, FileSystems, Inodes, Mount,
+    Part, PartKind, PartRates, Registered, Registry, Stalled,
+};
 pub use process::{
     Cgroup, Cgroups, Cpu, CpuRates, Environ, FaultRates, Faults, Fields, IdRange, Ids, Io, IoRates, Limit, Limits,
     Memory, Namespaces, Oom, Pattern, ProcFs, Process, ProcessId, ProcessInfo, ProcessRates, ProcessSample,
