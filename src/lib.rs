@@ -82,6 +82,7 @@ mod cached;
 mod counters;
 mod error;
 mod fs;
+mod mount_changes;
 mod process;
 mod reading;
 mod sampler;
@@ -101,6 +102,7 @@ pub use fs::{
     DeviceId, Directory, FileSystem, FileSystemRates, FileSystemSample, FileSystemTotals, FileSystems, Inodes, Mount,
     Part, PartKind, PartRates, Registered, Registry, Stalled,
 };
+pub use mount_changes::{MountChange, MountChanges};
 pub use process::{
     Cgroup, Cgroups, Cpu, CpuRates, Environ, FaultRates, Faults, Fields, IdRange, Ids, Io, IoRates, Limit, Limits,
     Memory, Namespaces, Oom, Pattern, ProcFs, Process, ProcessId, ProcessInfo, ProcessRates, ProcessSample,
