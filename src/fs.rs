@@ -10,6 +10,7 @@ mod plan;
 mod rates;
 mod registry;
 mod sample;
+mod scan;
 mod state;
 pub(crate) mod table;
 mod usage;
@@ -20,3 +21,6 @@ pub use mounts::{DeviceId, Mount};
 pub use rates::{FileSystemRates, FileSystemTotals, PartRates};
 pub use registry::{Registered, Registry};
 pub use sample::{FileSystemSample, Inodes, Part, PartKind, Stalled};
+// Not to be taken for a part of a file system.
+pub use scan::Part as ScanPart;
+pub use scan::{Boundary, Largest, Partial, Progress, Scan, ScanError, ScanErrors, Usage};

@@ -99,8 +99,9 @@ pub use cached::Cached;
 pub use counters::{Counters, Rated, Sample};
 pub use error::{Error, Result};
 pub use fs::{
-    DeviceId, Directory, FileSystem, FileSystemRates, FileSystemSample, FileSystemTotals, FileSystems, Inodes, Mount,
-    Part, PartKind, PartRates, Registered, Registry, Stalled,
+    Boundary, DeviceId, Directory, FileSystem, FileSystemRates, FileSystemSample, FileSystemTotals, FileSystems,
+    Inodes, Largest, Mount, Part, PartKind, PartRates, Partial, Progress, Registered, Registry, Scan, ScanError,
+    ScanErrors, ScanPart, Stalled, Usage,
 };
 pub use mount_changes::{MountChange, MountChanges};
 pub use process::{

@@ -88,6 +88,10 @@ impl MountChanges {
     pub fn new() -> Result<Self> {
         let mut watched = Watched::open()?;
         let known = by_id(watched.read()?.mounts);
+        #[allow(
+            deprecated,
+            reason = "the only way without `unsafe`; the descriptor stays open as long as its file is owned"
+        )]
         let fd = AsyncFd::with_interest(Table(watched), Interest::PRIORITY).map_err(Error::io)?;
         Ok(Self { fd, known, pending: VecDeque::new() })
     }

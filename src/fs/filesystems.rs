@@ -235,6 +235,18 @@ impl FileSystems {
         self
     }
 
+    /// How many threads a scan has. Default: as many as there are cores, 8 at most.
+    pub fn scan_threads(self, count: usize) -> Self {
+        self.shared.lock().settings.threads = Some(count.max(1));
+        self
+    }
+
+    /// How many entries of directories a scan reads per second at most, to leave the disk to others. Default: no limit.
+    pub fn entries_per_second(self, entries: u64) -> Self {
+        self.shared.lock().settings.entries_per_second = Some(entries.max(1));
+        self
+    }
+
     /// The handle to what is registered, to be used while the stream runs.
     #[must_use]
     pub fn registry(&self) -> Registry {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::FileSystemSample;
 use super::sample::{Part, PartKind, fraction};
-use super::usage::Held;
+use super::scan::Usage;
 use crate::{Monotonic, Text, WirePath};
 
 /// A directory, as the parts are made of it.
@@ -25,9 +25,9 @@ pub(super) struct Slice<'a> {
 #[derive(Clone, Debug)]
 pub(super) struct Value {
     /// Less what the directories in it hold that were registered then.
-    pub(super) held: Held,
+    pub(super) usage: Usage,
     /// By id, what each directory held that was registered then and lies directly in this one: all of it, that in further
-    /// ones too. It is not in `held`.
+    /// ones too. It is not in `usage`.
     pub(super) inner: Arc<HashMap<u64, u64>>,
     pub(super) ended: Monotonic,
     pub(super) took: Duration,
@@ -73,7 +73,7 @@ fn attribute(slices: &[Slice<'_>], parents: &[Option<usize>]) -> Vec<(u64, u64)>
         let own = slice.value.map_or(0, |value| {
             let ids: Vec<u64> = inside.iter().filter_map(|place| slices.get(*place)).map(|slice| slice.id).collect();
             let gone = value.inner.iter().filter(|(id, _)| !ids.contains(id)).map(|(_, bytes)| *bytes);
-            let own = gone.fold(value.held.allocated_bytes, u64::saturating_add);
+            let own = gone.fold(value.usage.allocated_bytes, u64::saturating_add);
             let new = inside.iter().zip(&ids).filter(|(_, id)| !value.inner.contains_key(id)).map(|(place, _)| place);
             new.map(inclusive).fold(own, u64::saturating_sub)
         });
@@ -152,7 +152,7 @@ fn fit(bytes: &mut [(u64, u64)], parents: &[Option<usize>], used: u64) -> bool {
 }
 
 fn directory(slice: &Slice<'_>, own: u64, inclusive: u64, total: u64, age: impl Fn(Monotonic) -> Duration) -> Part {
-    let held = slice.value.map(|value| &value.held);
+    let usage = slice.value.map(|value| &value.usage);
     let failures = u64::from(slice.failure.is_some());
     Part {
         name: slice.name.clone(),
@@ -163,12 +163,15 @@ fn directory(slice: &Slice<'_>, own: u64, inclusive: u64, total: u64, age: impl 
         inclusive_bytes: Some(inclusive),
         age: slice.value.map(|value| age(value.ended)),
         at: slice.value.map(|value| value.ended),
-        complete: slice.failure.is_none() && held.is_some_and(|held| held.complete),
-        errors: held.map_or(0, |held| held.errors).saturating_add(failures),
-        first_error: slice.failure.or_else(|| held?.first_error.as_deref()).map(Text::from),
-        files: held.map(|held| held.files),
-        directories: held.map(|held| held.directories),
-        apparent_bytes: held.map(|held| held.apparent_bytes),
+        complete: slice.failure.is_none() && usage.is_some_and(Usage::is_complete),
+        errors: usage.map_or(0, |usage| usage.errors.count).saturating_add(failures),
+        first_error: slice.failure.map(Text::from).or_else(|| {
+            let first = usage?.errors.first.first()?;
+            Some(Text::from(format!("{}: {}", first.path.display(), first.message)))
+        }),
+        files: usage.map(|usage| usage.files),
+        directories: usage.map(|usage| usage.directories),
+        apparent_bytes: usage.map(|usage| usage.apparent_bytes),
         took: slice.value.map(|value| value.took),
     }
 }
@@ -180,7 +183,7 @@ mod tests {
 
     fn value(bytes: u64, inner: &[(u64, u64)]) -> Value {
         Value {
-            held: Held { allocated_bytes: bytes, complete: true, ..Held::default() },
+            usage: Usage { allocated_bytes: bytes, ..Usage::default() },
             inner: Arc::new(inner.iter().copied().collect()),
             ended: Monotonic::from_nanos(5),
             took: Duration::ZERO,

@@ -155,6 +155,7 @@ pub(super) fn home<'a>(
 fn place<'a>(table: &'a Table, name: &Text, path: &std::path::Path, what: &str) -> Result<Place<'a>> {
     table.resolve(path, |path| std::fs::read_link(path)).map_err(|error| {
         let at = error.path().unwrap_or(path).to_path_buf();
-        Error::config(format!("the {what} {name:?} cannot be found: {error}")).at(at)
+        let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
+        Error::config(format!("the {what} {name:?} cannot be found: {why}")).at(at)
     })
 }

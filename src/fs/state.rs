@@ -11,7 +11,8 @@ use super::FileSystem;
 use super::directory::{Attempt, Directory, Patience};
 use super::parts::{self, Slice, Value};
 use super::plan::{Discovery, Home};
-use super::usage::{Held, Pulse, Walk};
+use super::scan::{Progress, Usage};
+use super::usage::{Settings, Walk};
 use crate::{Cancel, Error, Monotonic, Result, Text};
 
 /// How often `Cancel` is polled while a tick waits.
@@ -39,6 +40,7 @@ pub(super) struct State {
     pub(super) fault: Option<String>,
     /// Scans at most at the same time, those on mounts that may hang not counted.
     pub(super) scans: usize,
+    pub(super) settings: Settings,
     next_id: u64,
     running: usize,
     queue: VecDeque<Job>,
@@ -83,7 +85,7 @@ pub(super) struct Entry {
 /// A scan under way.
 #[derive(Debug)]
 struct Flight {
-    pulse: Pulse,
+    pulse: Progress,
     began: Monotonic,
     safe: bool,
     /// The pulse at which a tick gave up waiting for it.
@@ -92,7 +94,7 @@ struct Flight {
 
 impl Flight {
     fn is_silent(&self) -> bool {
-        self.pulse.count() == self.silent.load(Ordering::Relaxed)
+        self.pulse.entries() == self.silent.load(Ordering::Relaxed)
     }
 }
 
@@ -120,6 +122,7 @@ impl Shared {
             present: Vec::new(),
             fault: None,
             scans: 2,
+            settings: Settings::default(),
             next_id: 0,
             running: 0,
             queue: VecDeque::new(),
@@ -158,7 +161,7 @@ impl Shared {
             awaited.retain(|(id, before)| state.is_pending(*id, *before, stalled));
             awaited.retain(|(id, _)| match state.flight(*id) {
                 Some(flight) if !flight.safe => {
-                    let count = flight.pulse.count();
+                    let count = flight.pulse.entries();
                     let (seen, since) = signs.entry(*id).or_insert((count, clock));
                     if *seen != count {
                         (*seen, *since) = (count, clock);
@@ -364,7 +367,7 @@ impl State {
                 continue;
             }
             let flight = Arc::new(Flight {
-                pulse: Pulse::default(),
+                pulse: Progress::new(),
                 began: now,
                 safe: home.safe,
                 silent: AtomicU64::new(u64::MAX),
@@ -394,7 +397,7 @@ impl State {
             .collect();
         let mut marks: Vec<PathBuf> = members.iter().map(|member| member.home.path.clone()).collect();
         marks.dedup();
-        Job { walk: Walk { marks }, members, flight }
+        Job { walk: Walk { marks, settings: self.settings }, members, flight }
     }
 
     fn launch(&mut self, shared: &Arc<Shared>, job: Job) {
@@ -425,32 +428,22 @@ impl State {
     }
 
     /// Takes what a scan found.
-    fn finish(&mut self, job: &Job, result: Result<Vec<Held>>, ended: Monotonic, took: Duration) {
-        let found = match result {
-            Ok(held) => Ok(found(job, &held, ended, took)),
-            Err(error) => Err(error),
+    fn finish(&mut self, job: &Job, result: Result<Vec<Result<Usage>>>, ended: Monotonic, took: Duration) {
+        let mut found = match result {
+            Ok(usages) => found(job, usages, ended, took),
+            Err(error) => job.members.iter().map(|_| Err(error.to_string())).collect(),
         };
-        for (place, member) in job.members.iter().enumerate() {
+        for (member, found) in job.members.iter().zip(found.drain(..)) {
             let Some(entry) = self.entries.iter_mut().find(|entry| entry.id == member.id) else { continue };
             entry.flight = None;
-            // It was mounted elsewhere meanwhile: what was found is of something else.
-            if entry.home.as_ref().is_none_or(|home| !home.is_same(&member.home)) {
+            // It was mounted elsewhere meanwhile, or forgotten: what was found is of something else.
+            if entry.home.as_ref().is_none_or(|home| !home.is_same(&member.home)) || self.closed {
                 continue;
             }
-            match &found {
-                Ok(values) => {
-                    entry.value = values.get(place).cloned();
-                    entry.failure = None;
-                }
-                Err(error) if error.is_cancelled() => continue,
-                // Those inside may be readable all the same: they are still due.
-                Err(_) if member.home.path != job.walk.root() => continue,
-                Err(error) => {
-                    if error.is_not_found() {
-                        entry.value = None;
-                    }
-                    entry.failure = Some(error.to_string());
-                }
+            match found {
+                Ok(value) => (entry.value, entry.failure) = (Some(value), None),
+                // What was known before is given again.
+                Err(failure) => entry.failure = Some(failure),
             }
             entry.scans = entry.scans.saturating_add(1);
             entry.last = Some(Attempt { ended, took, outdated: entry.outdated });
@@ -459,25 +452,32 @@ impl State {
 }
 
 /// What each of the directories of a scan holds.
-fn found(job: &Job, held: &[Held], ended: Monotonic, took: Duration) -> Vec<Value> {
-    let parents = parts::nest(job.members.iter().map(|member| member.home.path.as_path()));
-    let mut values: Vec<Value> = Vec::with_capacity(job.members.len());
-    let mut mark = 0_usize;
+fn found(
+    job: &Job,
+    usages: Vec<Result<Usage>>,
+    ended: Monotonic,
+    took: Duration,
+) -> Vec<std::result::Result<Value, String>> {
+    let usages: Vec<_> = usages.into_iter().map(|usage| usage.map_err(|error| error.to_string())).collect();
+    let mut values = Vec::with_capacity(job.members.len());
     for (place, member) in job.members.iter().enumerate() {
-        if place > 0 && job.walk.marks.get(mark) != Some(&member.home.path) {
-            mark = mark.saturating_add(1);
-        }
-        let held = held.get(mark).cloned().unwrap_or_default();
+        let path = &member.home.path;
+        let mark = job.walk.marks.iter().position(|mark| mark == path);
+        let usage =
+            mark.and_then(|mark| usages.get(mark)).cloned().unwrap_or_else(|| Err("it was not scanned".to_owned()));
         // Of those with the same path the last one has it all.
         let next = job.members.get(place.saturating_add(1));
-        let held = if next.is_some_and(|next| next.home.path == member.home.path) {
-            Held { complete: held.complete, ..Held::default() }
-        } else {
-            held
-        };
-        values.push(Value { held, inner: Arc::default(), ended, took });
+        let is_around = next.is_some_and(|next| next.home.path == *path);
+        values.push(usage.map(|mut usage| {
+            if is_around {
+                usage = Usage { partial: usage.partial, ..Usage::default() };
+            }
+            Value { usage, inner: Arc::default(), ended, took }
+        }));
     }
-    let mut inclusive: Vec<u64> = values.iter().map(|value| value.held.allocated_bytes).collect();
+    let parents = parts::nest(job.members.iter().map(|member| member.home.path.as_path()));
+    let mut inclusive: Vec<u64> =
+        values.iter().map(|value| value.as_ref().map_or(0, |value| value.usage.allocated_bytes)).collect();
     let mut inner: Vec<HashMap<u64, u64>> = vec![HashMap::new(); values.len()];
     for (place, parent) in parents.iter().enumerate().rev() {
         let all = inclusive.get(place).copied().unwrap_or(0);
@@ -490,7 +490,9 @@ fn found(job: &Job, held: &[Held], ended: Monotonic, took: Duration) -> Vec<Valu
         }
     }
     for (value, inner) in values.iter_mut().zip(inner) {
-        value.inner = Arc::new(inner);
+        if let Ok(value) = value {
+            value.inner = Arc::new(inner);
+        }
     }
     values
 }
