@@ -324,23 +324,33 @@ impl FileSystems {
         }
     }
 
-    /// Asks the mounts that may hang and have answered all so far; gives how many these are.
-    fn ask(&mut self, now: Monotonic) -> usize {
+    /// Asks the mounts that may hang and have answered all so far, and waits for them within the budget.
+    fn ask(&mut self, now: Monotonic, cancel: &Cancel) -> Result<()> {
         let seats = &mut self.seats;
         self.answers.drain(|number, answer| {
             take(seats, number, answer);
         });
-        let mut asked = 0_usize;
+        let mut missing = 0_usize;
         for seat in seats.iter_mut().filter(|seat| !seat.target.safe) {
             if seat.guard.is_none() {
                 // Where no thread can be started the next tick tries again.
                 seat.guard = self.answers.guard(seat.path.clone()).ok();
             }
             if seat.guard.as_mut().is_some_and(|guard| guard.ask(now)) {
-                asked = asked.saturating_add(1);
+                missing = missing.saturating_add(1);
             }
         }
-        asked
+        if missing == 0 {
+            return Ok(());
+        }
+        let deadline = Instant::now().checked_add(self.budget).unwrap_or_else(Instant::now);
+        self.answers.wait(deadline, cancel, |number, answer| {
+            // One of an earlier tick may come now.
+            if take(seats, number, answer) == Some(now) {
+                missing = missing.saturating_sub(1);
+            }
+            missing == 0
+        })
     }
 }
 
@@ -360,24 +370,15 @@ impl Source for FileSystems {
         snapshot.boot_id = self.boot_id;
         let began = snapshot.at;
         self.plan(began)?;
-        let mut missing = self.ask(began);
-        let deadline = Instant::now().checked_add(self.budget).unwrap_or_else(Instant::now);
-        let stalled: Vec<u32> = self.seats.iter().flat_map(|seat| seat.stalled_mounts(began)).copied().collect();
+        self.ask(began, cancel)?;
+        // Where the figures do not come nothing else is tried.
+        let stalled: Vec<u32> = self.seats.iter().flat_map(|seat| seat.stalled_mounts()).copied().collect();
         self.shared.scan(&stalled, self.budget, cancel)?;
-
+        // After the scans, which may have taken long: that keeps them close together.
         let now = Monotonic::now();
         for seat in self.seats.iter_mut().filter(|seat| seat.target.safe) {
             cancel.check()?;
             seat.answer = Some((now, rustix::fs::statvfs(&*seat.path)));
-        }
-        if missing > 0 {
-            let seats = &mut self.seats;
-            self.answers.wait(deadline, cancel, |number, answer| {
-                if take(seats, number, answer) == Some(began) {
-                    missing = missing.saturating_sub(1);
-                }
-                missing == 0
-            })?;
         }
 
         let now = Monotonic::now();
@@ -410,10 +411,9 @@ impl Seat {
         }
     }
 
-    /// The mounts of this file system, if it has not answered what it was asked before `now`.
-    fn stalled_mounts(&self, now: Monotonic) -> &[u32] {
-        let since = self.guard.as_ref().and_then(|guard| guard.since);
-        if since.is_some_and(|since| since < now) { &self.target.mounts } else { &[] }
+    /// The mounts of this file system, if it has not answered.
+    fn stalled_mounts(&self) -> &[u32] {
+        if self.guard.as_ref().is_some_and(|guard| guard.since.is_some()) { &self.target.mounts } else { &[] }
     }
 
     /// What is told of it; `None` where it has no size or could not be asked.

@@ -177,10 +177,10 @@ impl Shared {
                 return Ok(());
             }
             cancel.check()?;
-            let waited = self.ended.wait_timeout(state, POLL).unwrap_or_else(PoisonError::into_inner);
-            state = waited.0;
             // What could not start because of another scan.
             state.start(self, stalled, Monotonic::now(), |id| awaited.iter().any(|(awaited, _)| *awaited == id));
+            let waited = self.ended.wait_timeout(state, POLL).unwrap_or_else(PoisonError::into_inner);
+            state = waited.0;
         }
     }
 
