@@ -22,7 +22,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use common::{require, until};
-use mounts::{Frozen, alone, loop_ext4, mount, remount, unmount};
+use mounts::{Frozen, Scratch, alone, loop_ext4, mount, remount, unmount};
 
 const NEVER: Duration = Duration::from_secs(1_000_000);
 
@@ -96,7 +96,7 @@ fn what_df_shows_and_its_figures() {
     if !alone("what_df_shows_and_its_figures") {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Scratch::new();
     let path = |name: &str| {
         let path = dir.path().join(name);
         fs::create_dir(&path).unwrap();
@@ -153,7 +153,7 @@ fn mounts_come_and_go() {
     if !alone("mounts_come_and_go") {
         return;
     }
-    let (dir, mut source) = scratch();
+    let (dir, mut source) = (Scratch::new(), FileSystems::mounted());
     let registry = source.registry();
     assert_eq!(find(&tick(&mut source), dir.path()), None);
     mount(&["-t", "tmpfs", "-o", "size=1m", "x"], dir.path());
@@ -186,7 +186,7 @@ fn changes_of_the_mount_table_are_told() {
     if !alone("changes_of_the_mount_table_are_told") {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Scratch::new();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut changes = MountChanges::new().unwrap();
@@ -210,7 +210,7 @@ fn which_file_systems_by_type_and_by_path() {
     if !alone("which_file_systems_by_type_and_by_path") {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Scratch::new();
     for name in ["a", "b", "c"] {
         fs::create_dir(dir.path().join(name)).unwrap();
         mount(&["-t", "tmpfs", "-o", "size=1m", name], &dir.path().join(name));
@@ -239,7 +239,7 @@ fn a_directory_belongs_to_the_mount_it_is_on() {
     if !alone("a_directory_belongs_to_the_mount_it_is_on") {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Scratch::new();
     let path = |name: &str| dir.path().join(name);
     for name in ["disk", "bind"] {
         fs::create_dir(path(name)).unwrap();
@@ -555,7 +555,7 @@ fn directories_that_share_what_they_store_are_made_to_fit() {
     if !alone("directories_that_share_what_they_store_are_made_to_fit") {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Scratch::new();
     mount(&["-t", "tmpfs", "-o", "size=8m", "x"], dir.path());
     for name in ["a", "b"] {
         fs::create_dir(dir.path().join(name)).unwrap();
@@ -578,7 +578,7 @@ fn a_mount_that_hangs_holds_up_nothing() {
     if !alone("a_mount_that_hangs_holds_up_nothing") {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Scratch::new();
     let Some(frozen) = Frozen::mount(dir.path()) else { return };
     let mut source = FileSystems::mounted();
     let known = at(&tick(&mut source), dir.path()).clone();
@@ -612,7 +612,7 @@ fn a_runtime_ends_while_a_mount_hangs() {
     if !alone("a_runtime_ends_while_a_mount_hangs") {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Scratch::new();
     let Some(frozen) = Frozen::mount(dir.path()) else { return };
     frozen.freeze();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -645,7 +645,7 @@ fn a_scan_that_hangs_holds_up_nothing() {
     if !alone("a_scan_that_hangs_holds_up_nothing") {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Scratch::new();
     let Some(frozen) = Frozen::mount(dir.path()) else { return };
     frozen.freeze_directories();
     let mut source = FileSystems::mounted()
@@ -670,7 +670,7 @@ fn an_automount_is_never_touched() {
     if !alone("an_automount_is_never_touched") {
         return;
     }
-    let dir = tempfile::tempdir().unwrap();
+    let dir = Scratch::new();
     let path = dir.path().to_str().unwrap();
     // Whoever is not of the daemon's process group waits for the daemon, which does nothing.
     let script =

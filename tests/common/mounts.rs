@@ -42,6 +42,31 @@ pub(crate) fn unmount(at: &Path) {
     run(Command::new("umount").arg(at));
 }
 
+/// A directory for the mounts of a test, which go with it.
+pub(crate) struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let mounted =
+            table.lines().filter_map(|line| line.split(' ').nth(4)).filter(|at| Path::new(at).starts_with(self.path()));
+        // The last first: those on top of others.
+        for at in mounted.collect::<Vec<_>>().into_iter().rev() {
+            let _ = Command::new("umount").arg("-l").arg(at).status();
+        }
+    }
+}
+
 /// An ext4 of 32 MiB in a file; its loop device goes when it is unmounted.
 #[track_caller]
 pub(crate) fn loop_ext4(image: &Path, at: &Path) {
