@@ -366,6 +366,7 @@ impl Source for FileSystems {
     type Sample = FileSystemSample;
 
     fn collect(&mut self, snapshot: &mut Snapshot<FileSystemSample>, cancel: &Cancel) -> Result<()> {
+        let mut samples = std::mem::take(&mut snapshot.samples);
         snapshot.begin();
         snapshot.boot_id = self.boot_id;
         let began = snapshot.at;
@@ -381,20 +382,29 @@ impl Source for FileSystems {
             seat.answer = Some((now, rustix::fs::statvfs(&*seat.path)));
         }
 
-        let now = Monotonic::now();
         let mut state = self.shared.lock();
         snapshot.skipped.vanished = self.absent.saturating_add(state.homeless());
+        let mut told = 0_usize;
         for (place, seat) in self.seats.iter().enumerate() {
-            let Some(mut sample) = seat.sample(&mut snapshot.skipped) else { continue };
+            if !seat.is_told(&mut snapshot.skipped) {
+                continue;
+            }
+            if samples.len() == told {
+                samples.push(FileSystemSample::default());
+            }
+            let Some(sample) = samples.get_mut(told) else { continue };
+            told = told.saturating_add(1);
+            seat.fill(sample);
             let (slices, silent) = state.slices(place);
             if let Some(since) = silent {
                 sample.stalled.get_or_insert(Stalled { since });
             }
             if sample.at.is_some() {
-                parts::fill(&mut sample, &slices, now);
+                parts::fill(sample, &slices, now);
             }
-            snapshot.samples.push(sample);
         }
+        samples.truncate(told);
+        snapshot.samples = samples;
         state.have_data(self.seats.iter().map(|seat| matches!(seat.answer, Some((_, Ok(_))))));
         drop(state);
         snapshot.end();
@@ -416,39 +426,49 @@ impl Seat {
         if self.guard.as_ref().is_some_and(|guard| guard.since.is_some()) { &self.target.mounts } else { &[] }
     }
 
-    /// What is told of it; `None` where it has no size or could not be asked.
-    fn sample(&self, skipped: &mut Skipped) -> Option<FileSystemSample> {
-        let mount = &self.target.mount;
-        let since = self.guard.as_ref().and_then(|guard| guard.since);
-        let base = || FileSystemSample {
-            name: self.target.name.clone(),
-            mount_point: mount.mount_point.clone(),
-            device: mount.source.clone(),
-            device_id: mount.device,
-            fs_type: mount.fs_type.clone(),
-            inodes: Reading::Skipped,
-            read_only: mount.read_only(),
-            stalled: since.map(|since| Stalled { since }),
-            ..FileSystemSample::default()
+    /// Whether it is told: it has a size, and could be asked, or has not answered yet.
+    fn is_told(&self, skipped: &mut Skipped) -> bool {
+        let count = match &self.answer {
+            Some((_, Ok(stat))) => return stat.f_blocks > 0 || self.target.by_hand,
+            None if self.guard.as_ref().is_some_and(|guard| guard.since.is_some()) => return true,
+            Some((_, Err(Errno::ACCESS | Errno::PERM))) => &mut skipped.denied,
+            // Unmounted since the table was read.
+            Some((_, Err(Errno::NOENT))) => &mut skipped.vanished,
+            _ => &mut skipped.failed,
         };
+        *count = count.saturating_add(1);
+        false
+    }
+
+    /// Writes it into a sample, which may be that of an earlier tick.
+    fn fill(&self, sample: &mut FileSystemSample) {
+        let (name, mount) = (&self.target.name, &self.target.mount);
+        let same = |old: &Text, new: &Text| old.is_same(new);
+        if !(same(&sample.name, name)
+            && same(&sample.device, &mount.source)
+            && same(&sample.fs_type, &mount.fs_type)
+            && sample.mount_point == mount.mount_point)
+        {
+            *sample = FileSystemSample {
+                name: name.clone(),
+                mount_point: mount.mount_point.clone(),
+                device: mount.source.clone(),
+                fs_type: mount.fs_type.clone(),
+                ..FileSystemSample::default()
+            };
+        }
+        sample.device_id = mount.device;
+        sample.stalled = self.guard.as_ref().and_then(|guard| guard.since).map(|since| Stalled { since });
         match &self.answer {
-            Some((_, Ok(stat))) if stat.f_blocks == 0 && !self.target.by_hand => None,
             Some((at, Ok(stat))) => {
-                let mut sample = base();
                 sample.at = Some(*at);
-                measure(&mut sample, stat);
-                Some(sample)
+                measure(sample, stat);
             }
-            None if since.is_some() => Some(base()),
-            failed => {
-                let count = match failed {
-                    Some((_, Err(Errno::ACCESS | Errno::PERM))) => &mut skipped.denied,
-                    // Unmounted since the table was read.
-                    Some((_, Err(Errno::NOENT))) => &mut skipped.vanished,
-                    _ => &mut skipped.failed,
-                };
-                *count = count.saturating_add(1);
-                None
+            _ => {
+                sample.at = None;
+                (sample.total_bytes, sample.used_bytes, sample.free_bytes, sample.reserved_bytes) = (0, 0, 0, 0);
+                (sample.inodes, sample.read_only) = (Reading::Skipped, mount.read_only());
+                (sample.overcommitted, sample.parts) = (false, Vec::new());
             }
         }
     }

@@ -89,9 +89,12 @@ fn attribute(slices: &[Slice<'_>], parents: &[Option<usize>]) -> Vec<(u64, u64)>
 pub(super) fn fill(sample: &mut FileSystemSample, slices: &[Slice<'_>], now: Monotonic) {
     let age = |at: Monotonic| now.since(at).unwrap_or_default();
     let total = sample.total_bytes;
-    let mut parts = Vec::with_capacity(slices.len().saturating_add(3));
-    let mut all_complete = true;
-    let (mut left, mut shared) = (sample.used_bytes, false);
+    let (mut left, mut shared, mut all_complete) = (sample.used_bytes, false, true);
+    // The memory of an earlier tick is used again where there is nothing but the rest.
+    if !slices.is_empty() || sample.parts.len() != 3 {
+        sample.parts.clear();
+        sample.parts.reserve_exact(slices.len().saturating_add(3));
+    }
     if !slices.is_empty() {
         let parents = nest(slices.iter().map(|slice| slice.path));
         let mut bytes = attribute(slices, &parents);
@@ -100,27 +103,34 @@ pub(super) fn fill(sample: &mut FileSystemSample, slices: &[Slice<'_>], now: Mon
         for (slice, (own, inclusive)) in slices.iter().zip(bytes) {
             let part = directory(slice, own, inclusive, total, age);
             all_complete &= part.complete;
-            parts.push(part);
+            sample.parts.push(part);
         }
         // By path; the first registered first.
-        parts.sort_by(|a, b| a.path.cmp(&b.path));
+        sample.parts.sort_by(|a, b| a.path.cmp(&b.path));
     }
-    let at = sample.at;
-    let rest = |kind: PartKind, bytes: u64, complete| Part {
-        name: kind.text(),
-        kind,
-        bytes,
-        fraction: fraction(bytes, total),
-        age: at.map(age),
-        at,
-        complete,
-        ..Part::default()
-    };
-    parts.push(rest(PartKind::Other, left, all_complete && !shared));
-    parts.push(rest(PartKind::Free, sample.free_bytes, true));
-    parts.push(rest(PartKind::Reserved, sample.reserved_bytes, true));
+    let rest = [
+        (PartKind::Other, left, all_complete && !shared),
+        (PartKind::Free, sample.free_bytes, true),
+        (PartKind::Reserved, sample.reserved_bytes, true),
+    ];
+    for (place, (kind, bytes, complete)) in (slices.len()..).zip(rest) {
+        let fraction = fraction(bytes, total);
+        let (at, age) = (sample.at, sample.at.map(age));
+        match sample.parts.get_mut(place) {
+            Some(part) if part.kind == kind && part.name.is_same(kind.text()) && part.path.is_none() => {
+                (part.bytes, part.fraction, part.at, part.age, part.complete) = (bytes, fraction, at, age, complete);
+            }
+            old => {
+                let name = kind.text().clone();
+                let part = Part { name, kind, bytes, fraction, age, at, complete, ..Part::default() };
+                match old {
+                    Some(old) => *old = part,
+                    None => sample.parts.push(part),
+                }
+            }
+        }
+    }
     sample.overcommitted = shared;
-    sample.parts = parts;
 }
 
 /// Makes the directories' own bytes fit in `used`; gives whether they did not.

@@ -148,14 +148,13 @@ pub enum PartKind {
 
 impl PartKind {
     /// The name of the part that is no directory.
-    pub(super) fn text(self) -> Text {
+    pub(super) fn text(self) -> &'static Text {
         static NAMES: LazyLock<[Text; 3]> = LazyLock::new(|| ["other", "free", "reserved"].map(Text::from));
         let [other, free, reserved] = &*NAMES;
         match self {
-            Self::Directory => Text::default(),
-            Self::Other => other.clone(),
-            Self::Free => free.clone(),
-            Self::Reserved => reserved.clone(),
+            Self::Free => free,
+            Self::Reserved => reserved,
+            _ => other,
         }
     }
 }
