@@ -56,9 +56,14 @@ impl Task {
         }
     }
 
-    /// Whether two threads can share it.
-    pub(super) fn is_divisible(&self) -> bool {
-        matches!(self, Self::Directories(batch) if batch.ids.len() > 1)
+    /// Whether it is worth another thread's while though it is all there is: its owner has enough to do with the rest of
+    /// it, or with the rest of the directory it is of.
+    pub(super) fn is_enough(&self) -> bool {
+        match self {
+            Self::Directories(batch) => batch.ids.len() > 1,
+            Self::Whole(Work::Names(_)) => true,
+            Self::Whole(_) => false,
+        }
     }
 
     /// Takes a half of it, if it is divisible.
