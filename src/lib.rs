@@ -47,7 +47,9 @@
 //! - What appeared, changed its program, is gone ([`SnapshotStreamExt::changes`]).
 //! - Trees of processes and what a subtree uses ([`ProcessTree`]).
 //! - All files of one process, typed ([`Process`], and [`AsyncProcess`] for async code).
-//! - How full the mounted file systems are ([`FileSystems`]).
+//! - How full the file systems are and by which directories ([`FileSystems`], [`Directory`]), how fast they fill, and what is
+//!   mounted and unmounted ([`MountChanges`]).
+//! - What a directory tree holds ([`Scan`]).
 //! - Every sample and snapshot to JSON and back by serde, non-UTF-8 names included.
 //!
 //! # What it does not do

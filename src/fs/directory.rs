@@ -127,6 +127,7 @@ impl Attempt {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "tests: an overflow is a failure")]
 mod tests {
     use super::*;
 

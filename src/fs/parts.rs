@@ -187,6 +187,7 @@ fn directory(slice: &Slice<'_>, own: u64, inclusive: u64, total: u64, age: impl 
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "tests: an overflow is a failure")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

@@ -108,6 +108,7 @@ fn time_to_full(free: u64, per_second: f64) -> Option<Duration> {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "tests: an overflow is a failure")]
 mod tests {
     use super::*;
     use crate::fs::Part;
