@@ -90,7 +90,7 @@ impl MountChanges {
         let known = by_id(watched.read()?.mounts);
         #[allow(
             deprecated,
-            reason = "the only way without `unsafe`; the descriptor stays open as long as its file is owned"
+            reason = "the others leave the promise to us, which the lints forbid; the file is owned, so it stays open"
         )]
         let fd = AsyncFd::with_interest(Table(watched), Interest::PRIORITY).map_err(Error::io)?;
         Ok(Self { fd, known, pending: VecDeque::new() })

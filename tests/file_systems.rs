@@ -32,6 +32,14 @@ fn tick(source: &mut FileSystems) -> Snapshot<FileSystemSample> {
     for fs in &snapshot {
         check(fs);
     }
+    let text = serde_json::to_string(&snapshot).unwrap();
+    let read: Snapshot<FileSystemSample> = serde_json::from_str(&text).unwrap();
+    assert!(
+        read.samples
+            .iter()
+            .zip(&snapshot)
+            .all(|(a, b)| (a.at, &a.inodes, a.parts.len()) == (b.at, &b.inodes, b.parts.len()))
+    );
     snapshot
 }
 

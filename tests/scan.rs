@@ -16,7 +16,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use appmon::{Boundary, Cancel, Part, Partial, Progress, Result, Scan, Usage};
+use appmon::{Boundary, Cancel, Partial, Progress, Result, Scan, ScanPart as Part, Usage};
 use common::{is_root, require, until};
 use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode, OFlags};

@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::fs::StatVfs;
@@ -19,7 +20,8 @@ pub(super) type Answer = (Monotonic, std::result::Result<StatVfs, Errno>);
 #[derive(Debug)]
 pub(super) struct Answers {
     sender: Sender<(u64, Answer)>,
-    receiver: Receiver<(u64, Answer)>,
+    /// Behind a lock that is never taken, so that it can be shared.
+    receiver: Mutex<Receiver<(u64, Answer)>>,
     last: u64,
 }
 
@@ -36,7 +38,7 @@ pub(super) struct Guard {
 impl Answers {
     pub(super) fn new() -> Self {
         let (sender, receiver) = channel();
-        Self { sender, receiver, last: 0 }
+        Self { sender, receiver: Mutex::new(receiver), last: 0 }
     }
 
     /// Starts the thread that asks the mount at `path`.
@@ -62,23 +64,25 @@ impl Answers {
     }
 
     /// Takes the answers there are.
-    pub(super) fn drain(&self, mut answer: impl FnMut(u64, Answer)) {
-        while let Ok((number, given)) = self.receiver.try_recv() {
+    pub(super) fn drain(&mut self, mut answer: impl FnMut(u64, Answer)) {
+        let receiver = self.receiver.get_mut().unwrap_or_else(PoisonError::into_inner);
+        while let Ok((number, given)) = receiver.try_recv() {
             answer(number, given);
         }
     }
 
     /// Takes answers until `deadline`, or until `answer` says that none is missing.
     pub(super) fn wait(
-        &self,
+        &mut self,
         deadline: Instant,
         cancel: &Cancel,
         mut answer: impl FnMut(u64, Answer) -> bool,
     ) -> Result<()> {
+        let receiver = self.receiver.get_mut().unwrap_or_else(PoisonError::into_inner);
         loop {
             cancel.check()?;
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.receiver.recv_timeout(left.min(POLL)) {
+            match receiver.recv_timeout(left.min(POLL)) {
                 Ok((number, given)) => {
                     if answer(number, given) {
                         return Ok(());
