@@ -591,7 +591,7 @@ fn a_mount_that_hangs_holds_up_nothing() {
     let mut source = FileSystems::mounted();
     let known = at(&tick(&mut source), dir.path()).clone();
     assert_eq!((known.total_bytes, known.free_bytes, known.reserved_bytes), (1000 * 4096, 300 * 4096, 100 * 4096));
-    assert_eq!((known.stalled, known.inodes.clone()), (None, Reading::NotApplicable));
+    assert_eq!((known.stalled, known.inodes), (None, Reading::NotApplicable));
     assert_eq!(known.fs_type, "fuse");
 
     frozen.freeze();
