@@ -52,7 +52,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(until_stopped(run(args))) {
+    let result = runtime.block_on(until_stopped(run(args)));
+    // A reader that does not read would hold up the thread that writes to it.
+    runtime.shutdown_background();
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("stream: {error}");

@@ -1,15 +1,17 @@
 //! Watches a selection of processes, with rates.
 
+use std::future::Future;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use appmon::{Fields, ProcessSample, Processes, Rated, Select, Snapshot, SnapshotStreamExt, SourceExt};
 use futures::TryStreamExt;
+use tokio::io::AsyncWriteExt;
 use tokio::signal::unix::{SignalKind, signal};
 
 const HELP: &str = "\
-Shows the selected processes at every tick: CPU in cores, memory, and what they write.
+Shows the selected processes that hold more than 1 MiB, at every tick: CPU in cores, memory, and what they write.
 
 Usage: watch [--every DURATION] [--count TICKS] [EXPRESSION]
 
@@ -26,8 +28,7 @@ struct Args {
     select: Select,
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let args = match parse() {
         Ok(Some(args)) => args,
         Ok(None) => {
@@ -40,7 +41,14 @@ async fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match watch(args).await {
+    let result = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(appmon::Error::io);
+    let result = result.and_then(|runtime| {
+        let result = runtime.block_on(until_stopped(watch(args)));
+        // A reader that does not read would hold up the thread that writes to it.
+        runtime.shutdown_background();
+        result
+    });
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("watch: {error}");
@@ -50,45 +58,49 @@ async fn main() -> ExitCode {
 }
 
 async fn watch(args: Args) -> appmon::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(appmon::Error::io)?;
     let mut ticks = Processes::new()
         .select(args.select)
         .fields(Fields::DEFAULT | Fields::STATUS)
         .every(args.every)
         .rates()
         .retain(|process| process.memory.rss_bytes > 1 << 20);
+    let mut out = tokio::io::stdout();
     for _ in 0..args.count.unwrap_or(u64::MAX) {
-        let tick = tokio::select! {
-            tick = ticks.try_next() => tick?,
-            _ = tokio::signal::ctrl_c() => None,
-            _ = terminate.recv() => None,
-        };
-        let Some(tick) = tick else { break };
-        match show(&tick) {
+        let Some(tick) = ticks.try_next().await? else { break };
+        let text = show(&tick);
+        match out.write_all(text.as_bytes()).await.and(out.flush().await) {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => break,
-            shown => shown.map_err(appmon::Error::io)?,
+            written => written.map_err(appmon::Error::io)?,
         }
     }
     Ok(())
 }
 
-fn show(tick: &Snapshot<Rated<ProcessSample>>) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "#{} took {:?}, {} vanished", tick.seq, tick.took, tick.skipped.vanished)?;
+/// Runs until it ends by itself or is told to stop.
+async fn until_stopped(run: impl Future<Output = appmon::Result<()>>) -> appmon::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(appmon::Error::io)?;
+    tokio::select! {
+        result = run => result,
+        _ = tokio::signal::ctrl_c() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+fn show(tick: &Snapshot<Rated<ProcessSample>>) -> String {
+    let mut text = format!("#{} took {:?}, {} vanished\n", tick.seq, tick.took, tick.skipped.vanished);
     for process in tick {
         let Some(rates) = &process.rates else { continue }; // first sight
-        writeln!(
-            out,
-            "{:>7} {:<16} {:6.3} cores {:>12} B, written {:?} B/s, {:?} voluntary switches",
+        text.push_str(&format!(
+            "{:>7} {:<16} {:6.3} cores {:>12} B, written {:?} B/s, {:?} voluntary switches\n",
             process.id.pid,
             process.info.name,
             rates.cpu.cores,
             process.memory.rss_bytes,
             rates.io.value().map(|io| io.write_bytes),
             process.status.value().and_then(|status| status.voluntary_ctxt_switches),
-        )?;
+        ));
     }
-    out.flush()
+    text
 }
 
 /// The arguments; `None` where only help is wanted.

@@ -1,5 +1,6 @@
-//! One process's files, for async code.
+//! /proc by hand, for async code.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::sampler::hop;
@@ -7,6 +8,56 @@ use crate::{
     Cgroups, Environ, Io, Limits, Namespaces, Oom, ProcFs, Process, ProcessId, Result, Schedstat, SmapsRollup, Stat,
     Statm, Status, Text, WirePath,
 };
+
+/// A [`ProcFs`] whose methods read on tokio's pool of blocking threads, one hop each. Cloning shares it.
+///
+/// # Errors
+///
+/// Those of the method of the same name of [`ProcFs`].
+///
+/// # Cancel safety
+///
+/// Dropping a future before it is ready loses its result and nothing else.
+#[derive(Clone, Debug)]
+pub struct AsyncProcFs(ProcFs);
+
+impl AsyncProcFs {
+    /// Opens the proc file system at `root`; see [`ProcFs::new`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ProcFs::new`].
+    pub async fn new(root: impl Into<PathBuf>) -> Result<Self> {
+        let root = root.into();
+        hop(move || ProcFs::new(root)).await.map(Self)
+    }
+
+    /// The pids of all processes that are visible; see [`ProcFs::pids`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ProcFs::pids`].
+    pub async fn pids(&self) -> Result<Vec<u32>> {
+        let procfs = self.0.clone();
+        hop(move || procfs.pids()).await
+    }
+
+    /// A process; see [`ProcFs::process`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ProcFs::process`].
+    pub async fn process(&self, pid: u32) -> Result<AsyncProcess> {
+        let procfs = self.0.clone();
+        hop(move || procfs.process(pid)).await.map(AsyncProcess::from)
+    }
+}
+
+impl From<ProcFs> for AsyncProcFs {
+    fn from(procfs: ProcFs) -> Self {
+        Self(procfs)
+    }
+}
 
 /// A [`Process`] whose methods read on tokio's pool of blocking threads, one hop each. Cloning shares the process.
 ///
@@ -19,11 +70,11 @@ use crate::{
 /// Dropping a future before it is ready loses its result and nothing else; a reading that has begun goes on to its end.
 ///
 /// ```
-/// use appmon::{AsyncProcess, ProcFs};
+/// use appmon::AsyncProcFs;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> appmon::Result<()> {
-/// let me = AsyncProcess::open(ProcFs::new("/proc")?, std::process::id()).await?;
+/// let me = AsyncProcFs::new("/proc").await?.process(std::process::id()).await?;
 /// println!("{} bytes read", me.io().await?.read_bytes);
 /// # Ok(())
 /// # }
@@ -54,15 +105,6 @@ macro_rules! twins {
 }
 
 impl AsyncProcess {
-    /// Opens a process; see [`ProcFs::process`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`ProcFs::process`].
-    pub async fn open(procfs: ProcFs, pid: u32) -> Result<Self> {
-        hop(move || procfs.process(pid)).await.map(Self::from)
-    }
-
     /// Which process it is.
     #[must_use]
     pub fn id(&self) -> ProcessId {
@@ -85,6 +127,5 @@ impl AsyncProcess {
         fd_count -> u64, "the size of `/proc/PID/fd`";
         namespaces -> Namespaces, "`/proc/PID/ns`";
         oom -> Oom, "`/proc/PID/oom_score` and `oom_score_adj`";
-        owner -> (u32, u32), "the owner of `/proc/PID`";
     }
 }

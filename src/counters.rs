@@ -39,6 +39,11 @@ pub trait Counters: Sample {
     /// When the counters were so.
     fn at(&self) -> Monotonic;
 
+    /// How much earlier than in truth [`birth`](Self::birth) can be: it may be cut to a step of a coarse clock.
+    fn birth_step() -> Duration {
+        Duration::ZERO
+    }
+
     /// When all counters were 0, where that is known: the birth of a process.
     fn birth(&self) -> Option<(Monotonic, Self::Totals)> {
         None

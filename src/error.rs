@@ -28,6 +28,7 @@ enum Kind {
     Io(io::Error),
     Malformed(String),
     Config(String),
+    Unsupported,
     Cancelled,
     Panicked(String),
     RuntimeGone,
@@ -63,6 +64,10 @@ impl Error {
         Self::new(Kind::Cancelled)
     }
 
+    pub(crate) fn unsupported() -> Self {
+        Self::new(Kind::Unsupported)
+    }
+
     pub(crate) fn panicked(message: String) -> Self {
         Self::new(Kind::Panicked(message))
     }
@@ -94,6 +99,13 @@ impl Error {
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.errno().is_some_and(|e| e == rustix::io::Errno::NOENT || e == rustix::io::Errno::SRCH)
+    }
+
+    /// Whether this kernel does not have it, by its version or its configuration, or not for this process: the process is
+    /// there.
+    #[must_use]
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self.0.kind, Kind::Unsupported)
     }
 
     /// Whether the permission was missing: `EACCES` or `EPERM`.
@@ -150,6 +162,7 @@ impl fmt::Display for Error {
             Kind::Io(error) => error.fmt(f),
             Kind::Malformed(what) => write!(f, "not understood: {what}"),
             Kind::Config(what) => f.write_str(what),
+            Kind::Unsupported => f.write_str("this kernel does not have it"),
             Kind::Cancelled => f.write_str("the reading was cancelled"),
             Kind::Panicked(message) => write!(f, "the source panicked: {message}"),
             Kind::RuntimeGone => f.write_str("the runtime was shut down"),

@@ -70,7 +70,9 @@
 //!
 //! # Costs and limits
 //!
-//! One hop to the blocking pool per tick, at most one reading at a time per stream. Nothing is read until the stream is
+//! One hop to the blocking pool per tick, at most one reading at a time per stream. Where much has to be read, threads named
+//! `appmon-read` help for the length of that reading ([`Processes::threads`]); what can block is read on up to ten threads named
+//! `appmon-slow`, started when there is something for them to do. Nothing is read until the stream is
 //! polled, so a slow consumer lowers the rate, visibly: [`Snapshot::seq`] has gaps, [`Snapshot::lag`] grows. Memory is
 //! bounded by what is alive. File descriptors are kept open for processes that run, up to a quarter of the soft limit
 //! ([`Processes::max_fds`]).
@@ -96,7 +98,7 @@ mod stream_ext;
 mod text;
 mod time;
 
-pub use async_process::AsyncProcess;
+pub use async_process::{AsyncProcFs, AsyncProcess};
 pub use cached::Cached;
 pub use counters::{Counters, Rated, Sample};
 pub use error::{Error, Result};

@@ -65,9 +65,13 @@ pub struct Skipped {
     pub malformed: u64,
     /// Could not be read for another reason: an I/O error, no file descriptor left.
     pub failed: u64,
-    /// Single fields that could not be read or understood, while the rest of their sample is there: they are
-    /// [`Reading::Skipped`](crate::Reading::Skipped) in it.
+    /// Single fields that could not be read, understood, or reached within the tick's budget, while the rest of their
+    /// sample is there: they are [`Reading::Skipped`](crate::Reading::Skipped) in it.
     pub fields: u64,
+    /// Could not be decided about, because what a selection asks of them was not reached within the tick's budget. They are
+    /// not in the samples, and are decided about at a later tick.
+    #[serde(default)]
+    pub undecided: u64,
 }
 
 impl Skipped {
@@ -78,6 +82,7 @@ impl Skipped {
         self.malformed = self.malformed.saturating_add(other.malformed);
         self.failed = self.failed.saturating_add(other.failed);
         self.fields = self.fields.saturating_add(other.fields);
+        self.undecided = self.undecided.saturating_add(other.undecided);
     }
 }
 

@@ -22,7 +22,7 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
     /// Adds to each sample its rates since the last tick.
     ///
     /// A rate divides by the time between the two readings of that very sample. At first sight there is none, unless the
-    /// thing began after the stream did: then its rates count from its beginning, so that nothing of a short life is lost.
+    /// thing began after the last tick: then its rates count from its beginning, so that nothing of a short life is lost.
     /// Where a counter went back there is none either: never a negative or a wrapped number.
     ///
     /// # Examples

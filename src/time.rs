@@ -70,7 +70,6 @@ impl Monotonic {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
-/// The last nanosecond RFC 3339 can write with four digits of year is beyond `u64`; nothing to clamp.
 impl Timestamp {
     /// The time now; 1970 for a clock that is set before it.
     #[must_use]

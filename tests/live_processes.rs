@@ -141,7 +141,8 @@ fn every_field_of_a_stopped_process_is_that_of_its_files() {
     assert_eq!(*sample.info.exe.value().unwrap(), process.exe().unwrap());
     assert_eq!(*sample.info.cwd.value().unwrap(), process.cwd().unwrap());
     assert_eq!(sample.info.cgroup.value(), process.cgroup().unwrap().main_path());
-    assert_eq!((sample.info.uid, sample.info.gid), process.owner().unwrap());
+    let status = process.status().unwrap();
+    assert_eq!((sample.info.uid, sample.info.gid), (status.uid.effective, status.gid.effective));
     let user = nix::unistd::User::from_uid(sample.info.uid.into()).unwrap();
     assert_eq!(sample.info.user.value().map(Text::to_string), user.map(|user| user.name));
     let group = nix::unistd::Group::from_gid(sample.info.gid.into()).unwrap();

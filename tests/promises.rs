@@ -98,7 +98,7 @@ fn sources_and_handles() {
 #[test]
 fn futures_can_be_spawned() {
     fn spawned(_: impl Future + Send) {}
-    let open = || AsyncProcess::open(ProcFs::new("/proc").unwrap(), std::process::id());
+    let open = || async { AsyncProcFs::new("/proc").await?.process(std::process::id()).await };
     spawned(open());
     spawned(async move { open().await?.status().await });
     spawned(async {

@@ -151,9 +151,12 @@ impl Counter {
         let elapsed = now.since(before_at).unwrap_or_default();
         let births = elapsed.as_secs().saturating_mul(BIRTHS_PER_SECOND);
         let wrapped = last < before;
-        if last != before {
-            let first = if wrapped { 1 } else { before.saturating_add(1) };
-            self.windows.push_back(Window { first, last, since: now });
+        if wrapped {
+            // Up to the highest pid, and on from the lowest.
+            self.windows.push_back(Window { first: before.saturating_add(1), last: self.pid_max, since: now });
+            self.windows.push_back(Window { first: 1, last, since: now });
+        } else if last > before {
+            self.windows.push_back(Window { first: before.saturating_add(1), last, since: now });
         }
         if wrapped || births > u64::from(self.pid_max) {
             return Probe::List;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::file::{Buffer, Owner, owner};
+use super::file::Buffer;
 use super::number::decimal;
 use super::procfs::ProcFs;
 use super::{
@@ -21,8 +21,8 @@ use crate::{Error, Result, Text, WirePath};
 ///
 /// # Errors
 ///
-/// Each method gives [`Error::is_not_found`] when the process has ended or this kernel does not have the file,
-/// [`Error::is_denied`] when the kernel refuses it, and [`Error::is_malformed`] when its content is not understood.
+/// Each method gives [`Error::is_not_found`] when the process has ended, [`Error::is_unsupported`] when it is there but
+/// this kernel does not have the file or the process has none (the executable of a kernel thread), [`Error::is_denied`] when the kernel refuses it, and [`Error::is_malformed`] when its content is not understood.
 ///
 /// ```
 /// let me = appmon::ProcFs::new("/proc")?.process(std::process::id())?;
@@ -164,7 +164,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// See [`Process`]. A kernel thread and a zombie have none: [`Error::is_not_found`].
+    /// See [`Process`]. A kernel thread and a zombie have none: [`Error::is_unsupported`].
     pub fn exe(&self) -> Result<WirePath> {
         self.link("exe")
     }
@@ -207,18 +207,6 @@ impl Process {
         self.parse("oom_score_adj", |adj| Oom::parse(&score, adj))
     }
 
-    /// The effective user and group it runs as: the owner of its directory.
-    ///
-    /// # Errors
-    ///
-    /// See [`Process`].
-    pub fn owner(&self) -> Result<(u32, u32)> {
-        // A directory of a process that ended still has an owner, so ask for the process first.
-        self.parse("stat", |_| Ok(()))?;
-        let Owner { uid, gid, .. } = owner(&self.dir, "").map_err(|errno| self.failed(errno, ""))?;
-        Ok((uid, gid))
-    }
-
     fn parse<T>(&self, file: &str, parse: impl FnOnce(&[u8]) -> Result<T>) -> Result<T> {
         let mut buffer = Buffer::new();
         let read = open(&self.dir, file).and_then(|fd| buffer.read_to_end(fd));
@@ -232,7 +220,13 @@ impl Process {
     }
 
     fn failed(&self, errno: Errno, file: &str) -> Error {
-        Error::from(errno).at(self.path(file))
+        let missing = matches!(errno, Errno::NOENT | Errno::INVAL | Errno::OPNOTSUPP) && file != "stat";
+        let error = if missing && self.is_there() { Error::unsupported() } else { Error::from(errno) };
+        error.at(self.path(file))
+    }
+
+    fn is_there(&self) -> bool {
+        open(&self.dir, "stat").and_then(|fd| Buffer::new().load(fd)).is_ok()
     }
 
     fn path(&self, file: &str) -> PathBuf {

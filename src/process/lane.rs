@@ -78,6 +78,14 @@ impl<J: Send + 'static, A: Send + 'static> Lane<J, A> {
         }
     }
 
+    /// Drops the jobs that nobody needs any more, unless they were started.
+    pub(crate) fn forget(&mut self, unneeded: impl Fn(&J) -> bool) {
+        let mut state = self.queue.lock();
+        let before = state.jobs.len();
+        state.jobs.retain(|job| !unneeded(job));
+        self.open = self.open.saturating_sub(before.saturating_sub(state.jobs.len()));
+    }
+
     /// Takes the answers there are, waiting for the missing ones until `deadline` or until it is cancelled. A job that held
     /// up an earlier call is not waited for again.
     pub(crate) fn take(&mut self, deadline: Instant, cancel: &Cancel, mut answer: impl FnMut(A)) {

@@ -119,8 +119,8 @@ impl Processes {
     /// How old the reading of an idle process may get. Default: 60 s.
     ///
     /// Its counters are exact at every tick all the same; this bounds the age of what can change while it stands still:
-    /// memory under reclaim, `nice`, the names of its user and group. Its control group is read at every fourth of these
-    /// readings. They are spread over the ticks.
+    /// memory under reclaim, `nice`, the names of its user and group. Its control group, and whether its executable and
+    /// working directory are still there, are read at every fourth of these readings. They are spread over the ticks.
     pub fn max_age(mut self, age: Duration) -> Self {
         self.config.max_age = age;
         self
@@ -129,7 +129,8 @@ impl Processes {
     /// After how long a process that is not selected is looked at again, at the latest. Default: 15 s.
     ///
     /// A new process is looked at often at first (after 1, 2, 4 … ticks), since programs are started by a fork and then
-    /// an `execve(2)`; 32 ticks are the longest rest.
+    /// an `execve(2)`; 32 ticks are the longest rest. One that stands still while another process moves it to another control
+    /// group is found when it runs.
     pub fn recheck(mut self, after: Duration) -> Self {
         self.config.recheck = after;
         self

@@ -78,16 +78,10 @@ impl Sample for ProcessSample {
 
     /// Whether it has another program or another user now.
     fn is_changed(&self, earlier: &Self) -> bool {
-        let (now, then) = (&self.info, &earlier.info);
-        !std::sync::Arc::ptr_eq(now, then)
-            && ((now.execs, &now.name, now.uid, now.gid) != (then.execs, &then.name, then.uid, then.gid)
-                || both_known(&now.exe, &then.exe))
+        // Not by its name, which a process can change at will, nor by its executable, which others can replace.
+        let identity = |sample: &Self| (sample.info.execs, sample.info.uid, sample.info.gid);
+        identity(self) != identity(earlier)
     }
-}
-
-/// Whether both are known and differ: one that could not be read this time is no change.
-fn both_known<T: PartialEq>(now: &Reading<T>, then: &Reading<T>) -> bool {
-    matches!((now, then), (Reading::Value(now), Reading::Value(then)) if now != then)
 }
 
 /// The counters of a process of which rates are made.
@@ -112,6 +106,10 @@ impl Counters for ProcessSample {
 
     fn at(&self) -> Monotonic {
         self.at
+    }
+
+    fn birth_step() -> Duration {
+        Duration::from_nanos(ticks_to_nanos(1, clock_ticks_per_second()))
     }
 
     fn birth(&self) -> Option<(Monotonic, ProcessTotals)> {

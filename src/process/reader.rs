@@ -105,7 +105,8 @@ impl Reader {
             place: None,
             fields,
             all: task == Task::ReadAll || !known,
-            renew: task == Task::Renew,
+            // What decides about one that is not selected is read whenever it was looked at and had run.
+            renew: task == Task::Renew || slot.standing != Standing::Selected,
             still: !ran && known && task < Task::ReadAll,
             keep: ran && known && task < Task::Renew && slot.standing == Standing::Selected,
             at,
@@ -152,9 +153,12 @@ impl Reader {
         };
         slot.unnamed |= fields.contains(Fields::USER) && (task >= Task::Renew || slot.outcome == Outcome::Changed);
         self.opener.starved |= self.short;
-        if self.short && plan.again {
-            self.failed_fields = failed_before;
-            slot.task = task.max(Task::Read);
+        if self.short {
+            // Everything is read again, though it stands still then.
+            slot.task = Task::ReadAll;
+            if plan.again {
+                self.failed_fields = failed_before;
+            }
         }
         self.opener.restore(self.procfs.dir());
     }
@@ -288,8 +292,9 @@ impl Visit<'_> {
         if !news && !self.renew {
             return Ok(line.reparented);
         }
-        // What only the process itself can change.
-        let links = news || entry.moved;
+        // Its links are its own to change, but others can remove what they point to; and another process can move one that
+        // stands still to another control group. Hardly ever one does.
+        let links = news || entry.moved || entry.links_are_due();
         let mut info = ProcessInfo::clone(&entry.sample.info);
         if let Some(name) = &line.name {
             info.name = name.clone();
@@ -310,8 +315,7 @@ impl Visit<'_> {
             self.link(pid, c"cwd", &mut info.cwd, line)?;
         }
         entry.moved &= !links;
-        // Nobody but another process can move one that stands still to another control group, and hardly ever one does.
-        if self.fields.contains(Fields::CGROUP) && (links || entry.cgroup_is_due()) {
+        if self.fields.contains(Fields::CGROUP) && links {
             let cgroups = self.file(pid, c"cgroup", Cgroups::parse)?;
             info.cgroup = match cgroups {
                 Reading::Value(cgroups) => cgroups.main_path().cloned().map_or(Reading::NotApplicable, Reading::Value),

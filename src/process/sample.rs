@@ -118,8 +118,8 @@ pub struct ProcessInfo {
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Cpu {
-    /// User and system time. Exact to the nanosecond where the process's CPU clock can be read, else
-    /// `user_ns + system_ns`.
+    /// User and system time: the process's CPU clock, in nanoseconds, as far as the kernel has accounted it (see
+    /// [`ProcessSample::at`]); where that cannot be read, `user_ns + system_ns`.
     pub total_ns: u64,
     /// In user mode, guests of virtual machines included; in steps of a clock tick (10 ms almost everywhere). The kernel
     /// scales it, so it can lag behind `total_ns`.

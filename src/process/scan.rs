@@ -1,6 +1,6 @@
 //! One tick over all processes.
 
-mod select;
+mod decide;
 mod slow;
 
 use std::sync::{Mutex, PoisonError};
@@ -43,7 +43,7 @@ pub(crate) struct Scan {
 
 /// The configuration, with what [`Config`] leaves open decided.
 struct ScanConfig {
-    config: Config,
+    asked: Config,
     all: bool,
     tree: bool,
     /// The selection can change while nothing happens to the processes.
@@ -54,12 +54,15 @@ struct ScanConfig {
 
 impl std::fmt::Debug for ScanConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ScanConfig").field("select", &self.config.select).finish_non_exhaustive()
+        f.debug_struct("ScanConfig").field("select", &self.asked.select).finish_non_exhaustive()
     }
 }
 
 /// From how many processes on reading is worth a second thread: starting one costs as much as reading two or three.
 const PARALLEL: usize = 64;
+
+/// How often a tick decides about a selection: reading what was selected can show that it is another program by now.
+const DECISIONS: usize = 3;
 
 /// How many processes a thread takes at a time.
 const CHUNK: usize = 16;
@@ -79,7 +82,11 @@ impl Scan {
             soft.and_then(|soft| usize::try_from(soft).ok()).map_or(1 << 16, |soft| soft / 4)
         });
         let all = config.select.is_all();
-        let facts = if all { config.fields } else { config.select.needs() };
+        let mut facts = if all { config.fields } else { config.select.needs() };
+        if config.select.has_closure() {
+            // It may look at what it can get.
+            facts |= config.fields & Fields::CMDLINE;
+        }
         let shown = config.fields.contains(Fields::CMDLINE) && config.redact.is_none();
         Ok(Self {
             discovery: Discovery::new(&procfs)?,
@@ -99,7 +106,7 @@ impl Scan {
                 tree: config.select.is_tree(),
                 restless: config.select.uses_age() || config.select.uses_pid_files(),
                 own_view: !all && facts.contains(Fields::CMDLINE) && !shown,
-                config,
+                asked: config,
             },
             procfs,
         })
@@ -108,7 +115,6 @@ impl Scan {
     /// Makes a snapshot of what is there.
     pub(crate) fn tick(&mut self, snapshot: &mut Snapshot<ProcessSample>, cancel: &Cancel) -> Result<()> {
         let now = snapshot.at;
-        let deadline = Instant::now().checked_add(self.config.config.slow.budget).unwrap_or_else(Instant::now);
         self.tick = self.tick.saturating_add(1);
         snapshot.boot_id = self.procfs.boot_id();
         snapshot.notices.extend_from_slice(self.procfs.notices());
@@ -122,14 +128,18 @@ impl Scan {
             self.read(cancel)?;
         }
         self.ask_slow(now);
+        let deadline = Instant::now().checked_add(self.config.asked.slow.budget).unwrap_or_else(Instant::now);
         self.take_slow(now, deadline, cancel)?;
-        if !self.config.all {
-            self.select(now);
+        for _ in 0..DECISIONS {
+            if self.config.all || !self.decide(now) {
+                break;
+            }
             // What was selected just now has not been read beyond what decided that.
             self.read(cancel)?;
             self.ask_slow(now);
             self.take_slow(now, deadline, cancel)?;
         }
+        self.count_missed(skipped);
         self.settle(skipped);
         self.last = Some(now);
 
@@ -189,7 +199,7 @@ impl Scan {
 
     /// Marks those whose reading is to be renewed at this tick: so many that each has its turn within `max_age`.
     fn renew(&mut self, now: Monotonic) {
-        let max_age = self.config.config.max_age;
+        let max_age = self.config.asked.max_age;
         let elapsed = self.last.and_then(|last| now.since(last)).unwrap_or_default();
         let share = if max_age.is_zero() { 1.0 } else { elapsed.as_secs_f64() / max_age.as_secs_f64() };
         #[expect(clippy::cast_precision_loss, reason = "a share of a number of processes")]
@@ -212,7 +222,7 @@ impl Scan {
     /// Looks who ran, and who is gone.
     fn take_pulses(&mut self, now: Monotonic, cancel: &Cancel) -> Result<()> {
         let has_pulse = self.procfs.has_pulse();
-        let (tick, max_age) = (self.tick, self.config.config.max_age);
+        let (tick, max_age) = (self.tick, self.config.asked.max_age);
         let mut at = now;
         for (nth, slot) in self.slots.iter_mut().enumerate() {
             if nth.checked_rem(POLL) == Some(0) {
@@ -246,7 +256,7 @@ impl Scan {
                 Some(_) => {
                     slot.at = at;
                     slot.task = Task::Rest;
-                    slot.rest(tick, now, self.config.config.recheck);
+                    slot.rest(tick, now, self.config.asked.recheck);
                     // Its last look before it stands still.
                     if std::mem::take(&mut slot.owner_unsure) && has_other_owner(&self.procfs, slot) {
                         slot.task = Task::ReadAll;
@@ -264,7 +274,7 @@ impl Scan {
     /// Does the tasks of all slots, on several threads when there are many.
     fn read(&mut self, cancel: &Cancel) -> Result<()> {
         let plan = Plan {
-            fields: self.config.config.fields,
+            fields: self.config.asked.fields,
             facts: self.facts,
             first: self.first_standing(),
             owner: !self.config.all,
@@ -284,7 +294,7 @@ impl Scan {
                 // Bound first, so that the lock is not held over the loop's body.
                 let chunk = chunks.lock().unwrap_or_else(PoisonError::into_inner).next();
                 let Some(chunk) = chunk else { break };
-                for slot in chunk {
+                for slot in chunk.iter_mut().take_while(|_| !cancel.is_cancelled()) {
                     reader.visit(slot, &plan);
                 }
             }
@@ -340,6 +350,7 @@ impl Scan {
     /// Counts what could not be read, removes what is gone, and closes what is not needed.
     fn settle(&mut self, skipped: &mut Skipped) {
         let (mut counted, budget, first) = (Skipped::default(), &self.budget, self.first_standing());
+        let all = self.config.all;
         let mut starved = false;
         for reader in &mut self.readers {
             counted.fields = counted.fields.saturating_add(std::mem::take(&mut reader.failed_fields));
@@ -348,6 +359,7 @@ impl Scan {
         self.slots.retain_mut(|slot| {
             let count = match slot.outcome {
                 Outcome::Same | Outcome::Read | Outcome::Changed => {
+                    slot.undecided = slot.outcome == Outcome::Changed && !all;
                     slot.outcome = Outcome::Same;
                     return true;
                 }

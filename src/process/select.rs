@@ -303,6 +303,11 @@ impl Select {
         self.conditions().any(|condition| matches!(condition, Condition::OlderThan(_) | Condition::YoungerThan(_)))
     }
 
+    /// Whether a function of the caller's decides.
+    pub(crate) fn has_closure(&self) -> bool {
+        self.conditions().any(|condition| matches!(condition, Condition::Closure(_)))
+    }
+
     /// Whether it names a pid file.
     pub(crate) fn uses_pid_files(&self) -> bool {
         self.conditions().any(|condition| matches!(condition, Condition::PidFile(_)))

@@ -66,15 +66,20 @@ impl Content {
 pub(crate) fn work(job: Job) -> Answer {
     let mut buffer = Buffer::new();
     let content = match job.kind {
-        Kind::Cmdline => read(&job, &mut buffer, c"cmdline", |bytes| {
-            // That of a process that is ending is empty.
-            (!bytes.is_empty()).then(|| args::parse_cmdline(bytes))
+        Kind::Cmdline => read(&job, &mut buffer, c"cmdline", |bytes| match bytes {
+            // That of a process that is ending.
+            b"" => Reading::NotApplicable,
+            bytes => Reading::Value(args::parse_cmdline(bytes)),
         })
         .map(Content::Cmdline),
-        Kind::Environ => read(&job, &mut buffer, c"environ", |bytes| Some(Environ::parse(bytes))).map(Content::Environ),
-        Kind::SmapsRollup => read(&job, &mut buffer, c"smaps_rollup", |bytes| {
-            // A process without memory (a zombie) has an empty one.
-            if bytes.is_empty() { None } else { SmapsRollup::parse(bytes).ok() }
+        Kind::Environ => {
+            let environ = |bytes: &[u8]| Reading::Value(Environ::parse(bytes));
+            read(&job, &mut buffer, c"environ", environ).map(Content::Environ)
+        }
+        Kind::SmapsRollup => read(&job, &mut buffer, c"smaps_rollup", |bytes| match bytes {
+            // That of a process without memory.
+            b"" => Reading::NotApplicable,
+            bytes => SmapsRollup::parse(bytes).map_or(Reading::Skipped, Reading::Value),
         })
         .map(|rollup| Content::SmapsRollup(rollup.map(Arc::new))),
     };
@@ -86,7 +91,7 @@ fn read<T>(
     job: &Job,
     buffer: &mut Buffer,
     name: &std::ffi::CStr,
-    parse: impl FnOnce(&[u8]) -> Option<T>,
+    parse: impl FnOnce(&[u8]) -> Reading<T>,
 ) -> Option<Reading<T>> {
     let pid = PidPath::new(job.id.pid);
     let dir = rustix::fs::openat(
@@ -113,7 +118,7 @@ fn read<T>(
         std::ffi::CString::new(path).ok()
     });
     Some(match load(of_thread.as_deref().unwrap_or(name)) {
-        Ok(()) => parse(buffer.last()).map_or(Reading::NotApplicable, Reading::Value),
+        Ok(()) => parse(buffer.last()),
         Err(Errno::ACCESS | Errno::PERM) => Reading::Denied,
         Err(Errno::NOENT | Errno::SRCH) if is_still(job.id, &dir, buffer) => Reading::NotApplicable,
         Err(Errno::NOENT | Errno::SRCH) => return None,

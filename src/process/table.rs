@@ -33,6 +33,8 @@ pub(crate) struct Slot {
     /// Up to which tick, and up to when, one that is not selected is left alone.
     pub(crate) rest_until_tick: u64,
     pub(crate) rest_until: Monotonic,
+    /// What was read of it last has not been decided about.
+    pub(crate) undecided: bool,
     /// It decides about others, so it does not rest.
     pub(crate) awake: bool,
     /// Names of its user and group are to be asked for.
@@ -108,22 +110,22 @@ pub(crate) struct Entry {
     pub(crate) moved: bool,
     /// How many readings until its owner is asked for again.
     owner_in: u8,
-    /// How many renewals until its control group is read again.
-    cgroup_in: u8,
+    /// How many renewals until its links and its control group are read again.
+    links_in: u8,
 }
 
 /// Every how many readings of a process that runs its owner is asked for. A change of user without an `execve(2)` is
 /// rare, and asking costs a fifth of a reading.
 const OWNER_EVERY: u8 = 16;
 
-/// Every how many renewals of a process that stands still its control group is read.
-const CGROUP_EVERY: u8 = 4;
+/// Every how many renewals of a process that stands still its links and its control group are read.
+const LINKS_EVERY: u8 = 4;
 
 impl Entry {
-    /// Whether the control group is to be read at this renewal.
-    pub(crate) fn cgroup_is_due(&mut self) -> bool {
-        let due = self.cgroup_in == 0;
-        self.cgroup_in = if due { CGROUP_EVERY - 1 } else { self.cgroup_in.saturating_sub(1) };
+    /// Whether links and control group are to be read at this renewal.
+    pub(crate) fn links_are_due(&mut self) -> bool {
+        let due = self.links_in == 0;
+        self.links_in = if due { LINKS_EVERY - 1 } else { self.links_in.saturating_sub(1) };
         due
     }
 
@@ -316,6 +318,7 @@ impl Slot {
             ran_at_tick: 0,
             rest_until_tick: 0,
             rest_until: Monotonic::default(),
+            undecided: false,
             awake: false,
             unnamed: false,
             zombie: false,

@@ -86,8 +86,8 @@ impl<'a, T: AsRef<ProcessSample>> ProcessTree<'a, T> {
     }
 
     /// The processes that have no parent here, in the order of the snapshot.
-    pub fn roots(&self) -> impl Iterator<Item = &'a ProcessSample> {
-        self.samples.iter().zip(&self.parents).filter(|(_, parent)| parent.is_none()).map(|(sample, _)| sample.as_ref())
+    pub fn roots(&self) -> impl Iterator<Item = &'a T> {
+        self.samples.iter().zip(&self.parents).filter(|(_, parent)| parent.is_none()).map(|(sample, _)| sample)
     }
 
     /// All pids, in the order of the snapshot.
@@ -103,41 +103,41 @@ impl<'a, T: AsRef<ProcessSample>> ProcessTree<'a, T> {
 
     /// The parent of a process; `None` for a root and for a process that is not here.
     #[must_use]
-    pub fn parent(&self, id: ProcessId) -> Option<&'a ProcessSample> {
+    pub fn parent(&self, id: ProcessId) -> Option<&'a T> {
         let parent = (*self.parents.get(self.index(id)?)?)?;
-        self.samples.get(parent).map(AsRef::as_ref)
+        self.samples.get(parent)
     }
 
     /// The children of a process, in the order of the snapshot; none for a process that is not here.
-    pub fn children(&self, id: ProcessId) -> impl Iterator<Item = &'a ProcessSample> {
+    pub fn children(&self, id: ProcessId) -> impl Iterator<Item = &'a T> {
         let children = self.index(id).and_then(|at| self.children.get(at)).map_or(&[][..], Vec::as_slice);
-        children.iter().filter_map(|at| self.samples.get(*at)).map(AsRef::as_ref)
+        children.iter().filter_map(|at| self.samples.get(*at))
     }
 
     /// A process and all below it, parents before their children; none for a process that is not here.
-    pub fn subtree(&self, id: ProcessId) -> impl Iterator<Item = &'a ProcessSample> {
+    pub fn subtree(&self, id: ProcessId) -> impl Iterator<Item = &'a T> {
         let mut stack: Vec<usize> = self.index(id).into_iter().collect();
         std::iter::from_fn(move || {
             let at = stack.pop()?;
             stack.extend(self.children.get(at)?.iter().rev());
-            self.samples.get(at).map(AsRef::as_ref)
+            self.samples.get(at)
         })
     }
 
     /// All below a process, without it.
-    pub fn descendants(&self, id: ProcessId) -> impl Iterator<Item = &'a ProcessSample> {
+    pub fn descendants(&self, id: ProcessId) -> impl Iterator<Item = &'a T> {
         self.subtree(id).skip(1)
     }
 
     /// The processes that match and have no ancestor that does: the tops of the matching subtrees.
-    pub fn topmost(&self, matches: impl Fn(&T) -> bool) -> Vec<&'a ProcessSample> {
+    pub fn topmost(&self, matches: impl Fn(&T) -> bool) -> Vec<&'a T> {
         let mut topmost = Vec::new();
         let mut stack: Vec<usize> =
             self.parents.iter().enumerate().filter(|(_, parent)| parent.is_none()).map(|(at, _)| at).rev().collect();
         while let Some(at) = stack.pop() {
             let Some(sample) = self.samples.get(at) else { continue };
             if matches(sample) {
-                topmost.push(sample.as_ref());
+                topmost.push(sample);
             } else if let Some(children) = self.children.get(at) {
                 stack.extend(children.iter().rev());
             }
@@ -148,16 +148,21 @@ impl<'a, T: AsRef<ProcessSample>> ProcessTree<'a, T> {
     /// What a process and all below it use; nothing for a process that is not here.
     #[must_use]
     pub fn summary(&self, id: ProcessId) -> Summary {
-        let mut total = Summary::default();
-        for sample in self.subtree(id) {
-            total.add(sample);
-        }
-        total
+        self.subtree(id).collect()
     }
 
     fn index(&self, id: ProcessId) -> Option<usize> {
         let at = *self.by_pid.get(&id.pid)?;
         self.samples.get(at).filter(|sample| sample.as_ref().id == id).map(|_| at)
+    }
+}
+
+/// What any processes use altogether: those of a selection, of a whole snapshot.
+impl<'a, T: AsRef<ProcessSample> + 'a> FromIterator<&'a T> for Summary {
+    fn from_iter<I: IntoIterator<Item = &'a T>>(samples: I) -> Self {
+        let mut total = Self::default();
+        samples.into_iter().for_each(|sample| total.add(sample.as_ref()));
+        total
     }
 }
 

@@ -16,8 +16,8 @@ pin_project! {
     pub struct Rates<S, T: Counters> {
         #[pin]
         stream: S,
-        // When the first snapshot was taken: what began later is counted from its beginning.
-        began: Option<Monotonic>,
+        // When the last snapshot was taken: what began later is counted from its beginning.
+        before: Option<Monotonic>,
         tick: u64,
         last: Vec<Earlier<T>>,
         next: Vec<Earlier<T>>,
@@ -45,7 +45,7 @@ impl<S: fmt::Debug, T: Counters> fmt::Debug for Rates<S, T> {
 
 impl<S, T: Counters> Rates<S, T> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, began: None, tick: 0, last: Vec::new(), next: Vec::new() }
+        Self { stream, before: None, tick: 0, last: Vec::new(), next: Vec::new() }
     }
 
     /// The stream inside.
@@ -70,7 +70,7 @@ where
         let this = self.project();
         let Some(item) = ready!(this.stream.poll_next(cx)) else { return Poll::Ready(None) };
         Poll::Ready(Some(item.map(|snapshot| {
-            let began = *this.began.get_or_insert(snapshot.at);
+            let before = this.before.replace(snapshot.at).unwrap_or(snapshot.at);
             *this.tick = this.tick.saturating_add(1);
             let tick = *this.tick;
             let rated = snapshot.with_samples(|samples| {
@@ -81,7 +81,7 @@ where
                     .into_iter()
                     .map(|sample| {
                         let key = sample.key();
-                        let rates = rate(&sample, earlier.find(&key), began);
+                        let rates = rate(&sample, earlier.find(&key), before);
                         this.next.push(Earlier { key, at: sample.at(), totals: sample.totals(), seen: tick });
                         Rated::new(sample, rates)
                     })
@@ -130,12 +130,13 @@ fn remember<T: Counters>(last: &mut Vec<Earlier<T>>, next: &mut Vec<Earlier<T>>,
     next.extend(missing.into_iter().rev().map(|at| last.swap_remove(at)));
 }
 
-fn rate<T: Counters>(sample: &T, earlier: Option<&Earlier<T>>, began: Monotonic) -> Option<T::Rates> {
+fn rate<T: Counters>(sample: &T, earlier: Option<&Earlier<T>>, before: Monotonic) -> Option<T::Rates> {
     if let Some(earlier) = earlier {
         return sample.rates(&earlier.totals, sample.at().since(earlier.at)?);
     }
     let (birth, totals) = sample.birth()?;
-    if birth < began {
+    // What is older and was not seen before (it was not selected) has counted for long already.
+    if birth.plus(T::birth_step()) < before {
         return None;
     }
     sample.rates(&totals, sample.at().since(birth)?)

@@ -9,13 +9,38 @@ use crate::process::processes::Secret;
 use crate::process::slow::{Content, Job, Kind};
 use crate::process::table::{Entry, Outcome, Slot, SlowFile, Standing};
 use crate::process::{Fields, ProcessInfo, ProcessState};
-use crate::{Cancel, Monotonic, Reading, Result};
+use crate::{Cancel, Monotonic, Reading, Result, Skipped};
 
 impl Scan {
+    /// Counts what was due and is not there, and who could not be decided about for want of it.
+    pub(super) fn count_missed(&self, skipped: &mut Skipped) {
+        let fields = self.config.asked.fields;
+        let any_slow = fields.intersects(Fields::SLOW);
+        let add = |count: &mut u64, one: bool| *count = count.saturating_add(u64::from(one));
+        for slot in self.slots.iter().filter(|slot| any_slow || slot.unnamed || slot.standing == Standing::Unknown) {
+            if !slot.entry.known || slot.outcome == Outcome::Gone {
+                continue;
+            }
+            add(&mut skipped.undecided, slot.standing == Standing::Unknown);
+            if slot.standing == Standing::Selected {
+                let sample = &slot.entry.sample;
+                add(&mut skipped.fields, slot.unnamed && sample.info.user == Reading::Skipped);
+                add(&mut skipped.fields, sample.info.cmdline == Reading::Skipped);
+                add(&mut skipped.fields, sample.environ == Reading::Skipped);
+                add(&mut skipped.fields, sample.smaps_rollup == Reading::Skipped);
+            }
+        }
+    }
+
     /// Asks for what is due of the slow files, and for names.
     pub(super) fn ask_slow(&mut self, now: Monotonic) {
-        let (fields, cadence) = (self.config.config.fields, self.config.config.slow.cadence);
+        let (fields, cadence) = (self.config.asked.fields, self.config.asked.slow.cadence);
         let mut jobs: Vec<(Option<Monotonic>, Job)> = Vec::new();
+        if !self.gone.is_empty() {
+            // Where everything is held up, the queue holds no more than what is alive.
+            let gone = &self.gone;
+            self.lane.forget(|job| gone.binary_search(&job.id.pid).is_ok());
+        }
         let any_slow = (fields | self.facts).intersects(Fields::SLOW);
         for slot in self.slots.iter_mut().filter(|slot| any_slow || slot.unnamed) {
             let wanted = match slot.standing {
@@ -162,10 +187,10 @@ fn skip(entry: &mut Entry, fields: Fields, kind: Kind) {
 
 /// Puts what was read into a slot; says whether the selection may see it differently.
 fn put(slot: &mut Slot, content: Content, config: &ScanConfig) -> bool {
-    let (entry, fields) = (&mut *slot.entry, config.config.fields);
+    let (entry, fields) = (&mut *slot.entry, config.asked.fields);
     let id = entry.sample.id;
     let redact = |mut secret: Secret<'_>| {
-        if let Some(redact) = &config.config.redact {
+        if let Some(redact) = &config.asked.redact {
             redact(id, &mut secret);
         }
     };

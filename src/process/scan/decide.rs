@@ -10,16 +10,17 @@ use crate::process::table::{Outcome, Slot, Standing, Task, forget_counters};
 use crate::time::ticks_to_nanos;
 
 impl Scan {
-    /// Decides about those of which something changed, and about all where that can change others.
-    pub(super) fn select(&mut self, now: Monotonic) {
-        let select = &self.config.config.select;
+    /// Decides about those of which something changed, and about all where that can change others. Says whether something is
+    /// to be read for that: of what was selected only now.
+    pub(super) fn decide(&mut self, now: Monotonic) -> bool {
+        let select = &self.config.asked.select;
         let pid_files = PidFiles::read(select);
         let family = Family { slots: &self.slots, ticks_per_second: self.procfs.ticks_per_second(), now };
         let moved = self.slots.iter().any(|slot| matches!(slot.outcome, Outcome::Changed | Outcome::Gone));
         let all = self.config.restless || (self.config.tree && moved);
         let mut decided: Vec<(usize, Option<bool>)> = Vec::new();
         for (at, slot) in self.slots.iter().enumerate() {
-            let undecided = slot.standing == Standing::Unknown || slot.outcome == Outcome::Changed;
+            let undecided = slot.standing == Standing::Unknown || slot.outcome == Outcome::Changed || slot.undecided;
             if (all || undecided) && slot.outcome != Outcome::Gone && slot.entry.known {
                 decided.push((at, select.matches(&family.subject(slot), &family, &pid_files)));
             }
@@ -42,6 +43,7 @@ impl Scan {
                 }
             }
             slot.standing = standing;
+            slot.undecided = false;
         }
         for slot in &mut self.slots {
             if slot.outcome == Outcome::Changed {
@@ -50,12 +52,16 @@ impl Scan {
             }
             // It was looked at: its rest was over, or was broken.
             if slot.outcome != Outcome::Same || self.tick >= slot.rest_until_tick || now >= slot.rest_until {
-                slot.rest(self.tick, now, self.config.config.recheck);
+                slot.rest(self.tick, now, self.config.asked.recheck);
+            }
+            if slot.outcome == Outcome::Changed {
+                slot.outcome = Outcome::Read;
             }
         }
         if moved {
             self.keep_ancestors_awake();
         }
+        self.slots.iter().any(|slot| slot.task > Task::Rest)
     }
 
     /// What is not selected rests, but not those whose end or change shows in the selected ones: their parents, since an
