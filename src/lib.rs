@@ -91,7 +91,9 @@ pub use async_process::AsyncProcess;
 pub use cached::Cached;
 pub use counters::{Counters, Rated, Sample};
 pub use error::{Error, Result};
-pub use fs::{FileSystemSample, FileSystems, Inodes};
+pub use fs::{
+    Boundary, FileSystemSample, FileSystems, Inodes, Largest, Part, Partial, Progress, Scan, ScanError, ScanErrors, Usage,
+};
 pub use process::{
     Cgroup, Cgroups, Cpu, CpuRates, Environ, FaultRates, Faults, Fields, IdRange, Ids, Io, IoRates, Limit, Limits,
     Memory, Namespaces, Oom, Pattern, ProcFs, Process, ProcessId, ProcessInfo, ProcessRates, ProcessSample,

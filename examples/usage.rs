@@ -1,0 +1,38 @@
+//! What directory trees hold, as JSON: `usage [--threads N] [--largest N] [--exclude GLOB] PATH...`
+
+use std::io::Write;
+
+use appmon::{Cancel, Scan};
+use lexopt::prelude::*;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut scan: Option<Scan> = None;
+    let (mut threads, mut largest, mut globs) = (None, 0, Vec::<String>::new());
+    let mut args = lexopt::Parser::from_env();
+    while let Some(arg) = args.next()? {
+        match arg {
+            Long("threads") => threads = Some(args.value()?.parse()?),
+            Long("largest") => largest = args.value()?.parse()?,
+            Long("exclude") => globs.push(args.value()?.parse()?),
+            Value(path) => {
+                scan = Some(match scan {
+                    None => Scan::new(path),
+                    Some(scan) => scan.and(path),
+                });
+            }
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let mut scan = scan.unwrap_or_else(|| Scan::new(".")).largest(largest);
+    if let Some(threads) = threads {
+        scan = scan.threads(threads);
+    }
+    for glob in globs {
+        scan = scan.exclude(&glob)?;
+    }
+    let usage = scan.run(&Cancel::new())?;
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer_pretty(&mut out, &usage)?;
+    writeln!(out)?;
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! What statx tells of one entry.
+
+use std::ffi::CStr;
+use std::os::fd::AsFd;
+
+use rustix::fs::{AtFlags, FileType, Statx, StatxAttributes, StatxFlags};
+
+/// Which file it is, whatever its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct FileId {
+    pub(super) device: u64,
+    pub(super) inode: u64,
+}
+
+/// One entry of a directory, or the root of a tree.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) id: FileId,
+    pub(super) kind: FileType,
+    pub(super) links: u32,
+    pub(super) allocated_bytes: u64,
+    pub(super) apparent_bytes: u64,
+    /// The mount it is on, where the kernel tells.
+    pub(super) mount: Option<u64>,
+    /// Whether something is mounted here, where the kernel tells.
+    pub(super) mount_root: Option<bool>,
+}
+
+/// What an entry is asked for.
+const WANTED: StatxFlags = StatxFlags::TYPE
+    .union(StatxFlags::NLINK)
+    .union(StatxFlags::INO)
+    .union(StatxFlags::SIZE)
+    .union(StatxFlags::BLOCKS)
+    .union(StatxFlags::MNT_ID);
+
+impl Entry {
+    /// What `name` in `dir` is; nothing is followed and nothing mounted by that.
+    #[inline]
+    pub(super) fn read(dir: impl AsFd, name: &CStr) -> rustix::io::Result<Self> {
+        Self::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)
+    }
+
+    /// What the root of a tree is: what it leads to is mounted when it must be.
+    pub(super) fn root(path: &CStr) -> rustix::io::Result<Self> {
+        Self::statx(rustix::fs::CWD, path, AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    /// What is open as `file`.
+    pub(super) fn of(file: impl AsFd) -> rustix::io::Result<Self> {
+        Self::statx(file, c"", AtFlags::EMPTY_PATH)
+    }
+
+    #[inline]
+    fn statx(dir: impl AsFd, name: &CStr, flags: AtFlags) -> rustix::io::Result<Self> {
+        rustix::io::retry_on_intr(|| rustix::fs::statx(dir.as_fd(), name, flags, WANTED)).map(|statx| Self::new(&statx))
+    }
+
+    #[inline]
+    fn new(statx: &Statx) -> Self {
+        let kind = FileType::from_raw_mode(statx.stx_mode.into());
+        let told = StatxFlags::from_bits_retain(statx.stx_mask).contains(StatxFlags::MNT_ID);
+        let mount_root = StatxAttributes::MOUNT_ROOT;
+        Self {
+            id: FileId {
+                device: rustix::fs::makedev(statx.stx_dev_major, statx.stx_dev_minor),
+                inode: statx.stx_ino,
+            },
+            kind,
+            links: statx.stx_nlink,
+            // Blocks are of 512 bytes here, whatever the block size of the file system.
+            allocated_bytes: statx.stx_blocks.saturating_mul(512),
+            apparent_bytes: match kind {
+                FileType::RegularFile | FileType::Symlink => statx.stx_size,
+                _ => 0,
+            },
+            mount: told.then_some(statx.stx_mnt_id),
+            mount_root: statx
+                .stx_attributes_mask
+                .contains(mount_root)
+                .then(|| statx.stx_attributes.contains(mount_root)),
+        }
+    }
+
+    pub(super) fn is_dir(&self) -> bool {
+        self.kind == FileType::Directory
+    }
+}

@@ -1,0 +1,167 @@
+//! A directory of a scan: its place in the tree, and how it is opened.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::entry::FileId;
+
+/// A directory. It knows the way to its root by names, so that no path has to be kept, however deep the tree.
+#[derive(Debug)]
+pub(super) struct Node {
+    parent: Option<Arc<Node>>,
+    /// Its name in its parent; of a root, the path it was given by.
+    name: Box<CStr>,
+    /// Which file it was when its parent was read.
+    pub(super) id: FileId,
+    /// Which of the roots it belongs to.
+    pub(super) root: usize,
+    depth: usize,
+}
+
+impl Node {
+    pub(super) fn root(path: Box<CStr>, id: FileId, root: usize) -> Arc<Self> {
+        Arc::new(Self { parent: None, name: path, id, root, depth: 0 })
+    }
+
+    pub(super) fn child(parent: &Arc<Self>, name: Box<CStr>, id: FileId) -> Arc<Self> {
+        let depth = parent.depth.saturating_add(1);
+        Arc::new(Self { parent: Some(Arc::clone(parent)), name, id, root: parent.root, depth })
+    }
+
+    pub(super) fn is_root(&self) -> bool {
+        self.parent.is_none()
+    }
+
+    pub(super) fn name(&self) -> &CStr {
+        &self.name
+    }
+
+    /// Writes its path, from that of its root on, and gives the length of the latter, `/` included.
+    pub(super) fn path(&self, path: &mut Vec<u8>) -> usize {
+        let line = self.line();
+        path.clear();
+        let mut root = 0;
+        for node in line.iter().rev() {
+            path.extend_from_slice(node.name.to_bytes());
+            if path.last() != Some(&b'/') {
+                path.push(b'/');
+            }
+            if node.is_root() {
+                root = path.len();
+            }
+        }
+        root
+    }
+
+    /// How many levels `self` is above `below`, if it is above it by no more than `most`.
+    pub(super) fn levels_above(&self, below: &Self, most: usize) -> Option<usize> {
+        let levels = below.depth.checked_sub(self.depth).filter(|levels| *levels <= most)?;
+        let mut node = below;
+        for _ in 0..levels {
+            node = node.parent.as_deref()?;
+        }
+        std::ptr::eq(node, self).then_some(levels)
+    }
+
+    /// It and all above it, the root last.
+    pub(super) fn line(&self) -> Vec<&Self> {
+        let mut line = Vec::with_capacity(self.depth.saturating_add(1));
+        let mut node = Some(self);
+        while let Some(here) = node {
+            line.push(here);
+            node = here.parent.as_deref();
+        }
+        line
+    }
+}
+
+impl Drop for Node {
+    /// One after the other: a chain of thousands would not fit on the stack.
+    fn drop(&mut self) {
+        let mut next = self.parent.take();
+        while let Some(mut node) = next.and_then(Arc::into_inner) {
+            next = node.parent.take();
+        }
+    }
+}
+
+/// An open directory; counts among those that are open as long as it is.
+#[derive(Debug)]
+pub(super) struct Dir {
+    fd: OwnedFd,
+    count: Arc<Descriptors>,
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        self.count.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The directories that a scan has open, and how many it may keep open for later.
+#[derive(Debug)]
+pub(super) struct Descriptors {
+    open: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Descriptors {
+    pub(super) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { open: AtomicUsize::new(0), most: AtomicUsize::new(most) })
+    }
+
+    /// A quarter of what the process may have.
+    pub(super) fn within_limit() -> Arc<Self> {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+        Self::new(limit.map_or(4096, |limit| usize::try_from(limit / 4).unwrap_or(4096)).min(4096))
+    }
+
+    pub(super) fn hold(self: &Arc<Self>, fd: OwnedFd) -> Arc<Dir> {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Dir { fd, count: Arc::clone(self) })
+    }
+
+    /// Whether one that is open may stay so.
+    pub(super) fn may_keep(&self) -> bool {
+        self.open.load(Ordering::Relaxed) <= self.most.load(Ordering::Relaxed)
+    }
+
+    /// From now on none is kept: the process has no more.
+    pub(super) fn keep_none(&self) {
+        self.most.store(0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: FileId = FileId { device: 1, inode: 2 };
+
+    #[test]
+    fn a_long_chain_has_a_path_and_an_end() {
+        let root = Node::root(c"/".into(), ID, 0);
+        let mut node = Arc::clone(&root);
+        for _ in 0..200_000 {
+            node = Node::child(&node, c"ab".into(), ID);
+        }
+        let mut path = Vec::new();
+        assert_eq!(node.path(&mut path), 1);
+        assert_eq!(path.len(), 1 + 200_000 * 3);
+        assert!(path.starts_with(b"/ab/ab/"));
+        assert_eq!(root.levels_above(&node, 200_000), Some(200_000));
+        assert_eq!(root.levels_above(&node, 100), None);
+        drop(node);
+        let a = Node::child(&root, c"a".into(), ID);
+        let b = Node::child(&root, c"b".into(), ID);
+        assert_eq!(a.levels_above(&Node::child(&b, c"c".into(), ID), 9), None);
+    }
+}

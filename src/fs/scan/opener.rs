@@ -1,0 +1,175 @@
+//! Opens the directories of a scan, with as few descriptors as there are.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::brake::Brake;
+use super::entry::Entry;
+use super::node::{Descriptors, Dir, Node};
+use super::queue::Queue;
+use super::task::Child;
+
+/// Opens directories for one thread.
+#[derive(Debug)]
+pub(super) struct Opener<'a> {
+    descriptors: &'a Arc<Descriptors>,
+    queue: &'a Queue,
+    brake: &'a Brake<'a>,
+    /// Held back for when there is no other left.
+    reserve: Vec<OwnedFd>,
+    /// The directory that was read last: what comes next is mostly near to it.
+    last: Option<(Arc<Node>, Arc<Dir>)>,
+    /// Whether others can go on when this thread cannot.
+    gives_up: bool,
+}
+
+/// One is the parent, or the step before, of what is opened as the other.
+const RESERVE: usize = 2;
+
+/// Up to so many levels are climbed by `..`.
+const CLIMB: usize = 64;
+
+/// So much of a path is given to the kernel at once: less than its limit of 4,096 bytes.
+const STEP: usize = 4000;
+
+/// What is gone, or not a directory any more: it was changed meanwhile, and that is no error.
+pub(super) fn vanished(errno: Errno) -> bool {
+    matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::STALE)
+}
+
+impl<'a> Opener<'a> {
+    pub(super) fn new(
+        descriptors: &'a Arc<Descriptors>,
+        queue: &'a Queue,
+        brake: &'a Brake<'a>,
+        gives_up: bool,
+    ) -> Self {
+        let mut opener = Self { descriptors, queue, brake, reserve: Vec::with_capacity(RESERVE), last: None, gives_up };
+        opener.restore();
+        opener
+    }
+
+    /// Opens the root of a tree.
+    pub(super) fn open_root(&mut self, node: &Node) -> rustix::io::Result<Arc<Dir>> {
+        let fd = self.open(CWD, node.name(), OFlags::RDONLY | OFlags::NOFOLLOW)?;
+        Ok(self.descriptors.hold(fd))
+    }
+
+    /// Opens a directory in its parent, which is opened again where it was not kept.
+    pub(super) fn open_child(&mut self, child: &Child) -> rustix::io::Result<Arc<Dir>> {
+        self.restore();
+        let parent = match &child.dir {
+            Some(dir) => Arc::clone(dir),
+            None => self.reopen(&child.parent)?,
+        };
+        let fd = self.open(parent.as_fd(), &child.name, OFlags::RDONLY | OFlags::NOFOLLOW)?;
+        Ok(self.descriptors.hold(fd))
+    }
+
+    /// A directory was read.
+    pub(super) fn leave(&mut self, node: Arc<Node>, dir: Arc<Dir>) {
+        self.last = Some((node, dir));
+    }
+
+    /// A directory that was open before, if it still is where it was.
+    fn reopen(&mut self, node: &Arc<Node>) -> rustix::io::Result<Arc<Dir>> {
+        if let Some((last, dir)) = &self.last {
+            if Arc::ptr_eq(last, node) {
+                return Ok(Arc::clone(dir));
+            }
+            if let Some(levels) = node.levels_above(last, CLIMB) {
+                let dir = Arc::clone(dir);
+                let up = CString::new("../".repeat(levels)).unwrap_or_default();
+                if let Ok(fd) = self.open(dir.as_fd(), &up, OFlags::PATH)
+                    && is(&fd, node)
+                {
+                    return self.found(node, fd);
+                }
+            }
+        }
+        let fd = self.descend(node)?;
+        if is(&fd, node) { self.found(node, fd) } else { Err(Errno::NOENT) }
+    }
+
+    /// A directory that is only a place: its children can be opened from it.
+    fn found(&mut self, node: &Arc<Node>, fd: OwnedFd) -> rustix::io::Result<Arc<Dir>> {
+        let dir = self.descriptors.hold(fd);
+        self.last = Some((Arc::clone(node), Arc::clone(&dir)));
+        Ok(dir)
+    }
+
+    /// Goes down from the root, as far at once as a path can be long.
+    fn descend(&mut self, node: &Node) -> rustix::io::Result<OwnedFd> {
+        let mut line = node.line();
+        let root = line.pop().map(Node::name).unwrap_or_default();
+        let mut fd = self.open(CWD, root, OFlags::PATH)?;
+        let mut step = Vec::with_capacity(STEP);
+        while let Some(node) = line.pop() {
+            step.extend_from_slice(node.name().to_bytes());
+            step.push(b'/');
+            let next = line.last().map_or(STEP, |next| next.name().to_bytes().len());
+            if step.len().saturating_add(next) >= STEP {
+                // Names of the kernel have no zeros.
+                let path = CString::new(std::mem::take(&mut step)).unwrap_or_default();
+                fd = self.open(fd.as_fd(), &path, OFlags::PATH)?;
+            }
+        }
+        Ok(fd)
+    }
+
+    fn open(&mut self, dir: BorrowedFd<'_>, name: &CStr, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        /// How long to wait for others to close something, in milliseconds.
+        const PATIENCE: u32 = 1000;
+        let flags = flags | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let mut tries: u32 = 0;
+        loop {
+            match rustix::io::retry_on_intr(|| rustix::fs::openat(dir, name, flags, Mode::empty())) {
+                Err(errno @ (Errno::MFILE | Errno::NFILE)) => {
+                    if !self.make_room(tries) || tries > PATIENCE {
+                        return Err(errno);
+                    }
+                    tries = tries.saturating_add(1);
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    /// Closes what can be opened again later, then the reserve, then waits.
+    #[cold]
+    fn make_room(&mut self, tries: u32) -> bool {
+        if tries == 0 {
+            self.descriptors.keep_none();
+            self.queue.close_kept();
+            self.last = None;
+            return true;
+        }
+        if self.reserve.pop().is_some() {
+            return true;
+        }
+        if self.gives_up {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+        self.brake.goes_on()
+    }
+
+    /// Takes the reserve back after it was used.
+    fn restore(&mut self) {
+        while self.reserve.len() < RESERVE
+            && let Ok(fd) = rustix::fs::openat(CWD, c"/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        {
+            self.reserve.push(fd);
+        }
+    }
+}
+
+/// Whether an open directory is the one that was read.
+fn is(fd: &OwnedFd, node: &Node) -> bool {
+    Entry::of(fd).is_ok_and(|entry| entry.id == node.id)
+}

@@ -1,0 +1,194 @@
+//! What is still to be done in a scan, for its threads to share.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::brake::Brake;
+use super::task::{Task, Work};
+
+/// One lane per thread. Its owner takes what it gave last, so that a scan goes deep first and little waits; the others
+/// take what was given first, which is the most.
+#[derive(Debug)]
+pub(super) struct Queue {
+    lanes: Box<[Mutex<VecDeque<Task>>]>,
+    /// Tasks that wait, and those that are being done.
+    open: AtomicUsize,
+    /// Threads that look for something to do.
+    idle: AtomicUsize,
+    /// Those of them that sleep: the number in `Gate`, to be seen without a lock.
+    asleep: AtomicUsize,
+    gate: Mutex<Gate>,
+    bell: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Gate {
+    asleep: usize,
+    /// Those that were woken and do not know yet.
+    woken: usize,
+}
+
+/// How often a thread looks around before it sleeps.
+const LOOKS: u32 = 16;
+
+/// How long it sleeps before it looks again; also how soon a cancellation is seen by one that has nothing to do.
+const NAP: Duration = Duration::from_millis(1);
+
+impl Queue {
+    pub(super) fn new(threads: usize) -> Self {
+        Self {
+            lanes: (0..threads.max(1)).map(|_| Mutex::default()).collect(),
+            open: AtomicUsize::new(0),
+            idle: AtomicUsize::new(0),
+            asleep: AtomicUsize::new(0),
+            gate: Mutex::default(),
+            bell: Condvar::new(),
+        }
+    }
+
+    /// One more task, in the lane of thread `own`.
+    pub(super) fn push(&self, own: usize, task: Task) {
+        let Some(lane) = self.lanes.get(own) else { return };
+        self.open.fetch_add(1, Ordering::Relaxed);
+        let mut lane = lock(lane);
+        lane.push_back(task);
+        let enough = is_enough(&lane, false);
+        drop(lane);
+        // What is one piece is soonest done by who gave it.
+        if enough && self.asleep.load(Ordering::SeqCst) > 0 {
+            self.wake_one();
+        }
+    }
+
+    /// Whether a thread looks for something to do.
+    #[inline]
+    pub(super) fn is_hungry(&self) -> bool {
+        self.idle.load(Ordering::Relaxed) > 0
+    }
+
+    /// What thread `own` is to do next; `None` when all is done, or the scan was stopped. Each is followed by
+    /// [`done`](Self::done).
+    pub(super) fn next(&self, own: usize, brake: &Brake<'_>) -> Option<Work> {
+        if let Some(work) = self.take(own).or_else(|| self.steal(own, false)) {
+            return brake.goes_on().then_some(work);
+        }
+        self.idle.fetch_add(1, Ordering::SeqCst);
+        let work = self.wait(own, brake);
+        self.idle.fetch_sub(1, Ordering::SeqCst);
+        work
+    }
+
+    /// One task was done.
+    pub(super) fn done(&self) {
+        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.wake_all();
+        }
+    }
+
+    /// Wakes all, to see that the scan was stopped.
+    pub(super) fn wake_all(&self) {
+        drop(lock(&self.gate));
+        self.bell.notify_all();
+    }
+
+    /// Gives up the descriptors that wait for their use.
+    pub(super) fn close_kept(&self) {
+        for lane in &self.lanes {
+            for task in lock(lane).iter_mut() {
+                if let Task::Directories(batch) = task {
+                    batch.dir = None;
+                }
+            }
+        }
+    }
+
+    fn wait(&self, own: usize, brake: &Brake<'_>) -> Option<Work> {
+        let mut looks: u32 = 0;
+        loop {
+            if !brake.goes_on() || self.open.load(Ordering::Acquire) == 0 {
+                return None;
+            }
+            // Whatever there is, when nobody did it for so long.
+            if let Some(work) = self.steal(own, looks > LOOKS) {
+                return Some(work);
+            }
+            looks = looks.saturating_add(1);
+            if looks < LOOKS { std::thread::yield_now() } else { self.sleep() }
+        }
+    }
+
+    /// What was given here last.
+    fn take(&self, own: usize) -> Option<Work> {
+        let mut lane = lock(self.lanes.get(own)?);
+        let task = lane.pop_back()?;
+        let (work, rest) = task.split();
+        if let Some(rest) = rest {
+            self.open.fetch_add(1, Ordering::Relaxed);
+            lane.push_back(rest);
+        }
+        Some(work)
+    }
+
+    /// What was given first elsewhere: of one task alone, a half.
+    fn steal(&self, own: usize, whatever: bool) -> Option<Work> {
+        let after = own.saturating_add(1);
+        for victim in (after..self.lanes.len()).chain(0..own) {
+            let mut lane = lock(self.lanes.get(victim)?);
+            if !is_enough(&lane, whatever) {
+                continue;
+            }
+            let half = if lane.len() == 1 { lane.front_mut().and_then(Task::halve) } else { None };
+            let stolen = match half {
+                Some(half) => {
+                    self.open.fetch_add(1, Ordering::Relaxed);
+                    half
+                }
+                None => lane.pop_front()?,
+            };
+            drop(lane);
+            let (work, rest) = stolen.split();
+            if let Some(rest) = rest {
+                self.push(own, rest);
+            }
+            return Some(work);
+        }
+        None
+    }
+
+    fn sleep(&self) {
+        let mut gate = lock(&self.gate);
+        gate.asleep = gate.asleep.saturating_add(1);
+        self.asleep.store(gate.asleep, Ordering::SeqCst);
+        // What was given since the last look, before anybody could see that this one sleeps.
+        if self.open.load(Ordering::SeqCst) > 0 {
+            gate = self.bell.wait_timeout(gate, NAP).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        match gate.woken.checked_sub(1) {
+            Some(others) => gate.woken = others,
+            None => gate.asleep = gate.asleep.saturating_sub(1),
+        }
+        self.asleep.store(gate.asleep, Ordering::SeqCst);
+    }
+
+    fn wake_one(&self) {
+        let mut gate = lock(&self.gate);
+        if let Some(asleep) = gate.asleep.checked_sub(1) {
+            gate.asleep = asleep;
+            gate.woken = gate.woken.saturating_add(1);
+            self.asleep.store(asleep, Ordering::SeqCst);
+            drop(gate);
+            self.bell.notify_one();
+        }
+    }
+}
+
+/// Whether there is more in a lane than its owner is about to do.
+fn is_enough(lane: &VecDeque<Task>, whatever: bool) -> bool {
+    lane.len() > 1 || lane.front().is_some_and(|task| whatever || task.is_divisible())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,343 @@
+//! One thread of a scan: reads directories, and counts what is in them.
+
+use std::ffi::CStr;
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::fs::RawDir;
+use rustix::io::Errno;
+
+use super::boundary::Fence;
+use super::engine::Shared;
+use super::entry::Entry;
+use super::links::{Link, Seen};
+use super::node::{Dir, Node};
+use super::opener::{Opener, vanished};
+use super::path::PathBuffer;
+use super::tally::{Sums, Tally};
+use super::task::{Batch, Child, Chunk, Names, Task, Work};
+use super::usage::Largest;
+
+/// What one thread has.
+pub(super) struct Worker<'a> {
+    shared: &'a Shared<'a>,
+    /// Its lane in the queue.
+    own: usize,
+    /// By root.
+    tallies: Vec<Tally>,
+    /// For the entries of a directory, as the kernel writes them.
+    buffer: Box<[MaybeUninit<u8>]>,
+    /// Directories that were found in the one that is read.
+    found: Option<Batch>,
+    /// What was counted there, and is not in `tallies` yet.
+    sums: Sums,
+    path: PathBuffer,
+    opener: Opener<'a>,
+    /// Starts the other threads.
+    recruit: Option<&'a mut dyn FnMut()>,
+    start: Instant,
+    seen: u32,
+}
+
+/// The directory that is read.
+struct Here {
+    node: Arc<Node>,
+    dir: Arc<Dir>,
+    fence: Fence,
+}
+
+/// As much as the kernel is asked for at once.
+const BUFFER: usize = 64 << 10;
+
+/// So many directories wait for one that is being read; then it waits for them.
+const FOUND: usize = 4096;
+
+/// As many names as are worth another thread's while.
+const CHUNK: usize = 128;
+const SMALL: usize = 32;
+
+impl<'a> Worker<'a> {
+    pub(super) fn new(shared: &'a Shared<'a>, own: usize, recruit: Option<&'a mut dyn FnMut()>) -> Self {
+        Self {
+            shared,
+            own,
+            tallies: vec![Tally::new(shared.largest); shared.roots.len()],
+            buffer: vec![MaybeUninit::uninit(); BUFFER].into(),
+            found: None,
+            sums: Sums::default(),
+            path: PathBuffer::default(),
+            opener: Opener::new(&shared.descriptors, &shared.queue, &shared.brake, own > 0),
+            recruit,
+            start: Instant::now(),
+            seen: 0,
+        }
+    }
+
+    /// Works until all is done, or the scan was stopped.
+    pub(super) fn run(mut self) -> Vec<Tally> {
+        let shared = self.shared;
+        while let Some(work) = shared.queue.next(self.own, &shared.brake) {
+            self.look_after_crew();
+            let stays = self.work(work);
+            shared.queue.done();
+            if !stays {
+                break;
+            }
+        }
+        self.tallies
+    }
+
+    /// A root that is not a directory, or the entry of one.
+    pub(super) fn count_root(&mut self, node: &Node, entry: &Entry) {
+        if entry.is_dir() {
+            self.sums.count(entry);
+        } else {
+            self.path.leave();
+            self.count_file(node, None, entry);
+        }
+        self.settle(node.root);
+    }
+
+    /// Gives `false` when there is no descriptor for this thread: others go on alone.
+    fn work(&mut self, work: Work) -> bool {
+        match work {
+            Work::Root(node) => self.open_root(node),
+            Work::Directory(child) => return self.open_child(*child),
+            Work::Rest(node, dir) => self.read(node, dir),
+            Work::Names(chunk) => self.ask(chunk),
+        }
+        true
+    }
+
+    fn open_root(&mut self, node: Arc<Node>) {
+        match self.opener.open_root(&node) {
+            Ok(dir) => self.read(node, dir),
+            Err(errno) => {
+                if let Some(root) = self.shared.roots.get(node.root) {
+                    root.failed(errno);
+                }
+            }
+        }
+    }
+
+    fn open_child(&mut self, child: Child) -> bool {
+        match self.opener.open_child(&child) {
+            Ok(dir) => {
+                let Child { parent, name, id, dir: kept } = child;
+                drop(kept);
+                self.read(Node::child(&parent, name, id), dir);
+            }
+            Err(errno) if vanished(errno) => {}
+            Err(Errno::MFILE | Errno::NFILE) if self.own > 0 => {
+                self.shared.queue.push(self.own, Task::Directories(Batch::one(child)));
+                return false;
+            }
+            Err(errno) => {
+                self.path.leave();
+                self.fail(&child.parent, Some(&child.name), errno);
+            }
+        }
+        true
+    }
+
+    /// Reads a directory to its end, or until enough was found in it.
+    fn read(&mut self, node: Arc<Node>, dir: Arc<Dir>) {
+        let here = self.enter(node, dir);
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut entries = RawDir::new(&here.dir, &mut buffer);
+        let mut rest = false;
+        while let Some(entry) = entries.next() {
+            match entry {
+                Ok(entry) => {
+                    if !self.look_at(&here, entry.file_name()) {
+                        break;
+                    }
+                }
+                Err(Errno::INTR) => continue,
+                // The directory was removed.
+                Err(Errno::NOENT) => break,
+                Err(errno) => {
+                    self.fail(&here.node, None, errno);
+                    break;
+                }
+            }
+            if self.shared.queue.is_hungry() {
+                self.hand_over(&here, &mut entries);
+            }
+            if entries.is_buffer_empty() && self.has_enough() {
+                rest = true;
+                break;
+            }
+        }
+        self.buffer = buffer;
+        if rest {
+            // Below what was found: that comes first.
+            self.shared.queue.push(self.own, Task::Whole(Work::Rest(Arc::clone(&here.node), Arc::clone(&here.dir))));
+        }
+        self.leave(here);
+    }
+
+    /// Asks for names that another thread has read.
+    fn ask(&mut self, chunk: Chunk) {
+        let here = self.enter(chunk.node, chunk.dir);
+        for name in chunk.names.iter() {
+            if !self.look_at(&here, name) {
+                break;
+            }
+        }
+        self.leave(here);
+    }
+
+    fn enter(&mut self, node: Arc<Node>, dir: Arc<Dir>) -> Here {
+        self.path.leave();
+        let fence = self.shared.roots.get(node.root).map_or(Fence::None, |root| root.fence);
+        Here { node, dir, fence }
+    }
+
+    fn leave(&mut self, here: Here) {
+        self.give_found(&here);
+        self.settle(here.node.root);
+        self.opener.leave(here.node, here.dir);
+    }
+
+    /// One entry of a directory; `false` when the scan is stopped.
+    #[inline]
+    fn look_at(&mut self, here: &Here, name: &CStr) -> bool {
+        if matches!(name.to_bytes(), b"." | b"..") {
+            return true;
+        }
+        let exclude = self.shared.exclude;
+        if !exclude.is_empty() && exclude.matches(self.path.below_root(&here.node, name), name.to_bytes()) {
+            return self.shared.brake.goes_on();
+        }
+        if !self.shared.brake.admits() {
+            return false;
+        }
+        self.seen = self.seen.wrapping_add(1);
+        if self.seen.is_multiple_of(64) {
+            self.look_after_crew();
+        }
+        match Entry::read(&here.dir, name) {
+            Ok(entry) => self.count(here, name, &entry),
+            Err(errno) if vanished(errno) => {}
+            Err(errno) => self.fail(&here.node, Some(name), errno),
+        }
+        true
+    }
+
+    #[inline]
+    fn count(&mut self, here: &Here, name: &CStr, entry: &Entry) {
+        if here.fence.excludes(entry) || self.shared.is_root(entry, here.node.root) {
+            return;
+        }
+        if entry.is_dir() {
+            self.sums.count(entry);
+            let found = self.found.get_or_insert_with(|| Batch::new(Arc::clone(&here.node), None));
+            found.push(entry.id, name);
+        } else {
+            self.count_file(&here.node, Some(name), entry);
+        }
+    }
+
+    /// Counts what is not a directory: `name` in `node`, or `node` itself.
+    #[inline]
+    fn count_file(&mut self, node: &Node, name: Option<&CStr>, entry: &Entry) {
+        if entry.links > 1 {
+            self.sums.count_name();
+            match self.shared.links.see(entry, node.root) {
+                Seen::Last(link) => self.count_link(&link),
+                Seen::First | Seen::Further => {}
+            }
+        } else {
+            self.sums.count(entry);
+        }
+        let Some(tally) = self.tallies.get_mut(node.root) else { return };
+        if tally.top.wants(entry.allocated_bytes) {
+            let path = self.path.of(node, name);
+            if tally.top.takes(path, entry.allocated_bytes) {
+                let file = Largest { path: path.into(), allocated_bytes: entry.allocated_bytes };
+                tally.top.push(file, (entry.links > 1).then_some(entry.id));
+            }
+        }
+    }
+
+    fn count_link(&mut self, link: &Link) {
+        if let Some(tally) = self.tallies.get_mut(link.root) {
+            tally.sums.count_link(link);
+        }
+    }
+
+    /// Gives other threads what was found and read so far.
+    #[cold]
+    fn hand_over(&mut self, here: &Here, entries: &mut RawDir<'_, &Arc<Dir>>) {
+        self.give_found(here);
+        let (mut names, mut count) = (Names::default(), 0_usize);
+        while !entries.is_buffer_empty()
+            && let Some(Ok(entry)) = entries.next()
+        {
+            names.push(entry.file_name());
+            count = count.saturating_add(1);
+            if count == CHUNK {
+                let chunk = Chunk {
+                    node: Arc::clone(&here.node),
+                    dir: Arc::clone(&here.dir),
+                    names: std::mem::take(&mut names),
+                };
+                self.shared.queue.push(self.own, Task::Whole(Work::Names(chunk)));
+                count = 0;
+            }
+        }
+        if count > SMALL {
+            let chunk = Chunk { node: Arc::clone(&here.node), dir: Arc::clone(&here.dir), names };
+            self.shared.queue.push(self.own, Task::Whole(Work::Names(chunk)));
+        } else {
+            for name in names.iter() {
+                if !self.look_at(here, name) {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn give_found(&mut self, here: &Here) {
+        if let Some(mut found) = self.found.take() {
+            found.dir = self.shared.descriptors.may_keep().then(|| Arc::clone(&here.dir));
+            self.shared.queue.push(self.own, Task::Directories(found));
+        }
+    }
+
+    fn has_enough(&self) -> bool {
+        self.found.as_ref().is_some_and(|found| found.len() >= FOUND) && self.shared.descriptors.may_keep()
+    }
+
+    /// Adds what was counted to where it belongs.
+    fn settle(&mut self, root: usize) {
+        self.shared.progress.add(self.sums.entries(), self.sums.allocated_bytes());
+        if let Some(tally) = self.tallies.get_mut(root) {
+            tally.sums.add(&self.sums);
+        }
+        self.sums = Sums::default();
+    }
+
+    #[cold]
+    fn fail(&mut self, node: &Node, name: Option<&CStr>, errno: Errno) {
+        let path = self.path.of(node, name).to_vec();
+        if let Some(tally) = self.tallies.get_mut(node.root) {
+            tally.errors.push(path, errno);
+        }
+    }
+
+    /// Starts the other threads when it turns out that there is something for them to do.
+    fn look_after_crew(&mut self) {
+        /// So many entries, or so much time, is worth a thread.
+        const ENTRIES: u32 = 512;
+        const TIME: Duration = Duration::from_millis(1);
+        if self.recruit.is_some()
+            && (self.seen >= ENTRIES || self.start.elapsed() >= TIME)
+            && let Some(recruit) = self.recruit.take()
+        {
+            recruit();
+        }
+    }
+}
