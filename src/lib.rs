@@ -92,7 +92,8 @@ pub use cached::Cached;
 pub use counters::{Counters, Rated, Sample};
 pub use error::{Error, Result};
 pub use fs::{
-    Boundary, FileSystemSample, FileSystems, Inodes, Largest, Part, Partial, Progress, Scan, ScanError, ScanErrors, Usage,
+    Boundary, FileSystemSample, FileSystems, Inodes, Largest, Part, Partial, Progress, Scan, ScanError, ScanErrors,
+    Usage,
 };
 pub use process::{
     Cgroup, Cgroups, Cpu, CpuRates, Environ, FaultRates, Faults, Fields, IdRange, Ids, Io, IoRates, Limit, Limits,

@@ -89,7 +89,9 @@ impl Scan {
         self
     }
 
-    /// How many threads work, the calling one among them. As many as there are cores by default, up to 8.
+    /// How many threads work, the calling one among them; they are started at once.
+    ///
+    /// By default there are as many as there are cores, up to 8, and they are started when there is enough to do.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads.clamp(1, 256));
         self

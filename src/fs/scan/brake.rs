@@ -122,7 +122,11 @@ impl Pace {
     const AHEAD: Duration = Duration::from_millis(1);
 
     fn new(start: Instant, rate: u64) -> Self {
-        Self { start, interval: 1_000_000_000_u64.checked_div(rate).unwrap_or(u64::MAX).max(1), next: AtomicU64::new(0) }
+        Self {
+            start,
+            interval: 1_000_000_000_u64.checked_div(rate).unwrap_or(u64::MAX).max(1),
+            next: AtomicU64::new(0),
+        }
     }
 
     /// When one more entry is due. Time in which there was nothing to do is not made up for.

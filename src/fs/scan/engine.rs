@@ -37,6 +37,8 @@ pub(super) struct Shared<'a> {
     pub(super) queue: Queue,
     pub(super) links: Links,
     pub(super) descriptors: Arc<Descriptors>,
+    /// Whether all threads start at once, however little there is to do.
+    pub(super) at_once: bool,
 }
 
 /// One of the directories that are told apart.
@@ -109,6 +111,7 @@ pub(super) fn run(scan: &Scan, cancel: &Cancel, progress: &Progress) -> Result<V
         queue: Queue::new(threads),
         links: Links::new(files),
         descriptors: Descriptors::within_limit(),
+        at_once: scan.threads.is_some(),
     };
     let mut tallies = crew(&shared, threads);
     if shared.brake.is_cancelled() {

@@ -62,10 +62,7 @@ impl Entry {
         let told = StatxFlags::from_bits_retain(statx.stx_mask).contains(StatxFlags::MNT_ID);
         let mount_root = StatxAttributes::MOUNT_ROOT;
         Self {
-            id: FileId {
-                device: rustix::fs::makedev(statx.stx_dev_major, statx.stx_dev_minor),
-                inode: statx.stx_ino,
-            },
+            id: FileId { device: rustix::fs::makedev(statx.stx_dev_major, statx.stx_dev_minor), inode: statx.stx_ino },
             kind,
             links: statx.stx_nlink,
             // Blocks are of 512 bytes here, whatever the block size of the file system.

@@ -64,6 +64,8 @@ impl Links {
 
     /// Those of which not all names were met.
     pub(super) fn rest(self) -> impl Iterator<Item = Link> {
-        self.shards.into_iter().flat_map(|shard| shard.into_inner().unwrap_or_else(PoisonError::into_inner).into_values())
+        self.shards
+            .into_iter()
+            .flat_map(|shard| shard.into_inner().unwrap_or_else(PoisonError::into_inner).into_values())
     }
 }

@@ -40,9 +40,12 @@ impl PathBuffer {
         self.path.truncate(self.dir);
         match name {
             Some(name) => self.path.extend_from_slice(name.to_bytes()),
-            // Without the slash, unless it is all there is or was there from the start.
-            None if node.is_root() => self.path.truncate(node.name().to_bytes().len()),
-            None => self.path.truncate(self.dir.saturating_sub(1)),
+            None => {
+                // Without the slash, unless it was there from the start.
+                let end = if node.is_root() { node.name().to_bytes().len() } else { self.dir.saturating_sub(1) };
+                self.path.truncate(end);
+                self.dir = 0;
+            }
         }
     }
 }

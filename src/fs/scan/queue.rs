@@ -31,7 +31,7 @@ struct Gate {
 }
 
 /// How often a thread looks around before it sleeps.
-const LOOKS: u32 = 16;
+const LOOKS: u32 = 32;
 
 /// How long it sleeps before it looks again; also how soon a cancellation is seen by one that has nothing to do.
 const NAP: Duration = Duration::from_millis(1);
@@ -186,7 +186,7 @@ impl Queue {
 
 /// Whether there is more in a lane than its owner is about to do.
 fn is_enough(lane: &VecDeque<Task>, whatever: bool) -> bool {
-    lane.len() > 1 || lane.front().is_some_and(|task| whatever || task.is_divisible())
+    lane.len() > 1 || lane.front().is_some_and(|task| whatever || task.is_enough())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

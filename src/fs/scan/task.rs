@@ -56,9 +56,14 @@ impl Task {
         }
     }
 
-    /// Whether two threads can share it.
-    pub(super) fn is_divisible(&self) -> bool {
-        matches!(self, Self::Directories(batch) if batch.ids.len() > 1)
+    /// Whether it is worth another thread's while though it is all there is: its owner has enough to do with the rest of
+    /// it, or with the rest of the directory it is of.
+    pub(super) fn is_enough(&self) -> bool {
+        match self {
+            Self::Directories(batch) => batch.ids.len() > 1,
+            Self::Whole(Work::Names(_)) => true,
+            Self::Whole(_) => false,
+        }
     }
 
     /// Takes a half of it, if it is divisible.
@@ -137,9 +142,7 @@ impl Names {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &CStr> {
-        self.0
-            .split_inclusive(|byte| *byte == 0)
-            .map(|name| CStr::from_bytes_with_nul(name).unwrap_or_default())
+        self.0.split_inclusive(|byte| *byte == 0).map(|name| CStr::from_bytes_with_nul(name).unwrap_or_default())
     }
 
     fn at(&self, start: usize) -> &CStr {

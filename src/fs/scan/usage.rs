@@ -135,11 +135,7 @@ impl ScanErrors {
     pub(super) fn push(&mut self, path: Vec<u8>, errno: rustix::io::Errno) {
         let denied = matches!(errno, rustix::io::Errno::ACCESS | rustix::io::Errno::PERM);
         let message = std::io::Error::from(errno).to_string();
-        self.add(&Self {
-            count: 1,
-            denied: u64::from(denied),
-            first: vec![ScanError { path: path.into(), message }],
-        });
+        self.add(&Self { count: 1, denied: u64::from(denied), first: vec![ScanError { path: path.into(), message }] });
     }
 
     pub(super) fn add(&mut self, other: &Self) {

@@ -217,6 +217,7 @@ impl<'a> Worker<'a> {
         self.seen = self.seen.wrapping_add(1);
         if self.seen.is_multiple_of(64) {
             self.look_after_crew();
+            self.settle(here.node.root);
         }
         match Entry::read(&here.dir, name) {
             Ok(entry) => self.count(here, name, &entry),
@@ -329,12 +330,13 @@ impl<'a> Worker<'a> {
     }
 
     /// Starts the other threads when it turns out that there is something for them to do.
+    #[inline]
     fn look_after_crew(&mut self) {
         /// So many entries, or so much time, is worth a thread.
         const ENTRIES: u32 = 512;
         const TIME: Duration = Duration::from_millis(1);
         if self.recruit.is_some()
-            && (self.seen >= ENTRIES || self.start.elapsed() >= TIME)
+            && (self.shared.at_once || self.seen >= ENTRIES || self.start.elapsed() >= TIME)
             && let Some(recruit) = self.recruit.take()
         {
             recruit();
