@@ -106,12 +106,13 @@ fn timeless(mut usage: Usage) -> Usage {
 /// Runs one test of this program again, under another program.
 fn again(test: &str, under: &[&str], tree: &Path) {
     // Where anybody may run it.
-    let program = tempfile::tempdir_in("/tmp").unwrap();
-    fs::set_permissions(program.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let copy = program.path().join("scan");
+    let place = tempfile::tempdir_in("/tmp").unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = place.path().join("scan");
     fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
-    let status = Command::new(under[0])
-        .args(&under[1..])
+    let (program, options) = under.split_first().unwrap();
+    let status = Command::new(program)
+        .args(options)
         .arg(copy)
         .args(["--exact", test, "--test-threads=1", "--nocapture"])
         .env("SCAN_AGAIN", tree)
@@ -233,9 +234,9 @@ fn what_cannot_be_read_is_told() {
         tree.file("listable/file", 100);
         for n in 0..20 {
             tree.dir(format!("many/{n:02}"));
-            fs::set_permissions(tree.join(format!("many/{n:02}")), fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(tree.join(format!("many/{n:02}")), fs::Permissions::from_mode(0o000)).unwrap();
         }
-        fs::set_permissions(tree.join("closed"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(tree.join("closed"), fs::Permissions::from_mode(0o000)).unwrap();
         fs::set_permissions(tree.join("listable"), fs::Permissions::from_mode(0o744)).unwrap();
         if is_root() && is_there("setpriv") {
             again(
@@ -549,7 +550,7 @@ type Counts = (u64, u64, u64, u64, u64, Option<usize>);
 /// The plain way: one thread, paths, everything kept.
 fn reference(roots: &[PathBuf]) -> Vec<Counts> {
     let mut counts = vec![Counts::default(); roots.len()];
-    let mut links: BTreeMap<(u64, u64), Vec<(usize, u64, u64)>> = BTreeMap::new();
+    let mut links = BTreeMap::<_, Vec<(usize, u64, u64)>>::new();
     for (index, root) in roots.iter().enumerate() {
         if roots[..index].contains(root) {
             continue;

@@ -2,6 +2,7 @@
 
 mod boundary;
 mod brake;
+mod crew;
 mod engine;
 mod entry;
 mod exclude;
@@ -91,7 +92,8 @@ impl Scan {
 
     /// How many threads work, the calling one among them; they are started at once.
     ///
-    /// By default there are as many as there are cores, up to 8, and they are started when there is enough to do.
+    /// By default there are as many as there are cores, up to 8, and they are started when there is enough to do; while they
+    /// wait for the disk most of the time there are more, up to four for each core and 16 in all.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = Some(threads.clamp(1, 256));
         self

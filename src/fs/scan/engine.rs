@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use super::boundary::Fence;
 use super::brake::Brake;
+use super::crew::{Crew, Plan};
 use super::entry::{Entry, FileId};
 use super::exclude::Exclude;
 use super::links::Links;
@@ -37,8 +38,6 @@ pub(super) struct Shared<'a> {
     pub(super) queue: Queue,
     pub(super) links: Links,
     pub(super) descriptors: Arc<Descriptors>,
-    /// Whether all threads start at once, however little there is to do.
-    pub(super) at_once: bool,
 }
 
 /// One of the directories that are told apart.
@@ -96,7 +95,7 @@ impl Shared<'_> {
 /// Scans all directories, each counted where it belongs.
 pub(super) fn run(scan: &Scan, cancel: &Cancel, progress: &Progress) -> Result<Vec<Part>> {
     let start = Instant::now();
-    let threads = scan.threads.unwrap_or_else(usual_threads).max(1);
+    let plan = Plan::new(scan.threads);
     let mut roots: Vec<_> = scan.paths.iter().zip(0..).map(|(path, index)| Root::find(path, index, scan)).collect();
     let by_id = tell_apart(&mut roots);
     // Names of what is a root itself can be met twice.
@@ -108,12 +107,11 @@ pub(super) fn run(scan: &Scan, cancel: &Cancel, progress: &Progress) -> Result<V
         largest: scan.largest,
         brake: Brake::new(cancel, start, scan.max_duration, scan.max_entries, scan.entries_per_second),
         progress,
-        queue: Queue::new(threads),
+        queue: Queue::new(plan.most),
         links: Links::new(files),
         descriptors: Descriptors::within_limit(),
-        at_once: scan.threads.is_some(),
     };
-    let mut tallies = crew(&shared, threads);
+    let mut tallies = crew(&shared, plan);
     if shared.brake.is_cancelled() {
         return Err(Error::cancelled());
     }
@@ -137,11 +135,6 @@ pub(super) fn run(scan: &Scan, cancel: &Cancel, progress: &Progress) -> Result<V
     Ok(parts.collect())
 }
 
-/// As many as serve.
-fn usual_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(8))
-}
-
 /// Finds roots that are the same; where there are several, gives them by what they are.
 fn tell_apart(roots: &mut [Root]) -> HashMap<FileId, usize> {
     let mut by_id = HashMap::new();
@@ -162,11 +155,12 @@ fn tell_apart(roots: &mut [Root]) -> HashMap<FileId, usize> {
 }
 
 /// Lets the threads work; gives what was counted of each root.
-fn crew(shared: &Shared<'_>, threads: usize) -> Vec<Tally> {
+fn crew(shared: &Shared<'_>, plan: Plan) -> Vec<Tally> {
     std::thread::scope(|scope| {
         let mut helpers = Vec::new();
-        let mut recruit = || {
-            for own in 1..threads {
+        let mut started = 1;
+        let mut recruit = |threads| {
+            for own in std::mem::replace(&mut started, threads)..threads {
                 let helper = move || {
                     let _guard = Guard(shared);
                     Worker::new(shared, own, None).run()
@@ -180,7 +174,7 @@ fn crew(shared: &Shared<'_>, threads: usize) -> Vec<Tally> {
             }
         };
         let _guard = Guard(shared);
-        let mut worker = Worker::new(shared, 0, Some(&mut recruit));
+        let mut worker = Worker::new(shared, 0, Some(Crew::new(plan, &mut recruit)));
         for root in &shared.roots {
             if let (Some((node, entry)), None) = (&root.place, root.same_as)
                 && shared.brake.admits()

@@ -3,12 +3,12 @@
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use rustix::fs::RawDir;
 use rustix::io::Errno;
 
 use super::boundary::Fence;
+use super::crew::Crew;
 use super::engine::Shared;
 use super::entry::Entry;
 use super::links::{Link, Seen};
@@ -34,9 +34,8 @@ pub(super) struct Worker<'a> {
     sums: Sums,
     path: PathBuffer,
     opener: Opener<'a>,
-    /// Starts the other threads.
-    recruit: Option<&'a mut dyn FnMut()>,
-    start: Instant,
+    /// Of the first thread.
+    crew: Option<Crew<'a>>,
     seen: u32,
 }
 
@@ -58,7 +57,7 @@ const CHUNK: usize = 128;
 const SMALL: usize = 32;
 
 impl<'a> Worker<'a> {
-    pub(super) fn new(shared: &'a Shared<'a>, own: usize, recruit: Option<&'a mut dyn FnMut()>) -> Self {
+    pub(super) fn new(shared: &'a Shared<'a>, own: usize, crew: Option<Crew<'a>>) -> Self {
         Self {
             shared,
             own,
@@ -68,8 +67,7 @@ impl<'a> Worker<'a> {
             sums: Sums::default(),
             path: PathBuffer::default(),
             opener: Opener::new(&shared.descriptors, &shared.queue, &shared.brake, own > 0),
-            recruit,
-            start: Instant::now(),
+            crew,
             seen: 0,
         }
     }
@@ -329,17 +327,10 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Starts the other threads when it turns out that there is something for them to do.
     #[inline]
     fn look_after_crew(&mut self) {
-        /// So many entries, or so much time, is worth a thread.
-        const ENTRIES: u32 = 512;
-        const TIME: Duration = Duration::from_millis(1);
-        if self.recruit.is_some()
-            && (self.shared.at_once || self.seen >= ENTRIES || self.start.elapsed() >= TIME)
-            && let Some(recruit) = self.recruit.take()
-        {
-            recruit();
+        if let Some(crew) = &mut self.crew {
+            crew.look_after(self.seen, !self.shared.queue.is_hungry());
         }
     }
 }
