@@ -4,7 +4,7 @@
 //! ours. Then `cargo bench --bench scan` prints medians and ratios; arguments choose sections by name: `narrow`, `wide`,
 //! `deep`, `walkdir`, `memory`, and `cold`, which is only done when it is named, since it empties the caches of the machine.
 
-#![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+#![allow(missing_docs, clippy::print_stdout, reason = "its output is what a benchmark is for")]
 
 #[allow(dead_code)]
 mod common;

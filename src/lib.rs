@@ -73,6 +73,10 @@
 //! bounded by what is alive. File descriptors are kept open for processes that run, up to a quarter of the soft limit
 //! ([`Processes::max_fds`]).
 
+// No panics on input: no unwrap, slices by get() and split, and no arithmetic that wraps when counters or clocks do.
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod async_process;
 mod cached;
 mod counters;
@@ -81,6 +85,8 @@ mod fs;
 mod process;
 mod reading;
 mod sampler;
+#[cfg(feature = "schema")]
+pub mod schema;
 mod snapshot;
 mod source;
 mod stream_ext;

@@ -1,5 +1,8 @@
 //! A value that may not have been readable, and why.
 
+use std::collections::BTreeMap;
+
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A value as far as it could be read. What is unknown is never written as 0.
@@ -92,15 +95,28 @@ pub(crate) enum Unavailable {
     Denied,
     Unsupported,
     NotApplicable,
-    Skipped,
     NotRequested,
+    /// Reasons of later versions too: no value, and nothing to be concluded from that.
+    #[serde(other)]
+    Skipped,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(deny_unknown_fields))]
 pub(crate) struct Why {
     unavailable: Unavailable,
+}
+
+/// From a map and nothing else. What is derived reads arrays too, and a command line of one word is one.
+impl<'de> Deserialize<'de> for Why {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut map = BTreeMap::<String, Unavailable>::deserialize(deserializer)?;
+        match map.remove("unavailable") {
+            Some(unavailable) if map.is_empty() => Ok(Self { unavailable }),
+            _ => Err(D::Error::custom("not a reason alone")),
+        }
+    }
 }
 
 #[derive(Deserialize)]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Serialize};
 
 use crate::time::nanos;
@@ -117,11 +118,11 @@ impl BootId {
     /// The id of the running machine; nil where it cannot be read.
     #[must_use]
     pub fn current() -> Self {
-        std::fs::read("/proc/sys/kernel/random/boot_id").map_or_else(|_| Self::default(), |text| Self::parse(&text))
+        std::fs::read("/proc/sys/kernel/random/boot_id").ok().and_then(|text| Self::parse(&text)).unwrap_or_default()
     }
 
-    /// The id written as a UUID; nil for anything else.
-    pub(crate) fn parse(text: &[u8]) -> Self {
+    /// The id written as a UUID; `None` for anything else.
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let mut id = 0_u128;
         let mut digits = 0_u32;
         for byte in text.trim_ascii() {
@@ -129,12 +130,12 @@ impl BootId {
                 if *byte == b'-' {
                     continue;
                 }
-                return Self::default();
+                return None;
             };
             id = (id << 4) | u128::from(digit);
             digits = digits.saturating_add(1);
         }
-        if digits == 32 { Self(id) } else { Self::default() }
+        (digits == 32).then_some(Self(id))
     }
 }
 
@@ -162,7 +163,7 @@ impl Serialize for BootId {
 impl<'de> Deserialize<'de> for BootId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        Ok(Self::parse(text.as_bytes()))
+        Self::parse(text.as_bytes()).ok_or_else(|| D::Error::invalid_value(Unexpected::Str(&text), &"a UUID"))
     }
 }
 
@@ -258,8 +259,8 @@ mod tests {
     #[test]
     fn boot_id_is_a_uuid_both_ways() {
         let text = "0d1c7a1e-9f2b-4c3d-8e4f-0123456789ab";
-        assert_eq!(BootId::parse(format!("{text}\n").as_bytes()).to_string(), text);
-        assert_eq!(BootId::parse(b"not a uuid"), BootId::default());
+        assert_eq!(BootId::parse(format!("{text}\n").as_bytes()).unwrap().to_string(), text);
+        assert_eq!(BootId::parse(b"not a uuid"), None);
         assert_ne!(BootId::current(), BootId::default());
     }
 }

@@ -162,6 +162,11 @@ pub(crate) fn clock_ticks_per_second() -> u64 {
 
 /// Clock ticks as nanoseconds.
 pub(crate) fn ticks_to_nanos(ticks: u64, ticks_per_second: u64) -> u64 {
+    const SECOND: u64 = 1_000_000_000;
+    // Almost always a tick is a whole number of nanoseconds. The long division below takes ten times as long.
+    if SECOND.checked_rem(ticks_per_second) == Some(0) {
+        return ticks.saturating_mul(SECOND.checked_div(ticks_per_second).unwrap_or(0));
+    }
     let nanos = u128::from(ticks).saturating_mul(1_000_000_000).checked_div(u128::from(ticks_per_second)).unwrap_or(0);
     u64::try_from(nanos).unwrap_or(u64::MAX)
 }

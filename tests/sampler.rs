@@ -356,6 +356,20 @@ fn runtime(worker_threads: usize) -> Runtime {
 }
 
 #[test]
+fn dropping_the_stream_stops_the_reading_where_the_runtime_stands_still() {
+    let runtime = runtime(0);
+    let (mut told, source) = until_cancelled();
+    let mut stream = source.every(SECOND);
+    runtime.block_on(async {
+        assert!(poll!(stream.next()).is_pending());
+        assert_eq!(told.recv().await, Some(false), "it reads");
+    });
+    drop(stream);
+    assert_eq!(told.blocking_recv(), Some(true), "it was cancelled");
+    drop(runtime);
+}
+
+#[test]
 fn a_reading_that_waits_for_a_thread_is_not_begun_when_the_stream_is_dropped() {
     let runtime = runtime(0);
     let numbers = numbers();

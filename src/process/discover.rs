@@ -38,7 +38,7 @@ pub(crate) struct Found {
 pub(crate) enum By {
     /// By a listing, with the inode number of its directory.
     Listing(u64),
-    /// Its pid was handed out after this instant: what was read of it before is of another process.
+    /// Its pid was handed out before this instant, and not long: what was read of it before may be of another process.
     Birth(Monotonic),
 }
 
@@ -66,13 +66,12 @@ struct Counter {
 struct Window {
     first: u32,
     last: u32,
-    /// When the counter was read before.
-    after: Monotonic,
+    /// When the counter was seen to have passed them.
     since: Monotonic,
 }
 
 /// How often /proc is listed all the same.
-const LIST_EVERY: Duration = Duration::from_secs(10);
+const LIST_EVERY: Duration = Duration::from_secs(30);
 
 /// How long a window is probed: a pid is handed out some time before its process can be seen.
 const SETTLED: Duration = Duration::from_millis(200);
@@ -154,7 +153,7 @@ impl Counter {
         let wrapped = last < before;
         if last != before {
             let first = if wrapped { 1 } else { before.saturating_add(1) };
-            self.windows.push_back(Window { first, last, after: before_at, since: now });
+            self.windows.push_back(Window { first, last, since: now });
         }
         if wrapped || births > u64::from(self.pid_max) {
             return Probe::List;
@@ -169,7 +168,7 @@ impl Counter {
     fn probe(&self, found: &mut Vec<Found>) {
         for window in &self.windows {
             let alive = (window.first..=window.last).filter(|pid| pulse(*pid).is_some());
-            found.extend(alive.map(|pid| Found { pid, by: By::Birth(window.after) }));
+            found.extend(alive.map(|pid| Found { pid, by: By::Birth(window.since) }));
         }
         // Windows are in the order of time, and do not overlap but after a wrap-around, which ends in a listing.
         found.sort_by_key(|found| found.pid);

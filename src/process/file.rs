@@ -152,20 +152,25 @@ pub(crate) fn owner(dir: impl AsFd, path: impl Arg) -> rustix::io::Result<Owner>
     Ok(Owner { uid: stat.st_uid, gid: stat.st_gid, ino: stat.st_ino })
 }
 
-/// A pid as a path, without an allocation.
+/// A pid, or a file of a process, as a path: without an allocation.
 #[derive(Clone, Copy)]
 pub(crate) struct PidPath {
-    digits: [u8; 12],
+    bytes: [u8; 32],
     start: usize,
+    end: usize,
 }
 
+/// Where the digits end: a pid has ten at most.
+const DIGITS: usize = 10;
+
 impl PidPath {
+    /// The directory of a process.
     pub(crate) fn new(pid: u32) -> Self {
-        let mut path = Self { digits: [0; 12], start: 11 };
+        let mut path = Self { bytes: [0; 32], start: DIGITS, end: DIGITS };
         let mut rest = pid;
         loop {
             path.start = path.start.saturating_sub(1);
-            if let Some(digit) = path.digits.get_mut(path.start) {
+            if let Some(digit) = path.bytes.get_mut(path.start) {
                 // A digit: below 10.
                 *digit = b'0'.wrapping_add((rest % 10) as u8);
             }
@@ -176,8 +181,23 @@ impl PidPath {
         }
     }
 
+    /// A file in that directory; the directory itself for a name of more than twenty bytes, which no file here has.
+    pub(crate) fn join(mut self, name: &std::ffi::CStr) -> Self {
+        let name = name.to_bytes();
+        let end = self.end.saturating_add(1).saturating_add(name.len());
+        // One byte is left for the zero at the end.
+        if end < self.bytes.len()
+            && let Some((slash, rest)) = self.bytes.get_mut(self.end..end).and_then(<[u8]>::split_first_mut)
+        {
+            *slash = b'/';
+            rest.copy_from_slice(name);
+            self.end = end;
+        }
+        self
+    }
+
     pub(crate) fn as_c_str(&self) -> &std::ffi::CStr {
-        let bytes = self.digits.get(self.start..).unwrap_or_default();
+        let bytes = self.bytes.get(self.start..=self.end).unwrap_or_default();
         std::ffi::CStr::from_bytes_with_nul(bytes).unwrap_or_default()
     }
 }
@@ -190,6 +210,10 @@ mod tests {
     fn a_pid_is_a_path() {
         for pid in [0, 7, 10, 1_234, u32::MAX] {
             assert_eq!(PidPath::new(pid).as_c_str().to_str().unwrap(), pid.to_string());
+            assert_eq!(
+                PidPath::new(pid).join(c"smaps_rollup").as_c_str().to_str().unwrap(),
+                format!("{pid}/smaps_rollup")
+            );
         }
     }
 

@@ -7,6 +7,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::file::{Buffer, Owner, owner};
+use super::number::decimal;
 use super::procfs::ProcFs;
 use super::{
     Cgroups, Environ, Io, Limits, Namespaces, Oom, ProcessId, Schedstat, SmapsRollup, Stat, Statm, Status, args,
@@ -260,6 +261,20 @@ pub(crate) fn fd_count(dir: impl AsFd) -> rustix::io::Result<u64> {
         }
     }
     Ok(count)
+}
+
+/// A thread of process `pid` other than its main one, which has exited.
+pub(crate) fn living_thread(dir: impl AsFd, pid: u32) -> Option<u32> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let tasks = rustix::fs::openat(dir, "task", flags, Mode::empty()).ok()?;
+    let mut space = Vec::with_capacity(4096);
+    let mut entries = rustix::fs::RawDir::new(tasks, space.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
+        if let Some(task) = decimal(entry.ok()?.file_name().to_bytes()).filter(|task| *task != pid) {
+            return Some(task);
+        }
+    }
+    None
 }
 
 /// Reads the namespaces of the process whose directory is `dir`.

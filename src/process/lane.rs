@@ -14,13 +14,16 @@ use crate::Cancel;
 #[derive(Debug)]
 pub(crate) struct Lane<J, A> {
     queue: Arc<Queue<J>>,
-    answers: Receiver<A>,
-    answer: Sender<A>,
+    /// Never locked: the mutex only makes it `Sync`, and so the source and its streams.
+    answers: Mutex<Receiver<(u64, A)>>,
+    answer: Sender<(u64, A)>,
     work: fn(J) -> A,
     most: usize,
     threads: usize,
     /// Jobs given and not answered yet.
     open: usize,
+    /// Jobs started in the present round and answered.
+    answered: usize,
 }
 
 /// How often `Cancel` is polled while a tick waits.
@@ -38,21 +41,26 @@ struct Queue<J> {
 #[derive(Debug)]
 struct State<J> {
     jobs: VecDeque<J>,
+    /// Ends whenever the answers were waited for in vain: what is held up then is not waited for again.
+    round: u64,
+    /// Jobs started in this round.
+    started: usize,
     closed: bool,
 }
 
 impl<J: Send + 'static, A: Send + 'static> Lane<J, A> {
     pub(crate) fn new(most: usize, work: fn(J) -> A) -> Self {
         let (answer, answers) = channel();
-        let state = State { jobs: VecDeque::new(), closed: false };
+        let state = State { jobs: VecDeque::new(), round: 0, started: 0, closed: false };
         Self {
             queue: Arc::new(Queue { state: Mutex::new(state), ready: Condvar::new() }),
-            answers,
+            answers: Mutex::new(answers),
             answer,
             work,
             most: most.max(1),
             threads: 0,
             open: 0,
+            answered: 0,
         }
     }
 
@@ -70,26 +78,51 @@ impl<J: Send + 'static, A: Send + 'static> Lane<J, A> {
         }
     }
 
-    /// Takes the answers there are, waiting for the missing ones until `deadline` or until it is cancelled.
+    /// Takes the answers there are, waiting for the missing ones until `deadline` or until it is cancelled. A job that held
+    /// up an earlier call is not waited for again.
     pub(crate) fn take(&mut self, deadline: Instant, cancel: &Cancel, mut answer: impl FnMut(A)) {
         let mut progress = false;
         while self.open > 0 && !cancel.is_cancelled() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.answers.recv_timeout(left.min(POLL)) {
-                Ok(found) => {
+            let left =
+                if self.may_progress() { deadline.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
+            let answers = self.answers.get_mut().unwrap_or_else(PoisonError::into_inner);
+            match answers.recv_timeout(left.min(POLL)) {
+                Ok((round, found)) => {
                     progress = true;
                     self.open = self.open.saturating_sub(1);
+                    if round == self.queue.lock().round {
+                        self.answered = self.answered.saturating_add(1);
+                    }
                     answer(found);
                 }
                 Err(RecvTimeoutError::Timeout) if left > POLL => {}
-                // All threads are held up and jobs wait: one more gets by. With some progress it is only much to do.
-                Err(RecvTimeoutError::Timeout) if !progress && !self.queue.lock().jobs.is_empty() => {
-                    return self.spawn();
-                }
                 // We hold a sender ourselves, so it is never disconnected.
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                    // All threads are held up and jobs wait: one more gets by. With some progress it is only much to do.
+                    if self.next_round() && !progress {
+                        self.spawn();
+                    }
+                    return;
+                }
             }
         }
+    }
+
+    /// Whether an answer may come soon: a job was started lately, or waits and there is a thread for it, or can be.
+    fn may_progress(&self) -> bool {
+        let state = self.queue.lock();
+        let waiting = state.jobs.len();
+        let running = self.open.saturating_sub(waiting);
+        state.started > self.answered || (waiting > 0 && running < self.most)
+    }
+
+    /// Gives up on what runs now; says whether jobs wait.
+    fn next_round(&mut self) -> bool {
+        let mut state = self.queue.lock();
+        state.round = state.round.wrapping_add(1);
+        state.started = 0;
+        self.answered = 0;
+        !state.jobs.is_empty()
     }
 
     fn spawn(&mut self) {
@@ -98,8 +131,8 @@ impl<J: Send + 'static, A: Send + 'static> Lane<J, A> {
         }
         let (queue, answer, work) = (Arc::clone(&self.queue), self.answer.clone(), self.work);
         let worker = move || {
-            while let Some(job) = queue.next() {
-                if answer.send(work(job)).is_err() {
+            while let Some((round, job)) = queue.next() {
+                if answer.send((round, work(job))).is_err() {
                     return;
                 }
             }
@@ -126,14 +159,16 @@ impl<J> Queue<J> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn next(&self) -> Option<J> {
+    /// The next job, and the round in which it is started.
+    fn next(&self) -> Option<(u64, J)> {
         let mut state = self.lock();
         loop {
             if state.closed {
                 return None;
             }
             if let Some(job) = state.jobs.pop_front() {
-                return Some(job);
+                state.started = state.started.saturating_add(1);
+                return Some((state.round, job));
             }
             state = self.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -182,6 +217,42 @@ mod tests {
             lane.take(Instant::now() + Duration::from_secs(1), &Cancel::new(), |n| answers.push(n));
         }
         assert_eq!(answers.last(), Some(&3));
+    }
+
+    #[test]
+    fn what_is_held_up_is_waited_for_once() {
+        let (release, gate) = channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
+        let (began, begun) = channel::<()>();
+        let blocks = || Some((began.clone(), Arc::clone(&gate)));
+        type Gate = Option<(Sender<()>, Arc<Mutex<Receiver<()>>>)>;
+        let mut lane = Lane::new(2, |job: Gate| {
+            if let Some((began, gate)) = job {
+                began.send(()).unwrap();
+                gate.lock().unwrap().recv().unwrap();
+            }
+        });
+        let far = || Instant::now() + Duration::from_secs(1_000_000);
+        let never = Cancel::new();
+        lane.give([blocks()]);
+        begun.recv().unwrap();
+        lane.take(Instant::now(), &never, |()| unreachable!());
+        lane.take(far(), &never, |()| unreachable!());
+        // What is asked for besides is waited for.
+        lane.give([None, None]);
+        let mut answers = 0;
+        lane.take(far(), &never, |()| answers += 1);
+        assert_eq!(answers, 2);
+        // Nor is anything waited for when all threads are held up.
+        lane.give([blocks(), None]);
+        begun.recv().unwrap();
+        lane.take(Instant::now(), &never, |()| unreachable!());
+        lane.take(far(), &never, |()| unreachable!());
+        release.send(()).unwrap();
+        release.send(()).unwrap();
+        while answers < 5 {
+            lane.take(Instant::now() + Duration::from_millis(20), &never, |()| answers += 1);
+        }
     }
 
     #[test]

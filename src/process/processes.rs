@@ -14,9 +14,8 @@ use crate::{Cancel, Result, Snapshot, Source, Text};
 ///
 /// A process that did not run since the last tick has changed none of its own counters. The kernel says whether it ran by
 /// one cheap call, the process's CPU clock. So a tick finds what is new, takes every pulse, reads the files of what ran
-/// only, and gives the rest again, with counters that are exact as of now ([`ProcessSample::at`]). What can change without
-/// the process running (memory under reclaim, `nice`, the parent, the control group) is read again within
-/// [`max_age`](Self::max_age).
+/// only, and gives the rest again, with counters that are exact as of [`ProcessSample::at`], which is now. What can change
+/// without the process running (memory under reclaim, `nice`) is read again within [`max_age`](Self::max_age).
 ///
 /// ```text
 /// find what is new ──► take the pulses ──► read what ran ──► slow files, names ──► select ──► snapshot
@@ -119,8 +118,9 @@ impl Processes {
 
     /// How old the reading of an idle process may get. Default: 60 s.
     ///
-    /// Its counters are exact at every tick all the same; this bounds the age of what can change while it stands still.
-    /// The readings are spread over the ticks.
+    /// Its counters are exact at every tick all the same; this bounds the age of what can change while it stands still:
+    /// memory under reclaim, `nice`, the names of its user and group. Its control group is read at every fourth of these
+    /// readings. They are spread over the ticks.
     pub fn max_age(mut self, age: Duration) -> Self {
         self.config.max_age = age;
         self

@@ -164,7 +164,7 @@ fn read(dir: &OwnedFd, path: &str) -> Option<Vec<u8>> {
 }
 
 fn boot_id(dir: &OwnedFd) -> BootId {
-    read(dir, "sys/kernel/random/boot_id").map_or_else(BootId::current, |text| BootId::parse(&text))
+    read(dir, "sys/kernel/random/boot_id").map_or_else(BootId::current, |text| BootId::parse(&text).unwrap_or_default())
 }
 
 fn is_proc(dir: &OwnedFd) -> bool {

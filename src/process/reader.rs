@@ -6,12 +6,11 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::file::{Buffer, Opener, Owner, PidPath, owner};
-use super::handle::{fd_count, namespaces};
-use super::number::decimal;
+use super::handle::{fd_count, living_thread, namespaces};
 use super::procfs::ProcFs;
 use super::pulse::pulse;
 use super::stat::{Stat, StatLine};
-use super::table::{Entry, FdBudget, Hot, Marks, Outcome, Slot, Standing, Task};
+use super::table::{Comm, Entry, FdBudget, Hot, Marks, Outcome, Slot, Standing, Task};
 use super::{
     Cgroups, Cpu, Faults, Fields, Io, Limits, Memory, Oom, ProcessId, ProcessInfo, ProcessState, Schedstat, Statm,
     Status,
@@ -93,7 +92,6 @@ impl Reader {
             ran = pulse != slot.pulse;
             if !ran && task == Task::Check && slot.entry.known {
                 slot.entry.sample.at = at;
-                slot.outcome = Outcome::Same;
                 return;
             }
             slot.pulse = pulse;
@@ -127,11 +125,13 @@ impl Reader {
             result = visit.read(slot.pid, &mut slot.entry);
         }
         if ran {
-            slot.entry.ran_at_tick = plan.tick;
+            slot.ran_at_tick = plan.tick;
         }
-        let names = fields.contains(Fields::USER);
-        slot.unnamed |= names && (task >= Task::Renew || slot.entry.sample.info.user == Reading::Skipped);
+        let sample = &slot.entry.sample;
+        slot.zombie = sample.state == ProcessState::Zombie && sample.threads <= 1;
         slot.outcome = match result {
+            // A second reading in one tick does not undo what the first one found.
+            Ok(Outcome::Read) if slot.outcome == Outcome::Changed => Outcome::Changed,
             Ok(outcome) => outcome,
             Err(Failure::Errno(Errno::NOENT | Errno::SRCH)) => {
                 // Still there by its clock: it is hidden (hidepid), or ended between the two calls and is gone next time.
@@ -145,6 +145,7 @@ impl Reader {
             }
             Err(Failure::Replaced) => Outcome::Failed,
         };
+        slot.unnamed |= fields.contains(Fields::USER) && (task >= Task::Renew || slot.outcome == Outcome::Changed);
         self.opener.starved |= self.short;
         if self.short && plan.again {
             self.failed_fields = failed_before;
@@ -178,8 +179,6 @@ impl Visit<'_> {
         let line = self.stat(pid, entry)?;
         let changed = self.info(pid, entry, &line)?;
         self.counters(pid, entry)?;
-        entry.sample.at = self.at;
-        entry.sample.read_at = self.at;
         entry.known = true;
         Ok(if changed { Outcome::Changed } else { Outcome::Read })
     }
@@ -196,6 +195,7 @@ impl Visit<'_> {
         let nanos = |ticks| ticks_to_nanos(ticks, self.reader.procfs.ticks_per_second());
         let sample = &mut entry.sample;
         sample.id = id;
+        (sample.at, sample.read_at) = (self.at, self.at);
         let reparented = sample.ppid != stat.ppid;
         sample.ppid = stat.ppid;
         sample.state = stat.state;
@@ -218,10 +218,12 @@ impl Visit<'_> {
         if self.fields.contains(Fields::STAT) {
             sample.stat = Reading::Value(Arc::new(Stat::from(stat)));
         }
+        let renamed = !entry.known || entry.comm != Comm::new(stat.comm);
+        entry.comm = Comm::new(stat.comm);
         let line = Line {
-            renamed: !entry.known || sample.info.name.as_bytes() != stat.comm,
+            renamed,
             reparented,
-            name: (!entry.known || sample.info.name.as_bytes() != stat.comm).then(|| Text::from(stat.comm)),
+            name: renamed.then(|| Text::from(stat.comm)),
             kernel_thread: stat.flags & PF_KTHREAD != 0,
             marks: Marks { start_code: stat.start_code.unwrap_or(0), start_stack: stat.start_stack.unwrap_or(0) },
             zombie: stat.state == ProcessState::Zombie,
@@ -235,7 +237,7 @@ impl Visit<'_> {
 
     /// The memory of a process whose main thread has exited: its own line says 0, that of another thread is right.
     fn memory_of_a_thread(&mut self, pid: u32, entry: &mut Entry) {
-        let Some(task) = self.living_thread(pid) else { return };
+        let Ok(Some(task)) = self.place(pid).map(|dir| living_thread(dir, pid)) else { return };
         let page_bytes = self.reader.procfs.page_bytes();
         let Ok(dir) = self.place(pid) else { return };
         let path = format!("task/{task}/stat");
@@ -255,30 +257,24 @@ impl Visit<'_> {
         }
     }
 
-    fn living_thread(&mut self, pid: u32) -> Option<u32> {
-        let dir = self.place(pid).ok()?;
-        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
-        let tasks = rustix::fs::openat(dir, c"task", flags, rustix::fs::Mode::empty()).ok()?;
-        let mut space = Vec::with_capacity(4096);
-        let mut entries = rustix::fs::RawDir::new(tasks, space.spare_capacity_mut());
-        while let Some(entry) = entries.next() {
-            if let Some(task) = decimal(entry.ok()?.file_name().to_bytes()).filter(|task| *task != pid) {
-                return Some(task);
-            }
-        }
-        None
-    }
-
     /// Brings the info up to date; says whether anything in it changed, or the parent did.
     fn info(&mut self, pid: u32, entry: &mut Entry, line: &Line) -> Result<bool, Failure> {
         let execed = entry.known && line.execed(entry.marks);
-        entry.marks = line.marks;
+        // One that was read in its middle is over now, and its arguments are there.
+        let settled = entry.known && line.marks.are_known() && !entry.marks.are_known();
+        if line.marks.are_known() || line.renamed {
+            entry.marks = line.marks;
+        }
         let before = entry.owner;
-        let look = self.plan.owner || self.all || self.renew || execed || line.renamed || entry.owner_is_due();
+        // Nobody else can change it.
+        let as_before = self.still && self.renew;
+        let due = self.plan.owner || self.all || self.renew || execed || line.renamed || entry.owner_is_due();
+        let look = due && !as_before;
+        entry.owner_unsure = !look && !as_before;
         let owner = if look { self.owner(pid, entry)? } else { before };
         entry.owner = owner;
         let owned = (before.uid, before.gid) != (owner.uid, owner.gid);
-        let news = self.all || execed || owned || line.renamed;
+        let news = self.all || execed || settled || owned || line.renamed;
         if !news && !self.renew {
             return Ok(line.reparented);
         }
@@ -293,7 +289,7 @@ impl Visit<'_> {
         if execed {
             info.execs = info.execs.saturating_add(1);
         }
-        if !entry.known || execed {
+        if !entry.known || execed || settled {
             entry.slow.cmdline.stale = true;
             entry.slow.environ.stale = true;
         }
@@ -304,7 +300,8 @@ impl Visit<'_> {
             self.link(pid, c"cwd", &mut info.cwd, line)?;
         }
         entry.moved &= !links;
-        if self.fields.contains(Fields::CGROUP) {
+        // Nobody but another process can move one that stands still to another control group, and hardly ever one does.
+        if self.fields.contains(Fields::CGROUP) && (links || entry.cgroup_is_due()) {
             let cgroups = self.file(pid, c"cgroup", Cgroups::parse)?;
             info.cgroup = match cgroups {
                 Reading::Value(cgroups) => cgroups.main_path().cloned().map_or(Reading::NotApplicable, Reading::Value),
@@ -393,13 +390,22 @@ impl Visit<'_> {
         match target {
             Ok(target) => *link = Reading::Value(WirePath::from(target.into_bytes())),
             Err(Errno::NOENT | Errno::SRCH) if line.zombie || line.kernel_thread => {
-                if !matches!(link, Reading::Value(_)) {
-                    *link = Reading::NotApplicable;
+                if link.value().is_none() {
+                    let of_thread = line.leader_exited.then(|| self.link_of_a_thread(pid, name)).flatten();
+                    *link = of_thread.map_or(Reading::NotApplicable, Reading::Value);
                 }
             }
             Err(errno) => *link = self.reading(pid, Err(errno))?,
         }
         Ok(())
+    }
+
+    /// The link of a thread that lives, of a process whose main thread has exited.
+    fn link_of_a_thread(&mut self, pid: u32, name: &std::ffi::CStr) -> Option<WirePath> {
+        let dir = self.place(pid).ok()?;
+        let path = format!("task/{}/{}", living_thread(dir, pid)?, name.to_str().ok()?);
+        let target = rustix::fs::readlinkat(dir, path, Vec::new()).ok()?;
+        Some(WirePath::from(target.into_bytes()))
     }
 
     /// Reads a file that is kept open for a process that runs.
@@ -471,7 +477,13 @@ impl Visit<'_> {
                 loaded => return loaded,
             }
         }
-        let fd = self.open(pid, name)?;
+        let fd = if self.still && file == Hot::Stat {
+            // The only file, most likely; and it says itself whose it is.
+            let path = PidPath::new(pid).join(name);
+            self.reader.opener.open(self.reader.procfs.dir(), path.as_c_str())?
+        } else {
+            self.open(pid, name)?
+        };
         self.reader.buffer.load(&fd)?;
         if self.keep && !self.reader.opener.starved {
             self.plan.budget.keep(&mut entry.kept, file, fd);
@@ -513,11 +525,6 @@ impl Line {
     /// Whether the process was seen to `execve(2)`: another program has other addresses. Where those may not be seen, a
     /// new name is taken for a sign.
     fn execed(&self, before: Marks) -> bool {
-        // Without memory (a zombie) or without the right to know: 0 or 1.
-        let known = |marks: Marks| marks.start_stack > 1;
-        if self.zombie {
-            return false;
-        }
-        if known(before) && known(self.marks) { before != self.marks } else { self.renamed }
+        if before.are_known() && self.marks.are_known() { before != self.marks } else { self.renamed && !self.zombie }
     }
 }

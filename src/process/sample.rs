@@ -23,7 +23,8 @@ pub struct ProcessSample {
     pub info: Arc<ProcessInfo>,
     /// The parent's pid; 0 for the first process and for one whose parent is outside the pid namespace.
     pub ppid: u32,
-    /// Running, sleeping, stopped … A zombie with more than one thread is a process whose leader has exited.
+    /// Running, sleeping, stopped … as of `read_at`. A zombie with more than one thread is a process whose main thread
+    /// has exited; the others live.
     pub state: ProcessState,
     /// How many threads it has.
     pub threads: u32,
@@ -68,8 +69,9 @@ pub struct ProcessSample {
     /// The environment it was started with.
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub environ: Reading<Arc<Environ>>,
-    /// When the counters were known to be these: now for a process that did not run since they were read. Nanoseconds of
-    /// `CLOCK_BOOTTIME` in the wire form.
+    /// When the counters were known to be these: now for a process that did not run since they were read. What it did
+    /// since it last came onto a CPU may be missing, if that was less than a scheduler's tick ago (1 to 10 ms): the kernel
+    /// accounts a process when it leaves its CPU and at such ticks. Nanoseconds of `CLOCK_BOOTTIME` in the wire form.
     pub at: Monotonic,
     /// When the files were last read. What can change without the process running (memory under reclaim, `nice`, `ppid`) is
     /// as of then. Nanoseconds of `CLOCK_BOOTTIME` in the wire form.

@@ -1,21 +1,22 @@
 //! One tick over all processes.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+mod select;
+mod slow;
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use super::discover::{By, Discovery};
+use super::file::{PidPath, owner};
 use super::lane::Lane;
-use super::names::{Id, Names};
-use super::processes::{Config, Secret};
+use super::names::Names;
+use super::processes::Config;
 use super::pulse::pulse;
 use super::reader::{Plan, Reader};
-use super::select::{PidFiles, Relatives, Subject};
-use super::slow::{self, Answer, Content, Job, Kind};
-use super::table::{Entry, FdBudget, Outcome, Slot, SlowFile, Standing, Task, forget_counters};
-use super::{Fields, ProcFs, ProcessInfo, ProcessSample, ProcessState};
-use crate::time::ticks_to_nanos;
-use crate::{Cancel, Monotonic, Reading, Result, Skipped, Snapshot};
+use super::slow::{Answer, Job, work};
+use super::table::{Entry, FdBudget, Outcome, Slot, Standing, Task};
+use super::{Fields, ProcFs, ProcessSample};
+use crate::{Cancel, Monotonic, Result, Skipped, Snapshot};
 
 /// What a source of processes keeps from tick to tick.
 #[derive(Debug)]
@@ -61,7 +62,7 @@ impl std::fmt::Debug for ScanConfig {
 const PARALLEL: usize = 64;
 
 /// How many processes a thread takes at a time.
-const CHUNK: usize = 32;
+const CHUNK: usize = 16;
 
 /// Between how many pulses `Cancel` is polled: 128 take about 50 µs.
 const POLL: usize = 128;
@@ -82,7 +83,7 @@ impl Scan {
             slots: Vec::new(),
             readers: (0..threads).map(|_| Reader::new(procfs.clone())).collect(),
             budget: FdBudget::new(max_fds),
-            lane: Lane::new(config.slow.threads, slow::work),
+            lane: Lane::new(config.slow.threads, work),
             names: Names::new(),
             gone: Vec::new(),
             tick: 0,
@@ -157,7 +158,7 @@ impl Scan {
                     let same = match found.by {
                         // The inode number is another for another process; after the kernel dropped its caches too.
                         By::Listing(ino) => ino == slot.entry.owner.ino,
-                        By::Birth(after) => slot.entry.sample.read_at > after,
+                        By::Birth(before) => slot.entry.sample.read_at > before,
                     };
                     if !same {
                         slot.ask(Task::Read);
@@ -228,7 +229,7 @@ impl Scan {
                 continue;
             }
             // One that ran at the last tick most likely ran again: whoever reads it takes its pulse right before.
-            if slot.entry.ran_at_tick.saturating_add(1) == tick && slot.entry.known {
+            if slot.ran_at_tick.saturating_add(1) == tick {
                 slot.ask(Task::Check);
                 continue;
             }
@@ -240,11 +241,15 @@ impl Scan {
                     slot.entry.sample.at = at;
                     slot.task = Task::Rest;
                     slot.rest(tick, now, self.config.config.recheck);
+                    // Its last look before it stands still.
+                    if std::mem::take(&mut slot.entry.owner_unsure) && has_other_owner(&self.procfs, slot) {
+                        slot.task = Task::ReadAll;
+                    }
                     // A guarantee on top of `renew`, whose turns move when processes come and go.
                     if slot.standing == Standing::Selected
                         && at.since(slot.entry.sample.read_at).unwrap_or_default() > max_age
                     {
-                        slot.task = Task::Renew;
+                        slot.ask(Task::Renew);
                     }
                 }
             }
@@ -328,154 +333,6 @@ impl Scan {
         any
     }
 
-    /// Asks for what is due of the slow files, and for names.
-    fn ask_slow(&mut self, now: Monotonic) {
-        let (fields, cadence) = (self.config.config.fields, self.config.config.slow.cadence);
-        let mut jobs: Vec<(Option<Monotonic>, Job)> = Vec::new();
-        let any_slow = (fields | self.facts).intersects(Fields::SLOW);
-        for slot in self.slots.iter_mut().filter(|slot| any_slow || slot.unnamed) {
-            let wanted = match slot.standing {
-                Standing::Selected => fields | self.facts,
-                _ if slot.outcome == Outcome::Same && slot.entry.known && slot.standing == Standing::Unselected => {
-                    continue;
-                }
-                _ => self.facts,
-            };
-            if !slot.entry.known || slot.outcome == Outcome::Gone {
-                continue;
-            }
-            if slot.unnamed && wanted.contains(Fields::USER) {
-                name(slot, &mut self.names, now);
-            }
-            if !any_slow {
-                continue;
-            }
-            let ran = slot.outcome != Outcome::Same;
-            for (field, kind) in [
-                (Fields::CMDLINE, Kind::Cmdline),
-                (Fields::ENVIRON, Kind::Environ),
-                (Fields::SMAPS_ROLLUP, Kind::SmapsRollup),
-            ] {
-                if !wanted.contains(field) {
-                    continue;
-                }
-                let entry = &mut *slot.entry;
-                if entry.sample.info.kernel_thread || entry.sample.state == ProcessState::Zombie {
-                    without_memory(entry, fields, kind);
-                    continue;
-                }
-                let file = entry.slow.file(kind);
-                file.ran |= ran;
-                let age = file.read_at.and_then(|at| now.since(at));
-                let due = file.stale || age.is_none_or(|age| file.ran && age >= cadence);
-                if due && !file.asked {
-                    file.asked = true;
-                    let job = Job { procfs: self.procfs.clone(), kind, id: entry.sample.id, ino: entry.owner.ino };
-                    jobs.push((file.read_at, job));
-                }
-                if due {
-                    skip(entry, fields, kind);
-                }
-            }
-        }
-        // What was read longest ago comes first.
-        jobs.sort_by_key(|(read_at, _)| *read_at);
-        self.lane.give(jobs.into_iter().map(|(_, job)| job));
-    }
-
-    /// Takes what the slow lane has read, waiting until `deadline` at most.
-    fn take_slow(&mut self, now: Monotonic, deadline: Instant, cancel: &Cancel) -> Result<()> {
-        let (slots, config) = (&mut self.slots, &self.config);
-        self.lane.take(deadline, cancel, |answer| {
-            let Ok(at) = slots.binary_search_by_key(&answer.id.pid, |slot| slot.pid) else { return };
-            let Some(slot) = slots.get_mut(at).filter(|slot| slot.entry.sample.id == answer.id) else { return };
-            let file = slot.entry.slow.file(answer.kind);
-            *file = if answer.content.is_missed() {
-                SlowFile { asked: false, stale: true, ..*file }
-            } else {
-                SlowFile { asked: false, ran: false, stale: false, read_at: Some(now) }
-            };
-            if put(slot, answer.content, config) && slot.outcome == Outcome::Same {
-                slot.outcome = Outcome::Changed;
-            }
-        });
-        if self.names.wait(deadline, cancel, now) {
-            for slot in self.slots.iter_mut().filter(|slot| slot.unnamed) {
-                if name(slot, &mut self.names, now) && slot.outcome == Outcome::Same {
-                    slot.outcome = Outcome::Changed;
-                }
-            }
-        }
-        cancel.check()
-    }
-
-    /// Decides about those of which something changed, and about all where that can change others.
-    fn select(&mut self, now: Monotonic) {
-        let select = &self.config.config.select;
-        let pid_files = PidFiles::read(select);
-        let family = Family { slots: &self.slots, ticks_per_second: self.procfs.ticks_per_second(), now };
-        let moved = self.slots.iter().any(|slot| matches!(slot.outcome, Outcome::Changed | Outcome::Gone));
-        let all = self.config.restless || (self.config.tree && moved);
-        let mut decided: Vec<(usize, Option<bool>)> = Vec::new();
-        for (at, slot) in self.slots.iter().enumerate() {
-            let undecided = slot.standing == Standing::Unknown || slot.outcome == Outcome::Changed;
-            if slot.entry.known && slot.outcome != Outcome::Gone && (all || undecided) {
-                decided.push((at, select.matches(&family.subject(slot), &family, &pid_files)));
-            }
-        }
-        for (at, selected) in decided {
-            let Some(slot) = self.slots.get_mut(at) else { continue };
-            let standing = match selected {
-                Some(true) => Standing::Selected,
-                Some(false) => Standing::Unselected,
-                None => Standing::Unknown,
-            };
-            if standing == Standing::Selected && slot.standing != Standing::Selected {
-                slot.task = Task::ReadAll;
-            }
-            if standing != Standing::Selected {
-                self.budget.close_all(&mut slot.entry.kept);
-                if slot.standing == Standing::Selected {
-                    forget_counters(&mut slot.entry.sample);
-                    slot.entry.rest_ticks = 0;
-                }
-            }
-            slot.standing = standing;
-            if slot.outcome == Outcome::Changed {
-                // What changed once may change again soon: a shell that executes a program that executes another.
-                slot.entry.rest_ticks = 0;
-            }
-            if slot.outcome != Outcome::Same {
-                slot.rest(self.tick, now, self.config.config.recheck);
-            }
-        }
-        if moved {
-            self.keep_ancestors_awake();
-        }
-    }
-
-    /// What is not selected rests, but not those whose end or change shows in the selected ones: their parents, since an
-    /// orphan has another parent, and all their ancestors where those decide about them.
-    fn keep_ancestors_awake(&mut self) {
-        let mut awake: HashSet<u32> = HashSet::new();
-        for slot in self.slots.iter().filter(|slot| slot.standing == Standing::Selected) {
-            let mut ppid = slot.entry.sample.ppid;
-            while let Ok(at) = self.slots.binary_search_by_key(&ppid, |slot| slot.pid)
-                && let Some(parent) = self.slots.get(at)
-                && awake.insert(ppid)
-                && self.config.tree
-            {
-                ppid = parent.entry.sample.ppid;
-            }
-        }
-        for slot in &mut self.slots {
-            slot.awake = awake.contains(&slot.pid);
-            if slot.awake {
-                slot.rest_until_tick = 0;
-            }
-        }
-    }
-
     /// Counts what could not be read, removes what is gone, and closes what is not needed.
     fn settle(&mut self, skipped: &mut Skipped) {
         let (mut counted, budget, first) = (Skipped::default(), &self.budget, self.first_standing());
@@ -521,125 +378,9 @@ impl Scan {
     }
 }
 
-/// The processes as each other's parents.
-struct Family<'s> {
-    slots: &'s [Slot],
-    ticks_per_second: u64,
-    now: Monotonic,
-}
-
-impl Family<'_> {
-    fn subject<'a>(&self, slot: &'a Slot) -> Subject<'a> {
-        let sample = &slot.entry.sample;
-        let start = Monotonic::from_nanos(ticks_to_nanos(sample.id.start_ticks, self.ticks_per_second));
-        Subject {
-            id: sample.id,
-            ppid: sample.ppid,
-            info: slot.entry.info(),
-            age: self.now.since(start).unwrap_or(Duration::ZERO),
-        }
-    }
-}
-
-impl Relatives for Family<'_> {
-    fn parent<'a>(&'a self, of: &Subject<'a>) -> Option<Subject<'a>> {
-        let at = self.slots.binary_search_by_key(&of.ppid, |slot| slot.pid).ok()?;
-        let parent = self.slots.get(at).filter(|slot| slot.entry.known && slot.outcome != Outcome::Gone)?;
-        Some(self.subject(parent))
-    }
-}
-
-/// Puts the names of its user and group into a slot, as far as they are known; says whether that changed anything.
-fn name(slot: &mut Slot, names: &mut Names, now: Monotonic) -> bool {
-    let entry = &mut *slot.entry;
-    let user = names.get(Id::User(entry.sample.info.uid), now);
-    let group = names.get(Id::Group(entry.sample.info.gid), now);
-    slot.unnamed = user == Reading::Skipped || group == Reading::Skipped;
-    if (&user, &group) == (&entry.sample.info.user, &entry.sample.info.group) {
-        return false;
-    }
-    for info in std::iter::once(&mut entry.sample.info).chain(&mut entry.seen_info) {
-        let info = Arc::make_mut(info);
-        (info.user, info.group) = (user.clone(), group.clone());
-    }
-    true
-}
-
-/// Says of a kernel thread or a zombie what it does not have, or not any more: what was known of it is kept.
-fn without_memory(entry: &mut Entry, fields: Fields, kind: Kind) {
-    fn settle<T>(reading: &mut Reading<T>) {
-        if reading.value().is_none() {
-            *reading = Reading::NotApplicable;
-        }
-    }
-    let sample = &mut entry.sample;
-    match kind {
-        Kind::Cmdline => {
-            // Only where it says something new: the info is shared with the samples given out.
-            let unsettled =
-                |info: &ProcessInfo| info.cmdline.value().is_none() && info.cmdline != Reading::NotApplicable;
-            if let Some(seen) = entry.seen_info.as_mut().filter(|seen| unsettled(seen)) {
-                settle(&mut Arc::make_mut(seen).cmdline);
-            }
-            if (fields.contains(Fields::CMDLINE) || entry.seen_info.is_none()) && unsettled(&sample.info) {
-                settle(&mut Arc::make_mut(&mut sample.info).cmdline);
-            }
-        }
-        Kind::Environ => settle(&mut sample.environ),
-        Kind::SmapsRollup => sample.smaps_rollup = Reading::NotApplicable,
-    }
-}
-
-/// Says that a file is due and was not reached: overwritten as soon as it is.
-fn skip(entry: &mut Entry, fields: Fields, kind: Kind) {
-    match kind {
-        Kind::Cmdline => {
-            if let Some(seen) = &mut entry.seen_info {
-                Arc::make_mut(seen).cmdline = Reading::Skipped;
-            }
-            if fields.contains(Fields::CMDLINE) && entry.sample.info.cmdline != Reading::Skipped {
-                Arc::make_mut(&mut entry.sample.info).cmdline = Reading::Skipped;
-            }
-        }
-        Kind::Environ => entry.sample.environ = Reading::Skipped,
-        Kind::SmapsRollup => entry.sample.smaps_rollup = Reading::Skipped,
-    }
-}
-
-/// Puts what was read into a slot; says whether the selection may see it differently.
-fn put(slot: &mut Slot, content: Content, config: &ScanConfig) -> bool {
-    let (entry, fields) = (&mut *slot.entry, config.config.fields);
-    let id = entry.sample.id;
-    let redact = |mut secret: Secret<'_>| {
-        if let Some(redact) = &config.config.redact {
-            redact(id, &mut secret);
-        }
-    };
-    match content {
-        Content::Gone => false,
-        Content::SmapsRollup(rollup) => {
-            entry.sample.smaps_rollup = rollup;
-            false
-        }
-        Content::Environ(environ) => {
-            entry.sample.environ = environ.map(|mut environ| {
-                redact(Secret::Environ(&mut environ));
-                Arc::new(environ)
-            });
-            false
-        }
-        Content::Cmdline(cmdline) => {
-            if config.own_view {
-                let seen = ProcessInfo { cmdline: cmdline.clone(), ..(*entry.sample.info).clone() };
-                entry.seen_info = Some(Arc::new(seen));
-            }
-            if fields.contains(Fields::CMDLINE) {
-                Arc::make_mut(&mut entry.sample.info).cmdline = cmdline.map(|mut arguments| {
-                    redact(Secret::Cmdline(&mut arguments));
-                    arguments
-                });
-            }
-            true
-        }
-    }
+/// Whether a process has changed its user or group since its owner was asked for.
+fn has_other_owner(procfs: &ProcFs, slot: &Slot) -> bool {
+    let known = slot.entry.owner;
+    owner(procfs.dir(), PidPath::new(slot.pid).as_c_str())
+        .is_ok_and(|found| (found.uid, found.gid) != (known.uid, known.gid))
 }

@@ -6,6 +6,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::file::{Buffer, PidPath, owner};
+use super::handle::living_thread;
 use super::procfs::ProcFs;
 use super::stat::StatLine;
 use super::{Environ, ProcessId, SmapsRollup, args};
@@ -27,6 +28,8 @@ pub(crate) struct Job {
     pub(crate) id: ProcessId,
     /// The inode number of the process's directory when its identity was last known.
     pub(crate) ino: u64,
+    /// Whether its main thread has exited while others live.
+    pub(crate) leaderless: bool,
 }
 
 /// What was read.
@@ -100,8 +103,16 @@ fn read<T>(
     if owner(&dir, c"").ok()?.ino != job.ino && !is_still(job.id, &dir, buffer) {
         return None;
     }
-    let fd = rustix::fs::openat(&dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-    Some(match fd.and_then(|fd| buffer.load_to_end(fd)) {
+    let mut load = |path: &std::ffi::CStr| {
+        let fd = rustix::fs::openat(&dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        fd.and_then(|fd| buffer.load_to_end(fd))
+    };
+    // A main thread that has exited has no memory any more, the other threads have.
+    let of_thread = job.leaderless.then(|| living_thread(&dir, job.id.pid)).flatten().and_then(|task| {
+        let path = format!("task/{task}/{}", name.to_str().ok()?);
+        std::ffi::CString::new(path).ok()
+    });
+    Some(match load(of_thread.as_deref().unwrap_or(name)) {
         Ok(()) => parse(buffer.last()).map_or(Reading::NotApplicable, Reading::Value),
         Err(Errno::ACCESS | Errno::PERM) => Reading::Denied,
         Err(Errno::NOENT | Errno::SRCH) if is_still(job.id, &dir, buffer) => Reading::NotApplicable,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::file::Owner;
 use super::slow::Kind;
-use super::{ProcessInfo, ProcessSample, ProcessState};
+use super::{ProcessInfo, ProcessSample};
 use crate::{Monotonic, Reading};
 
 /// The longest rest of a process that is not selected, in ticks.
@@ -22,6 +22,8 @@ pub(crate) struct Slot {
     pub(crate) outcome: Outcome,
     /// The CPU clock when its files were last read.
     pub(crate) pulse: u64,
+    /// The tick in which it was last read because it ran.
+    pub(crate) ran_at_tick: u64,
     /// Up to which tick, and up to when, one that is not selected is left alone.
     pub(crate) rest_until_tick: u64,
     pub(crate) rest_until: Monotonic,
@@ -29,6 +31,8 @@ pub(crate) struct Slot {
     pub(crate) awake: bool,
     /// Names of its user and group are to be asked for.
     pub(crate) unnamed: bool,
+    /// It was a zombie when it was last read, and not only its main thread.
+    pub(crate) zombie: bool,
     /// The tick of the last listing that had it.
     pub(crate) listed: u64,
     pub(crate) entry: Box<Entry>,
@@ -87,11 +91,10 @@ pub(crate) struct Entry {
     /// Owner and inode number of its directory.
     pub(crate) owner: Owner,
     pub(crate) marks: Marks,
+    pub(crate) comm: Comm,
     /// Whether any reading has succeeded.
     pub(crate) known: bool,
     pub(crate) kept: Kept,
-    /// The tick in which it was last read because it ran.
-    pub(crate) ran_at_tick: u64,
     /// How many ticks the next rest is.
     pub(crate) rest_ticks: u64,
     pub(crate) slow: Slow,
@@ -99,13 +102,27 @@ pub(crate) struct Entry {
     pub(crate) moved: bool,
     /// How many readings until its owner is asked for again.
     owner_in: u8,
+    /// How many renewals until its control group is read again.
+    cgroup_in: u8,
+    /// It ran since its owner was asked for.
+    pub(crate) owner_unsure: bool,
 }
 
 /// Every how many readings of a process that runs its owner is asked for. A change of user without an `execve(2)` is
 /// rare, and asking costs a fifth of a reading.
-const OWNER_EVERY: u8 = 8;
+const OWNER_EVERY: u8 = 16;
+
+/// Every how many renewals of a process that stands still its control group is read.
+const CGROUP_EVERY: u8 = 4;
 
 impl Entry {
+    /// Whether the control group is to be read at this renewal.
+    pub(crate) fn cgroup_is_due(&mut self) -> bool {
+        let due = self.cgroup_in == 0;
+        self.cgroup_in = if due { CGROUP_EVERY - 1 } else { self.cgroup_in.saturating_sub(1) };
+        due
+    }
+
     /// Whether the owner is to be asked for at this reading.
     pub(crate) fn owner_is_due(&mut self) -> bool {
         let due = self.owner_in == 0;
@@ -125,6 +142,37 @@ impl Entry {
 pub(crate) struct Marks {
     pub(crate) start_code: u64,
     pub(crate) start_stack: u64,
+}
+
+impl Marks {
+    /// Whether the process has memory, and we have the right to know.
+    pub(crate) fn are_known(self) -> bool {
+        self.start_stack > 1
+    }
+}
+
+/// A command name, to see whether it changed: beside the counters, where the info's own is two steps in memory away. As
+/// long as a kernel thread's can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Comm {
+    bytes: [u8; 63],
+    len: u8,
+}
+
+impl Comm {
+    pub(crate) fn new(name: &[u8]) -> Self {
+        let mut comm = Self { bytes: [0; 63], len: u8::try_from(name.len()).unwrap_or(u8::MAX) };
+        for (byte, of_name) in comm.bytes.iter_mut().zip(name) {
+            *byte = *of_name;
+        }
+        comm
+    }
+}
+
+impl Default for Comm {
+    fn default() -> Self {
+        Self::new(b"")
+    }
 }
 
 /// The state of the files of the slow lane.
@@ -237,9 +285,9 @@ impl FdBudget {
         }
         let mut keepers: Vec<&mut Slot> = slots
             .iter_mut()
-            .filter(|slot| slot.entry.kept.len() > 0 && (starved || slot.entry.ran_at_tick < recent))
+            .filter(|slot| slot.entry.kept.len() > 0 && (starved || slot.ran_at_tick < recent))
             .collect();
-        keepers.sort_unstable_by_key(|slot| slot.entry.ran_at_tick);
+        keepers.sort_unstable_by_key(|slot| slot.ran_at_tick);
         let aim = self.open().saturating_sub(room);
         for slot in keepers {
             if self.open() <= aim {
@@ -258,10 +306,12 @@ impl Slot {
             task: Task::ReadAll,
             outcome: Outcome::Same,
             pulse: 0,
+            ran_at_tick: 0,
             rest_until_tick: 0,
             rest_until: Monotonic::default(),
             awake: false,
             unnamed: false,
+            zombie: false,
             listed: 0,
             entry: Box::default(),
         }
@@ -276,10 +326,7 @@ impl Slot {
     pub(crate) fn has_ended(&self) -> bool {
         match self.outcome {
             Outcome::Gone => true,
-            Outcome::Read | Outcome::Changed => {
-                let sample = &self.entry.sample;
-                sample.state == ProcessState::Zombie && sample.threads <= 1
-            }
+            Outcome::Read | Outcome::Changed => self.zombie,
             _ => false,
         }
     }

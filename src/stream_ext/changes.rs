@@ -63,6 +63,17 @@ pub enum Change<T> {
     Gone(T),
 }
 
+impl<T: Sample> Sample for Change<T> {
+    const KIND: &'static str = T::KIND;
+    type Key = T::Key;
+
+    fn key(&self) -> T::Key {
+        match self {
+            Self::Appeared(sample) | Self::Changed { after: sample, .. } | Self::Gone(sample) => sample.key(),
+        }
+    }
+}
+
 impl<S, T> Stream for Changes<S, T>
 where
     S: Stream<Item = Result<Snapshot<T>>>,

@@ -18,6 +18,7 @@ pin_project! {
         stream: S,
         // When the first snapshot was taken: what began later is counted from its beginning.
         began: Option<Monotonic>,
+        tick: u64,
         last: Vec<Earlier<T>>,
         next: Vec<Earlier<T>>,
     }
@@ -28,7 +29,13 @@ struct Earlier<T: Counters> {
     key: T::Key,
     at: Monotonic,
     totals: T::Totals,
+    /// The tick it was last seen at.
+    seen: u64,
 }
+
+/// For how many ticks what is missing is remembered. What comes back (a process that was not selected for a while) then has
+/// its rates since it was last seen, and not from its birth again.
+const REMEMBERED: u64 = 60;
 
 impl<S: fmt::Debug, T: Counters> fmt::Debug for Rates<S, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -38,7 +45,7 @@ impl<S: fmt::Debug, T: Counters> fmt::Debug for Rates<S, T> {
 
 impl<S, T: Counters> Rates<S, T> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, began: None, last: Vec::new(), next: Vec::new() }
+        Self { stream, began: None, tick: 0, last: Vec::new(), next: Vec::new() }
     }
 
     /// The stream inside.
@@ -64,6 +71,8 @@ where
         let Some(item) = ready!(this.stream.poll_next(cx)) else { return Poll::Ready(None) };
         Poll::Ready(Some(item.map(|snapshot| {
             let began = *this.began.get_or_insert(snapshot.at);
+            *this.tick = this.tick.saturating_add(1);
+            let tick = *this.tick;
             let rated = snapshot.with_samples(|samples| {
                 let mut earlier = Cursor::new(this.last);
                 this.next.clear();
@@ -73,11 +82,12 @@ where
                     .map(|sample| {
                         let key = sample.key();
                         let rates = rate(&sample, earlier.find(&key), began);
-                        this.next.push(Earlier { key, at: sample.at(), totals: sample.totals() });
+                        this.next.push(Earlier { key, at: sample.at(), totals: sample.totals(), seen: tick });
                         Rated::new(sample, rates)
                     })
                     .collect()
             });
+            remember(this.last, this.next, tick);
             if !this.next.is_sorted_by(|a, b| a.key <= b.key) {
                 this.next.sort_by(|a, b| a.key.cmp(&b.key));
             }
@@ -99,6 +109,25 @@ where
     fn is_terminated(&self) -> bool {
         self.stream.is_terminated()
     }
+}
+
+/// Takes over what is missing in `next`, though not for long, and not much more of it than there is in `next` itself.
+fn remember<T: Counters>(last: &mut Vec<Earlier<T>>, next: &mut Vec<Earlier<T>>, tick: u64) {
+    let most = next.len().max(1024);
+    if !next.is_sorted_by(|a, b| a.key <= b.key) {
+        next.sort_by(|a, b| a.key.cmp(&b.key));
+    }
+    let mut now = next.iter().peekable();
+    let mut missing: Vec<usize> = Vec::new();
+    for (at, earlier) in last.iter().enumerate() {
+        while now.next_if(|now| now.key < earlier.key).is_some() {}
+        let found = now.peek().is_some_and(|now| now.key == earlier.key);
+        if !found && tick.saturating_sub(earlier.seen) < REMEMBERED && missing.len() < most {
+            missing.push(at);
+        }
+    }
+    // From the back, so that what is taken out does not move what is still to be taken.
+    next.extend(missing.into_iter().rev().map(|at| last.swap_remove(at)));
 }
 
 fn rate<T: Counters>(sample: &T, earlier: Option<&Earlier<T>>, began: Monotonic) -> Option<T::Rates> {

@@ -145,8 +145,7 @@ impl<T> Deref for Event<T> {
 /// The wire form of an [`Event`], owned or borrowed.
 #[derive(Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(rename = "Event_of_{T}"))]
-pub(crate) struct Line<H, K, T> {
+struct Line<H, K, T> {
     /// The version of the wire form.
     schema: u32,
     /// What the sample is of.
@@ -189,5 +188,23 @@ impl<'de, T: Sample + Deserialize<'de>> Deserialize<'de> for Event<T> {
             return Err(D::Error::custom(format_args!("kind {:?}, where {:?} was expected", line.kind, T::KIND)));
         }
         Ok(Self { seq: line.seq, boot_id: line.boot_id, time: line.time, host: line.host, sample: line.sample })
+    }
+}
+
+#[cfg(feature = "schema")]
+impl<T: Sample + schemars::JsonSchema> schemars::JsonSchema for Event<T> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        format!("Event_of_{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let mut schema = Line::<String, String, T>::json_schema(generator);
+        schema.insert("description".to_owned(), "One sample, with what is known of its tick.".into());
+        for (field, value) in [("/properties/schema", SCHEMA.into()), ("/properties/kind", T::KIND.into())] {
+            if let Some(field) = schema.pointer_mut(field).and_then(|field| field.as_object_mut()) {
+                field.insert("const".to_owned(), value);
+            }
+        }
+        schema
     }
 }

@@ -9,7 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use appmon::{Cancel, ProcFs, Process, ProcessSample, Processes, Result, Snapshot, Source};
+use appmon::{Cancel, ProcFs, Process, ProcessSample, ProcessState, Processes, Result, Snapshot, Source};
 use rustix::process::{Pid, Signal, WaitOptions};
 
 /// Whether a test can be done here. Where everything must be (`CI` is set), it fails when it cannot.
@@ -93,6 +93,7 @@ impl Helper {
         self.signal(Signal::STOP);
         let (_, status) = rustix::process::waitpid(Some(raw(self.pid())), WaitOptions::UNTRACED).unwrap().unwrap();
         assert!(status.stopped());
+        until_off(self.pid(), ProcessState::Stopped);
     }
 
     /// Waits until it ended, and leaves it a zombie.
@@ -213,16 +214,33 @@ pub(crate) fn get(snapshot: &Snapshot<ProcessSample>, pid: u32) -> &ProcessSampl
     find(snapshot, pid).unwrap_or_else(|| panic!("{pid} is not in the samples"))
 }
 
+/// Nothing was left out but what had ended when its turn came.
+#[track_caller]
+pub(crate) fn assert_no_loss<T>(snapshot: &Snapshot<T>) {
+    let skipped = snapshot.skipped;
+    assert_eq!((skipped.denied, skipped.malformed, skipped.failed, skipped.fields), (0, 0, 0, 0), "{skipped:?}");
+}
+
 /// A handle to read a process's files directly.
 #[track_caller]
 pub(crate) fn direct(pid: u32) -> Process {
     ProcFs::new("/proc").unwrap().process(pid).unwrap()
 }
 
-/// Waits until a process sleeps.
+/// Waits until a process sleeps, and is off its processor: the kernel adds to the CPU clock of one that is on it only at a
+/// tick of the scheduler, so that one that runs right now may seem to stand still.
 #[track_caller]
 pub(crate) fn until_asleep(pid: u32) {
-    until("asleep", || direct(pid).stat().unwrap().state == appmon::ProcessState::Sleeping);
+    until_off(pid, ProcessState::Sleeping);
+}
+
+/// Waits until a process is in this state, and off its processor.
+#[track_caller]
+pub(crate) fn until_off(pid: u32, state: ProcessState) {
+    until("off its processor", || {
+        direct(pid).stat().unwrap().state == state
+            && std::fs::read_to_string(format!("/proc/{pid}/syscall")).map_or(true, |call| call.trim() != "running")
+    });
 }
 
 /// Waits until a process has this name: a child of `posix_spawn` may not have executed its program yet.

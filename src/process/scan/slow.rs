@@ -1,0 +1,198 @@
+//! What the slow lane does for a tick: what is due, and where it goes.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::{Scan, ScanConfig};
+use crate::process::names::{Id, Names};
+use crate::process::processes::Secret;
+use crate::process::slow::{Content, Job, Kind};
+use crate::process::table::{Entry, Outcome, Slot, SlowFile, Standing};
+use crate::process::{Fields, ProcessInfo, ProcessState};
+use crate::{Cancel, Monotonic, Reading, Result};
+
+impl Scan {
+    /// Asks for what is due of the slow files, and for names.
+    pub(super) fn ask_slow(&mut self, now: Monotonic) {
+        let (fields, cadence) = (self.config.config.fields, self.config.config.slow.cadence);
+        let mut jobs: Vec<(Option<Monotonic>, Job)> = Vec::new();
+        let any_slow = (fields | self.facts).intersects(Fields::SLOW);
+        for slot in self.slots.iter_mut().filter(|slot| any_slow || slot.unnamed) {
+            let wanted = match slot.standing {
+                Standing::Selected => fields | self.facts,
+                _ if slot.outcome == Outcome::Same && slot.entry.known && slot.standing == Standing::Unselected => {
+                    continue;
+                }
+                _ => self.facts,
+            };
+            if !slot.entry.known || slot.outcome == Outcome::Gone {
+                continue;
+            }
+            if slot.unnamed && wanted.contains(Fields::USER) {
+                name(slot, &mut self.names, now);
+            }
+            if !any_slow {
+                continue;
+            }
+            let ran = slot.outcome != Outcome::Same;
+            for (field, kind) in [
+                (Fields::CMDLINE, Kind::Cmdline),
+                (Fields::ENVIRON, Kind::Environ),
+                (Fields::SMAPS_ROLLUP, Kind::SmapsRollup),
+            ] {
+                if !wanted.contains(field) {
+                    continue;
+                }
+                let entry = &mut *slot.entry;
+                let zombie = entry.sample.state == ProcessState::Zombie;
+                let leaderless = zombie && entry.sample.threads > 1;
+                if entry.sample.info.kernel_thread || (zombie && !leaderless) {
+                    without_memory(entry, fields, kind);
+                    continue;
+                }
+                let file = entry.slow.file(kind);
+                file.ran |= ran;
+                let age = file.read_at.and_then(|at| now.since(at));
+                let due = file.stale || age.is_none_or(|age| file.ran && age >= cadence);
+                if due && !file.asked {
+                    file.asked = true;
+                    let job = Job {
+                        procfs: self.procfs.clone(),
+                        kind,
+                        id: entry.sample.id,
+                        ino: entry.owner.ino,
+                        leaderless,
+                    };
+                    jobs.push((file.read_at, job));
+                }
+                if due {
+                    skip(entry, fields, kind);
+                }
+            }
+        }
+        // What was read longest ago comes first.
+        jobs.sort_by_key(|(read_at, _)| *read_at);
+        self.lane.give(jobs.into_iter().map(|(_, job)| job));
+    }
+
+    /// Takes what the slow lane has read, waiting until `deadline` at most.
+    pub(super) fn take_slow(&mut self, now: Monotonic, deadline: Instant, cancel: &Cancel) -> Result<()> {
+        let (slots, config) = (&mut self.slots, &self.config);
+        self.lane.take(deadline, cancel, |answer| {
+            let Ok(at) = slots.binary_search_by_key(&answer.id.pid, |slot| slot.pid) else { return };
+            let Some(slot) = slots.get_mut(at).filter(|slot| slot.entry.sample.id == answer.id) else { return };
+            let file = slot.entry.slow.file(answer.kind);
+            *file = if answer.content.is_missed() {
+                SlowFile { asked: false, stale: true, ..*file }
+            } else {
+                SlowFile { asked: false, ran: false, stale: false, read_at: Some(now) }
+            };
+            if put(slot, answer.content, config) && slot.outcome == Outcome::Same {
+                slot.outcome = Outcome::Changed;
+            }
+        });
+        if self.names.wait(deadline, cancel, now) {
+            for slot in self.slots.iter_mut().filter(|slot| slot.unnamed) {
+                if name(slot, &mut self.names, now) && slot.outcome == Outcome::Same {
+                    slot.outcome = Outcome::Changed;
+                }
+            }
+        }
+        cancel.check()
+    }
+}
+
+/// Puts the names of its user and group into a slot, as far as they are known; says whether that changed anything.
+fn name(slot: &mut Slot, names: &mut Names, now: Monotonic) -> bool {
+    let entry = &mut *slot.entry;
+    let user = names.get(Id::User(entry.sample.info.uid), now);
+    let group = names.get(Id::Group(entry.sample.info.gid), now);
+    slot.unnamed = user == Reading::Skipped || group == Reading::Skipped;
+    if (&user, &group) == (&entry.sample.info.user, &entry.sample.info.group) {
+        return false;
+    }
+    for info in std::iter::once(&mut entry.sample.info).chain(&mut entry.seen_info) {
+        let info = Arc::make_mut(info);
+        (info.user, info.group) = (user.clone(), group.clone());
+    }
+    true
+}
+
+/// Says of a kernel thread or a zombie what it does not have, or not any more: what was known of it is kept.
+fn without_memory(entry: &mut Entry, fields: Fields, kind: Kind) {
+    fn settle<T>(reading: &mut Reading<T>) {
+        if reading.value().is_none() {
+            *reading = Reading::NotApplicable;
+        }
+    }
+    let sample = &mut entry.sample;
+    match kind {
+        Kind::Cmdline => {
+            // Only where it says something new: the info is shared with the samples given out.
+            let unsettled =
+                |info: &ProcessInfo| info.cmdline.value().is_none() && info.cmdline != Reading::NotApplicable;
+            if let Some(seen) = entry.seen_info.as_mut().filter(|seen| unsettled(seen)) {
+                settle(&mut Arc::make_mut(seen).cmdline);
+            }
+            if (fields.contains(Fields::CMDLINE) || entry.seen_info.is_none()) && unsettled(&sample.info) {
+                settle(&mut Arc::make_mut(&mut sample.info).cmdline);
+            }
+        }
+        Kind::Environ => settle(&mut sample.environ),
+        Kind::SmapsRollup => sample.smaps_rollup = Reading::NotApplicable,
+    }
+}
+
+/// Says that a file is due and was not reached: overwritten as soon as it is.
+fn skip(entry: &mut Entry, fields: Fields, kind: Kind) {
+    match kind {
+        Kind::Cmdline => {
+            if let Some(seen) = &mut entry.seen_info {
+                Arc::make_mut(seen).cmdline = Reading::Skipped;
+            }
+            if fields.contains(Fields::CMDLINE) && entry.sample.info.cmdline != Reading::Skipped {
+                Arc::make_mut(&mut entry.sample.info).cmdline = Reading::Skipped;
+            }
+        }
+        Kind::Environ => entry.sample.environ = Reading::Skipped,
+        Kind::SmapsRollup => entry.sample.smaps_rollup = Reading::Skipped,
+    }
+}
+
+/// Puts what was read into a slot; says whether the selection may see it differently.
+fn put(slot: &mut Slot, content: Content, config: &ScanConfig) -> bool {
+    let (entry, fields) = (&mut *slot.entry, config.config.fields);
+    let id = entry.sample.id;
+    let redact = |mut secret: Secret<'_>| {
+        if let Some(redact) = &config.config.redact {
+            redact(id, &mut secret);
+        }
+    };
+    match content {
+        Content::Gone => false,
+        Content::SmapsRollup(rollup) => {
+            entry.sample.smaps_rollup = rollup;
+            false
+        }
+        Content::Environ(environ) => {
+            entry.sample.environ = environ.map(|mut environ| {
+                redact(Secret::Environ(&mut environ));
+                Arc::new(environ)
+            });
+            false
+        }
+        Content::Cmdline(cmdline) => {
+            if config.own_view {
+                let seen = ProcessInfo { cmdline: cmdline.clone(), ..(*entry.sample.info).clone() };
+                entry.seen_info = Some(Arc::new(seen));
+            }
+            if fields.contains(Fields::CMDLINE) {
+                Arc::make_mut(&mut entry.sample.info).cmdline = cmdline.map(|mut arguments| {
+                    redact(Secret::Cmdline(&mut arguments));
+                    arguments
+                });
+            }
+            true
+        }
+    }
+}

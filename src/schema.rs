@@ -1,0 +1,114 @@
+//! The JSON Schema of the wire form, for consumers in other languages.
+//!
+//! The same texts are in the folder `schema` of the repository. They are of what this crate writes: a reader should pass over
+//! fields it does not know, since a later version may add some without another
+//! [`schema`](crate::Event) number.
+
+use std::collections::BTreeMap;
+
+use schemars::generate::SchemaSettings;
+use schemars::transform::{Transform, transform_subschemas};
+use schemars::{JsonSchema, Schema};
+
+use crate::{Change, Counters, Event, FileSystemSample, ProcessSample, Rated, Sample, Snapshot, Summary};
+
+/// The schema of each wire type, as indented JSON (draft 2020-12), by its name.
+///
+/// For each kind of sample, such as `process`: `process-event` is one sample as a line, `process-snapshot` a whole tick, and
+/// `process-changes` what changed at one. Those that start with `rated-` are of samples with rates.
+///
+/// ```
+/// let schemas = appmon::schema::all();
+/// assert!(schemas["process-event"].contains("\"start_ticks\""));
+/// ```
+#[must_use]
+pub fn all() -> BTreeMap<String, String> {
+    let mut schemas = BTreeMap::new();
+    of_kind::<ProcessSample>(&mut schemas, "process");
+    of_rated::<ProcessSample>(&mut schemas, "process");
+    of_kind::<FileSystemSample>(&mut schemas, "file-system");
+    add::<Summary>(&mut schemas, "process-summary".to_owned());
+    schemas
+}
+
+fn of_kind<T: Sample + JsonSchema>(schemas: &mut BTreeMap<String, String>, kind: &str) {
+    add::<Event<T>>(schemas, format!("{kind}-event"));
+    add::<Snapshot<T>>(schemas, format!("{kind}-snapshot"));
+    add::<Snapshot<Change<T>>>(schemas, format!("{kind}-changes"));
+}
+
+fn of_rated<T: Counters + JsonSchema>(schemas: &mut BTreeMap<String, String>, kind: &str)
+where
+    T::Rates: JsonSchema,
+{
+    add::<Event<Rated<T>>>(schemas, format!("rated-{kind}-event"));
+    add::<Snapshot<Rated<T>>>(schemas, format!("rated-{kind}-snapshot"));
+}
+
+fn add<T: JsonSchema>(schemas: &mut BTreeMap<String, String>, name: String) {
+    // Of what is written, not of all that is understood.
+    let generator = SchemaSettings::draft2020_12().for_serialize().with_transform(PlainText).into_generator();
+    let mut schema = generator.into_root_schema_for::<T>();
+    schema.insert("title".to_owned(), name.as_str().into());
+    schemas.insert(name, format!("{:#}\n", schema.as_value()));
+}
+
+/// Makes prose of the documentation of Rust items.
+#[derive(Clone)]
+struct PlainText;
+
+impl Transform for PlainText {
+    fn transform(&mut self, schema: &mut Schema) {
+        if let Some(text) = schema.get("description").and_then(|text| text.as_str()) {
+            let text = plain(text);
+            schema.insert("description".to_owned(), text.into());
+        }
+        transform_subschemas(self, schema);
+    }
+}
+
+/// Without examples, line ends within a paragraph, and targets of links.
+fn plain(doc: &str) -> String {
+    let prose = doc.split("\n\n```").next().unwrap_or_default();
+    let paragraphs: Vec<_> = prose.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect();
+    let linked = paragraphs.join("\n\n");
+    let mut text = String::with_capacity(linked.len());
+    let mut rest = linked.as_str();
+    while let Some((before, label, after)) = next_link(rest) {
+        text.push_str(before);
+        text.push_str(label);
+        rest = after;
+    }
+    text.push_str(rest);
+    text
+}
+
+/// What is before a link, its label, and what is after it.
+fn next_link(text: &str) -> Option<(&str, &str, &str)> {
+    for (open, _) in text.match_indices('[') {
+        let (before, link) = text.split_at_checked(open)?;
+        let (label, after) = link.strip_prefix('[')?.split_once(']')?;
+        if let Some((_, after)) = after.strip_prefix('(').and_then(|target| target.split_once(')')) {
+            return Some((before, label, after));
+        }
+        if label.len() > 1 && label.starts_with('`') && label.ends_with('`') {
+            return Some((before, label, after));
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn prose_of_documentation() {
+        assert_eq!(
+            plain("One\nline; see [`Event`].\n\nMore.\n\n```\nlet a;\n```\n"),
+            "One line; see `Event`.\n\nMore."
+        );
+        assert_eq!(plain("[`a`](crate::A::a), [b](c) and `pid:[7]` [`d`]"), "`a`, b and `pid:[7]` `d`");
+        assert_eq!(plain("[ [`"), "[ [`");
+    }
+}

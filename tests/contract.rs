@@ -1,0 +1,17 @@
+//! Programs that a user must be able to write, in the shape they are written: names, builders, imports, fields.
+//!
+//! What runs for ever is compiled only; the other is run.
+
+#![allow(clippy::print_stdout)] // They are programs.
+
+#[allow(dead_code)]
+#[path = "contract/processes.rs"]
+mod processes;
+
+#[path = "contract/once.rs"]
+mod once;
+
+#[test]
+fn once_runs() {
+    once::main().unwrap();
+}

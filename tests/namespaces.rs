@@ -1,0 +1,228 @@
+//! The source of processes in a pid namespace of its own, and on that of another: needs root, or user namespaces.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
+
+mod common;
+
+use std::process::Command;
+use std::time::Duration;
+
+use appmon::{
+    Change, Fields, Monotonic, Notice, ProcFs, ProcessId, ProcessSample, Processes, Select, SnapshotStreamExt,
+};
+
+use common::{
+    Crowd, Helper, assert_no_loss, counters, counters_of, direct, find, get, inside, next, pid_namespace, tick, ticks,
+    until, until_asleep, until_named,
+};
+
+/// Starts a shell that gets this pid, which is free. Only where nobody else forks.
+fn with_pid(pid: u32, script: &str) -> Helper {
+    for _ in 0..100 {
+        std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
+        let helper = Helper::sh(script, &[]);
+        if helper.pid() == pid {
+            return helper;
+        }
+    }
+    panic!("{pid} is not given out");
+}
+
+/// Start times are in ticks of the clock: waits until another process would have another one.
+fn wait_for_another_tick() {
+    let ticks = || Monotonic::now().as_nanos() / (1_000_000_000 / rustix::param::clock_ticks_per_second());
+    let now = ticks();
+    until("another tick of the clock", || ticks() > now + 1);
+}
+
+#[test]
+fn a_pid_that_is_used_again_is_another_process() {
+    let Some(by) = pid_namespace() else { return };
+    if !inside("a_pid_that_is_used_again_is_another_process", &by) {
+        return;
+    }
+    let fields = Fields::all();
+    let source = || Processes::new().fields(fields).slow_budget(Duration::from_secs(300));
+    let (mut rates, mut changes) = (ticks(source()).rates(), ticks(source()).changes());
+    let mut plain = source();
+    for round in 0..4 {
+        wait_for_another_tick();
+        let mut first = if round % 2 == 0 {
+            // One that runs all the time, whose files are kept open.
+            Helper::sh("echo ready; while :; do :; done", &[])
+        } else {
+            Helper::sh("echo ready; read x", &[])
+        };
+        assert_eq!(first.line(), "ready");
+        let pid = first.pid();
+        for _ in 0..4 {
+            next(&mut rates);
+            next(&mut changes);
+            tick(&mut plain);
+        }
+        let before: ProcessId = get(&tick(&mut plain), pid).id;
+        next(&mut changes);
+        first.end();
+        wait_for_another_tick();
+        let mut second = with_pid(pid, "head -c 1000000 /dev/zero >/dev/null; echo again; read x");
+        assert_eq!(second.line(), "again");
+        until_asleep(pid);
+
+        let snapshot = next(&mut changes);
+        let of_pid = |change: &&Change<ProcessSample>| match change {
+            Change::Appeared(sample) | Change::Gone(sample) | Change::Changed { after: sample, .. } => {
+                sample.id.pid == pid
+            }
+            _ => false,
+        };
+        let seen: Vec<_> = snapshot.samples.iter().filter(of_pid).collect();
+        let [Change::Gone(gone), Change::Appeared(appeared)] = seen[..] else { panic!("{seen:?}") };
+        assert_eq!(gone.id, before);
+        assert!(appeared.id.start_ticks > before.start_ticks);
+        assert_eq!(appeared.info.execs, 0);
+        assert_eq!(
+            appeared.info.cmdline.value().unwrap()[2],
+            "head -c 1000000 /dev/zero >/dev/null; echo again; read x"
+        );
+
+        let snapshot = next(&mut rates);
+        let rated = snapshot.samples.iter().find(|rated| rated.id.pid == pid).unwrap();
+        assert_eq!(rated.id, appeared.id);
+        let io = rated.rates.unwrap().io.into_value().unwrap();
+        let age = rated.at.as_nanos() - rated.id.start_ticks * 1_000_000_000 / rustix::param::clock_ticks_per_second();
+        let counted = io.read_chars * age as f64 / 1e9;
+        let read = rated.io.value().unwrap().read_chars as f64;
+        assert!((counted - read).abs() < 1.0, "{counted} {read}");
+
+        let snapshot = tick(&mut plain);
+        let sample = get(&snapshot, pid);
+        assert_eq!(sample.id, direct(pid).id());
+        assert_eq!(counters_of(sample), counters(&direct(pid)).unwrap());
+        assert_eq!(**sample.environ.value().unwrap(), direct(pid).environ().unwrap());
+    }
+}
+
+#[test]
+fn a_pid_that_is_used_again_by_one_that_is_selected_is_in_the_next_tick() {
+    let Some(by) = pid_namespace() else { return };
+    if !inside("a_pid_that_is_used_again_by_one_that_is_selected_is_in_the_next_tick", &by) {
+        return;
+    }
+    // With so many, looking at the pids that were given out is cheaper than a listing.
+    let _crowd = Crowd::new(100);
+    let mut source = Processes::new().select(Select::name("cat")).recheck(Duration::from_secs(1_000_000));
+    tick(&mut source);
+    for (nth, count) in (0..).zip([1, 2, 3, 6, 7, 14]) {
+        wait_for_another_tick();
+        let pid = 1000 + 100 * nth;
+        let mut first = with_pid(pid, "while read x; do echo $x; done");
+        assert_eq!(find(&tick(&mut source), pid), None);
+        // The pids have gone round since: this one comes again by going up.
+        std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 50).to_string()).unwrap();
+        tick(&mut source);
+        // What was given out before is looked at for a while: so long that this is over.
+        let later = Monotonic::now().plus(Duration::from_millis(250));
+        until("time has passed", || Monotonic::now() > later);
+        for _ in 0..count {
+            // It ran before each tick, so that it is read whenever it is looked at.
+            first.say("run");
+            assert_eq!(first.line(), "run");
+            assert_eq!(find(&tick(&mut source), pid), None);
+        }
+        first.end();
+        wait_for_another_tick();
+        let mut second = with_pid(pid, "exec cat");
+        until_named(pid, "cat");
+        until_asleep(pid);
+        assert!(find(&tick(&mut source), pid).is_some(), "after {count} ticks");
+        second.end();
+        assert_eq!(find(&tick(&mut source), pid), None);
+    }
+}
+
+#[test]
+fn inside_of_a_pid_namespace_only_what_ran_is_read() {
+    let Some(by) = pid_namespace() else { return };
+    if !inside("inside_of_a_pid_namespace_only_what_ran_is_read", &by) {
+        return;
+    }
+    assert_eq!(std::process::id(), 1);
+    let mut helper = Helper::sh("sleep 100000 >/dev/null & echo $!; while read x; do echo $x; done", &[]);
+    let sleeper = helper.number();
+    until_named(sleeper, "sleep");
+    until_asleep(sleeper);
+    let fields = Fields::DEFAULT | Fields::STATUS | Fields::NAMESPACES;
+    let mut source = Processes::new().fields(fields).max_age(Duration::from_secs(1_000_000));
+    let first = tick(&mut source);
+    assert_eq!(first.notices, []);
+    let mut expected = vec![1, helper.pid(), sleeper];
+    expected.sort_unstable();
+    assert_eq!(first.samples.iter().map(|sample| sample.id.pid).collect::<Vec<_>>(), expected);
+    assert_eq!(get(&first, 1).ppid, 0);
+    assert_eq!(get(&first, helper.pid()).ppid, 1);
+    assert_eq!(get(&first, helper.pid()).namespaces.value().unwrap().ns_pids, [helper.pid()]);
+    for _ in 0..5 {
+        helper.say("run");
+        assert_eq!(helper.line(), "run");
+        until_asleep(helper.pid());
+        let snapshot = tick(&mut source);
+        assert_eq!(snapshot.notices, []);
+        assert_eq!(get(&snapshot, sleeper).read_at, get(&first, sleeper).read_at);
+        assert!(get(&snapshot, sleeper).at > snapshot.at);
+        assert!(get(&snapshot, helper.pid()).read_at > snapshot.at);
+        assert_eq!(counters_of(get(&snapshot, sleeper)), counters(&direct(sleeper)).unwrap());
+        let mut born = Helper::sh("read x", &[]);
+        get(&tick(&mut source), born.pid());
+        born.end();
+        assert_eq!(tick(&mut source).samples.len(), 3);
+    }
+}
+
+#[test]
+fn another_pid_namespace_is_read_in_full_from_outside() {
+    let Some(by) = pid_namespace() else { return };
+    let script = "sleep 100000 >/dev/null & sleep 100000 >/dev/null & echo ready; while read x; do echo $x; done";
+    let mut helper = Helper::spawn(Command::new(by[0]).args(&by[1..]).args(["/bin/sh", "-c", script]));
+    assert_eq!(helper.line(), "ready");
+    let root = format!("/proc/{}/root/proc", helper.pid());
+    let procfs = ProcFs::new(&root).unwrap();
+    assert_eq!(procfs.notices(), [Notice::NoPulse]);
+    let asleep = || {
+        let names = procfs.pids().unwrap().into_iter().map(|pid| procfs.process(pid).unwrap().stat().unwrap());
+        names.filter(|stat| stat.comm == "sleep" && stat.state == appmon::ProcessState::Sleeping).count() == 2
+    };
+    until("two that sleep", asleep);
+    let mut source = Processes::new().root(&root).fields(Fields::all()).slow_budget(Duration::from_secs(300));
+    for nth in 0..5 {
+        // The shell may still be on its way back to its read.
+        until("the shell sleeps", || {
+            procfs.process(1).unwrap().stat().unwrap().state == appmon::ProcessState::Sleeping
+        });
+        let snapshot = tick(&mut source);
+        assert_eq!(snapshot.notices, [Notice::NoPulse]);
+        assert_no_loss(&snapshot);
+        let pids: Vec<u32> = snapshot.samples.iter().map(|sample| sample.id.pid).collect();
+        assert_eq!(pids, procfs.pids().unwrap());
+        assert_eq!(pids[0], 1);
+        assert_eq!(pids.len(), 3);
+        for sample in snapshot.samples.iter().filter(|sample| sample.info.name == "sleep") {
+            let process = procfs.process(sample.id.pid).unwrap();
+            assert_eq!(sample.id, process.id());
+            assert!(sample.read_at >= snapshot.at);
+            assert_eq!(counters_of(sample), counters(&process).unwrap());
+            assert_eq!(*sample.info.cmdline.value().unwrap(), ["sleep", "100000"]);
+            assert_eq!(*sample.info.exe.value().unwrap(), process.exe().unwrap());
+            assert_eq!(sample.ppid, 1);
+            assert_eq!(sample.cpu.total_ns, sample.cpu.user_ns + sample.cpu.system_ns);
+            assert_eq!(sample.namespaces.value().unwrap().ns_pids, [sample.id.pid]);
+        }
+        let io = get(&snapshot, 1).io.value().unwrap().read_chars;
+        helper.say("run");
+        assert_eq!(helper.line(), "run");
+        assert!(get(&tick(&mut source), 1).io.value().unwrap().read_chars > io, "tick {nth}");
+    }
+    helper.end();
+    // All of them ended with the first one.
+    let gone = || common::try_tick(&mut source).map_or(true, |snapshot| snapshot.samples.is_empty());
+    until("the namespace has ended", gone);
+}

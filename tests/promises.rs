@@ -1,0 +1,139 @@
+//! What a type promises without a word, and loses as easily: that it can go to another thread, be shared, be polled where it
+//! lies, outlive its maker. That this compiles is the test.
+
+use std::cell::Cell;
+use std::fmt::{Debug, Display};
+use std::hash::Hash;
+use std::marker::PhantomPinned;
+use std::rc::Rc;
+use std::time::Duration;
+
+use appmon::*;
+use futures::Stream;
+use futures::stream::FusedStream;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+fn send<T: Send + 'static>() {}
+fn shared<T: Send + Sync + Unpin + Debug + 'static>() {}
+fn stream<T: Stream + FusedStream + Send + Unpin + Debug + 'static>(_: T) {}
+fn value<T: Clone + Send + Sync + Unpin + Debug + PartialEq + 'static>() {}
+fn wire<T: Serialize + DeserializeOwned>() {}
+fn key<T: Copy + Ord + Hash>() {}
+
+type Ticks = Sampler<Processes>;
+
+#[test]
+fn streams() {
+    let ticks = || Processes::new().every(Duration::from_secs(1));
+    stream(ticks());
+    stream(ticks().rates());
+    stream(ticks().retain(|_| true));
+    stream(ticks().samples());
+    stream(ticks().changes());
+    stream(ticks().rates().retain(|process| process.rates.is_some()).changes());
+    stream(ticks().rates().samples().host("db-1"));
+    stream(Processes::new().cached(Duration::from_secs(1)).every(Duration::from_secs(1)));
+    stream(FileSystems::mounted().every(Duration::from_secs(1)).changes());
+    shared::<Ticks>();
+    shared::<Rates<Ticks, ProcessSample>>();
+    shared::<Retain<Ticks, fn(&ProcessSample) -> bool>>();
+    shared::<Samples<Ticks, ProcessSample>>();
+    shared::<Changes<Ticks, ProcessSample>>();
+}
+
+#[test]
+fn streams_of_a_source_that_promises_less() {
+    /// Neither `Sync` nor `Unpin`.
+    struct Odd(#[allow(dead_code)] Cell<u32>, #[allow(dead_code)] PhantomPinned);
+
+    impl Source for Odd {
+        type Sample = ();
+
+        fn collect(&mut self, _: &mut Snapshot<()>, _: &Cancel) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    stream(Odd(Cell::new(0), PhantomPinned).every(Duration::from_secs(1)));
+    let boxed: Box<dyn Source<Sample = ()> + Send> = Box::new(Odd(Cell::new(0), PhantomPinned));
+    stream(boxed.every(Duration::from_secs(1)));
+}
+
+#[test]
+fn combinators_need_no_thread() {
+    // In a task that stays on its thread, a closure may hold what cannot leave it.
+    let local = Rc::new(Cell::new(0));
+    let seen = Rc::clone(&local);
+    let ticks = Processes::new().every(Duration::from_secs(1)).retain(move |_| {
+        seen.set(seen.get() + 1);
+        true
+    });
+    drop(ticks);
+    assert_eq!(Rc::strong_count(&local), 1);
+}
+
+#[test]
+fn sources_and_handles() {
+    shared::<Processes>();
+    shared::<FileSystems>();
+    shared::<Cached<Processes>>();
+    shared::<Cancel>();
+    shared::<ProcFs>();
+    shared::<Process>();
+    shared::<AsyncProcess>();
+    shared::<Select>();
+    shared::<Pattern>();
+    shared::<ProcessTree<'static>>();
+    shared::<ProcessTree<'static, Rated<ProcessSample>>>();
+    send::<Secret<'static>>();
+}
+
+#[test]
+fn futures_can_be_spawned() {
+    fn spawned(_: impl Future + Send) {}
+    let open = || AsyncProcess::open(ProcFs::new("/proc").unwrap(), std::process::id());
+    spawned(open());
+    spawned(async move { open().await?.status().await });
+    spawned(async {
+        let mut ticks = Processes::new().every(Duration::from_secs(1)).rates();
+        futures::TryStreamExt::try_next(&mut ticks).await
+    });
+}
+
+#[test]
+fn values() {
+    value::<Snapshot<ProcessSample>>();
+    value::<Snapshot<Rated<ProcessSample>>>();
+    value::<Snapshot<Change<ProcessSample>>>();
+    value::<Event<Rated<ProcessSample>>>();
+    value::<FileSystemSample>();
+    value::<Reading<Text>>();
+    value::<Summary>();
+    value::<(Stat, Status, Statm, Io, Limits, Namespaces, Oom, SmapsRollup, Schedstat, Environ, Cgroups)>();
+    wire::<Snapshot<ProcessSample>>();
+    wire::<Snapshot<Rated<ProcessSample>>>();
+    wire::<Snapshot<Change<ProcessSample>>>();
+    wire::<Event<ProcessSample>>();
+    wire::<Event<Rated<ProcessSample>>>();
+    wire::<Event<FileSystemSample>>();
+    wire::<(Summary, Fields, Select, ProcessRates)>();
+    wire::<(Stat, Status, Statm, Io, Limits, Namespaces, Oom, SmapsRollup, Schedstat, Environ, Cgroups)>();
+    key::<ProcessId>();
+    key::<Monotonic>();
+    key::<Timestamp>();
+    key::<BootId>();
+}
+
+#[test]
+fn errors() {
+    fn error<T: std::error::Error + Display + Send + Sync + 'static>() {}
+    error::<Error>();
+    assert_eq!(size_of::<Error>(), size_of::<usize>(), "one word, so that a `Result` costs little");
+    assert_eq!(size_of::<Result<()>>(), size_of::<usize>());
+}
+
+#[test]
+fn a_reading_of_a_pointer_is_not_larger_than_a_pointer_and_a_word() {
+    assert!(size_of::<Reading<std::sync::Arc<Status>>>() <= 2 * size_of::<usize>());
+}

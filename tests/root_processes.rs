@@ -1,0 +1,416 @@
+//! The source of processes where only root can set the stage: other users, mounts of /proc that hide, memory that is locked.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
+
+mod common;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use appmon::{
+    Change, Fields, Notice, ProcessSample, ProcessState, Processes, Reading, Select, Snapshot, SnapshotStreamExt,
+};
+
+use common::{
+    Helper, assert_no_loss, direct, find, get, is_root, next, pid_namespace, require, run_inside, tick, ticks, until,
+    until_asleep, until_named,
+};
+
+/// `nobody`.
+const NOBODY: u32 = 65534;
+
+const PATIENT: Duration = Duration::from_secs(300);
+
+/// Long enough that nothing is read again only since it is old.
+const NEVER: Duration = Duration::from_secs(1_000_000);
+
+/// Becomes nobody when told to, and root again never.
+const DROPS: &str = "
+import os, sys
+print('ready', flush=True)
+sys.stdin.readline()
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+for line in sys.stdin:
+    print(line, end='', flush=True)
+";
+
+#[test]
+fn a_process_that_drops_its_user_changes_selections() {
+    if !require(is_root(), "root") {
+        return;
+    }
+    let mut helper = Helper::python(DROPS, &[]);
+    assert_eq!(helper.line(), "ready");
+    let pid = helper.pid();
+    until_asleep(pid);
+    let source = |select| Processes::new().select(select).recheck(NEVER).slow_budget(PATIENT);
+    let mut out = source(Select::uid(0));
+    let mut into = [
+        source(Select::uid(NOBODY)),
+        source(Select::user("nobody")),
+        source(Select::gid(NOBODY) & !Select::user("root")),
+    ];
+    let mut changes = ticks(Processes::new().slow_budget(PATIENT)).changes();
+    next(&mut changes);
+    for _ in 0..70 {
+        get(&tick(&mut out), pid);
+        assert!(into.iter_mut().all(|source| find(&tick(source), pid).is_none()));
+    }
+    helper.say("go on");
+    helper.say("dropped");
+    assert_eq!(helper.line(), "dropped");
+    until_asleep(pid);
+    assert_eq!(find(&tick(&mut out), pid), None);
+    for source in &mut into {
+        let found = (1..=32).find(|_| find(&tick(source), pid).is_some());
+        assert!(found.is_some(), "{source:?}");
+        let snapshot = tick(source);
+        let info = &get(&snapshot, pid).info;
+        assert_eq!((info.uid, info.gid), (NOBODY, NOBODY));
+        assert_eq!(*info.user.value().unwrap(), "nobody");
+        assert_eq!(info.execs, 0);
+    }
+    // Where nothing depends on it, it is looked at now and then while the process runs.
+    let change = (0..16).find_map(|_| {
+        helper.say("run");
+        assert_eq!(helper.line(), "run");
+        until_asleep(pid);
+        next(&mut changes).samples.into_iter().find_map(|change| match change {
+            Change::Changed { before, after } if after.id.pid == pid => Some((before, after)),
+            _ => None,
+        })
+    });
+    let (before, after) = change.expect("it is changed");
+    assert_eq!((before.info.uid, after.info.uid), (0, NOBODY));
+    assert_eq!(*before.info.user.value().unwrap(), "root");
+}
+
+/// Runs a test as nobody in a pid namespace of its own, after `prepare` was run as root there. Gives true inside.
+fn as_nobody(test: &str, prepare: &str) -> bool {
+    if std::env::var("APPMON_TEST_AS_NOBODY").is_ok_and(|inside| inside == test) {
+        return true;
+    }
+    if !require(is_root(), "root") {
+        return false;
+    }
+    let Some(mut by) = pid_namespace() else { return false };
+    // The program may lie where nobody may not go.
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let program = directory.path().join("test");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).unwrap();
+    let script = format!(
+        "set -e; {prepare}
+         export APPMON_TEST_AS_NOBODY={test}
+         exec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --bounding-set=-all \"$@\""
+    );
+    by.extend(["/bin/sh", "-c", &script, "sh"]);
+    run_inside(test, &by, &program);
+    false
+}
+
+/// Root's processes: one that sleeps, one that executes a program when told to, and one that forks all the time.
+const ROOT_PROCESSES: &str = "
+    sleep 100000 </dev/null >/dev/null 2>&1 &
+    export HIDDEN=$!
+    mkfifo -m 666 $(dirname $1)/fifo
+    sh -c 'read x < $0; exec sleep 100000' $(dirname $1)/fifo </dev/null >/dev/null 2>&1 &
+    export EXECS=$!
+    (while :; do sleep 0.01; done) </dev/null >/dev/null 2>&1 &
+    ";
+
+fn pid_of(variable: &str) -> u32 {
+    std::env::var(variable).unwrap().parse().unwrap()
+}
+
+#[test]
+fn of_the_processes_of_others_is_read_what_may_be() {
+    if !as_nobody("of_the_processes_of_others_is_read_what_may_be", ROOT_PROCESSES) {
+        return;
+    }
+    assert!(!is_root());
+    let (sleeper, execs) = (pid_of("HIDDEN"), pid_of("EXECS"));
+    until_named(sleeper, "sleep");
+    until_named(execs, "sh");
+    until_asleep(execs);
+    let mut source = Processes::new().fields(Fields::all()).slow_budget(PATIENT);
+    let snapshot = tick(&mut source);
+    assert_eq!(snapshot.notices, []);
+    let sample = get(&snapshot, sleeper);
+    assert_eq!(sample.io, Reading::Denied);
+    assert_eq!(sample.info.exe, Reading::Denied);
+    assert_eq!(sample.info.cwd, Reading::Denied);
+    assert_eq!(sample.environ, Reading::Denied);
+    assert_eq!(sample.smaps_rollup, Reading::Denied);
+    assert_eq!(sample.fd_count, Reading::Denied);
+    assert_eq!(sample.namespaces, Reading::Denied);
+    assert_eq!(*sample.info.cmdline.value().unwrap(), ["sleep", "100000"]);
+    assert!(sample.status.value().is_some());
+    assert!(sample.limits.value().is_some());
+    assert!(sample.oom.value().is_some());
+    assert!(sample.memory.rss_bytes > 0);
+    assert_eq!((sample.info.uid, sample.info.kernel_thread), (0, false));
+    let own = get(&snapshot, std::process::id());
+    assert!(own.io.value().is_some() && own.info.exe.value().is_some() && own.environ.value().is_some());
+    // The others are counted only where nothing of them may be read.
+    assert_no_loss(&snapshot);
+
+    // That it executes a program is seen without the right to see its memory.
+    let fifo = std::env::current_exe().unwrap().with_file_name("fifo");
+    std::fs::write(fifo, "go on\n").unwrap();
+    until_named(execs, "sleep");
+    until_asleep(execs);
+    let snapshot = tick(&mut source);
+    let info = &get(&snapshot, execs).info;
+    assert_eq!((info.execs, info.name.to_str()), (1, Some("sleep")));
+    assert_eq!(*info.cmdline.value().unwrap(), ["sleep", "100000"]);
+}
+
+fn remounted(option: &str) -> String {
+    format!("{ROOT_PROCESSES} mount -o remount,{option} /proc;")
+}
+
+/// What everybody sees of a /proc that hides others altogether.
+fn only_own(notice: &Notice, hidden: u32) {
+    let mut source = Processes::new().fields(Fields::all()).slow_budget(PATIENT).max_age(NEVER);
+    let check = |snapshot: &Snapshot<ProcessSample>| {
+        assert_eq!(snapshot.notices, std::slice::from_ref(notice));
+        assert_no_loss(snapshot);
+        assert_eq!(find(snapshot, hidden), None);
+        assert!(snapshot.samples.iter().all(|sample| sample.info.uid == NOBODY));
+        get(snapshot, std::process::id());
+    };
+    check(&tick(&mut source));
+    let mut helper = Helper::sh("while read x; do echo $x; done", &[]);
+    for _ in 0..30 {
+        helper.say("run");
+        assert_eq!(helper.line(), "run");
+        until_asleep(helper.pid());
+        let mut born = Helper::sh("read x", &[]);
+        let snapshot = tick(&mut source);
+        check(&snapshot);
+        assert!(get(&snapshot, helper.pid()).read_at >= snapshot.at);
+        get(&snapshot, born.pid());
+        born.end();
+        let snapshot = tick(&mut source);
+        check(&snapshot);
+        assert_eq!(find(&snapshot, born.pid()), None);
+    }
+    // It has the pulse: what stands still is not read.
+    until_asleep(helper.pid());
+    let first = tick(&mut source);
+    let second = tick(&mut source);
+    assert_eq!(get(&first, helper.pid()).read_at, get(&second, helper.pid()).read_at);
+}
+
+#[test]
+fn hidepid_2_hides_others_and_says_so_once() {
+    if as_nobody("hidepid_2_hides_others_and_says_so_once", &remounted("hidepid=2")) {
+        only_own(&Notice::HidePid { hidepid: hidepid(&["2", "invisible"]) }, pid_of("HIDDEN"));
+    }
+}
+
+#[test]
+fn hidepid_4_hides_others_and_says_so_once() {
+    if as_nobody("hidepid_4_hides_others_and_says_so_once", &remounted("hidepid=4")) {
+        only_own(&Notice::HidePid { hidepid: hidepid(&["4", "ptraceable"]) }, pid_of("HIDDEN"));
+    }
+}
+
+/// The value the kernel shows, by number or by name.
+fn hidepid(either: &[&str]) -> String {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    let shown = mounts.split([' ', ',', '\n']).find_map(|option| option.strip_prefix("hidepid=")).unwrap();
+    assert!(either.contains(&shown), "{shown}");
+    shown.to_owned()
+}
+
+#[test]
+fn hidepid_1_shows_that_there_are_others() {
+    if !as_nobody("hidepid_1_shows_that_there_are_others", &remounted("hidepid=1")) {
+        return;
+    }
+    let mut source = Processes::new();
+    for _ in 0..5 {
+        let snapshot = tick(&mut source);
+        assert_eq!(snapshot.notices, [Notice::HidePid { hidepid: hidepid(&["1", "noaccess"]) }]);
+        assert!(snapshot.samples.iter().all(|sample| sample.info.uid == NOBODY));
+        get(&snapshot, std::process::id());
+        // At least the one that sleeps, the one that waits and the one that forks.
+        assert!(snapshot.skipped.denied >= 3, "{:?}", snapshot.skipped);
+        assert_eq!((snapshot.skipped.failed, snapshot.skipped.malformed), (0, 0));
+    }
+}
+
+#[test]
+fn a_proc_of_processes_only_will_do() {
+    if !as_nobody("a_proc_of_processes_only_will_do", &remounted("subset=pid")) {
+        return;
+    }
+    assert!(!Path::new("/proc/loadavg").exists());
+    let mut source = Processes::new().max_age(NEVER);
+    let first = tick(&mut source);
+    assert_eq!(first.notices, [Notice::SubsetPid]);
+    let hidden = pid_of("HIDDEN");
+    let sleeper = get(&first, hidden);
+    until_asleep(hidden);
+    for _ in 0..5 {
+        let born = Helper::sh("read x", &[]);
+        let snapshot = tick(&mut source);
+        assert_eq!(snapshot.notices, [Notice::SubsetPid]);
+        assert_eq!(get(&snapshot, born.pid()).info.uid, NOBODY);
+        assert_eq!(get(&snapshot, hidden).id, sleeper.id);
+    }
+    let still = tick(&mut source);
+    assert_eq!(get(&still, hidden).read_at, get(&tick(&mut source), hidden).read_at);
+}
+
+#[test]
+fn root_is_exempt_from_hidepid() {
+    if !require(is_root(), "root") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let script = "mount -t proc -o hidepid=2 proc \"$0\" && echo ready && read x";
+    let mut helper = Helper::spawn(Command::new("unshare").args([
+        "--mount",
+        "/bin/sh",
+        "-c",
+        script,
+        directory.path().to_str().unwrap(),
+    ]));
+    assert_eq!(helper.line(), "ready");
+    // From outside of its mount namespace.
+    let root = format!("/proc/{}/root{}", helper.pid(), directory.path().display());
+    let mut source = Processes::new().root(&root);
+    let snapshot = tick(&mut source);
+    assert_eq!(snapshot.notices, []);
+    get(&snapshot, helper.pid());
+    get(&snapshot, std::process::id());
+    get(&snapshot, 1);
+}
+
+/// A file system with one file of one page, whose daemon answers no write before it is told to; and a process that maps
+/// something else over that page after it wrote to it. The kernel writes the page back then, with the lock of the process's
+/// memory held. The daemon speaks the protocol of `linux/fuse.h` itself.
+const BLOCKED: &str = r"
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+where = sys.argv[1]
+fuse = os.open('/dev/fuse', os.O_RDWR)
+options = b'fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other' % fuse
+if libc.mount(b'test', where.encode(), b'fuse', 0, options) != 0:
+    sys.exit('mount: ' + os.strerror(ctypes.get_errno()))
+target = os.fork()
+if target == 0:
+    os.close(fuse)
+    file = os.open(where + '/page', os.O_RDWR)
+    page = libc.mmap(None, 4096, 3, 1, file, 0)  # MAP_SHARED
+    ctypes.memset(page, 1, 1)
+    print(os.getpid(), flush=True)
+    libc.mmap(page, 4096, 3, 0x32, -1, 0)  # MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS
+    while True:
+        libc.pause()
+def attributes(node):
+    mode, size = (0o40755, 0) if node == 1 else (0o100644, 4096)
+    return struct.pack('<6Q10I', node, size, 8, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)
+asked = False
+while True:
+    request = os.read(fuse, 1 << 20)
+    _, code, unique, node = struct.unpack_from('<IIQQ', request)
+    error, answer = 0, b''
+    if code == 26:  # INIT
+        answer = struct.pack('<IIIIHHIIHHI7I', 7, 31, 0, 0, 16, 12, 4096, 1, 1, 0, 0, *[0] * 7)
+    elif code == 1:  # LOOKUP
+        if request[40:] == b'page\0':
+            answer = struct.pack('<QQQQII', 2, 0, 3600, 3600, 0, 0) + attributes(2)
+        else:
+            error = -2
+    elif code in (3, 4):  # GETATTR, SETATTR
+        answer = struct.pack('<QII', 3600, 0, 0) + attributes(node)
+    elif code == 14:  # OPEN
+        answer = struct.pack('<QIi', 0, 0, 0)
+    elif code == 15:  # READ
+        answer = bytes(4096)
+    elif code == 16:  # WRITE
+        if not asked:
+            asked = True
+            print('asked', flush=True)
+            sys.stdin.readline()
+        answer = struct.pack('<II', struct.unpack_from('<QQI', request, 40)[2], 0)
+    elif code in (2, 42, 36):  # FORGET, BATCH_FORGET, INTERRUPT
+        continue
+    elif code in (18, 20, 25):  # RELEASE, FSYNC, FLUSH
+        pass
+    else:
+        error = -38
+    os.write(fuse, struct.pack('<IiQ', 16 + len(answer), error, unique) + answer)
+";
+
+#[test]
+fn a_process_whose_memory_is_locked_holds_up_nobody_else() {
+    if !require(is_root() && Path::new("/dev/fuse").exists(), "root and /dev/fuse") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let mut helper = Helper::spawn(Command::new("unshare").args([
+        "--mount",
+        "python3",
+        "-c",
+        BLOCKED,
+        directory.path().to_str().unwrap(),
+    ]));
+    let pid = helper.number();
+    assert_eq!(helper.line(), "asked");
+    // Does this kernel hold the lock meanwhile? Who reads the arguments then waits for it.
+    let mut reader = Helper::sh("exec cat /proc/$0/cmdline", &[&pid.to_string()]);
+    let waits = |reader: &Helper| {
+        let stat = direct(reader.pid()).stat();
+        stat.is_ok_and(|stat| stat.comm == "cat" && stat.state == ProcessState::DiskSleep)
+    };
+    until("the lock is waited for, or is free", || waits(&reader) || !reader.is_running());
+    if !require(reader.is_running(), "a kernel that writes back with the lock of the memory held") {
+        return;
+    }
+    let other = Helper::sh("read x", &[]);
+    let fields = Fields::DEFAULT | Fields::STATUS | Fields::STATM | Fields::CMDLINE;
+    // Two of them: who waits for it is not waited for when its source is dropped.
+    for _ in 0..2 {
+        let mut source = Processes::new().fields(fields);
+        let check = |snapshot: &Snapshot<ProcessSample>| {
+            let sample = get(snapshot, pid);
+            assert_eq!(sample.info.cmdline, Reading::Skipped);
+            assert!(sample.io.value().is_some());
+            assert!(sample.status.value().is_some());
+            assert!(sample.statm.value().is_some());
+            assert!(sample.info.exe.value().is_some());
+            assert!(sample.memory.rss_bytes > 0);
+        };
+        until("the other is read", || {
+            let snapshot = tick(&mut source);
+            check(&snapshot);
+            get(&snapshot, other.pid()).info.cmdline.value().is_some()
+        });
+        for _ in 0..3 {
+            let snapshot = tick(&mut source);
+            check(&snapshot);
+            assert!(get(&snapshot, other.pid()).info.cmdline.value().is_some());
+        }
+    }
+    let mut source = Processes::new().fields(fields);
+    assert_eq!(get(&tick(&mut source), pid).info.cmdline, Reading::Skipped);
+    helper.say("answer");
+    until("what came late is shown", || {
+        let snapshot = tick(&mut source);
+        get(&snapshot, pid)
+            .info
+            .cmdline
+            .value()
+            .is_some_and(|cmdline| cmdline.iter().any(|argument| *argument == BLOCKED))
+    });
+}

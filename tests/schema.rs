@@ -1,0 +1,143 @@
+//! The published schema: the checked-in files are those of the code, and what is written is as they say.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use appmon::{Fields, FileSystems, ProcessTree, Processes, Sample, Snapshot, SnapshotStreamExt, Source, SourceExt};
+use futures::executor::block_on;
+use futures::{StreamExt, TryStreamExt, stream};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+#[path = "support/full.rs"]
+mod full;
+
+use full::{full_sample, full_snapshot, odd_sample};
+
+/// Run with the environment variable `UPDATE_SCHEMA=1`, this writes the files instead.
+#[test]
+fn the_files_are_those_of_the_code() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("schema");
+    let expected: BTreeMap<_, _> = appmon::schema::all()
+        .into_iter()
+        .map(|(name, text)| (folder.join(name).with_extension("json"), text))
+        .collect();
+    if std::env::var_os("UPDATE_SCHEMA").is_some() {
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        for (path, text) in &expected {
+            std::fs::write(path, text).unwrap();
+        }
+    }
+    let help =
+        "if the wire form was to change, write them again: UPDATE_SCHEMA=1 cargo test --features schema --test schema";
+    for (path, text) in &expected {
+        let found = std::fs::read_to_string(path).unwrap_or_default();
+        let line = found.lines().zip(text.lines()).position(|(found, text)| found != text);
+        assert!(found == *text, "{} is not what the code says, from line {line:?} (from 0) on; {help}", path.display());
+    }
+    for file in std::fs::read_dir(&folder).unwrap() {
+        let path = file.unwrap().path();
+        assert!(expected.contains_key(&path), "{} is of no type; {help}", path.display());
+    }
+}
+
+fn schema(name: &str) -> Value {
+    serde_json::from_str(&appmon::schema::all()[name]).unwrap()
+}
+
+fn faults(name: &str, value: &Value) -> Vec<String> {
+    let schema = schema(name);
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    validator.iter_errors(value).map(|error| format!("{error} at {}", error.instance_path())).collect()
+}
+
+#[track_caller]
+fn valid(name: &str, value: &impl Serialize) {
+    let value = json!(value);
+    assert_eq!(faults(name, &value), [""; 0], "{name}: {value:#}");
+}
+
+/// A snapshot, its samples as lines, and its changes.
+fn all_forms<T: Sample + Clone + Serialize>(kind: &str, snapshot: Snapshot<T>) {
+    valid(&format!("{kind}-snapshot"), &snapshot);
+    let events: Vec<_> = block_on(stream::iter([Ok(snapshot)]).samples().host("db-1").try_collect()).unwrap();
+    assert!(!events.is_empty());
+    for event in events {
+        valid(&format!("{kind}-event"), &event);
+    }
+}
+
+#[test]
+fn samples_with_every_field_are_valid() {
+    all_forms("process", full_snapshot(vec![full_sample(), odd_sample()]));
+    let nowhere = block_on(stream::iter([Ok(full_snapshot(vec![odd_sample()]))]).samples().next()).unwrap().unwrap();
+    valid("process-event", &nowhere);
+    let changed = {
+        let mut sample = full_sample();
+        sample.info = odd_sample().info;
+        sample
+    };
+    let ticks = [vec![full_sample()], vec![changed], vec![]].map(full_snapshot).map(Ok);
+    for tick in block_on(stream::iter(ticks).changes().try_collect::<Vec<_>>()).unwrap() {
+        assert_eq!(tick.samples.len(), 1);
+        valid("process-changes", &tick);
+    }
+}
+
+#[tokio::test]
+async fn samples_of_this_machine_are_valid() {
+    let mut ticks = Processes::new().fields(Fields::all()).every(Duration::from_millis(1)).rates();
+    let first = ticks.try_next().await.unwrap().unwrap();
+    let second = ticks.try_next().await.unwrap().unwrap();
+    assert!(second.samples.iter().any(|sample| sample.rates.is_some()));
+    let plain: Snapshot<_> = first.samples.iter().map(|rated| rated.sample.clone()).collect();
+    let tree = ProcessTree::new(&first);
+    for root in tree.roots() {
+        valid("process-summary", &tree.summary(root.id));
+    }
+    for rated in [&first, &second] {
+        valid("rated-process-snapshot", rated);
+    }
+    valid("process-snapshot", &plain);
+    let events = |snapshot| block_on(stream::iter([Ok(snapshot)]).samples().try_collect::<Vec<_>>()).unwrap();
+    for event in events(second) {
+        valid("rated-process-event", &event);
+    }
+
+    let mut mounted = Snapshot::default();
+    FileSystems::mounted().collect(&mut mounted, &appmon::Cancel::new()).unwrap();
+    all_forms("file-system", mounted);
+}
+
+#[test]
+fn what_is_wrong_is_not_valid() {
+    let line = block_on(stream::iter([Ok(full_snapshot(vec![full_sample()]))]).samples().next()).unwrap().unwrap();
+    let wrong = |field: &str, value: Value| {
+        let mut line = json!(line);
+        *line.pointer_mut(field).unwrap() = value;
+        let faults = faults("process-event", &line);
+        assert!(!faults.is_empty(), "{field}");
+    };
+    wrong("/schema", json!(2));
+    wrong("/kind", json!("group"));
+    wrong("/seq", json!(-1));
+    wrong("/id/pid", json!("1"));
+    wrong("/id", json!(null));
+    wrong("/cpu", json!({}));
+    wrong("/state", json!("resting"));
+    wrong("/io", json!({ "unavailable": "eaten" }));
+    wrong("/io", json!({ "unavailable": "denied", "read_bytes": 0 }));
+    wrong("/io/read_bytes", json!(0.5));
+    wrong("/info/name", json!([97]));
+    wrong("/info/cmdline", json!("a b"));
+    for field in ["schema", "kind", "boot_id", "seq", "time", "id", "info", "cpu", "at"] {
+        let mut line = json!(line);
+        line.as_object_mut().unwrap().remove(field);
+        assert!(!faults("process-event", &line).is_empty(), "{field} is required");
+    }
+    let mut more = json!(line);
+    more["of_a_later_version"] = json!(1);
+    assert_eq!(faults("process-event", &more), [""; 0], "fields may be added");
+}
