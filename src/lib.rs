@@ -48,6 +48,7 @@
 //! - Trees of processes and what a subtree uses ([`ProcessTree`]).
 //! - All files of one process, typed ([`Process`], and [`AsyncProcess`] for async code).
 //! - How full the mounted file systems are ([`FileSystems`]).
+//! - What directory trees hold, with the numbers of `du`, on all cores ([`Scan`]).
 //! - Every sample and snapshot to JSON and back by serde, non-UTF-8 names included.
 //!
 //! # What it does not do
