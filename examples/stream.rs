@@ -4,7 +4,7 @@ use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use appmon::{Event, FileSystems, Processes, Result, Sample, Select, SnapshotStreamExt, SourceExt};
+use appmon::{Directory, Event, FileSystems, Processes, Result, Sample, Select, SnapshotStreamExt, SourceExt};
 use futures::Stream;
 use serde::Serialize;
 use tokio::io::{AsyncWriteExt, BufWriter};
@@ -14,20 +14,23 @@ use tokio_stream::StreamExt;
 const HELP: &str = "\
 Prints every process and every mounted file system as a line of JSON, at every tick.
 
-Usage: stream [--every DURATION] [--count TICKS] [--select EXPRESSION]
+Usage: stream [--every DURATION] [--count TICKS] [--select EXPRESSION] [--directory NAME=PATH]...
 
-  --every DURATION     time between two ticks, such as 500ms, 1s, 5m  [default: 1s]
-  --count TICKS        end after so many ticks  [default: go on until Ctrl-C]
-  --select EXPRESSION  which processes, such as 'name=postgres & !user=root' or
-                       'with_descendants(unit=nginx) | age<1m'  [default: all]
-  --help               this text
+  --every DURATION       time between two ticks, such as 500ms, 1s, 5m  [default: 1s]
+  --count TICKS          end after so many ticks  [default: go on until Ctrl-C]
+  --select EXPRESSION    which processes, such as 'name=postgres & !user=root' or
+                         'with_descendants(unit=nginx) | age<1m'  [default: all]
+  --directory NAME=PATH  tell what this directory holds, as a part of its file system; it is
+                         scanned once a minute
+  --help                 this text
 
-The lines of a process have its rates from the second tick on.";
+The lines have rates from the second tick on.";
 
 struct Args {
     every: Duration,
     count: Option<usize>,
     select: Select,
+    directories: Vec<Directory>,
 }
 
 fn main() -> ExitCode {
@@ -63,7 +66,8 @@ async fn run(args: Args) -> Result<()> {
     let host = host.trim_end();
     let ticks = args.count.unwrap_or(usize::MAX);
     let processes = Processes::new().select(args.select).every(args.every).rates().take(ticks).samples().host(host);
-    let mounts = FileSystems::mounted().every(args.every).take(ticks).samples().host(host);
+    let mounted = args.directories.into_iter().fold(FileSystems::mounted(), FileSystems::directory);
+    let mounts = mounted.every(args.every).rates().take(ticks).samples().host(host);
     let mut lines = lines(processes).merge(lines(mounts));
 
     let mut out = BufWriter::with_capacity(64 << 10, tokio::io::stdout());
@@ -124,7 +128,7 @@ fn println(text: &str) {
 /// The arguments; `None` where only help is wanted.
 fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
     use lexopt::prelude::*;
-    let mut args = Args { every: Duration::from_secs(1), count: None, select: Select::all() };
+    let mut args = Args { every: Duration::from_secs(1), count: None, select: Select::all(), directories: Vec::new() };
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {
@@ -143,6 +147,15 @@ fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
                 let text = parser.value()?.string()?;
                 // The error points at the place in the text, over several lines.
                 args.select = text.parse().map_err(|error| format!("--select: {error}"))?;
+            }
+            Long("directory") => {
+                let text = parser.value()?;
+                let (name, path) = text
+                    .to_str()
+                    .and_then(|text| text.split_once('='))
+                    .filter(|(name, path)| !name.is_empty() && !path.is_empty())
+                    .ok_or_else(|| format!("--directory {}: it must be NAME=PATH", text.display()))?;
+                args.directories.push(Directory::new(name, path));
             }
             Short('h') | Long("help") => return Ok(None),
             _ => return Err(arg.unexpected()),

@@ -1,8 +1,26 @@
 //! File systems: the mount table, the source that reads what is mounted, and what directories hold.
 
+mod directory;
 mod filesystems;
+mod guard;
+mod kind;
 pub(crate) mod mounts;
+mod parts;
+mod plan;
+mod rates;
+mod registry;
+mod sample;
 mod scan;
+mod state;
+pub(crate) mod table;
+mod usage;
 
-pub use filesystems::{FileSystemSample, FileSystems, Inodes};
-pub use scan::{Boundary, Largest, Part, Partial, Progress, Scan, ScanError, ScanErrors, Usage};
+pub use directory::Directory;
+pub use filesystems::{FileSystem, FileSystems};
+pub use mounts::{DeviceId, Mount};
+pub use rates::{FileSystemRates, FileSystemTotals, PartRates};
+pub use registry::{Registered, Registry};
+pub use sample::{FileSystemSample, Inodes, Part, PartKind, Stalled};
+// Not to be taken for a part of a file system.
+pub use scan::Part as ScanPart;
+pub use scan::{Boundary, Largest, Partial, Progress, Scan, ScanError, ScanErrors, Usage};

@@ -47,8 +47,9 @@
 //! - What appeared, changed its program, is gone ([`SnapshotStreamExt::changes`]).
 //! - Trees of processes and what a subtree uses ([`ProcessTree`]).
 //! - All files of one process, typed ([`Process`], and [`AsyncProcess`] for async code).
-//! - How full the mounted file systems are ([`FileSystems`]).
-//! - What directory trees hold, with the numbers of `du`, on all cores ([`Scan`]).
+//! - How full the file systems are and by which directories ([`FileSystems`], [`Directory`]), how fast they fill, and what is
+//!   mounted and unmounted ([`MountChanges`]).
+//! - What a directory tree holds ([`Scan`]).
 //! - Every sample and snapshot to JSON and back by serde, non-UTF-8 names included.
 //!
 //! # What it does not do
@@ -83,6 +84,7 @@ mod cached;
 mod counters;
 mod error;
 mod fs;
+mod mount_changes;
 mod process;
 mod reading;
 mod sampler;
@@ -99,9 +101,11 @@ pub use cached::Cached;
 pub use counters::{Counters, Rated, Sample};
 pub use error::{Error, Result};
 pub use fs::{
-    Boundary, FileSystemSample, FileSystems, Inodes, Largest, Part, Partial, Progress, Scan, ScanError, ScanErrors,
-    Usage,
+    Boundary, DeviceId, Directory, FileSystem, FileSystemRates, FileSystemSample, FileSystemTotals, FileSystems,
+    Inodes, Largest, Mount, Part, PartKind, PartRates, Partial, Progress, Registered, Registry, Scan, ScanError,
+    ScanErrors, ScanPart, Stalled, Usage,
 };
+pub use mount_changes::{MountChange, MountChanges};
 pub use process::{
     Cgroup, Cgroups, Cpu, CpuRates, Environ, FaultRates, Faults, Fields, IdRange, Ids, Io, IoRates, Limit, Limits,
     Memory, Namespaces, Oom, Pattern, ProcFs, Process, ProcessId, ProcessInfo, ProcessRates, ProcessSample,

@@ -27,6 +27,7 @@ pub fn all() -> BTreeMap<String, String> {
     of_kind::<ProcessSample>(&mut schemas, "process");
     of_rated::<ProcessSample>(&mut schemas, "process");
     of_kind::<FileSystemSample>(&mut schemas, "file-system");
+    of_rated::<FileSystemSample>(&mut schemas, "file-system");
     add::<Summary>(&mut schemas, "process-summary".to_owned());
     schemas
 }

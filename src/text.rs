@@ -38,6 +38,11 @@ impl Text {
         &self.0
     }
 
+    /// Whether both share their bytes: cheaper than to compare them, and true for clones.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The text, where it is UTF-8.
     #[must_use]
     pub fn to_str(&self) -> Option<&str> {

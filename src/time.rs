@@ -154,6 +154,21 @@ pub(crate) mod nanos {
     }
 }
 
+/// The same of durations that need not be there.
+pub(crate) mod optional_nanos {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(duration: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        duration.map(super::duration_nanos).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_nanos))
+    }
+}
+
 /// What the kernel counts CPU time and start times in: `sysconf(_SC_CLK_TCK)`, 100 almost everywhere.
 #[must_use]
 pub(crate) fn clock_ticks_per_second() -> u64 {

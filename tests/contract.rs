@@ -8,6 +8,10 @@
 #[path = "contract/processes.rs"]
 mod processes;
 
+#[allow(dead_code)]
+#[path = "contract/disks.rs"]
+mod disks;
+
 #[path = "contract/once.rs"]
 mod once;
 

@@ -35,6 +35,9 @@ fn streams() {
     stream(ticks().rates().samples().host("db-1"));
     stream(Processes::new().cached(Duration::from_secs(1)).every(Duration::from_secs(1)));
     stream(FileSystems::mounted().every(Duration::from_secs(1)).changes());
+    stream(FileSystems::mounted().every(Duration::from_secs(1)).rates());
+    send::<MountChanges>();
+    shared::<MountChanges>();
     shared::<Ticks>();
     shared::<Rates<Ticks, ProcessSample>>();
     shared::<Retain<Ticks, fn(&ProcessSample) -> bool>>();
@@ -77,6 +80,9 @@ fn combinators_need_no_thread() {
 fn sources_and_handles() {
     shared::<Processes>();
     shared::<FileSystems>();
+    shared::<Registry>();
+    shared::<Registered>();
+    shared::<Scan>();
     shared::<Cached<Processes>>();
     shared::<Cancel>();
     shared::<ProcFs>();
@@ -108,6 +114,8 @@ fn values() {
     value::<Snapshot<Change<ProcessSample>>>();
     value::<Event<Rated<ProcessSample>>>();
     value::<FileSystemSample>();
+    value::<Snapshot<Rated<FileSystemSample>>>();
+    value::<(Directory, FileSystem, Part, Mount, MountChange)>();
     value::<Reading<Text>>();
     value::<Summary>();
     value::<(Stat, Status, Statm, Io, Limits, Namespaces, Oom, SmapsRollup, Schedstat, Environ, Cgroups)>();
@@ -117,6 +125,8 @@ fn values() {
     wire::<Event<ProcessSample>>();
     wire::<Event<Rated<ProcessSample>>>();
     wire::<Event<FileSystemSample>>();
+    wire::<Snapshot<Rated<FileSystemSample>>>();
+    wire::<(Mount, MountChange, Usage)>();
     wire::<(Summary, Fields, Select, ProcessRates)>();
     wire::<(Stat, Status, Statm, Io, Limits, Namespaces, Oom, SmapsRollup, Schedstat, Environ, Cgroups)>();
     key::<ProcessId>();

@@ -1,158 +1,520 @@
-//! The mounted file systems as a source.
+//! File systems as a source.
 
-use std::collections::HashSet;
+use std::ffi::CString;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{StatVfs, StatVfsMountFlags};
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
 
-use super::mounts::{self, Mount};
-use crate::{BootId, Cancel, Error, Result, Sample, Skipped, Snapshot, Source, Text, WirePath};
+use super::directory::Directory;
+use super::guard::{Answer, Answers, Guard};
+use super::parts;
+use super::plan::{self, Discovery, Target};
+use super::registry::Registry;
+use super::sample::{FileSystemSample, Inodes, Stalled};
+use super::state::{Present, Shared};
+use super::table::{Table, Watched};
+use crate::{BootId, Cancel, Error, Monotonic, Pattern, Reading, Result, Skipped, Snapshot, Source, Text};
 
-/// The file systems of a machine, as a [`Source`]: how large, how full, by `statvfs(3)`.
+/// File systems, and what directories hold of them, as a [`Source`].
 ///
-/// One sample for each file system, at the first place it is mounted at; what has no size (proc, sysfs) is left out, as
-/// `df` does. Samples come in the order of their mount points.
+/// A tick asks each file system for its figures (`statvfs(3)`) and puts together what its total is made of: each registered
+/// [`Directory`], what else is used, what is free, what is reserved. These parts sum to the total, always. Scanning a
+/// directory takes long, so what it found is kept for a while: see [`Directory`].
+///
+/// ```text
+/// mount table, if it changed ──► scans that are due, beside ──► statvfs ──► parts ──► snapshot
+/// ```
+///
+/// [`new`](Self::new) tells the file systems that are registered, [`mounted`](Self::mounted) all that are mounted, as they
+/// come and go. Samples come in the order of their mount points.
+///
+/// A directory belongs to the mount it really is on, whatever leads there: symbolic links are followed, and a bind mount is
+/// told from what it shows. What lies in two registered directories counts for the inner one; a file with names in several
+/// directories that are scanned together counts once, for the innermost. A hard link between two that are not in one
+/// another counts in both, as `du` of each does.
+///
+/// A mount that does not answer, as that of a server that is away, holds up nothing: what needs a server or a program to
+/// answer is asked by a thread of its own, never twice at a time. The sample then says so
+/// ([`FileSystemSample::stalled`]) and keeps the last figures, until it answers. An automount is never touched.
 ///
 /// # Errors
 ///
-/// [`collect`](Source::collect) fails when `/proc/self/mountinfo` cannot be read. A mount that cannot be asked is counted in
-/// [`Snapshot::skipped`].
+/// [`collect`](Source::collect) fails when the mount table cannot be read, and when what was registered with the source
+/// itself is wrong ([`Error::is_config`]): a file system that is not mounted, a directory that does not exist or is on a file
+/// system that is not registered. What is unmounted or removed later has no sample or part while it is away. A mount that
+/// cannot be asked is counted in [`Snapshot::skipped`].
 ///
 /// # Examples
 ///
 /// ```
-/// use appmon::{Cancel, FileSystems, Snapshot, Source};
+/// use std::time::Duration;
 ///
+/// use appmon::{Cancel, Directory, FileSystem, FileSystems, Snapshot, Source};
+///
+/// let mut disks = FileSystems::new()
+///     .register(FileSystem::new("main", "/"))
+///     .directory(Directory::new("etc", "/etc").ttl(Duration::from_secs(600)));
 /// let mut snapshot = Snapshot::default();
-/// FileSystems::mounted().collect(&mut snapshot, &Cancel::new())?;
-/// for fs in &snapshot {
-///     println!("{}: {} of {} bytes used", fs.mount_point.display(), fs.used_bytes, fs.total_bytes);
+/// disks.collect(&mut snapshot, &Cancel::new())?;
+/// for part in &snapshot.samples[0].parts {
+///     println!("{} {:?} {} bytes", part.name, part.kind, part.bytes);
 /// }
 /// # Ok::<(), appmon::Error>(())
 /// ```
-#[derive(Debug)]
 #[must_use = "a source reads nothing by itself: collect from it, or make it a stream with `every`"]
 pub struct FileSystems {
+    shared: Arc<Shared>,
     boot_id: BootId,
+    budget: Duration,
+    watched: Option<Watched>,
+    table: Table,
+    /// The generation of the registry that `seats` are of.
+    generation: u64,
+    /// Whether `seats` are of another mount table.
+    stale: bool,
+    /// Registered file systems that are not mounted.
+    absent: u64,
+    seats: Vec<Seat>,
+    answers: Answers,
 }
 
-/// One file system at one tick.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct FileSystemSample {
-    /// What it is called: its mount point, unless it was given a name.
-    pub name: Text,
-    /// Where it is mounted.
-    pub mount_point: WirePath,
-    /// What is mounted: the path of a device, or a name without a meaning.
-    pub device: Text,
-    /// The type: `ext4`, `tmpfs`.
-    pub fs_type: Text,
-    /// Its size.
-    pub total_bytes: u64,
-    /// In use.
-    pub used_bytes: u64,
-    /// Free to ordinary users.
-    pub free_bytes: u64,
-    /// Free, but kept for root.
-    pub reserved_bytes: u64,
-    /// Its inodes.
-    pub inodes: Inodes,
-    /// Whether it can only be read.
-    pub read_only: bool,
+/// A file system to be told by a name of its own: see [`FileSystems::register`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a file system has to be registered with a source or a registry"]
+pub struct FileSystem {
+    pub(super) name: Text,
+    pub(super) path: PathBuf,
+    pub(super) optional: bool,
 }
 
-/// The inodes of a file system: how many files it can hold. All 0 for one that makes them as needed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Inodes {
-    /// How many there are.
-    pub total: u64,
-    /// In use.
-    pub used: u64,
-    /// Free to ordinary users.
-    pub free: u64,
+/// What is kept of a mount from tick to tick.
+struct Seat {
+    target: Target,
+    path: CString,
+    /// For a mount that may hang.
+    guard: Option<Guard>,
+    answer: Option<Answer>,
+}
+
+impl FileSystem {
+    /// What is mounted at `mount_point`, by a name of your choice.
+    pub fn new(name: impl Into<Text>, mount_point: impl AsRef<Path>) -> Self {
+        let path = mount_point.as_ref();
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        // `/mnt/` and `/mnt` are the same.
+        Self { name: name.into(), path: path.components().collect(), optional: false }
+    }
+
+    /// It may not be mounted: then it has no sample, and that is no error. Default: it has to be mounted at first.
+    pub fn optional(mut self) -> Self {
+        self.optional = true;
+        self
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &Text {
+        &self.name
+    }
+
+    /// Its mount point.
+    #[must_use]
+    pub fn mount_point(&self) -> &Path {
+        &self.path
+    }
 }
 
 impl FileSystems {
-    /// All file systems that are mounted and have a size.
-    pub fn mounted() -> Self {
-        Self { boot_id: BootId::current() }
+    /// None yet: [`register`](Self::register) them.
+    pub fn new() -> Self {
+        Self::with(None)
     }
+
+    /// All file systems that are mounted and have a size, as they come and go.
+    ///
+    /// One for each file system, at the place where GNU `df` shows it: bind mounts are not told twice (nor are the
+    /// subvolumes of btrfs, which are one file system with the same figures), and what is hidden below another mount
+    /// is not told. What holds no files (proc, sysfs) is never asked.
+    ///
+    /// Those that are [registered](Self::register) too have their name, and are told however small they are.
+    pub fn mounted() -> Self {
+        Self::with(Some(Discovery::default()))
+    }
+
+    fn with(discovery: Option<Discovery>) -> Self {
+        Self {
+            shared: Shared::new(discovery),
+            boot_id: BootId::current(),
+            budget: Duration::from_millis(100),
+            watched: None,
+            table: Table::default(),
+            generation: 0,
+            stale: true,
+            absent: 0,
+            seats: Vec::new(),
+            answers: Answers::new(),
+        }
+    }
+
+    /// Adds a file system. Its name, and its mount point, must be the only ones.
+    pub fn register(self, file_system: FileSystem) -> Self {
+        let mut state = self.shared.lock();
+        if let Err(error) = state.add_file_system(file_system) {
+            state.fault.get_or_insert_with(|| error.to_string());
+        }
+        drop(state);
+        self
+    }
+
+    /// Adds a directory, to be told as a part of the file system it is on. Its name must be the only one.
+    pub fn directory(self, directory: Directory) -> Self {
+        let mut state = self.shared.lock();
+        if let Err(error) = state.add_directory(directory, None) {
+            state.fault.get_or_insert_with(|| error.to_string());
+        }
+        drop(state);
+        self
+    }
+
+    /// Of all that are mounted, takes only file systems of these types: globs such as `ext?` and `fuse.*`, as in
+    /// [`Pattern::glob`]. Default: all types. No effect on those that are registered.
+    pub fn include_types(self, globs: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.patterns(globs, |discovery| &mut discovery.include_types)
+    }
+
+    /// Leaves out those of these types. Default: none.
+    pub fn exclude_types(self, globs: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.patterns(globs, |discovery| &mut discovery.exclude_types)
+    }
+
+    /// Takes only those with these mount points: globs such as `/mnt/*` and `/srv{,/**}`. Default: all.
+    pub fn include_paths(self, globs: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.patterns(globs, |discovery| &mut discovery.include_paths)
+    }
+
+    /// Leaves out those with these mount points. Default: none.
+    pub fn exclude_paths(self, globs: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.patterns(globs, |discovery| &mut discovery.exclude_paths)
+    }
+
+    fn patterns(
+        self,
+        globs: impl IntoIterator<Item = impl AsRef<str>>,
+        list: impl Fn(&mut Discovery) -> &mut Vec<Pattern>,
+    ) -> Self {
+        let mut state = self.shared.lock();
+        for glob in globs {
+            match (Pattern::glob(glob.as_ref()), &mut state.discovery) {
+                (Ok(pattern), Some(discovery)) => list(discovery).push(pattern),
+                (Ok(_), None) => {}
+                (Err(error), _) => {
+                    state.fault.get_or_insert_with(|| error.to_string());
+                }
+            }
+        }
+        drop(state);
+        self
+    }
+
+    /// How long a tick waits for mounts that may hang, all together; and how long it waits for a sign of life of a scan
+    /// on one. Default: 100 ms. Mounts that are known not to answer are not waited for.
+    pub fn budget(mut self, budget: Duration) -> Self {
+        self.budget = budget;
+        self
+    }
+
+    /// How many directories are scanned at the same time at most. Default: 2. Those on mounts that may hang do not count:
+    /// of them it is one on each mount.
+    pub fn scans(self, count: usize) -> Self {
+        self.shared.lock().scans = count.max(1);
+        self
+    }
+
+    /// How many threads a scan has. Default: as many as there are cores, 8 at most.
+    pub fn scan_threads(self, count: usize) -> Self {
+        self.shared.lock().settings.threads = Some(count.max(1));
+        self
+    }
+
+    /// How many entries of directories a scan reads per second at most, to leave the disk to others. Default: no limit.
+    pub fn entries_per_second(self, entries: u64) -> Self {
+        self.shared.lock().settings.entries_per_second = Some(entries.max(1));
+        self
+    }
+
+    /// The handle to what is registered, to be used while the stream runs.
+    #[must_use]
+    pub fn registry(&self) -> Registry {
+        Registry::new(Arc::clone(&self.shared))
+    }
+}
+
+impl FileSystems {
+    /// Sees to it that there is a seat for each file system, and that each directory is known to be where it is.
+    fn plan(&mut self, now: Monotonic) -> Result<()> {
+        let watched = match &mut self.watched {
+            Some(watched) => watched,
+            None => self.watched.insert(Watched::open()?),
+        };
+        let changed = watched.has_changed();
+        self.stale |= changed;
+        let state = self.shared.lock();
+        if let Some(fault) = &state.fault {
+            return Err(Error::config(fault.clone()));
+        }
+        let same = !self.stale && self.generation == state.generation;
+        if same && !state.is_any_due(now) {
+            return Ok(());
+        }
+        // Paths are looked at without the lock.
+        let generation = state.generation;
+        let (discovery, file_systems) = (state.discovery.clone(), state.file_systems.clone());
+        let directories: Vec<_> =
+            state.entries.iter().map(|entry| (entry.id, entry.met, entry.directory.clone())).collect();
+        drop(state);
+        if !same {
+            let stale = std::mem::replace(&mut self.stale, true);
+            if stale {
+                self.table = watched.read()?;
+            }
+            let (targets, met) = plan::targets(&self.table, discovery.as_ref(), &file_systems)?;
+            self.absent = file_systems.len().saturating_sub(met.len()) as u64;
+            self.seat(targets, &met);
+        }
+        let mut homes = Vec::with_capacity(directories.len());
+        for (id, met, directory) in &directories {
+            match plan::home(&self.table, self.seats.iter().map(|seat| &seat.target), directory) {
+                Ok(home) => homes.push((*id, Some(home))),
+                Err(_) if *met => homes.push((*id, None)),
+                Err(error) => return Err(error),
+            }
+        }
+        let mut state = self.shared.lock();
+        for (id, home) in homes {
+            if let Some(entry) = state.entries.iter_mut().find(|entry| entry.id == id) {
+                entry.settle(home);
+            }
+        }
+        (self.generation, self.stale) = (generation, false);
+        Ok(())
+    }
+
+    /// Makes the seats those of `targets`; what is known of a mount stays.
+    fn seat(&mut self, targets: Vec<Target>, met: &[u64]) {
+        let mut old = std::mem::take(&mut self.seats);
+        for target in targets {
+            let same = |seat: &Seat| {
+                let (a, b) = (&seat.target.mount, &target.mount);
+                (a.id, a.device, &a.mount_point) == (b.id, b.device, &b.mount_point) && seat.target.safe == target.safe
+            };
+            let kept = old.iter().position(same).map(|place| old.swap_remove(place));
+            let path = CString::new(target.mount.mount_point.as_os_str().as_bytes()).unwrap_or_default();
+            let (guard, answer) = kept.map_or((None, None), |seat| (seat.guard, seat.answer));
+            self.seats.push(Seat { target, path, guard, answer });
+        }
+        let mut state = self.shared.lock();
+        state.present = self.seats.iter().map(Seat::present).collect();
+        for known in &mut state.file_systems {
+            known.met |= met.contains(&known.id);
+        }
+    }
+
+    /// Asks the mounts that may hang and have answered all so far, and waits for them within the budget.
+    fn ask(&mut self, now: Monotonic, cancel: &Cancel) -> Result<()> {
+        let seats = &mut self.seats;
+        self.answers.drain(|number, answer| {
+            take(seats, number, answer);
+        });
+        let mut missing = 0_usize;
+        for seat in seats.iter_mut().filter(|seat| !seat.target.safe) {
+            if seat.guard.is_none() {
+                // Where no thread can be started the next tick tries again.
+                seat.guard = self.answers.guard(seat.path.clone()).ok();
+            }
+            if seat.guard.as_mut().is_some_and(|guard| guard.ask(now)) {
+                missing = missing.saturating_add(1);
+            }
+        }
+        if missing == 0 {
+            return Ok(());
+        }
+        let deadline = Instant::now().checked_add(self.budget).unwrap_or_else(Instant::now);
+        self.answers.wait(deadline, cancel, |number, answer| {
+            // One of an earlier tick may come now.
+            if take(seats, number, answer) == Some(now) {
+                missing = missing.saturating_sub(1);
+            }
+            missing == 0
+        })
+    }
+}
+
+/// Takes the answer of a guard; gives when it was asked.
+fn take(seats: &mut [Seat], number: u64, answer: Answer) -> Option<Monotonic> {
+    // A guard may have left its seat meanwhile.
+    let seat = seats.iter_mut().find(|seat| seat.guard.as_ref().is_some_and(|guard| guard.number() == number))?;
+    seat.answer = Some(answer);
+    seat.guard.as_mut()?.since.take()
 }
 
 impl Source for FileSystems {
     type Sample = FileSystemSample;
 
     fn collect(&mut self, snapshot: &mut Snapshot<FileSystemSample>, cancel: &Cancel) -> Result<()> {
-        /// Our own mounts: those that our paths lead to.
-        const TABLE: &str = "/proc/self/mountinfo";
+        let mut samples = std::mem::take(&mut snapshot.samples);
         snapshot.begin();
         snapshot.boot_id = self.boot_id;
-        let table = std::fs::read(TABLE).map_err(|error| Error::io(error).at(TABLE))?;
-        let mut seen = HashSet::new();
-        for mount in mounts::parse(&table) {
+        let began = snapshot.at;
+        self.plan(began)?;
+        self.ask(began, cancel)?;
+        // Where the figures do not come nothing else is tried.
+        let stalled: Vec<u32> = self.seats.iter().flat_map(|seat| seat.stalled_mounts()).copied().collect();
+        self.shared.scan(&stalled, self.budget, cancel)?;
+        // After the scans, which may have taken long: that keeps them close together.
+        let now = Monotonic::now();
+        for seat in self.seats.iter_mut().filter(|seat| seat.target.safe) {
             cancel.check()?;
-            // Bind mounts and further mounts of the same device are the same file system.
-            if !seen.contains(&mount.device)
-                && let Some(sample) = sample(&mount, &mut snapshot.skipped)
-            {
-                seen.insert(mount.device);
-                snapshot.samples.push(sample);
+            seat.answer = Some((now, rustix::fs::statvfs(&*seat.path)));
+        }
+
+        let mut state = self.shared.lock();
+        snapshot.skipped.vanished = self.absent.saturating_add(state.homeless());
+        let mut told = 0_usize;
+        for (place, seat) in self.seats.iter().enumerate() {
+            if !seat.is_told(&mut snapshot.skipped) {
+                continue;
+            }
+            if samples.len() == told {
+                samples.push(FileSystemSample::default());
+            }
+            let Some(sample) = samples.get_mut(told) else { continue };
+            told = told.saturating_add(1);
+            seat.fill(sample);
+            let (slices, silent) = state.slices(place);
+            if let Some(since) = silent {
+                sample.stalled.get_or_insert(Stalled { since });
+            }
+            if sample.at.is_some() {
+                parts::fill(sample, &slices, now);
             }
         }
-        snapshot.samples.sort_by(|a, b| a.mount_point.cmp(&b.mount_point));
+        samples.truncate(told);
+        snapshot.samples = samples;
+        state.have_data(self.seats.iter().map(|seat| matches!(seat.answer, Some((_, Ok(_))))));
+        drop(state);
         snapshot.end();
         Ok(())
     }
 }
 
-impl Sample for FileSystemSample {
-    const KIND: &'static str = "file_system";
-    type Key = WirePath;
+impl Seat {
+    fn present(&self) -> Present {
+        Present {
+            name: self.target.name.clone(),
+            mount_point: self.target.mount.mount_point.to_path_buf(),
+            has_data: false,
+        }
+    }
 
-    fn key(&self) -> WirePath {
-        self.mount_point.clone()
+    /// The mounts of this file system, if it has not answered.
+    fn stalled_mounts(&self) -> &[u32] {
+        if self.guard.as_ref().is_some_and(|guard| guard.since.is_some()) { &self.target.mounts } else { &[] }
+    }
+
+    /// Whether it is told: it has a size, and could be asked, or has not answered yet.
+    fn is_told(&self, skipped: &mut Skipped) -> bool {
+        let count = match &self.answer {
+            Some((_, Ok(stat))) => return stat.f_blocks > 0 || self.target.by_hand,
+            None if self.guard.as_ref().is_some_and(|guard| guard.since.is_some()) => return true,
+            Some((_, Err(Errno::ACCESS | Errno::PERM))) => &mut skipped.denied,
+            // Unmounted since the table was read.
+            Some((_, Err(Errno::NOENT))) => &mut skipped.vanished,
+            _ => &mut skipped.failed,
+        };
+        *count = count.saturating_add(1);
+        false
+    }
+
+    /// Writes it into a sample, which may be that of an earlier tick.
+    fn fill(&self, sample: &mut FileSystemSample) {
+        let (name, mount) = (&self.target.name, &self.target.mount);
+        let same = |old: &Text, new: &Text| old.is_same(new);
+        if !(same(&sample.name, name)
+            && same(&sample.device, &mount.source)
+            && same(&sample.fs_type, &mount.fs_type)
+            && sample.mount_point == mount.mount_point)
+        {
+            *sample = FileSystemSample {
+                name: name.clone(),
+                mount_point: mount.mount_point.clone(),
+                device: mount.source.clone(),
+                fs_type: mount.fs_type.clone(),
+                ..FileSystemSample::default()
+            };
+        }
+        sample.device_id = mount.device;
+        sample.stalled = self.guard.as_ref().and_then(|guard| guard.since).map(|since| Stalled { since });
+        match &self.answer {
+            Some((at, Ok(stat))) => {
+                sample.at = Some(*at);
+                measure(sample, stat);
+            }
+            _ => {
+                sample.at = None;
+                (sample.total_bytes, sample.used_bytes, sample.free_bytes, sample.reserved_bytes) = (0, 0, 0, 0);
+                (sample.inodes, sample.read_only) = (Reading::Skipped, mount.read_only());
+                (sample.overcommitted, sample.parts) = (false, Vec::new());
+            }
+        }
     }
 }
 
-/// Asks one mount; `None` where it has no size or cannot be asked.
-fn sample(mount: &Mount, skipped: &mut Skipped) -> Option<FileSystemSample> {
-    let mount_point = WirePath::from(mount.mount_point.as_slice());
-    let stat = match rustix::fs::statvfs(&*mount_point) {
-        Ok(stat) => stat,
-        Err(errno) => {
-            let count = match errno {
-                Errno::ACCESS | Errno::PERM => &mut skipped.denied,
-                // Unmounted since the table was read, or hidden below another mount.
-                Errno::NOENT => &mut skipped.vanished,
-                _ => &mut skipped.failed,
-            };
-            *count = count.saturating_add(1);
-            return None;
-        }
-    };
-    (stat.f_blocks > 0).then(|| measure(mount, mount_point, &stat))
+/// Blocks are counted in fragments; `f_bsize` is only what is good to read at once.
+fn measure(sample: &mut FileSystemSample, stat: &StatVfs) {
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+    let total = bytes(stat.f_blocks);
+    let unused = bytes(stat.f_bfree).min(total);
+    let free = bytes(stat.f_bavail).min(unused);
+    sample.total_bytes = total;
+    sample.used_bytes = total.saturating_sub(unused);
+    sample.free_bytes = free;
+    sample.reserved_bytes = unused.saturating_sub(free);
+    sample.inodes = inodes(stat.f_files, stat.f_ffree, stat.f_favail);
+    sample.read_only = stat.f_flag.contains(StatVfsMountFlags::RDONLY);
 }
 
-fn measure(mount: &Mount, mount_point: WirePath, stat: &StatVfs) -> FileSystemSample {
-    // Blocks are counted in fragments; `f_bsize` is only what is good to read at once.
-    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
-    let available = stat.f_bavail.min(stat.f_bfree);
-    FileSystemSample {
-        name: Text::from(mount.mount_point.as_slice()),
-        mount_point,
-        device: Text::from(mount.source.as_slice()),
-        fs_type: Text::from(mount.fs_type.as_slice()),
-        total_bytes: bytes(stat.f_blocks),
-        used_bytes: bytes(stat.f_blocks.saturating_sub(stat.f_bfree)),
-        free_bytes: bytes(available),
-        reserved_bytes: bytes(stat.f_bfree.saturating_sub(available)),
-        inodes: Inodes { total: stat.f_files, used: stat.f_files.saturating_sub(stat.f_ffree), free: stat.f_favail },
-        read_only: stat.f_flag.contains(StatVfsMountFlags::RDONLY),
+/// A file system that makes inodes as needed says that it has none, or no end of them.
+fn inodes(total: u64, free: u64, available: u64) -> Reading<Inodes> {
+    if total == 0 || total == u64::MAX || available == u64::MAX {
+        return Reading::NotApplicable;
+    }
+    let free = free.min(total);
+    Reading::Value(Inodes { total, used: total.saturating_sub(free), free: available.min(free) })
+}
+
+impl Default for FileSystems {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for FileSystems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileSystems")
+            .field("shared", &self.shared)
+            .field("budget", &self.budget)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for FileSystems {
+    fn drop(&mut self) {
+        self.shared.close();
     }
 }
 
@@ -160,13 +522,57 @@ fn measure(mount: &Mount, mount_point: WirePath, stat: &StatVfs) -> FileSystemSa
 mod tests {
     use super::*;
 
+    fn stat(blocks: u64, free: u64, available: u64, fragment: u64) -> FileSystemSample {
+        let stat = StatVfs {
+            f_bsize: 1 << 20,
+            f_frsize: fragment,
+            f_blocks: blocks,
+            f_bfree: free,
+            f_bavail: available,
+            f_files: 10,
+            f_ffree: 4,
+            f_favail: 4,
+            f_fsid: 0,
+            f_flag: StatVfsMountFlags::RDONLY,
+            f_namemax: 255,
+        };
+        let mut sample = FileSystemSample::default();
+        measure(&mut sample, &stat);
+        sample
+    }
+
+    #[track_caller]
+    fn check(sample: &FileSystemSample, total: u64, used: u64, free: u64, reserved: u64) {
+        let found = (sample.total_bytes, sample.used_bytes, sample.free_bytes, sample.reserved_bytes);
+        assert_eq!(found, (total, used, free, reserved));
+    }
+
     #[test]
-    fn the_parts_make_the_whole() {
+    fn figures_are_in_fragments_and_make_the_whole() {
+        check(&stat(100, 30, 20, 512), 51_200, 35_840, 10_240, 5_120);
+        assert!(stat(100, 30, 20, 512).read_only);
+        // What some network file systems say.
+        check(&stat(100, 30, 40, 1), 100, 70, 30, 0);
+        check(&stat(100, 130, 120, 1), 100, 0, 100, 0);
+        check(&stat(u64::MAX, u64::MAX, 1, 4096), u64::MAX, 0, 4096, u64::MAX - 4096);
+    }
+
+    #[test]
+    fn inodes_that_are_not_counted_are_none() {
+        assert_eq!(stat(1, 1, 1, 1).inodes, Reading::Value(Inodes { total: 10, used: 6, free: 4 }));
+        assert_eq!(inodes(0, 0, 0), Reading::NotApplicable);
+        assert_eq!(inodes(10, 4, u64::MAX), Reading::NotApplicable);
+    }
+
+    #[test]
+    fn what_is_mounted_is_told() {
         let mut snapshot = Snapshot::default();
         FileSystems::mounted().collect(&mut snapshot, &Cancel::new()).unwrap();
-        assert!(snapshot.samples.iter().any(|fs| *fs.mount_point == *std::path::Path::new("/")));
+        assert!(snapshot.samples.iter().any(|fs| *fs.mount_point == *Path::new("/")));
+        assert!(snapshot.samples.is_sorted_by_key(|fs| fs.mount_point.clone()));
         for fs in &snapshot {
             assert_eq!(fs.used_bytes + fs.free_bytes + fs.reserved_bytes, fs.total_bytes, "{fs:?}");
+            assert_eq!(fs.parts.iter().map(|part| part.bytes).sum::<u64>(), fs.total_bytes, "{fs:?}");
         }
     }
 }

@@ -1,28 +1,77 @@
 //! The mount table, from the bytes of `/proc/PID/mountinfo`.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
+use super::kind::Kind;
 use crate::process::number::{decimal, octal};
+use crate::{Text, WirePath};
 
-/// One line of the table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mount {
+/// One mount: a line of `/proc/self/mountinfo`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Mount {
     /// Unique among the mounts of now; used again after an unmount.
-    pub(crate) id: u32,
-    /// Major and minor number of the device, the same for all mounts of one file system.
-    pub(crate) device: (u32, u32),
-    /// Which directory of the file system is mounted.
-    pub(crate) root: Vec<u8>,
+    pub id: u32,
+    /// The mount this one is mounted on.
+    pub parent: u32,
+    /// The device, the same for all mounts of one file system.
+    pub device: DeviceId,
+    /// Which directory of the file system is mounted: `/`, unless it is a bind mount or a subvolume.
+    pub root: WirePath,
     /// Where.
-    pub(crate) mount_point: Vec<u8>,
+    pub mount_point: WirePath,
     /// Options of this mount, separated by commas.
-    pub(crate) options: Vec<u8>,
+    pub options: Text,
     /// The type of the file system: `ext4`, `proc`.
-    pub(crate) fs_type: Vec<u8>,
+    pub fs_type: Text,
     /// What is mounted: a device's path, or a name without a meaning.
-    pub(crate) source: Vec<u8>,
+    pub source: Text,
     /// Options of the file system, separated by commas.
-    pub(crate) super_options: Vec<u8>,
+    pub super_options: Text,
+}
+
+/// Major and minor number of a device. Of a file system without one (`tmpfs`, `nfs`) they are made up by the kernel, and
+/// tell it from the others all the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
+pub struct DeviceId {
+    /// The driver.
+    pub major: u32,
+    /// Which of its devices.
+    pub minor: u32,
+}
+
+impl fmt::Display for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.major, self.minor)
+    }
+}
+
+impl Mount {
+    /// Whether nothing can be written through this mount: it was mounted so, or the file system is so.
+    #[must_use]
+    pub fn read_only(&self) -> bool {
+        has_option(self.options.as_bytes(), b"ro") || has_option(self.super_options.as_bytes(), b"ro")
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        Kind::of(self.fs_type.as_bytes())
+    }
+
+    fn point(&self) -> &[u8] {
+        self.mount_point.as_os_str().as_bytes()
+    }
+}
+
+fn has_option(options: &[u8], name: &[u8]) -> bool {
+    options.split(|byte| *byte == b',').any(|option| option == name)
 }
 
 /// The mounts of a table, in its order: later ones on the same place hide earlier ones. Lines that are not understood
@@ -35,24 +84,29 @@ pub(crate) fn parse(table: &[u8]) -> impl Iterator<Item = Mount> {
 fn line(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|byte| *byte == b' ');
     let id = decimal(fields.next()?)?;
-    let _parent = fields.next()?;
+    let parent = decimal(fields.next()?)?;
     let mut device = fields.next()?.splitn(2, |byte| *byte == b':');
-    let device = (decimal(device.next()?)?, decimal(device.next()?)?);
-    let root = unescape(fields.next()?).into_owned();
-    let mount_point = unescape(fields.next()?).into_owned();
-    let options = fields.next()?.to_vec();
+    let device = DeviceId { major: decimal(device.next()?)?, minor: decimal(device.next()?)? };
+    let root = path(fields.next()?);
+    let mount_point = path(fields.next()?);
+    let options = Text::from(fields.next()?);
     // Any number of optional fields ends with a lone dash.
     fields.find(|field| *field == b"-")?;
     Some(Mount {
         id,
+        parent,
         device,
         root,
         mount_point,
         options,
-        fs_type: unescape(fields.next()?).into_owned(),
-        source: unescape(fields.next()?).into_owned(),
-        super_options: fields.next().unwrap_or_default().to_vec(),
+        fs_type: Text::from(&*unescape(fields.next()?)),
+        source: Text::from(&*unescape(fields.next()?)),
+        super_options: Text::from(fields.next().unwrap_or_default()),
     })
+}
+
+fn path(field: &[u8]) -> WirePath {
+    WirePath::from(unescape(field).into_owned())
 }
 
 /// Undoes the kernel's `\040` for a space, tab, newline, backslash and `#`.
@@ -74,6 +128,48 @@ fn unescape(field: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(bytes)
 }
 
+/// One entry for each file system among `mounts`, as GNU `df` folds them: what has the path of a device as its source beats
+/// what has a mere name; then a mount point with a shorter path wins, unless only a part of the file system is mounted
+/// there; a later mount on the same place wins. Two mounts of remote file systems from different sources stay two.
+///
+/// Gives the chosen mounts in the order of the table, each with the ids of all mounts it stands for.
+pub(crate) fn fold<'a>(mounts: impl IntoIterator<Item = &'a Mount>) -> Vec<(&'a Mount, Vec<u32>)> {
+    let mut chosen: Vec<(&Mount, Vec<u32>)> = Vec::new();
+    let mut places: std::collections::HashMap<DeviceId, Vec<usize>> = std::collections::HashMap::new();
+    for mount in mounts {
+        let same_device = places.entry(mount.device).or_default();
+        let same = same_device.iter().copied().find(|place| {
+            chosen.get(*place).is_some_and(|(kept, _)| {
+                let both_remote = !mount.kind().is_local() && !kept.kind().is_local();
+                !(both_remote && kept.source != mount.source)
+            })
+        });
+        match same.and_then(|place| chosen.get_mut(place)) {
+            Some((kept, ids)) => {
+                if beats(mount, kept) {
+                    *kept = mount;
+                }
+                ids.push(mount.id);
+            }
+            None => {
+                same_device.push(chosen.len());
+                chosen.push((mount, vec![mount.id]));
+            }
+        }
+    }
+    chosen
+}
+
+fn beats(new: &Mount, kept: &Mount) -> bool {
+    let is_path = |mount: &Mount| mount.source.as_bytes().contains(&b'/');
+    let length = |path: &Path| path.as_os_str().len();
+    let nearer_root = length(&new.mount_point) < length(&kept.mount_point);
+    let part_of_it = length(&new.root) > length(&kept.root);
+    (is_path(new) && !is_path(kept))
+        || (nearer_root && !part_of_it)
+        || (new.source != kept.source && new.point() == kept.point())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,13 +182,14 @@ mod tests {
             mounts,
             [Mount {
                 id: 36,
-                device: (98, 0),
-                root: b"/".to_vec(),
-                mount_point: b"/mnt/a b\\c\xff".to_vec(),
-                options: b"rw,noatime".to_vec(),
-                fs_type: b"fuse.x".to_vec(),
-                source: b"s#".to_vec(),
-                super_options: b"rw,hidepid=2".to_vec(),
+                parent: 35,
+                device: DeviceId { major: 98, minor: 0 },
+                root: WirePath::from("/"),
+                mount_point: WirePath::from(&b"/mnt/a b\\c\xff"[..]),
+                options: Text::from("rw,noatime"),
+                fs_type: Text::from("fuse.x"),
+                source: Text::from("s#"),
+                super_options: Text::from("rw,hidepid=2"),
             }]
         );
     }
@@ -103,8 +200,49 @@ mod tests {
     }
 
     #[test]
-    fn the_live_table_has_a_root() {
-        let table = std::fs::read("/proc/self/mountinfo").unwrap();
-        assert!(parse(&table).any(|mount| mount.mount_point == b"/"));
+    fn read_only_by_the_mount_or_by_the_file_system() {
+        let read_only = |options: &str, super_options: &str| {
+            let text = format!("1 0 0:1 / / {options} - ext4 /dev/x {super_options}\n");
+            parse(text.as_bytes()).next().unwrap().read_only()
+        };
+        assert!(read_only("ro,relatime", "rw"));
+        assert!(read_only("rw,relatime", "ro,errors=remount-ro"));
+        assert!(!read_only("rw,relatime", "rw,errors=remount-ro,ro_fs=1"));
+    }
+
+    #[track_caller]
+    fn check_fold(table: &str, expected: &[(&str, &[u32])]) {
+        let mounts: Vec<_> = parse(table.as_bytes()).collect();
+        let folded = fold(&mounts);
+        let folded: Vec<_> = folded.iter().map(|(m, ids)| (m.mount_point.to_str().unwrap(), ids.as_slice())).collect();
+        assert_eq!(folded, expected);
+    }
+
+    #[test]
+    fn bind_mounts_are_the_same_file_system() {
+        check_fold(
+            "1 0 8:1 / / rw - ext4 /dev/sda rw\n2 1 8:1 /srv /b rw - ext4 /dev/sda rw\n3 1 8:2 / /c rw - ext4 /dev/sdb rw\n",
+            &[("/", &[1, 2]), ("/c", &[3])],
+        );
+    }
+
+    #[test]
+    fn the_shorter_mount_point_wins_unless_it_is_only_a_part() {
+        check_fold("1 0 8:1 / /long rw - ext4 /dev/a rw\n2 0 8:1 / /l rw - ext4 /dev/a rw\n", &[("/l", &[1, 2])]);
+        check_fold("1 0 8:1 / /long rw - ext4 /dev/a rw\n2 0 8:1 /x /l rw - ext4 /dev/a rw\n", &[("/long", &[1, 2])]);
+    }
+
+    #[test]
+    fn a_device_beats_a_name_and_a_later_mount_the_one_below_it() {
+        check_fold("1 0 0:9 / /a rw - zfs none rw\n2 0 0:9 / /abc rw - zfs /dev/x rw\n", &[("/abc", &[1, 2])]);
+        check_fold("1 0 0:9 / /a rw - zfs /dev/y rw\n2 0 0:9 /y /a rw - zfs /dev/x rw\n", &[("/a", &[1, 2])]);
+    }
+
+    #[test]
+    fn remote_mounts_of_different_sources_stay() {
+        check_fold(
+            "1 0 0:9 / /a rw - nfs4 h:/a rw\n2 0 0:9 / /b rw - nfs4 h:/b rw\n3 0 0:9 / /b2 rw - nfs4 h:/b rw\n",
+            &[("/a", &[1]), ("/b", &[2, 3])],
+        );
     }
 }

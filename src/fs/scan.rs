@@ -140,8 +140,7 @@ impl Scan {
         self
     }
 
-    /// Reads no more than so many entries per second, to leave the disk to others: at least one, and by one thread unless
-    /// [`threads`](Self::threads) says otherwise.
+    /// Reads no more than so many entries per second, to leave the disk to others. At least one.
     pub fn entries_per_second(mut self, entries: u64) -> Self {
         self.entries_per_second = Some(entries.max(1));
         self
@@ -173,7 +172,7 @@ impl Scan {
     /// twice, and [`Part::inclusive`] adds those inside. A file that has names in several trees counts for the first of them.
     ///
     /// ```
-    /// use appmon::{Cancel, Part, Progress, Scan};
+    /// use appmon::{Cancel, Progress, Scan, ScanPart as Part};
     ///
     /// let scan = Scan::new("src").and("src/fs");
     /// let parts = scan.run_each(&Cancel::new(), &Progress::new())?;

@@ -157,7 +157,8 @@ impl Processes {
     }
 
     /// How often the slow files of a process that runs are read again. Default: 10 s. After an `execve(2)` they are read
-    /// at once.
+    /// at once. Where such a reading is not there in time, the command line and the environment stay as they were last read
+    /// of the same program, and `smaps_rollup` is [`Reading::Skipped`](crate::Reading::Skipped).
     pub fn slow_cadence(mut self, cadence: Duration) -> Self {
         self.config.slow.cadence = cadence;
         self

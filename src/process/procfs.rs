@@ -10,7 +10,7 @@ use super::file::Buffer;
 use super::handle::Process;
 use super::number::decimal;
 use super::status::Status;
-use crate::fs::mounts::{self, Mount};
+use crate::fs::{DeviceId, Mount, mounts};
 use crate::{BootId, Error, Notice, Result};
 
 /// A mounted proc file system: `/proc`, that of a host at `/host/proc`, or a directory that looks like one.
@@ -189,7 +189,11 @@ fn restrictions(dir: &OwnedFd) -> Vec<Notice> {
     let mut notices = Vec::new();
     let Some(mount) = is_proc(dir).then(|| mount_of(dir)).flatten() else { return notices };
     let option = |name: &[u8]| {
-        mount.super_options.split(|byte| *byte == b',').find_map(|option| option.strip_prefix(name)?.strip_prefix(b"="))
+        mount
+            .super_options
+            .as_bytes()
+            .split(|byte| *byte == b',')
+            .find_map(|option| option.strip_prefix(name)?.strip_prefix(b"="))
     };
     if let Some(hidepid) = option(b"hidepid") {
         let gid = option(b"gid").and_then(decimal::<u32>);
@@ -217,7 +221,7 @@ fn is_exempt(dir: &OwnedFd, gid: Option<u32>) -> bool {
 /// The mount `dir` is the root of.
 fn mount_of(dir: &OwnedFd) -> Option<Mount> {
     let stat = rustix::fs::fstat(dir).ok()?;
-    let device = (rustix::fs::major(stat.st_dev), rustix::fs::minor(stat.st_dev));
+    let device = DeviceId { major: rustix::fs::major(stat.st_dev), minor: rustix::fs::minor(stat.st_dev) };
     // Our own table, in our own mount namespace: that is where the path was resolved.
     let table = read(dir, "self/mountinfo").or_else(|| std::fs::read("/proc/self/mountinfo").ok())?;
     mounts::parse(&table).find(|mount| mount.device == device)

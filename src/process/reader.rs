@@ -91,7 +91,7 @@ impl Reader {
             };
             ran = pulse != slot.pulse;
             if !ran && task == Task::Check && slot.entry.known {
-                slot.entry.sample.at = at;
+                slot.at = at;
                 return;
             }
             slot.pulse = pulse;
@@ -110,6 +110,7 @@ impl Reader {
             keep: ran && known && task < Task::Renew && slot.standing == Standing::Selected,
             at,
             total_ns,
+            owner_unsure: false,
         };
         slot.entry.moved |= ran;
         let mut result = visit.read(slot.pid, &mut slot.entry);
@@ -123,6 +124,10 @@ impl Reader {
             visit.still = false;
             visit.keep = false;
             result = visit.read(slot.pid, &mut slot.entry);
+        }
+        if result.is_ok() {
+            (slot.at, slot.read_at) = (at, at);
+            slot.owner_unsure = visit.owner_unsure;
         }
         if ran {
             slot.ran_at_tick = plan.tick;
@@ -172,6 +177,8 @@ struct Visit<'a> {
     keep: bool,
     at: Monotonic,
     total_ns: Option<u64>,
+    /// The owner was not asked for, though the process ran.
+    owner_unsure: bool,
 }
 
 impl Visit<'_> {
@@ -195,7 +202,7 @@ impl Visit<'_> {
         let nanos = |ticks| ticks_to_nanos(ticks, self.reader.procfs.ticks_per_second());
         let sample = &mut entry.sample;
         sample.id = id;
-        (sample.at, sample.read_at) = (self.at, self.at);
+        sample.read_at = self.at;
         let reparented = sample.ppid != stat.ppid;
         sample.ppid = stat.ppid;
         sample.state = stat.state;
@@ -218,8 +225,11 @@ impl Visit<'_> {
         if self.fields.contains(Fields::STAT) {
             sample.stat = Reading::Value(Arc::new(Stat::from(stat)));
         }
-        let renamed = !entry.known || entry.comm != Comm::new(stat.comm);
-        entry.comm = Comm::new(stat.comm);
+        let comm = Comm::new(stat.comm);
+        let renamed = !entry.known || entry.comm != comm;
+        if renamed {
+            entry.comm = comm;
+        }
         let line = Line {
             renamed,
             reparented,
@@ -270,7 +280,7 @@ impl Visit<'_> {
         let as_before = self.still && self.renew;
         let due = self.plan.owner || self.all || self.renew || execed || line.renamed || entry.owner_is_due();
         let look = due && !as_before;
-        entry.owner_unsure = !look && !as_before;
+        self.owner_unsure = !look && !as_before;
         let owner = if look { self.owner(pid, entry)? } else { before };
         entry.owner = owner;
         let owned = (before.uid, before.gid) != (owner.uid, owner.gid);

@@ -64,6 +64,9 @@ const PARALLEL: usize = 64;
 /// How many processes a thread takes at a time.
 const CHUNK: usize = 16;
 
+/// How many pulses share a time stamp, the one before the first of them: 8 take about 3 µs.
+const STAMP: usize = 8;
+
 /// Between how many pulses `Cancel` is polled: 128 take about 50 µs.
 const POLL: usize = 128;
 
@@ -133,7 +136,7 @@ impl Scan {
         let selected = || self.slots.iter().filter(|slot| slot.standing == Standing::Selected);
         // Counted first, so that the snapshot's memory is taken once.
         snapshot.samples.reserve(selected().count());
-        snapshot.samples.extend(selected().filter(|slot| slot.entry.known).map(|slot| slot.entry.sample.clone()));
+        snapshot.samples.extend(selected().filter(|slot| slot.entry.known).map(Slot::sample));
         Ok(())
     }
 
@@ -158,7 +161,7 @@ impl Scan {
                     let same = match found.by {
                         // The inode number is another for another process; after the kernel dropped its caches too.
                         By::Listing(ino) => ino == slot.entry.owner.ino,
-                        By::Birth(before) => slot.entry.sample.read_at > before,
+                        By::Birth(before) => slot.read_at > before,
                     };
                     if !same {
                         slot.ask(Task::Read);
@@ -210,9 +213,13 @@ impl Scan {
     fn take_pulses(&mut self, now: Monotonic, cancel: &Cancel) -> Result<()> {
         let has_pulse = self.procfs.has_pulse();
         let (tick, max_age) = (self.tick, self.config.config.max_age);
+        let mut at = now;
         for (nth, slot) in self.slots.iter_mut().enumerate() {
             if nth.checked_rem(POLL) == Some(0) {
                 cancel.check()?;
+            }
+            if nth.checked_rem(STAMP) == Some(0) {
+                at = Monotonic::now();
             }
             if slot.outcome == Outcome::Gone || slot.task > Task::Check {
                 continue;
@@ -237,18 +244,15 @@ impl Scan {
                 None => slot.outcome = Outcome::Gone,
                 Some(pulse) if pulse != slot.pulse => slot.ask(Task::Check),
                 Some(_) => {
-                    let at = Monotonic::now();
-                    slot.entry.sample.at = at;
+                    slot.at = at;
                     slot.task = Task::Rest;
                     slot.rest(tick, now, self.config.config.recheck);
                     // Its last look before it stands still.
-                    if std::mem::take(&mut slot.entry.owner_unsure) && has_other_owner(&self.procfs, slot) {
+                    if std::mem::take(&mut slot.owner_unsure) && has_other_owner(&self.procfs, slot) {
                         slot.task = Task::ReadAll;
                     }
                     // A guarantee on top of `renew`, whose turns move when processes come and go.
-                    if slot.standing == Standing::Selected
-                        && at.since(slot.entry.sample.read_at).unwrap_or_default() > max_age
-                    {
+                    if slot.standing == Standing::Selected && at.since(slot.read_at).unwrap_or_default() > max_age {
                         slot.ask(Task::Renew);
                     }
                 }

@@ -22,6 +22,12 @@ pub(crate) struct Slot {
     pub(crate) outcome: Outcome,
     /// The CPU clock when its files were last read.
     pub(crate) pulse: u64,
+    /// As of when its counters are known, and when its files were last read. Beside the pulse, so that what stands still
+    /// costs no look at the rest.
+    pub(crate) at: Monotonic,
+    pub(crate) read_at: Monotonic,
+    /// It ran since its owner was asked for.
+    pub(crate) owner_unsure: bool,
     /// The tick in which it was last read because it ran.
     pub(crate) ran_at_tick: u64,
     /// Up to which tick, and up to when, one that is not selected is left alone.
@@ -83,7 +89,7 @@ pub(crate) enum Outcome {
 /// What is kept of a process.
 #[derive(Debug, Default)]
 pub(crate) struct Entry {
-    /// As it was last read; copied to every snapshot.
+    /// As it was last read; copied to every snapshot, with the slot's `at`.
     pub(crate) sample: ProcessSample,
     /// The info a selection sees, where it differs from the sample's: with a command line that is not in the samples, or
     /// not yet redacted.
@@ -104,8 +110,6 @@ pub(crate) struct Entry {
     owner_in: u8,
     /// How many renewals until its control group is read again.
     cgroup_in: u8,
-    /// It ran since its owner was asked for.
-    pub(crate) owner_unsure: bool,
 }
 
 /// Every how many readings of a process that runs its owner is asked for. A change of user without an `execve(2)` is
@@ -306,6 +310,9 @@ impl Slot {
             task: Task::ReadAll,
             outcome: Outcome::Same,
             pulse: 0,
+            at: Monotonic::default(),
+            read_at: Monotonic::default(),
+            owner_unsure: false,
             ran_at_tick: 0,
             rest_until_tick: 0,
             rest_until: Monotonic::default(),
@@ -315,6 +322,11 @@ impl Slot {
             listed: 0,
             entry: Box::default(),
         }
+    }
+
+    /// The sample of this tick.
+    pub(crate) fn sample(&self) -> ProcessSample {
+        ProcessSample { at: self.at, ..self.entry.sample.clone() }
     }
 
     /// Asks for at least this to be done in this tick.

@@ -20,7 +20,7 @@ impl Scan {
         let mut decided: Vec<(usize, Option<bool>)> = Vec::new();
         for (at, slot) in self.slots.iter().enumerate() {
             let undecided = slot.standing == Standing::Unknown || slot.outcome == Outcome::Changed;
-            if slot.entry.known && slot.outcome != Outcome::Gone && (all || undecided) {
+            if (all || undecided) && slot.outcome != Outcome::Gone && slot.entry.known {
                 decided.push((at, select.matches(&family.subject(slot), &family, &pid_files)));
             }
         }

@@ -65,7 +65,8 @@ impl Scan {
                     };
                     jobs.push((file.read_at, job));
                 }
-                if due {
+                // An older command line or environment is still that of this program; old memory is not that of now.
+                if due && (file.stale || file.read_at.is_none() || kind == Kind::SmapsRollup) {
                     skip(entry, fields, kind);
                 }
             }

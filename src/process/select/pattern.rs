@@ -102,7 +102,7 @@ impl Pattern {
     }
 
     /// Whether a text that is not a path matches.
-    pub(super) fn matches(&self, text: &[u8]) -> bool {
+    pub(crate) fn matches(&self, text: &[u8]) -> bool {
         match &self.0 {
             Kind::Glob(glob) => glob.plain.is_match(text),
             _ => self.matches_path(text),
@@ -110,7 +110,7 @@ impl Pattern {
     }
 
     /// Whether a path matches.
-    pub(super) fn matches_path(&self, text: &[u8]) -> bool {
+    pub(crate) fn matches_path(&self, text: &[u8]) -> bool {
         match &self.0 {
             Kind::Exact(exact) => exact.as_bytes() == text,
             Kind::Contains(part) => contains(text, part.as_bytes()),

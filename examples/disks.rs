@@ -1,0 +1,167 @@
+//! How full the file systems are, and by which directories.
+
+use std::fmt::Write;
+use std::future::Future;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use appmon::{Directory, FileSystemSample, FileSystems, Rated, Result, Snapshot, SnapshotStreamExt, SourceExt};
+use futures::TryStreamExt;
+use tokio::signal::unix::{SignalKind, signal};
+
+const HELP: &str = "\
+Prints how full the mounted file systems are, and what of each the directories hold, at every tick.
+
+Usage: disks [--directory NAME=PATH]... [--ttl DURATION] [--every DURATION] [--count TICKS]
+
+  --directory NAME=PATH  a directory to tell by itself, as a part of the file system it is on
+  --ttl DURATION         how long what a directory holds is good for, before it is scanned again,
+                         beside the ticks  [default: 1m]
+  --every DURATION       time between two ticks, such as 500ms, 1s, 5m  [default: 1s]
+  --count TICKS          end after so many ticks  [default: go on until Ctrl-C]
+  --help                 this text
+
+The first tick waits for the first scans.";
+
+struct Args {
+    directories: Vec<(String, String)>,
+    ttl: Duration,
+    every: Duration,
+    count: Option<u64>,
+}
+
+fn main() -> ExitCode {
+    let args = match parse() {
+        Ok(Some(args)) => args,
+        Ok(None) => {
+            // A closed pipe is the reader's choice.
+            let _ = writeln!(std::io::stdout(), "{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("disks: {error}\n\nTry --help.");
+            return ExitCode::from(2);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("disks: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(until_stopped(run(args))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("disks: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<()> {
+    let mut disks = FileSystems::mounted();
+    for (name, path) in args.directories {
+        disks = disks.directory(Directory::new(name, path).ttl(args.ttl));
+    }
+    let mut ticks = disks.every(args.every).rates();
+    let mut left = args.count.unwrap_or(u64::MAX);
+    while left > 0 {
+        let Some(tick) = ticks.try_next().await? else { break };
+        std::io::stdout().write_all(table(&tick).as_bytes()).map_err(appmon::Error::io)?;
+        left = left.saturating_sub(1);
+    }
+    Ok(())
+}
+
+fn table(tick: &Snapshot<Rated<FileSystemSample>>) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ = writeln!(out, "#{} at {}, took {:?}", tick.seq, tick.time, tick.took);
+    for fs in tick {
+        let growth =
+            fs.rates.as_ref().map_or_else(String::new, |rates| format!(", growing {:.0} B/s", rates.used_bytes));
+        let full = fs.rates.as_ref().and_then(|rates| rates.time_to_full);
+        let full = full.map_or_else(String::new, |time| format!(", full in {:.1} h", time.as_secs_f64() / 3600.0));
+        let stalled = if fs.stalled.is_some() { ", does not answer" } else { "" };
+        let _ = writeln!(
+            out,
+            "{} ({}, {}) {} B{growth}{full}{stalled}",
+            fs.mount_point.display(),
+            fs.device,
+            fs.fs_type,
+            fs.total_bytes
+        );
+        for part in &fs.parts {
+            let age =
+                part.age.map_or_else(|| "not yet known".to_owned(), |age| format!("{:.1} s old", age.as_secs_f64()));
+            let incomplete = if part.complete { "" } else { ", not complete" };
+            let _ = writeln!(
+                out,
+                "  {:<20} {:>18} B {:5.1} %  {age}{incomplete}",
+                part.name,
+                part.bytes,
+                part.fraction * 100.0
+            );
+        }
+    }
+    out
+}
+
+/// Runs until it ends by itself, is told to stop, or nobody reads what it writes: all of them are a good end.
+async fn until_stopped(run: impl Future<Output = Result<()>>) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(appmon::Error::io)?;
+    tokio::select! {
+        result = run => match result {
+            Err(error) if is_closed_pipe(&error) => Ok(()),
+            result => result,
+        },
+        _ = tokio::signal::ctrl_c() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+fn is_closed_pipe(error: &appmon::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// The arguments; `None` where only help is wanted.
+fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
+    use lexopt::prelude::*;
+    let mut args =
+        Args { directories: Vec::new(), ttl: Duration::from_secs(60), every: Duration::from_secs(1), count: None };
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("directory") => {
+                let text = parser.value()?.string()?;
+                let (name, path) = text
+                    .split_once('=')
+                    .filter(|(name, path)| !name.is_empty() && !path.is_empty())
+                    .ok_or_else(|| format!("--directory {text}: it must be NAME=PATH"))?;
+                args.directories.push((name.to_owned(), path.to_owned()));
+            }
+            Long(name @ ("ttl" | "every")) => {
+                let name = format!("--{name}");
+                let text = parser.value()?.string()?;
+                let duration = humantime::parse_duration(&text).map_err(|error| format!("{name} {text}: {error}"))?;
+                if name == "--ttl" {
+                    args.ttl = duration;
+                } else if duration.is_zero() {
+                    return Err("--every 0: there must be some time between two ticks".into());
+                } else {
+                    args.every = duration;
+                }
+            }
+            Long("count") => {
+                let text = parser.value()?.string()?;
+                args.count = Some(text.parse().map_err(|error| format!("--count {text}: {error}"))?);
+            }
+            Short('h') | Long("help") => return Ok(None),
+            _ => return Err(arg.unexpected()),
+        }
+    }
+    Ok(Some(args))
+}

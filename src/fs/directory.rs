@@ -1,0 +1,177 @@
+//! A directory whose size is kept: its settings, and when it is due.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::{Monotonic, Text};
+
+/// A directory of a file system, to be told as a part of it of its own: see [`FileSystems::directory`](crate::FileSystems).
+///
+/// Finding out what a directory holds means to walk through it, which is kept for a time to live. The walk is done beside
+/// the ticks, which give the last value again, with its age:
+///
+/// ```text
+/// ticks            0     1     2     3     4     5     6     7
+///                  |-----|-----|-----|-----|-----|-----|-----|
+/// scans            [==]           [=======]           [====]
+///                    └── ttl ─────┘       └── ttl ────┘
+/// the tick's value   a   a     a  a     a     b     b    b   c
+/// ```
+///
+/// The first scan is waited for, and no later one. With [`wait`](Self::wait) every tick waits for the scans that are due;
+/// with [`background`](Self::background) none does, not even for the first.
+#[derive(Clone, Debug, PartialEq)]
+#[must_use = "a directory has to be registered with a source or a registry"]
+pub struct Directory {
+    pub(super) name: Text,
+    pub(super) path: PathBuf,
+    pub(super) ttl: Duration,
+    pub(super) backoff: f64,
+    pub(super) patience: Patience,
+    pub(super) watched: bool,
+}
+
+/// Which scans a tick waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Patience {
+    First,
+    All,
+    None,
+}
+
+impl Directory {
+    /// A directory by a name of your choice, scanned again when what is known is a minute old.
+    ///
+    /// A relative path counts from the working directory of now. Symbolic links are followed, to find out where it really
+    /// is; those in the directory are not.
+    pub fn new(name: impl Into<Text>, path: impl AsRef<Path>) -> Self {
+        let path = path.as_ref();
+        Self {
+            name: name.into(),
+            path: std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf()),
+            ttl: Duration::from_secs(60),
+            backoff: 0.0,
+            patience: Patience::First,
+            watched: false,
+        }
+    }
+
+    /// How long what a scan found is good for, counted from its end. Default: 60 s.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// Lets at least `factor` times the length of a scan pass before the next one: with 9, at most a tenth of the time is
+    /// spent on scanning, however large the directory grows. Default: 0, only the TTL counts. What is no positive number
+    /// counts as 0.
+    pub fn backoff(mut self, factor: f64) -> Self {
+        self.backoff = if factor > 0.0 { factor } else { 0.0 };
+        self
+    }
+
+    /// Each tick waits for the scans that are due: what it gives is never older than the TTL. Default: only the first scan
+    /// is waited for.
+    pub fn wait(mut self) -> Self {
+        self.patience = Patience::All;
+        self
+    }
+
+    /// No tick waits for a scan, not even for the first: until that has ended, the part has 0 bytes and is not complete.
+    pub fn background(mut self) -> Self {
+        self.patience = Patience::None;
+        self
+    }
+
+    /// Asks for the directory to be watched, so that between two scans only what changed in it is read again.
+    ///
+    /// It is a wish: what cannot be watched is scanned when its TTL is over. So far this is so for every directory.
+    pub fn watched(mut self) -> Self {
+        self.watched = true;
+        self
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &Text {
+        &self.name
+    }
+
+    /// Its path, as it was given.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// When the next scan is due after one that took `took` and ended at `ended`.
+    pub(super) fn due(&self, ended: Monotonic, took: Duration) -> Monotonic {
+        let rest = Duration::try_from_secs_f64(took.as_secs_f64() * self.backoff).unwrap_or(Duration::MAX);
+        ended.plus(self.ttl.max(rest))
+    }
+}
+
+/// The last scan of a directory that ended, successful or not.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt {
+    pub(super) ended: Monotonic,
+    pub(super) took: Duration,
+    /// Whether it was told to be too old before its time.
+    pub(super) outdated: bool,
+}
+
+impl Attempt {
+    /// Whether the next scan is due.
+    pub(super) fn is_over(&self, directory: &Directory, now: Monotonic) -> bool {
+        self.outdated || now >= directory.due(self.ended, self.took)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "tests: an overflow is a failure")]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(seconds: u64) -> Monotonic {
+        Monotonic::from_nanos(seconds * 1_000_000_000)
+    }
+
+    fn attempt(ended: u64, took: Duration) -> Attempt {
+        Attempt { ended: at(ended), took, outdated: false }
+    }
+
+    #[test]
+    fn the_ttl_counts_from_the_end_of_the_scan() {
+        let directory = Directory::new("a", "/a").ttl(10 * SECOND);
+        let last = attempt(100, 7 * SECOND);
+        assert!(!last.is_over(&directory, at(100)));
+        assert!(!last.is_over(&directory, at(109)));
+        assert!(last.is_over(&directory, at(110)));
+        assert!(last.is_over(&directory, at(10_000)));
+        // A clock that is read before the scan's end makes nothing due.
+        assert!(!last.is_over(&directory, at(99)));
+    }
+
+    #[test]
+    fn what_is_outdated_is_due_at_once() {
+        let directory = Directory::new("a", "/a").ttl(10 * SECOND);
+        assert!(Attempt { outdated: true, ..attempt(100, SECOND) }.is_over(&directory, at(100)));
+    }
+
+    #[test]
+    fn a_ttl_of_nothing_is_always_over_and_an_endless_one_never() {
+        let last = attempt(100, SECOND);
+        assert!(last.is_over(&Directory::new("a", "/a").ttl(Duration::ZERO), at(100)));
+        assert!(!last.is_over(&Directory::new("a", "/a").ttl(Duration::MAX), at(1_000_000_000)));
+    }
+
+    #[test]
+    fn a_scan_that_takes_long_is_made_less_often() {
+        let directory = Directory::new("a", "/a").ttl(10 * SECOND).backoff(9.0);
+        assert_eq!(directory.due(at(100), SECOND), at(110), "the TTL is longer");
+        assert_eq!(directory.due(at(100), 20 * SECOND), at(280));
+        assert_eq!(Directory::new("a", "/a").ttl(SECOND).backoff(f64::NAN).due(at(1), SECOND), at(2));
+        assert!(directory.clone().backoff(f64::INFINITY).due(at(100), SECOND) > at(1_000_000_000));
+    }
+}

@@ -1,0 +1,146 @@
+//! Mounts that may hang: each is asked by a thread of its own, and what does not answer is not asked again until it does.
+
+use std::ffi::CString;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::fs::StatVfs;
+use rustix::io::Errno;
+
+use crate::{Cancel, Monotonic, Result};
+
+/// How often `Cancel` is polled while a tick waits.
+const POLL: Duration = Duration::from_millis(1);
+
+/// What a mount answered, and when.
+pub(super) type Answer = (Monotonic, std::result::Result<StatVfs, Errno>);
+
+/// Where the answers of all guards come together.
+#[derive(Debug)]
+pub(super) struct Answers {
+    sender: Sender<(u64, Answer)>,
+    /// Behind a lock that is never taken, so that it can be shared.
+    receiver: Mutex<Receiver<(u64, Answer)>>,
+    last: u64,
+}
+
+/// The thread that asks one mount. Nobody waits for it at the end: one that is held up ends when the kernel lets it go, and
+/// holds nothing of a runtime until then.
+#[derive(Debug)]
+pub(super) struct Guard {
+    number: u64,
+    question: Sender<()>,
+    /// When it was asked what it has not answered.
+    pub(super) since: Option<Monotonic>,
+}
+
+impl Answers {
+    pub(super) fn new() -> Self {
+        let (sender, receiver) = channel();
+        Self { sender, receiver: Mutex::new(receiver), last: 0 }
+    }
+
+    /// Starts the thread that asks the mount at `path`.
+    ///
+    /// # Errors
+    ///
+    /// When no thread can be started.
+    pub(super) fn guard(&mut self, path: CString) -> std::io::Result<Guard> {
+        self.last = self.last.saturating_add(1);
+        let number = self.last;
+        let (question, questions) = channel();
+        let answers = self.sender.clone();
+        let worker = move || {
+            while questions.recv().is_ok() {
+                let answer = rustix::fs::statvfs(&*path);
+                if answers.send((number, (Monotonic::now(), answer))).is_err() {
+                    return;
+                }
+            }
+        };
+        std::thread::Builder::new().name("appmon-mount".to_owned()).spawn(worker)?;
+        Ok(Guard { number, question, since: None })
+    }
+
+    /// Takes the answers there are.
+    pub(super) fn drain(&mut self, mut answer: impl FnMut(u64, Answer)) {
+        let receiver = self.receiver.get_mut().unwrap_or_else(PoisonError::into_inner);
+        while let Ok((number, given)) = receiver.try_recv() {
+            answer(number, given);
+        }
+    }
+
+    /// Takes answers until `deadline`, or until `answer` says that none is missing.
+    pub(super) fn wait(
+        &mut self,
+        deadline: Instant,
+        cancel: &Cancel,
+        mut answer: impl FnMut(u64, Answer) -> bool,
+    ) -> Result<()> {
+        let receiver = self.receiver.get_mut().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            cancel.check()?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            match receiver.recv_timeout(left.min(POLL)) {
+                Ok((number, given)) => {
+                    if answer(number, given) {
+                        return Ok(());
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
+                // We hold a sender ourselves, so it is never disconnected.
+                Err(_) => return Ok(()),
+            }
+        }
+    }
+}
+
+impl Guard {
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Asks, unless it has yet to answer; gives whether it was asked.
+    pub(super) fn ask(&mut self, now: Monotonic) -> bool {
+        if self.since.is_some() || self.question.send(()).is_err() {
+            return false;
+        }
+        self.since = Some(now);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_is_asked_once_until_it_answers() {
+        let mut answers = Answers::new();
+        let mut guard = answers.guard(CString::new("/").unwrap()).unwrap();
+        let mut other = answers.guard(CString::new("/no/such/path").unwrap()).unwrap();
+        assert!(guard.ask(Monotonic::from_nanos(7)));
+        assert!(!guard.ask(Monotonic::from_nanos(8)));
+        assert_eq!(guard.since, Some(Monotonic::from_nanos(7)));
+        assert!(other.ask(Monotonic::from_nanos(7)));
+        let mut given = Vec::new();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        answers
+            .wait(deadline, &Cancel::new(), |number, (_, answer)| {
+                given.push((number, answer.map(|stat| stat.f_blocks > 0)));
+                given.len() == 2
+            })
+            .unwrap();
+        given.sort_by_key(|(number, _)| *number);
+        assert_eq!(given, [(guard.number(), Ok(true)), (other.number(), Err(Errno::NOENT))]);
+    }
+
+    #[test]
+    fn waiting_is_cancelled() {
+        let cancel = Cancel::new();
+        cancel.cancel();
+        let deadline = Instant::now() + Duration::from_secs(600);
+        assert!(Answers::new().wait(deadline, &cancel, |_, _| true).unwrap_err().is_cancelled());
+    }
+}

@@ -1,0 +1,61 @@
+//! Kinds of file systems, by the name of their type.
+
+/// What is to be expected of a file system, by its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Answers by itself: asked where we stand.
+    Local,
+    /// Needs a server, or a program, that may not answer: asked beside.
+    Remote,
+    /// Holds no files of anybody: not asked.
+    Pseudo,
+    /// Mounts something when it is touched: never touched.
+    Automount,
+}
+
+impl Kind {
+    /// By the type as the mount table has it; what is not known is taken to be remote, which is safe.
+    pub(crate) fn of(fs_type: &[u8]) -> Self {
+        match fs_type {
+            b"autofs" => Self::Automount,
+            b"bdev" | b"binder" | b"binfmt_misc" | b"bpf" | b"cgroup" | b"cgroup2" | b"configfs" | b"cpuset"
+            | b"debugfs" | b"devpts" | b"fuse.gvfsd-fuse" | b"fuse.lxcfs" | b"fuse.portal" | b"fusectl" | b"mqueue"
+            | b"nfsd" | b"nsfs" | b"pipefs" | b"proc" | b"pstore" | b"resctrl" | b"rpc_pipefs" | b"securityfs"
+            | b"selinuxfs" | b"smackfs" | b"sockfs" | b"sysfs" | b"tracefs" | b"xenfs" => Self::Pseudo,
+            b"adfs" | b"affs" | b"aufs" | b"bcachefs" | b"befs" | b"bfs" | b"btrfs" | b"cramfs" | b"devtmpfs"
+            | b"ecryptfs" | b"efivarfs" | b"efs" | b"erofs" | b"exfat" | b"ext2" | b"ext3" | b"ext4" | b"f2fs"
+            | b"hfs" | b"hfsplus" | b"hpfs" | b"hugetlbfs" | b"iso9660" | b"jffs2" | b"jfs" | b"minix" | b"msdos"
+            | b"nilfs2" | b"ntfs" | b"ntfs3" | b"omfs" | b"overlay" | b"qnx4" | b"qnx6" | b"ramfs" | b"reiserfs"
+            | b"romfs" | b"rootfs" | b"squashfs" | b"sysv" | b"tmpfs" | b"ubifs" | b"udf" | b"ufs" | b"vfat"
+            | b"xfs" | b"zfs" | b"zonefs" => Self::Local,
+            _ => Self::Remote,
+        }
+    }
+
+    pub(crate) fn is_local(self) -> bool {
+        self == Self::Local
+    }
+
+    /// Whether looking at a path on it can neither hang nor mount something.
+    pub(crate) fn is_safe(self) -> bool {
+        matches!(self, Self::Local | Self::Pseudo)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_hang_is_never_local() {
+        for remote in ["nfs", "nfs4", "cifs", "smb3", "fuse", "fuse.sshfs", "fuseblk", "ceph", "9p", "virtiofs", "new"]
+        {
+            assert_eq!(Kind::of(remote.as_bytes()), Kind::Remote, "{remote}");
+        }
+        for local in ["ext4", "xfs", "btrfs", "tmpfs", "overlay", "squashfs", "vfat", "devtmpfs", "zfs"] {
+            assert_eq!(Kind::of(local.as_bytes()), Kind::Local, "{local}");
+        }
+        assert!(!Kind::of(b"autofs").is_safe());
+        assert!(Kind::of(b"proc").is_safe());
+    }
+}

@@ -1,0 +1,176 @@
+//! The handle to what a source of file systems keeps.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::FileSystem;
+use super::directory::Directory;
+use super::plan;
+use super::state::Shared;
+use super::table::Table;
+use crate::{Error, Result};
+
+/// What is registered with a source of file systems, to be changed while its stream runs.
+///
+/// [`FileSystems::registry`](crate::FileSystems::registry) gives it; clones share it. No method waits for a scan or touches
+/// a mount that may hang, so they can be called from async code. When the source was dropped, nothing can be added any
+/// more, and nothing is found.
+///
+/// # Examples
+///
+/// ```
+/// use appmon::{Cancel, Directory, FileSystem, FileSystems, Snapshot, Source};
+///
+/// let mut disks = FileSystems::new().register(FileSystem::new("main", "/"));
+/// let registry = disks.registry();
+/// let etc = registry.add_directory(Directory::new("etc", "/etc"))?;
+/// let mut snapshot = Snapshot::default();
+/// disks.collect(&mut snapshot, &Cancel::new())?;
+/// assert!(registry.has_data("etc"));
+/// assert!(snapshot.samples[0].directory("etc").is_some());
+/// drop(etc);
+/// disks.collect(&mut snapshot, &Cancel::new())?;
+/// assert!(snapshot.samples[0].directory("etc").is_none());
+/// # Ok::<(), appmon::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Registry(Arc<Shared>);
+
+/// Keeps something registered: when it is dropped, that leaves the registry.
+#[derive(Debug)]
+#[must_use = "what was added leaves again when this is dropped; `keep` lets it stay"]
+pub struct Registered {
+    shared: Arc<Shared>,
+    id: u64,
+}
+
+impl Registry {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self(shared)
+    }
+
+    /// Adds a file system, which is told from the next tick on.
+    ///
+    /// # Errors
+    ///
+    /// When nothing is mounted at its path (unless it is [optional](FileSystem::optional)), when there is one of its name
+    /// or path, when the source is gone ([`Error::is_config`]); when the mount table cannot be read.
+    pub fn add_file_system(&self, file_system: FileSystem) -> Result<Registered> {
+        let table = Table::read()?;
+        let mut state = self.0.lock();
+        self.check_open(state.closed)?;
+        let id = state.add_file_system(file_system)?;
+        let known = state.file_systems.last().cloned();
+        if let Err(error) = plan::targets(&table, None, known.as_slice()) {
+            state.remove(id);
+            return Err(error);
+        }
+        drop(state);
+        Ok(Registered { shared: Arc::clone(&self.0), id })
+    }
+
+    /// Adds a directory, which is told from the next tick on.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there, is no directory, or is on a file system that is not registered (the text names both); when
+    /// there is one of its name, or the source is gone ([`Error::is_config`]); when the mount table cannot be read.
+    pub fn add_directory(&self, directory: Directory) -> Result<Registered> {
+        let table = Table::read()?;
+        let (discovery, file_systems) = {
+            let state = self.0.lock();
+            self.check_open(state.closed)?;
+            (state.discovery.clone(), state.file_systems.clone())
+        };
+        let (targets, _) = plan::targets(&table, discovery.as_ref(), &file_systems)?;
+        let home = plan::home(&table, &targets, &directory)?;
+        let mut state = self.0.lock();
+        self.check_open(state.closed)?;
+        // The place among the targets is that of the next tick's plan.
+        let id = state.add_directory(directory, Some(home))?;
+        drop(state);
+        Ok(Registered { shared: Arc::clone(&self.0), id })
+    }
+
+    /// Says that what is known of a directory, or of all directories of a file system, is too old: the next tick starts its
+    /// scan. Until that has ended, what is known is given again. Gives whether there is anything of this name.
+    pub fn invalidate(&self, name: &str) -> bool {
+        let mut state = self.0.lock();
+        let homes = state.homes_of(name);
+        let mut any = homes.is_some();
+        for entry in &mut state.entries {
+            if entry.directory.name == name || entry.is_at(homes) {
+                entry.invalidate();
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Says that of all directories.
+    pub fn invalidate_all(&self) {
+        for entry in &mut self.0.lock().entries {
+            entry.invalidate();
+        }
+    }
+
+    /// Starts the scan of a directory, or of all directories of a file system, now and not at the next tick, however old
+    /// what is known is. One that is under way goes on, and the next tick starts another one. Gives whether there is
+    /// anything of this name.
+    pub fn force(&self, name: &str) -> bool {
+        let homes = self.0.lock().homes_of(name);
+        self.0.force(|entry| entry.directory.name == name || entry.is_at(homes)) || homes.is_some()
+    }
+
+    /// Forgets what is known of all directories, which stay registered: they are as if just added, and the next tick waits
+    /// for their first scan.
+    pub fn clear(&self) {
+        let mut state = self.0.lock();
+        for entry in &mut state.entries {
+            entry.clear();
+        }
+        for present in &mut state.present {
+            present.has_data = false;
+        }
+    }
+
+    /// Whether a file system at this mount point is told: it was registered, or found by the last tick.
+    #[must_use]
+    pub fn has_mount_point(&self, path: impl AsRef<Path>) -> bool {
+        let path = path.as_ref();
+        let state = self.0.lock();
+        !state.closed
+            && (state.file_systems.iter().any(|known| known.file_system.path == path)
+                || state.present.iter().any(|present| present.mount_point == path))
+    }
+
+    /// Whether something is known of the file system or directory of this name: it was asked, or scanned.
+    #[must_use]
+    pub fn has_data(&self, name: &str) -> bool {
+        let state = self.0.lock();
+        !state.closed
+            && (state.present.iter().any(|present| present.has_data && present.name == name)
+                || state.entries.iter().any(|entry| entry.has_data() && entry.directory.name == name))
+    }
+
+    fn check_open(&self, closed: bool) -> Result<()> {
+        if closed { Err(Error::config("the source of this registry is gone")) } else { Ok(()) }
+    }
+}
+
+impl Registered {
+    /// Lets it stay registered for as long as the source lives.
+    pub fn keep(self) {
+        let mut this = self;
+        // No id is 0.
+        this.id = 0;
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        if self.id != 0 {
+            self.shared.lock().remove(self.id);
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What is told of a file system.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::DeviceId;
+use crate::time::optional_nanos;
+use crate::{Monotonic, Reading, Sample, Text, WirePath};
+
+/// One file system at one tick.
+///
+/// `used_bytes`, `free_bytes` and `reserved_bytes` sum to `total_bytes`, and so do the `bytes` of the parts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct FileSystemSample {
+    /// What it is called: its mount point, unless it was given a name.
+    pub name: Text,
+    /// Where it is mounted. From `/proc/self/mountinfo`, as are the next three.
+    pub mount_point: WirePath,
+    /// What is mounted: the path of a device, or a name without a meaning.
+    pub device: Text,
+    /// The number of the device, which tells file systems apart.
+    pub device_id: DeviceId,
+    /// The type: `ext4`, `tmpfs`.
+    pub fs_type: Text,
+    /// Its size: `f_blocks` of `statvfs(3)`, in bytes.
+    pub total_bytes: u64,
+    /// In use: `f_blocks` less `f_bfree`, in bytes.
+    pub used_bytes: u64,
+    /// Free to ordinary users: `f_bavail`, in bytes.
+    pub free_bytes: u64,
+    /// Free, but kept for root: `f_bfree` less `f_bavail`, in bytes.
+    pub reserved_bytes: u64,
+    /// Its inodes; `NotApplicable` where it makes them as needed and does not count them.
+    pub inodes: Reading<Inodes>,
+    /// Whether it can only be read: the mount or the file system is so.
+    pub read_only: bool,
+    /// Since when it has not answered, if so. The figures are then those of `at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stalled: Option<Stalled>,
+    /// Whether the directories were found to hold more than is used: they were scanned at another time, or share what is
+    /// stored (reflinks, hard links between directories), or hold files of another file system (the layers of an overlay).
+    /// Their `bytes` are then made smaller, each by the same factor, and nothing is left for [`PartKind::Other`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overcommitted: bool,
+    /// What the total is made of: the registered directories by path, then what else is used, free and reserved. Empty
+    /// where the file system has not answered yet.
+    pub parts: Vec<Part>,
+    /// When the figures were read, by the monotonic clock; `None` if it has not answered since it was first seen, and then
+    /// all of them are 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Monotonic>,
+}
+
+/// The inodes of a file system: how many files it can hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Inodes {
+    /// How many there are: `f_files` of `statvfs(3)`.
+    pub total: u64,
+    /// In use: `f_files` less `f_ffree`.
+    pub used: u64,
+    /// Free to ordinary users: `f_favail`.
+    pub free: u64,
+}
+
+/// A mount that does not answer: its server is away, or the program behind it stands still.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Stalled {
+    /// When it was asked what it has not answered, by the monotonic clock.
+    pub since: Monotonic,
+}
+
+/// A part of a file system.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Part {
+    /// The name of the directory, or `other`, `free`, `reserved`.
+    pub name: Text,
+    /// The path of the directory, without symbolic links.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<WirePath>,
+    /// What it is.
+    pub kind: PartKind,
+    /// How much of the total is its own. For a directory: the blocks of what is in it, less what is in registered
+    /// directories in it.
+    pub bytes: u64,
+    /// `bytes` per total; 0 where there is no total.
+    pub fraction: f64,
+    /// For a directory: `bytes`, and those of all registered directories in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inclusive_bytes: Option<u64>,
+    /// How old `bytes` is: counted from the end of the scan, or from when the file system was asked. `None` if the
+    /// directory was not scanned yet. Nanoseconds in the wire form.
+    #[serde(default, with = "optional_nanos", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub age: Option<Duration>,
+    /// When that was, by the monotonic clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Monotonic>,
+    /// For a directory: whether all that is in it was counted. For what else is used: whether all directories are complete.
+    pub complete: bool,
+    /// How much of the directory could not be read, and is missing in `bytes`.
+    pub errors: u64,
+    /// The first of it, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_error: Option<Text>,
+    /// How many files there are in the directory, each once however many names it has; less those of registered
+    /// directories in it, as for all of the following.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<u64>,
+    /// How many directories there are in it, and itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directories: Option<u64>,
+    /// The length of the files in it, as they would be copied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apparent_bytes: Option<u64>,
+    /// How long its scan took. Nanoseconds in the wire form.
+    #[serde(default, with = "optional_nanos", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub took: Option<Duration>,
+}
+
+/// What a part of a file system is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum PartKind {
+    /// A registered directory.
+    Directory,
+    /// In use, in none of the directories: other files, deleted files that are still open, what the file system itself
+    /// needs.
+    #[default]
+    Other,
+    /// Free to ordinary users.
+    Free,
+    /// Free, but kept for root.
+    Reserved,
+}
+
+impl PartKind {
+    /// The name of the part that is no directory.
+    pub(super) fn text(self) -> &'static Text {
+        static NAMES: LazyLock<[Text; 3]> = LazyLock::new(|| ["other", "free", "reserved"].map(Text::from));
+        let [other, free, reserved] = &*NAMES;
+        match self {
+            Self::Free => free,
+            Self::Reserved => reserved,
+            _ => other,
+        }
+    }
+}
+
+impl FileSystemSample {
+    /// How full it is for ordinary users, from 0 to 1: used per what is used or free, the `Use%` of `df`. `None` where
+    /// there is nothing to use.
+    #[must_use]
+    pub fn fullness(&self) -> Option<f64> {
+        let usable = self.used_bytes.saturating_add(self.free_bytes);
+        (usable > 0).then(|| fraction(self.used_bytes, usable))
+    }
+
+    /// The part of the directory of this name.
+    #[must_use]
+    pub fn directory(&self, name: &str) -> Option<&Part> {
+        self.parts.iter().find(|part| part.kind == PartKind::Directory && part.name == name)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a fraction is derived: 53 bits are more than it needs")]
+pub(super) fn fraction(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+impl Sample for FileSystemSample {
+    const KIND: &'static str = "file_system";
+    type Key = WirePath;
+
+    fn key(&self) -> WirePath {
+        self.mount_point.clone()
+    }
+
+    /// Whether something else is mounted there now.
+    fn is_changed(&self, earlier: &Self) -> bool {
+        (self.device_id, &self.device, &self.fs_type) != (earlier.device_id, &earlier.device, &earlier.fs_type)
+    }
+}

@@ -1,0 +1,160 @@
+//! What is mounted and unmounted, as it happens.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures::Stream;
+use futures::stream::FusedStream;
+use serde::{Deserialize, Serialize};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::fs::table::Watched;
+use crate::{Error, Mount, Result};
+
+/// One change of the mount table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "change")]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum MountChange {
+    /// It was mounted.
+    Mounted(Mount),
+    /// It was unmounted.
+    Unmounted(Mount),
+    /// It was moved, or mounted again with other options.
+    Changed(Mount),
+}
+
+/// A stream of [`MountChange`]s, told by the kernel as they happen: nothing is read until something is mounted or unmounted.
+///
+/// What comes and goes before the table is read is not seen. The changes that one reading of the table shows come together,
+/// what was unmounted first.
+///
+/// # Errors
+///
+/// When the table cannot be read; the next item tries again after the next change.
+///
+/// # Cancel safety
+///
+/// Polling is cancel safe, and dropping the stream ends it.
+///
+/// # Examples
+///
+/// ```no_run
+/// use appmon::{MountChange, MountChanges};
+/// use futures::TryStreamExt;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> appmon::Result<()> {
+/// let mut changes = MountChanges::new()?;
+/// while let Some(change) = changes.try_next().await? {
+///     if let MountChange::Mounted(mount) = change {
+///         println!("{} at {}", mount.fs_type, mount.mount_point.display());
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "streams do nothing unless polled"]
+pub struct MountChanges {
+    fd: AsyncFd<Table>,
+    known: BTreeMap<u32, Mount>,
+    pending: VecDeque<MountChange>,
+}
+
+struct Table(Watched);
+
+impl AsRawFd for Table {
+    fn as_raw_fd(&self) -> RawFd {
+        File::as_fd(self.0.file()).as_raw_fd()
+    }
+}
+
+impl MountChanges {
+    /// The changes from now on.
+    ///
+    /// # Errors
+    ///
+    /// When `/proc/self/mountinfo` cannot be read.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime with the I/O driver.
+    pub fn new() -> Result<Self> {
+        let mut watched = Watched::open()?;
+        let known = by_id(watched.read()?.mounts);
+        #[allow(
+            deprecated,
+            reason = "the others leave the promise to us, which the lints forbid; the file is owned, so it stays open"
+        )]
+        let fd = AsyncFd::with_interest(Table(watched), Interest::PRIORITY).map_err(Error::io)?;
+        Ok(Self { fd, known, pending: VecDeque::new() })
+    }
+
+    /// What is mounted, as of the last change that was given: in the order of their ids.
+    pub fn mounts(&self) -> impl Iterator<Item = &Mount> {
+        self.known.values()
+    }
+
+    /// Reads the table, and finds out what is different.
+    fn refresh(&mut self) -> Result<()> {
+        let new = by_id(self.fd.get_mut().0.read()?.mounts);
+        let same_mount = |a: &Mount, b: &Mount| (a.device, &a.fs_type, &a.root) == (b.device, &b.fs_type, &b.root);
+        for (id, old) in &self.known {
+            if new.get(id).is_none_or(|new| !same_mount(old, new)) {
+                self.pending.push_back(MountChange::Unmounted(old.clone()));
+            }
+        }
+        for (id, mount) in &new {
+            match self.known.get(id) {
+                Some(old) if old == mount => {}
+                Some(old) if same_mount(old, mount) => self.pending.push_back(MountChange::Changed(mount.clone())),
+                _ => self.pending.push_back(MountChange::Mounted(mount.clone())),
+            }
+        }
+        self.known = new;
+        Ok(())
+    }
+}
+
+fn by_id(mounts: Vec<Mount>) -> BTreeMap<u32, Mount> {
+    mounts.into_iter().map(|mount| (mount.id, mount)).collect()
+}
+
+impl Stream for MountChanges {
+    type Item = Result<MountChange>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(change) = this.pending.pop_front() {
+                return Poll::Ready(Some(Ok(change)));
+            }
+            match ready!(this.fd.poll_read_ready(cx)) {
+                // Before the reading: what happens meanwhile is told again.
+                Ok(mut guard) => guard.clear_ready(),
+                Err(error) => return Poll::Ready(Some(Err(Error::io(error)))),
+            }
+            if let Err(error) = this.refresh() {
+                return Poll::Ready(Some(Err(error)));
+            }
+        }
+    }
+}
+
+impl FusedStream for MountChanges {
+    fn is_terminated(&self) -> bool {
+        false
+    }
+}
+
+impl fmt::Debug for MountChanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MountChanges").field("mounts", &self.known.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,198 @@
+//! What the tests mount.
+
+#![allow(clippy::unwrap_used, reason = "a panic is the report of a test")]
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, UNIX_EPOCH};
+
+use fuser::{
+    BackgroundSession, Config, FileAttr, FileHandle, FileType, Filesystem, INodeNo, MountOption, ReplyAttr,
+    ReplyDirectory, ReplyStatfs, Request,
+};
+
+use super::common::{inside, is_root, require};
+
+/// Runs a test in a mount namespace of its own, with what it mounts. Gives whether this is inside of it.
+#[track_caller]
+pub(crate) fn alone(test: &str) -> bool {
+    require(is_root(), "root, to mount") && inside(test, &["unshare", "--mount", "--propagation", "private"])
+}
+
+#[track_caller]
+fn run(command: &mut Command) {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[track_caller]
+pub(crate) fn mount(arguments: &[&str], at: &Path) {
+    run(Command::new("mount").args(arguments).arg(at));
+}
+
+#[track_caller]
+pub(crate) fn remount(options: &str, at: &Path) {
+    run(Command::new("mount").arg("-o").arg(format!("remount,{options}")).arg(at));
+}
+
+#[track_caller]
+pub(crate) fn unmount(at: &Path) {
+    run(Command::new("umount").arg(at));
+}
+
+/// A directory for the mounts of a test, which go with it.
+pub(crate) struct Scratch(tempfile::TempDir);
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let mounted =
+            table.lines().filter_map(|line| line.split(' ').nth(4)).filter(|at| Path::new(at).starts_with(self.path()));
+        // The last first: those on top of others.
+        for at in mounted.collect::<Vec<_>>().into_iter().rev() {
+            let _ = Command::new("umount").arg("-l").arg(at).status();
+        }
+    }
+}
+
+/// An ext4 of 32 MiB in a file; its loop device goes when it is unmounted.
+#[track_caller]
+pub(crate) fn loop_ext4(image: &Path, at: &Path) {
+    std::fs::File::create(image).unwrap().set_len(32 << 20).unwrap();
+    run(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "5"]).arg(image));
+    mount(&["-o", "loop", image.to_str().unwrap()], at);
+}
+
+/// A file system that answers when it is let.
+pub(crate) struct Frozen {
+    gate: Arc<Gate>,
+    _session: BackgroundSession,
+}
+
+#[derive(Default)]
+struct Gate {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    figures: bool,
+    directories: bool,
+    held: usize,
+}
+
+impl Frozen {
+    /// Mounts one that is not frozen; `None` where there is no FUSE.
+    pub(crate) fn mount(at: &Path) -> Option<Self> {
+        let gate = Arc::new(Gate::default());
+        let mut config = Config::default();
+        config.mount_options = vec![MountOption::FSName("frozen".to_owned())];
+        // One thread may be held up by a scan while another one answers for the figures.
+        config.n_threads = Some(4);
+        let session = fuser::spawn_mount(Served(Arc::clone(&gate)), at, &config);
+        require(session.is_ok(), "FUSE");
+        Some(Self { gate, _session: session.ok()? })
+    }
+
+    fn set(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.gate.state.lock().unwrap());
+        self.gate.changed.notify_all();
+    }
+
+    /// From now on nothing is answered.
+    pub(crate) fn freeze(&self) {
+        self.set(|state| (state.figures, state.directories) = (true, true));
+    }
+
+    /// From now on no directory is read.
+    pub(crate) fn freeze_directories(&self) {
+        self.set(|state| state.directories = true);
+    }
+
+    /// Answers what was asked, and all else.
+    pub(crate) fn thaw(&self) {
+        self.set(|state| (state.figures, state.directories) = (false, false));
+    }
+
+    /// How many questions wait for an answer.
+    pub(crate) fn held(&self) -> usize {
+        self.gate.state.lock().unwrap().held
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.thaw();
+    }
+}
+
+impl Gate {
+    fn pass(&self, is_shut: impl Fn(&State) -> bool) {
+        let mut state = self.state.lock().unwrap();
+        state.held = state.held.wrapping_add(1);
+        while is_shut(&state) {
+            state = self.changed.wait(state).unwrap();
+        }
+        state.held = state.held.wrapping_sub(1);
+    }
+}
+
+struct Served(Arc<Gate>);
+
+impl Filesystem for Served {
+    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+        self.0.pass(|state| state.figures);
+        reply.statfs(1000, 400, 300, 0, 0, 512, 255, 4096);
+    }
+
+    fn getattr(&self, _: &Request, _: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        self.0.pass(|state| state.figures);
+        reply.attr(&Duration::from_secs(1_000), &directory());
+    }
+
+    fn lookup(&self, _: &Request, _: INodeNo, _: &OsStr, reply: fuser::ReplyEntry) {
+        self.0.pass(|state| state.figures);
+        reply.error(fuser::Errno::ENOENT);
+    }
+
+    fn readdir(&self, _: &Request, _: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        self.0.pass(|state| state.directories);
+        if offset == 0 {
+            let _ = reply.add(INodeNo::ROOT, 1, FileType::Directory, ".");
+        }
+        reply.ok();
+    }
+}
+
+fn directory() -> FileAttr {
+    FileAttr {
+        ino: INodeNo::ROOT,
+        size: 4096,
+        blocks: 8,
+        atime: UNIX_EPOCH,
+        mtime: UNIX_EPOCH,
+        ctime: UNIX_EPOCH,
+        crtime: UNIX_EPOCH,
+        kind: FileType::Directory,
+        perm: 0o755,
+        nlink: 2,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        flags: 0,
+        blksize: 4096,
+    }
+}

@@ -1,0 +1,700 @@
+//! File systems on the live kernel: mounts made by the tests, beside `df` and `du`.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
+
+mod common;
+#[path = "common/mounts.rs"]
+mod mounts;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use appmon::{
+    Cancel, Directory, FileSystem, FileSystemSample, FileSystems, MountChange, MountChanges, Part, PartKind, Reading,
+    Snapshot, SnapshotStreamExt, Source, SourceExt, Stalled,
+};
+use futures::{StreamExt, TryStreamExt};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use common::{require, until};
+use mounts::{Frozen, Scratch, alone, loop_ext4, mount, remount, unmount};
+
+const NEVER: Duration = Duration::from_secs(1_000_000);
+
+fn tick(source: &mut FileSystems) -> Snapshot<FileSystemSample> {
+    let mut snapshot = Snapshot::default();
+    source.collect(&mut snapshot, &Cancel::new()).unwrap();
+    for fs in &snapshot {
+        check(fs);
+    }
+    let text = serde_json::to_string(&snapshot).unwrap();
+    let read: Snapshot<FileSystemSample> = serde_json::from_str(&text).unwrap();
+    assert!(
+        read.samples
+            .iter()
+            .zip(&snapshot)
+            .all(|(a, b)| (a.at, &a.inodes, a.parts.len()) == (b.at, &b.inodes, b.parts.len()))
+    );
+    snapshot
+}
+
+fn error(source: &mut FileSystems) -> appmon::Error {
+    source.collect(&mut Snapshot::default(), &Cancel::new()).unwrap_err()
+}
+
+/// What holds for every sample.
+#[track_caller]
+fn check(fs: &FileSystemSample) {
+    assert_eq!(fs.used_bytes + fs.free_bytes + fs.reserved_bytes, fs.total_bytes, "{fs:?}");
+    if fs.at.is_some() {
+        assert_eq!(fs.parts.iter().map(|part| part.bytes).sum::<u64>(), fs.total_bytes, "{fs:?}");
+        let kinds: Vec<_> = fs.parts.iter().rev().map(|part| part.kind).take(3).collect();
+        assert_eq!(kinds, [PartKind::Reserved, PartKind::Free, PartKind::Other]);
+    }
+}
+
+#[track_caller]
+fn at<'a>(snapshot: &'a Snapshot<FileSystemSample>, path: &Path) -> &'a FileSystemSample {
+    find(snapshot, path).unwrap_or_else(|| panic!("{} is not in {snapshot:?}", path.display()))
+}
+
+fn find<'a>(snapshot: &'a Snapshot<FileSystemSample>, path: &Path) -> Option<&'a FileSystemSample> {
+    snapshot.samples.iter().find(|fs| *fs.mount_point == *path)
+}
+
+/// The part of a directory, wherever it is.
+fn part(snapshot: &Snapshot<FileSystemSample>, name: &str) -> Option<Part> {
+    snapshot.samples.iter().find_map(|fs| fs.directory(name).cloned())
+}
+
+/// `du` of several directories: each file and directory once.
+fn du(paths: &[&Path]) -> u64 {
+    let output = Command::new("du").args(["-s", "-c", "-x", "-B1"]).args(paths).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().last().unwrap().split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// `df`, by mount point.
+fn df(columns: &str) -> BTreeMap<PathBuf, Vec<String>> {
+    let output = Command::new("df").args(["-B1", &format!("--output=target,{columns}")]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines = text.lines().skip(1).map(|line| {
+        let mut words = line.split_whitespace().map(str::to_owned);
+        (PathBuf::from(words.next().unwrap()), words.collect())
+    });
+    lines.collect()
+}
+
+fn fill(path: impl AsRef<Path>, bytes: usize) {
+    fs::write(path, vec![7; bytes]).unwrap();
+}
+
+/// A directory, and the source of the file systems with it.
+fn scratch() -> (TempDir, FileSystems) {
+    (tempfile::tempdir().unwrap(), FileSystems::mounted())
+}
+
+#[test]
+fn what_df_shows_and_its_figures() {
+    if !alone("what_df_shows_and_its_figures") {
+        return;
+    }
+    let dir = Scratch::new();
+    let path = |name: &str| {
+        let path = dir.path().join(name);
+        fs::create_dir(&path).unwrap();
+        path
+    };
+    let ext4 = path("ext4");
+    loop_ext4(&dir.path().join("image"), &ext4);
+    fill(ext4.join("file"), 3_000_000);
+    fs::create_dir(ext4.join("inner")).unwrap();
+    mount(&["-t", "tmpfs", "-o", "size=64m,nr_inodes=1000", "tmpfs"], &path("tmpfs"));
+    fill(dir.path().join("tmpfs/file"), 1_000_000);
+    mount(&["--bind", ext4.join("inner").to_str().unwrap()], &path("b"));
+    mount(&["--bind", ext4.to_str().unwrap()], &path("a"));
+    let hidden = path("hidden");
+    mount(&["-t", "tmpfs", "-o", "size=1m", "below"], &hidden);
+    mount(&["-t", "tmpfs", "-o", "size=2m", "above"], &hidden);
+    mount(&["-t", "tmpfs", "-o", "size=2m,ro", "spaced"], &path("read-only"));
+    mount(&["-t", "proc", "proc"], &path("proc"));
+    let overlay = path("overlay");
+    for name in ["upper", "work"] {
+        fs::create_dir(dir.path().join("tmpfs").join(name)).unwrap();
+    }
+    let tmpfs = dir.path().join("tmpfs");
+    let options = format!("lowerdir={0},upperdir={1}/upper,workdir={1}/work", ext4.display(), tmpfs.display());
+    mount(&["-t", "overlay", "-o", &options, "overlay"], &overlay);
+
+    let mut source = FileSystems::mounted();
+    // What others do on the machine's own file systems goes on.
+    let ours = |map: BTreeMap<PathBuf, Vec<String>>| -> Vec<_> {
+        map.into_iter()
+            .map(|(path, row)| if path.starts_with(dir.path()) { (path, row) } else { (path, vec![]) })
+            .collect()
+    };
+    let snapshot = tick(&mut source);
+    let row = |fs: &FileSystemSample| {
+        let mut row = vec![fs.device.to_string(), fs.fs_type.to_string()];
+        row.extend([fs.total_bytes, fs.used_bytes, fs.free_bytes].map(|bytes| bytes.to_string()));
+        let inodes = fs.inodes.value().copied();
+        row.extend(inodes.map_or([0; 3], |inodes| [inodes.total, inodes.used, inodes.free]).map(|n| n.to_string()));
+        (fs.mount_point.to_path_buf(), row)
+    };
+    let shown = ours(snapshot.samples.iter().map(row).collect());
+    assert_eq!(shown, ours(df("source,fstype,size,used,avail,itotal,iused,iavail")));
+    assert!(shown.len() >= 6);
+    let ext4 = dir.path().join("a");
+    assert!(at(&snapshot, &ext4).reserved_bytes > 0, "ext4 reserves 5 % for root");
+    assert!(at(&snapshot, &dir.path().join("read-only")).read_only);
+    assert!(!at(&snapshot, &ext4).read_only);
+    assert_eq!(snapshot.skipped, appmon::Skipped::default());
+}
+
+#[test]
+fn mounts_come_and_go() {
+    if !alone("mounts_come_and_go") {
+        return;
+    }
+    let (dir, mut source) = (Scratch::new(), FileSystems::mounted());
+    let registry = source.registry();
+    assert_eq!(find(&tick(&mut source), dir.path()), None);
+    mount(&["-t", "tmpfs", "-o", "size=1m", "x"], dir.path());
+    let first = tick(&mut source);
+    assert_eq!(at(&first, dir.path()).device, "x");
+    assert!(registry.has_mount_point(dir.path()) && registry.has_data(dir.path().to_str().unwrap()));
+    remount("ro,size=2m", dir.path());
+    let second = tick(&mut source);
+    assert!(at(&second, dir.path()).read_only);
+    assert_eq!(at(&second, dir.path()).total_bytes, 2 << 20);
+    mount(&["-t", "tmpfs", "-o", "size=2m", "y"], dir.path());
+    let third = tick(&mut source);
+    assert_eq!(at(&third, dir.path()).device, "y");
+    assert!(!registry.has_mount_point("/no/such/place"));
+
+    let mut rated = futures::stream::iter([first, second, third.clone(), third].map(appmon::Result::Ok)).rates();
+    for expected in ["first sight", "another size", "another device", "no time passed"] {
+        let snapshot = futures::executor::block_on(rated.try_next()).unwrap().unwrap();
+        let fs = snapshot.samples.iter().find(|fs| *fs.mount_point == *dir.path()).unwrap();
+        assert_eq!(fs.rates, None, "{expected}");
+    }
+    unmount(dir.path());
+    unmount(dir.path());
+    assert_eq!(find(&tick(&mut source), dir.path()), None);
+    assert!(!registry.has_mount_point(dir.path()));
+}
+
+#[test]
+fn changes_of_the_mount_table_are_told() {
+    if !alone("changes_of_the_mount_table_are_told") {
+        return;
+    }
+    let dir = Scratch::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut changes = MountChanges::new().unwrap();
+        let before = changes.mounts().count();
+        assert!(futures::poll!(changes.next()).is_pending());
+        mount(&["-t", "tmpfs", "-o", "size=1m", "x"], dir.path());
+        let MountChange::Mounted(mounted) = changes.try_next().await.unwrap().unwrap() else { panic!("mounted") };
+        assert_eq!((&*mounted.mount_point, &mounted.source), (dir.path(), &"x".into()));
+        assert_eq!(changes.mounts().count(), before + 1);
+        remount("ro", dir.path());
+        let MountChange::Changed(changed) = changes.try_next().await.unwrap().unwrap() else { panic!("changed") };
+        assert!(changed.read_only() && changed.id == mounted.id);
+        unmount(dir.path());
+        assert_eq!(changes.try_next().await.unwrap().unwrap(), MountChange::Unmounted(changed));
+        assert!(futures::poll!(changes.next()).is_pending());
+    });
+}
+
+#[test]
+fn which_file_systems_by_type_and_by_path() {
+    if !alone("which_file_systems_by_type_and_by_path") {
+        return;
+    }
+    let dir = Scratch::new();
+    for name in ["a", "b", "c"] {
+        fs::create_dir(dir.path().join(name)).unwrap();
+        mount(&["-t", "tmpfs", "-o", "size=1m", name], &dir.path().join(name));
+    }
+    mount(&["-t", "ramfs", "c"], &dir.path().join("c"));
+    let shown = |mut source: FileSystems| -> Vec<String> {
+        let ours =
+            |fs: &FileSystemSample| fs.mount_point.strip_prefix(dir.path()).ok().map(|path| path.display().to_string());
+        tick(&mut source).samples.iter().filter_map(ours).collect()
+    };
+    let glob = |end: &str| format!("{}/{end}", dir.path().display());
+    assert_eq!(shown(FileSystems::mounted()), ["a", "b"]);
+    assert_eq!(shown(FileSystems::mounted().include_types(["ext*"])), [""; 0]);
+    assert_eq!(shown(FileSystems::mounted().include_types(["ext*", "tmp*"]).exclude_paths([glob("[b-z]")])), ["a"]);
+    assert_eq!(shown(FileSystems::mounted().include_paths([glob("b")])), ["b"]);
+    assert_eq!(shown(FileSystems::mounted().exclude_types(["tmpfs"])), [""; 0]);
+    // What is registered by hand is told, whatever its size.
+    let by_hand = FileSystems::mounted().exclude_types(["*"]).register(FileSystem::new("c", dir.path().join("c")));
+    assert_eq!(shown(by_hand), ["c"]);
+    let wrong = error(&mut FileSystems::mounted().include_types(["[x"]));
+    assert!(wrong.is_config() && wrong.to_string().contains("[x"), "{wrong}");
+}
+
+#[test]
+fn a_directory_belongs_to_the_mount_it_is_on() {
+    if !alone("a_directory_belongs_to_the_mount_it_is_on") {
+        return;
+    }
+    let dir = Scratch::new();
+    let path = |name: &str| dir.path().join(name);
+    for name in ["disk", "bind"] {
+        fs::create_dir(path(name)).unwrap();
+    }
+    mount(&["-t", "tmpfs", "-o", "size=8m", "x"], &path("disk"));
+    for name in ["disk/sub", "disk/sub/deep"] {
+        fs::create_dir(path(name)).unwrap();
+    }
+    fill(path("disk/sub/file"), 100_000);
+    mount(&["--bind", path("disk/sub").to_str().unwrap()], &path("bind"));
+    std::os::unix::fs::symlink(path("bind/deep"), path("disk/link")).unwrap();
+
+    // One file system, told by the shorter way: its directories are those on all its mounts.
+    let mut folded = FileSystems::mounted()
+        .directory(Directory::new("bind", path("bind")))
+        .directory(Directory::new("sub", path("disk/sub")));
+    let snapshot = tick(&mut folded);
+    assert_eq!(find(&snapshot, &path("bind")), None, "one entry for both");
+    assert_eq!(at(&snapshot, &path("disk")).parts.len(), 5);
+
+    // Two that were registered are told apart, though they are of the same device.
+    let mut source = FileSystems::new()
+        .register(FileSystem::new("disk", path("disk")))
+        .register(FileSystem::new("bind", path("bind")))
+        .directory(Directory::new("whole", path("disk/sub")))
+        .directory(Directory::new("part", path("bind")))
+        .directory(Directory::new("through a link", path("disk/link")));
+    let snapshot = tick(&mut source);
+    let names =
+        |path: &Path| -> Vec<String> { at(&snapshot, path).parts.iter().map(|part| part.name.to_string()).collect() };
+    assert_eq!(names(&path("disk")), ["whole", "other", "free", "reserved"]);
+    assert_eq!(names(&path("bind")), ["part", "through a link", "other", "free", "reserved"]);
+    assert_eq!(part(&snapshot, "whole").unwrap().inclusive_bytes, part(&snapshot, "part").unwrap().inclusive_bytes);
+
+    // One on a mount that is not registered is an error that names both.
+    let mut wrong = FileSystems::new()
+        .register(FileSystem::new("disk", path("disk")))
+        .directory(Directory::new("stray", path("disk/link")));
+    let fault = error(&mut wrong);
+    assert!(fault.is_config() && fault.path() == Some(path("disk/link").as_path()), "{fault}");
+    assert!(
+        fault.to_string().contains("stray") && fault.to_string().contains(path("bind").to_str().unwrap()),
+        "{fault}"
+    );
+    let late = source.registry().add_directory(Directory::new("late", dir.path())).unwrap_err();
+    assert!(late.is_config() && late.to_string().contains("late"), "{late}");
+
+    // What is unmounted takes its directories with it, and gives them back.
+    unmount(&path("bind"));
+    let snapshot = tick(&mut source);
+    assert_eq!(find(&snapshot, &path("bind")), None);
+    assert_eq!(part(&snapshot, "part"), None);
+    assert!(snapshot.skipped.vanished >= 2, "{:?}", snapshot.skipped);
+    mount(&["--bind", path("disk/sub").to_str().unwrap()], &path("bind"));
+    assert!(part(&tick(&mut source), "part").unwrap().complete);
+}
+
+#[test]
+fn what_is_registered_wrongly_is_an_error_that_names_it() {
+    let (dir, _) = scratch();
+    let path = dir.path();
+    fill(path.join("file"), 1);
+    let check = |mut source: FileSystems, words: &[&str]| {
+        let error = error(&mut source);
+        assert!(error.is_config(), "{error}");
+        for word in words {
+            assert!(error.to_string().contains(word), "{word}: {error}");
+        }
+    };
+    let main = || FileSystems::new().register(FileSystem::new("main", "/"));
+    check(main().directory(Directory::new("gone", path.join("no"))), &["gone", path.join("no").to_str().unwrap()]);
+    check(main().directory(Directory::new("a file", path.join("file"))), &["a file", "directory"]);
+    check(main().directory(Directory::new("twin", "/")).directory(Directory::new("twin", "/etc")), &["twin", "/etc"]);
+    check(main().register(FileSystem::new("main", "/proc")), &["main"]);
+    check(main().register(FileSystem::new("other", "/")), &["main", "other"]);
+    check(main().register(FileSystem::new("no disk", path)), &["no disk", path.to_str().unwrap()]);
+    assert_eq!(tick(&mut main().register(FileSystem::new("no disk", path).optional())).samples.len(), 1);
+    // What is put right is read at the next tick.
+    let mut source = FileSystems::mounted().directory(Directory::new("late", path.join("late")));
+    assert!(error(&mut source).is_config());
+    fs::create_dir(path.join("late")).unwrap();
+    assert!(part(&tick(&mut source), "late").unwrap().complete);
+}
+
+#[test]
+fn a_value_is_good_for_its_ttl() {
+    let (dir, source) = scratch();
+    let mut source = source.directory(Directory::new("x", dir.path()).ttl(NEVER));
+    let first = part(&tick(&mut source), "x").unwrap();
+    assert!(first.complete && first.bytes == du(&[dir.path()]));
+    fill(dir.path().join("more"), 100_000);
+    let second = part(&tick(&mut source), "x").unwrap();
+    assert_eq!((second.bytes, second.at), (first.bytes, first.at));
+    assert!(second.age > first.age);
+    // Told to be too old, it is scanned beside the ticks: the value comes when it is there.
+    assert!(source.registry().invalidate("x"));
+    until("a new value", || part(&tick(&mut source), "x").unwrap().bytes == du(&[dir.path()]));
+    let third = part(&tick(&mut source), "x").unwrap();
+    assert!(third.at > first.at);
+    // Forgotten, it is waited for.
+    fill(dir.path().join("and more"), 100_000);
+    source.registry().clear();
+    assert!(!source.registry().has_data("x"));
+    assert_eq!(part(&tick(&mut source), "x").unwrap().bytes, du(&[dir.path()]));
+    // Forced, it is scanned without a tick.
+    let before = part(&tick(&mut source), "x").unwrap().at;
+    fill(dir.path().join("and still more"), 100_000);
+    assert!(source.registry().force("x"));
+    until("the forced scan", || part(&tick(&mut source), "x").unwrap().at > before);
+    assert_eq!(part(&tick(&mut source), "x").unwrap().bytes, du(&[dir.path()]));
+    assert!(!source.registry().force("y") && !source.registry().invalidate("y"));
+}
+
+#[test]
+fn a_directory_that_is_waited_for_is_never_older_than_its_ttl() {
+    let (dir, source) = scratch();
+    let mut source = source.directory(Directory::new("x", dir.path()).ttl(Duration::ZERO).wait());
+    let mut last = None;
+    for n in 0..20 {
+        fill(dir.path().join(n.to_string()), 10_000);
+        let found = part(&tick(&mut source), "x").unwrap();
+        assert_eq!(found.bytes, du(&[dir.path()]));
+        assert!(found.at > last);
+        last = found.at;
+    }
+}
+
+#[test]
+fn a_directory_in_the_background_is_waited_for_by_nobody() {
+    let (dir, source) = scratch();
+    let mut source = source.directory(Directory::new("x", dir.path()).background()).entries_per_second(50);
+    for n in 0..40 {
+        fill(dir.path().join(n.to_string()), 1);
+    }
+    let snapshot = tick(&mut source);
+    let first = part(&snapshot, "x").unwrap();
+    if !first.complete {
+        // Nothing is known yet, and so nothing is said: it is all in what else is used.
+        assert_eq!((first.bytes, first.age, first.files), (0, None, None));
+        let fs = snapshot.samples.iter().find(|fs| fs.directory("x").is_some()).unwrap();
+        assert!(fs.parts.iter().any(|part| part.kind == PartKind::Other && !part.complete));
+    }
+    until("the scan", || part(&tick(&mut source), "x").unwrap().complete);
+    assert_eq!(part(&tick(&mut source), "x").unwrap().bytes, du(&[dir.path()]));
+}
+
+#[test]
+fn a_first_scan_that_is_waited_for_is_cancelled() {
+    let (dir, source) = scratch();
+    for n in 0..3000 {
+        fs::create_dir(dir.path().join(n.to_string())).unwrap();
+    }
+    // It would take 50 minutes.
+    let mut source = source.directory(Directory::new("x", dir.path())).entries_per_second(1);
+    let cancel = Cancel::new();
+    let setter = {
+        let cancel = cancel.clone();
+        std::thread::spawn(move || {
+            until("scanning", || threads("appmon-director") > 0);
+            cancel.cancel();
+        })
+    };
+    assert!(source.collect(&mut Snapshot::default(), &cancel).unwrap_err().is_cancelled());
+    setter.join().unwrap();
+    drop(source);
+    until("its threads are gone", || threads("appmon-director") == 0);
+}
+
+/// Threads of this process by name. Other tests may have some, too: they end.
+fn threads(name: &str) -> usize {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    let name =
+        |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).ok().filter(|comm| comm.trim() == name);
+    tasks.filter_map(|task| name(task.ok()?)).count()
+}
+
+#[test]
+fn the_registry_is_used_while_the_stream_runs() {
+    let (dir, source) = scratch();
+    fs::create_dir(dir.path().join("inner")).unwrap();
+    fill(dir.path().join("inner/file"), 100_000);
+    let registry = source.registry();
+    fn shared<T: Clone + Send + Sync + 'static>(_: &T) {}
+    shared(&registry);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut ticks = source.every(Duration::from_millis(1));
+        let outer = registry.add_directory(Directory::new("outer", dir.path()).ttl(NEVER)).unwrap();
+        let snapshot = ticks.try_next().await.unwrap().unwrap();
+        let all = part(&snapshot, "outer").unwrap();
+        assert_eq!(all.bytes, du(&[dir.path()]));
+
+        // One in it takes its bytes from it, without another scan of the outer one.
+        let inner = registry.add_directory(Directory::new("inner", dir.path().join("inner")).ttl(NEVER)).unwrap();
+        let snapshot = loop {
+            let snapshot = ticks.try_next().await.unwrap().unwrap();
+            if part(&snapshot, "inner").is_some() {
+                break snapshot;
+            }
+        };
+        let (out, within) = (part(&snapshot, "outer").unwrap(), part(&snapshot, "inner").unwrap());
+        assert_eq!(out.at, all.at);
+        assert_eq!((out.bytes + within.bytes, out.inclusive_bytes), (all.bytes, Some(all.bytes)));
+        assert_eq!(within.bytes, du(&[&dir.path().join("inner")]));
+        let twin = registry.add_directory(Directory::new("inner", "/")).unwrap_err();
+        assert!(twin.is_config() && twin.to_string().contains("inner"), "{twin}");
+
+        // And gives them back when it goes.
+        drop(inner);
+        let snapshot = loop {
+            let snapshot = ticks.try_next().await.unwrap().unwrap();
+            if part(&snapshot, "inner").is_none() {
+                break snapshot;
+            }
+        };
+        assert_eq!(part(&snapshot, "outer").unwrap().bytes, all.bytes);
+        outer.keep();
+        let snapshot = ticks.try_next().await.unwrap().unwrap();
+        assert!(part(&snapshot, "outer").is_some() && registry.has_data("outer") && !registry.has_data("inner"));
+    });
+    drop(runtime);
+    assert!(registry.add_directory(Directory::new("late", "/")).unwrap_err().is_config());
+    assert!(!registry.has_data("outer") && !registry.has_mount_point("/"));
+}
+
+#[test]
+fn a_file_system_that_is_added_is_told_until_it_is_dropped() {
+    let mut source = FileSystems::new();
+    let registry = source.registry();
+    assert_eq!(tick(&mut source).samples, []);
+    let added = registry.add_file_system(FileSystem::new("main", "/")).unwrap();
+    assert_eq!(tick(&mut source).samples[0].name, "main");
+    assert!(registry.has_mount_point("/") && registry.has_data("main"));
+    assert!(registry.add_file_system(FileSystem::new("main", "/")).unwrap_err().is_config());
+    assert!(registry.add_file_system(FileSystem::new("etc", "/etc")).unwrap_err().to_string().contains("etc"));
+    drop(added);
+    assert_eq!(tick(&mut source).samples, []);
+    assert!(!registry.has_mount_point("/"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Whatever is registered, nested and twice, in whatever order: each byte of the tree counts once.
+    #[test]
+    fn each_byte_counts_once(
+        dirs in prop::collection::vec("[ab](/[ab]){0,3}", 1..8),
+        files in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..60_000), 0..12),
+        links in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..6),
+        registered in prop::collection::vec(any::<prop::sample::Index>(), 1..8),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        for path in &dirs {
+            fs::create_dir_all(dir.path().join(path)).unwrap();
+        }
+        for (n, (place, bytes)) in files.iter().enumerate() {
+            fill(dir.path().join(place.get(&dirs)).join(format!("file{n}")), *bytes);
+        }
+        for (n, (file, place)) in links.iter().enumerate() {
+            if let Some(at) = (!files.is_empty()).then(|| file.index(files.len())) {
+                let from = dir.path().join(files[at].0.get(&dirs)).join(format!("file{at}"));
+                fs::hard_link(from, dir.path().join(place.get(&dirs)).join(format!("link{n}"))).unwrap();
+            }
+        }
+        let mut source = FileSystems::mounted().directory(Directory::new("root", dir.path()));
+        let paths: Vec<PathBuf> = registered.iter().map(|place| dir.path().join(place.get(&dirs))).collect();
+        for (n, path) in paths.iter().enumerate() {
+            source = source.directory(Directory::new(n.to_string(), path));
+        }
+        let snapshot = tick(&mut source);
+        let fs = snapshot.samples.iter().find(|fs| fs.directory("root").is_some()).unwrap();
+        let own: u64 = fs.parts.iter().filter(|part| part.kind == PartKind::Directory).map(|part| part.bytes).sum();
+        prop_assert_eq!(own, du(&[dir.path()]));
+        prop_assert_eq!(fs.directory("root").unwrap().inclusive_bytes, Some(own));
+        if links.is_empty() {
+            for (n, path) in paths.iter().enumerate() {
+                prop_assert_eq!(fs.directory(&n.to_string()).unwrap().inclusive_bytes, Some(du(&[path])));
+            }
+        }
+        // The same again, by another source, is the same.
+        let again = tick(&mut paths.iter().enumerate().rev().fold(
+            FileSystems::mounted().directory(Directory::new("root", dir.path())),
+            |source, (n, path)| source.directory(Directory::new(n.to_string(), path)),
+        ));
+        let fs = again.samples.iter().find(|fs| fs.directory("root").is_some()).unwrap();
+        let sum: u64 = fs.parts.iter().filter(|part| part.kind == PartKind::Directory).map(|part| part.bytes).sum();
+        prop_assert_eq!(sum, own);
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_told_and_the_rest_is_there() {
+    if !require(common::is_root(), "root, to give up its rights") {
+        return;
+    }
+    // A mount below a directory is no part of it.
+    let (dir, source) = scratch();
+    fill(dir.path().join("file"), 10_000);
+    let mut source = source.directory(Directory::new("x", dir.path()).ttl(Duration::ZERO).wait());
+    let first = part(&tick(&mut source), "x").unwrap();
+    assert_eq!((first.errors, first.files, first.directories), (0, Some(1), Some(1)));
+    assert_eq!(first.apparent_bytes, Some(10_000));
+    // Removed, it is gone; made again, it is there again.
+    fs::remove_dir_all(dir.path()).unwrap();
+    let snapshot = tick(&mut source);
+    assert_eq!((part(&snapshot, "x"), snapshot.skipped.vanished), (None, 1));
+    fs::create_dir(dir.path()).unwrap();
+    assert_eq!(part(&tick(&mut source), "x").unwrap().bytes, fs::metadata(dir.path()).unwrap().blocks() * 512);
+}
+
+#[test]
+fn directories_that_share_what_they_store_are_made_to_fit() {
+    if !alone("directories_that_share_what_they_store_are_made_to_fit") {
+        return;
+    }
+    let dir = Scratch::new();
+    mount(&["-t", "tmpfs", "-o", "size=8m", "x"], dir.path());
+    for name in ["a", "b"] {
+        fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    fill(dir.path().join("a/file"), 1 << 20);
+    fs::hard_link(dir.path().join("a/file"), dir.path().join("b/file")).unwrap();
+    let mut source = FileSystems::new()
+        .register(FileSystem::new("x", dir.path()))
+        .directory(Directory::new("a", dir.path().join("a")))
+        .directory(Directory::new("b", dir.path().join("b")));
+    let snapshot = tick(&mut source);
+    let fs = &snapshot.samples[0];
+    assert!(fs.overcommitted);
+    assert_eq!(fs.used_bytes, 1 << 20);
+    assert_eq!(fs.parts.iter().map(|part| part.bytes).take(3).collect::<Vec<_>>(), [1 << 19, 1 << 19, 0]);
+}
+
+#[test]
+fn a_mount_that_hangs_holds_up_nothing() {
+    if !alone("a_mount_that_hangs_holds_up_nothing") {
+        return;
+    }
+    let dir = Scratch::new();
+    let Some(frozen) = Frozen::mount(dir.path()) else { return };
+    let mut source = FileSystems::mounted();
+    let known = at(&tick(&mut source), dir.path()).clone();
+    assert_eq!((known.total_bytes, known.free_bytes, known.reserved_bytes), (1000 * 4096, 300 * 4096, 100 * 4096));
+    assert_eq!((known.stalled, known.inodes), (None, Reading::NotApplicable));
+    assert_eq!(known.fs_type, "fuse");
+
+    frozen.freeze();
+    let first = tick(&mut source);
+    let Stalled { since, .. } = at(&first, dir.path()).stalled.unwrap();
+    for _ in 0..200 {
+        // All others are told, at once, and it is not asked again.
+        let snapshot = tick(&mut source);
+        assert!(find(&snapshot, Path::new("/")).unwrap().stalled.is_none());
+        let stalled = at(&snapshot, dir.path());
+        assert_eq!(stalled.stalled.unwrap().since, since);
+        assert_eq!((stalled.used_bytes, stalled.at), (known.used_bytes, known.at), "the last known figures");
+    }
+    assert_eq!(threads("appmon-mount"), 1);
+    assert_eq!(frozen.held(), 1, "one question");
+
+    frozen.thaw();
+    until("it answers", || at(&tick(&mut source), dir.path()).stalled.is_none());
+    assert!(at(&tick(&mut source), dir.path()).at > known.at);
+    drop(source);
+    until("its thread is gone", || threads("appmon-mount") == 0);
+}
+
+#[test]
+fn a_runtime_ends_while_a_mount_hangs() {
+    if !alone("a_runtime_ends_while_a_mount_hangs") {
+        return;
+    }
+    let dir = Scratch::new();
+    let Some(frozen) = Frozen::mount(dir.path()) else { return };
+    frozen.freeze();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let registry = runtime.block_on(async {
+        let source = FileSystems::mounted();
+        let registry = source.registry();
+        // Registering something on it does not touch it.
+        let hung = registry.add_directory(Directory::new("hung", dir.path().join("a/b"))).unwrap();
+        hung.keep();
+        let mut ticks = source.every(Duration::from_millis(1));
+        for _ in 0..10 {
+            let snapshot = ticks.try_next().await.unwrap().unwrap();
+            let fs = at(&snapshot, dir.path());
+            // It has never answered: nothing is known, and nothing is said to be 0 of what is.
+            assert!(fs.stalled.is_some() && fs.at.is_none() && fs.parts.is_empty());
+            assert_eq!(fs.inodes, Reading::Skipped);
+            assert!(at(&snapshot, Path::new("/")).at.is_some());
+        }
+        registry
+    });
+    drop(runtime);
+    assert!(!registry.has_data("hung"));
+    assert!(frozen.held() <= 1);
+    frozen.thaw();
+    until("no thread is left", || threads("appmon-mount") + threads("appmon-director") == 0);
+}
+
+#[test]
+fn a_scan_that_hangs_holds_up_nothing() {
+    if !alone("a_scan_that_hangs_holds_up_nothing") {
+        return;
+    }
+    let dir = Scratch::new();
+    let Some(frozen) = Frozen::mount(dir.path()) else { return };
+    frozen.freeze_directories();
+    let mut source = FileSystems::mounted()
+        .directory(Directory::new("hung", dir.path()).ttl(NEVER).wait())
+        .directory(Directory::new("etc", "/etc").ttl(Duration::ZERO).wait());
+    for _ in 0..20 {
+        let snapshot = tick(&mut source);
+        let fs = at(&snapshot, dir.path());
+        assert!(fs.stalled.is_some(), "its scan shows no sign of life");
+        assert!(!fs.directory("hung").unwrap().complete);
+        assert_eq!(fs.total_bytes, 1000 * 4096);
+        assert!(part(&snapshot, "etc").unwrap().complete);
+    }
+    assert_eq!(frozen.held(), 1, "one scan");
+    frozen.thaw();
+    until("it is scanned", || part(&tick(&mut source), "hung").unwrap().complete);
+    assert!(at(&tick(&mut source), dir.path()).stalled.is_none());
+}
+
+#[test]
+fn an_automount_is_never_touched() {
+    if !alone("an_automount_is_never_touched") {
+        return;
+    }
+    let dir = Scratch::new();
+    let path = dir.path().to_str().unwrap();
+    // Whoever is not of the daemon's process group waits for the daemon, which does nothing.
+    let script =
+        "exec 5>&1; mount -t autofs -o fd=5,pgrp=$$,minproto=5,maxproto=5,direct test $0 && echo ok >&2; read x";
+    let mut daemon = common::Helper::sh(script, &[path]);
+    let mounted = || fs::read_to_string("/proc/self/mountinfo").unwrap().contains(path);
+    until("mounted, or refused", || mounted() || !daemon.is_running());
+    if !require(mounted(), "autofs") {
+        return;
+    }
+    let mut source = FileSystems::mounted().exclude_types(["fuse*"]);
+    let snapshot = tick(&mut source);
+    assert_eq!(find(&snapshot, dir.path()), None);
+    let wrong = source.registry().add_directory(Directory::new("auto", dir.path().join("x"))).unwrap_err();
+    assert!(wrong.is_config(), "{wrong}");
+    let wrong = error(&mut FileSystems::new().register(FileSystem::new("auto", dir.path())));
+    assert!(wrong.is_config(), "{wrong}");
+    daemon.end();
+}
