@@ -80,6 +80,14 @@ fn wide(path: &Path) {
     files(path, ENTRIES);
 }
 
+/// A million files, half of them in one directory.
+fn million(path: &Path) {
+    for n in 0..500 {
+        files(&path.join(format!("many/{n}")), 1_000);
+    }
+    files(&path.join("one"), 500_000);
+}
+
 /// 20 times 100 directories, each in the one before.
 fn deep(path: &Path) {
     for chain in 0..20 {
@@ -174,17 +182,10 @@ fn memory() {
     println!("\nmemory at its most");
     let empty = Path::new(env!("CARGO_TARGET_TMPDIR")).join("empty");
     fs::create_dir_all(&empty).unwrap();
-    let trees = [empty, tree("narrow", narrow), tree("wide", wide), tree("deep", deep)];
+    let trees = [empty, tree("narrow", narrow), tree("wide", wide), tree("deep", deep), tree("million", million)];
     for tree in trees {
-        // GNU time's `%M`, by the shell's own child.
-        let script = r#""$0" "$1" > /dev/null & pid=$!; most=0
-            while now=$(awk '/VmHWM/ { print $2 }' /proc/$pid/status 2>/dev/null) && [ -n "$now" ]; do most=$now; done
-            wait $pid; echo $most"#;
-        let output = Command::new("bash").arg("-c").arg(script).arg(&program).arg(&tree).output().unwrap();
-        println!(
-            "  {:<44} {:>10} KiB",
-            tree.file_name().unwrap().display(),
-            String::from_utf8_lossy(&output.stdout).trim()
-        );
+        let output = Command::new(&program).arg("--memory").arg(&tree).output().unwrap();
+        let most = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        println!("  {:<44} {most}", tree.file_name().unwrap().display());
     }
 }

@@ -1,4 +1,6 @@
-//! What directory trees hold, as JSON: `usage [--threads N] [--largest N] [--exclude GLOB] PATH...`
+//! What directory trees hold, as JSON: `usage [--threads N] [--largest N] [--exclude GLOB] [--memory] PATH...`
+//!
+//! With `--memory` it says how much memory it had at its most.
 
 use std::io::Write;
 
@@ -7,13 +9,14 @@ use lexopt::prelude::*;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut scan: Option<Scan> = None;
-    let (mut threads, mut largest, mut globs) = (None, 0, Vec::<String>::new());
+    let (mut threads, mut largest, mut globs, mut memory) = (None, 0, Vec::<String>::new(), false);
     let mut args = lexopt::Parser::from_env();
     while let Some(arg) = args.next()? {
         match arg {
             Long("threads") => threads = Some(args.value()?.parse()?),
             Long("largest") => largest = args.value()?.parse()?,
             Long("exclude") => globs.push(args.value()?.parse()?),
+            Long("memory") => memory = true,
             Value(path) => {
                 scan = Some(match scan {
                     None => Scan::new(path),
@@ -34,5 +37,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut out = std::io::stdout().lock();
     serde_json::to_writer_pretty(&mut out, &usage)?;
     writeln!(out)?;
+    if memory {
+        let status = std::fs::read_to_string("/proc/self/status")?;
+        let most = status.lines().find(|line| line.starts_with("VmHWM"));
+        writeln!(std::io::stderr().lock(), "{}", most.unwrap_or_default())?;
+    }
     Ok(())
 }

@@ -140,7 +140,8 @@ impl Scan {
         self
     }
 
-    /// Reads no more than so many entries per second, to leave the disk to others. At least one.
+    /// Reads no more than so many entries per second, to leave the disk to others: at least one, and by one thread unless
+    /// [`threads`](Self::threads) says otherwise.
     pub fn entries_per_second(mut self, entries: u64) -> Self {
         self.entries_per_second = Some(entries.max(1));
         self

@@ -95,7 +95,8 @@ impl Shared<'_> {
 /// Scans all directories, each counted where it belongs.
 pub(super) fn run(scan: &Scan, cancel: &Cancel, progress: &Progress) -> Result<Vec<Part>> {
     let start = Instant::now();
-    let plan = Plan::new(scan.threads);
+    // Who leaves the disk to others has no use for more than one thread.
+    let plan = Plan::new(scan.threads.or(scan.entries_per_second.map(|_| 1)));
     let mut roots: Vec<_> = scan.paths.iter().zip(0..).map(|(path, index)| Root::find(path, index, scan)).collect();
     let by_id = tell_apart(&mut roots);
     // Names of what is a root itself can be met twice.

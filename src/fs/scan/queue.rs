@@ -36,6 +36,9 @@ const LOOKS: u32 = 32;
 /// How long it sleeps before it looks again; also how soon a cancellation is seen by one that has nothing to do.
 const NAP: Duration = Duration::from_millis(1);
 
+/// So many tasks keep all threads busy for a while.
+const FULL: usize = 64;
+
 impl Queue {
     pub(super) fn new(threads: usize) -> Self {
         Self {
@@ -66,6 +69,11 @@ impl Queue {
     #[inline]
     pub(super) fn is_hungry(&self) -> bool {
         self.idle.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether so much waits in the lane of thread `own` that it need not give more: who is hungry is only slow to come.
+    pub(super) fn is_full(&self, own: usize) -> bool {
+        self.lanes.get(own).is_none_or(|lane| lock(lane).len() >= FULL)
     }
 
     /// What thread `own` is to do next; `None` when all is done, or the scan was stopped. Each is followed by
@@ -161,7 +169,7 @@ impl Queue {
         let mut gate = lock(&self.gate);
         gate.asleep = gate.asleep.saturating_add(1);
         self.asleep.store(gate.asleep, Ordering::SeqCst);
-        // What was given since the last look, before anybody could see that this one sleeps.
+        // What is given just now, when nobody could see yet that this one sleeps, is found after the nap.
         if self.open.load(Ordering::SeqCst) > 0 {
             gate = self.bell.wait_timeout(gate, NAP).unwrap_or_else(PoisonError::into_inner).0;
         }

@@ -270,6 +270,9 @@ impl<'a> Worker<'a> {
     /// Gives other threads what was found and read so far.
     #[cold]
     fn hand_over(&mut self, here: &Here, entries: &mut RawDir<'_, &Arc<Dir>>) {
+        if self.shared.queue.is_full(self.own) {
+            return;
+        }
         self.give_found(here);
         let (mut names, mut count) = (Names::default(), 0_usize);
         while !entries.is_buffer_empty()
