@@ -50,6 +50,12 @@ impl Monotonic {
         self.0.checked_sub(earlier.0).map(Duration::from_nanos)
     }
 
+    /// This instant, `by` earlier; the start of the machine where there is none.
+    #[must_use]
+    pub fn minus(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(duration_nanos(by)))
+    }
+
     /// This instant, `by` later; the end of time where there is none.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {

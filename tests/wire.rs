@@ -107,7 +107,7 @@ mod pinned {
         let snapshot = full_snapshot(vec![1_u32, 2]);
         insta::assert_snapshot!(pretty(&snapshot));
         check(&snapshot);
-        insta::assert_snapshot!(serde_json::to_string(&Snapshot::<u32>::default()).unwrap(), @r#"{"seq":0,"boot_id":"00000000-0000-0000-0000-000000000000","time":"1970-01-01T00:00:00.000000000Z","at":0,"took":0,"lag":0,"skipped":{"vanished":0,"denied":0,"malformed":0,"failed":0,"fields":0},"samples":[]}"#);
+        insta::assert_snapshot!(serde_json::to_string(&Snapshot::<u32>::default()).unwrap(), @r#"{"seq":0,"boot_id":"00000000-0000-0000-0000-000000000000","time":"1970-01-01T00:00:00.000000000Z","at":0,"took":0,"lag":0,"skipped":{"vanished":0,"denied":0,"malformed":0,"failed":0,"fields":0,"undecided":0},"samples":[]}"#);
     }
 
     #[test]
@@ -154,7 +154,9 @@ mod pinned {
     fn changes() {
         let before = ProcessSample::default();
         let mut after = ProcessSample::default();
-        after.info = Arc::new(ProcessInfo::clone(&odd_sample().info));
+        let mut info = ProcessInfo::clone(&odd_sample().info);
+        info.execs = 1;
+        after.info = Arc::new(info);
         let ticks = [vec![before.clone()], vec![after], vec![]].map(|samples| Ok(full_snapshot(samples)));
         let changes: Vec<_> =
             block_on(stream::iter(ticks).changes().flat_map(|tick| stream::iter(tick.unwrap())).collect());

@@ -70,7 +70,9 @@ where
         let this = self.project();
         let Some(item) = ready!(this.stream.poll_next(cx)) else { return Poll::Ready(None) };
         Poll::Ready(Some(item.map(|snapshot| {
-            let before = this.before.replace(snapshot.at).unwrap_or(snapshot.at);
+            // What was born in the last step of its clock before the last tick, and not seen then, was born after it. Before
+            // the first tick nobody looked.
+            let before = this.before.replace(snapshot.at).map_or(snapshot.at, |at| at.minus(T::birth_step()));
             *this.tick = this.tick.saturating_add(1);
             let tick = *this.tick;
             let rated = snapshot.with_samples(|samples| {
@@ -136,7 +138,7 @@ fn rate<T: Counters>(sample: &T, earlier: Option<&Earlier<T>>, before: Monotonic
     }
     let (birth, totals) = sample.birth()?;
     // What is older and was not seen before (it was not selected) has counted for long already.
-    if birth.plus(T::birth_step()) < before {
+    if birth < before {
         return None;
     }
     sample.rates(&totals, sample.at().since(birth)?)

@@ -142,6 +142,7 @@ pub(crate) fn full_snapshot<T>(samples: Vec<T>) -> Snapshot<T> {
     snapshot.skipped.malformed = 3;
     snapshot.skipped.failed = 4;
     snapshot.skipped.fields = 5;
+    snapshot.skipped.undecided = 6;
     snapshot.notices = vec![hidepid(), Notice::SubsetPid, Notice::NoPulse];
     snapshot
 }
