@@ -221,6 +221,63 @@ fn exec_into_a_selection_is_found_within_32_ticks_and_out_of_it_at_once() {
 }
 
 #[test]
+fn a_change_of_directory_without_an_exec_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().canonicalize().unwrap();
+    let mut helper = Helper::sh("echo ready; read x; cd \"$0\"; echo there; read x", &[path.to_str().unwrap()]);
+    assert_eq!(helper.line(), "ready");
+    let mut source = Processes::new().select(Select::cwd(path.as_path())).recheck(NEVER);
+    for _ in 0..70 {
+        assert_eq!(find(&tick(&mut source), helper.pid()), None);
+    }
+    helper.say("go on");
+    assert_eq!(helper.line(), "there");
+    until_asleep(helper.pid());
+    assert!((0..33).any(|_| find(&tick(&mut source), helper.pid()).is_some()), "within the longest rest");
+}
+
+#[test]
+fn a_function_sees_the_command_line_that_is_asked_for() {
+    let mut helper = Helper::sh("echo ready; read x", &["needle"]);
+    assert_eq!(helper.line(), "ready");
+    let has_needle = |info: &appmon::ProcessInfo| {
+        info.cmdline.value().is_some_and(|cmdline| cmdline.iter().any(|argument| *argument == "needle"))
+    };
+    let mut source = Processes::new()
+        .select(Select::matching(has_needle))
+        .fields(Fields::DEFAULT | Fields::CMDLINE)
+        .slow_budget(PATIENT);
+    get(&tick(&mut source), helper.pid());
+}
+
+#[test]
+fn who_could_not_be_decided_about_is_counted() {
+    let helper = Helper::sh("read x", &[]);
+    let mut source =
+        Processes::new().select(Select::pid(helper.pid()) & Select::user("root")).slow_budget(Duration::ZERO);
+    let first = tick(&mut source);
+    assert!(first.skipped.undecided == 1 || first.samples.len() == 1 || !common::is_root(), "{:?}", first.skipped);
+    until("its name is there", || tick(&mut source).skipped.undecided == 0);
+    assert_eq!(tick(&mut source).samples.len(), usize::from(common::is_root()));
+}
+
+#[test]
+fn a_name_that_a_process_gives_itself_is_no_change() {
+    use futures::StreamExt as _;
+    let mut helper = Helper::sh("echo ready; read x; printf phase2 > /proc/self/comm; echo done; read x", &[]);
+    assert_eq!(helper.line(), "ready");
+    let pid = helper.pid();
+    let mut changes = ticks(Processes::new().select(Select::pid(pid))).changes();
+    let mut next = || futures::executor::block_on(changes.next()).unwrap().unwrap().samples;
+    assert_eq!(next().len(), 1);
+    helper.say("go on");
+    assert_eq!(helper.line(), "done");
+    until_named(pid, "phase2");
+    until_asleep(pid);
+    assert_eq!(next(), []);
+}
+
+#[test]
 fn a_new_process_is_in_the_next_tick() {
     let mut source = Processes::new();
     tick(&mut source);

@@ -28,7 +28,6 @@ pub struct Directory {
     pub(super) ttl: Duration,
     pub(super) backoff: f64,
     pub(super) patience: Patience,
-    pub(super) watched: bool,
 }
 
 /// Which scans a tick waits for.
@@ -52,7 +51,6 @@ impl Directory {
             ttl: Duration::from_secs(60),
             backoff: 0.0,
             patience: Patience::First,
-            watched: false,
         }
     }
 
@@ -80,14 +78,6 @@ impl Directory {
     /// No tick waits for a scan, not even for the first: until that has ended, the part has 0 bytes and is not complete.
     pub fn background(mut self) -> Self {
         self.patience = Patience::None;
-        self
-    }
-
-    /// Asks for the directory to be watched, so that between two scans only what changed in it is read again.
-    ///
-    /// It is a wish: what cannot be watched is scanned when its TTL is over. So far this is so for every directory.
-    pub fn watched(mut self) -> Self {
-        self.watched = true;
         self
     }
 
