@@ -2,6 +2,7 @@
 
 mod args;
 mod cgroup;
+mod descriptors;
 mod discover;
 mod fields;
 mod file;

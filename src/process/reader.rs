@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
+use super::descriptors::{FdBudget, Hot};
 use super::file::{Buffer, Opener, Owner, PidPath, owner};
 use super::handle::{fd_count, living_thread, namespaces};
 use super::procfs::ProcFs;
 use super::pulse::pulse;
 use super::stat::{Stat, StatLine};
-use super::table::{Comm, Entry, FdBudget, Hot, Marks, Outcome, Slot, Standing, Task};
+use super::table::{Comm, Entry, Marks, Outcome, Slot, Standing, Task};
 use super::{
     Cgroups, Cpu, Faults, Fields, Io, Limits, Memory, Oom, ProcessId, ProcessInfo, ProcessState, Schedstat, Statm,
     Status,

@@ -6,6 +6,7 @@ mod slow;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use super::descriptors::FdBudget;
 use super::discover::{By, Discovery};
 use super::file::{PidPath, owner};
 use super::lane::Lane;
@@ -14,7 +15,7 @@ use super::processes::Config;
 use super::pulse::pulse;
 use super::reader::{Plan, Reader};
 use super::slow::{Answer, Job, work};
-use super::table::{Entry, FdBudget, Outcome, Slot, Standing, Task};
+use super::table::{Entry, Outcome, Slot, Standing, Task};
 use super::{Fields, ProcFs, ProcessSample};
 use crate::{Cancel, Monotonic, Result, Skipped, Snapshot};
 

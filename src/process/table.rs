@@ -1,10 +1,9 @@
 //! The processes a source knows, and what it keeps of each.
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::descriptors::Kept;
 use super::file::Owner;
 use super::slow::Kind;
 use super::{ProcessInfo, ProcessSample};
@@ -209,99 +208,6 @@ pub(crate) struct SlowFile {
     pub(crate) ran: bool,
     /// What was read is of another program, or was not read at all.
     pub(crate) stale: bool,
-}
-
-/// The files that are kept open for a process that runs, in the order of [`Kept`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hot {
-    Stat,
-    Io,
-    Status,
-    Statm,
-    Schedstat,
-}
-
-/// File descriptors kept open. Only [`FdBudget`] puts them in and takes them out.
-#[derive(Debug, Default)]
-pub(crate) struct Kept([Option<OwnedFd>; 5]);
-
-impl Kept {
-    pub(crate) fn get(&self, file: Hot) -> Option<&OwnedFd> {
-        self.0.get(file as usize)?.as_ref()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.0.iter().flatten().count()
-    }
-}
-
-/// How many file descriptors may be kept open, shared by the threads that read.
-#[derive(Debug)]
-pub(crate) struct FdBudget {
-    most: usize,
-    open: AtomicUsize,
-    /// How many more would have been kept in this tick.
-    wanted: AtomicUsize,
-}
-
-impl FdBudget {
-    pub(crate) fn new(most: usize) -> Self {
-        Self { most, open: AtomicUsize::new(0), wanted: AtomicUsize::new(0) }
-    }
-
-    /// Keeps a file open, if there is room.
-    pub(crate) fn keep(&self, kept: &mut Kept, file: Hot, fd: OwnedFd) {
-        let Some(place) = kept.0.get_mut(file as usize) else { return };
-        if place.is_none() {
-            // A little more than the budget for an instant is harmless; it is counted back at once.
-            if self.open.fetch_add(1, Ordering::Relaxed) >= self.most {
-                self.open.fetch_sub(1, Ordering::Relaxed);
-                self.wanted.fetch_add(1, Ordering::Relaxed);
-                return;
-            }
-        }
-        *place = Some(fd);
-    }
-
-    /// Closes one file.
-    pub(crate) fn close(&self, kept: &mut Kept, file: Hot) {
-        if kept.0.get_mut(file as usize).and_then(Option::take).is_some() {
-            self.open.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Closes all files of a process.
-    pub(crate) fn close_all(&self, kept: &mut Kept) {
-        self.open.fetch_sub(kept.len(), Ordering::Relaxed);
-        *kept = Kept::default();
-    }
-
-    /// How many are open.
-    pub(crate) fn open(&self) -> usize {
-        self.open.load(Ordering::Relaxed)
-    }
-
-    /// After a tick: closes the files of those that ran longest ago, as many as were wanted and had no room, and half of
-    /// all when descriptors ran out altogether.
-    pub(crate) fn make_room(&self, slots: &mut [Slot], starved: bool, tick: u64) {
-        let wanted = self.wanted.swap(0, Ordering::Relaxed);
-        let (room, recent) = if starved { (self.open().div_ceil(2), tick) } else { (wanted, tick.saturating_sub(1)) };
-        if room == 0 {
-            return;
-        }
-        let mut keepers: Vec<&mut Slot> = slots
-            .iter_mut()
-            .filter(|slot| slot.entry.kept.len() > 0 && (starved || slot.ran_at_tick < recent))
-            .collect();
-        keepers.sort_unstable_by_key(|slot| slot.ran_at_tick);
-        let aim = self.open().saturating_sub(room);
-        for slot in keepers {
-            if self.open() <= aim {
-                break;
-            }
-            self.close_all(&mut slot.entry.kept);
-        }
-    }
 }
 
 impl Slot {
