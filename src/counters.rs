@@ -120,9 +120,12 @@ pub(crate) fn grown(earlier: u64, now: u64) -> Option<u64> {
 /// How much a counter grew, per second; `None` if it went back or no time passed.
 #[expect(clippy::cast_precision_loss, reason = "a rate is derived: 53 bits are more than it needs")]
 pub(crate) fn per_second(earlier: u64, now: u64, elapsed: Duration) -> Option<f64> {
-    let grown = grown(earlier, now)? as f64;
-    let seconds = elapsed.as_secs_f64();
-    (seconds > 0.0).then(|| grown / seconds)
+    match grown(earlier, now)? {
+        _ if elapsed.is_zero() => None,
+        // Most counters of most samples: what stands still costs no division.
+        0 => Some(0.0),
+        grown => Some(grown as f64 / elapsed.as_secs_f64()),
+    }
 }
 
 #[cfg(test)]
