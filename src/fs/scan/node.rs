@@ -134,6 +134,11 @@ impl Descriptors {
         self.open.load(Ordering::Relaxed) <= self.most.load(Ordering::Relaxed)
     }
 
+    /// Whether none is kept any more.
+    pub(super) fn are_short(&self) -> bool {
+        self.most.load(Ordering::Relaxed) == 0
+    }
+
     /// From now on none is kept: the process has no more.
     pub(super) fn keep_none(&self) {
         self.most.store(0, Ordering::Relaxed);

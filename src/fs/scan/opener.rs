@@ -73,7 +73,13 @@ impl<'a> Opener<'a> {
 
     /// A directory was read.
     pub(super) fn leave(&mut self, node: Arc<Node>, dir: Arc<Dir>) {
-        self.last = Some((node, dir));
+        self.last = self.may_stay().then_some((node, dir));
+    }
+
+    /// Whether this thread may hold on to a directory. Where descriptors are short, one that others do not wait for may not:
+    /// the one that has to go on would wait for it in vain.
+    fn may_stay(&self) -> bool {
+        !self.gives_up || !self.descriptors.are_short()
     }
 
     /// A directory that was open before, if it still is where it was.
@@ -99,7 +105,7 @@ impl<'a> Opener<'a> {
     /// A directory that is only a place: its children can be opened from it.
     fn found(&mut self, node: &Arc<Node>, fd: OwnedFd) -> rustix::io::Result<Arc<Dir>> {
         let dir = self.descriptors.hold(fd);
-        self.last = Some((Arc::clone(node), Arc::clone(&dir)));
+        self.last = self.may_stay().then(|| (Arc::clone(node), Arc::clone(&dir)));
         Ok(dir)
     }
 
@@ -161,7 +167,9 @@ impl<'a> Opener<'a> {
 
     /// Takes the reserve back after it was used.
     fn restore(&mut self) {
-        while self.reserve.len() < RESERVE
+        // One that gives up leaves the reserve to the one that does not.
+        while !self.gives_up
+            && self.reserve.len() < RESERVE
             && let Ok(fd) = rustix::fs::openat(CWD, c"/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         {
             self.reserve.push(fd);

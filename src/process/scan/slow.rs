@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::{Scan, ScanConfig};
 use crate::process::names::{Id, Names};
 use crate::process::processes::Secret;
+use crate::process::pulse::pulse;
 use crate::process::slow::{Content, Job, Kind};
 use crate::process::table::{Entry, Outcome, Slot, SlowFile, Standing};
 use crate::process::{Fields, ProcessInfo, ProcessState};
@@ -103,10 +104,15 @@ impl Scan {
 
     /// Takes what the slow lane has read, waiting until `deadline` at most.
     pub(super) fn take_slow(&mut self, now: Monotonic, deadline: Instant, cancel: &Cancel) -> Result<()> {
-        let (slots, config) = (&mut self.slots, &self.config);
+        let (slots, config, has_pulse) = (&mut self.slots, &self.config, self.procfs.has_pulse());
         self.lane.take(deadline, cancel, |answer| {
             let Ok(at) = slots.binary_search_by_key(&answer.id.pid, |slot| slot.pid) else { return };
             let Some(slot) = slots.get_mut(at).filter(|slot| slot.entry.sample.id == answer.id) else { return };
+            if matches!(answer.content, Content::Gone) && has_pulse && pulse(slot.pid).is_none() {
+                // It ended since it was read: its sample would only half be there.
+                slot.outcome = Outcome::Gone;
+                return;
+            }
             let file = slot.entry.slow.file(answer.kind);
             *file = if answer.content.is_missed() {
                 SlowFile { asked: false, stale: true, ..*file }
