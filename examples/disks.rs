@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use appmon::{Directory, FileSystemSample, FileSystems, Rated, Result, Snapshot, SnapshotStreamExt, SourceExt};
 use futures::TryStreamExt;
+use tokio::io::AsyncWriteExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 const HELP: &str = "\
@@ -69,10 +70,12 @@ async fn run(args: Args) -> Result<()> {
         disks = disks.directory(Directory::new(name, path).ttl(args.ttl));
     }
     let mut ticks = disks.every(args.every).rates();
+    let mut out = tokio::io::stdout();
     let mut left = args.count.unwrap_or(u64::MAX);
     while left > 0 {
         let Some(tick) = ticks.try_next().await? else { break };
-        std::io::stdout().write_all(table(&tick).as_bytes()).map_err(appmon::Error::io)?;
+        out.write_all(table(&tick).as_bytes()).await.map_err(appmon::Error::io)?;
+        out.flush().await.map_err(appmon::Error::io)?;
         left = left.saturating_sub(1);
     }
     Ok(())
