@@ -1,5 +1,6 @@
 //! Samples that count, and what is derived from two of them.
 
+use std::hash::Hash;
 use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ pub trait Sample {
     const KIND: &'static str;
 
     /// What tells one thing from another, over all ticks. Sources give their samples in the order of this key.
-    type Key: Ord + Clone;
+    type Key: Ord + Clone + Hash;
 
     /// The key of this sample.
     fn key(&self) -> Self::Key;

@@ -28,6 +28,8 @@ enum Kind {
     Io(io::Error),
     Malformed(String),
     Config(String),
+    #[cfg_attr(not(feature = "forward"), expect(dead_code, reason = "brokers are behind features"))]
+    Broker(String, Option<Box<dyn std::error::Error + Send + Sync>>),
     Unsupported,
     Cancelled,
     Panicked(String),
@@ -64,6 +66,24 @@ impl Error {
         Self::new(Kind::Cancelled)
     }
 
+    /// What a message broker, or the connection to it, refused or failed; implementations of
+    /// [`Publish`](crate::sink::Publish) outside this crate use it too.
+    #[cfg(feature = "forward")]
+    #[must_use]
+    pub fn broker(what: impl Into<String>) -> Self {
+        Self::new(Kind::Broker(what.into(), None))
+    }
+
+    /// The same, with the client's own error as its source.
+    #[cfg(feature = "forward")]
+    #[must_use]
+    pub fn broker_because(
+        what: impl Into<String>,
+        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::new(Kind::Broker(what.into(), Some(cause.into())))
+    }
+
     pub(crate) fn unsupported() -> Self {
         Self::new(Kind::Unsupported)
     }
@@ -93,6 +113,12 @@ impl Error {
     #[must_use]
     pub fn is_config(&self) -> bool {
         matches!(self.0.kind, Kind::Config(_))
+    }
+
+    /// Whether a message broker, or the connection to it, refused or failed.
+    #[must_use]
+    pub fn is_broker(&self) -> bool {
+        matches!(self.0.kind, Kind::Broker(..))
     }
 
     /// Whether it does not exist (any more): `ENOENT`, or `ESRCH` for a process that ended.
@@ -161,7 +187,7 @@ impl fmt::Display for Error {
         match &self.0.kind {
             Kind::Io(error) => error.fmt(f),
             Kind::Malformed(what) => write!(f, "not understood: {what}"),
-            Kind::Config(what) => f.write_str(what),
+            Kind::Config(what) | Kind::Broker(what, _) => f.write_str(what),
             Kind::Unsupported => f.write_str("this kernel does not have it"),
             Kind::Cancelled => f.write_str("the reading was cancelled"),
             Kind::Panicked(message) => write!(f, "the source panicked: {message}"),
@@ -180,6 +206,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.0.kind {
             Kind::Io(error) => Some(error),
+            Kind::Broker(_, Some(cause)) => Some(&**cause),
             _ => None,
         }
     }

@@ -92,6 +92,8 @@ mod reading;
 mod sampler;
 #[cfg(feature = "schema")]
 pub mod schema;
+#[cfg(feature = "forward")]
+pub mod sink;
 mod snapshot;
 mod source;
 mod stream_ext;

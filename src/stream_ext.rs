@@ -8,6 +8,8 @@ mod samples;
 pub use changes::{Change, Changes};
 pub use rates::Rates;
 pub use retain::Retain;
+#[cfg(feature = "forward")]
+pub(crate) use samples::{EventRef, SCHEMA};
 pub use samples::{Event, Samples};
 
 use futures::Stream;

@@ -163,18 +163,35 @@ struct Line<H, K, T> {
     sample: T,
 }
 
-impl<T: Sample + Serialize> Serialize for Event<T> {
+/// An [`Event`] of a sample that is somebody else's, to be written.
+pub(crate) struct EventRef<'a, T> {
+    pub(crate) seq: u64,
+    pub(crate) boot_id: BootId,
+    pub(crate) time: Timestamp,
+    pub(crate) host: Option<&'a str>,
+    pub(crate) sample: &'a T,
+}
+
+impl<T: Sample + Serialize> Serialize for EventRef<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         Line {
             schema: SCHEMA,
             kind: T::KIND,
-            host: self.host.as_deref(),
+            host: self.host,
             boot_id: self.boot_id,
             seq: self.seq,
             time: self.time,
-            sample: &self.sample,
+            sample: self.sample,
         }
         .serialize(serializer)
+    }
+}
+
+impl<T: Sample + Serialize> Serialize for Event<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let host = self.host.as_deref();
+        EventRef { seq: self.seq, boot_id: self.boot_id, time: self.time, host, sample: &self.sample }
+            .serialize(serializer)
     }
 }
 

@@ -1,0 +1,38 @@
+//! Samples leave the machine: messages, and what brings them to a message queue.
+//!
+//! ```no_run
+//! # #[cfg(feature = "nats")]
+//! # async fn forward() -> appmon::Result<()> {
+//! use std::time::Duration;
+//!
+//! use appmon::sink::{Forwarder, nats::JetStream};
+//! use appmon::{Processes, SnapshotStreamExt, SourceExt};
+//!
+//! let queue = JetStream::connect("nats://127.0.0.1:4222").await?;
+//! let report = Processes::new()
+//!     .every(Duration::from_secs(1))
+//!     .rates()
+//!     .forward_to(Forwarder::new(queue).spool("spool.redb", 64 << 20))
+//!     .await?;
+//! println!("{report:?}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Each snapshot becomes a [`Message`] (an [`Encoder`] does that, in JSON, NDJSON or MessagePack), and a [`Forwarder`] brings the
+//! messages to whatever implements [`Publish`]: at least once, in the order of their sequence, with every loss counted by its
+//! reason in the [`Report`]. A broker is a feature and a module of its own; the types of its client stay out of this interface.
+
+mod codec;
+mod encode;
+mod host;
+mod message;
+mod publish;
+mod template;
+
+pub use codec::Codec;
+pub use encode::{Encoded, Encoder};
+pub use host::Host;
+pub use message::{Form, Message, MessageId};
+pub use publish::{Outcome, Publish};
+pub use template::{Escape, Template};

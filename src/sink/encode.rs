@@ -1,0 +1,352 @@
+//! Snapshots to messages.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::sink::{Codec, Form, Host, Message, MessageId};
+use crate::stream_ext::{EventRef, SCHEMA};
+use crate::time::nanos;
+use crate::{BootId, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
+
+/// Makes messages of snapshots: one of each, or one of each sample, never larger than a limit.
+///
+/// A snapshot that is too large for one message becomes several, which say so (`part`, from 0, and `last`). Samples are encoded
+/// straight into the payload.
+///
+/// ```
+/// use appmon::sink::{Encoder, Host};
+/// use appmon::{Cancel, Processes, Snapshot, Source};
+///
+/// let mut snapshot = Snapshot::default();
+/// Processes::new().collect(&mut snapshot, &Cancel::new())?;
+/// let mut encoder = Encoder::new(Host::new("web-17")?);
+/// let encoded = encoder.encode(&snapshot);
+/// assert!(encoded.messages[0].payload.starts_with(br#"{"schema":1,"kind":"process","host":"web-17","#));
+/// # Ok::<(), appmon::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Encoder {
+    host: Arc<str>,
+    codec: Codec,
+    per_sample: bool,
+    max_bytes: usize,
+    boot_id: BootId,
+    epoch: u64,
+    seq: u64,
+    /// How large the last payload was: the next is likely to be so too.
+    last_bytes: usize,
+}
+
+/// The messages of one snapshot, and what is in none of them.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Encoded {
+    /// The messages, in order.
+    pub messages: Vec<Message>,
+    /// Samples larger than the limit by themselves.
+    pub oversize: u64,
+    /// Samples that could not be encoded: their `Serialize` failed.
+    pub failed: u64,
+}
+
+/// How large a message may be, unless something else is said: half of what NATS and Kafka take by default.
+const MAX_BYTES: usize = 512 << 10;
+
+impl Encoder {
+    /// An encoder of whole snapshots to JSON, up to 512 KiB each. It is a new producer: its message ids are of a new epoch, and
+    /// count from 0.
+    #[must_use]
+    pub fn new(host: Host) -> Self {
+        Self {
+            host: host.shared(),
+            codec: Codec::default(),
+            per_sample: false,
+            max_bytes: MAX_BYTES,
+            boot_id: BootId::current(),
+            epoch: MessageId::new_epoch(),
+            seq: 0,
+            last_bytes: 0,
+        }
+    }
+
+    /// Another codec. Default: JSON.
+    #[must_use]
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.codec = codec;
+        self
+    }
+
+    /// A message per sample instead of one per snapshot: for consumers that want rows. It costs the broker a message per process
+    /// and tick, and a snapshot without samples leaves no trace.
+    #[must_use]
+    pub fn per_sample(mut self, per_sample: bool) -> Self {
+        self.per_sample = per_sample;
+        self
+    }
+
+    /// The largest payload, in bytes; at least 4 KiB. Default: 512 KiB.
+    #[must_use]
+    pub fn max_bytes(mut self, bytes: usize) -> Self {
+        self.max_bytes = bytes.max(4 << 10);
+        self
+    }
+
+    /// Encodes a snapshot.
+    ///
+    /// Message ids go on from those of the last call.
+    #[must_use]
+    pub fn encode<T: Sample + Serialize>(&mut self, snapshot: &Snapshot<T>) -> Encoded {
+        let mut encoded = Encoded::default();
+        if self.codec == Codec::Ndjson || self.per_sample {
+            self.encode_samples(snapshot, &mut encoded);
+        } else {
+            self.encode_snapshot(snapshot, &mut encoded);
+        }
+        encoded
+    }
+
+    /// Documents of samples by themselves: lines up to the limit, or one in each message.
+    fn encode_samples<T: Sample + Serialize>(&mut self, snapshot: &Snapshot<T>, encoded: &mut Encoded) {
+        let mut payload = self.payload();
+        let mut samples = 0_u32;
+        for sample in snapshot {
+            let start = payload.len();
+            let host = Some(&*self.host);
+            let event = EventRef { seq: snapshot.seq, boot_id: snapshot.boot_id, time: snapshot.time, host, sample };
+            if !self.write(&mut payload, &event) {
+                payload.truncate(start);
+                encoded.failed = encoded.failed.saturating_add(1);
+                continue;
+            }
+            if self.codec == Codec::Ndjson {
+                payload.push(b'\n');
+            }
+            if payload.len().saturating_sub(start) > self.max_bytes {
+                payload.truncate(start);
+                encoded.oversize = encoded.oversize.saturating_add(1);
+                continue;
+            }
+            if self.per_sample {
+                let key = key::<T>(Some(&sample.key()));
+                let full = std::mem::take(&mut payload);
+                encoded.messages.push(self.message::<T>(snapshot, Form::Samples, key, 1, full));
+                payload = self.payload();
+                continue;
+            }
+            if payload.len() > self.max_bytes {
+                let rest = payload.split_off(start);
+                let full = std::mem::replace(&mut payload, rest);
+                encoded.messages.push(self.message::<T>(snapshot, Form::Samples, key::<T>(None), samples, full));
+                samples = 0;
+            }
+            samples = samples.saturating_add(1);
+        }
+        if samples > 0 {
+            encoded.messages.push(self.message::<T>(snapshot, Form::Samples, key::<T>(None), samples, payload));
+        }
+    }
+
+    /// One document with all samples, or several up to the limit.
+    fn encode_snapshot<T: Sample + Serialize>(&mut self, snapshot: &Snapshot<T>, encoded: &mut Encoded) {
+        let mut head = Vec::with_capacity(512);
+        let host = Arc::clone(&self.host);
+        if !self.write(&mut head, &Head::new::<T>(snapshot, &host)) {
+            encoded.failed = encoded.failed.saturating_add(snapshot.samples.len() as u64);
+            return;
+        }
+        let mut document = Document::open(self.codec, &head, self.payload());
+        let mut parts = 0_u32;
+        let limit = self.max_bytes.saturating_sub(TAIL_BYTES);
+        for sample in snapshot {
+            let start = document.separate();
+            if !self.write(&mut document.bytes, sample) {
+                document.bytes.truncate(start);
+                encoded.failed = encoded.failed.saturating_add(1);
+                continue;
+            }
+            if document.bytes.len() > limit && document.samples > 0 {
+                let rest = document.cut(start);
+                let (samples, full) = document.close(Some((parts, false)));
+                encoded.messages.push(self.message::<T>(snapshot, Form::Snapshot, key::<T>(None), samples, full));
+                parts = parts.saturating_add(1);
+                document = Document::open(self.codec, &head, self.payload());
+                document.bytes.extend_from_slice(&rest);
+            }
+            if document.bytes.len() > limit {
+                document.bytes.truncate(document.empty);
+                encoded.oversize = encoded.oversize.saturating_add(1);
+                continue;
+            }
+            document.samples = document.samples.saturating_add(1);
+        }
+        let (samples, full) = document.close((parts > 0).then_some((parts, true)));
+        encoded.messages.push(self.message::<T>(snapshot, Form::Snapshot, key::<T>(None), samples, full));
+    }
+
+    fn payload(&self) -> Vec<u8> {
+        // A little more than the last: what grows by a byte should not be moved.
+        Vec::with_capacity(self.last_bytes.saturating_add(self.last_bytes / 16).saturating_add(64))
+    }
+
+    fn write<V: Serialize>(&self, to: &mut Vec<u8>, value: &V) -> bool {
+        match self.codec {
+            Codec::Json | Codec::Ndjson => serde_json::to_writer(to, value).is_ok(),
+            Codec::MessagePack => rmp_serde::encode::write_named(to, value).is_ok(),
+        }
+    }
+
+    fn message<T: Sample>(
+        &mut self,
+        snapshot: &Snapshot<T>,
+        form: Form,
+        key: u64,
+        samples: u32,
+        payload: Vec<u8>,
+    ) -> Message {
+        let id = MessageId::new(self.boot_id, self.epoch, self.seq);
+        self.seq = self.seq.saturating_add(1);
+        self.last_bytes = payload.len();
+        Message {
+            id,
+            kind: T::KIND.into(),
+            form,
+            host: Arc::clone(&self.host),
+            time: snapshot.time,
+            codec: self.codec,
+            samples,
+            key,
+            payload: payload.into(),
+        }
+    }
+}
+
+/// What a message says all of: a thing, or all of a kind.
+fn key<T: Sample>(of: Option<&T::Key>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    T::KIND.hash(&mut hasher);
+    of.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A snapshot without its samples, as it is written.
+#[derive(Serialize)]
+struct Head<'a> {
+    schema: u32,
+    kind: &'static str,
+    host: &'a str,
+    boot_id: BootId,
+    seq: u64,
+    time: Timestamp,
+    at: Monotonic,
+    #[serde(with = "nanos")]
+    took: Duration,
+    #[serde(with = "nanos")]
+    lag: Duration,
+    skipped: Skipped,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    notices: &'a [Notice],
+}
+
+impl<'a> Head<'a> {
+    fn new<T: Sample>(snapshot: &'a Snapshot<T>, host: &'a str) -> Self {
+        Self {
+            schema: SCHEMA,
+            kind: T::KIND,
+            host,
+            boot_id: snapshot.boot_id,
+            seq: snapshot.seq,
+            time: snapshot.time,
+            at: snapshot.at,
+            took: snapshot.took,
+            lag: snapshot.lag,
+            skipped: snapshot.skipped,
+            notices: &snapshot.notices,
+        }
+    }
+}
+
+/// More than what closes a document takes.
+const TAIL_BYTES: usize = 64;
+
+/// A document that is being written: the head's fields, then the samples one after the other, then which part it is.
+struct Document {
+    codec: Codec,
+    bytes: Vec<u8>,
+    /// Where the fields of the head begin, and where the samples do.
+    start: usize,
+    empty: usize,
+    samples: u32,
+}
+
+/// The name of the field and the head of an array of up to 2³² elements, in MessagePack.
+const PACKED_SAMPLES: &[u8] = b"\xa7samples\xdd\0\0\0\0";
+
+impl Document {
+    fn open(codec: Codec, head: &[u8], mut bytes: Vec<u8>) -> Self {
+        let start = bytes.len();
+        bytes.extend_from_slice(head);
+        match codec {
+            Codec::Json | Codec::Ndjson => {
+                bytes.pop(); // the closing brace
+                bytes.extend_from_slice(b",\"samples\":[");
+            }
+            Codec::MessagePack => bytes.extend_from_slice(PACKED_SAMPLES),
+        }
+        let empty = bytes.len();
+        Self { codec, bytes, start, empty, samples: 0 }
+    }
+
+    /// Makes room for one more sample; gives where it begins, its separator included.
+    fn separate(&mut self) -> usize {
+        let start = self.bytes.len();
+        if self.codec != Codec::MessagePack && self.samples > 0 {
+            self.bytes.push(b',');
+        }
+        start
+    }
+
+    /// Takes the last sample out again, which began at `start`, and gives it without its separator.
+    fn cut(&mut self, start: usize) -> Vec<u8> {
+        let mut rest = self.bytes.split_off(start);
+        if self.codec != Codec::MessagePack && self.samples > 0 {
+            rest.remove(0);
+        }
+        rest
+    }
+
+    /// Ends it; `part` is its number, and whether it is the last.
+    fn close(mut self, part: Option<(u32, bool)>) -> (u32, Vec<u8>) {
+        match self.codec {
+            Codec::Json | Codec::Ndjson => {
+                self.bytes.push(b']');
+                if let Some((part, last)) = part {
+                    self.bytes.extend_from_slice(format!(",\"part\":{part},\"last\":{last}").as_bytes());
+                }
+                self.bytes.push(b'}');
+            }
+            Codec::MessagePack => {
+                let count = self.samples.to_be_bytes();
+                let at = self.empty.saturating_sub(count.len());
+                if let Some(place) = self.bytes.get_mut(at..self.empty) {
+                    place.copy_from_slice(&count);
+                }
+                let mut more = 1;
+                if let Some((part, last)) = part {
+                    more = 3;
+                    self.bytes.extend_from_slice(b"\xa4part\xce");
+                    self.bytes.extend_from_slice(&part.to_be_bytes());
+                    self.bytes.extend_from_slice(b"\xa4last");
+                    self.bytes.push(if last { 0xc3 } else { 0xc2 });
+                }
+                // The head is a map of up to 11 fields; one of up to 15 says how many in its first byte.
+                if let Some(fields) = self.bytes.get_mut(self.start) {
+                    *fields = fields.saturating_add(more);
+                }
+            }
+        }
+        (self.samples, self.bytes)
+    }
+}

@@ -1,0 +1,268 @@
+//! Real brokers on loopback, what goes wrong between them and us, and who is right in the end.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use appmon::sink::{Message, MessageId, Outcome, Publish};
+use appmon::{Sample, Snapshot};
+use rustix::process::{Pid, Signal};
+use serde::{Deserialize, Serialize};
+
+use super::until;
+
+/// A port of loopback that nobody uses now.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// A broker of this test, which ends with it.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    child: Child,
+    port: u16,
+}
+
+impl Broker {
+    /// Starts it, and waits until it listens on `port`.
+    pub(crate) fn start(command: &mut Command, port: u16) -> Self {
+        let name = command.get_program().to_owned();
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let mut broker = Self { child: child.unwrap_or_else(|error| panic!("{}: {error}", name.display())), port };
+        until("the broker listens", || {
+            assert!(broker.child.try_wait().unwrap().is_none(), "{} ended", name.display());
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
+        broker
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Holds it up: connections stay, nothing is answered.
+    pub(crate) fn stop(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub(crate) fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    /// `kill -9`, and waits for its end.
+    pub(crate) fn kill(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// What stands between a client and its broker, and can go wrong.
+#[derive(Clone, Debug)]
+pub(crate) struct Proxy {
+    port: u16,
+    state: Arc<AtomicU8>,
+    open: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+const PASS: u8 = 0;
+const SWALLOW: u8 = 1;
+const REFUSE: u8 = 2;
+
+impl Proxy {
+    /// Passes on to `port`.
+    pub(crate) fn to(port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let proxy = Self {
+            port: listener.local_addr().unwrap().port(),
+            state: Arc::default(),
+            open: Arc::default(),
+        };
+        let shared = proxy.clone();
+        // It ends with the test program.
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                if shared.state.load(Ordering::SeqCst) == REFUSE {
+                    continue;
+                }
+                let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { continue };
+                shared.open.lock().unwrap().extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
+                shared.pump(client.try_clone().unwrap(), server.try_clone().unwrap());
+                shared.pump(server, client);
+            }
+        });
+        proxy
+    }
+
+    fn pump(&self, mut from: TcpStream, mut to: TcpStream) {
+        let state = Arc::clone(&self.state);
+        thread::spawn(move || {
+            let mut buffer = [0; 16 << 10];
+            while let Ok(count) = from.read(&mut buffer)
+                && count > 0
+            {
+                if state.load(Ordering::SeqCst) != SWALLOW && to.write_all(&buffer[..count]).is_err() {
+                    break;
+                }
+            }
+            let _ = to.shutdown(Shutdown::Both);
+        });
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// From now on nothing comes through, and nobody is told: a half-open connection.
+    pub(crate) fn swallow(&self) {
+        self.state.store(SWALLOW, Ordering::SeqCst);
+    }
+
+    /// Ends all connections and takes no others.
+    pub(crate) fn refuse(&self) {
+        self.state.store(REFUSE, Ordering::SeqCst);
+        self.cut();
+    }
+
+    /// Ends all connections.
+    pub(crate) fn cut(&self) {
+        for stream in self.open.lock().unwrap().drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Passes on again; what was swallowed is gone, and so are the connections it was missing in.
+    pub(crate) fn pass(&self) {
+        self.cut();
+        self.state.store(PASS, Ordering::SeqCst);
+    }
+}
+
+/// A sample of the tests.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Reading {
+    pub(crate) number: u64,
+    pub(crate) text: String,
+}
+
+impl Sample for Reading {
+    const KIND: &'static str = "reading";
+    type Key = u64;
+
+    fn key(&self) -> u64 {
+        self.number
+    }
+}
+
+/// The `seq`-th snapshot, of `count` samples.
+pub(crate) fn snapshot(seq: u64, count: u64) -> Snapshot<Reading> {
+    let text = format!("of snapshot {seq}: ü \"quoted\"");
+    let mut snapshot: Snapshot<_> = (0..count).map(|number| Reading { number, text: text.clone() }).collect();
+    snapshot.seq = seq;
+    snapshot
+}
+
+/// A broker with everything noted that goes to it, and what became of it.
+#[derive(Debug)]
+pub(crate) struct Recorded<P> {
+    inner: P,
+    log: Log,
+}
+
+/// What was sent, by its id, and whether it was accepted.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Log(Arc<Mutex<BTreeMap<MessageId, (Message, bool)>>>);
+
+impl<P> Recorded<P> {
+    pub(crate) fn new(inner: P) -> (Self, Log) {
+        let log = Log::default();
+        (Self { inner, log: log.clone() }, log)
+    }
+}
+
+impl<P: Publish> Publish for Recorded<P> {
+    async fn publish(&mut self, batch: &[Message]) -> Vec<Outcome> {
+        {
+            let mut log = self.log.0.lock().unwrap();
+            for message in batch {
+                log.entry(message.id).or_insert_with(|| (message.clone(), false));
+            }
+        }
+        let outcomes = self.inner.publish(batch).await;
+        assert_eq!(outcomes.len(), batch.len(), "an outcome for each message");
+        let mut log = self.log.0.lock().unwrap();
+        for (message, outcome) in batch.iter().zip(&outcomes) {
+            if outcome.is_accepted() {
+                log.get_mut(&message.id).unwrap().1 = true;
+            }
+        }
+        drop(log);
+        outcomes
+    }
+
+    fn max_message_bytes(&self) -> Option<usize> {
+        self.inner.max_message_bytes()
+    }
+
+    fn destination(&self) -> String {
+        self.inner.destination()
+    }
+
+    async fn close(&mut self) {
+        self.inner.close().await;
+    }
+}
+
+impl Log {
+    pub(crate) fn accepted(&self) -> Vec<Message> {
+        self.0.lock().unwrap().values().filter(|(_, accepted)| *accepted).map(|(message, _)| message.clone()).collect()
+    }
+
+    /// Waits until so many were accepted.
+    pub(crate) async fn until_accepted(&self, count: usize) {
+        for _ in 0..12_000 {
+            if self.accepted().len() >= count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("never: {count} messages accepted, but {}", self.accepted().len());
+    }
+
+    /// All that was accepted arrived, as it was, and the first of each in order.
+    #[track_caller]
+    pub(crate) fn check(&self, arrived: &[(MessageId, Vec<u8>)]) {
+        let mut first: Vec<MessageId> = Vec::new();
+        let mut payloads: BTreeMap<MessageId, &[u8]> = BTreeMap::new();
+        for (id, payload) in arrived {
+            match payloads.insert(*id, payload) {
+                None => first.push(*id),
+                Some(before) => assert_eq!(before, payload, "twice, and not the same: {id}"),
+            }
+        }
+        assert!(first.is_sorted(), "out of order: {first:?}");
+        for message in self.accepted() {
+            let payload = payloads.get(&message.id).unwrap_or_else(|| panic!("accepted, and lost: {}", message.id));
+            assert_eq!(*payload, &message.payload[..], "{}", message.id);
+        }
+    }
+}
