@@ -77,10 +77,7 @@ impl Error {
     /// The same, with the client's own error as its source.
     #[cfg(feature = "forward")]
     #[must_use]
-    pub fn broker_because(
-        what: impl Into<String>,
-        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
+    pub fn broker_because(what: impl Into<String>, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::new(Kind::Broker(what.into(), Some(cause.into())))
     }
 

@@ -23,16 +23,30 @@
 //! messages to whatever implements [`Publish`]: at least once, in the order of their sequence, with every loss counted by its
 //! reason in the [`Report`]. A broker is a feature and a module of its own; the types of its client stay out of this interface.
 
+mod backlog;
 mod codec;
+mod drive;
 mod encode;
+mod forward;
+mod forward_sink;
 mod host;
 mod message;
+mod poison;
 mod publish;
+mod queue;
+mod report;
+mod retry;
+mod status;
 mod template;
 
 pub use codec::Codec;
 pub use encode::{Encoded, Encoder};
+pub use forward::{ForwardTo, Forwarder};
+pub use forward_sink::ForwardSink;
 pub use host::Host;
 pub use message::{Form, Message, MessageId};
 pub use publish::{Outcome, Publish};
+pub use queue::Overflow;
+pub use report::{Count, Dropped, Report};
+pub use status::{Monitor, Status};
 pub use template::{Escape, Template};

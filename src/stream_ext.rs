@@ -8,9 +8,9 @@ mod samples;
 pub use changes::{Change, Changes};
 pub use rates::Rates;
 pub use retain::Retain;
+pub use samples::{Event, Samples};
 #[cfg(feature = "forward")]
 pub(crate) use samples::{EventRef, SCHEMA};
-pub use samples::{Event, Samples};
 
 use futures::Stream;
 
@@ -133,6 +133,34 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
         T: Sample + Clone,
     {
         assert_stream(Changes::new(self))
+    }
+
+    /// Brings each snapshot to a message broker, until the stream ends or the forwarder's token is cancelled; gives what became of
+    /// everything.
+    ///
+    /// A tick that failed is counted, and the next one goes on. Needs the feature `forward`, which those of the brokers imply.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_config`](crate::Error::is_config) when a setting of the forwarder is wrong or its spool cannot be opened; and what
+    /// ends the stream for good: a wrong setting of its source, a panic in it, the end of the runtime. What was taken until then is
+    /// sent before.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses what waits in memory, and nothing of what is in a spool. To end in order, cancel the token of
+    /// [`Forwarder::shutdown`](crate::sink::Forwarder::shutdown).
+    ///
+    /// # Examples
+    ///
+    /// See [`Forwarder`](crate::sink::Forwarder).
+    #[cfg(feature = "forward")]
+    fn forward_to<P>(self, forwarder: crate::sink::Forwarder<P>) -> crate::sink::ForwardTo<Self, P>
+    where
+        T: Sample + serde::Serialize,
+        P: crate::sink::Publish + 'static,
+    {
+        crate::sink::ForwardTo::new(self, forwarder)
     }
 }
 

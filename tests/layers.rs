@@ -37,8 +37,11 @@ const LAYERS: [(&str, &[&str]); 8] = [
 ];
 
 /// Imports that go up all the same, and why.
-const EXCEPTIONS: [(&str, &str, &str); 1] =
-    [("source", "sampler", "`SourceExt::every` is a provided method, so its signature names what it makes")];
+const EXCEPTIONS: [(&str, &str, &str); 3] = [
+    ("source", "sampler", "`SourceExt::every` is a provided method, so its signature names what it makes"),
+    ("stream_ext", "sink::forward", "`SnapshotStreamExt::forward_to` is one too"),
+    ("stream_ext", "sink::publish", "`SnapshotStreamExt::forward_to` is one too"),
+];
 
 /// Words that belong to one file, or to none.
 const WORDS: [(&str, &str); 3] = [("tokio::task", "sampler"), ("spawn_blocking", "sampler"), ("unsafe", "nowhere")];

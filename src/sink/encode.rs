@@ -90,8 +90,12 @@ impl Encoder {
     /// The largest payload, in bytes; at least 4 KiB. Default: 512 KiB.
     #[must_use]
     pub fn max_bytes(mut self, bytes: usize) -> Self {
-        self.max_bytes = bytes.max(4 << 10);
+        self.set_max_bytes(bytes);
         self
+    }
+
+    pub(crate) fn set_max_bytes(&mut self, bytes: usize) {
+        self.max_bytes = bytes.max(4 << 10);
     }
 
     /// Encodes a snapshot.

@@ -147,9 +147,7 @@ impl FromStr for MessageId {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let number = |digits: &str| {
-            (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok()).flatten()
-        };
+        let number = |digits: &str| (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok()).flatten();
         let mut parts = text.split(':');
         let id = (|| {
             let boot_id = BootId::parse(parts.next()?.as_bytes())?;
@@ -206,7 +204,12 @@ mod tests {
         assert_eq!(id.to_string().parse::<MessageId>().unwrap(), id);
         let later = MessageId { seq: 0x100, ..id };
         assert!(later > id && later.to_string() > id.to_string());
-        for wrong in ["", "x", "0d1c7a1e-9f2b-4c3d-8e4f-0123456789ab:7:2a", "0d1c7a1e-9f2b-4c3d-8e4f-0123456789ab:0000000000000007:000000000000002a:"] {
+        for wrong in [
+            "",
+            "x",
+            "0d1c7a1e-9f2b-4c3d-8e4f-0123456789ab:7:2a",
+            "0d1c7a1e-9f2b-4c3d-8e4f-0123456789ab:0000000000000007:000000000000002a:",
+        ] {
             assert!(wrong.parse::<MessageId>().unwrap_err().is_malformed(), "{wrong}");
         }
     }

@@ -2,8 +2,8 @@
 
 use std::future::Future;
 
-use crate::Error;
 use crate::sink::Message;
+use crate::{Error, Result};
 
 /// Brings messages to a broker: what a message queue implements, and all that a [`Forwarder`](crate::sink::Forwarder) knows of
 /// it.
@@ -32,6 +32,13 @@ pub trait Publish: Send {
     /// The future may be dropped, by a caller that waited long enough: all messages then count as
     /// [`Outcome::Unknown`], and the next call must work.
     fn publish(&mut self, batch: &[Message]) -> impl Future<Output = Vec<Outcome>> + Send;
+
+    /// Makes a round trip to the broker without a message, connecting where that is needed: whether it answers at all. A message that
+    /// breaks the connection each time, right after the broker answered here, is taken for poison and set aside. `None` where
+    /// there is no way to ask, the default: such a message is then tried for ever.
+    fn check(&mut self) -> impl Future<Output = Option<Result<()>>> + Send {
+        std::future::ready(None)
+    }
 
     /// The largest message the broker takes, in bytes with its headers, where that is known.
     fn max_message_bytes(&self) -> Option<usize> {

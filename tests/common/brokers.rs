@@ -1,5 +1,8 @@
 //! Real brokers on loopback, what goes wrong between them and us, and who is right in the end.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is the report of a test")]
+
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -14,7 +17,7 @@ use appmon::{Sample, Snapshot};
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
-use super::until;
+use crate::common::until;
 
 /// A port of loopback that nobody uses now.
 pub(crate) fn free_port() -> u16 {
@@ -92,11 +95,7 @@ impl Proxy {
     /// Passes on to `port`.
     pub(crate) fn to(port: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let proxy = Self {
-            port: listener.local_addr().unwrap().port(),
-            state: Arc::default(),
-            open: Arc::default(),
-        };
+        let proxy = Self { port: listener.local_addr().unwrap().port(), state: Arc::default(), open: Arc::default() };
         let shared = proxy.clone();
         // It ends with the test program.
         thread::spawn(move || {

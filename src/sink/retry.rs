@@ -1,0 +1,49 @@
+//! How long to wait between attempts.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+
+/// Exponential back-off with full jitter: a random time up to a bound that doubles. A fleet that lost its broker then does not come
+/// back all at once.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    builder: ExponentialBuilder,
+    bounds: Option<ExponentialBackoff>,
+    most: Duration,
+}
+
+impl Backoff {
+    pub(super) fn new(first: Duration, most: Duration) -> Self {
+        let builder = ExponentialBuilder::new().with_min_delay(first).with_max_delay(most).without_max_times();
+        Self { builder, bounds: None, most }
+    }
+
+    /// How long to wait after one more failure.
+    pub(super) fn next(&mut self) -> Duration {
+        let bound = self.bounds.get_or_insert_with(|| self.builder.build()).next().unwrap_or(self.most).min(self.most);
+        Duration::from_nanos(fastrand::u64(0..=crate::time::duration_nanos(bound)))
+    }
+
+    /// Starts anew after a success.
+    pub(super) fn reset(&mut self) {
+        self.bounds = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_double_and_the_rest_is_luck() {
+        let first = Duration::from_millis(100);
+        let mut backoff = Backoff::new(first, Duration::from_secs(5));
+        for attempt in 0..40 {
+            let bound = (first * 2_u32.pow(attempt.min(20))).min(Duration::from_secs(5));
+            assert!(backoff.next() <= bound, "attempt {attempt}");
+        }
+        backoff.reset();
+        assert!(backoff.next() <= first);
+    }
+}

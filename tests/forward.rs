@@ -1,0 +1,410 @@
+//! The forwarder, on a clock that stands still: what it sends, again and in order, and what it counts.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use appmon::sink::{Count, Forwarder, Message, Outcome, Overflow, Publish, Report};
+use appmon::{Error, Result, Snapshot, SnapshotStreamExt};
+use futures::{SinkExt, Stream, StreamExt, stream};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+#[path = "common/brokers.rs"]
+mod brokers;
+#[path = "common/mod.rs"]
+mod common;
+
+use brokers::{Reading, snapshot};
+
+/// A broker that does as it is told: for each message it asks the script, which is given how often it was sent before.
+struct Scripted<F> {
+    script: F,
+    sent: Sent,
+}
+
+/// The sequence numbers of each batch that was sent.
+#[derive(Clone, Default)]
+struct Sent(Arc<Mutex<Vec<Vec<u64>>>>);
+
+impl Sent {
+    fn batches(&self) -> Vec<Vec<u64>> {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn all(&self) -> Vec<u64> {
+        self.batches().concat()
+    }
+}
+
+fn scripted<F>(script: F) -> (Scripted<F>, Sent)
+where
+    F: FnMut(u64, usize) -> Outcome + Send,
+{
+    let sent = Sent::default();
+    (Scripted { script, sent: sent.clone() }, sent)
+}
+
+impl<F: FnMut(u64, usize) -> Outcome + Send> Publish for Scripted<F> {
+    async fn publish(&mut self, batch: &[Message]) -> Vec<Outcome> {
+        let before = self.sent.all();
+        self.sent.0.lock().unwrap().push(batch.iter().map(|message| message.id.seq).collect());
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        let times = |seq| before.iter().filter(|sent| **sent == seq).count();
+        batch.iter().map(|message| (self.script)(message.id.seq, times(message.id.seq))).collect()
+    }
+}
+
+fn broken() -> Error {
+    Error::broker("broken")
+}
+
+fn snapshots(count: u64) -> impl Stream<Item = Result<Snapshot<Reading>>> + Unpin {
+    stream::iter((0..count).map(|seq| Ok(snapshot(seq, 3))))
+}
+
+const TICK: Duration = Duration::from_secs(1);
+
+/// One snapshot a second.
+fn ticks(count: u64) -> impl Stream<Item = Result<Snapshot<Reading>>> {
+    stream::unfold(0, move |seq| async move {
+        if seq == count {
+            return None;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Some((Ok(snapshot(seq, 3)), seq + 1))
+    })
+}
+
+async fn forward<F>(
+    count: u64,
+    script: F,
+    set: impl FnOnce(Forwarder<Scripted<F>>) -> Forwarder<Scripted<F>>,
+) -> (Report, Sent)
+where
+    F: FnMut(u64, usize) -> Outcome + Send + 'static,
+{
+    let (publish, sent) = scripted(script);
+    let report = snapshots(count).forward_to(set(Forwarder::new(publish).host("h"))).await.unwrap();
+    assert!(report.is_balanced(), "{report:?}");
+    (report, sent)
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_is_sent_once_in_order_and_in_batches() {
+    let (report, sent) = forward(1000, |_, _| Outcome::Accepted, |forwarder| forwarder.batch(100, 1 << 20)).await;
+    assert_eq!((report.snapshots, report.samples, report.messages), (1000, 3000, 1000));
+    assert_eq!((report.accepted, report.accepted_samples, report.retried), (1000, 3000, 0));
+    assert!(report.is_complete());
+    assert_eq!(sent.all(), (0..1000).collect::<Vec<_>>());
+    assert!(sent.batches().iter().all(|batch| batch.len() <= 100), "{:?}", sent.batches());
+    assert!(sent.batches().iter().any(|batch| batch.len() == 100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn batches_are_bounded_in_bytes() {
+    let (report, sent) = forward(50, |_, _| Outcome::Accepted, |forwarder| forwarder.batch(100, 1)).await;
+    assert_eq!(report.accepted, 50);
+    assert!(sent.batches().iter().all(|batch| batch.len() == 1), "a message larger than the bound goes alone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_in_vain_is_sent_again_before_anything_later() {
+    // Each third message is refused twice, and what comes after it in its batch is not looked at.
+    let script = |seq: u64, times: usize| {
+        if seq.is_multiple_of(3) && times < 2 { Outcome::Retry(broken()) } else { Outcome::Accepted }
+    };
+    let (report, sent) = forward(30, script, |forwarder| forwarder.batch(5, 1 << 20)).await;
+    assert_eq!(report.accepted, 30);
+    assert_eq!(report.retried, 20);
+    assert_eq!(report.unknown, 0);
+    let batches = sent.batches();
+    for pair in batches.windows(2) {
+        assert!(pair[0].iter().min() <= pair[1].iter().min(), "{batches:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_outcomes_and_duplicates_are_told() {
+    let script = |_, times| match times {
+        0 => Outcome::Unknown(broken()),
+        1 => Outcome::Retry(broken()),
+        _ => Outcome::Duplicate,
+    };
+    let (report, _) = forward(4, script, |forwarder| forwarder.batch(1, 1 << 20)).await;
+    assert_eq!((report.accepted, report.duplicates), (4, 4));
+    assert_eq!((report.retried, report.unknown), (8, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_for_good_is_set_aside() {
+    let aside = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&aside);
+    let script = |seq, _| if seq == 3 { Outcome::Rejected(Error::broker("too large")) } else { Outcome::Accepted };
+    let (report, sent) = forward(10, script, |forwarder| {
+        forwarder.on_rejected(move |message, error| seen.lock().unwrap().push((message.id.seq, error.to_string())))
+    })
+    .await;
+    assert_eq!(report.dropped.rejected, Count { messages: 1, samples: 3 });
+    assert_eq!(report.accepted, 9);
+    assert!(!report.is_complete());
+    assert_eq!(*aside.lock().unwrap(), [(3, "too large".to_owned())]);
+    assert_eq!(sent.all(), (0..10).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_message_that_breaks_every_connection_is_found() {
+    /// Breaks at one message: what came before it was taken, what comes after it was not looked at.
+    struct Breaks(Sent);
+
+    impl Publish for Breaks {
+        async fn publish(&mut self, batch: &[Message]) -> Vec<Outcome> {
+            self.0.0.lock().unwrap().push(batch.iter().map(|message| message.id.seq).collect());
+            let taken = batch.iter().take_while(|message| message.id.seq != 17).count();
+            (0..batch.len())
+                .map(|index| if index < taken { Outcome::Accepted } else { Outcome::Unknown(broken()) })
+                .collect()
+        }
+
+        async fn check(&mut self) -> Option<Result<()>> {
+            Some(Ok(()))
+        }
+    }
+
+    let sent = Sent::default();
+    let forwarder = Forwarder::new(Breaks(sent.clone())).host("h").retry(TICK / 10, TICK);
+    let report = snapshots(40).forward_to(forwarder).await.unwrap();
+    assert!(report.is_balanced());
+    assert_eq!((report.accepted, report.dropped.rejected.messages), (39, 1), "{:?} {report:?}", sent.batches());
+    assert!(sent.batches().len() < 30, "{:?}", sent.batches());
+}
+
+#[tokio::test(start_paused = true)]
+async fn fewer_outcomes_than_messages_are_not_taken_for_success() {
+    struct Short(u32);
+
+    impl Publish for Short {
+        async fn publish(&mut self, batch: &[Message]) -> Vec<Outcome> {
+            self.0 += 1;
+            let told = if self.0 == 1 { 1 } else { batch.len() };
+            (0..told).map(|_| Outcome::Accepted).collect()
+        }
+    }
+
+    let report = snapshots(5).forward_to(Forwarder::new(Short(0)).host("h")).await.unwrap();
+    assert_eq!((report.accepted, report.retried, report.unknown), (5, 4, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_never_answers_is_given_up_on_and_asked_again() {
+    struct Silent(u32);
+
+    impl Publish for Silent {
+        async fn publish(&mut self, batch: &[Message]) -> Vec<Outcome> {
+            self.0 += 1;
+            if self.0 == 1 {
+                std::future::pending::<()>().await;
+            }
+            batch.iter().map(|_| Outcome::Accepted).collect()
+        }
+    }
+
+    let start = Instant::now();
+    let forwarder = Forwarder::new(Silent(0)).host("h").publish_timeout(Duration::from_secs(7));
+    let report = snapshots(2).forward_to(forwarder).await.unwrap();
+    assert_eq!((report.accepted, report.unknown), (2, 2));
+    assert!(start.elapsed() >= Duration::from_secs(7) && start.elapsed() < Duration::from_secs(8));
+}
+
+/// Away for this long, then there.
+fn away(time: Duration) -> impl FnMut(u64, usize) -> Outcome + Send {
+    let mut until = None;
+    move |_, _| {
+        let until = *until.get_or_insert_with(|| Instant::now() + time);
+        if Instant::now() < until { Outcome::Retry(broken()) } else { Outcome::Accepted }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn blocked_means_that_ticks_wait() {
+    let (publish, sent) = scripted(away(Duration::from_secs(60)));
+    let forwarder = Forwarder::new(publish).host("h").queue(10, 1 << 20).batch(4, 1 << 20);
+    let monitor = forwarder.monitor();
+    let taken = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&taken);
+    let ticks = ticks(100).inspect(move |_| *count.lock().unwrap() += 1);
+    let mut forwarding = Box::pin(ticks.forward_to(forwarder));
+    assert!(tokio::time::timeout(Duration::from_secs(59), &mut forwarding).await.is_err());
+    // A batch, the queue, and no more.
+    assert!((11..=14).contains(&*taken.lock().unwrap()), "{taken:?}");
+    let status = monitor.status();
+    assert_eq!(status.last_error.as_deref(), Some("broken"));
+    assert_eq!(status.waiting_messages, *taken.lock().unwrap());
+    let report = forwarding.await.unwrap();
+    assert_eq!(report.accepted, 100);
+    assert!(report.is_complete() && report.is_balanced());
+    assert_eq!(monitor.status().last_error, None);
+    assert_eq!(sent.all().into_iter().collect::<BTreeSet<_>>().len(), 100);
+}
+
+#[tokio::test(start_paused = true)]
+async fn overflow_drops_what_was_chosen() {
+    let dropped = |overflow| async move {
+        let (publish, sent) = scripted(away(Duration::from_secs(60)));
+        let forwarder = Forwarder::new(publish)
+            .host("h")
+            .queue(10, 1 << 20)
+            .batch(4, 1 << 20)
+            .overflow(overflow)
+            .retry(TICK / 10, TICK / 2);
+        let report = ticks(100).forward_to(forwarder).await.unwrap();
+        assert!(report.is_balanced(), "{report:?}");
+        assert_eq!(report.snapshots, 100, "no tick waits");
+        let sent: Vec<_> = sent.all().into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+        assert_eq!(sent.len() as u64, report.accepted);
+        (report, sent)
+    };
+    let (report, sent) = dropped(Overflow::DropNewest).await;
+    assert_eq!(report.dropped.newest.messages, 100 - report.accepted);
+    assert_eq!(sent[..11], (0..11).collect::<Vec<_>>());
+    assert!(!sent.contains(&30));
+
+    let (report, sent) = dropped(Overflow::DropOldest).await;
+    assert_eq!(report.dropped.oldest.messages, 100 - report.accepted);
+    assert_eq!(report.dropped.oldest.samples, 3 * report.dropped.oldest.messages);
+    assert!(sent.contains(&0), "it was on its way");
+    assert!(!sent.contains(&30) && sent.contains(&55), "the last ten before the broker came back: {sent:?}");
+
+    let (report, sent) = dropped(Overflow::LatestPerKey).await;
+    assert_eq!(report.dropped.superseded.messages, 100 - report.accepted);
+    assert!(sent.contains(&59) || sent.contains(&60), "{sent:?}");
+    assert!(!sent.contains(&30) && !sent.contains(&50), "{sent:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_latest_of_each_thing() {
+    let (publish, sent) = scripted(away(Duration::from_secs(10)));
+    let forwarder = Forwarder::new(publish).host("h").overflow(Overflow::LatestPerKey).per_sample().batch(1, 1 << 20);
+    let report = ticks(5).forward_to(forwarder).await.unwrap();
+    assert!(report.is_balanced());
+    assert_eq!(report.messages, 15);
+    // The first sample was on its way; of each of the three the last is sent.
+    let distinct: BTreeSet<_> = sent.all().into_iter().collect();
+    assert_eq!(distinct.into_iter().collect::<Vec<_>>(), [0, 12, 13, 14]);
+    assert_eq!(report.dropped.superseded, Count { messages: 11, samples: 11 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_broker_for_an_hour_costs_no_more_memory() {
+    let (publish, _) = scripted(|_, _| Outcome::Retry(broken()));
+    let token = CancellationToken::new();
+    let forwarder = Forwarder::new(publish)
+        .host("h")
+        .queue(1 << 20, 1 << 20)
+        .overflow(Overflow::DropOldest)
+        .shutdown(token.clone())
+        .deadline(Duration::ZERO);
+    let monitor = forwarder.monitor();
+    // 2,000 samples a second.
+    let ticks = stream::unfold(0, |seq| async move {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Some((Ok(snapshot(seq, 2000)), seq + 1))
+    });
+    let start = Instant::now();
+    let forwarding = tokio::spawn(Box::pin(ticks.forward_to(forwarder)));
+    let mut most = VecDeque::new();
+    for _ in 0..60 {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        most.push_back(monitor.status().waiting_bytes);
+    }
+    assert!(most.iter().all(|bytes| *bytes <= 1 << 20), "{most:?}");
+    token.cancel();
+    let report = forwarding.await.unwrap().unwrap();
+    assert!(start.elapsed() >= Duration::from_secs(3600) && start.elapsed() < Duration::from_secs(3602));
+    assert!(report.snapshots >= 3598, "no tick waited: {report:?}");
+    assert!(report.is_balanced(), "{report:?}");
+    assert_eq!(report.accepted, 0);
+    assert!(report.dropped.shutdown.messages > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn told_to_end_it_sends_what_waits_and_takes_no_more() {
+    let (publish, _) = scripted(away(Duration::from_secs(5)));
+    let token = CancellationToken::new();
+    let forwarder = Forwarder::new(publish).host("h").shutdown(token.clone());
+    let forwarding = tokio::spawn(ticks(1000).forward_to(forwarder));
+    tokio::time::sleep(Duration::from_millis(3500)).await;
+    token.cancel();
+    let report = forwarding.await.unwrap().unwrap();
+    assert_eq!((report.snapshots, report.accepted), (3, 3));
+    assert!(report.is_complete());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_stream_whose_broker_is_dead_has_a_deadline() {
+    let (publish, _) = scripted(|_, _| Outcome::Retry(broken()));
+    let start = Instant::now();
+    let forwarder = Forwarder::new(publish).host("h").deadline(Duration::from_secs(20));
+    let report = snapshots(5).forward_to(forwarder).await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(21));
+    assert_eq!(report.dropped.shutdown, Count { messages: 5, samples: 15 });
+    assert!(report.is_balanced());
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_wait_for_company_when_told_to() {
+    let (publish, sent) = scripted(|_, _| Outcome::Accepted);
+    let forwarder = Forwarder::new(publish).host("h").linger(Duration::from_millis(4500)).batch(6, 1 << 20);
+    let report = ticks(14).forward_to(forwarder).await.unwrap();
+    assert_eq!(report.accepted, 14);
+    let lengths: Vec<_> = sent.batches().iter().map(Vec::len).collect();
+    assert_eq!(lengths, [5, 5, 4], "the last does not wait: nothing more can come");
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_ticks_are_counted_and_wrong_settings_end_it() {
+    let (publish, _) = scripted(|_, _| Outcome::Accepted);
+    let items = [Ok(snapshot(0, 1)), Err(Error::malformed("x")), Ok(snapshot(2, 1))];
+    let report = stream::iter(items).forward_to(Forwarder::new(publish).host("h")).await.unwrap();
+    assert_eq!((report.failed_ticks, report.accepted), (1, 2));
+
+    let (publish, sent) = scripted(|_, _| Outcome::Accepted);
+    let items = [Ok(snapshot(0, 1)), Err(Error::config("no such file system")), Ok(snapshot(2, 1))];
+    let error = stream::iter(items).forward_to(Forwarder::new(publish).host("h")).await.unwrap_err();
+    assert!(error.is_config());
+    assert_eq!(sent.all(), [0], "what was taken before is sent");
+
+    let (publish, _) = scripted(|_, _| Outcome::Accepted);
+    let error = snapshots(1).forward_to(Forwarder::new(publish).host("a\nb")).await.unwrap_err();
+    assert!(error.is_config() && error.to_string().contains("a\\nb"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_is_flushed_when_all_is_settled() {
+    let (publish, sent) = scripted(away(Duration::from_secs(5)));
+    let mut sink = Forwarder::new(publish).host("h").queue(2, 1 << 20).batch(1, 1 << 20).into_sink();
+    let monitor = sink.monitor();
+    for seq in 0..3 {
+        sink.send(snapshot(seq, 3)).await.unwrap();
+        assert_eq!(monitor.status().report.accepted, seq + 1, "`send` flushes");
+    }
+    snapshots(20).forward(&mut sink).await.unwrap();
+    assert_eq!(monitor.status().report.accepted, 23);
+    assert_eq!(sent.all().into_iter().collect::<BTreeSet<_>>().len(), 23);
+    assert!(monitor.status().report.is_complete());
+    assert!(sink.feed(snapshot(0, 1)).await.is_err(), "forward closed it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_is_full_is_not_ready_until_it_is_not() {
+    let (publish, _) = scripted(away(Duration::from_secs(60)));
+    let mut sink = Forwarder::new(publish).host("h").queue(2, 1 << 20).batch(1, 1 << 20).into_sink();
+    for seq in 0..3 {
+        sink.feed(snapshot(seq, 1)).await.unwrap();
+    }
+    assert!(tokio::time::timeout(Duration::from_secs(30), sink.feed(snapshot(3, 1))).await.is_err());
+    sink.feed(snapshot(4, 1)).await.unwrap();
+    sink.close().await.unwrap();
+    let report = sink.monitor().status().report;
+    assert_eq!((report.messages, report.accepted), (4, 4));
+}
