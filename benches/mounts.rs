@@ -18,9 +18,10 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use appmon::{Cancel, Directory, FileSystem, FileSystems, Snapshot, Source};
+use appmon::{Cancel, Directory, FileSystem, FileSystems, Result, Snapshot, Source, SourceExt};
+use futures::TryStreamExt;
 
-use common::{Contender, in_turn, print};
+use common::{Contender, in_turn, median, print};
 
 const COUNT: usize = 20;
 
@@ -55,6 +56,19 @@ impl Drop for Mounts {
     }
 }
 
+/// A source with nothing to read: what is left of a tick is its way to the blocking pool and back.
+struct Nothing;
+
+impl Source for Nothing {
+    type Sample = ();
+
+    fn collect(&mut self, snapshot: &mut Snapshot<()>, _: &Cancel) -> Result<()> {
+        snapshot.begin();
+        snapshot.end();
+        Ok(())
+    }
+}
+
 fn main() {
     let mut out = std::io::stdout();
     let Some(mounts) = Mounts::new() else {
@@ -83,6 +97,18 @@ fn main() {
             assert_eq!(std::hint::black_box(snapshot).samples.len(), COUNT);
         }
     };
+    let statvfs_all = |paths: &[CString]| {
+        for path in paths {
+            std::hint::black_box(rustix::fs::statvfs(&**path).unwrap());
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    // Each tick is due when it is asked for.
+    const AT_ONCE: Duration = Duration::from_nanos(1);
+    let mut nothing = Nothing.every(AT_ONCE);
+    let mut stream = registered().every(AT_ONCE);
+    let mut took: Vec<Duration> = Vec::new();
+    let shared: std::sync::Arc<[CString]> = bare.clone().into();
     let mut each_fresh = registered();
     let mut plain = registered();
     let mut with_directories = paths.iter().enumerate().fold(registered(), |source, (n, path)| {
@@ -95,10 +121,41 @@ fn main() {
             "bare statvfs of 20 mounts",
             Box::new(|| {
                 for _ in 0..CALLS {
-                    for path in &bare {
-                        std::hint::black_box(rustix::fs::statvfs(&**path).unwrap());
-                    }
+                    statvfs_all(&bare);
                 }
+            }),
+        ),
+        (
+            "bare, each time in the blocking pool",
+            Box::new(|| {
+                runtime.block_on(async {
+                    for _ in 0..CALLS {
+                        let paths = std::sync::Arc::clone(&shared);
+                        tokio::task::spawn_blocking(move || statvfs_all(&paths)).await.unwrap();
+                    }
+                });
+            }),
+        ),
+        (
+            "appmon, a stream of a source that reads nothing",
+            Box::new(|| {
+                runtime.block_on(async {
+                    for _ in 0..CALLS {
+                        std::hint::black_box(nothing.try_next().await.unwrap().unwrap());
+                    }
+                });
+            }),
+        ),
+        (
+            "appmon, 20 registered, a stream",
+            Box::new(|| {
+                runtime.block_on(async {
+                    for _ in 0..CALLS {
+                        let snapshot = stream.try_next().await.unwrap().unwrap();
+                        took.push(snapshot.took);
+                        assert_eq!(std::hint::black_box(snapshot).samples.len(), COUNT);
+                    }
+                });
             }),
         ),
         ("appmon, 20 registered", Box::new(|| ticks(&mut plain))),
@@ -108,4 +165,12 @@ fn main() {
     ];
     let medians = in_turn(31, || {}, &mut contenders);
     print("statvfs of 20 mounts, 200 times", &contenders, &medians);
+    drop(contenders);
+    let (once, took) = (medians[0].as_secs_f64() / CALLS as f64, median(&mut took).as_secs_f64());
+    let _ = writeln!(
+        out,
+        "  of a tick of the stream, the reading: {:.1} µs, {:.2} × the bare calls",
+        took * 1e6,
+        took / once
+    );
 }

@@ -1,9 +1,11 @@
 //! Text as the kernel has it: almost always UTF-8, kept byte for byte when it is not.
 
 use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::ffi::OsStr;
 use std::fmt;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::hash::{Hash, Hasher};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,7 +30,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// assert_eq!(json, r#"{"bytes":[97,255]}"#);
 /// assert_eq!(serde_json::from_str::<Text>(&json).unwrap(), odd);
 /// ```
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+// The default of an `Arc` of a slice allocates nothing, unlike what is made from an empty slice.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Text(Arc<[u8]>);
 
 impl Text {
@@ -53,12 +56,6 @@ impl Text {
     #[must_use]
     pub fn to_string_lossy(&self) -> std::borrow::Cow<'_, str> {
         String::from_utf8_lossy(&self.0)
-    }
-}
-
-impl Default for Text {
-    fn default() -> Self {
-        Self(Arc::from(&[][..]))
     }
 }
 
@@ -182,74 +179,115 @@ impl schemars::JsonSchema for Text {
 }
 
 /// A path whose wire form is that of [`Text`]: serde's own refuses what is not UTF-8.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct WirePath(PathBuf);
+///
+/// It compares as a [`Path`] does, by components. Cloning shares the bytes.
+#[derive(Clone, Default)]
+pub struct WirePath(Text);
+
+impl WirePath {
+    /// Whether both share their bytes.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.0.is_same(&other.0)
+    }
+}
 
 impl std::ops::Deref for WirePath {
     type Target = Path;
 
     fn deref(&self) -> &Path {
-        &self.0
+        Path::new(OsStr::from_bytes(self.0.as_bytes()))
     }
 }
 
 impl AsRef<Path> for WirePath {
     fn as_ref(&self) -> &Path {
-        &self.0
+        self
     }
 }
 
 impl From<PathBuf> for WirePath {
     fn from(path: PathBuf) -> Self {
-        Self(path)
+        Self::from(path.as_path())
     }
 }
 
 impl From<&Path> for WirePath {
     fn from(path: &Path) -> Self {
-        Self(path.to_path_buf())
+        Self(Text::from(path.as_os_str()))
     }
 }
 
 impl From<&str> for WirePath {
     fn from(path: &str) -> Self {
-        Self(PathBuf::from(path))
+        Self(Text::from(path))
     }
 }
 
 impl From<&[u8]> for WirePath {
     fn from(path: &[u8]) -> Self {
-        Self::from(path.to_vec())
+        Self(Text::from(path))
     }
 }
 
 impl From<Vec<u8>> for WirePath {
     fn from(path: Vec<u8>) -> Self {
-        Self(PathBuf::from(std::ffi::OsString::from_vec(path)))
+        Self(Text::from(path))
     }
 }
 
 impl From<WirePath> for PathBuf {
     fn from(path: WirePath) -> Self {
-        path.0
+        path.to_path_buf()
     }
 }
 
+impl PartialEq for WirePath {
+    fn eq(&self, other: &Self) -> bool {
+        self.is_same(other) || **self == **other
+    }
+}
+
+impl Eq for WirePath {}
+
 impl PartialEq<Path> for WirePath {
     fn eq(&self, other: &Path) -> bool {
-        self.0 == other
+        **self == *other
+    }
+}
+
+impl PartialOrd for WirePath {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for WirePath {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (**self).cmp(&**other)
+    }
+}
+
+impl Hash for WirePath {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
+    }
+}
+
+impl fmt::Debug for WirePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WirePath").field(&&**self).finish()
     }
 }
 
 impl Serialize for WirePath {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serialize(self.0.as_os_str().as_bytes(), serializer)
+        self.0.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for WirePath {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Wire::deserialize(deserializer).map(|wire| Self::from(wire.into_bytes()))
+        Text::deserialize(deserializer).map(Self)
     }
 }
 

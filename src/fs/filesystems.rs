@@ -385,12 +385,13 @@ impl Source for FileSystems {
         let mut state = self.shared.lock();
         snapshot.skipped.vanished = self.absent.saturating_add(state.homeless());
         let mut told = 0_usize;
+        samples.reserve(self.seats.len().saturating_sub(samples.len()));
         for (place, seat) in self.seats.iter().enumerate() {
             if !seat.is_told(&mut snapshot.skipped) {
                 continue;
             }
             if samples.len() == told {
-                samples.push(FileSystemSample::default());
+                samples.push(seat.begin());
             }
             let Some(sample) = samples.get_mut(told) else { continue };
             told = told.saturating_add(1);
@@ -440,6 +441,28 @@ impl Seat {
         false
     }
 
+    /// A sample of it that has no figures yet. All fields are given: those of a default would be made, and dropped.
+    fn begin(&self) -> FileSystemSample {
+        let mount = &self.target.mount;
+        FileSystemSample {
+            name: self.target.name.clone(),
+            mount_point: mount.mount_point.clone(),
+            device: mount.source.clone(),
+            device_id: mount.device,
+            fs_type: mount.fs_type.clone(),
+            total_bytes: 0,
+            used_bytes: 0,
+            free_bytes: 0,
+            reserved_bytes: 0,
+            inodes: Reading::Skipped,
+            read_only: false,
+            stalled: None,
+            overcommitted: false,
+            parts: Vec::new(),
+            at: None,
+        }
+    }
+
     /// Writes it into a sample, which may be that of an earlier tick.
     fn fill(&self, sample: &mut FileSystemSample) {
         let (name, mount) = (&self.target.name, &self.target.mount);
@@ -447,15 +470,9 @@ impl Seat {
         if !(same(&sample.name, name)
             && same(&sample.device, &mount.source)
             && same(&sample.fs_type, &mount.fs_type)
-            && sample.mount_point == mount.mount_point)
+            && sample.mount_point.is_same(&mount.mount_point))
         {
-            *sample = FileSystemSample {
-                name: name.clone(),
-                mount_point: mount.mount_point.clone(),
-                device: mount.source.clone(),
-                fs_type: mount.fs_type.clone(),
-                ..FileSystemSample::default()
-            };
+            *sample = self.begin();
         }
         sample.device_id = mount.device;
         sample.stalled = self.guard.as_ref().and_then(|guard| guard.since).map(|since| Stalled { since });

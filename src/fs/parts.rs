@@ -121,8 +121,23 @@ pub(super) fn fill(sample: &mut FileSystemSample, slices: &[Slice<'_>], now: Mon
                 (part.bytes, part.fraction, part.at, part.age, part.complete) = (bytes, fraction, at, age, complete);
             }
             old => {
-                let name = kind.text().clone();
-                let part = Part { name, kind, bytes, fraction, age, at, complete, ..Part::default() };
+                let part = Part {
+                    name: kind.text().clone(),
+                    path: None,
+                    kind,
+                    bytes,
+                    fraction,
+                    inclusive_bytes: None,
+                    age,
+                    at,
+                    complete,
+                    errors: 0,
+                    first_error: None,
+                    files: None,
+                    directories: None,
+                    apparent_bytes: None,
+                    took: None,
+                };
                 match old {
                     Some(old) => *old = part,
                     None => sample.parts.push(part),
