@@ -172,6 +172,40 @@ fn beside_async_walkdir() {
             }),
         ),
     ];
+    let runtime = &runtime;
+    let own = |metadata: bool| {
+        let tree = tree.clone();
+        move || {
+            let count = runtime.block_on(async {
+                let (mut entries, mut count) = (appmon::entries(&tree), 0);
+                while let Some(Ok(entry)) = entries.next().await {
+                    count += u64::from(!metadata || entry.metadata().await.is_ok());
+                }
+                count
+            });
+            assert!(count >= ENTRIES);
+        }
+    };
+    contenders.push(("appmon, entries", Box::new(own(false))));
+    contenders.push(("appmon, entries with metadata", Box::new(own(true))));
+    contenders.push((
+        "async-walkdir",
+        Box::new(|| {
+            let count = runtime.block_on(async {
+                let (mut entries, mut count) = (async_walkdir::WalkDir::new(&tree), 0);
+                while let Some(Ok(_)) = entries.next().await {
+                    count += 1;
+                }
+                count
+            });
+            assert!(count >= ENTRIES);
+        }),
+    ));
+    // Six of them: `in_turn` goes through them in steps of five.
+    contenders.push((
+        "appmon, Scan::run on one thread",
+        Box::new(|| assert!(Scan::new(&tree).threads(1).run(&Cancel::new()).unwrap().entries() >= ENTRIES)),
+    ));
     let medians = in_turn(1, || {}, &mut contenders);
     print("narrow, warm: async", &contenders, &medians);
 }

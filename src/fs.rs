@@ -1,6 +1,7 @@
-//! File systems: the mount table, the source that reads what is mounted, and what directories hold.
+//! File systems: the mount table, the source that reads what is mounted, what directories hold, and what is in them.
 
 mod directory;
+mod entries;
 mod filesystems;
 mod guard;
 mod kind;
@@ -16,6 +17,7 @@ pub(crate) mod table;
 mod usage;
 
 pub use directory::Directory;
+pub use entries::{Entries, Entry, EntryMetadata, Walk, entries};
 pub use filesystems::{FileSystem, FileSystems};
 pub use mounts::{DeviceId, Mount};
 pub use rates::{FileSystemRates, FileSystemTotals, PartRates};

@@ -49,7 +49,7 @@
 //! - All files of one process, typed ([`Process`], and [`AsyncProcess`] for async code).
 //! - How full the file systems are and by which directories ([`FileSystems`], [`Directory`]), how fast they fill, and what is
 //!   mounted and unmounted ([`MountChanges`]).
-//! - What a directory tree holds ([`Scan`]).
+//! - What a directory tree holds ([`Scan`]), or its entries one by one, with an async filter ([`entries`]).
 //! - Every sample and snapshot to JSON and back by serde, non-UTF-8 names included.
 //!
 //! # What it does not do
@@ -75,7 +75,7 @@
 //! `appmon-slow`, started when there is something for them to do. Nothing is read until the stream is
 //! polled, so a slow consumer lowers the rate, visibly: [`Snapshot::seq`] has gaps, [`Snapshot::lag`] grows. Memory is
 //! bounded by what is alive. File descriptors are kept open for processes that run, up to a quarter of the soft limit
-//! ([`Processes::max_fds`]).
+//! ([`Processes::max_fds`]). [`entries`] alone has a pool that the whole process shares: see [`Entries`](Entries#threads).
 
 // No panics on input: no unwrap, slices by get() and split, and no arithmetic that wraps when counters or clocks do.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
@@ -105,9 +105,9 @@ pub use cached::Cached;
 pub use counters::{Counters, Rated, Sample};
 pub use error::{Error, Result};
 pub use fs::{
-    Boundary, DeviceId, Directory, FileSystem, FileSystemRates, FileSystemSample, FileSystemTotals, FileSystems,
-    Inodes, Largest, Mount, Part, PartKind, PartRates, Partial, Progress, Registered, Registry, Scan, ScanError,
-    ScanErrors, ScanPart, Stalled, Usage,
+    Boundary, DeviceId, Directory, Entries, Entry, EntryMetadata, FileSystem, FileSystemRates, FileSystemSample,
+    FileSystemTotals, FileSystems, Inodes, Largest, Mount, Part, PartKind, PartRates, Partial, Progress, Registered,
+    Registry, Scan, ScanError, ScanErrors, ScanPart, Stalled, Usage, Walk, entries,
 };
 pub use mount_changes::{MountChange, MountChanges};
 pub use process::{

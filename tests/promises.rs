@@ -36,6 +36,9 @@ fn streams() {
     stream(Processes::new().cached(Duration::from_secs(1)).every(Duration::from_secs(1)));
     stream(FileSystems::mounted().every(Duration::from_secs(1)).changes());
     stream(FileSystems::mounted().every(Duration::from_secs(1)).rates());
+    stream(entries("/"));
+    stream(entries("/").choose(|_| async { Walk::Keep }));
+    shared::<Entries>();
     send::<MountChanges>();
     shared::<MountChanges>();
     shared::<Ticks>();
@@ -102,6 +105,13 @@ fn futures_can_be_spawned() {
     spawned(open());
     spawned(async move { open().await?.status().await });
     spawned(async {
+        let mut files = entries("/").choose(async |entry| match entry.metadata().await {
+            Ok(_) => Walk::Keep,
+            Err(_) => Walk::SkipTree,
+        });
+        futures::TryStreamExt::try_next(&mut files).await
+    });
+    spawned(async {
         let mut ticks = Processes::new().every(Duration::from_secs(1)).rates();
         futures::TryStreamExt::try_next(&mut ticks).await
     });
@@ -116,6 +126,7 @@ fn values() {
     value::<FileSystemSample>();
     value::<Snapshot<Rated<FileSystemSample>>>();
     value::<(Directory, FileSystem, Part, Mount, MountChange)>();
+    value::<(Entry, EntryMetadata, Walk)>();
     value::<Reading<Text>>();
     value::<Summary>();
     value::<(Stat, Status, Statm, Io, Limits, Namespaces, Oom, SmapsRollup, Schedstat, Environ, Cgroups)>();

@@ -1,0 +1,321 @@
+//! What is in a directory tree, entry by entry: for those who want files rather than sums.
+
+use std::fmt;
+use std::fs::{FileType, Metadata};
+use std::future::Future;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use async_walkdir::{DirEntry, Filtering, WalkDir};
+use futures::Stream;
+use futures::future::BoxFuture;
+use futures::stream::FusedStream;
+
+use super::DeviceId;
+use crate::{Error, Result, Timestamp};
+
+/// The entries of the directory tree at `path`, as a lazy stream: see [`Entries`].
+///
+/// `path` has to be a directory, or a symbolic link to one, and is not an entry itself. Whether it is one is known when the
+/// stream is polled: its first item is the error, and the only one.
+///
+/// # Examples
+///
+/// The old logs below a directory. Directories of a certain name are not looked into:
+///
+/// ```
+/// use appmon::{Timestamp, Walk, entries};
+/// use futures::TryStreamExt;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> appmon::Result<()> {
+/// # let dir = tempfile::tempdir().unwrap();
+/// # for name in ["a.log", "b.txt", "keep/c.log"] {
+/// #     let path = dir.path().join(name);
+/// #     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+/// #     std::fs::write(path, "1234").unwrap();
+/// # }
+/// # let (logs, then, mut found) = (dir.path(), Timestamp::now(), Vec::new());
+/// let mut files = entries(logs).choose(async |entry| match entry.path.extension() {
+///     _ if entry.path.ends_with("keep") => Walk::SkipTree,
+///     Some(extension) if extension == "log" && entry.file_type.is_file() => Walk::Keep,
+///     _ => Walk::Skip,
+/// });
+/// while let Some(file) = files.try_next().await? {
+///     let metadata = file.metadata().await?;
+///     if metadata.modified <= then {
+///         println!("{:>12} {}", metadata.allocated_bytes, file.path.display());
+///     }
+/// #   found.push(file.path);
+/// }
+/// # assert_eq!(found, [logs.join("a.log")]);
+/// # Ok(())
+/// # }
+/// ```
+pub fn entries(path: impl Into<PathBuf>) -> Entries {
+    let root = path.into();
+    let shared = Arc::new(Mutex::new(Shared::default()));
+    let (outside, given) = (root.components().count(), Arc::clone(&shared));
+    let walk = WalkDir::new(&root).filter(move |found| look(found, outside, Arc::clone(&given)));
+    Entries { root, walk: Some(Mutex::new(walk)), shared, failure: None }
+}
+
+/// A stream of the entries of a directory tree: files, directories, symbolic links and whatever else there is.
+///
+/// [`entries`] makes one, [`choose`](Self::choose) says what is given and walked. Entries come as the directories have them,
+/// unsorted, each directory before what is in it. Symbolic links are given and never followed, other file systems in the
+/// tree are walked like the rest; to stay on one, ask [`Entry::metadata`] for the device in `choose`.
+///
+/// It is for those who want files. For sums use [`Scan`](crate::Scan): a walk goes to a pool of threads and back three times
+/// for each entry, and once more for its metadata, so that it takes some thirty times as long. It has one directory open
+/// at each level, and paths from the root of the tree: where there are no more descriptors, and where a path is longer than
+/// the system takes (4,095 bytes), a directory is told as an error. In a tree that others write to, a directory that becomes
+/// a symbolic link right before it is opened is followed.
+///
+/// # Threads
+///
+/// The walk is that of the crate `async-walkdir`. What blocks runs on the pool of the crate `blocking`, which all its users in
+/// the process share: it starts threads as needed, at most 500 unless `BLOCKING_MAX_THREADS` says otherwise, and each ends
+/// when it had nothing to do for half a second. A stream has one of them busy at a time. It is not tokio's pool, nor is
+/// tokio needed: any executor will do, and a file system that hangs holds up no shutdown of a runtime.
+/// [`choose`](Self::choose)'s futures run where the stream is polled.
+///
+/// # Errors
+///
+/// Each item that is an error has the path at which it happened, and the walk goes on with the next. A directory that cannot
+/// be opened is given as an entry and then as an error. What vanishes meanwhile is none.
+///
+/// # Cancel safety
+///
+/// Polling is cancel safe. Nothing is read until the stream is polled, and no more than the next entry then. When it is
+/// dropped its directories are closed, and at most one call that has begun goes on in the pool to its end.
+#[must_use = "streams do nothing unless polled"]
+pub struct Entries {
+    root: PathBuf,
+    /// `None` at the end. The lock is never taken: it makes the stream `Sync`, which it need not be to be polled.
+    walk: Option<Mutex<WalkDir>>,
+    shared: Arc<Mutex<Shared>>,
+    /// What comes after the entry it is about.
+    failure: Option<Error>,
+}
+
+/// What the stream and the walk, which owns its filter, have in common.
+#[derive(Default)]
+struct Shared {
+    choices: Vec<Choice>,
+    /// What the walk is about to give, or about to fail to open.
+    found: Option<Result<Entry>>,
+}
+
+type Choice = Box<dyn FnMut(Entry) -> BoxFuture<'static, Walk> + Send>;
+
+/// What [`Entries`] does about an entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[must_use = "it has an effect only where it is returned"]
+pub enum Walk {
+    /// Give it, and if it is a directory, what is in it.
+    #[default]
+    Keep,
+    /// Leave it out. If it is a directory, what is in it is looked at all the same.
+    Skip,
+    /// Leave it out. If it is a directory, do not open it.
+    SkipTree,
+}
+
+/// One entry of a directory, as the directory has it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Entry {
+    /// Where it is, from the path that [`entries`] was given on. Not UTF-8, where its name is not.
+    pub path: PathBuf,
+    /// What it is; a symbolic link is that, whatever it leads to.
+    pub file_type: FileType,
+    /// How deep in the tree it is: 1 for what is in its root.
+    pub depth: usize,
+}
+
+/// What a file system says of an entry: see [`Entry::metadata`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EntryMetadata {
+    /// The length of a file or of the text of a symbolic link, as it would be copied; 0 for all else.
+    pub apparent_bytes: u64,
+    /// The blocks it has on the disk, in bytes.
+    pub allocated_bytes: u64,
+    /// The device its file system is on.
+    pub device: DeviceId,
+    /// Its number in that file system: the same for all names of one file.
+    pub inode: u64,
+    /// How many names it has.
+    pub links: u64,
+    /// Its owner.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Who may do what: the twelve lower bits of `st_mode`.
+    pub permissions: u32,
+    /// When its content was changed last.
+    pub modified: Timestamp,
+}
+
+impl Entries {
+    /// Asks about each entry what to do, before a directory is opened. Default: all is [kept](Walk::Keep).
+    ///
+    /// `ask` makes a future, and is asked about the next entry when that is ready. It may read ([`Entry::metadata`]) or ask
+    /// somebody else. An `async |entry| …` is fine as long as it does not borrow what it captures; otherwise it is a
+    /// `move |entry|` that gives clones to an `async move { … }`. Call it again to ask several in turn: an entry is given
+    /// when all keep it, and a directory is not opened when one of them says so.
+    ///
+    /// It is not called `filter`, so that the methods of that name of `futures` and `tokio_stream` can be used on this stream
+    /// too: they see the items, and cannot keep a directory from being walked.
+    pub fn choose<F, Fut>(self, mut ask: F) -> Self
+    where
+        F: FnMut(Entry) -> Fut + Send + 'static,
+        Fut: Future<Output = Walk> + Send + 'static,
+    {
+        lock(&self.shared).choices.push(Box::new(move |entry| Box::pin(ask(entry))));
+        self
+    }
+
+    /// The path it was made with.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+}
+
+impl Entry {
+    /// Asks the file system about it, by its path; a symbolic link is not followed. One hop to the pool of
+    /// [`Entries`](Entries#threads).
+    ///
+    /// # Errors
+    ///
+    /// When it is not there any more ([`is_not_found`](Error::is_not_found)), or may not be asked
+    /// ([`is_denied`](Error::is_denied)).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses its result and nothing else.
+    pub async fn metadata(&self) -> Result<EntryMetadata> {
+        let metadata = async_fs::symlink_metadata(&self.path).await.map_err(|error| Error::io(error).at(&self.path))?;
+        Ok(EntryMetadata::new(&metadata))
+    }
+}
+
+impl EntryMetadata {
+    fn new(metadata: &Metadata) -> Self {
+        let kind = metadata.file_type();
+        let device = metadata.dev();
+        Self {
+            apparent_bytes: if kind.is_file() || kind.is_symlink() { metadata.size() } else { 0 },
+            // Blocks are of 512 bytes here, whatever the block size of the file system.
+            allocated_bytes: metadata.blocks().saturating_mul(512),
+            device: DeviceId { major: rustix::fs::major(device), minor: rustix::fs::minor(device) },
+            inode: metadata.ino(),
+            links: metadata.nlink(),
+            uid: metadata.uid(),
+            gid: metadata.gid(),
+            permissions: metadata.mode() & 0o7777,
+            modified: metadata.modified().map(Timestamp::from).unwrap_or_default(),
+        }
+    }
+}
+
+/// What to do about what the walk found. An entry of a directory keeps that directory open: ours has a path instead.
+async fn look(found: DirEntry, outside: usize, shared: Arc<Mutex<Shared>>) -> Filtering {
+    let path = found.path();
+    // The walk knows it, and does not tell.
+    let file_type = found.file_type().await;
+    drop(found);
+    let entry = match file_type {
+        Ok(file_type) => {
+            let depth = path.components().count().saturating_sub(outside);
+            Entry { path, file_type, depth }
+        }
+        Err(error) => {
+            lock(&shared).found = Some(Err(Error::io(error).at(path)));
+            return Filtering::Continue;
+        }
+    };
+    let mut walk = Walk::Keep;
+    let mut place = 0_usize;
+    while let Some(answer) = ask(&shared, place, &entry) {
+        walk = walk.max(answer.await);
+        if walk == Walk::SkipTree {
+            return Filtering::IgnoreDir;
+        }
+        place = place.saturating_add(1);
+    }
+    if walk == Walk::Skip {
+        return Filtering::Ignore;
+    }
+    lock(&shared).found = Some(Ok(entry));
+    Filtering::Continue
+}
+
+fn ask(shared: &Mutex<Shared>, place: usize, entry: &Entry) -> Option<BoxFuture<'static, Walk>> {
+    lock(shared).choices.get_mut(place).map(|choice| choice(entry.clone()))
+}
+
+/// A choice that panicked leaves nothing half done.
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Entries {
+    /// What is told of an error of the walk: nothing where something has vanished, unless that is the root.
+    fn failure(&self, error: async_walkdir::Error) -> Option<Error> {
+        let path = error.path().unwrap_or(&self.root).to_path_buf();
+        let error = Error::io(error.into_io()?).at(&path);
+        (path == self.root || !error.is_not_found()).then_some(error)
+    }
+}
+
+impl Stream for Entries {
+    type Item = Result<Entry>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(failure) = this.failure.take() {
+                return Poll::Ready(Some(Err(failure)));
+            }
+            // A choice that panics ends the stream: the walk is left where it was, and cannot go on.
+            let Some(mut walk) = this.walk.take() else { return Poll::Ready(None) };
+            let polled = Pin::new(walk.get_mut().unwrap_or_else(PoisonError::into_inner)).poll_next(cx);
+            if !matches!(polled, Poll::Ready(None)) {
+                this.walk = Some(walk);
+            }
+            let next = ready!(polled);
+            let found = lock(&this.shared).found.take();
+            match next {
+                Some(Ok(_)) | None => {}
+                // The walk gives an error in place of a directory that it cannot open: here the directory comes first.
+                Some(Err(error)) => this.failure = this.failure(error),
+            }
+            match found {
+                Some(Err(error)) if error.is_not_found() => {}
+                Some(found) => return Poll::Ready(Some(found)),
+                None => {}
+            }
+        }
+    }
+}
+
+impl FusedStream for Entries {
+    fn is_terminated(&self) -> bool {
+        self.walk.is_none() && self.failure.is_none()
+    }
+}
+
+impl fmt::Debug for Entries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entries")
+            .field("root", &self.root)
+            .field("ended", &self.is_terminated())
+            .finish_non_exhaustive()
+    }
+}
