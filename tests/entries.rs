@@ -184,56 +184,72 @@ fn roots_of_all_kinds() {
 #[test]
 fn what_cannot_be_opened_is_told_and_the_walk_goes_on() {
     const TREE: &str = "APPMON_TEST_TREE";
-    if let Some(tree) = std::env::var_os(TREE).map(PathBuf::from) {
-        let (found, errors): (Vec<_>, Vec<_>) = all(entries(&tree)).into_iter().partition(Result::is_ok);
-        let found: BTreeSet<_> = found.into_iter().map(|entry| entry.unwrap().path).collect();
-        let expected =
-            ["after", "after/file", "closed", "closed too", "listable", "listable/file", "open", "open/file"];
-        assert_eq!(found, expected.map(|name| tree.join(name)).into());
-        let errors: Vec<_> = errors.into_iter().map(Result::unwrap_err).collect();
-        assert!(errors.iter().all(Error::is_denied), "{errors:?}");
-        let at: BTreeSet<_> = errors.iter().map(|error| error.path().unwrap().to_path_buf()).collect();
-        assert_eq!(at, ["closed", "closed too"].map(|name| tree.join(name)).into());
-        // The directory comes before its error.
-        let items = all(entries(&tree));
-        let entry = items.iter().position(|item| item.as_ref().is_ok_and(|entry| entry.path.ends_with("closed")));
-        let error = items.iter().position(|item| item.as_ref().is_err_and(|e| e.path().unwrap().ends_with("closed")));
-        assert_eq!(entry.unwrap() + 1, error.unwrap());
-        // Nor is it opened when it is left out with its tree.
-        let skip = async |entry: Entry| {
-            if entry.path.to_string_lossy().contains("closed") { Walk::SkipTree } else { Walk::Keep }
-        };
-        assert_eq!(names(entries(&tree).choose(skip)).len(), 6);
-        // In a directory that can only be listed the names are known, and no more.
-        let listed = Entry::clone(items.iter().flatten().find(|entry| entry.path.ends_with("listable/file")).unwrap());
-        let error = block_on(listed.metadata()).unwrap_err();
-        assert!(error.is_denied() && error.path() == Some(&listed.path), "{error}");
-        return;
-    }
-    if !require(is_root(), "root, to be somebody else") {
-        return;
+    if let Some(tree) = std::env::var_os(TREE) {
+        return with_closed_directories(Path::new(&tree));
     }
     // Where anybody may go.
     let tree = tempfile::tempdir_in("/tmp").unwrap();
     for name in ["open", "closed", "closed too", "listable", "after"] {
         file(tree.path().join(name).join("file"), 1);
     }
-    for (name, mode) in [("", 0o755), ("closed", 0o000), ("closed too", 0o000), ("listable", 0o744)] {
-        fs::set_permissions(tree.path().join(name), Permissions::from_mode(mode)).unwrap();
+    let set = |name, mode| fs::set_permissions(tree.path().join(name), Permissions::from_mode(mode)).unwrap();
+    set("", 0o755);
+    set("closed", 0o000);
+    set("closed too", 0o000);
+    set("listable", 0o744);
+    if is_root() {
+        let is_there = Command::new("setpriv").arg("--version").output().is_ok();
+        if require(is_there, "setpriv") {
+            as_nobody("what_cannot_be_opened_is_told_and_the_walk_goes_on", TREE, tree.path());
+        }
+    } else {
+        set("listable", 0o444);
+        with_closed_directories(tree.path());
     }
-    let program = tempfile::tempdir_in("/tmp").unwrap();
-    fs::set_permissions(program.path(), Permissions::from_mode(0o755)).unwrap();
-    fs::copy(std::env::current_exe().unwrap(), program.path().join("entries")).unwrap();
+    ["closed", "closed too", "listable"].iter().for_each(|name| set(name, 0o700));
+}
+
+/// Runs a test of this program again, without the rights of root.
+#[track_caller]
+fn as_nobody(test: &str, variable: &str, tree: &Path) {
+    let place = tempfile::tempdir_in("/tmp").unwrap();
+    fs::set_permissions(place.path(), Permissions::from_mode(0o755)).unwrap();
+    fs::copy(std::env::current_exe().unwrap(), place.path().join("entries")).unwrap();
     let output = Command::new("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-        .arg(program.path().join("entries"))
-        .args(["--exact", "what_cannot_be_opened_is_told_and_the_walk_goes_on", "--nocapture"])
-        .env(TREE, tree.path())
+        .arg(place.path().join("entries"))
+        .args(["--exact", test, "--nocapture"])
+        .env(variable, tree)
         .current_dir("/tmp")
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && text.contains("1 passed"), "{output:?}");
+}
+
+fn with_closed_directories(tree: &Path) {
+    let (found, errors): (Vec<_>, Vec<_>) = all(entries(tree)).into_iter().partition(Result::is_ok);
+    let found: BTreeSet<_> = found.into_iter().map(|entry| entry.unwrap().path).collect();
+    let expected = ["after", "after/file", "closed", "closed too", "listable", "listable/file", "open", "open/file"];
+    assert_eq!(found, expected.map(|name| tree.join(name)).into());
+    let errors: Vec<_> = errors.into_iter().map(Result::unwrap_err).collect();
+    assert!(errors.iter().all(Error::is_denied), "{errors:?}");
+    let at: BTreeSet<_> = errors.iter().map(|error| error.path().unwrap().to_path_buf()).collect();
+    assert_eq!(at, ["closed", "closed too"].map(|name| tree.join(name)).into());
+    // The directory comes before its error.
+    let items = all(entries(tree));
+    let entry = items.iter().position(|item| item.as_ref().is_ok_and(|entry| entry.path.ends_with("closed")));
+    let error = items.iter().position(|item| item.as_ref().is_err_and(|e| e.path().unwrap().ends_with("closed")));
+    assert_eq!(entry.unwrap() + 1, error.unwrap());
+    // Nor is it opened when it is left out with its tree.
+    let skip = async |entry: Entry| {
+        if entry.path.to_string_lossy().contains("closed") { Walk::SkipTree } else { Walk::Keep }
+    };
+    assert_eq!(names(entries(tree).choose(skip)).len(), 6);
+    // In a directory that can only be listed the names are known, and no more.
+    let listed = Entry::clone(items.iter().flatten().find(|entry| entry.path.ends_with("listable/file")).unwrap());
+    let error = block_on(listed.metadata()).unwrap_err();
+    assert!(error.is_denied() && error.path() == Some(&listed.path), "{error}");
 }
 
 #[test]
@@ -311,8 +327,13 @@ fn what_is_left_out() {
 
     // Several are asked in turn; the strictest counts.
     let later = Arc::new(Mutex::new(Vec::new()));
+    let recorded = Arc::clone(&later);
+    let record = move |entry: Entry| {
+        recorded.lock().unwrap().push(entry.path.file_name().unwrap().to_str().unwrap().to_owned());
+        async { Walk::Keep }
+    };
     let no_b = async |entry: Entry| if entry.path.ends_with("b") { Walk::SkipTree } else { Walk::Keep };
-    let twice = entries(tree.path()).choose(choose(&asked)).choose(no_b).choose(choose(&later));
+    let twice = entries(tree.path()).choose(choose(&asked)).choose(no_b).choose(record);
     assert_eq!(names(twice), ["a", "a/1", "skip/3"]);
     let mut names_asked = std::mem::take(&mut *later.lock().unwrap());
     names_asked.sort();
