@@ -26,8 +26,12 @@ pub use part::Part;
 pub use progress::Progress;
 pub use usage::{Largest, Partial, ScanError, ScanErrors, Usage};
 
+pub(in crate::fs) use boundary::Fence;
+pub(in crate::fs) use entry::{Entry, FileId};
+pub(in crate::fs) use exclude::Exclude;
+pub(in crate::fs) use opener::vanished;
+
 use crate::{Cancel, Result};
-use exclude::Exclude;
 
 /// A scan of a directory tree: how much space it takes, how many files are in it.
 ///
@@ -189,5 +193,10 @@ impl Scan {
     /// its [`Part`].
     pub fn run_each(&self, cancel: &Cancel, progress: &Progress) -> Result<Vec<Part>> {
         engine::run(self, cancel, progress)
+    }
+
+    /// The trees, where they end, and what is left out of them.
+    pub(in crate::fs) fn extent(&self) -> (&[PathBuf], Boundary, &Exclude) {
+        (&self.paths, self.boundary, &self.exclude)
     }
 }

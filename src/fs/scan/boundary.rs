@@ -19,7 +19,7 @@ pub enum Boundary {
 
 /// The boundary of one tree.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Fence {
+pub(in crate::fs) enum Fence {
     Device(u64),
     Mount(u64),
     None,
@@ -27,7 +27,7 @@ pub(super) enum Fence {
 
 impl Fence {
     /// Around the tree with this root.
-    pub(super) fn new(boundary: Boundary, root: &Entry) -> Self {
+    pub(in crate::fs) fn new(boundary: Boundary, root: &Entry) -> Self {
         match (boundary, root.mount) {
             (Boundary::Cross, _) => Self::None,
             (Boundary::SameMount, Some(mount)) => Self::Mount(mount),
@@ -36,7 +36,7 @@ impl Fence {
     }
 
     /// Whether an entry is outside.
-    pub(super) fn excludes(self, entry: &Entry) -> bool {
+    pub(in crate::fs) fn excludes(self, entry: &Entry) -> bool {
         match self {
             Self::None => false,
             Self::Device(device) => {

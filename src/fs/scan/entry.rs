@@ -7,23 +7,23 @@ use rustix::fs::{AtFlags, FileType, Statx, StatxAttributes, StatxFlags};
 
 /// Which file it is, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct FileId {
-    pub(super) device: u64,
-    pub(super) inode: u64,
+pub(in crate::fs) struct FileId {
+    pub(in crate::fs) device: u64,
+    pub(in crate::fs) inode: u64,
 }
 
 /// One entry of a directory, or the root of a tree.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Entry {
-    pub(super) id: FileId,
-    pub(super) kind: FileType,
-    pub(super) links: u32,
-    pub(super) allocated_bytes: u64,
-    pub(super) apparent_bytes: u64,
+pub(in crate::fs) struct Entry {
+    pub(in crate::fs) id: FileId,
+    pub(in crate::fs) kind: FileType,
+    pub(in crate::fs) links: u32,
+    pub(in crate::fs) allocated_bytes: u64,
+    pub(in crate::fs) apparent_bytes: u64,
     /// The mount it is on, where the kernel tells.
-    pub(super) mount: Option<u64>,
+    pub(in crate::fs) mount: Option<u64>,
     /// Whether something is mounted here, where the kernel tells.
-    pub(super) mount_root: Option<bool>,
+    pub(in crate::fs) mount_root: Option<bool>,
 }
 
 /// What an entry is asked for.
@@ -37,17 +37,17 @@ const WANTED: StatxFlags = StatxFlags::TYPE
 impl Entry {
     /// What `name` in `dir` is; nothing is followed and nothing mounted by that.
     #[inline]
-    pub(super) fn read(dir: impl AsFd, name: &CStr) -> rustix::io::Result<Self> {
+    pub(in crate::fs) fn read(dir: impl AsFd, name: &CStr) -> rustix::io::Result<Self> {
         Self::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)
     }
 
     /// What the root of a tree is: what it leads to is mounted when it must be.
-    pub(super) fn root(path: &CStr) -> rustix::io::Result<Self> {
+    pub(in crate::fs) fn root(path: &CStr) -> rustix::io::Result<Self> {
         Self::statx(rustix::fs::CWD, path, AtFlags::SYMLINK_NOFOLLOW)
     }
 
     /// What is open as `file`.
-    pub(super) fn of(file: impl AsFd) -> rustix::io::Result<Self> {
+    pub(in crate::fs) fn of(file: impl AsFd) -> rustix::io::Result<Self> {
         Self::statx(file, c"", AtFlags::EMPTY_PATH)
     }
 
@@ -79,7 +79,7 @@ impl Entry {
         }
     }
 
-    pub(super) fn is_dir(&self) -> bool {
+    pub(in crate::fs) fn is_dir(&self) -> bool {
         self.kind == FileType::Directory
     }
 }

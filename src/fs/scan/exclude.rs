@@ -9,7 +9,7 @@ use crate::{Error, Result};
 
 /// Globs, told apart by what they are matched with.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Exclude {
+pub(in crate::fs) struct Exclude {
     names: Set,
     paths: Set,
 }
@@ -22,7 +22,7 @@ struct Set {
 
 impl Exclude {
     /// One more glob: of a path when there is a `/` in it, of a name otherwise.
-    pub(super) fn add(&mut self, glob: &str) -> Result<()> {
+    pub(in crate::fs) fn add(&mut self, glob: &str) -> Result<()> {
         let wrong = |why: globset::Error| Error::config(format!("not a glob: {glob:?}: {why}"));
         let set = if glob.contains('/') { &mut self.paths } else { &mut self.names };
         let pattern = glob.strip_prefix('/').unwrap_or(glob);
@@ -37,12 +37,12 @@ impl Exclude {
         Ok(())
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::fs) fn is_empty(&self) -> bool {
         self.names.globs.is_empty() && self.paths.globs.is_empty()
     }
 
     /// Whether an entry is left out; `path` is that below the root of the tree, and ends with the name.
-    pub(super) fn matches(&self, path: &[u8], name: &[u8]) -> bool {
+    pub(in crate::fs) fn matches(&self, path: &[u8], name: &[u8]) -> bool {
         self.names.matches(name) || self.paths.matches(path)
     }
 }

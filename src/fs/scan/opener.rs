@@ -38,7 +38,7 @@ const CLIMB: usize = 64;
 const STEP: usize = 4000;
 
 /// What is gone, or not a directory any more: it was changed meanwhile, and that is no error.
-pub(super) fn vanished(errno: Errno) -> bool {
+pub(in crate::fs) fn vanished(errno: Errno) -> bool {
     matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::STALE)
 }
 

@@ -132,7 +132,7 @@ impl ScanErrors {
     }
 
     /// Adds one. Which are told depends on their paths alone and not on who met them first.
-    pub(super) fn push(&mut self, path: Vec<u8>, errno: rustix::io::Errno) {
+    pub(in crate::fs) fn push(&mut self, path: Vec<u8>, errno: rustix::io::Errno) {
         let denied = matches!(errno, rustix::io::Errno::ACCESS | rustix::io::Errno::PERM);
         let message = std::io::Error::from(errno).to_string();
         self.add(&Self { count: 1, denied: u64::from(denied), first: vec![ScanError { path: path.into(), message }] });

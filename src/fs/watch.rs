@@ -1,0 +1,373 @@
+//! Directory trees that are kept up to date: the kernel tells which directories changed, and only those are read again.
+//!
+//! A refresh gives what a scan of now would give. Its cost follows what changed: where nothing did, it is a question to the
+//! kernel for each of the roots, one for the mount table, one for events, and a slice of the verification.
+//!
+//! For each directory it is kept what it holds directly, and the trees have sums that are corrected by differences. A
+//! directory that changed is read again, on this level alone. Nothing is kept for each file, but for the names of files that
+//! have several, and for the entries of a large directory that changes often ([`Ledger`](ledger::Ledger)), up to a bound.
+//!
+//! What no event tells is dealt with as follows.
+//!
+//! - Each directory is watched before it is read, so that what changes meanwhile is heard of.
+//! - A directory that is new is watched and read with all below it; one that was moved within the tree keeps what is known.
+//! - A file that has names elsewhere is asked at each refresh, as its content can change by those ([`Links`](links::Links)).
+//!   A second name made within the tree is told where it was made alone; where the first is, is found out ([`Hunt`]).
+//! - The mount table is looked at; where something was mounted or unmounted, the parent is read again.
+//! - When events were lost, all directories are read again, and less often the more often that happens.
+//! - A directory without a watch is read again when its time to live is over.
+//! - Every directory is read again once in a while ([`WatchedTree::verify`]): stores by `mmap`, other hosts of a network
+//!   file system, names made outside of files that had one, and what was done to a file by a name that came and went between
+//!   two refreshes, are found by that alone.
+
+mod apply;
+mod hunt;
+mod ledger;
+mod links;
+mod mounts;
+mod nodes;
+mod notify;
+mod pool;
+mod reading;
+mod roots;
+mod sums;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod turns;
+mod watched;
+mod wds;
+
+use std::time::{Duration, Instant};
+
+pub(crate) use notify::most_watches;
+pub(crate) use watched::{Drift, Mode, Reason, Verified, Watched};
+
+use crate::fs::scan::{Exclude, Scan, ScanErrors, Usage};
+use crate::{Cancel, Error, Monotonic, Result};
+use apply::Change;
+use hunt::Hunt;
+use links::Facts;
+use mounts::Mounts;
+use nodes::{NodeId, Queued};
+use notify::Notify;
+use reading::{Outcome, Reader};
+use roots::{Place, Roots};
+use sums::Sums;
+use tree::Tree;
+use turns::Turns;
+
+/// Directory trees that are kept up to date.
+#[derive(Debug)]
+pub(crate) struct WatchedTree {
+    exclude: Exclude,
+    /// How many watches it may have.
+    budget: usize,
+    notify: Option<Notify>,
+    mounts: Mounts,
+    tree: Tree,
+    hunt: Hunt,
+    turns: Turns,
+    /// By tree: what could not be read.
+    failures: Vec<ScanErrors>,
+    drift_bytes: u64,
+    /// The last refresh after which nothing was known to be out of date.
+    settled_at: Option<Monotonic>,
+}
+
+/// What a refresh has done so far.
+#[derive(Debug, Default)]
+struct Done {
+    dirty: usize,
+    in_turn: usize,
+    verified: usize,
+    drift: Drift,
+}
+
+/// So many directories are read between two looks at what comes next.
+const BATCH: usize = 1024;
+
+impl WatchedTree {
+    /// The trees that `scan` would scan, within its boundary and without what it leaves out. Its other settings do not
+    /// matter. Nothing is read before the first refresh.
+    pub(crate) fn new(scan: &Scan) -> Self {
+        let (paths, boundary, exclude) = scan.extent();
+        let mut tree = Tree::new(Roots::new(paths, boundary));
+        tree.by_path = !exclude.is_empty();
+        Self {
+            exclude: exclude.clone(),
+            budget: notify::most_watches() / 4,
+            notify: None,
+            mounts: Mounts::new(),
+            tree,
+            hunt: Hunt::default(),
+            turns: Turns::new(),
+            failures: vec![ScanErrors::default(); paths.len()],
+            drift_bytes: 0,
+            settled_at: None,
+        }
+    }
+
+    /// How many directories may be watched. Default: a quarter of what the user may have, all programs together
+    /// (`/proc/sys/fs/inotify/max_user_watches`). The kernel needs about 1 KiB for each, and keeps its inode.
+    #[must_use]
+    pub(crate) fn watches(mut self, most: usize) -> Self {
+        self.set_watches(most);
+        self
+    }
+
+    /// Says so from the next refresh on. What is watched stays watched.
+    pub(crate) fn set_watches(&mut self, most: usize) {
+        self.budget = most;
+    }
+
+    /// How often each directory is read again though nothing was heard of it, spread over the refreshes. Default: 10 min.
+    #[must_use]
+    pub(crate) fn verify(mut self, period: Duration) -> Self {
+        self.turns.verify = period;
+        self
+    }
+
+    /// How often a directory without a watch is read again. Default: 60 s.
+    #[must_use]
+    pub(crate) fn ttl(mut self, ttl: Duration) -> Self {
+        self.turns.ttl = ttl;
+        self
+    }
+
+    /// Brings everything up to date. The first time everything is read.
+    ///
+    /// # Errors
+    ///
+    /// [`is_cancelled`](Error::is_cancelled) when `cancel` was set; the next refresh goes on where this one stopped.
+    pub(crate) fn refresh(&mut self, now: Monotonic, cancel: &Cancel) -> Result<Watched> {
+        let start = Instant::now();
+        cancel.check()?;
+        let mut done = Done::default();
+        self.tree.round = self.tree.round.wrapping_add(1);
+        self.tree.unmounted = false;
+        if self.notify.is_none() && self.budget > 0 && self.turns.may_try(now) {
+            self.notify = Notify::new().ok();
+        }
+        self.tree.take_up_again();
+        self.tree.look_at_roots();
+        for place in self.mounts.changes() {
+            self.tree.changed_at(&place);
+        }
+        self.hear();
+        self.turns.take(&mut self.tree, now);
+        self.settle(now, cancel, &mut done)?;
+        self.ask_externals(EXTERNALS);
+        self.verify_some(now, cancel, &mut done)?;
+        self.settle(now, cancel, &mut done)?;
+        self.turns.end(&self.tree, now, start.elapsed());
+        Ok(self.tell(done, now, start.elapsed()))
+    }
+
+    /// Takes the events there are.
+    fn hear(&mut self) {
+        let (tree, exclude) = (&mut self.tree, &self.exclude);
+        if let Some(notify) = &mut self.notify {
+            notify.drain(|heard| tree.hear(&heard, exclude));
+        }
+    }
+
+    /// Reads all that is to be read.
+    fn settle(&mut self, now: Monotonic, cancel: &Cancel, done: &mut Done) -> Result<()> {
+        let (mut looks, mut hunts) = (2_u32, 2_u32);
+        loop {
+            let batch = self.tree.next(BATCH, now);
+            if !batch.is_empty() {
+                for change in self.read(batch, now, cancel)? {
+                    let count = if change.why == Queued::InTurn { &mut done.in_turn } else { &mut done.dirty };
+                    *count = count.saturating_add(1);
+                }
+                continue;
+            }
+            if self.tree.look_for_missing() {
+                continue;
+            }
+            if !self.tree.orphans.is_empty() && looks > 0 {
+                // Where they were moved to may not have been heard of yet.
+                looks = looks.saturating_sub(1);
+                self.hear();
+                if self.tree.is_pending() {
+                    continue;
+                }
+            }
+            self.tree.drop_orphans();
+            self.give_back();
+            self.ask_lost();
+            if hunts > 0 {
+                hunts = hunts.saturating_sub(1);
+                let notify = self.notify.as_ref();
+                if self.hunt.run(&mut self.tree, notify, &self.exclude, now, cancel)? {
+                    continue;
+                }
+            }
+            if self.tree.is_pending() {
+                continue;
+            }
+            for id in std::mem::take(&mut self.tree.hunted) {
+                self.tree.links.accept(id);
+            }
+            return Ok(());
+        }
+    }
+
+    fn read(&mut self, batch: Vec<NodeId>, now: Monotonic, cancel: &Cancel) -> Result<Vec<Change>> {
+        if let Some(notify) = &mut self.notify {
+            notify.set_room(self.budget.saturating_sub(self.tree.wds.len()));
+        }
+        let (tree, notify, exclude) = (&self.tree, self.notify.as_ref(), &self.exclude);
+        let reader = || Reader::new(tree, notify, exclude, cancel);
+        let outcomes: Vec<Outcome> = pool::each(&batch, reader, |reader, id| reader.read(*id));
+        let changes = self.tree.apply(batch.into_iter().zip(outcomes).collect(), now);
+        self.give_back();
+        cancel.check()?;
+        Ok(changes)
+    }
+
+    /// Gives back the watches that nobody needs.
+    fn give_back(&mut self) {
+        for wd in std::mem::take(&mut self.tree.unneeded) {
+            // The same directory may have been found at another place meanwhile.
+            if let (Some(notify), None) = (&self.notify, self.tree.wds.of(wd).next()) {
+                notify.forget(wd);
+            }
+        }
+    }
+
+    /// Asks the files that lost a name here how many they have left.
+    fn ask_lost(&mut self) {
+        for id in std::mem::take(&mut self.tree.lost) {
+            if self.tree.links.is_external(id) {
+                self.ask(id);
+            }
+        }
+    }
+
+    /// Asks files that have names elsewhere, so many at most.
+    fn ask_externals(&mut self, most: usize) {
+        for id in self.tree.links.next_external(most) {
+            self.ask(id);
+        }
+    }
+
+    /// Asks a file with several names what it is now.
+    fn ask(&mut self, id: crate::fs::scan::FileId) {
+        let Some(holder) = self.tree.links.holder(id) else { return };
+        let Some(node) = self.tree.nodes.get(holder) else { return };
+        let place = node.links.binary_search_by_key(&id, |link| link.id).unwrap_or_else(|place| place);
+        let Some(link) = node.links.get(place) else { return };
+        match reading::ask(&self.tree.nodes, holder, &link.name) {
+            Some(entry) if entry.id == id => _ = self.tree.links.update(id, Facts::of(&entry)),
+            // It is not there any more, and an event tells so.
+            _ => {}
+        }
+    }
+
+    /// Reads the next directories of the round, and finds out what no event told.
+    fn verify_some(&mut self, now: Monotonic, cancel: &Cancel, done: &mut Done) -> Result<()> {
+        self.turns.verify_some(&mut self.tree, now);
+        loop {
+            let batch = self.tree.next(BATCH, now);
+            if batch.is_empty() {
+                return Ok(());
+            }
+            let changes = self.read(batch, now, cancel)?;
+            // What happened since the events were taken is no drift.
+            self.hear();
+            let quiet = !self.tree.is_pending();
+            for change in changes.iter().filter(|change| change.why == Queued::InTurn) {
+                let Some(before) = change.before else { continue };
+                done.verified = done.verified.saturating_add(1);
+                let clean = self.tree.nodes.get(change.node).is_some_and(|node| node.queued == Queued::No);
+                let own = if clean { change.own_bytes } else { 0 };
+                let bytes = if quiet { own.saturating_add(change.link_bytes) } else { own };
+                if bytes > 0 {
+                    done.drift.bytes = done.drift.bytes.saturating_add(bytes);
+                    done.drift.since = Some(done.drift.since.map_or(before, |since| since.min(before)));
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, done: Done, now: Monotonic, took: Duration) -> Watched {
+        self.drift_bytes = self.drift_bytes.saturating_add(done.drift.bytes);
+        self.tell_failures();
+        let roots = self.tree.roots.all.iter().zip(0_usize..);
+        let usage = roots.map(|(root, index)| {
+            let failed = |errno| Err(Error::from(errno).at(&root.path));
+            let sums = match root.place {
+                Place::Missing(errno) => return failed(errno),
+                Place::Same => Sums::default(),
+                Place::File(entry) if entry.links < 2 => Sums::of(&entry),
+                Place::File(_) => {
+                    let mut sums = self.tree.links.sums(index);
+                    sums.names = 1;
+                    sums
+                }
+                Place::Directory(_, node) => {
+                    let own = self.tree.nodes.get(node);
+                    let fault = own.and_then(|node| node.faults.iter().find(|fault| fault.name.is_none()));
+                    if let (Some(fault), Some(0)) = (fault, own.map(|node| node.entries)) {
+                        return failed(fault.errno);
+                    }
+                    let mut sums = self.tree.totals.get(index).copied().unwrap_or_default();
+                    sums.add(&self.tree.links.sums(index));
+                    sums
+                }
+            };
+            let errors = self.failures.get(index).cloned().unwrap_or_default();
+            let partial = (errors.count > 0).then_some(crate::Partial::Errors);
+            Ok(Usage { errors, partial, took, ..sums.usage() })
+        });
+        let usage = usage.collect();
+        let mode = if self.turns.is_late() {
+            Mode::Degraded(Reason::Overflow)
+        } else if self.tree.refused > 0 {
+            Mode::Degraded(Reason::Watches)
+        } else if self.tree.unmounted {
+            Mode::Degraded(Reason::Unmounted)
+        } else {
+            Mode::Incremental
+        };
+        let (at, progress) = self.turns.verified(&self.tree);
+        let is_settled =
+            !self.turns.is_late() && self.tree.put_off.is_empty() && !self.tree.is_pending() && !self.hunt.waits();
+        let settled_at = if is_settled { self.settled_at.insert(now) } else { self.settled_at.get_or_insert(now) };
+        let as_of = self.turns.unwatched_since().map_or(*settled_at, |since| since.min(*settled_at));
+        Watched {
+            usage,
+            uncertain_bytes: (0..self.failures.len()).map(|root| self.tree.links.uncertain(root)).collect(),
+            mode,
+            as_of,
+            is_settled,
+            directories: self.tree.nodes.len(),
+            watches: self.tree.wds.len(),
+            dirty_read: done.dirty,
+            read_in_turn: done.in_turn,
+            verified: Verified { at, progress, directories: done.verified },
+            drift: Drift { total_bytes: self.drift_bytes, ..done.drift },
+        }
+    }
+
+    /// Puts together anew what could not be read, if that is another.
+    fn tell_failures(&mut self) {
+        if !std::mem::take(&mut self.tree.failures_changed) {
+            return;
+        }
+        self.failures.fill(ScanErrors::default());
+        for id in &self.tree.failed {
+            let Some(node) = self.tree.nodes.get(*id) else { continue };
+            let Some(errors) = self.failures.get_mut(node.root as usize) else { continue };
+            for fault in &node.faults {
+                errors.push(self.tree.nodes.path_of(*id, fault.name.as_deref()), fault.errno);
+            }
+        }
+    }
+}
+
+/// So many files that have names elsewhere are asked at a refresh.
+const EXTERNALS: usize = 512;

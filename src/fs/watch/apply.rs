@@ -1,0 +1,324 @@
+//! Puts what was read in place of what was known.
+
+use super::ledger::Item;
+use super::links::Facts;
+use super::nodes::{Fault, LinkName, NO_SPAN, Node, NodeId, Queued};
+use super::notify::Watch;
+use super::reading::{Asked, Found, Outcome, Reading, widen};
+use super::sums::Sums;
+use super::tree::Tree;
+use crate::Monotonic;
+use crate::fs::scan::Entry;
+
+/// What one directory was told to be.
+#[derive(Debug)]
+pub(super) struct Change {
+    pub(super) node: NodeId,
+    /// Why it was read.
+    pub(super) why: Queued,
+    /// When it was read before, unless it is new.
+    pub(super) before: Option<Monotonic>,
+    /// By how much the space differs that its files take which have one name, and by how much that of the others.
+    pub(super) own_bytes: u64,
+    pub(super) link_bytes: u64,
+}
+
+impl Tree {
+    /// Takes over what was read, of many directories at once: first what they lost, then what they gained, so that a
+    /// directory that was moved from one to the other is known again, with all that is in it.
+    pub(super) fn apply(&mut self, outcomes: Vec<(NodeId, Outcome)>, now: Monotonic) -> Vec<Change> {
+        let mut changes = Vec::with_capacity(outcomes.len());
+        let mut gains = Vec::new();
+        for (id, outcome) in outcomes {
+            match outcome {
+                Outcome::Read(reading) => changes.extend(self.take_over(id, *reading, now, &mut gains)),
+                Outcome::Asked(asked) => changes.extend(self.take_over_names(id, *asked)),
+                Outcome::Vanished => self.vanished(id),
+                Outcome::Failed(errno) => {
+                    if let Some(node) = self.nodes.get(id) {
+                        let fault = Fault { name: None, errno };
+                        let nothing = Reading::nothing(node.itself, fault);
+                        changes.extend(self.take_over(id, nothing, now, &mut gains));
+                    }
+                }
+                Outcome::Later => self.put_off.push(id),
+            }
+        }
+        for (parent, found, why) in gains {
+            self.gain(parent, found, why);
+        }
+        changes
+    }
+
+    fn take_over(
+        &mut self,
+        id: NodeId,
+        reading: Reading,
+        now: Monotonic,
+        gains: &mut Vec<(NodeId, Found, Queued)>,
+    ) -> Option<Change> {
+        let node = self.nodes.get_mut(id)?;
+        self.progress = true;
+        let mut own = reading.itself;
+        own.add(&reading.sums);
+        let root = node.root;
+        let why = std::mem::take(&mut node.queued);
+        let old = std::mem::replace(&mut node.own, own);
+        let before = node.read_at.replace(now);
+        (node.itself, node.span, node.odd) = (reading.itself, reading.span, reading.odd);
+        (node.took, node.entries) = (reading.took, reading.entries);
+        let ledgers = (node.ledger.take(), &reading.ledger);
+        for (ledger, sign) in [(ledgers.0.as_ref(), false), (ledgers.1.as_ref(), true)] {
+            let len = ledger.map_or(0, |ledger| ledger.len());
+            self.ledgered = if sign { self.ledgered.saturating_add(len) } else { self.ledgered.saturating_sub(len) };
+        }
+        node.ledger = reading.ledger;
+        if let Some(total) = self.totals.get_mut(root as usize) {
+            total.subtract(&old);
+            total.add(&own);
+        }
+        self.failures_changed |= !(node.faults.is_empty() && reading.faults.is_empty());
+        if reading.faults.is_empty() {
+            self.failed.remove(&id)
+        } else {
+            self.failed.insert(id)
+        };
+        node.faults = reading.faults;
+        if let Some(watch) = reading.watch {
+            self.set_watch(id, watch);
+        }
+        let link_bytes = self.take_over_links(id, root, reading.links, why);
+        self.take_over_children(id, reading.children, why, gains);
+        Some(Change { node: id, why, before, own_bytes: old.allocated_bytes.abs_diff(own.allocated_bytes), link_bytes })
+    }
+
+    fn set_watch(&mut self, id: NodeId, watch: Watch) {
+        let Some(node) = self.nodes.get_mut(id) else { return };
+        let refused = watch == Watch::Refused && node.wd.is_none();
+        if refused != node.refused {
+            node.refused = refused;
+            self.refused = if refused { self.refused.saturating_add(1) } else { self.refused.saturating_sub(1) };
+        }
+        if let Watch::At(wd) = watch
+            && node.wd != Some(wd)
+        {
+            if let Some(old) = node.wd.replace(wd)
+                && self.wds.remove(old, id)
+            {
+                self.unneeded.push(old);
+            }
+            self.wds.insert(wd, id);
+        }
+    }
+
+    /// First the new names, so that of a file that stays nothing is forgotten.
+    fn take_over_links(&mut self, id: NodeId, root: u32, links: Vec<(LinkName, Facts)>, why: Queued) -> u64 {
+        let unwatched = self.nodes.get(id).is_some_and(|node| node.refused);
+        let mut drift = 0_u64;
+        let mut names = Vec::with_capacity(links.len());
+        for (link, facts) in links {
+            let known = self.links.facts(link.id).map_or(facts.allocated_bytes, |known| known.allocated_bytes);
+            drift = drift.saturating_add(known.abs_diff(facts.allocated_bytes));
+            self.links.see(link.id, facts, id, root);
+            // A name that was made here would have been heard of, if there is a watch.
+            if why != Queued::InTurn || unwatched {
+                self.short.insert(link.id);
+            }
+            names.push(link);
+        }
+        names.sort_unstable_by_key(|link| link.id);
+        let old = self.nodes.get_mut(id).map(|node| std::mem::replace(&mut node.links, names)).unwrap_or_default();
+        for link in old {
+            self.links.unsee(link.id, id);
+            self.lost.insert(link.id);
+        }
+        drift
+    }
+
+    fn take_over_children(
+        &mut self,
+        id: NodeId,
+        found: Vec<Found>,
+        why: Queued,
+        gains: &mut Vec<(NodeId, Found, Queued)>,
+    ) {
+        let Some(node) = self.nodes.get_mut(id) else { return };
+        let mut old = std::mem::take(&mut node.children);
+        let nodes = &self.nodes;
+        old.sort_unstable_by(|a, b| nodes.get(*a).map(|a| &a.name).cmp(&nodes.get(*b).map(|b| &b.name)));
+        let mut kept = Vec::with_capacity(found.len());
+        let mut gone = vec![true; old.len()];
+        for found in found {
+            let place =
+                old.binary_search_by(|child| self.nodes.get(*child).map(|child| &child.name).cmp(&Some(&found.name)));
+            let child = place.ok().and_then(|place| Some((*old.get(place)?, gone.get_mut(place)?)));
+            match child {
+                Some((child, gone)) if self.nodes.get(child).is_some_and(|child| child.id == found.id) => {
+                    *gone = false;
+                    kept.push(child);
+                    self.see_again(child, &found);
+                }
+                _ => gains.push((id, found, why)),
+            }
+        }
+        for (child, _) in old.into_iter().zip(gone).filter(|(_, gone)| *gone) {
+            self.orphan(child);
+        }
+        if let Some(node) = self.nodes.get_mut(id) {
+            kept.shrink_to_fit();
+            node.children = kept;
+        }
+    }
+
+    /// A directory is where it was.
+    fn see_again(&mut self, id: NodeId, found: &Found) {
+        let Some(node) = self.nodes.get_mut(id) else { return };
+        let (old, root) = (std::mem::replace(&mut node.itself, found.itself), node.root);
+        for sums in [Some(&mut node.own), self.totals.get_mut(root as usize)].into_iter().flatten() {
+            sums.subtract(&old);
+            sums.add(&found.itself);
+        }
+        if !node.faults.is_empty() {
+            self.queue(id, Queued::Changed);
+        }
+    }
+
+    fn orphan(&mut self, id: NodeId) {
+        let Some(node) = self.nodes.get_mut(id) else { return };
+        node.parent = None;
+        if let Some(twin) = self.orphans.insert(node.id, id) {
+            self.drop_tree(twin);
+        }
+    }
+
+    /// A directory is new where it is: it was moved here from elsewhere in the tree, or it was not known at all.
+    fn gain(&mut self, parent: NodeId, found: Found, why: Queued) {
+        let Some(root) = self.nodes.get(parent).map(|node| node.root) else { return };
+        // Only where the watch was kept is it sure that it is the same, and not one with its number.
+        let same = |node: &Node| node.root == root && node.wd.is_some();
+        let orphan = self.orphans.get(&found.id).copied();
+        let id = match orphan.filter(|orphan| self.nodes.get(*orphan).is_some_and(same)) {
+            Some(orphan) => {
+                self.orphans.remove(&found.id);
+                self.adopt(orphan, parent, &found);
+                orphan
+            }
+            None => {
+                let id = self.add(Node::new(Some(parent), found.name, found.id, root, found.itself));
+                self.queue(id, why);
+                id
+            }
+        };
+        if let Some(node) = self.nodes.get_mut(parent) {
+            node.children.push(id);
+        }
+    }
+
+    fn adopt(&mut self, id: NodeId, parent: NodeId, found: &Found) {
+        if let Some(node) = self.nodes.get_mut(id) {
+            node.parent = Some(parent);
+            node.name.clone_from(&found.name);
+            if node.queued != Queued::No {
+                self.try_again(id);
+            }
+        }
+        self.see_again(id, found);
+        // What is told by path, or left out by it, is another now.
+        self.failures_changed |= !self.failed.is_empty();
+        if self.by_path {
+            let mut rest = vec![id];
+            while let Some(id) = rest.pop() {
+                self.queue(id, Queued::Changed);
+                rest.extend(self.nodes.get(id).into_iter().flat_map(|node| node.children.iter().copied()));
+            }
+        }
+    }
+
+    /// A directory is not where it was: its parent knows more, and whether it is to be tried again.
+    fn vanished(&mut self, id: NodeId) {
+        let Some(node) = self.nodes.get_mut(id) else { return };
+        node.round.1 = node.round.1.saturating_sub(1);
+        let parent = node.parent;
+        self.missing.push(id);
+        if let Some(parent) = parent {
+            self.queue(parent, Queued::Changed);
+        }
+    }
+
+    /// Names of a large directory were asked.
+    fn take_over_names(&mut self, id: NodeId, asked: Asked) -> Option<Change> {
+        let node = self.nodes.get_mut(id)?;
+        let why = std::mem::take(&mut node.queued);
+        let before = node.read_at;
+        let mut own = node.own;
+        own.subtract(&node.itself);
+        own.add(&asked.itself);
+        let (mut whole, mut links) = (false, Vec::new());
+        let ledger = node.ledger.as_deref_mut()?;
+        ledger.touched.clear();
+        let len = ledger.len();
+        for (name, entry) in asked.names {
+            let item = entry.as_ref().map(Item::of);
+            let old = ledger.set(&name, item);
+            match (old, item) {
+                (Some(Item::Link(old)), Some(Item::Link(new))) if old == new => {
+                    links.extend(entry.map(|entry| (new, Facts::of(&entry))));
+                }
+                (Some(Item::File { .. }) | None, Some(Item::File { .. }) | None) => {}
+                _ => whole = true,
+            }
+            own.subtract(&old.map(Item::sums).unwrap_or_default());
+            own.add(&item.map(Item::sums).unwrap_or_default());
+            if let (Some(Item::File { .. }), Some(entry)) = (item, &entry) {
+                node.span = widen(node.span, entry.id.inode);
+            }
+        }
+        let (now_len, root) = (ledger.len(), node.root as usize);
+        node.entries = u32::try_from(now_len).unwrap_or(u32::MAX);
+        node.itself = asked.itself;
+        let old = std::mem::replace(&mut node.own, own);
+        self.ledgered = self.ledgered.saturating_sub(len).saturating_add(now_len);
+        if let Some(total) = self.totals.get_mut(root) {
+            total.subtract(&old);
+            total.add(&own);
+        }
+        for (link, facts) in links {
+            self.links.update(link, facts);
+        }
+        if whole {
+            // Directories, and names of files that have several, take a reading to be known.
+            self.queue(id, Queued::Changed);
+        }
+        Some(Change { node: id, why, before, own_bytes: 0, link_bytes: 0 })
+    }
+}
+
+impl Reading {
+    /// What is known of a directory that cannot be opened.
+    fn nothing(itself: Sums, fault: Fault) -> Self {
+        Self {
+            itself,
+            sums: Sums::default(),
+            children: Vec::new(),
+            links: Vec::new(),
+            faults: vec![fault],
+            span: NO_SPAN,
+            odd: false,
+            entries: 0,
+            took: 0,
+            watch: None,
+            ledger: None,
+        }
+    }
+}
+
+impl Item {
+    fn of(entry: &Entry) -> Self {
+        let Entry { allocated_bytes, apparent_bytes, .. } = *entry;
+        match entry.links {
+            _ if entry.is_dir() => Self::Directory,
+            0 | 1 => Self::File { allocated_bytes, apparent_bytes },
+            _ => Self::Link(entry.id),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Looks for the other names of files.
+//!
+//! A new name of a file (`link(2)`) is heard of in the directory that has it, and not in the one that had the file before:
+//! that still counts it for one of its own. To find that one takes a look at listings alone, and only at those of directories
+//! where the inode number is within the span of what they have.
+
+use std::time::{Duration, Instant};
+
+use super::nodes::{NodeId, Queued};
+use super::notify::Notify;
+use super::pool;
+use super::reading::Reader;
+use super::tree::Tree;
+use crate::fs::scan::{Exclude, FileId};
+use crate::{Cancel, Monotonic, Result};
+
+/// When it may be looked again: where it takes long, it is not done at every refresh.
+#[derive(Debug, Default)]
+pub(super) struct Hunt {
+    due: Option<Monotonic>,
+    waiting: Vec<FileId>,
+}
+
+impl Hunt {
+    /// Whether some are still to be looked for.
+    pub(super) fn waits(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Looks for files that have more names than are known; gives whether directories are to be read because of that.
+    pub(super) fn run(
+        &mut self,
+        tree: &mut Tree,
+        notify: Option<&Notify>,
+        exclude: &Exclude,
+        now: Monotonic,
+        cancel: &Cancel,
+    ) -> Result<bool> {
+        /// At most so much of the time is spent on it: one part of ten.
+        const REST: u32 = 9;
+        /// What takes less is done at any time.
+        const SHORT: Duration = Duration::from_millis(2);
+        self.waiting.extend(tree.short.drain());
+        let links = &tree.links;
+        self.waiting.retain(|id| links.is_short(*id));
+        if self.waiting.is_empty() || self.due.is_some_and(|due| now < due) {
+            return Ok(false);
+        }
+        self.waiting.sort_unstable_by_key(|id| (id.inode, id.device));
+        self.waiting.dedup();
+        let start = Instant::now();
+        let wanted = &self.waiting;
+        let may_have = |(from, to): (u64, u64)| {
+            let at = wanted.partition_point(|id| id.inode < from);
+            wanted.get(at).is_some_and(|id| id.inode <= to)
+        };
+        let places: Vec<NodeId> = tree.nodes.iter().filter(|(_, node)| may_have(node.span)).map(|(id, _)| id).collect();
+        let shared = &*tree;
+        let reader = || Reader::new(shared, notify, exclude, cancel);
+        let has = |reader: &mut Reader<'_>, id: &NodeId| !cancel.is_cancelled() && reader.has_one_of(*id, wanted);
+        let found = pool::each(&places, reader, has);
+        cancel.check()?;
+        let took = start.elapsed();
+        self.due = (took > SHORT).then(|| now.plus(took.saturating_mul(REST)));
+        let mut any = false;
+        for (place, _) in places.iter().zip(found).filter(|(_, found)| *found) {
+            tree.queue(*place, Queued::Changed);
+            any = true;
+        }
+        // Those that were found are known after that reading; the others are elsewhere.
+        for id in self.waiting.drain(..) {
+            tree.hunted.push(id);
+        }
+        Ok(any)
+    }
+}

@@ -1,0 +1,72 @@
+//! What each entry of a large directory counts: there an event costs one question, and not one for each of its entries.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::CStr;
+use std::hash::{BuildHasher, RandomState};
+
+use super::sums::Sums;
+use crate::fs::scan::FileId;
+
+/// The entries of one directory, by their names' hashes. It is begun when a large directory has changed,
+/// and ends when it was read in turn and did not change since the last time.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    items: HashMap<u64, Item>,
+    names: RandomState,
+    /// What events told since the last reading.
+    pub(super) touched: HashSet<Box<CStr>>,
+    /// Whether events told anything since it was begun.
+    pub(super) used: bool,
+}
+
+/// What an entry counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Item {
+    File { allocated_bytes: u64, apparent_bytes: u64 },
+    Link(FileId),
+    Directory,
+}
+
+/// A directory of so many entries is large.
+pub(super) const LARGE: u32 = 1024;
+
+/// So many entries are kept at most, of all directories together: some 50 MB.
+pub(super) const MOST: usize = 1 << 20;
+
+impl Ledger {
+    pub(super) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Sets what a name counts, and gives what it did.
+    pub(super) fn set(&mut self, name: &CStr, item: Option<Item>) -> Option<Item> {
+        let hash = self.names.hash_one(name);
+        match item {
+            Some(item) => self.items.insert(hash, item),
+            None => self.items.remove(&hash),
+        }
+    }
+
+    /// A name was changed. Gives `false` when there are so many that the whole directory is as soon read.
+    pub(super) fn touch(&mut self, name: &CStr) -> bool {
+        self.used = true;
+        let few = self.touched.len() < self.items.len() / 4;
+        if few && !self.touched.contains(name) {
+            self.touched.insert(name.into());
+        }
+        few
+    }
+}
+
+impl Item {
+    /// What it adds to the sums of its directory. A directory counts for itself, and a file with several names elsewhere.
+    pub(super) fn sums(self) -> Sums {
+        match self {
+            Self::File { allocated_bytes, apparent_bytes } => {
+                Sums { allocated_bytes, apparent_bytes, files: 1, ..Sums::default() }
+            }
+            Self::Link(_) => Sums { names: 1, ..Sums::default() },
+            Self::Directory => Sums::default(),
+        }
+    }
+}

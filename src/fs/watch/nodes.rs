@@ -1,0 +1,226 @@
+//! The directories of the watched trees.
+
+use std::ffi::{CStr, CString};
+
+use rustix::io::Errno;
+
+use super::ledger::Ledger;
+use super::notify::Wd;
+use super::sums::Sums;
+use crate::Monotonic;
+use crate::fs::scan::FileId;
+
+/// Which directory. The number of one that is dropped is given to another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct NodeId(u32);
+
+impl NodeId {
+    /// Stands for a root that is a file: no directory has this number.
+    pub(super) fn file(root: u32) -> Self {
+        Self(u32::MAX.wrapping_sub(root))
+    }
+}
+
+/// A directory: its place, and what is directly in it. There is nothing in here for each of its files.
+#[derive(Debug)]
+pub(super) struct Node {
+    /// None of a root, and of a directory that its parent has no more.
+    pub(super) parent: Option<NodeId>,
+    /// Its name in its parent; of a root, the path it was given by.
+    pub(super) name: Box<CStr>,
+    pub(super) id: FileId,
+    /// Which of the trees it belongs to.
+    pub(super) root: u32,
+    /// The directory itself, and the files in it that have one name.
+    pub(super) own: Sums,
+    /// The part of it that is the directory itself.
+    pub(super) itself: Sums,
+    pub(super) children: Vec<NodeId>,
+    /// Names in it of files that have several.
+    pub(super) links: Vec<LinkName>,
+    /// What could not be read: an entry, or without a name the directory itself.
+    pub(super) faults: Vec<Fault>,
+    /// The smallest and the largest inode number of the files in it that have one name: where to look for one of them.
+    pub(super) span: (u64, u64),
+    /// Whether the inode numbers of its listing are not those of its entries: an overlay.
+    pub(super) odd: bool,
+    pub(super) wd: Option<Wd>,
+    /// Whether there was no watch for it.
+    pub(super) refused: bool,
+    pub(super) queued: Queued,
+    /// Whether it is in the queue.
+    pub(super) listed: bool,
+    /// When it was last read. None when it never was.
+    pub(super) read_at: Option<Monotonic>,
+    /// How long that took: microseconds.
+    pub(super) took: u32,
+    /// How many entries there were.
+    pub(super) entries: u32,
+    /// The refresh that read it last, and how often it did.
+    pub(super) round: (u32, u8),
+    /// What each of its entries counts, where it is large and changes often.
+    pub(super) ledger: Option<Box<Ledger>>,
+}
+
+/// Whether a directory waits to be read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Queued {
+    #[default]
+    No,
+    /// Only the names of its ledger that an event told.
+    Names,
+    /// In turn: nobody said that anything changed.
+    InTurn,
+    /// Because of an event.
+    Changed,
+}
+
+/// One of the names of a file that has several.
+#[derive(Debug)]
+pub(super) struct LinkName {
+    pub(super) id: FileId,
+    pub(super) name: Box<CStr>,
+}
+
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) name: Option<Box<CStr>>,
+    pub(super) errno: Errno,
+}
+
+/// A span without any number.
+pub(super) const NO_SPAN: (u64, u64) = (u64::MAX, 0);
+
+impl Node {
+    pub(super) fn new(parent: Option<NodeId>, name: Box<CStr>, id: FileId, root: u32, itself: Sums) -> Self {
+        Self {
+            parent,
+            name,
+            id,
+            root,
+            own: itself,
+            itself,
+            children: Vec::new(),
+            links: Vec::new(),
+            faults: Vec::new(),
+            span: NO_SPAN,
+            odd: false,
+            wd: None,
+            refused: false,
+            queued: Queued::No,
+            listed: false,
+            read_at: None,
+            took: 0,
+            entries: 0,
+            round: (0, 0),
+            ledger: None,
+        }
+    }
+}
+
+/// All of them, by number.
+#[derive(Debug, Default)]
+pub(super) struct Nodes {
+    slots: Vec<Option<Box<Node>>>,
+    free: Vec<u32>,
+}
+
+impl Nodes {
+    pub(super) fn insert(&mut self, node: Node) -> NodeId {
+        let node = Some(Box::new(node));
+        if let Some(number) = self.free.pop()
+            && let Some(slot) = self.slots.get_mut(number as usize)
+        {
+            *slot = node;
+            return NodeId(number);
+        }
+        let number = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
+        self.slots.push(node);
+        NodeId(number)
+    }
+
+    pub(super) fn remove(&mut self, id: NodeId) -> Option<Box<Node>> {
+        let node = self.slots.get_mut(id.0 as usize)?.take()?;
+        self.free.push(id.0);
+        Some(node)
+    }
+
+    pub(super) fn get(&self, id: NodeId) -> Option<&Node> {
+        self.slots.get(id.0 as usize)?.as_deref()
+    }
+
+    pub(super) fn get_mut(&mut self, id: NodeId) -> Option<&mut Node> {
+        self.slots.get_mut(id.0 as usize)?.as_deref_mut()
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len().saturating_sub(self.free.len())
+    }
+
+    /// How many there can be without more memory: the numbers are below.
+    pub(super) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Those with the numbers from `from` up to `to`.
+    pub(super) fn range(&self, from: usize, to: usize) -> impl Iterator<Item = (NodeId, &Node)> {
+        let slots = self.slots.get(from..to.min(self.slots.len())).unwrap_or_default();
+        let numbers = u32::try_from(from).unwrap_or(u32::MAX)..;
+        numbers.zip(slots).filter_map(|(number, slot)| Some((NodeId(number), slot.as_deref()?)))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (NodeId, &Node)> {
+        self.range(0, self.slots.len())
+    }
+
+    /// A directory and all above it, the root last.
+    pub(super) fn line(&self, id: NodeId) -> Vec<&Node> {
+        let mut line = Vec::new();
+        let mut next = Some(id);
+        while let Some(node) = next.and_then(|id| self.get(id)) {
+            line.push(node);
+            next = node.parent;
+        }
+        line
+    }
+
+    /// Writes the path of a directory, `/` at its end, and gives where the part below the root begins.
+    pub(super) fn path(&self, id: NodeId, path: &mut Vec<u8>) -> usize {
+        path.clear();
+        let mut below = 0;
+        for node in self.line(id).iter().rev() {
+            path.extend_from_slice(node.name.to_bytes());
+            if path.last() != Some(&b'/') {
+                path.push(b'/');
+            }
+            if node.parent.is_none() {
+                below = path.len();
+            }
+        }
+        below
+    }
+
+    /// The same for people: without the `/` that a root was not given with.
+    pub(super) fn path_of(&self, id: NodeId, name: Option<&CStr>) -> Vec<u8> {
+        let mut path = Vec::new();
+        self.path(id, &mut path);
+        match (name, self.get(id)) {
+            (Some(name), _) => path.extend_from_slice(name.to_bytes()),
+            (None, Some(node)) if node.parent.is_none() => path = node.name.to_bytes().to_vec(),
+            (None, _) => _ = path.pop(),
+        }
+        path
+    }
+
+    /// The child of this name.
+    pub(super) fn child(&self, id: NodeId, name: &[u8]) -> Option<NodeId> {
+        let mut children = self.get(id)?.children.iter().copied();
+        children.find(|child| self.get(*child).is_some_and(|child| child.name.to_bytes() == name))
+    }
+}
+
+/// A name of bytes without a zero: those of the kernel have none.
+pub(super) fn name(bytes: &[u8]) -> CString {
+    CString::new(bytes).unwrap_or_default()
+}

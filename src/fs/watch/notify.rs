@@ -1,0 +1,123 @@
+//! The kernel's word on which directories changed: inotify.
+
+use std::ffi::{CStr, CString};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use rustix::io::Errno;
+
+/// A watch: one for each inode, whatever paths lead to it.
+pub(super) type Wd = i32;
+
+/// What changes the sizes, or the names. Never what a reading does itself, such as `OPEN` and `ACCESS`.
+const CHANGES: WatchFlags = WatchFlags::CREATE
+    .union(WatchFlags::DELETE)
+    .union(WatchFlags::MOVED_FROM)
+    .union(WatchFlags::MOVED_TO)
+    .union(WatchFlags::MODIFY)
+    .union(WatchFlags::CLOSE_WRITE)
+    .union(WatchFlags::ATTRIB)
+    .union(WatchFlags::DELETE_SELF)
+    .union(WatchFlags::MOVE_SELF)
+    // Directories alone. Not `EXCL_UNLINK`: a file that was made without a name and got one later is told as one that lost it.
+    .union(WatchFlags::ONLYDIR);
+
+/// An inotify instance.
+#[derive(Debug)]
+pub(super) struct Notify {
+    fd: OwnedFd,
+    buffer: Box<[MaybeUninit<u8>]>,
+    /// How many more watches there may be.
+    room: AtomicUsize,
+    /// Whether the kernel has no more for us.
+    full: AtomicBool,
+}
+
+/// What was heard of a directory.
+#[derive(Debug)]
+pub(super) struct Heard<'a> {
+    pub(super) wd: Wd,
+    pub(super) what: ReadFlags,
+    pub(super) name: Option<&'a CStr>,
+}
+
+/// What became of the wish to watch a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Watch {
+    At(Wd),
+    /// There is no watch for it.
+    Refused,
+}
+
+impl Notify {
+    /// # Errors
+    ///
+    /// `EMFILE` when the user has no instances left, `ENOSYS` without inotify.
+    pub(super) fn new() -> rustix::io::Result<Self> {
+        /// Some hundred events.
+        const BUFFER: usize = 32 << 10;
+        Ok(Self {
+            fd: inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?,
+            buffer: vec![MaybeUninit::uninit(); BUFFER].into(),
+            room: AtomicUsize::new(0),
+            full: AtomicBool::new(false),
+        })
+    }
+
+    /// From now on there may be so many more watches, and the kernel is asked again.
+    pub(super) fn set_room(&mut self, room: usize) {
+        *self.room.get_mut() = room;
+        *self.full.get_mut() = false;
+    }
+
+    /// Watches an open directory; `again` where it is watched already. It is named by its descriptor, so that nothing can be
+    /// put in its place meanwhile.
+    pub(super) fn watch(&self, dir: BorrowedFd<'_>, again: bool) -> Watch {
+        if !again && (self.full.load(Ordering::Relaxed) || self.room.load(Ordering::Relaxed) == 0) {
+            return Watch::Refused;
+        }
+        let path = CString::new(format!("/proc/self/fd/{}", dir.as_raw_fd())).unwrap_or_default();
+        match inotify::add_watch(&self.fd, &*path, CHANGES) {
+            Ok(wd) => {
+                let less = |room: usize| room.checked_sub(usize::from(!again));
+                let _ = self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+                Watch::At(wd)
+            }
+            Err(errno) => {
+                // What is not allowed for one directory can be for others.
+                let one = matches!(errno, Errno::ACCESS | Errno::PERM | Errno::NOENT | Errno::NOTDIR);
+                self.full.store(!one, Ordering::Relaxed);
+                Watch::Refused
+            }
+        }
+    }
+
+    pub(super) fn forget(&self, wd: Wd) {
+        // It is gone already where the directory is.
+        let _ = inotify::remove_watch(&self.fd, wd);
+    }
+
+    /// Tells what there is to be heard, without waiting. A change is heard of as soon as the call that made it returned.
+    pub(super) fn drain(&mut self, mut hear: impl FnMut(Heard<'_>)) {
+        /// More than a full queue: where changes come faster than they are read, the rest is for the next time.
+        const MOST: usize = 1 << 16;
+        let mut reader = Reader::new(&self.fd, &mut self.buffer);
+        let mut count = 0_usize;
+        while count < MOST || !reader.is_buffer_empty() {
+            match reader.next() {
+                Ok(event) => hear(Heard { wd: event.wd(), what: event.events(), name: event.file_name() }),
+                Err(Errno::INTR) => {}
+                Err(_) => return,
+            }
+            count = count.saturating_add(1);
+        }
+    }
+}
+
+/// How many watches a user may have, all programs together.
+pub(crate) fn most_watches() -> usize {
+    let most = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches");
+    most.ok().and_then(|most| most.trim().parse().ok()).unwrap_or(8192)
+}

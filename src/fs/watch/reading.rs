@@ -1,0 +1,317 @@
+//! Reads one directory: watched first, so that what changes while it is read is heard of.
+
+use std::ffi::CStr;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
+
+use rustix::fs::{CWD, Mode, OFlags, RawDir};
+use rustix::io::Errno;
+
+use super::ledger::{Item, Ledger};
+use super::links::Facts;
+use super::nodes::{Fault, LinkName, NO_SPAN, NodeId, Nodes, Queued, name};
+use super::notify::{Notify, Watch};
+use super::sums::Sums;
+use super::tree::Tree;
+use crate::Cancel;
+use crate::fs::scan::{Entry, Exclude, Fence, FileId, vanished};
+
+/// What became of the wish to read a directory.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    Read(Box<Reading>),
+    /// Only some of its names were asked.
+    Asked(Box<Asked>),
+    /// It is not where it was.
+    Vanished,
+    Failed(Errno),
+    /// There is no descriptor now, or the reading was cancelled.
+    Later,
+}
+
+/// What is directly in a directory.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) itself: Sums,
+    /// The files that have one name, and the number of names of those that have several.
+    pub(super) sums: Sums,
+    pub(super) children: Vec<Found>,
+    pub(super) links: Vec<(LinkName, Facts)>,
+    pub(super) faults: Vec<Fault>,
+    pub(super) span: (u64, u64),
+    pub(super) odd: bool,
+    pub(super) entries: u32,
+    /// Microseconds.
+    pub(super) took: u32,
+    /// None when it is watched already.
+    pub(super) watch: Option<Watch>,
+    pub(super) ledger: Option<Box<Ledger>>,
+}
+
+/// A directory in the one that was read.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) name: Box<CStr>,
+    pub(super) id: FileId,
+    pub(super) itself: Sums,
+}
+
+/// What names of a directory are now; none for what is not there, or not counted.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) itself: Sums,
+    pub(super) names: Vec<(Box<CStr>, Option<Entry>)>,
+}
+
+/// Reads directories for one thread.
+#[derive(Debug)]
+pub(super) struct Reader<'a> {
+    tree: &'a Tree,
+    notify: Option<&'a Notify>,
+    exclude: &'a Exclude,
+    cancel: &'a Cancel,
+    buffer: Box<[MaybeUninit<u8>]>,
+    path: Vec<u8>,
+}
+
+/// The directory that is read.
+struct Here {
+    fence: Fence,
+    /// Where in its path the part below the root begins, and where it ends.
+    below: usize,
+    end: usize,
+}
+
+/// As much as the kernel is asked for at once.
+const BUFFER: usize = 32 << 10;
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(tree: &'a Tree, notify: Option<&'a Notify>, exclude: &'a Exclude, cancel: &'a Cancel) -> Self {
+        let buffer = vec![MaybeUninit::uninit(); BUFFER].into();
+        Self { tree, notify, exclude, cancel, buffer, path: Vec::new() }
+    }
+
+    pub(super) fn read(&mut self, id: NodeId) -> Outcome {
+        let Some(node) = self.tree.nodes.get(id) else { return Outcome::Vanished };
+        if self.cancel.is_cancelled() {
+            return Outcome::Later;
+        }
+        let start = Instant::now();
+        let below = self.tree.nodes.path(id, &mut self.path);
+        let opened = open(&self.path, node.parent.is_none().then_some(&*node.name)).and_then(|dir| {
+            let itself = Entry::of(&dir)?;
+            if itself.id == node.id { Ok((dir, itself)) } else { Err(Errno::NOENT) }
+        });
+        let (dir, itself) = match opened {
+            Ok(opened) => opened,
+            Err(errno) if vanished(errno) => return Outcome::Vanished,
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => return Outcome::Later,
+            Err(errno) => return Outcome::Failed(errno),
+        };
+        let fence = self.tree.roots.get(node.root).map_or(Fence::None, |root| root.fence);
+        let here = Here { fence, below, end: self.path.len() };
+        let itself = Sums::of(&itself);
+        if node.queued == Queued::Names
+            && let Some(ledger) = &node.ledger
+        {
+            return self.ask(&here, &dir, itself, ledger);
+        }
+        let watch = match self.notify {
+            // Once in a while it is made sure that the watch is that of this directory.
+            _ if node.wd.is_some() && node.queued != Queued::InTurn => None,
+            Some(notify) => Some(notify.watch(dir.as_fd(), node.wd.is_some())),
+            None => Some(Watch::Refused),
+        };
+        let mut reading = Reading {
+            itself,
+            sums: Sums::default(),
+            children: Vec::new(),
+            links: Vec::new(),
+            faults: Vec::new(),
+            span: NO_SPAN,
+            odd: false,
+            entries: 0,
+            took: 0,
+            watch,
+            ledger: self.tree.wants_ledger(node).then(Box::default),
+        };
+        if !self.list(&here, &dir, &mut reading) {
+            if let (Some(Watch::At(wd)), None, Some(notify)) = (watch, node.wd, self.notify)
+                && self.tree.wds.of(wd).next().is_none()
+            {
+                notify.forget(wd);
+            }
+            return Outcome::Later;
+        }
+        reading.took = u32::try_from(start.elapsed().as_micros()).unwrap_or(u32::MAX);
+        Outcome::Read(Box::new(reading))
+    }
+
+    /// Reads all entries; `false` when it was cancelled.
+    fn list(&mut self, here: &Here, dir: &OwnedFd, reading: &mut Reading) -> bool {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut entries = RawDir::new(dir, &mut buffer);
+        let mut goes_on = true;
+        while let Some(entry) = entries.next() {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(Errno::INTR) => continue,
+                // The directory was removed.
+                Err(Errno::NOENT) => break,
+                Err(errno) => {
+                    reading.faults.push(Fault { name: None, errno });
+                    break;
+                }
+            };
+            let name = entry.file_name();
+            if matches!(name.to_bytes(), b"." | b"..") || self.is_excluded(here, name) {
+                continue;
+            }
+            if self.cancel.is_cancelled() {
+                goes_on = false;
+                break;
+            }
+            match Entry::read(dir, name) {
+                Ok(found) => {
+                    if !self.is_outside(here, &found) {
+                        reading.odd |= found.id.inode != entry.ino() && found.mount_root != Some(true);
+                        reading.count(name, &found);
+                    }
+                }
+                Err(errno) if vanished(errno) => {}
+                Err(errno) => reading.faults.push(Fault { name: Some(name.into()), errno }),
+            }
+        }
+        self.buffer = buffer;
+        goes_on
+    }
+
+    /// Asks only the names that events told.
+    fn ask(&mut self, here: &Here, dir: &OwnedFd, itself: Sums, ledger: &Ledger) -> Outcome {
+        let mut names = Vec::with_capacity(ledger.touched.len());
+        for name in &ledger.touched {
+            if self.is_excluded(here, name) {
+                continue;
+            }
+            match Entry::read(dir, name) {
+                Ok(found) => names.push((name.clone(), Some(found).filter(|found| !self.is_outside(here, found)))),
+                Err(errno) if vanished(errno) => names.push((name.clone(), None)),
+                Err(_) => return Outcome::Later,
+            }
+        }
+        Outcome::Asked(Box::new(Asked { itself, names }))
+    }
+
+    fn is_excluded(&mut self, here: &Here, name: &CStr) -> bool {
+        if self.exclude.is_empty() {
+            return false;
+        }
+        self.path.truncate(here.end);
+        self.path.extend_from_slice(name.to_bytes());
+        self.exclude.matches(self.path.get(here.below..).unwrap_or_default(), name.to_bytes())
+    }
+
+    fn is_outside(&self, here: &Here, entry: &Entry) -> bool {
+        here.fence.excludes(entry) || self.tree.roots.is_root(entry)
+    }
+
+    /// Whether a listing has a file that counts here for one with a single name though it is among `wanted`, which is
+    /// sorted. Nothing but the listing is read.
+    pub(super) fn has_one_of(&mut self, id: NodeId, wanted: &[FileId]) -> bool {
+        let Some(node) = self.tree.nodes.get(id) else { return false };
+        if node.odd {
+            return true;
+        }
+        self.tree.nodes.path(id, &mut self.path);
+        let Ok(dir) = open(&self.path, node.parent.is_none().then_some(&*node.name)) else { return false };
+        let mut met: Vec<FileId> = Vec::new();
+        let mut entries = RawDir::new(&dir, &mut self.buffer);
+        while let Some(Ok(entry)) = entries.next() {
+            let at = wanted.partition_point(|id| id.inode < entry.ino());
+            let same = wanted.get(at..).unwrap_or_default().iter().take_while(|id| id.inode == entry.ino());
+            met.extend(same);
+        }
+        met.sort_unstable();
+        met.chunk_by(|a, b| a == b).any(|names| {
+            let id_of_file = names.first().copied().unwrap_or(node.id);
+            names.len() > self.tree.links.names_in(id_of_file, id) as usize
+        })
+    }
+}
+
+impl Reading {
+    fn count(&mut self, name: &CStr, entry: &Entry) {
+        self.entries = self.entries.saturating_add(1);
+        let item = if entry.is_dir() {
+            self.children.push(Found { name: name.into(), id: entry.id, itself: Sums::of(entry) });
+            Item::Directory
+        } else if entry.links > 1 {
+            self.links.push((LinkName { id: entry.id, name: name.into() }, Facts::of(entry)));
+            Item::Link(entry.id)
+        } else {
+            self.span = widen(self.span, entry.id.inode);
+            let Entry { allocated_bytes, apparent_bytes, .. } = *entry;
+            Item::File { allocated_bytes, apparent_bytes }
+        };
+        self.sums.add(&item.sums());
+        if let Some(ledger) = &mut self.ledger {
+            ledger.set(name, Some(item));
+        }
+    }
+}
+
+/// Asks a name of a directory.
+pub(super) fn ask(nodes: &Nodes, id: NodeId, name: &CStr) -> Option<Entry> {
+    let mut path = Vec::new();
+    nodes.path(id, &mut path);
+    path.extend_from_slice(name.to_bytes());
+    let path = self::name(&path);
+    match Entry::read(CWD, &path) {
+        Err(Errno::NAMETOOLONG) => path_of_parent(nodes, id).and_then(|dir| Entry::read(dir, name).ok()),
+        read => read.ok(),
+    }
+}
+
+/// Opens a directory, however long its path.
+fn path_of_parent(nodes: &Nodes, id: NodeId) -> Option<OwnedFd> {
+    let mut path = Vec::new();
+    nodes.path(id, &mut path);
+    open(&path, None).ok()
+}
+
+/// A span with one more number in it.
+pub(super) fn widen(span: (u64, u64), number: u64) -> (u64, u64) {
+    (span.0.min(number), span.1.max(number))
+}
+
+/// Opens a directory by its path, as far at once as a path can be long. `root` is the path of a root, as it was given.
+fn open(path: &[u8], root: Option<&CStr>) -> rustix::io::Result<OwnedFd> {
+    /// So much of a path is given to the kernel at once: less than its limit of 4,096 bytes, with the longest name.
+    const STEP: usize = 3800;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    if let Some(root) = root {
+        return openat(CWD, root, flags);
+    }
+    let mut path = path.strip_suffix(b"/").unwrap_or(path);
+    let mut dir: Option<OwnedFd> = None;
+    while path.len() > STEP {
+        let head = path.get(..STEP).unwrap_or_default();
+        let cut = head.iter().rposition(|byte| *byte == b'/').filter(|cut| *cut > 0).ok_or(Errno::NAMETOOLONG)?;
+        let (head, tail) = path.split_at(cut);
+        let step = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        dir = Some(match &dir {
+            Some(dir) => openat(dir, &name(head), step)?,
+            None => openat(CWD, &name(head), step)?,
+        });
+        path = tail.get(1..).unwrap_or_default();
+    }
+    match &dir {
+        Some(dir) => openat(dir, &name(path), flags),
+        None => openat(CWD, &name(path), flags),
+    }
+}
+
+fn openat(dir: impl AsFd, path: &CStr, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    rustix::io::retry_on_intr(|| rustix::fs::openat(dir.as_fd(), path, flags, Mode::empty()))
+}

@@ -1,0 +1,111 @@
+//! The roots of the watched trees, and what is at their paths.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+use super::nodes::NodeId;
+use crate::fs::scan::{Boundary, Entry, Fence, FileId};
+
+/// One of the directories that are told apart.
+#[derive(Debug)]
+pub(super) struct Root {
+    pub(super) path: PathBuf,
+    pub(super) name: CString,
+    pub(super) place: Place,
+    pub(super) fence: Fence,
+    /// Without symbolic links, where it could be found out: as mount points are told.
+    pub(super) real: Option<PathBuf>,
+}
+
+/// What is at the path of a root.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    Missing(Errno),
+    File(Entry),
+    Directory(Entry, NodeId),
+    /// The directory of a root before it.
+    Same,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Roots {
+    pub(super) all: Vec<Root>,
+    boundary: Boundary,
+    /// What they are, where there are several.
+    by_id: HashMap<FileId, usize>,
+}
+
+/// What a root is now.
+#[derive(Debug)]
+pub(super) enum Found {
+    Unchanged,
+    Missing(Errno),
+    Same,
+    Entry(Entry),
+}
+
+impl Roots {
+    pub(super) fn new(paths: &[PathBuf], boundary: Boundary) -> Self {
+        let root = |path: &PathBuf| Root {
+            path: path.clone(),
+            name: CString::new(path.as_os_str().as_bytes()).unwrap_or_default(),
+            place: Place::Missing(Errno::NOENT),
+            fence: Fence::None,
+            real: None,
+        };
+        Self { all: paths.iter().map(root).collect(), boundary, by_id: HashMap::new() }
+    }
+
+    pub(super) fn get(&self, root: u32) -> Option<&Root> {
+        self.all.get(root as usize)
+    }
+
+    /// Whether an entry of a tree is a root, and so not of that tree.
+    pub(super) fn is_root(&self, entry: &Entry) -> bool {
+        !self.by_id.is_empty() && self.by_id.contains_key(&entry.id)
+    }
+
+    /// Looks at the paths, and gives what is there.
+    pub(super) fn look(&mut self) -> Vec<Found> {
+        let entries: Vec<_> = self.all.iter().map(|root| Entry::root(&root.name)).collect();
+        self.by_id.clear();
+        let several = self.all.len() > 1;
+        let mut found = Vec::with_capacity(self.all.len());
+        for ((root, entry), index) in self.all.iter().zip(&entries).zip(0_usize..) {
+            let same = match entry {
+                Ok(entry) if several && (entry.is_dir() || entry.links < 2) => {
+                    *self.by_id.entry(entry.id).or_insert(index) != index
+                }
+                _ => false,
+            };
+            found.push(match (entry, root.place) {
+                (_, Place::Same) if same => Found::Unchanged,
+                _ if same => Found::Same,
+                (Ok(entry), Place::Directory(old, _)) if (old.id, old.mount) == (entry.id, entry.mount) => {
+                    Found::Unchanged
+                }
+                (Ok(entry), _) => Found::Entry(*entry),
+                (Err(errno), _) => Found::Missing(*errno),
+            });
+        }
+        found
+    }
+
+    /// What to do about other file systems below a root.
+    pub(super) fn fence(&self, entry: &Entry) -> Fence {
+        Fence::new(self.boundary, entry)
+    }
+
+    /// The directory at the root of a tree that a path is in, and the names from there on.
+    pub(super) fn above<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = (NodeId, &'a Path)> {
+        self.all.iter().filter_map(move |root| match root.place {
+            Place::Directory(_, node) => Some((node, path.strip_prefix(root.real.as_ref()?).ok()?)),
+            _ => None,
+        })
+    }
+}

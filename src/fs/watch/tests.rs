@@ -1,0 +1,171 @@
+//! Watched is scanned: whatever is done to a tree, a refresh tells what a scan of it tells.
+
+mod cases;
+mod cost;
+mod limits;
+mod mounting;
+mod storms;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::{Mode, Watched, WatchedTree};
+use crate::fs::scan::{Scan, Usage};
+use crate::{Cancel, Monotonic};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A tree, watched, on a clock of its own.
+struct Rig {
+    dir: TempDir,
+    scan: Scan,
+    watched: WatchedTree,
+    now: Monotonic,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self::of(tempfile::tempdir().unwrap())
+    }
+
+    fn of(dir: TempDir) -> Self {
+        let root = dir.path().join("tree");
+        std::fs::create_dir(&root).unwrap();
+        Self::with(dir, Scan::new(root))
+    }
+
+    /// `dir` has the trees of `scan`, and what is outside of them.
+    fn with(dir: TempDir, scan: Scan) -> Self {
+        let watched = WatchedTree::new(&scan).verify(Duration::from_secs(1_000_000));
+        Self { dir, scan, watched, now: Monotonic::from_nanos(1_000_000_000_000) }
+    }
+
+    fn path(&self, path: &str) -> PathBuf {
+        let root = self.dir.path().join("tree");
+        if path.is_empty() { root } else { root.join(path) }
+    }
+
+    fn outside(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+
+    fn write(&self, path: &str, bytes: usize) {
+        std::fs::write(self.path(path), vec![1; bytes]).unwrap();
+    }
+
+    fn mkdir(&self, path: &str) {
+        std::fs::create_dir_all(self.path(path)).unwrap();
+    }
+
+    fn refresh(&mut self) -> Watched {
+        self.now = self.now.plus(SECOND);
+        self.watched.refresh(self.now, &Cancel::new()).unwrap()
+    }
+
+    /// One refresh, which has to be right.
+    #[track_caller]
+    fn check(&mut self) -> Watched {
+        let watched = self.refresh();
+        assert!(watched.is_settled, "{watched:?}");
+        self.compare(&watched);
+        watched
+    }
+
+    /// As many refreshes as it takes until nothing is known to be out of date, and then it has to be right.
+    #[track_caller]
+    fn settle(&mut self) -> Watched {
+        for _ in 0..50 {
+            let watched = self.refresh();
+            if watched.is_settled {
+                self.compare(&watched);
+                return watched;
+            }
+        }
+        panic!("it does not settle: {:?}", self.refresh());
+    }
+
+    #[track_caller]
+    fn compare(&self, watched: &Watched) {
+        let parts = self.scan.run_each(&Cancel::new(), &crate::Progress::new()).unwrap();
+        for (part, usage) in parts.iter().zip(&watched.usage) {
+            match (&part.usage, usage) {
+                (Ok(scanned), Ok(watched)) => assert_eq!(numbers(watched), numbers(scanned), "{}", self.tell()),
+                (Err(scanned), Err(watched)) => assert_eq!(watched.to_string(), scanned.to_string()),
+                (scanned, watched) => panic!("{watched:?}, scanned {scanned:?}"),
+            }
+        }
+    }
+
+    /// What there is, and how much each directory is known to have, for the report of a failure.
+    fn tell(&self) -> String {
+        let mut text = String::new();
+        let mut rest = vec![self.dir.path().to_path_buf()];
+        while let Some(path) = rest.pop() {
+            use std::os::unix::fs::MetadataExt;
+            let meta = std::fs::symlink_metadata(&path).unwrap();
+            let (ino, links, blocks, len) = (meta.ino(), meta.nlink(), meta.blocks(), meta.len());
+            text += &format!("\n{} ino {ino} links {links} blocks {blocks} len {len}", path.display());
+            if meta.is_dir() {
+                rest.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            }
+        }
+        for (id, node) in self.watched.tree.nodes.iter() {
+            let path = self.watched.tree.nodes.path_of(id, None);
+            text += &format!("\nknown: {} {:?} {:?}", String::from_utf8_lossy(&path), node.own, node.queued);
+        }
+        text
+    }
+
+    /// Whether the books are in order: the sums are those of what they are made of, and nothing is left of what is gone.
+    #[track_caller]
+    fn audit(&self) {
+        let tree = &self.watched.tree;
+        let mut sums = vec![super::sums::Sums::default(); tree.totals.len()];
+        let (mut watched, mut ledgered, mut names) = (0, 0, BTreeMap::new());
+        for (id, node) in tree.nodes.iter() {
+            sums[node.root as usize].add(&node.own);
+            watched += usize::from(node.wd.is_some());
+            ledgered += node.ledger.as_ref().map_or(0, |ledger| ledger.len());
+            for link in &node.links {
+                *names.entry((link.id, id)).or_insert(0_u32) += 1;
+            }
+            for child in &node.children {
+                assert_eq!(tree.nodes.get(*child).unwrap().parent, Some(id));
+            }
+        }
+        assert_eq!(sums, tree.totals);
+        assert_eq!(ledgered, tree.ledgered);
+        assert_eq!(watched, tree.wds.len());
+        assert!(tree.orphans.is_empty() && tree.unneeded.is_empty());
+        for ((file, node), count) in names {
+            assert_eq!(tree.links.names_in(file, node), count);
+        }
+    }
+}
+
+fn numbers(usage: &Usage) -> (u64, u64, u64, u64, u64, u64) {
+    let Usage { allocated_bytes, apparent_bytes, files, directories, hard_links, .. } = usage;
+    (*allocated_bytes, *apparent_bytes, *files, *directories, *hard_links, usage.errors.count)
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Whether a test can be done here. Where everything must be (`CI` is set), it fails when it cannot.
+fn require(feature: bool, what: &str) -> bool {
+    if !feature {
+        assert!(std::env::var_os("CI").is_none_or(|ci| ci.is_empty()), "needed for the tests: {what}");
+        eprintln!("skipped: {what}");
+    }
+    feature
+}
+
+/// A directory on a file system in memory, where sizes never change by themselves.
+fn in_memory() -> TempDir {
+    let shm = Path::new("/dev/shm");
+    if shm.is_dir() { tempfile::tempdir_in(shm).unwrap() } else { tempfile::tempdir().unwrap() }
+}

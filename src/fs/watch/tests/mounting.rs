@@ -1,0 +1,114 @@
+//! What is mounted in a watched tree, and under it.
+
+use std::process::Command;
+
+use super::*;
+use crate::fs::scan::Boundary;
+
+/// A mount, until it is dropped.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn tmpfs(at: PathBuf) -> Self {
+        run("mount", &["-t", "tmpfs", "appmon-test"], &at);
+        Self(at)
+    }
+
+    fn bind(of: &Path, at: PathBuf) -> Self {
+        run("mount", &["--bind", of.to_str().unwrap()], &at);
+        Self(at)
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        run("umount", &["-l"], &self.0);
+    }
+}
+
+fn run(program: &str, arguments: &[&str], at: &Path) {
+    assert!(Command::new(program).args(arguments).arg(at).status().unwrap().success());
+}
+
+fn rig(boundary: Boundary) -> Rig {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("tree");
+    std::fs::create_dir(&root).unwrap();
+    Rig::with(dir, Scan::new(root).boundary(boundary))
+}
+
+#[test]
+fn mounted_on_top_and_unmounted() {
+    if !require(is_root(), "root, to mount") {
+        return;
+    }
+    for boundary in [Boundary::SameDevice, Boundary::SameMount, Boundary::Cross] {
+        let mut rig = rig(boundary);
+        rig.mkdir("a/point/deep");
+        rig.write("a/point/deep/f", 50_000);
+        rig.write("a/f", 5000);
+        rig.check();
+        let mount = Mounted::tmpfs(rig.path("a/point"));
+        rig.check();
+        rig.mkdir("a/point/new");
+        rig.write("a/point/new/f", 70_000);
+        rig.check();
+        let inner = Mounted::tmpfs(rig.path("a/point/new"));
+        rig.check();
+        drop(inner);
+        rig.check();
+        drop(mount);
+        rig.check();
+        rig.write("a/point/deep/f", 1);
+        assert_eq!(rig.check().dirty_read, 1);
+        rig.audit();
+    }
+}
+
+#[test]
+fn the_same_directory_at_two_places() {
+    if !require(is_root(), "root, to mount") {
+        return;
+    }
+    for boundary in [Boundary::SameDevice, Boundary::SameMount, Boundary::Cross] {
+        let mut rig = rig(boundary);
+        rig.mkdir("a/b");
+        rig.mkdir("point");
+        rig.write("a/b/f", 50_000);
+        rig.check();
+        let mount = Mounted::bind(&rig.path("a"), rig.path("point"));
+        rig.check();
+        rig.write("point/b/f", 100_000);
+        rig.check();
+        rig.mkdir("a/b/c");
+        rig.write("a/b/c/g", 5000);
+        std::fs::hard_link(rig.path("a/b/f"), rig.path("a/b/g")).unwrap();
+        rig.settle();
+        drop(mount);
+        rig.check();
+        rig.write("a/b/c/g", 50_000);
+        rig.check();
+        let tree = &rig.watched.tree;
+        assert!(tree.nodes.iter().all(|(_, node)| node.wd.is_some()));
+        rig.audit();
+    }
+}
+
+#[test]
+fn the_root_itself_is_mounted_on_and_unmounted() {
+    if !require(is_root(), "root, to mount") {
+        return;
+    }
+    let mut rig = rig(Boundary::SameDevice);
+    rig.write("f", 5000);
+    rig.check();
+    let mount = Mounted::tmpfs(rig.path(""));
+    rig.mkdir("d");
+    rig.write("d/f", 50_000);
+    rig.check();
+    rig.write("d/f", 100_000);
+    assert_eq!(rig.check().dirty_read, 1);
+    drop(mount);
+    rig.check();
+    rig.audit();
+}
