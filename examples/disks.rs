@@ -6,7 +6,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use appmon::{Directory, FileSystemSample, FileSystems, Rated, Result, Snapshot, SnapshotStreamExt, SourceExt};
+use appmon::{
+    Directory, FileSystemSample, FileSystems, Rated, Result, Snapshot, SnapshotStreamExt, SourceExt, WatchMode,
+};
 use futures::TryStreamExt;
 use tokio::io::AsyncWriteExt as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,9 +16,10 @@ use tokio::signal::unix::{SignalKind, signal};
 const HELP: &str = "\
 Prints how full the mounted file systems are, and what of each the directories hold, at every tick.
 
-Usage: disks [--directory NAME=PATH]... [--ttl DURATION] [--every DURATION] [--count TICKS]
+Usage: disks [--directory NAME=PATH]... [--watch NAME=PATH]... [--ttl DURATION] [--every DURATION] [--count TICKS]
 
   --directory NAME=PATH  a directory to tell by itself, as a part of the file system it is on
+  --watch NAME=PATH      the same, kept up to date at each tick by what the kernel tells of changes
   --ttl DURATION         how long what a directory holds is good for, before it is scanned again,
                          beside the ticks  [default: 1m]
   --every DURATION       time between two ticks, such as 500ms, 1s, 5m  [default: 1s]
@@ -26,7 +29,7 @@ Usage: disks [--directory NAME=PATH]... [--ttl DURATION] [--every DURATION] [--c
 The first tick waits for the first scans.";
 
 struct Args {
-    directories: Vec<(String, String)>,
+    directories: Vec<Directory>,
     ttl: Duration,
     every: Duration,
     count: Option<u64>,
@@ -66,8 +69,8 @@ fn main() -> ExitCode {
 
 async fn run(args: Args) -> Result<()> {
     let mut disks = FileSystems::mounted();
-    for (name, path) in args.directories {
-        disks = disks.directory(Directory::new(name, path).ttl(args.ttl));
+    for directory in args.directories {
+        disks = disks.directory(directory.ttl(args.ttl));
     }
     let mut ticks = disks.every(args.every).rates();
     let mut out = tokio::io::stdout();
@@ -102,10 +105,14 @@ fn table(tick: &Snapshot<Rated<FileSystemSample>>) -> String {
         for part in &fs.parts {
             let age =
                 part.age.map_or_else(|| "not yet known".to_owned(), |age| format!("{:.1} s old", age.as_secs_f64()));
+            let watch = part.watch.map_or_else(String::new, |watch| match watch.mode {
+                WatchMode::Watched => ", watched".to_owned(),
+                mode => format!(", {mode:?} with {} of {} watches", watch.watches, watch.directories),
+            });
             let incomplete = if part.complete { "" } else { ", not complete" };
             let _ = writeln!(
                 out,
-                "  {:<20} {:>18} B {:5.1} %  {age}{incomplete}",
+                "  {:<20} {:>18} B {:5.1} %  {age}{watch}{incomplete}",
                 part.name,
                 part.bytes,
                 part.fraction * 100.0
@@ -141,13 +148,15 @@ fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {
-            Long("directory") => {
+            Long(name @ ("directory" | "watch")) => {
+                let (option, is_watched) = (format!("--{name}"), name == "watch");
                 let text = parser.value()?.string()?;
                 let (name, path) = text
                     .split_once('=')
                     .filter(|(name, path)| !name.is_empty() && !path.is_empty())
-                    .ok_or_else(|| format!("--directory {text}: it must be NAME=PATH"))?;
-                args.directories.push((name.to_owned(), path.to_owned()));
+                    .ok_or_else(|| format!("{option} {text}: it must be NAME=PATH"))?;
+                let directory = Directory::new(name, path);
+                args.directories.push(if is_watched { directory.watched() } else { directory });
             }
             Long(name @ ("ttl" | "every")) => {
                 let name = format!("--{name}");

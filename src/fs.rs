@@ -4,6 +4,7 @@ mod directory;
 mod entries;
 mod filesystems;
 mod guard;
+mod keeper;
 mod kind;
 pub(crate) mod mounts;
 mod parts;
@@ -15,6 +16,7 @@ mod scan;
 mod state;
 pub(crate) mod table;
 mod usage;
+mod watch;
 
 pub use directory::Directory;
 pub use entries::{Entries, Entry, EntryMetadata, Walk, entries};
@@ -22,7 +24,7 @@ pub use filesystems::{FileSystem, FileSystems};
 pub use mounts::{DeviceId, Mount};
 pub use rates::{FileSystemRates, FileSystemTotals, PartRates};
 pub use registry::{Registered, Registry};
-pub use sample::{FileSystemSample, Inodes, Part, PartKind, Stalled};
+pub use sample::{FileSystemSample, Inodes, Part, PartKind, Stalled, Watch, WatchMode};
 // Not to be taken for a part of a file system.
 pub use scan::Part as ScanPart;
 pub use scan::{Boundary, Largest, Partial, Progress, Scan, ScanError, ScanErrors, Usage};

@@ -49,6 +49,8 @@
 //! - All files of one process, typed ([`Process`], and [`AsyncProcess`] for async code).
 //! - How full the file systems are and by which directories ([`FileSystems`], [`Directory`]), how fast they fill, and what is
 //!   mounted and unmounted ([`MountChanges`]).
+//! - Directories that are kept up to date by what the kernel tells of changes ([`Directory::watched`]): an unchanged tree of
+//!   any size costs next to nothing.
 //! - What a directory tree holds ([`Scan`]), or its entries one by one, with an async filter ([`entries`]).
 //! - Every sample and snapshot to JSON and back by serde, non-UTF-8 names included.
 //!
@@ -75,7 +77,9 @@
 //! `appmon-slow`, started when there is something for them to do. Nothing is read until the stream is
 //! polled, so a slow consumer lowers the rate, visibly: [`Snapshot::seq`] has gaps, [`Snapshot::lag`] grows. Memory is
 //! bounded by what is alive. File descriptors are kept open for processes that run, up to a quarter of the soft limit
-//! ([`Processes::max_fds`]). [`entries`] alone has a pool that the whole process shares: see [`Entries`](Entries#threads).
+//! ([`Processes::max_fds`]). Directories are scanned on threads named `appmon-directory` and helpers of those; all of them end
+//! with their source. Directories that are watched take a share of the watches that the user may have
+//! ([`FileSystems::max_watches`]). [`entries`] alone has a pool that the whole process shares: see [`Entries`](Entries#threads).
 
 // No panics on input: no unwrap, slices by get() and split, and no arithmetic that wraps when counters or clocks do.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
@@ -107,7 +111,7 @@ pub use error::{Error, Result};
 pub use fs::{
     Boundary, DeviceId, Directory, Entries, Entry, EntryMetadata, FileSystem, FileSystemRates, FileSystemSample,
     FileSystemTotals, FileSystems, Inodes, Largest, Mount, Part, PartKind, PartRates, Partial, Progress, Registered,
-    Registry, Scan, ScanError, ScanErrors, ScanPart, Stalled, Usage, Walk, entries,
+    Registry, Scan, ScanError, ScanErrors, ScanPart, Stalled, Usage, Walk, Watch, WatchMode, entries,
 };
 pub use mount_changes::{MountChange, MountChanges};
 pub use process::{

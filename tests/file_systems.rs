@@ -497,7 +497,8 @@ proptest! {
         dirs in prop::collection::vec("[ab](/[ab]){0,3}", 1..8),
         files in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..60_000), 0..12),
         links in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..6),
-        registered in prop::collection::vec(any::<prop::sample::Index>(), 1..8),
+        registered in prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 1..8),
+        watched in any::<bool>(),
     ) {
         let dir = tempfile::tempdir().unwrap();
         for path in &dirs {
@@ -512,10 +513,17 @@ proptest! {
                 fs::hard_link(from, dir.path().join(place.get(&dirs)).join(format!("link{n}"))).unwrap();
             }
         }
-        let mut source = FileSystems::mounted().directory(Directory::new("root", dir.path()));
-        let paths: Vec<PathBuf> = registered.iter().map(|place| dir.path().join(place.get(&dirs))).collect();
-        for (n, path) in paths.iter().enumerate() {
-            source = source.directory(Directory::new(n.to_string(), path));
+        // What is watched by itself has its own hard links: all of those are in a watched one, or none.
+        let alone = links.is_empty() || watched;
+        let directory = |name: &str, path: &Path, watched: bool| {
+            let directory = Directory::new(name, path);
+            if watched && alone { directory.watched() } else { directory }
+        };
+        let mut source = FileSystems::mounted().directory(directory("root", dir.path(), watched));
+        let paths: Vec<(PathBuf, bool)> =
+            registered.iter().map(|(place, watched)| (dir.path().join(place.get(&dirs)), *watched)).collect();
+        for (n, (path, watched)) in paths.iter().enumerate() {
+            source = source.directory(directory(&n.to_string(), path, *watched));
         }
         let snapshot = tick(&mut source);
         let fs = snapshot.samples.iter().find(|fs| fs.directory("root").is_some()).unwrap();
@@ -523,14 +531,14 @@ proptest! {
         prop_assert_eq!(own, du(&[dir.path()]));
         prop_assert_eq!(fs.directory("root").unwrap().inclusive_bytes, Some(own));
         if links.is_empty() {
-            for (n, path) in paths.iter().enumerate() {
+            for (n, (path, _)) in paths.iter().enumerate() {
                 prop_assert_eq!(fs.directory(&n.to_string()).unwrap().inclusive_bytes, Some(du(&[path])));
             }
         }
         // The same again, by another source, is the same.
         let again = tick(&mut paths.iter().enumerate().rev().fold(
             FileSystems::mounted().directory(Directory::new("root", dir.path())),
-            |source, (n, path)| source.directory(Directory::new(n.to_string(), path)),
+            |source, (n, (path, _))| source.directory(Directory::new(n.to_string(), path)),
         ));
         let fs = again.samples.iter().find(|fs| fs.directory("root").is_some()).unwrap();
         let sum: u64 = fs.parts.iter().filter(|part| part.kind == PartKind::Directory).map(|part| part.bytes).sum();

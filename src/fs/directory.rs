@@ -19,7 +19,8 @@ use crate::{Monotonic, Text};
 /// ```
 ///
 /// The first scan is waited for, and no later one. With [`wait`](Self::wait) every tick waits for the scans that are due;
-/// with [`background`](Self::background) none does, not even for the first.
+/// with [`background`](Self::background) none does, not even for the first. One that is [`watched`](Self::watched) is kept up
+/// to date at each tick by what the kernel tells of changes.
 #[derive(Clone, Debug, PartialEq)]
 #[must_use = "a directory has to be registered with a source or a registry"]
 pub struct Directory {
@@ -28,6 +29,8 @@ pub struct Directory {
     pub(super) ttl: Duration,
     pub(super) backoff: f64,
     pub(super) patience: Patience,
+    pub(super) watched: bool,
+    verify: Option<Duration>,
 }
 
 /// Which scans a tick waits for.
@@ -51,6 +54,8 @@ impl Directory {
             ttl: Duration::from_secs(60),
             backoff: 0.0,
             patience: Patience::First,
+            watched: false,
+            verify: None,
         }
     }
 
@@ -81,6 +86,94 @@ impl Directory {
         self
     }
 
+    /// Keeps it up to date by what the kernel tells: inotify says which of the directories in it changed, and only those
+    /// are read again. Its figures are then those of each tick, and not of the last scan. Default: it is scanned again when
+    /// its TTL is over.
+    ///
+    /// ```text
+    /// ticks            0     1     2     3     4     5
+    ///                  |-----|-----|-----|-----|-----|
+    /// reads            [==]  ·     ·     k     ·     ·     all, what changed (k directories), nothing
+    /// the tick's value   a   a     a     b     b     b     each of its own tick
+    /// ```
+    ///
+    /// At the first tick it is scanned, and each directory in it gets a watch. At every later tick it is brought up to date,
+    /// on a thread of the source, for which the tick waits up to [`FileSystems::budget`](crate::FileSystems::budget) (without
+    /// an end after [`wait`](Self::wait), not at all after [`background`](Self::background)). What takes longer goes on
+    /// beside the ticks, which give the last value with its age. It is told as a scan of now would tell it, hard links,
+    /// mounts below and registered directories in it included: those are kept up to date with it, watched or not, and when
+    /// one comes or leaves, everything is read anew. [`Part::watch`](crate::Part::watch) says how far it can be relied on.
+    ///
+    /// A watched directory in one that is not watched is read once more with that, to find out what the outer one holds
+    /// besides: where both are of interest, watch the outer one.
+    ///
+    /// # Cost
+    ///
+    /// A tick at which nothing changed costs some tens of microseconds and its share of the [verification](Self::verify): at
+    /// one tick per second, a 600th of a scan. Where k directories changed, it costs the reading of those. Each directory takes a watch, for which the kernel needs about 1 KiB and keeps the inode in memory,
+    /// and about half a KiB here. Nothing is kept for each file, except for those with several names, and in directories of
+    /// thousands of files that change often. [`FileSystems::scan_threads`](crate::FileSystems::scan_threads) and
+    /// [`entries_per_second`](crate::FileSystems::entries_per_second) have no effect on it.
+    ///
+    /// # Limits
+    ///
+    /// - A user has only so many watches for all programs together (`/proc/sys/fs/inotify/max_user_watches`). The watched
+    ///   directories of a source share a quarter of them, or [`FileSystems::max_watches`](crate::FileSystems::max_watches).
+    ///   A directory without a watch is read again when the TTL is over, and the age says so
+    ///   ([`WatchMode::Partly`](crate::WatchMode::Partly)).
+    /// - Where there is no inotify (none of `max_user_instances` left, a kernel without it) that is so for all of them
+    ///   ([`WatchMode::Polled`](crate::WatchMode::Polled)).
+    /// - On a file system that needs a server or a program to answer, such as NFS and FUSE, others make changes that no event
+    ///   tells. There it is scanned by its TTL as if it was not watched: `Polled`, too.
+    /// - When more changes than the kernel keeps events for (`max_queued_events`), everything is read again, and less often
+    ///   the more often that happens ([`WatchMode::Overflow`](crate::WatchMode::Overflow)).
+    ///
+    /// # What no event tells
+    ///
+    /// - Stores to a file through `mmap(2)`, where they take new blocks.
+    /// - What is written to a file by a name outside of the directory. Files that are known to have such names are asked at
+    ///   every tick, 512 of them at a time; how much is in them is
+    ///   [`Watch::uncertain_bytes`](crate::Watch::uncertain_bytes).
+    /// - That a file got a name outside of the directory.
+    /// - What a file system does by itself: compression, preallocation.
+    ///
+    /// So every directory is read again once in a while, whatever events tell: see [`verify`](Self::verify). By how much the
+    /// figures were found wrong is [`Watch::drift_bytes`](crate::Watch::drift_bytes). [`Registry::invalidate`](crate::Registry::invalidate) and
+    /// [`force`](crate::Registry::force) begin anew with a full scan.
+    ///
+    /// # Errors
+    ///
+    /// There are none of its own: what cannot be watched is read in turn, and [`Part::watch`](crate::Part::watch) says so.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use appmon::{Cancel, Directory, FileSystems, Snapshot, Source};
+    ///
+    /// let dir = tempfile::tempdir().unwrap();
+    /// let mut disks = FileSystems::mounted().directory(Directory::new("work", dir.path()).watched().wait());
+    /// let mut snapshot = Snapshot::default();
+    /// disks.collect(&mut snapshot, &Cancel::new())?;
+    /// std::fs::write(dir.path().join("file"), "new")?;
+    /// disks.collect(&mut snapshot, &Cancel::new())?;
+    /// let work = snapshot.samples.iter().find_map(|fs| fs.directory("work")).unwrap();
+    /// assert_eq!(work.files, Some(1));
+    /// println!("{} bytes, {:?}", work.bytes, work.watch);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn watched(mut self) -> Self {
+        self.watched = true;
+        self
+    }
+
+    /// How often each directory in a [watched](Self::watched) one is read again though no event told of a change, spread
+    /// over the ticks: what no event tells is wrong for no longer than that. Default: ten minutes, or the TTL if that is
+    /// longer. A tick costs as much of a scan as it is of this period. No effect on what is not watched.
+    pub fn verify(mut self, period: Duration) -> Self {
+        self.verify = Some(period);
+        self
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &Text {
@@ -91,6 +184,11 @@ impl Directory {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// How often what is watched is read again in turn.
+    pub(super) fn verified_every(&self) -> Duration {
+        self.verify.unwrap_or_else(|| Duration::from_secs(600).max(self.ttl))
     }
 
     /// When the next scan is due after one that took `took` and ended at `ended`.

@@ -221,15 +221,16 @@ impl FileSystems {
         self
     }
 
-    /// How long a tick waits for mounts that may hang, all together; and how long it waits for a sign of life of a scan
-    /// on one. Default: 100 ms. Mounts that are known not to answer are not waited for.
+    /// How long a tick waits for mounts that may hang, all together; how long it waits for a sign of life of a scan on one;
+    /// and how long for what is [watched](Directory::watched) to be brought up to date. Default: 100 ms. Mounts that are
+    /// known not to answer are not waited for.
     pub fn budget(mut self, budget: Duration) -> Self {
         self.budget = budget;
         self
     }
 
     /// How many directories are scanned at the same time at most. Default: 2. Those on mounts that may hang do not count:
-    /// of them it is one on each mount.
+    /// of them it is one on each mount. Nor does what is [watched](Directory::watched) count, after its first scan.
     pub fn scans(self, count: usize) -> Self {
         self.shared.lock().scans = count.max(1);
         self
@@ -244,6 +245,14 @@ impl FileSystems {
     /// How many entries of directories a scan reads per second at most, to leave the disk to others. Default: no limit.
     pub fn entries_per_second(self, entries: u64) -> Self {
         self.shared.lock().settings.entries_per_second = Some(entries.max(1));
+        self
+    }
+
+    /// How many directories are watched at most, in all of the [watched](Directory::watched) ones together. Default: a
+    /// quarter of what the user may have (`/proc/sys/fs/inotify/max_user_watches`). With 0 none is, and all are read again
+    /// when their TTL is over.
+    pub fn max_watches(self, count: usize) -> Self {
+        self.shared.lock().keepers.most = Some(count);
         self
     }
 
@@ -297,7 +306,7 @@ impl FileSystems {
         let mut state = self.shared.lock();
         for (id, home) in homes {
             if let Some(entry) = state.entries.iter_mut().find(|entry| entry.id == id) {
-                entry.settle(home);
+                entry.settle(home, now);
             }
         }
         (self.generation, self.stale) = (generation, false);

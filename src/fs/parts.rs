@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::FileSystemSample;
-use super::sample::{Part, PartKind, fraction};
+use super::sample::{Part, PartKind, Watch, fraction};
 use super::scan::Usage;
 use crate::{Monotonic, Text, WirePath};
 
@@ -19,6 +19,8 @@ pub(super) struct Slice<'a> {
     pub(super) value: Option<&'a Value>,
     /// Whether the last scan failed, and why.
     pub(super) failure: Option<&'a str>,
+    /// Whether it was asked to be watched.
+    pub(super) watched: bool,
 }
 
 /// What the last successful scan of a directory found.
@@ -29,8 +31,10 @@ pub(super) struct Value {
     /// By id, what each directory held that was registered then and lies directly in this one: all of it, that in further
     /// ones too. It is not in `usage`.
     pub(super) inner: Arc<HashMap<u64, u64>>,
-    pub(super) ended: Monotonic,
+    /// As of when that is.
+    pub(super) at: Monotonic,
     pub(super) took: Duration,
+    pub(super) watch: Option<Watch>,
 }
 
 /// Sorts directories so that each comes before those in it. Of two with the same path, the one registered later comes
@@ -137,6 +141,7 @@ pub(super) fn fill(sample: &mut FileSystemSample, slices: &[Slice<'_>], now: Mon
                     directories: None,
                     apparent_bytes: None,
                     took: None,
+                    watch: None,
                 };
                 match old {
                     Some(old) => *old = part,
@@ -179,6 +184,9 @@ fn fit(bytes: &mut [(u64, u64)], parents: &[Option<usize>], used: u64) -> bool {
 fn directory(slice: &Slice<'_>, own: u64, inclusive: u64, total: u64, age: impl Fn(Monotonic) -> Duration) -> Part {
     let usage = slice.value.map(|value| &value.usage);
     let failures = u64::from(slice.failure.is_some());
+    // What is scanned though it was to be watched is not kept up to date by events.
+    let watch = slice.value.and_then(|value| value.watch.or(slice.watched.then_some(Watch::SCANNED)));
+    let watch = watch.map(|watch| Watch { verified_age: watch.verified_at.map(&age), ..watch });
     Part {
         name: slice.name.clone(),
         path: Some(WirePath::from(slice.path)),
@@ -186,8 +194,8 @@ fn directory(slice: &Slice<'_>, own: u64, inclusive: u64, total: u64, age: impl 
         bytes: own,
         fraction: fraction(own, total),
         inclusive_bytes: Some(inclusive),
-        age: slice.value.map(|value| age(value.ended)),
-        at: slice.value.map(|value| value.ended),
+        age: slice.value.map(|value| age(value.at)),
+        at: slice.value.map(|value| value.at),
         complete: slice.failure.is_none() && usage.is_some_and(Usage::is_complete),
         errors: usage.map_or(0, |usage| usage.errors.count).saturating_add(failures),
         first_error: slice.failure.map(Text::from).or_else(|| {
@@ -198,6 +206,7 @@ fn directory(slice: &Slice<'_>, own: u64, inclusive: u64, total: u64, age: impl 
         directories: usage.map(|usage| usage.directories),
         apparent_bytes: usage.map(|usage| usage.apparent_bytes),
         took: slice.value.map(|value| value.took),
+        watch,
     }
 }
 
@@ -211,8 +220,9 @@ mod tests {
         Value {
             usage: Usage { allocated_bytes: bytes, ..Usage::default() },
             inner: Arc::new(inner.iter().copied().collect()),
-            ended: Monotonic::from_nanos(5),
+            at: Monotonic::from_nanos(5),
             took: Duration::ZERO,
+            watch: None,
         }
     }
 
@@ -245,6 +255,7 @@ mod tests {
                 path: Path::new(path),
                 value: value.as_ref(),
                 failure: None,
+                watched: false,
             })
             .collect();
         slices.sort_by(|a, b| order((a.path, a.id), (b.path, b.id)));
@@ -308,7 +319,7 @@ mod tests {
             let name = Text::from("x");
             let values: Vec<_> = bytes.iter().map(|bytes| bytes.map(|bytes| value(bytes, &inner))).collect();
             let mut slices: Vec<_> = paths.iter().zip(&values).zip(1..).map(|((path, value), id)| {
-                Slice { id, name: &name, path: Path::new(path), value: value.as_ref(), failure: None }
+                Slice { id, name: &name, path: Path::new(path), value: value.as_ref(), failure: None, watched: false }
             }).collect();
             slices.sort_by(|a, b| order((a.path, a.id), (b.path, b.id)));
             let mut sample = sample(used, 77, 3);

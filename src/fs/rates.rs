@@ -34,7 +34,8 @@ pub struct PartRates {
     /// What it is.
     pub kind: PartKind,
     /// Growth of its `bytes`, per second; negative when it shrinks. For a directory it is that between its last two scans,
-    /// told by the tick that first sees the second one, and `None` in between.
+    /// told by the tick that first sees the second one, and `None` in between. For one that is watched it is that since the
+    /// last tick, and `None` while events do not tell everything: parts of it are of different times then.
     pub bytes: Option<f64>,
 }
 
@@ -56,7 +57,7 @@ pub struct FileSystemTotals {
     pub total_bytes: u64,
     /// What is used of it.
     pub used_bytes: u64,
-    /// Of each part: its name, what it is, its bytes, and when they were found out.
+    /// Of each part: its name, what it is, its bytes, and when they were found out, if all of them at the same time.
     pub parts: Vec<(Text, PartKind, u64, Option<Monotonic>)>,
 }
 
@@ -69,7 +70,11 @@ impl Counters for FileSystemSample {
             device_id: self.device_id,
             total_bytes: self.total_bytes,
             used_bytes: self.used_bytes,
-            parts: self.parts.iter().map(|part| (part.name.clone(), part.kind, part.bytes, part.at)).collect(),
+            parts: self
+                .parts
+                .iter()
+                .map(|part| (part.name.clone(), part.kind, part.bytes, part.measured_at()))
+                .collect(),
         }
     }
 
@@ -85,7 +90,8 @@ impl Counters for FileSystemSample {
         let used_bytes = growth(earlier.used_bytes, self.used_bytes, elapsed)?;
         let parts = self.parts.iter().map(|part| {
             let then = earlier.parts.iter().find(|(name, kind, ..)| (name, *kind) == (&part.name, part.kind));
-            let bytes = then.and_then(|(_, _, bytes, at)| growth(*bytes, part.bytes, part.at?.since((*at)?)?));
+            let bytes =
+                then.and_then(|(_, _, bytes, at)| growth(*bytes, part.bytes, part.measured_at()?.since((*at)?)?));
             PartRates { name: part.name.clone(), kind: part.kind, bytes }
         });
         let parts = parts.collect();
@@ -111,7 +117,7 @@ fn time_to_full(free: u64, per_second: f64) -> Option<Duration> {
 #[allow(clippy::arithmetic_side_effects, reason = "tests: an overflow is a failure")]
 mod tests {
     use super::*;
-    use crate::fs::Part;
+    use crate::fs::{Part, Watch, WatchMode};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -149,6 +155,26 @@ mod tests {
     fn what_shrinks_is_never_full_and_what_was_not_scanned_again_has_no_rate() {
         let rates = sample(100, 60, 2, 12).rates(&sample(300, 60, 2, 10).totals(), 2 * SECOND).unwrap();
         assert_eq!((rates.used_bytes, rates.time_to_full, rates.directory("a")), (-100.0, None, None));
+    }
+
+    #[test]
+    fn what_is_of_different_times_has_no_rate() {
+        let watched = |mode, settled, directory, at| {
+            let mut sample = sample(300, directory, at, at);
+            sample.parts[0].watch = Some(Watch { mode, settled, ..Watch::default() });
+            sample
+        };
+        let check = |earlier: &FileSystemSample, now: &FileSystemSample, rate| {
+            let rates = now.rates(&earlier.totals(), SECOND).unwrap();
+            assert_eq!(rates.directory("a"), rate);
+        };
+        let then = watched(WatchMode::Watched, true, 60, 2);
+        check(&then, &watched(WatchMode::Watched, true, 100, 4), Some(20.0));
+        check(&then, &watched(WatchMode::Polled, true, 100, 4), Some(20.0));
+        for mixed in [watched(WatchMode::Partly, true, 100, 4), watched(WatchMode::Watched, false, 100, 4)] {
+            check(&then, &mixed, None);
+            check(&mixed, &watched(WatchMode::Watched, true, 120, 6), None);
+        }
     }
 
     #[test]

@@ -94,6 +94,9 @@ impl Registry {
 
     /// Says that what is known of a directory, or of all directories of a file system, is too old: the next tick starts its
     /// scan. Until that has ended, what is known is given again. Gives whether there is anything of this name.
+    ///
+    /// What is [watched](Directory::watched) forgets all that it knows, and is scanned and watched anew, with all that is
+    /// registered in it.
     pub fn invalidate(&self, name: &str) -> bool {
         let mut state = self.0.lock();
         let homes = state.homes_of(name);

@@ -126,6 +126,62 @@ pub struct Part {
     #[serde(default, with = "optional_nanos", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub took: Option<Duration>,
+    /// How it is kept up to date, for a directory that is watched or in one that is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Watch>,
+}
+
+/// How a directory is kept up to date by what the kernel tells of changes, and how far that can be relied on: see
+/// [`Directory::watched`](crate::Directory::watched).
+///
+/// All but `uncertain_bytes` is told of the outermost watched directory that this one is in, with all in it. Where it is
+/// scanned by its TTL, because the file system needs a server or a program to answer, the counts are 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Watch {
+    /// How far events tell what changes.
+    pub mode: WatchMode,
+    /// Whether nothing was known to be out of date at the age of this part. It is not settled while events were lost, and
+    /// while a large directory that changes all the time waits for its turn.
+    pub settled: bool,
+    /// How many directories there are.
+    pub directories: u64,
+    /// How many of them have a watch.
+    pub watches: u64,
+    /// How many directories were read to bring it up to date for this tick: because they changed, or in turn.
+    pub directories_read: u64,
+    /// How much of `bytes` is in files that have names outside of the directory as well: they can change by those names
+    /// without an event. They are asked at every tick, up to 512 of them in turn.
+    pub uncertain_bytes: u64,
+    /// By how much reading everything again in turn found the figures wrong, more and less added up, since it is watched:
+    /// what no event told. Only grows, unless everything is scanned anew.
+    pub drift_bytes: u64,
+    /// Each directory was read at this time or later, by the monotonic clock, whatever events told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_at: Option<Monotonic>,
+    /// How long ago that is. Nanoseconds in the wire form.
+    #[serde(default, with = "optional_nanos", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
+    pub verified_age: Option<Duration>,
+}
+
+/// How far events tell what changes in a watched directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum WatchMode {
+    /// Every directory has a watch.
+    Watched,
+    /// Some have none, for want of watches: those are read again when the TTL is over.
+    Partly,
+    /// None has a watch: there is no inotify to be had, no watch is left, or the file system needs a server or a program to
+    /// answer, and others make changes to it. All are read again when the TTL is over.
+    #[default]
+    Polled,
+    /// There were more events than the kernel keeps, and not all was read again since.
+    Overflow,
 }
 
 /// What a part of a file system is.
@@ -156,6 +212,30 @@ impl PartKind {
             Self::Reserved => reserved,
             _ => other,
         }
+    }
+}
+
+impl Watch {
+    /// Of what is scanned though it was to be watched.
+    pub(super) const SCANNED: Self = Self {
+        mode: WatchMode::Polled,
+        settled: true,
+        directories: 0,
+        watches: 0,
+        directories_read: 0,
+        uncertain_bytes: 0,
+        drift_bytes: 0,
+        verified_at: None,
+        verified_age: None,
+    };
+}
+
+impl Part {
+    /// When its bytes were found out. Not told of a watched directory where events do not tell everything: what is in it is
+    /// then of different times, and growth between two of them is not growth in that time.
+    pub(super) fn measured_at(&self) -> Option<Monotonic> {
+        let is_whole = |watch: Watch| watch.settled && matches!(watch.mode, WatchMode::Watched | WatchMode::Polled);
+        self.at.filter(|_| self.watch.is_none_or(is_whole))
     }
 }
 

@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 
 use super::FileSystem;
 use super::directory::{Attempt, Directory, Patience};
+use super::keeper::{Keepers, Kept, Retired, Times};
 use super::parts::{self, Slice, Value};
 use super::plan::{Discovery, Home};
+use super::sample::Watch;
 use super::scan::{Progress, Usage};
-use super::usage::{Settings, Walk};
+use super::usage::{Found, Settings, Walk};
 use crate::{Cancel, Error, Monotonic, Result, Text};
 
 /// How often `Cancel` is polled while a tick waits.
@@ -41,6 +43,9 @@ pub(super) struct State {
     /// Scans at most at the same time, those on mounts that may hang not counted.
     pub(super) scans: usize,
     pub(super) settings: Settings,
+    pub(super) keepers: Keepers,
+    /// What a tick waits for at most that is brought up to date.
+    quick: Duration,
     next_id: u64,
     running: usize,
     queue: VecDeque<Job>,
@@ -76,6 +81,10 @@ pub(super) struct Entry {
     failure: Option<String>,
     last: Option<Attempt>,
     flight: Option<Arc<Flight>>,
+    /// The watched directory it is in, and is kept up to date with: that can be itself.
+    keeper: Option<u64>,
+    /// When it was last looked up where it is.
+    looked_up: Option<Monotonic>,
     /// Whether what the scan under way finds is known to be too old.
     outdated: bool,
     /// Scans that ended.
@@ -88,6 +97,8 @@ struct Flight {
     pulse: Progress,
     began: Monotonic,
     safe: bool,
+    /// Whether it is one of those of which there are only so many at the same time.
+    counted: bool,
     /// The pulse at which a tick gave up waiting for it.
     silent: AtomicU64,
 }
@@ -104,12 +115,27 @@ struct Job {
     /// The directories, sorted by [`parts::order`].
     members: Vec<Member>,
     flight: Arc<Flight>,
+    /// For a watched directory: what is known of it.
+    kept: Option<Kept>,
 }
 
+/// A directory of a scan.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub(super) id: u64,
+    pub(super) home: Home,
+    /// Whether what is found of it does not count: it is kept up to date by itself, and only told apart here.
+    guest: bool,
+}
+
+/// A directory that a tick waits for.
 #[derive(Debug)]
-struct Member {
+struct Awaited {
     id: u64,
-    home: Home,
+    /// So many scans will have ended.
+    scans: u64,
+    /// For how long, if not until then.
+    until: Option<Instant>,
 }
 
 impl Shared {
@@ -123,6 +149,8 @@ impl Shared {
             fault: None,
             scans: 2,
             settings: Settings::default(),
+            keepers: Keepers::default(),
+            quick: Duration::ZERO,
             next_id: 0,
             running: 0,
             queue: VecDeque::new(),
@@ -140,8 +168,11 @@ impl Shared {
         self.cancel.cancel();
         let mut state = self.lock();
         state.closed = true;
-        state.queue.clear();
         state.present.clear();
+        state.sort_out();
+        for job in std::mem::take(&mut state.queue) {
+            state.give_back(job.kept, Duration::ZERO).discard();
+        }
     }
 
     /// Starts the scans that are due, and waits for those that the tick waits for. `stalled` tells the mounts that do not
@@ -153,16 +184,20 @@ impl Shared {
             return Ok(());
         }
         let now = Monotonic::now();
-        let mut awaited: Vec<(u64, u64)> = state.entries.iter().filter_map(|entry| entry.awaited(now)).collect();
+        state.quick = budget;
+        state.sort_out();
+        let mut awaited: Vec<Awaited> =
+            state.entries.iter().filter_map(|entry| entry.awaited(now, budget, &state.keepers)).collect();
         state.start(self, stalled, now, |_| true);
         let mut signs: HashMap<u64, (u64, Instant)> = HashMap::new();
         loop {
             let clock = Instant::now();
-            awaited.retain(|(id, before)| state.is_pending(*id, *before, stalled));
-            awaited.retain(|(id, _)| match state.flight(*id) {
+            awaited.retain(|awaited| awaited.until.is_none_or(|until| clock < until));
+            awaited.retain(|awaited| state.is_pending(awaited, stalled));
+            awaited.retain(|awaited| match state.flight(awaited.id) {
                 Some(flight) if !flight.safe => {
                     let count = flight.pulse.entries();
-                    let (seen, since) = signs.entry(*id).or_insert((count, clock));
+                    let (seen, since) = signs.entry(awaited.id).or_insert((count, clock));
                     if *seen != count {
                         (*seen, *since) = (count, clock);
                     }
@@ -178,7 +213,7 @@ impl Shared {
             }
             cancel.check()?;
             // What could not start because of another scan.
-            state.start(self, stalled, Monotonic::now(), |id| awaited.iter().any(|(awaited, _)| *awaited == id));
+            state.start(self, stalled, Monotonic::now(), |id| awaited.iter().any(|awaited| awaited.id == id));
             let waited = self.ended.wait_timeout(state, POLL).unwrap_or_else(PoisonError::into_inner);
             state = waited.0;
         }
@@ -195,39 +230,47 @@ impl Shared {
         let ids: Vec<u64> = state.entries.iter().filter(|entry| wanted(entry)).map(|entry| entry.id).collect();
         // Before the first tick nothing is known of the mounts; the first tick scans in any case.
         if !state.closed {
+            state.sort_out();
             state.start(self, &[], Monotonic::now(), |id| ids.contains(&id));
         }
         any
     }
 
-    fn spawn(self: &Arc<Self>, job: Job) -> std::result::Result<(), Job> {
+    fn spawn(self: &Arc<Self>, job: Job) -> std::result::Result<(), Box<Job>> {
         // The job goes by way of a slot, to have it back where no thread can be started.
         let slot = Arc::new(Mutex::new(Some(job)));
         let (shared, given) = (Arc::clone(self), Arc::clone(&slot));
         let worker = move || {
             let mut job = given.lock().unwrap_or_else(PoisonError::into_inner).take();
             while let Some(next) = job {
-                job = shared.work(&next);
+                job = shared.work(next);
             }
         };
         match std::thread::Builder::new().name("appmon-directory".to_owned()).spawn(worker) {
             Ok(_) => Ok(()),
-            Err(_) => slot.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err),
+            Err(_) => {
+                slot.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), |job| Err(Box::new(job)))
+            }
         }
     }
 
     /// Does one scan, and gives the next one that waits for its turn.
-    fn work(&self, job: &Job) -> Option<Job> {
+    fn work(&self, mut job: Job) -> Option<Job> {
         let began = Monotonic::now();
-        let run = AssertUnwindSafe(|| job.walk.run(&self.cancel, &job.flight.pulse));
+        let run = AssertUnwindSafe(|| match &mut job.kept {
+            Some(kept) => kept.refresh(&self.cancel),
+            None => job.walk.run(&self.cancel, &job.flight.pulse),
+        });
         let result = std::panic::catch_unwind(run);
         let result = result.unwrap_or_else(|_| Err(Error::panicked("while scanning".to_owned())));
         let ended = Monotonic::now();
         let mut state = self.lock();
-        state.finish(job, result, ended, ended.since(began).unwrap_or_default());
-        let next = if job.flight.safe { state.next_job() } else { None };
+        let counted = job.flight.counted;
+        let retired = state.finish(job, result, ended, ended.since(began).unwrap_or_default());
+        let next = if counted { state.next_job() } else { None };
         drop(state);
         self.ended.notify_all();
+        drop(retired);
         next
     }
 }
@@ -257,6 +300,8 @@ impl State {
             failure: None,
             last: None,
             flight: None,
+            keeper: None,
+            looked_up: None,
             outdated: false,
             scans: 0,
         });
@@ -283,6 +328,7 @@ impl State {
 
     pub(super) fn remove(&mut self, id: u64) {
         self.entries.retain(|entry| entry.id != id);
+        self.sort_out();
         self.file_systems.retain(|known| known.id != id);
         self.changed();
     }
@@ -307,9 +353,9 @@ impl State {
         self.entries.iter().filter(|entry| entry.met && entry.home.is_none()).count() as u64
     }
 
-    /// Whether a scan is due, or a directory is nowhere.
+    /// Whether it is time to look where a directory is: its scan is due, or it is nowhere.
     pub(super) fn is_any_due(&self, now: Monotonic) -> bool {
-        self.entries.iter().any(|entry| entry.home.is_none() || entry.is_due(now))
+        self.entries.iter().any(|entry| entry.is_to_be_looked_up(now))
     }
 
     pub(super) fn have_data(&mut self, answered: impl Iterator<Item = bool>) {
@@ -331,28 +377,27 @@ impl State {
         entry.flight.as_deref().or_else(|| other()?.flight.as_deref())
     }
 
-    /// Whether a tick still has to wait for a directory of which `before` scans had ended when it began.
-    fn is_pending(&self, id: u64, before: u64, stalled: &[u32]) -> bool {
-        self.entry(id).is_some_and(|entry| {
+    /// Whether a tick still has to wait for a directory.
+    fn is_pending(&self, awaited: &Awaited, stalled: &[u32]) -> bool {
+        self.entry(awaited.id).is_some_and(|entry| {
             let Some(home) = &entry.home else { return false };
-            entry.scans == before && (entry.flight.is_some() || !stalled.contains(&home.mount))
+            entry.scans < awaited.scans && (entry.flight.is_some() || !stalled.contains(&home.mount))
         })
     }
 
     /// Starts the scans that are due. A directory is scanned together with all that are registered in it: each is walked
     /// through once, and a file that has a name in several counts once.
     fn start(&mut self, shared: &Arc<Shared>, stalled: &[u32], now: Monotonic, wanted: impl Fn(u64) -> bool) {
-        let mut places: Vec<usize> = (0..self.entries.len())
-            .filter(|place| self.entries.get(*place).is_some_and(|e| e.home.is_some()))
-            .collect();
-        places.sort_by(|a, b| match (self.key(*a), self.key(*b)) {
-            (Some(a), Some(b)) => a.0.cmp(&b.0).then(parts::order(a.1, b.1)),
-            _ => std::cmp::Ordering::Equal,
-        });
+        let places = self.sorted();
         for (nth, place) in places.iter().enumerate() {
             let Some(entry) = self.entries.get(*place) else { continue };
             let Some(home) = &entry.home else { continue };
-            if !wanted(entry.id) || !entry.is_due(now) || stalled.contains(&home.mount) {
+            if stalled.contains(&home.mount) {
+                continue;
+            }
+            // What is in a watched directory is read with it.
+            let keeper = entry.keeper;
+            if keeper.map_or_else(|| !wanted(entry.id) || !entry.is_due(now), |keeper| keeper != entry.id) {
                 continue;
             }
             let inside = |place: &&usize| {
@@ -360,21 +405,24 @@ impl State {
             };
             let members: Vec<usize> =
                 places.get(nth..).unwrap_or_default().iter().take_while(inside).copied().collect();
-            let busy = |place: &usize| self.entries.get(*place).is_some_and(|entry| entry.flight.is_some());
+            let of = |place: &usize| self.entries.get(*place);
+            if keeper.is_some() && !members.iter().filter_map(of).any(|entry| wanted(entry.id)) {
+                continue;
+            }
+            if keeper.is_some_and(|keeper| self.keepers.is_empty(keeper)) && !entry.is_due(now) {
+                continue;
+            }
+            let busy = |place: &usize| of(place).is_some_and(|entry| entry.flight.is_some() && entry.keeper == keeper);
             // One scan of a directory at a time, and one on a mount that may hang.
             let mount_busy = || self.entries.iter().any(|e| e.flight.is_some() && e.is_on(home.mount));
             if members.iter().any(busy) || (!home.safe && mount_busy()) {
                 continue;
             }
-            let flight = Arc::new(Flight {
-                pulse: Progress::new(),
-                began: now,
-                safe: home.safe,
-                silent: AtomicU64::new(u64::MAX),
-            });
-            let job = self.job(&members, Arc::clone(&flight));
+            let safe = home.safe;
+            let job = self.job(&members, keeper, now, safe);
+            let flight = Arc::clone(&job.flight);
             for place in members {
-                if let Some(entry) = self.entries.get_mut(place) {
+                if let Some(entry) = self.entries.get_mut(place).filter(|entry| entry.keeper == keeper) {
                     entry.flight = Some(Arc::clone(&flight));
                     entry.outdated = false;
                 }
@@ -389,19 +437,68 @@ impl State {
         Some((home.mount, (home.path.as_path(), entry.id)))
     }
 
-    fn job(&self, members: &[usize], flight: Arc<Flight>) -> Job {
-        let members: Vec<Member> = members
-            .iter()
-            .filter_map(|place| self.entries.get(*place))
-            .filter_map(|entry| Some(Member { id: entry.id, home: entry.home.clone()? }))
+    /// The directories that are somewhere: by mount, and as [`parts::order`] has them.
+    fn sorted(&self) -> Vec<usize> {
+        let mut places: Vec<usize> = (0..self.entries.len())
+            .filter(|place| self.entries.get(*place).is_some_and(|e| e.home.is_some()))
             .collect();
+        places.sort_by(|a, b| match (self.key(*a), self.key(*b)) {
+            (Some(a), Some(b)) => a.0.cmp(&b.0).then(parts::order(a.1, b.1)),
+            _ => std::cmp::Ordering::Equal,
+        });
+        places
+    }
+
+    /// Finds out which directory is kept up to date with which watched one: the outermost.
+    fn sort_out(&mut self) {
+        let mut outermost: Option<(u64, Home)> = None;
+        let mut keepers = Vec::new();
+        for entry in &mut self.entries {
+            entry.keeper = None;
+        }
+        // When the source is gone nothing is kept.
+        for place in if self.closed { Vec::new() } else { self.sorted() } {
+            let Some(entry) = self.entries.get_mut(place) else { continue };
+            let Some(home) = &entry.home else { continue };
+            if outermost.as_ref().is_none_or(|(_, outer)| !home.is_in(outer)) {
+                // Where others make changes, events do not tell of them.
+                if !entry.directory.watched || !home.safe {
+                    continue;
+                }
+                outermost = Some((entry.id, home.clone()));
+                keepers.push(entry.id);
+            }
+            entry.keeper = outermost.as_ref().map(|(id, _)| *id);
+        }
+        self.keepers.settle(&keepers).discard();
+    }
+
+    fn job(&mut self, members: &[usize], keeper: Option<u64>, began: Monotonic, safe: bool) -> Job {
+        let entries = || members.iter().filter_map(|place| self.entries.get(*place));
+        let member =
+            |entry: &Entry| Some(Member { id: entry.id, home: entry.home.clone()?, guest: entry.keeper != keeper });
+        let anew = entries().any(|entry| entry.last.is_none_or(|last| last.outdated));
+        let watched = || entries().filter(|entry| entry.directory.watched);
+        let times = Times {
+            ttl: entries().map(|entry| entry.directory.ttl).min().unwrap_or_default(),
+            verify: watched().map(|entry| entry.directory.verified_every()).min().unwrap_or_default(),
+            quick: self.quick,
+        };
+        let members: Vec<Member> = entries().filter_map(member).collect();
         let mut marks: Vec<PathBuf> = members.iter().map(|member| member.home.path.clone()).collect();
         marks.dedup();
-        Job { walk: Walk { marks, settings: self.settings }, members, flight }
+        let walk = Walk { marks, settings: self.settings };
+        let kept = keeper.map(|keeper| self.keepers.take(keeper, &members, &walk, anew, times));
+        // What is brought up to date does not wait until others have read all of theirs.
+        let counted = safe && kept.as_ref().is_none_or(|kept| kept.is_new);
+        let (pulse, silent) = (Progress::new(), AtomicU64::new(u64::MAX));
+        let flight = Arc::new(Flight { pulse, began, safe, counted, silent });
+        Job { walk, members, flight, kept }
     }
 
     fn launch(&mut self, shared: &Arc<Shared>, job: Job) {
-        if job.flight.safe {
+        let counted = job.flight.counted;
+        if counted {
             if self.running >= self.scans {
                 self.queue.push_back(job);
                 return;
@@ -411,11 +508,15 @@ impl State {
         if let Err(job) = shared.spawn(job) {
             let now = Monotonic::now();
             let error = Error::io(std::io::Error::other("no thread could be started to scan it"));
-            self.finish(&job, Err(error), now, Duration::ZERO);
-            if job.flight.safe {
+            self.finish(*job, Err(error), now, Duration::ZERO).discard();
+            if counted {
                 self.running = self.running.saturating_sub(1);
             }
         }
+    }
+
+    fn give_back(&mut self, kept: Option<Kept>, took: Duration) -> Retired {
+        kept.map(|kept| self.keepers.give_back(kept, took)).unwrap_or_default()
     }
 
     /// The next scan for a thread that has ended one; it ends where there is none.
@@ -428,19 +529,26 @@ impl State {
     }
 
     /// Takes what a scan found.
-    fn finish(&mut self, job: &Job, result: Result<Vec<Result<Usage>>>, ended: Monotonic, took: Duration) {
-        let mut found = match result {
-            Ok(usages) => found(job, usages, ended, took),
+    fn finish(
+        &mut self,
+        mut job: Job,
+        result: Result<Vec<Result<Found>>>,
+        ended: Monotonic,
+        took: Duration,
+    ) -> Retired {
+        let retired = self.give_back(job.kept.take(), took);
+        let mut values = match result {
+            Ok(found) => values(&job, found, ended, took),
             Err(error) => job.members.iter().map(|_| Err(error.to_string())).collect(),
         };
-        for (member, found) in job.members.iter().zip(found.drain(..)) {
+        for (member, value) in job.members.iter().zip(values.drain(..)).filter(|(member, _)| !member.guest) {
             let Some(entry) = self.entries.iter_mut().find(|entry| entry.id == member.id) else { continue };
             entry.flight = None;
             // It was mounted elsewhere meanwhile, or forgotten: what was found is of something else.
             if entry.home.as_ref().is_none_or(|home| !home.is_same(&member.home)) || self.closed {
                 continue;
             }
-            match found {
+            match value {
                 Ok(value) => (entry.value, entry.failure) = (Some(value), None),
                 // What was known before is given again.
                 Err(failure) => entry.failure = Some(failure),
@@ -448,31 +556,33 @@ impl State {
             entry.scans = entry.scans.saturating_add(1);
             entry.last = Some(Attempt { ended, took, outdated: entry.outdated });
         }
+        retired
     }
 }
 
 /// What each of the directories of a scan holds.
-fn found(
+fn values(
     job: &Job,
-    usages: Vec<Result<Usage>>,
+    found: Vec<Result<Found>>,
     ended: Monotonic,
     took: Duration,
 ) -> Vec<std::result::Result<Value, String>> {
-    let usages: Vec<_> = usages.into_iter().map(|usage| usage.map_err(|error| error.to_string())).collect();
+    let all: Vec<_> = found.into_iter().map(|found| found.map_err(|error| error.to_string())).collect();
     let mut values = Vec::with_capacity(job.members.len());
     for (place, member) in job.members.iter().enumerate() {
         let path = &member.home.path;
         let mark = job.walk.marks.iter().position(|mark| mark == path);
-        let usage =
-            mark.and_then(|mark| usages.get(mark)).cloned().unwrap_or_else(|| Err("it was not scanned".to_owned()));
+        let found =
+            mark.and_then(|mark| all.get(mark)).cloned().unwrap_or_else(|| Err("it was not scanned".to_owned()));
         // Of those with the same path the last one has it all.
         let next = job.members.get(place.saturating_add(1));
         let is_around = next.is_some_and(|next| next.home.path == *path);
-        values.push(usage.map(|mut usage| {
+        values.push(found.map(|Found { mut usage, at, mut watch }| {
             if is_around {
                 usage = Usage { partial: usage.partial, ..Usage::default() };
+                watch = watch.map(|watch| Watch { uncertain_bytes: 0, ..watch });
             }
-            Value { usage, inner: Arc::default(), ended, took }
+            Value { usage, inner: Arc::default(), at: at.unwrap_or(ended), took, watch }
         }));
     }
     let parents = parts::nest(job.members.iter().map(|member| member.home.path.as_path()));
@@ -519,12 +629,13 @@ impl Entry {
     }
 
     /// Says where it is now. What was found elsewhere is forgotten.
-    pub(super) fn settle(&mut self, home: Option<Home>) {
+    pub(super) fn settle(&mut self, home: Option<Home>, now: Monotonic) {
         let same = match (&self.home, &home) {
             (Some(old), Some(new)) => old.is_same(new),
             _ => false,
         };
         self.met |= home.is_some();
+        self.looked_up = Some(now);
         self.home = home;
         if !same {
             self.clear();
@@ -544,15 +655,38 @@ impl Entry {
         self.flight.is_none() && self.last.is_none_or(|last| last.is_over(&self.directory, now))
     }
 
-    /// Whether a tick that begins now has to wait for its scan; gives the directory, and how many scans have ended.
-    fn awaited(&self, now: Monotonic) -> Option<(u64, u64)> {
-        self.home.as_ref()?;
-        let waits = match self.directory.patience {
-            Patience::None => false,
-            Patience::First => self.last.is_none(),
-            Patience::All => self.flight.is_some() || self.is_due(now),
+    /// Whether it is to be looked up where it is. What is watched is brought up to date all the time, and that tells when
+    /// something else is at its path; but not when that leads elsewhere.
+    fn is_to_be_looked_up(&self, now: Monotonic) -> bool {
+        let is_over = || self.looked_up.is_none_or(|at| now >= at.plus(self.directory.ttl));
+        let is_due = || match self.keeper {
+            Some(_) => self.failure.is_some() || self.last.is_none_or(|last| last.outdated) || is_over(),
+            None => self.is_due(now),
         };
-        waits.then_some((self.id, self.scans))
+        self.home.is_none() || is_due()
+    }
+
+    /// Whether a tick that begins now has to wait for its scan, and for which.
+    fn awaited(&self, now: Monotonic, budget: Duration, keepers: &Keepers) -> Option<Awaited> {
+        self.home.as_ref()?;
+        let (mut scans, mut until) = (self.scans.saturating_add(1), None);
+        let waits = match (self.directory.patience, self.keeper) {
+            (Patience::None, _) => false,
+            (_, Some(keeper)) if keepers.is_empty(keeper) && self.last.is_some() && !self.is_due(now) => false,
+            (Patience::First, _) if self.last.is_none() => true,
+            (Patience::First, None) => false,
+            (Patience::First, Some(keeper)) => {
+                until = Instant::now().checked_add(budget);
+                !self.last.is_some_and(|last| last.outdated) && keepers.is_quick(keeper, budget)
+            }
+            (Patience::All, Some(_)) => true,
+            (Patience::All, None) => self.flight.is_some() || self.is_due(now),
+        };
+        if self.keeper.is_some() && self.last.is_some() && self.flight.is_some() {
+            // What is under way began before this tick.
+            scans = scans.saturating_add(1);
+        }
+        waits.then_some(Awaited { id: self.id, scans, until })
     }
 
     fn slice(&self) -> Option<Slice<'_>> {
@@ -562,6 +696,7 @@ impl Entry {
             path: &self.home.as_ref()?.path,
             value: self.value.as_ref(),
             failure: self.failure.as_deref(),
+            watched: self.directory.watched,
         })
     }
 }

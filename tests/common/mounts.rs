@@ -1,5 +1,6 @@
 //! What the tests mount.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a panic is the report of a test")]
 
 use std::ffi::OsStr;

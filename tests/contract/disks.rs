@@ -9,7 +9,7 @@ async fn main() -> appmon::Result<()> {
     let disks = FileSystems::new()
         .register(FileSystem::new("main", "/"))
         .directory(Directory::new("logs", "/var/log").ttl(Duration::from_secs(60)))
-        .directory(Directory::new("usr", "/usr").ttl(Duration::from_secs(30)));
+        .directory(Directory::new("usr", "/usr").ttl(Duration::from_secs(30)).watched());
     let registry = disks.registry(); // Clone + Send + Sync
     let _tmp = registry.add_directory(Directory::new("tmp", "/tmp"))?; // dropped: unregistered again
     registry.invalidate("logs");

@@ -1,0 +1,261 @@
+//! Watched directories from tick to tick: what is known of their trees, and how they share the watches there are.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::sample::{Watch, WatchMode};
+use super::state::Member;
+use super::usage::{Found, Walk};
+use super::watch::{self, Mode, Reason, Watched, WatchedTree};
+use crate::{Cancel, Monotonic, Result};
+
+/// All of a source, each by the id of the watched directory that is in no other one.
+#[derive(Debug, Default)]
+pub(super) struct Keepers {
+    by_id: HashMap<u64, Keeper>,
+    /// Watches at most, all together. Found out when it is needed.
+    pub(super) most: Option<usize>,
+}
+
+/// What is kept of a watched directory.
+#[derive(Debug, Default)]
+struct Keeper {
+    /// The directories that its tree tells apart.
+    members: Vec<Member>,
+    stage: Stage,
+    /// The watches it has; while it is brought up to date, those it may come to have.
+    watches: usize,
+}
+
+/// Where the tree is.
+#[derive(Debug, Default)]
+enum Stage {
+    /// Nowhere: nothing was read yet, or what was known is lost.
+    #[default]
+    None,
+    /// With a thread that brings it up to date, or reads all of it.
+    Away { quick: bool },
+    /// Here, and bringing it up to date took so long.
+    Here(Box<WatchedTree>, Duration),
+}
+
+/// A tree on its way through a scan.
+#[derive(Debug)]
+pub(super) struct Kept {
+    id: u64,
+    /// None after it was found to be broken.
+    tree: Option<Box<WatchedTree>>,
+    /// One that it takes the place of.
+    old: Option<Box<WatchedTree>>,
+    watches: usize,
+    /// Whether all of it is to be read.
+    pub(super) is_new: bool,
+}
+
+/// Trees that nobody needs any more.
+#[must_use = "to be dropped where that may take long: their watches end with them"]
+#[derive(Debug, Default)]
+pub(super) struct Retired(Vec<WatchedTree>);
+
+impl Keepers {
+    /// Whose directories these are: only they are kept.
+    pub(super) fn settle(&mut self, ids: &[u64]) -> Retired {
+        let mut retired = Retired::default();
+        self.by_id.retain(|id, keeper| {
+            let stays = ids.contains(id);
+            if !stays && let Stage::Here(tree, _) = std::mem::take(&mut keeper.stage) {
+                retired.0.push(*tree);
+            }
+            stays
+        });
+        for id in ids {
+            self.by_id.entry(*id).or_default();
+        }
+        retired
+    }
+
+    /// Whether nothing was read yet, or what was known is lost.
+    pub(super) fn is_empty(&self, id: u64) -> bool {
+        self.by_id.get(&id).is_none_or(|keeper| matches!(keeper.stage, Stage::None))
+    }
+
+    /// Whether it is to be expected that it is brought up to date within `time`.
+    pub(super) fn is_quick(&self, id: u64, time: Duration) -> bool {
+        self.by_id.get(&id).is_some_and(|keeper| match &keeper.stage {
+            Stage::None => false,
+            Stage::Away { quick } => *quick,
+            Stage::Here(_, took) => *took <= time,
+        })
+    }
+
+    /// Gives out the tree of these directories: that of the last tick, unless it is told to begin `anew` or they are others.
+    pub(super) fn take(&mut self, id: u64, members: &[Member], walk: &Walk, anew: bool, times: Times) -> Kept {
+        let watches = self.grant(id);
+        let keeper = self.by_id.entry(id).or_default();
+        keeper.watches = watches;
+        let same = keeper.members.len() == members.len()
+            && keeper.members.iter().zip(members).all(|(a, b)| a.id == b.id && a.home.is_same(&b.home));
+        let (known, took) = match std::mem::take(&mut keeper.stage) {
+            Stage::Here(tree, took) => (Some(tree), took),
+            _ => (None, Duration::ZERO),
+        };
+        let kept = match known {
+            Some(mut tree) if same && !anew => {
+                tree.set_watches(watches);
+                Kept { id, tree: Some(tree), old: None, watches, is_new: false }
+            }
+            old => {
+                let tree = WatchedTree::new(&walk.scan()).watches(watches).verify(times.verify).ttl(times.ttl);
+                Kept { id, tree: Some(Box::new(tree)), old, watches, is_new: true }
+            }
+        };
+        keeper.members = members.to_vec();
+        keeper.stage = Stage::Away { quick: !kept.is_new && took <= times.quick };
+        kept
+    }
+
+    /// How many watches it may have: those it has, and its share of what is left.
+    fn grant(&mut self, id: u64) -> usize {
+        let most = *self.most.get_or_insert_with(|| watch::most_watches() / 4);
+        let own = self.by_id.get(&id).map_or(0, |keeper| keeper.watches);
+        let taken = self.by_id.values().map(|keeper| keeper.watches).fold(0, usize::saturating_add);
+        // What is away has had its share.
+        let here = self.by_id.values().filter(|keeper| !matches!(keeper.stage, Stage::Away { .. })).count();
+        let share = most.saturating_sub(taken).checked_div(here).unwrap_or(0);
+        own.saturating_add(share)
+    }
+
+    /// Takes a tree back.
+    pub(super) fn give_back(&mut self, kept: Kept, took: Duration) -> Retired {
+        let mut retired = Retired(kept.old.into_iter().map(|old| *old).collect());
+        match self.by_id.get_mut(&kept.id) {
+            Some(keeper) => {
+                keeper.watches = if kept.tree.is_some() { kept.watches } else { 0 };
+                // How long it took to read all of it says nothing about what comes.
+                let took = if kept.is_new { Duration::ZERO } else { took };
+                keeper.stage = kept.tree.map_or(Stage::None, |tree| Stage::Here(tree, took));
+            }
+            None => retired.0.extend(kept.tree.map(|tree| *tree)),
+        }
+        retired
+    }
+}
+
+/// How long what takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Times {
+    pub(super) ttl: Duration,
+    pub(super) verify: Duration,
+    /// What is still quick.
+    pub(super) quick: Duration,
+}
+
+impl Kept {
+    /// Brings it up to date, and gives what each of the marks of the walk holds.
+    pub(super) fn refresh(&mut self, cancel: &Cancel) -> Result<Vec<Result<Found>>> {
+        // Its watches are for the new one.
+        self.old = None;
+        // It comes back when nothing went wrong halfway.
+        let Some(mut tree) = self.tree.take() else { return Ok(Vec::new()) };
+        let result = tree.refresh(Monotonic::now(), cancel);
+        self.tree = Some(tree);
+        let watched = result?;
+        self.watches = watched.watches;
+        let watch = tell(&watched);
+        let uncertain = watched.uncertain_bytes.into_iter().chain(std::iter::repeat(0));
+        let found = watched.usage.into_iter().zip(uncertain).map(|(usage, uncertain_bytes)| {
+            let watch = Some(Watch { uncertain_bytes, ..watch });
+            Ok(Found { usage: usage?, at: Some(watched.as_of), watch })
+        });
+        // The trees were given from the inside out.
+        let mut found: Vec<_> = found.collect();
+        found.reverse();
+        Ok(found)
+    }
+}
+
+fn tell(watched: &Watched) -> Watch {
+    let count = |count: usize| count as u64;
+    let read = [watched.dirty_read, watched.read_in_turn, watched.verified.directories];
+    Watch {
+        mode: match watched.mode {
+            Mode::Degraded(Reason::Overflow) => WatchMode::Overflow,
+            Mode::Degraded(Reason::Watches) if watched.watches == 0 => WatchMode::Polled,
+            Mode::Degraded(Reason::Watches) => WatchMode::Partly,
+            Mode::Degraded(Reason::Unmounted) | Mode::Incremental => WatchMode::Watched,
+        },
+        settled: watched.is_settled,
+        directories: count(watched.directories),
+        watches: count(watched.watches),
+        directories_read: count(read.into_iter().fold(0, usize::saturating_add)),
+        uncertain_bytes: 0,
+        drift_bytes: watched.drift.total_bytes,
+        verified_at: Some(watched.verified.at),
+        verified_age: None,
+    }
+}
+
+impl Retired {
+    /// Drops them beside the caller: the kernel takes its time to end many watches.
+    pub(super) fn discard(self) {
+        if !self.0.is_empty() {
+            // Where there is no thread they are dropped here.
+            let _ = std::thread::Builder::new().name("appmon-directory".to_owned()).spawn(move || drop(self));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keepers(most: usize, ids: &[u64]) -> Keepers {
+        let mut keepers = Keepers { most: Some(most), ..Keepers::default() };
+        assert!(keepers.settle(ids).0.is_empty());
+        keepers
+    }
+
+    fn take(keepers: &mut Keepers, id: u64) -> Kept {
+        let walk = Walk { marks: vec!["/".into()], settings: super::super::usage::Settings::default() };
+        let times = Times { ttl: Duration::MAX, verify: Duration::MAX, quick: Duration::ZERO };
+        keepers.take(id, &[], &walk, false, times)
+    }
+
+    #[test]
+    fn watches_are_shared_and_never_too_many() {
+        let mut keepers = keepers(90, &[1, 2, 3]);
+        let mut away: Vec<Kept> = [1, 2, 3].map(|id| take(&mut keepers, id)).into();
+        assert_eq!(away.iter().map(|kept| kept.watches).collect::<Vec<_>>(), [30, 30, 30]);
+        // One that needs less leaves the rest to the others.
+        for (kept, needed) in away.iter_mut().zip([10, 30, 30]) {
+            kept.watches = needed;
+        }
+        let last = away.pop().unwrap();
+        for kept in away {
+            let _ = keepers.give_back(kept, Duration::ZERO);
+        }
+        let second = take(&mut keepers, 2);
+        assert_eq!(second.watches, 40, "half of the 20 that are left");
+        assert_eq!(take(&mut keepers, 1).watches, 20);
+        assert!(keepers.give_back(last, Duration::ZERO).0.is_empty());
+        // What is not there any more has none.
+        assert!(keepers.settle(&[3]).0.is_empty());
+        assert_eq!(take(&mut keepers, 3).watches, 90);
+        assert_eq!(keepers.give_back(second, Duration::ZERO).0.len(), 1);
+    }
+
+    #[test]
+    fn what_is_lost_begins_anew() {
+        let mut keepers = keepers(9, &[1]);
+        assert!(keepers.is_empty(1) && !keepers.is_quick(1, Duration::MAX));
+        let mut kept = take(&mut keepers, 1);
+        assert!(kept.is_new && !keepers.is_empty(1));
+        let _ = keepers.give_back(kept, Duration::ZERO);
+        assert!(keepers.is_quick(1, Duration::ZERO));
+        kept = take(&mut keepers, 1);
+        assert!(!kept.is_new);
+        kept.tree = None;
+        let _ = keepers.give_back(kept, Duration::ZERO);
+        assert!(keepers.is_empty(1) && take(&mut keepers, 1).is_new);
+    }
+}
