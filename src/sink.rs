@@ -36,6 +36,8 @@ mod publish;
 mod queue;
 mod report;
 mod retry;
+#[allow(dead_code, reason = "the forwarder uses it")]
+mod spool;
 mod status;
 mod template;
 
@@ -48,5 +50,6 @@ pub use message::{Form, Message, MessageId};
 pub use publish::{Outcome, Publish};
 pub use queue::Overflow;
 pub use report::{Count, Dropped, Report};
+pub use spool::SetAside;
 pub use status::{Monitor, Status};
 pub use template::{Escape, Template};
