@@ -29,22 +29,25 @@ mod drive;
 mod encode;
 mod forward;
 mod forward_sink;
+mod forward_to;
 mod host;
+mod lane;
 mod message;
 mod poison;
 mod publish;
 mod queue;
 mod report;
 mod retry;
-#[allow(dead_code, reason = "the forwarder uses it")]
 mod spool;
+mod spooled;
 mod status;
 mod template;
 
 pub use codec::Codec;
 pub use encode::{Encoded, Encoder};
-pub use forward::{ForwardTo, Forwarder};
+pub use forward::Forwarder;
 pub use forward_sink::ForwardSink;
+pub use forward_to::{ForwardTo, ForwardToAll, Forwarders};
 pub use host::Host;
 pub use message::{Form, Message, MessageId};
 pub use publish::{Outcome, Publish};

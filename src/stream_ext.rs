@@ -162,6 +162,52 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
     {
         crate::sink::ForwardTo::new(self, forwarder)
     }
+
+    /// Brings each snapshot to several brokers; gives what became of everything, in the order of the forwarders.
+    ///
+    /// Each has its own queue, its own spool and its own end. One that has no room does not hold up the others: it misses the
+    /// snapshot, which its report counts. Only when none has room are no more snapshots taken. Needs the feature `forward`.
+    ///
+    /// # Errors
+    ///
+    /// As [`forward_to`](Self::forward_to), when a setting of any of them is wrong.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`forward_to`](Self::forward_to).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use appmon::sink::{Forwarder, Forwarders, Message, Outcome, Publish};
+    /// use appmon::{Processes, SnapshotStreamExt, SourceExt};
+    /// use futures::StreamExt;
+    ///
+    /// struct Nowhere;
+    ///
+    /// impl Publish for Nowhere {
+    ///     async fn publish(&mut self, batch: &[Message]) -> Vec<Outcome> {
+    ///         batch.iter().map(|_| Outcome::Accepted).collect()
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> appmon::Result<()> {
+    /// let forwarders = Forwarders::new().with(Forwarder::new(Nowhere)).with(Forwarder::new(Nowhere).per_sample());
+    /// let reports = Processes::new().every(Duration::from_millis(10)).take(2).forward_to_all(forwarders).await?;
+    /// assert!(reports.iter().all(|report| report.is_complete()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "forward")]
+    fn forward_to_all(self, forwarders: crate::sink::Forwarders<T>) -> crate::sink::ForwardToAll<Self, T>
+    where
+        T: Sample + serde::Serialize,
+    {
+        crate::sink::ForwardToAll::new(self, forwarders)
+    }
 }
 
 impl<S, T> SnapshotStreamExt<T> for S where S: Stream<Item = Result<Snapshot<T>>> {}

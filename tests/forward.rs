@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use appmon::sink::{Count, Forwarder, Message, Outcome, Overflow, Publish, Report};
+use appmon::sink::{Count, Forwarder, Forwarders, Message, Outcome, Overflow, Publish, Report};
 use appmon::{Error, Result, Snapshot, SnapshotStreamExt};
 use futures::{SinkExt, Stream, StreamExt, stream};
 use tokio::time::Instant;
@@ -191,7 +191,7 @@ async fn fewer_outcomes_than_messages_are_not_taken_for_success() {
         }
     }
 
-    let report = snapshots(5).forward_to(Forwarder::new(Short(0)).host("h")).await.unwrap();
+    let report = snapshots(5).forward_to(Forwarder::new(Short(0)).host("h").linger(TICK / 1000)).await.unwrap();
     assert_eq!((report.accepted, report.retried, report.unknown), (5, 4, 4));
 }
 
@@ -210,7 +210,7 @@ async fn a_broker_that_never_answers_is_given_up_on_and_asked_again() {
     }
 
     let start = Instant::now();
-    let forwarder = Forwarder::new(Silent(0)).host("h").publish_timeout(Duration::from_secs(7));
+    let forwarder = Forwarder::new(Silent(0)).host("h").linger(TICK / 1000).publish_timeout(Duration::from_secs(7));
     let report = snapshots(2).forward_to(forwarder).await.unwrap();
     assert_eq!((report.accepted, report.unknown), (2, 2));
     assert!(start.elapsed() >= Duration::from_secs(7) && start.elapsed() < Duration::from_secs(8));
@@ -407,4 +407,45 @@ async fn a_sink_that_is_full_is_not_ready_until_it_is_not() {
     sink.close().await.unwrap();
     let report = sink.monitor().status().report;
     assert_eq!((report.messages, report.accepted), (4, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_forwarders_know_nothing_of_each_other() {
+    let (well, sent) = scripted(|_, _| Outcome::Accepted);
+    let (dead, _) = scripted(|_, _| Outcome::Retry(broken()));
+    let (dropping, _) = scripted(|_, _| Outcome::Retry(broken()));
+    let (stopped, _) = scripted(|_, _| Outcome::Accepted);
+    let token = CancellationToken::new();
+    let stop = token.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(10_500)).await;
+        stop.cancel();
+    });
+    let forwarders = Forwarders::new()
+        .with(Forwarder::new(well).host("h"))
+        .with(Forwarder::new(dead).host("h").queue(5, 1 << 20).batch(1, 1 << 20).deadline(TICK))
+        .with(Forwarder::new(dropping).host("h").queue(5, 1 << 20).overflow(Overflow::DropOldest).deadline(TICK))
+        .with(Forwarder::new(stopped).host("h").shutdown(token));
+    let reports = ticks(100).forward_to_all(forwarders).await.unwrap();
+    let [well, dead, dropping, stopped] = reports[..] else { panic!("{reports:?}") };
+    assert!(reports.iter().all(Report::is_balanced));
+    assert_eq!(sent.all(), (0..100).collect::<Vec<_>>());
+    assert!(well.is_complete());
+    assert_eq!((dead.snapshots + dead.missed_snapshots, dead.messages), (100, dead.dropped.shutdown.messages));
+    assert!(dead.missed_snapshots > 90);
+    assert_eq!((dropping.snapshots, dropping.missed_snapshots), (100, 0));
+    assert!(dropping.dropped.oldest.messages > 90);
+    assert_eq!((stopped.snapshots, stopped.accepted), (10, 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_no_forwarder_has_room_ticks_wait() {
+    let one = || {
+        let (publish, _) = scripted(away(Duration::from_secs(60)));
+        Forwarder::new(publish).host("h").queue(5, 1 << 20).retry(TICK / 10, TICK)
+    };
+    let forwarders = Forwarders::new().with(one()).with(one());
+    let reports = ticks(100).forward_to_all(forwarders).await.unwrap();
+    assert!(reports.iter().all(|report| report.snapshots + report.missed_snapshots == 100), "{reports:?}");
+    assert!(reports.iter().all(|report| report.accepted > 90), "{reports:?}");
 }

@@ -37,9 +37,10 @@ const LAYERS: [(&str, &[&str]); 8] = [
 ];
 
 /// Imports that go up all the same, and why.
-const EXCEPTIONS: [(&str, &str, &str); 3] = [
+const EXCEPTIONS: [(&str, &str, &str); 4] = [
     ("source", "sampler", "`SourceExt::every` is a provided method, so its signature names what it makes"),
     ("stream_ext", "sink::forward", "`SnapshotStreamExt::forward_to` is one too"),
+    ("stream_ext", "sink::forward_to", "`SnapshotStreamExt::forward_to` is one too"),
     ("stream_ext", "sink::publish", "`SnapshotStreamExt::forward_to` is one too"),
 ];
 

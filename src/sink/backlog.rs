@@ -1,17 +1,18 @@
 //! What is still to be sent, wherever it waits.
 
 use std::task::Context;
+use std::time::Duration;
 
 use crate::Error;
 use crate::sink::queue::Queue;
-use crate::sink::{Message, Report};
+use crate::sink::spooled::Spooled;
+use crate::sink::{Message, Report, Status};
 
 /// A message that is to be sent.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) message: Message,
     /// Where it is in the spool, if it is there.
-    #[expect(dead_code, reason = "the spool is not there yet")]
     pub(super) position: Option<u64>,
     /// Whether it was sent before, in vain.
     pub(super) tried: Tried,
@@ -41,7 +42,7 @@ pub(super) struct BatchLimits {
 
 impl BatchLimits {
     /// Whether one more message may come to so many, of so many bytes. The first always may.
-    fn allow(self, messages: usize, bytes: usize, message: &Message) -> bool {
+    pub(super) fn allow(self, messages: usize, bytes: usize, message: &Message) -> bool {
         messages == 0 || (messages < self.messages && bytes.saturating_add(message.payload.len()) <= self.bytes)
     }
 }
@@ -49,25 +50,29 @@ impl BatchLimits {
 #[derive(Debug)]
 pub(super) enum Backlog {
     Memory(Queue),
+    Spooled(Box<Spooled>),
 }
 
 impl Backlog {
     pub(super) fn has_room(&self) -> bool {
         match self {
             Self::Memory(queue) => queue.has_room(),
+            Self::Spooled(spooled) => spooled.has_room(),
         }
     }
 
     pub(super) fn push(&mut self, messages: Vec<Message>, report: &mut Report) {
         match self {
             Self::Memory(queue) => queue.push(messages, &mut report.dropped),
+            Self::Spooled(spooled) => spooled.push(messages, report),
         }
     }
 
     /// Goes on with what it does by itself.
-    pub(super) fn poll(&mut self, _: &mut Context<'_>, _: &mut Report) {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, report: &mut Report) {
         match self {
             Self::Memory(_) => {}
+            Self::Spooled(spooled) => spooled.poll(cx, report),
         }
     }
 
@@ -75,6 +80,7 @@ impl Backlog {
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Self::Memory(queue) => queue.front().is_none(),
+            Self::Spooled(spooled) => spooled.is_empty(),
         }
     }
 
@@ -82,19 +88,24 @@ impl Backlog {
     pub(super) fn is_settled(&self) -> bool {
         match self {
             Self::Memory(queue) => queue.front().is_none(),
+            Self::Spooled(spooled) => spooled.is_settled(),
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    /// How much waits, what was taken left out.
+    pub(super) fn show(&self, status: &mut Status) {
         match self {
-            Self::Memory(queue) => queue.len(),
-        }
-    }
-
-    /// Bytes of payload it holds in memory.
-    pub(super) fn bytes(&self) -> usize {
-        match self {
-            Self::Memory(queue) => queue.bytes(),
+            Self::Memory(queue) => {
+                status.waiting_messages = queue.len();
+                status.waiting_bytes = queue.bytes();
+            }
+            Self::Spooled(spooled) => {
+                status.waiting_messages = spooled.len();
+                status.waiting_bytes = spooled.bytes();
+                let held = spooled.held();
+                status.spool_messages = held.messages;
+                status.spool_bytes = held.bytes;
+            }
         }
     }
 
@@ -102,48 +113,43 @@ impl Backlog {
     pub(super) fn fills(&self, limits: BatchLimits) -> bool {
         match self {
             Self::Memory(queue) => queue.len() >= limits.messages || queue.bytes() >= limits.bytes,
+            Self::Spooled(spooled) => spooled.fills(limits),
         }
     }
 
     /// The next batch: at least one message where there is one.
     pub(super) fn take(&mut self, limits: BatchLimits) -> Vec<Entry> {
-        let mut batch = Vec::new();
-        let mut bytes = 0_usize;
         match self {
-            Self::Memory(queue) => {
-                while let Some(message) = queue.front()
-                    && limits.allow(batch.len(), bytes, message)
-                    && let Some(message) = queue.pop()
-                {
-                    bytes = bytes.saturating_add(message.payload.len());
-                    batch.push(Entry::new(message, None));
-                }
-            }
+            Self::Memory(queue) => queue.take(limits),
+            Self::Spooled(spooled) => spooled.take(limits),
         }
-        batch
     }
 
-    pub(super) fn accepted(&mut self, _: &Entry, _: &mut Report) {
+    pub(super) fn accepted(&mut self, entry: &Entry, report: &mut Report) {
         match self {
             Self::Memory(_) => {}
+            Self::Spooled(spooled) => spooled.accepted(entry, report),
         }
     }
 
-    pub(super) fn rejected(&mut self, _: &Entry, _: &Error, _: &mut Report) {
+    pub(super) fn rejected(&mut self, entry: &Entry, error: &Error, report: &mut Report) {
         match self {
             Self::Memory(_) => {}
+            Self::Spooled(spooled) => spooled.rejected(entry, error, report),
         }
     }
 
-    /// Counts what was taken and never settled, and what waits in memory, as lost.
-    pub(super) fn abandon(&mut self, taken: impl Iterator<Item = Entry>, report: &mut Report) {
+    /// The end, within about `time`: what was `taken` and never settled, and what waits in memory, stays in the spool, or is lost
+    /// and counted.
+    pub(super) async fn close(self, taken: Vec<Entry>, time: Duration, report: &mut Report) {
         match self {
-            Self::Memory(queue) => {
+            Self::Memory(mut queue) => {
                 let waiting = std::iter::from_fn(|| queue.pop());
-                for message in taken.map(|entry| entry.message).chain(waiting) {
+                for message in taken.into_iter().map(|entry| entry.message).chain(waiting) {
                     report.dropped.shutdown.add(1, message.samples.into());
                 }
             }
+            Self::Spooled(spooled) => spooled.close(taken, time, report).await,
         }
     }
 }

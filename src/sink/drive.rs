@@ -151,6 +151,11 @@ impl<P: Publish + 'static> Drive<P> {
         }
     }
 
+    /// A snapshot went by that there was no room for.
+    pub(super) fn missed(&mut self) {
+        self.shared.update(|status| status.report.missed_snapshots = status.report.missed_snapshots.saturating_add(1));
+    }
+
     pub(super) fn failed_tick(&mut self) {
         self.shared.update(|status| status.report.failed_ticks = status.report.failed_ticks.saturating_add(1));
     }
@@ -324,20 +329,26 @@ impl<P: Publish + 'static> Drive<P> {
 
     fn show(&self) {
         self.shared.update(|status| {
-            status.waiting_messages = self.backlog.len().saturating_add(self.batch.len());
-            status.waiting_bytes = self.backlog.bytes();
+            self.backlog.show(status);
+            status.waiting_messages = status.waiting_messages.saturating_add(self.batch.len());
         });
     }
 
-    /// The end: what is neither accepted nor in a spool is lost, and counted. Gives what is to be closed.
-    pub(super) fn end(mut self) -> (Option<P>, Backlog, Arc<Shared>) {
-        let publish = match std::mem::replace(&mut self.state, State::Gone) {
-            State::Idle(publish) | State::BackingOff { publish, .. } => Some(publish),
-            // It could take for ever.
-            State::Publishing { .. } | State::Gone => None,
-        };
-        self.shared.update(|status| self.backlog.abandon(self.batch.drain(..), &mut status.report));
-        (publish, self.backlog, self.shared)
+    /// The end, within about `time`: what is neither accepted nor in a spool is lost, and counted.
+    pub(super) async fn end(self, time: Duration) -> Report {
+        // One that is still publishing could take for ever.
+        if let State::Idle(mut publish) | State::BackingOff { mut publish, .. } = self.state {
+            let _ = tokio::time::timeout(time, publish.close()).await;
+        }
+        let mut report = self.shared.get().report;
+        self.backlog.close(self.batch.into(), time, &mut report).await;
+        self.shared.update(|status| {
+            status.report = report;
+            status.waiting_messages = 0;
+            status.waiting_bytes = 0;
+            status.spool_messages = report.spooled;
+        });
+        report
     }
 }
 

@@ -30,6 +30,8 @@ use crate::{BootId, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
 #[derive(Debug)]
 pub struct Encoder {
     host: Arc<str>,
+    /// The kind of the last samples: the next are most likely of it too, and share the text.
+    kind: Arc<str>,
     codec: Codec,
     per_sample: bool,
     max_bytes: usize,
@@ -62,6 +64,7 @@ impl Encoder {
     pub fn new(host: Host) -> Self {
         Self {
             host: host.shared(),
+            kind: "".into(),
             codec: Codec::default(),
             per_sample: false,
             max_bytes: MAX_BYTES,
@@ -104,6 +107,9 @@ impl Encoder {
     #[must_use]
     pub fn encode<T: Sample + Serialize>(&mut self, snapshot: &Snapshot<T>) -> Encoded {
         let mut encoded = Encoded::default();
+        if *self.kind != *T::KIND {
+            self.kind = T::KIND.into();
+        }
         if self.codec == Codec::Ndjson || self.per_sample {
             self.encode_samples(snapshot, &mut encoded);
         } else {
@@ -215,7 +221,7 @@ impl Encoder {
         self.last_bytes = payload.len();
         Message {
             id,
-            kind: T::KIND.into(),
+            kind: Arc::clone(&self.kind),
             form,
             host: Arc::clone(&self.host),
             time: snapshot.time,

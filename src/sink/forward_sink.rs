@@ -11,7 +11,7 @@ use futures::Sink;
 use serde::Serialize;
 
 use crate::sink::drive::Drive;
-use crate::sink::forward::{Opening, finish};
+use crate::sink::lane::{CLOSING, Opening};
 use crate::sink::{Forwarder, Monitor, Publish, Report};
 use crate::{Error, Result, Sample, Snapshot};
 
@@ -51,7 +51,7 @@ impl<T, P> fmt::Debug for ForwardSink<T, P> {
 impl<T, P: Publish + 'static> ForwardSink<T, P> {
     pub(super) fn new(forwarder: Forwarder<P>) -> Self {
         Self {
-            deadline: forwarder.deadline_after_end(),
+            deadline: forwarder.ends().1,
             monitor: forwarder.monitor(),
             phase: Phase::Opening(Box::pin(forwarder.open())),
             samples: PhantomData,
@@ -138,5 +138,5 @@ async fn drain<P: Publish + 'static>(mut drive: Box<Drive<P>>, time: Duration) -
     drive.close();
     let settled = std::future::poll_fn(|cx| drive.poll(cx));
     let _ = tokio::time::timeout(time, settled).await;
-    finish(drive, Duration::from_millis(500)).await
+    drive.end(CLOSING).await
 }

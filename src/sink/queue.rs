@@ -3,6 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 
 use crate::sink::Message;
+use crate::sink::backlog::{BatchLimits, Entry};
 use crate::sink::report::Dropped;
 
 /// What happens to messages that come faster than the broker takes them, when there is no more room.
@@ -99,6 +100,20 @@ impl Queue {
         let message = self.waiting.pop_front()?;
         self.bytes = self.bytes.saturating_sub(message.payload.len());
         Some(message)
+    }
+
+    /// The next batch: at least one message where there is one.
+    pub(super) fn take(&mut self, limits: BatchLimits) -> Vec<Entry> {
+        let mut batch = Vec::new();
+        let mut bytes = 0_usize;
+        while let Some(next) = self.front()
+            && limits.allow(batch.len(), bytes, next)
+            && let Some(message) = self.pop()
+        {
+            bytes = bytes.saturating_add(message.payload.len());
+            batch.push(Entry::new(message, None));
+        }
+        batch
     }
 
     pub(super) fn front(&self) -> Option<&Message> {

@@ -13,6 +13,9 @@ pub struct Report {
     pub snapshots: u64,
     /// Samples in them.
     pub samples: u64,
+    /// Snapshots that others took and this forwarder had no room for, where there are several on one stream and it
+    /// [blocks](crate::sink::Overflow::Block).
+    pub missed_snapshots: u64,
     /// Ticks that failed: errors of the stream.
     pub failed_ticks: u64,
     /// Messages made of the snapshots.
@@ -74,6 +77,12 @@ impl Count {
         self.messages = self.messages.saturating_add(messages);
         self.samples = self.samples.saturating_add(samples);
     }
+
+    /// Counts less: it is not lost after all.
+    pub(super) fn take_back(&mut self, messages: u64, samples: u64) {
+        self.messages = self.messages.saturating_sub(messages);
+        self.samples = self.samples.saturating_sub(samples);
+    }
 }
 
 impl Dropped {
@@ -89,10 +98,10 @@ impl Dropped {
 }
 
 impl Report {
-    /// Whether all that was taken in was accepted: nothing dropped, nothing left in the spool.
+    /// Whether all that was taken in was accepted: nothing missed, dropped or left in the spool.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.spooled == 0 && self.dropped.total() == Count::default()
+        self.missed_snapshots == 0 && self.spooled == 0 && self.dropped.total() == Count::default()
     }
 
     /// Whether each message is accounted for: accepted, in the spool, or dropped for a reason. So it is at the end.

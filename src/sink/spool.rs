@@ -80,16 +80,23 @@ pub(crate) struct Opened {
 }
 
 /// What became of an append.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Appended {
     /// The position of the first one that was stored; the others follow it.
     pub(crate) first: u64,
     /// How many were stored, from the front.
     pub(crate) stored: u64,
     /// The oldest, removed to make room.
-    pub(crate) evicted_messages: u64,
-    /// Samples in them.
-    pub(crate) evicted_samples: u64,
+    pub(crate) evicted: Vec<Evicted>,
+}
+
+/// A message that made room for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Evicted {
+    /// Where it was.
+    pub(crate) position: u64,
+    /// Samples in it.
+    pub(crate) samples: u64,
 }
 
 /// A message of the queue.

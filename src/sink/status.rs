@@ -15,6 +15,10 @@ pub struct Status {
     pub waiting_messages: usize,
     /// Bytes of payload that wait in memory.
     pub waiting_bytes: usize,
+    /// Messages in the spool, those on their way included; 0 without one.
+    pub spool_messages: u64,
+    /// The room they take.
+    pub spool_bytes: u64,
     /// Why the last attempt failed; `None` when it did not.
     pub last_error: Option<String>,
 }

@@ -11,7 +11,7 @@ use crate::sink::Message;
 use super::failure::Failure;
 use super::record::{self, Assembly, Names, Note, Record};
 use super::worker::Reading;
-use super::{Appended, Full, Left, Stored};
+use super::{Appended, Evicted, Full, Left, Stored};
 
 /// Pieces by position and index.
 type Pieces = TableDefinition<'static, (u64, u32), &'static [u8]>;
@@ -182,19 +182,19 @@ impl Queue {
         messages: &[Message],
         full: Full,
     ) -> Result<Appended, Failure> {
-        let mut appended = Appended { first: state.next, stored: 0, evicted_messages: 0, evicted_samples: 0 };
+        let mut appended = Appended { first: state.next, stored: 0, evicted: Vec::new() };
         for message in messages {
             let cost = record::cost(message);
             while state.held.bytes.saturating_add(cost) > self.max_bytes {
                 if matches!(full, Full::Refuse) || cost > self.max_bytes || state.held.messages == 0 {
                     return Ok(appended);
                 }
-                let evicted = take(queue, state.first)?;
+                let position = state.first;
+                let evicted = take(queue, position)?;
                 state.forget(evicted);
                 state.first = first_of(queue)?.unwrap_or(state.next);
                 if let Some(evicted) = evicted {
-                    appended.evicted_messages = appended.evicted_messages.saturating_add(1);
-                    appended.evicted_samples = appended.evicted_samples.saturating_add(evicted.samples);
+                    appended.evicted.push(Evicted { position, samples: evicted.samples });
                 }
             }
             let live = state.held.messages.saturating_add(1);

@@ -275,16 +275,15 @@ impl Model {
 
     fn append(&mut self, first: u64, messages: &[Message], full: Full, max_bytes: u64) -> Appended {
         assert!(first >= self.next_position, "a position was given twice");
-        let mut appended = Appended { first, stored: 0, evicted_messages: 0, evicted_samples: 0 };
+        let mut appended = Appended { first, stored: 0, evicted: Vec::new() };
         for message in messages {
             let cost = record::cost(message);
             if cost > max_bytes || (full == Full::Refuse && self.held().bytes + cost > max_bytes) {
                 break;
             }
             while self.held().bytes + cost > max_bytes {
-                let (_, evicted) = self.queue.pop_front().unwrap();
-                appended.evicted_messages += 1;
-                appended.evicted_samples += u64::from(evicted.samples);
+                let (position, evicted) = self.queue.pop_front().unwrap();
+                appended.evicted.push(Evicted { position, samples: evicted.samples.into() });
             }
             self.queue.push_back((first + appended.stored, message.clone()));
             appended.stored += 1;
@@ -314,7 +313,8 @@ proptest! {
                     let messages: Vec<Message> = sizes.iter().zip(model.next_seq..).map(|(size, seq)| message(seq, *size)).collect();
                     model.next_seq += messages.len() as u64;
                     let appended = spool.append(messages.clone(), full).blocking_recv().unwrap().unwrap();
-                    prop_assert_eq!(appended, model.append(appended.first, &messages, full, max_bytes));
+                    let expected = model.append(appended.first, &messages, full, max_bytes);
+                    prop_assert_eq!(appended, expected);
                     prop_assert_eq!(spool.held(), model.held());
                 }
                 Action::Read(after, most, bytes) => {

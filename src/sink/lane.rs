@@ -1,0 +1,128 @@
+//! The life of a forwarder, from its settings to its report.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::{Instant, Sleep};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use crate::sink::drive::Drive;
+use crate::sink::{Forwarder, Publish, Report};
+use crate::{Result, Sample, Snapshot};
+
+pub(super) struct Lane<P> {
+    phase: Phase<P>,
+    token: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    deadline: Duration,
+}
+
+/// The settings are checked, the spool is opened.
+pub(super) type Opening<P> = Pin<Box<dyn Future<Output = Result<Box<Drive<P>>>> + Send>>;
+
+enum Phase<P> {
+    Opening(Opening<P>),
+    Running(Box<Drive<P>>),
+    /// No more comes; what waits has until then.
+    Draining(Box<Drive<P>>, Pin<Box<Sleep>>),
+    Closing(Pin<Box<dyn Future<Output = Report> + Send>>),
+    Done,
+}
+
+/// What a connection gets to say goodbye, and a spool to be closed, however late it is.
+pub(super) const CLOSING: Duration = Duration::from_millis(500);
+
+impl<P: Publish + 'static> Lane<P> {
+    pub(super) fn new(forwarder: Forwarder<P>) -> Self {
+        let (token, deadline) = forwarder.ends();
+        Self {
+            phase: Phase::Opening(Box::pin(forwarder.open())),
+            token: token.map(|token| Box::pin(CancellationToken::cancelled_owned(token))),
+            deadline,
+        }
+    }
+
+    /// Goes on with it; ready when it ended, with what became of everything.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Report>> {
+        loop {
+            match &mut self.phase {
+                Phase::Opening(open) => match ready!(open.as_mut().poll(cx)) {
+                    Ok(drive) => self.phase = Phase::Running(drive),
+                    Err(error) => {
+                        self.phase = Phase::Done;
+                        return Poll::Ready(Err(error));
+                    }
+                },
+                Phase::Running(drive) => {
+                    if self.token.as_mut().is_none_or(|token| token.as_mut().poll(cx).is_pending()) {
+                        let _ = drive.poll(cx);
+                        return Poll::Pending;
+                    }
+                    self.end();
+                }
+                Phase::Draining(drive, deadline) => {
+                    if drive.poll(cx).is_pending() {
+                        ready!(deadline.as_mut().poll(cx));
+                    }
+                    let left = deadline.deadline().saturating_duration_since(Instant::now());
+                    let Phase::Draining(drive, _) = std::mem::replace(&mut self.phase, Phase::Done) else { continue };
+                    self.phase = Phase::Closing(Box::pin(drive.end(left.max(CLOSING))));
+                }
+                Phase::Closing(close) => {
+                    let report = ready!(close.as_mut().poll(cx));
+                    self.phase = Phase::Done;
+                    return Poll::Ready(Ok(report));
+                }
+                // Polled after its end.
+                Phase::Done => return Poll::Pending,
+            }
+        }
+    }
+
+    /// No more comes: what waits has until the deadline.
+    pub(super) fn end(&mut self) {
+        match std::mem::replace(&mut self.phase, Phase::Done) {
+            Phase::Running(mut drive) => {
+                self.token = None;
+                drive.close();
+                let until = Instant::now().checked_add(self.deadline).unwrap_or_else(far_future);
+                self.phase = Phase::Draining(drive, Box::pin(tokio::time::sleep_until(until)));
+            }
+            other => self.phase = other,
+        }
+    }
+
+    pub(super) fn is_opening(&self) -> bool {
+        matches!(self.phase, Phase::Opening(_))
+    }
+
+    /// Whether it takes another snapshot now.
+    pub(super) fn has_room(&self) -> bool {
+        matches!(&self.phase, Phase::Running(drive) if drive.has_room())
+    }
+
+    /// Takes a snapshot; one that has no room misses it, and says so in its report.
+    pub(super) fn push<T: Sample + Serialize>(&mut self, snapshot: &Snapshot<T>) {
+        if let Phase::Running(drive) = &mut self.phase {
+            if drive.has_room() {
+                drive.push(snapshot);
+            } else {
+                drive.missed();
+            }
+        }
+    }
+
+    pub(super) fn failed_tick(&mut self) {
+        if let Phase::Running(drive) = &mut self.phase {
+            drive.failed_tick();
+        }
+    }
+}
+
+fn far_future() -> Instant {
+    // As tokio does it: far, and not so far that a clock overflows.
+    let now = Instant::now();
+    now.checked_add(Duration::from_secs(86_400 * 365 * 30)).unwrap_or(now)
+}

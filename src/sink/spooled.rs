@@ -1,0 +1,503 @@
+//! Messages that wait on the disk, with a few of them at hand in memory.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Sleep;
+
+use crate::sink::backlog::{BatchLimits, Entry};
+use crate::sink::spool::{Appended, Full, Left, Opened, Spool, Stored};
+use crate::sink::{Message, Overflow, Report};
+use crate::{Error, Result};
+
+/// After a failure of the disk.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// One append takes no more than about so much.
+const APPEND_MESSAGES: usize = 1024;
+const APPEND_BYTES: usize = 4 << 20;
+
+/// The way of a message: incoming (in memory) → appended (on the disk) → ready (there, and in memory too) → taken → removed.
+///
+/// What was appended is ready at once while that much fits in memory. Otherwise it is read when its turn comes: `behind` says
+/// that there is more on the disk than is ready. Where the disk takes nothing and there is nothing on it that is older, messages
+/// are ready without it: a broker that is well makes up for a full disk.
+pub(super) struct Spooled {
+    spool: Spool,
+    overflow: Overflow,
+    max_messages: usize,
+    max_bytes: usize,
+    incoming: Waiting<Message>,
+    append: Append,
+    ready: Waiting<Entry>,
+    /// The last position that was ready.
+    last_ready: Option<u64>,
+    reading: Option<Reading>,
+    behind: bool,
+    /// Positions that were taken and are not settled, and whether they were evicted meanwhile (and so counted).
+    taken: BTreeMap<u64, bool>,
+    /// Positions to be removed at the next occasion.
+    settled: Vec<u64>,
+    /// Positions settled since the append under way began: it may evict them all the same.
+    settled_meanwhile: BTreeSet<u64>,
+    corrupt: u64,
+}
+
+enum Append {
+    Idle,
+    UnderWay {
+        reply: oneshot::Receiver<Result<Appended>>,
+        messages: Vec<Message>,
+    },
+    /// The disk failed.
+    Pausing(Pin<Box<Sleep>>),
+    /// The spool is full, and it is chosen to wait until something is removed.
+    Full,
+}
+
+struct Reading {
+    reply: oneshot::Receiver<Result<Vec<Stored>>>,
+    /// Whether something was appended since: then an answer of nothing is old.
+    stale: bool,
+}
+
+/// A queue that knows how many bytes it holds.
+struct Waiting<T> {
+    list: VecDeque<T>,
+    bytes: usize,
+}
+
+impl<T> Default for Waiting<T> {
+    fn default() -> Self {
+        Self { list: VecDeque::new(), bytes: 0 }
+    }
+}
+
+impl<T: Payload> Waiting<T> {
+    fn push(&mut self, item: T) {
+        self.bytes = self.bytes.saturating_add(item.bytes());
+        self.list.push_back(item);
+    }
+
+    fn push_front(&mut self, item: T) {
+        self.bytes = self.bytes.saturating_add(item.bytes());
+        self.list.push_front(item);
+    }
+
+    fn pop(&mut self) -> Option<T> {
+        let item = self.list.pop_front()?;
+        self.bytes = self.bytes.saturating_sub(item.bytes());
+        Some(item)
+    }
+
+    fn len(&self) -> usize {
+        self.list.len()
+    }
+}
+
+trait Payload {
+    fn bytes(&self) -> usize;
+}
+
+impl Payload for Message {
+    fn bytes(&self) -> usize {
+        self.payload.len()
+    }
+}
+
+impl Payload for Entry {
+    fn bytes(&self) -> usize {
+        self.message.payload.len()
+    }
+}
+
+impl fmt::Debug for Spooled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spooled").field("spool", &self.spool).field("behind", &self.behind).finish_non_exhaustive()
+    }
+}
+
+impl Spooled {
+    /// Over an open spool; `max_messages` and `max_bytes` bound what is in memory.
+    pub(super) fn new(spool: Spool, opened: Opened, overflow: Overflow, max_messages: usize, max_bytes: usize) -> Self {
+        Self {
+            spool,
+            overflow,
+            max_messages,
+            max_bytes,
+            incoming: Waiting::default(),
+            append: Append::Idle,
+            ready: Waiting::default(),
+            last_ready: None,
+            reading: None,
+            behind: opened.messages > 0,
+            taken: BTreeMap::new(),
+            settled: Vec::new(),
+            settled_meanwhile: BTreeSet::new(),
+            corrupt: opened.corrupt,
+        }
+    }
+
+    /// Whether more may come. A disk that is busy is waited for, whatever is chosen; one that takes nothing is not.
+    pub(super) fn has_room(&self) -> bool {
+        !self.is_full() || (self.overflow != Overflow::Block && matches!(self.append, Append::Pausing(_)))
+    }
+
+    fn is_full(&self) -> bool {
+        self.incoming.len() >= self.max_messages || self.incoming.bytes >= self.max_bytes
+    }
+
+    fn is_over(&self) -> bool {
+        self.incoming.len() > self.max_messages || self.incoming.bytes > self.max_bytes
+    }
+
+    pub(super) fn push(&mut self, messages: Vec<Message>, report: &mut Report) {
+        for message in messages {
+            self.incoming.push(message);
+        }
+        while self.overflow != Overflow::Block && matches!(self.append, Append::Pausing(_)) && self.is_over() {
+            let (dropped, count) = match self.overflow {
+                Overflow::DropNewest => (self.incoming.list.pop_back(), &mut report.dropped.newest),
+                _ => (self.incoming.list.pop_front(), &mut report.dropped.oldest),
+            };
+            let Some(dropped) = dropped else { break };
+            self.incoming.bytes = self.incoming.bytes.saturating_sub(dropped.bytes());
+            count.add(1, dropped.samples.into());
+        }
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, report: &mut Report) {
+        self.flush_settled();
+        while self.poll_append(cx, report) {}
+        while self.poll_read(cx) {}
+        let corrupt = self.spool.corrupt();
+        report.dropped.corrupt.add(corrupt.saturating_sub(self.corrupt), 0);
+        self.corrupt = corrupt;
+    }
+
+    fn flush_settled(&mut self) {
+        if !self.settled.is_empty() {
+            self.spool.remove(std::mem::take(&mut self.settled));
+            if matches!(self.append, Append::Full) {
+                self.append = Append::Idle;
+            }
+        }
+    }
+
+    /// One step towards the disk; false when it waits, or there is nothing to do.
+    fn poll_append(&mut self, cx: &mut Context<'_>, report: &mut Report) -> bool {
+        match &mut self.append {
+            Append::Idle => self.start_append(),
+            Append::Full => false,
+            Append::Pausing(pause) => {
+                if pause.as_mut().poll(cx).is_pending() {
+                    self.go_around();
+                    return false;
+                }
+                self.append = Append::Idle;
+                true
+            }
+            Append::UnderWay { reply, .. } => {
+                let Poll::Ready(answer) = Pin::new(reply).poll(cx) else { return false };
+                let Append::UnderWay { messages, .. } = std::mem::replace(&mut self.append, Append::Idle) else {
+                    return false;
+                };
+                match answer.unwrap_or_else(|_| Err(gone())) {
+                    Ok(appended) => self.appended(messages, appended, report),
+                    Err(error) => self.not_appended(messages, &error),
+                }
+                true
+            }
+        }
+    }
+
+    fn start_append(&mut self) -> bool {
+        let mut messages = Vec::new();
+        let limits = BatchLimits { messages: APPEND_MESSAGES, bytes: APPEND_BYTES };
+        let mut bytes = 0_usize;
+        while let Some(next) = self.incoming.list.front()
+            && limits.allow(messages.len(), bytes, next)
+            && let Some(message) = self.incoming.pop()
+        {
+            bytes = bytes.saturating_add(message.bytes());
+            messages.push(message);
+        }
+        if messages.is_empty() {
+            return false;
+        }
+        let full = if self.overflow == Overflow::DropOldest { Full::EvictOldest } else { Full::Refuse };
+        self.settled_meanwhile.clear();
+        let reply = self.spool.append(messages.clone(), full);
+        self.append = Append::UnderWay { reply, messages };
+        true
+    }
+
+    fn appended(&mut self, messages: Vec<Message>, appended: Appended, report: &mut Report) {
+        let evicted = self.evict(&appended, report);
+        if let Some(reading) = &mut self.reading {
+            reading.stale = true;
+        }
+        let mut messages = messages.into_iter();
+        let stored = usize::try_from(appended.stored).unwrap_or(usize::MAX);
+        for (position, message) in (appended.first..).zip(messages.by_ref().take(stored)) {
+            if evicted.contains(&position) {
+                continue;
+            }
+            if self.behind || self.ready.bytes >= self.max_bytes || self.ready.len() >= self.max_messages {
+                // It is read when its turn comes.
+                self.behind = true;
+                continue;
+            }
+            self.last_ready = Some(position);
+            self.ready.push(Entry::new(message, Some(position)));
+        }
+        let refused: Vec<_> = messages.collect();
+        if !refused.is_empty() {
+            self.refused(refused, report);
+        }
+    }
+
+    /// There was no room for them.
+    fn refused(&mut self, mut messages: Vec<Message>, report: &mut Report) {
+        let empty = self.spool.held() == Left::default();
+        if empty || self.overflow != Overflow::Block {
+            // What does not fit in an empty spool never will; of the others the first alone is sure not to fit.
+            let first = messages.remove(0);
+            report.dropped.newest.add(1, first.samples.into());
+        } else {
+            self.append = Append::Full;
+        }
+        for message in messages.into_iter().rev() {
+            self.incoming.push_front(message);
+        }
+    }
+
+    /// The disk took none of them.
+    fn not_appended(&mut self, messages: Vec<Message>, error: &Error) {
+        for message in messages.into_iter().rev() {
+            self.incoming.push_front(message);
+        }
+        self.go_around();
+        tracing::warn!(%error, waiting = self.incoming.len(), "the spool took nothing");
+        self.append = Append::Pausing(Box::pin(tokio::time::sleep(PAUSE)));
+    }
+
+    /// Where nothing older is on the disk, what comes is ready without it.
+    fn go_around(&mut self) {
+        while !self.behind
+            && self.reading.is_none()
+            && self.ready.bytes < self.max_bytes
+            && self.ready.len() < self.max_messages
+            && let Some(message) = self.incoming.pop()
+        {
+            self.ready.push(Entry::new(message, None));
+        }
+    }
+
+    /// What made room for others is lost, unless it is on its way, or was accepted meanwhile. Gives the positions.
+    fn evict(&mut self, appended: &Appended, report: &mut Report) -> BTreeSet<u64> {
+        let mut positions = BTreeSet::new();
+        for evicted in &appended.evicted {
+            positions.insert(evicted.position);
+            if self.settled_meanwhile.contains(&evicted.position) {
+                continue;
+            }
+            report.dropped.oldest.add(1, evicted.samples);
+            if let Some(is_evicted) = self.taken.get_mut(&evicted.position) {
+                *is_evicted = true;
+            }
+        }
+        if !positions.is_empty() {
+            let bytes = &mut self.ready.bytes;
+            self.ready.list.retain(|entry| {
+                let keep = entry.position.is_none_or(|position| !positions.contains(&position));
+                if !keep {
+                    *bytes = bytes.saturating_sub(entry.bytes());
+                }
+                keep
+            });
+        }
+        positions
+    }
+
+    /// One step from the disk; false when it waits, or there is nothing to do.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(reading) = &mut self.reading else {
+            // A batch at a time, when the last is used up: what waits is on the disk, not in memory.
+            if !self.behind || !self.ready.list.is_empty() {
+                return false;
+            }
+            let reply = self.spool.read(
+                self.last_ready,
+                self.max_messages.min(APPEND_MESSAGES),
+                self.max_bytes.min(APPEND_BYTES),
+            );
+            self.reading = Some(Reading { reply, stale: false });
+            return true;
+        };
+        let Poll::Ready(answer) = Pin::new(&mut reading.reply).poll(cx) else { return false };
+        let stale = reading.stale;
+        self.reading = None;
+        match answer.unwrap_or_else(|_| Err(gone())) {
+            Ok(stored) if stored.is_empty() => self.behind = stale,
+            Ok(stored) => {
+                for Stored { position, message } in stored {
+                    self.last_ready = Some(position);
+                    self.ready.push(Entry::new(message, Some(position)));
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the spool could not be read");
+                // The next round of whatever wakes this up tries again; a pause makes sure that there is one.
+                self.append = Append::Pausing(Box::pin(tokio::time::sleep(PAUSE)));
+                let _ = self.poll_pause(cx);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.append {
+            Append::Pausing(pause) => pause.as_mut().poll(cx),
+            _ => Poll::Ready(()),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ready.list.is_empty()
+    }
+
+    /// Whether nothing waits anywhere.
+    pub(super) fn is_settled(&self) -> bool {
+        self.ready.list.is_empty()
+            && self.incoming.list.is_empty()
+            && !self.behind
+            && self.reading.is_none()
+            && !matches!(self.append, Append::UnderWay { .. })
+    }
+
+    /// How many messages wait, those that were taken and not settled left out.
+    pub(super) fn len(&self) -> usize {
+        let held = usize::try_from(self.spool.held().messages).unwrap_or(usize::MAX);
+        let under_way = match &self.append {
+            Append::UnderWay { messages, .. } => messages.len(),
+            _ => 0,
+        };
+        let direct = self.ready.list.iter().filter(|entry| entry.position.is_none()).count();
+        let removed = self.taken.len().saturating_add(self.settled.len());
+        held.saturating_sub(removed)
+            .saturating_add(self.incoming.len())
+            .saturating_add(under_way)
+            .saturating_add(direct)
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.incoming.bytes.saturating_add(self.ready.bytes)
+    }
+
+    pub(super) fn held(&self) -> Left {
+        self.spool.held()
+    }
+
+    pub(super) fn fills(&self, limits: BatchLimits) -> bool {
+        self.ready.len() >= limits.messages || self.ready.bytes >= limits.bytes
+    }
+
+    pub(super) fn take(&mut self, limits: BatchLimits) -> Vec<Entry> {
+        let mut batch = Vec::new();
+        let mut bytes = 0_usize;
+        while let Some(next) = self.ready.list.front()
+            && limits.allow(batch.len(), bytes, &next.message)
+            && let Some(entry) = self.ready.pop()
+        {
+            bytes = bytes.saturating_add(entry.bytes());
+            if let Some(position) = entry.position {
+                self.taken.insert(position, false);
+            }
+            batch.push(entry);
+        }
+        batch
+    }
+
+    pub(super) fn accepted(&mut self, entry: &Entry, report: &mut Report) {
+        if let Some(position) = self.give_back(entry, report) {
+            self.settled.push(position);
+        }
+    }
+
+    pub(super) fn rejected(&mut self, entry: &Entry, error: &Error, report: &mut Report) {
+        if let Some(position) = self.give_back(entry, report) {
+            self.spool.set_aside(position, error.to_string());
+        }
+    }
+
+    /// The position of what was taken and is settled now. What was evicted while it was on its way is not lost after all.
+    fn give_back(&mut self, entry: &Entry, report: &mut Report) -> Option<u64> {
+        let position = entry.position?;
+        if self.taken.remove(&position) == Some(true) {
+            report.dropped.oldest.take_back(1, entry.message.samples.into());
+        }
+        if matches!(self.append, Append::UnderWay { .. }) {
+            self.settled_meanwhile.insert(position);
+        }
+        Some(position)
+    }
+
+    /// Writes what is still in memory, and closes the spool: what is in it stays for the next run. `taken` was never settled. Gives
+    /// what could not be written.
+    pub(super) async fn close(mut self, taken: Vec<Entry>, time: Duration, report: &mut Report) {
+        self.flush_settled();
+        let mut unsaved: Vec<Message> = Vec::new();
+        let mut stored_on_the_way = Ok(());
+        if let Append::UnderWay { reply, messages } = std::mem::replace(&mut self.append, Append::Idle) {
+            match tokio::time::timeout(time, reply).await {
+                Ok(Ok(Ok(appended))) => self.appended(messages, appended, report),
+                Ok(_) => unsaved.extend(messages),
+                // Whether it will be on the disk is not known: it is counted as lost.
+                Err(_) => {
+                    unsaved.extend(messages);
+                    stored_on_the_way = Err(());
+                }
+            }
+        }
+        let in_memory =
+            taken.into_iter().chain(std::mem::take(&mut self.ready.list)).filter(|entry| entry.position.is_none());
+        unsaved.extend(in_memory.map(|entry| entry.message));
+        unsaved.extend(std::mem::take(&mut self.incoming.list));
+        unsaved.sort_by_key(|message| message.id);
+        if stored_on_the_way.is_ok() && !unsaved.is_empty() {
+            let full = if self.overflow == Overflow::DropOldest { Full::EvictOldest } else { Full::Refuse };
+            let reply = self.spool.append(unsaved.clone(), full);
+            if let Ok(Ok(Ok(appended))) = tokio::time::timeout(time, reply).await {
+                self.settled_meanwhile.clear();
+                self.evict(&appended, report);
+                unsaved.drain(..unsaved.len().min(usize::try_from(appended.stored).unwrap_or(usize::MAX)));
+            }
+        }
+        for message in unsaved {
+            report.dropped.shutdown.add(1, message.samples.into());
+        }
+        let held = self.spool.held();
+        let corrupt = self.spool.corrupt();
+        let left = match tokio::time::timeout(time, self.spool.close()).await {
+            Ok(Ok(left)) => left,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the spool did not close in order");
+                held
+            }
+            Err(_) => held,
+        };
+        report.dropped.corrupt.add(corrupt.saturating_sub(self.corrupt), 0);
+        report.spooled = left.messages;
+    }
+}
+
+fn gone() -> Error {
+    Error::panicked("the spool's thread ended".to_owned())
+}

@@ -1,0 +1,350 @@
+//! The forwarder over a spool on disk: what waits there, what is replayed, what a killed process leaves.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use appmon::sink::{Forwarder, Message, MessageId, Outcome, Overflow, Publish, Report, SetAside};
+use appmon::{Error, Result, Snapshot, SnapshotStreamExt};
+use futures::{Stream, stream};
+use tokio_util::sync::CancellationToken;
+
+#[path = "common/brokers.rs"]
+mod brokers;
+#[path = "common/mod.rs"]
+mod common;
+
+use brokers::{Reading, snapshot};
+
+/// A broker that is away or there, and keeps what it gets.
+#[derive(Clone, Default)]
+struct Switch {
+    there: Arc<AtomicBool>,
+    attempts: Arc<AtomicU64>,
+    got: Arc<Mutex<Vec<Message>>>,
+    rejects: Option<u64>,
+}
+
+impl Switch {
+    fn there() -> Self {
+        let switch = Self::default();
+        switch.come();
+        switch
+    }
+
+    fn come(&self) {
+        self.there.store(true, Ordering::SeqCst);
+    }
+
+    fn ids(&self) -> Vec<MessageId> {
+        self.got.lock().unwrap().iter().map(|message| message.id).collect()
+    }
+
+    fn seqs(&self) -> Vec<u64> {
+        self.ids().iter().map(|id| id.seq).collect()
+    }
+}
+
+impl Publish for Switch {
+    async fn publish(&mut self, batch: &[Message]) -> Vec<Outcome> {
+        self.attempts.fetch_add(1, Ordering::SeqCst);
+        tokio::task::yield_now().await;
+        let there = self.there.load(Ordering::SeqCst);
+        let outcome = |message: &Message| match there {
+            _ if self.rejects == Some(message.id.seq) => Outcome::Rejected(Error::broker("too large for me")),
+            true => {
+                self.got.lock().unwrap().push(message.clone());
+                Outcome::Accepted
+            }
+            false => Outcome::Retry(Error::broker("away")),
+        };
+        batch.iter().map(outcome).collect()
+    }
+}
+
+fn forwarder(broker: &Switch, path: &Path, bytes: u64) -> Forwarder<Switch> {
+    let millis = Duration::from_millis;
+    Forwarder::new(broker.clone()).host("h").retry(millis(1), millis(5)).spool(path, bytes).deadline(millis(60_000))
+}
+
+fn snapshots(count: u64) -> impl Stream<Item = Result<Snapshot<Reading>>> + Send + Unpin {
+    stream::iter((0..count).map(|seq| Ok(snapshot(seq, 3))))
+}
+
+fn spool() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("spool.redb");
+    (dir, path)
+}
+
+/// Forwards to a broker that is away until it has as many in the spool as there are.
+async fn fill(path: &Path, count: u64) -> Report {
+    let broker = Switch::default();
+    let token = CancellationToken::new();
+    let forwarder = forwarder(&broker, path, 64 << 20).shutdown(token.clone()).deadline(Duration::ZERO);
+    let monitor = forwarder.monitor();
+    let task = tokio::spawn(snapshots(count).forward_to(forwarder));
+    while monitor.status().spool_messages < count && !task.is_finished() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    token.cancel();
+    task.await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn an_outage_longer_than_memory_loses_nothing() {
+    let (_dir, path) = spool();
+    let broker = Switch::default();
+    // Far more than fits in memory.
+    let forwarder = forwarder(&broker, &path, 64 << 20).queue(50, 1 << 20).batch(20, 1 << 20);
+    let monitor = forwarder.monitor();
+    let task = tokio::spawn(snapshots(3000).forward_to(forwarder));
+    while monitor.status().spool_messages < 3000 {
+        assert!(monitor.status().waiting_bytes < 2 << 20);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(broker.attempts.load(Ordering::SeqCst) > 0);
+    assert!(broker.got.lock().unwrap().is_empty());
+    broker.come();
+    let report = task.await.unwrap().unwrap();
+    assert!(report.is_complete() && report.is_balanced(), "{report:?}");
+    assert_eq!(report.accepted, 3000);
+    assert_eq!(broker.seqs(), (0..3000).collect::<Vec<_>>());
+    let status = monitor.status();
+    assert_eq!((status.waiting_messages, status.spool_messages), (0, 0));
+}
+
+#[tokio::test]
+async fn what_is_left_is_sent_first_by_the_next_with_the_ids_it_had() {
+    let (_dir, path) = spool();
+    let report = fill(&path, 500).await;
+    assert_eq!((report.messages, report.accepted, report.spooled), (500, 0, 500));
+    assert!(report.is_balanced() && !report.is_complete(), "{report:?}");
+
+    let broker = Switch::there();
+    let report = snapshots(10).forward_to(forwarder(&broker, &path, 64 << 20)).await.unwrap();
+    assert_eq!((report.replayed, report.messages, report.accepted, report.spooled), (500, 10, 510, 0));
+    assert!(report.is_balanced() && report.is_complete(), "{report:?}");
+    let ids = broker.ids();
+    assert_eq!(ids[..500].iter().map(|id| id.seq).collect::<Vec<_>>(), (0..500).collect::<Vec<_>>());
+    assert!(ids.is_sorted() && ids[0].epoch < ids[509].epoch, "another producer, and a later one");
+}
+
+#[tokio::test]
+async fn a_full_spool_does_as_chosen() {
+    for overflow in [Overflow::Block, Overflow::DropNewest, Overflow::DropOldest] {
+        let (_dir, path) = spool();
+        let broker = Switch::default();
+        let forwarder = forwarder(&broker, &path, 100 << 10).overflow(overflow).queue(10, 1 << 20).batch(4, 1 << 20);
+        let monitor = forwarder.monitor();
+        let stream = futures::StreamExt::then(snapshots(2000), |snapshot| async {
+            tokio::task::yield_now().await;
+            snapshot
+        });
+        let task = tokio::spawn(Box::pin(stream).forward_to(forwarder));
+        let full = |report: &Report| match overflow {
+            Overflow::Block => broker.attempts.load(Ordering::SeqCst) > 100,
+            _ => report.snapshots == 2000,
+        };
+        while !full(&monitor.status().report) {
+            assert!(monitor.status().spool_bytes <= 100 << 10);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        broker.come();
+        let report = task.await.unwrap().unwrap();
+        assert!(report.is_balanced(), "{overflow:?} {report:?}");
+        assert_eq!(report.snapshots, 2000);
+        let seqs = broker.seqs();
+        assert_eq!(seqs.len() as u64, report.accepted, "{overflow:?}");
+        assert!(seqs.is_sorted(), "{overflow:?} {seqs:?}");
+        let dropped = report.dropped;
+        match overflow {
+            Overflow::Block => assert_eq!(report.accepted, 2000),
+            Overflow::DropNewest => {
+                assert!(dropped.newest.messages > 0 && dropped.total() == dropped.newest, "{report:?}");
+                assert_eq!(seqs[..50], (0..50).collect::<Vec<_>>());
+            }
+            _ => {
+                assert!(dropped.oldest.messages > 0 && dropped.total() == dropped.oldest, "{report:?}");
+                assert_eq!(seqs.last(), Some(&1999));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_broker_refuses_is_kept_for_the_operator() {
+    let (_dir, path) = spool();
+    let broker = Switch { rejects: Some(4), ..Switch::there() };
+    let report = snapshots(10).forward_to(forwarder(&broker, &path, 1 << 20)).await.unwrap();
+    assert_eq!((report.accepted, report.dropped.rejected.messages), (9, 1));
+    assert!(report.is_balanced());
+    let aside = SetAside::read(&path).unwrap();
+    assert_eq!(aside.len(), 1);
+    assert_eq!((aside[0].message.id.seq, aside[0].reason.as_str()), (4, "too large for me"));
+}
+
+#[tokio::test]
+async fn wrong_spools_are_told() {
+    let (_dir, path) = spool();
+    let broker = Switch::there();
+    let error = snapshots(1).forward_to(forwarder(&broker, &path, 1 << 20).overflow(Overflow::LatestPerKey)).await;
+    assert!(error.unwrap_err().is_config());
+
+    let error =
+        snapshots(1).forward_to(forwarder(&broker, Path::new("/no/such/dir/spool"), 1 << 20)).await.unwrap_err();
+    assert!(error.to_string().contains("/no/such/dir/spool"), "{error}");
+
+    let away = Switch::default();
+    let running = forwarder(&away, &path, 1 << 20);
+    let monitor = running.monitor();
+    let task = tokio::spawn(snapshots(1).forward_to(running));
+    while monitor.status().spool_messages == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let error = snapshots(1).forward_to(forwarder(&broker, &path, 1 << 20)).await.unwrap_err();
+    assert!(error.is_config() && error.to_string().contains("spool.redb"), "{error}");
+    away.come();
+    assert!(task.await.unwrap().unwrap().is_complete());
+}
+
+/// The part of the test below that is killed: it forwards to a broker that takes every other batch, and says what it did.
+#[tokio::test]
+async fn child() {
+    let Some(path) = std::env::var_os("APPMON_TEST_SPOOL") else { return };
+
+    /// Takes every other batch, or nothing.
+    struct Half(bool, bool);
+
+    impl Publish for Half {
+        async fn publish(&mut self, batch: &[Message]) -> Vec<Outcome> {
+            self.0 = !self.0;
+            let accepts = self.0 && self.1;
+            if accepts {
+                for message in batch {
+                    println!("accepted {}", message.id);
+                }
+            }
+            batch
+                .iter()
+                .map(|_| if accepts { Outcome::Accepted } else { Outcome::Retry(Error::broker("no")) })
+                .collect()
+        }
+    }
+
+    let forwarder = Forwarder::new(Half(true, std::env::var_os("APPMON_TEST_TAKES").is_some()))
+        .host("h")
+        .batch(3, 1 << 20)
+        .spool(path, 64 << 20);
+    let forwarder = forwarder.retry(Duration::from_millis(1), Duration::from_millis(2));
+    let monitor = forwarder.monitor();
+    tokio::spawn(async move {
+        loop {
+            // What is in the spool now was written.
+            let status = monitor.status();
+            println!("spooled {}", status.spool_messages);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    let endless = stream::unfold(0, |seq| async move {
+        tokio::time::sleep(Duration::from_micros(300)).await;
+        Some((Ok(snapshot(seq, 2)), seq + 1))
+    });
+    let _ = Box::pin(endless).forward_to(forwarder).await;
+}
+
+#[tokio::test]
+async fn a_killed_process_loses_nothing_that_was_spooled() {
+    for round in 0..6_u64 {
+        let (_dir, path) = spool();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        if round % 2 == 0 {
+            command.env("APPMON_TEST_TAKES", "1");
+        }
+        let mut child = command
+            .args(["child", "--exact", "--nocapture"])
+            .env("APPMON_TEST_SPOOL", &path)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let (mut accepted, mut spooled) = (Vec::<MessageId>::new(), 0_u64);
+        // Killed at another moment in each round; what it wrote until then is read to the end. The last line may be cut.
+        let mut killed = false;
+        let mut text = lines.next();
+        while let Some(Ok(line)) = text {
+            text = lines.next();
+            match line.split_once(' ') {
+                _ if text.is_none() => {}
+                Some(("accepted", id)) => accepted.push(id.parse().unwrap()),
+                Some(("spooled", held)) => spooled = spooled.max(held.parse::<u64>().unwrap()),
+                _ => {}
+            }
+            if !killed && (accepted.len() as u64).max(spooled) > 20 + 37 * round {
+                child.kill().unwrap();
+                killed = true;
+            }
+        }
+        assert!(killed);
+        child.wait().unwrap();
+        let broker = Switch::there();
+        let report = snapshots(0).forward_to(forwarder(&broker, &path, 64 << 20)).await.unwrap();
+        assert!(report.is_balanced() && report.is_complete(), "{report:?}");
+        let replayed = broker.ids();
+        assert!(replayed.is_sorted(), "{replayed:?}");
+        // All that was written is there: accepted before, or now; what is both has the same id.
+        let mut all: Vec<_> = accepted.iter().chain(&replayed).map(|id| id.seq).collect();
+        all.sort_unstable();
+        all.dedup();
+        let end = all.len() as u64;
+        assert_eq!(all, (0..end).collect::<Vec<_>>(), "round {round}: a gap");
+        assert!(end >= spooled, "round {round}: {end} of {spooled}");
+        for message in broker.got.lock().unwrap().iter() {
+            let body: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
+            assert_eq!(body["seq"], message.id.seq);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_does_not_hold_up_a_broker_that_is_well() {
+    if !common::require(common::is_root(), "root, for a file system of its own") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "none"]).arg(dir.path()).status().unwrap();
+    assert!(mount.success());
+    struct Unmount(PathBuf);
+    impl Drop for Unmount {
+        fn drop(&mut self) {
+            let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+        }
+    }
+    let _unmount = Unmount(dir.path().to_owned());
+    let path = dir.path().join("spool.redb");
+    let broker = Switch::there();
+    let mut forwarder = forwarder(&broker, &path, 64 << 20).into_sink();
+    let monitor = forwarder.monitor();
+    use futures::SinkExt;
+    forwarder.send(snapshot(0, 3)).await.unwrap();
+    let rest = dir.path().join("rest");
+    let mut ballast = std::fs::File::create(&rest).unwrap();
+    while std::io::Write::write_all(&mut ballast, &[0; 4096]).is_ok() {}
+    for seq in 1..200 {
+        forwarder.send(snapshot(seq, 30)).await.unwrap();
+    }
+    assert_eq!(monitor.status().report.accepted, 200);
+    drop(ballast);
+    std::fs::remove_file(&rest).unwrap();
+    for seq in 200..210 {
+        forwarder.send(snapshot(seq, 30)).await.unwrap();
+    }
+    forwarder.close().await.unwrap();
+    let report = monitor.status().report;
+    assert!(report.is_balanced() && report.is_complete(), "{report:?}");
+    assert_eq!(broker.seqs(), (0..210).collect::<Vec<_>>());
+}
