@@ -1,5 +1,7 @@
 //! The forwarder over a spool on disk: what waits there, what is replayed, what a killed process leaves.
 
+#![allow(clippy::print_stdout, reason = "the child tells what it did")]
+
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
