@@ -1,6 +1,7 @@
 //! What a source saw at one tick.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::{Error as _, Unexpected};
@@ -25,6 +26,9 @@ use crate::{Monotonic, Result, Timestamp};
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Snapshot<T> {
+    /// Which host it is from, where it came from another one; `None` from a source of this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Arc<str>>,
     /// The number of the tick in its stream, from 0. Ticks that were missed or failed have numbers too, so a gap is a
     /// tick without a snapshot.
     pub seq: u64,
@@ -215,6 +219,7 @@ impl<T> Snapshot<T> {
     /// The same snapshot with other samples: what a combinator makes of it.
     pub fn with_samples<U>(self, convert: impl FnOnce(Vec<T>) -> Vec<U>) -> Snapshot<U> {
         Snapshot {
+            host: self.host,
             seq: self.seq,
             boot_id: self.boot_id,
             time: self.time,
@@ -231,6 +236,7 @@ impl<T> Snapshot<T> {
 impl<T> Default for Snapshot<T> {
     fn default() -> Self {
         Self {
+            host: None,
             seq: 0,
             boot_id: BootId::default(),
             time: Timestamp::default(),

@@ -1,6 +1,7 @@
 //! What can be made of a stream of snapshots.
 
 mod changes;
+mod hosts;
 mod rates;
 mod retain;
 mod samples;
@@ -20,6 +21,9 @@ use crate::{Counters, Result, Sample, Snapshot};
 ///
 /// Each passes errors on and keeps its state over them. All are cancel safe: they hold nothing that a dropped poll loses.
 /// Their names differ from those of `futures::StreamExt` and `tokio_stream::StreamExt`, so that all can be imported at once.
+///
+/// Snapshots of several hosts may interleave in one stream, as they arrive from a fleet ([`Snapshot::host`]): each host is
+/// compared with itself, and anew when it was started anew. A host is forgotten when another one was heard of 600 times since.
 pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
     /// Adds to each sample its rates since the last tick.
     ///

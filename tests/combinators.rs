@@ -587,3 +587,79 @@ mod names {
         assert_eq!(changes.len(), 2);
     }
 }
+
+mod of_several_hosts {
+    use super::*;
+
+    fn of(host: &str, at: u64, samples: impl IntoIterator<Item = Meter>) -> Result<Snapshot<Meter>> {
+        let mut snapshot = snapshot(at, samples)?;
+        snapshot.host = Some(host.into());
+        Ok(snapshot)
+    }
+
+    /// The same, of another start of the machine.
+    fn restarted(snapshot: Result<Snapshot<Meter>>) -> Result<Snapshot<Meter>> {
+        let mut snapshot = snapshot?;
+        snapshot.boot_id = appmon::BootId::current();
+        Ok(snapshot)
+    }
+
+    #[test]
+    fn rates_are_of_each_by_itself() {
+        let seen = rates(vec![
+            of("a", 100, [meter(1, 100, 5)]),
+            of("b", 9100, [meter(1, 9100, 500)]),
+            snapshot(50, [meter(1, 50, 1)]),
+            of("b", 9200, [meter(1, 9200, 501), born(9150, meter(2, 9200, 3))]),
+            of("a", 300, [meter(1, 300, 7), born(90, meter(2, 300, 3))]),
+            snapshot(60, [meter(1, 60, 2)]),
+        ]);
+        assert_eq!(seen[..3], [[(1, None)], [(1, None)], [(1, None)]], "first sight of each");
+        assert_eq!(seen[3], [(1, Some((1, 100))), (2, Some((3, 50)))]);
+        assert_eq!(seen[4], [(1, Some((2, 200))), (2, None)], "born before the first tick of that host");
+        assert_eq!(seen[5], [(1, Some((1, 10)))]);
+    }
+
+    #[test]
+    fn rates_begin_anew_when_one_was_restarted() {
+        let seen = rates(vec![
+            of("a", 100, [meter(1, 100, 5)]),
+            of("b", 100, [meter(1, 100, 5)]),
+            restarted(of("a", 20, [meter(1, 200, 9)])),
+            of("b", 200, [meter(1, 200, 6)]),
+            restarted(of("a", 120, [meter(1, 300, 10)])),
+        ]);
+        assert_eq!(seen[2], [(1, None)], "another thing of the same key");
+        assert_eq!(seen[3], [(1, Some((1, 100)))]);
+        assert_eq!(seen[4], [(1, Some((1, 100)))]);
+    }
+
+    #[test]
+    fn changes_are_of_each_by_itself() {
+        let ticks = vec![
+            of("a", 1, [meter(1, 0, 0), meter(2, 0, 0)]),
+            of("b", 1, [meter(2, 0, 0)]),
+            of("a", 2, [meter(2, 0, 0)]),
+            restarted(of("b", 0, [meter(2, 0, 0)])),
+        ];
+        let seen = collect(stream::iter(ticks).changes());
+        let seen: Vec<_> = seen.into_iter().map(|tick| tick.unwrap()).collect();
+        let hosts: Vec<_> = seen.iter().map(|tick| tick.host.as_deref().unwrap()).collect();
+        assert_eq!(hosts, ["a", "b", "a", "b"]);
+        assert_eq!(seen[1].samples, [Change::Appeared(meter(2, 0, 0))]);
+        assert_eq!(seen[2].samples, [Change::Gone(meter(1, 0, 0))]);
+        let anew = [Change::Gone(meter(2, 0, 0)), Change::Appeared(meter(2, 0, 0))];
+        assert_eq!(seen[3].samples, anew, "what ran before the restart is gone, whatever its key");
+    }
+
+    #[test]
+    fn events_and_all_that_is_left_keep_the_host() {
+        let ticks = || stream::iter(vec![of("a", 1, [meter(1, 0, 0)]), snapshot(1, [meter(1, 0, 0)])]);
+        let hosts = |events: Vec<Result<Event<Rated<Meter>>>>| -> Vec<Option<String>> {
+            events.into_iter().map(|event| event.unwrap().host.map(|host| host.to_string())).collect()
+        };
+        let events = || ticks().rates().retain(|_| true).samples();
+        assert_eq!(hosts(collect(events())), [Some("a".to_owned()), None]);
+        assert_eq!(hosts(collect(events().host("x"))), [Some("x".to_owned()), Some("x".to_owned())]);
+    }
+}

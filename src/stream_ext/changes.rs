@@ -10,6 +10,7 @@ use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 use serde::{Deserialize, Serialize};
 
+use super::hosts::PerHost;
 use crate::{Result, Sample, Snapshot};
 
 pin_project! {
@@ -18,19 +19,24 @@ pin_project! {
     pub struct Changes<S, T> {
         #[pin]
         stream: S,
-        last: Vec<T>,
+        hosts: PerHost<Vec<T>>,
     }
 }
 
 impl<S: fmt::Debug, T> fmt::Debug for Changes<S, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Changes").field("stream", &self.stream).field("kept", &self.last.len()).finish_non_exhaustive()
+        let (hosts, last) = self.hosts.known();
+        f.debug_struct("Changes")
+            .field("stream", &self.stream)
+            .field("hosts", &hosts)
+            .field("kept", &last.len())
+            .finish_non_exhaustive()
     }
 }
 
 impl<S, T> Changes<S, T> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, last: Vec::new() }
+        Self { stream, hosts: PerHost::new() }
     }
 
     /// The stream inside.
@@ -74,11 +80,16 @@ where
         let this = self.project();
         let Some(item) = ready!(this.stream.poll_next(cx)) else { return Poll::Ready(None) };
         Poll::Ready(Some(item.map(|snapshot| {
+            let of = this.hosts.of(&snapshot);
             snapshot.with_samples(|mut samples| {
                 if !samples.is_sorted_by(|a, b| a.key() <= b.key()) {
                     samples.sort_by_key(Sample::key);
                 }
-                compare(std::mem::replace(this.last, samples), this.last)
+                // Whatever there was before the host started anew is gone, and may have the keys of what is there now.
+                let mut changes: Vec<_> = of.before_boot.into_iter().flatten().map(Change::Gone).collect();
+                let before = std::mem::replace(of.state, samples);
+                compare(before, of.state, &mut changes);
+                changes
             })
         })))
     }
@@ -99,8 +110,7 @@ where
 }
 
 /// Walks two lists in the order of their keys.
-fn compare<T: Sample + Clone>(before: Vec<T>, after: &[T]) -> Vec<Change<T>> {
-    let mut changes = Vec::new();
+fn compare<T: Sample + Clone>(before: Vec<T>, after: &[T], changes: &mut Vec<Change<T>>) {
     let mut before = before.into_iter().peekable();
     let mut after = after.iter().peekable();
     loop {
@@ -108,7 +118,7 @@ fn compare<T: Sample + Clone>(before: Vec<T>, after: &[T]) -> Vec<Change<T>> {
             (Some(old), Some(new)) => old.key().cmp(&new.key()),
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
-            (None, None) => return changes,
+            (None, None) => return,
         };
         match order {
             Ordering::Less => changes.extend(before.next().map(Change::Gone)),

@@ -8,6 +8,7 @@ use futures::Stream;
 use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 
+use super::hosts::PerHost;
 use crate::{Counters, Monotonic, Rated, Result, Snapshot};
 
 pin_project! {
@@ -16,11 +17,23 @@ pin_project! {
     pub struct Rates<S, T: Counters> {
         #[pin]
         stream: S,
-        // When the last snapshot was taken: what began later is counted from its beginning.
-        before: Option<Monotonic>,
-        tick: u64,
-        last: Vec<Earlier<T>>,
+        hosts: PerHost<State<T>>,
+        // What will be `last` of the host that is looked at.
         next: Vec<Earlier<T>>,
+    }
+}
+
+/// What is kept of a host.
+struct State<T: Counters> {
+    // When the last snapshot was taken: what began later is counted from its beginning.
+    before: Option<Monotonic>,
+    tick: u64,
+    last: Vec<Earlier<T>>,
+}
+
+impl<T: Counters> Default for State<T> {
+    fn default() -> Self {
+        Self { before: None, tick: 0, last: Vec::new() }
     }
 }
 
@@ -39,13 +52,18 @@ const REMEMBERED: u64 = 60;
 
 impl<S: fmt::Debug, T: Counters> fmt::Debug for Rates<S, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rates").field("stream", &self.stream).field("kept", &self.last.len()).finish_non_exhaustive()
+        let (hosts, state) = self.hosts.known();
+        f.debug_struct("Rates")
+            .field("stream", &self.stream)
+            .field("hosts", &hosts)
+            .field("kept", &state.last.len())
+            .finish_non_exhaustive()
     }
 }
 
 impl<S, T: Counters> Rates<S, T> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, before: None, tick: 0, last: Vec::new(), next: Vec::new() }
+        Self { stream, hosts: PerHost::new(), next: Vec::new() }
     }
 
     /// The stream inside.
@@ -70,13 +88,14 @@ where
         let this = self.project();
         let Some(item) = ready!(this.stream.poll_next(cx)) else { return Poll::Ready(None) };
         Poll::Ready(Some(item.map(|snapshot| {
+            let state = this.hosts.of(&snapshot).state;
             // What was born in the last step of its clock before the last tick, and not seen then, was born after it. Before
             // the first tick nobody looked.
-            let before = this.before.replace(snapshot.at).map_or(snapshot.at, |at| at.minus(T::birth_step()));
-            *this.tick = this.tick.saturating_add(1);
-            let tick = *this.tick;
+            let before = state.before.replace(snapshot.at).map_or(snapshot.at, |at| at.minus(T::birth_step()));
+            state.tick = state.tick.saturating_add(1);
+            let tick = state.tick;
             let rated = snapshot.with_samples(|samples| {
-                let mut earlier = Cursor::new(this.last);
+                let mut earlier = Cursor::new(&state.last);
                 this.next.clear();
                 this.next.reserve(samples.len());
                 samples
@@ -89,11 +108,11 @@ where
                     })
                     .collect()
             });
-            remember(this.last, this.next, tick);
+            remember(&mut state.last, this.next, tick);
             if !this.next.is_sorted_by(|a, b| a.key <= b.key) {
                 this.next.sort_by(|a, b| a.key.cmp(&b.key));
             }
-            std::mem::swap(this.last, this.next);
+            std::mem::swap(&mut state.last, this.next);
             rated
         })))
     }

@@ -30,6 +30,7 @@ pin_project! {
 
 /// The rest of the snapshot that is being given out.
 struct Tick<T> {
+    host: Option<Arc<str>>,
     seq: u64,
     boot_id: BootId,
     time: Timestamp,
@@ -47,7 +48,7 @@ impl<S, T> Samples<S, T> {
         Self { stream, host: None, tick: None }
     }
 
-    /// Says in each event which host it is from. Default: nothing is said.
+    /// Says in each event which host it is from. Default: what its snapshot says, which is nothing for those of this machine.
     pub fn host(mut self, name: impl Into<Arc<str>>) -> Self {
         self.host = Some(name.into());
         self
@@ -76,7 +77,7 @@ where
             if let Some(tick) = this.tick
                 && let Some(sample) = tick.samples.next()
             {
-                let host = this.host.clone();
+                let host = this.host.clone().or_else(|| tick.host.clone());
                 return Poll::Ready(Some(Ok(Event {
                     seq: tick.seq,
                     boot_id: tick.boot_id,
@@ -89,6 +90,7 @@ where
             match ready!(this.stream.as_mut().poll_next(cx)) {
                 Some(Ok(snapshot)) => {
                     *this.tick = Some(Tick {
+                        host: snapshot.host,
                         seq: snapshot.seq,
                         boot_id: snapshot.boot_id,
                         time: snapshot.time,
