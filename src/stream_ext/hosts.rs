@@ -102,10 +102,9 @@ mod tests {
     use super::*;
 
     fn hear(hosts: &mut PerHost<u32>, host: &str, boot: &str) -> (u32, Option<u32>) {
-        let mut snapshot = Snapshot::<()>::default();
-        snapshot.host = (!host.is_empty()).then(|| host.into());
-        snapshot.boot_id = BootId::parse(boot.repeat(32).as_bytes()).unwrap();
-        let of = hosts.of(&snapshot);
+        let host = (!host.is_empty()).then(|| host.into());
+        let boot_id = BootId::parse(boot.repeat(32).as_bytes()).unwrap();
+        let of = hosts.of(&Snapshot::<()> { host, boot_id, ..Snapshot::default() });
         *of.state += 1;
         (*of.state, of.before_boot)
     }

@@ -1,0 +1,109 @@
+//! Which numbers of a sequence were seen.
+
+/// The last numbers of a sequence, and which of them were seen. What is older counts as seen.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    /// The number it began with: what is before it is not missed.
+    begin: u64,
+    /// The highest number that was seen, and one; 0 before there is any.
+    end: u64,
+    /// A bit for each of the numbers below `end`.
+    bits: [u64; WORDS],
+}
+
+const WORDS: usize = 16;
+
+/// How many numbers are told apart.
+pub(super) const WIDTH: u64 = WORDS as u64 * 64;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// For the first time, after so many that were not seen yet.
+    First(u64),
+    /// For the first time, though a later one was seen before.
+    Late,
+    /// Not for the first time.
+    Before,
+}
+
+impl Window {
+    pub(super) fn insert(&mut self, number: u64) -> Seen {
+        if self.end == 0 {
+            (self.begin, self.end) = (number, number);
+        }
+        let Some(gap) = number.checked_sub(self.end) else { return self.insert_earlier(number) };
+        // The places of what is skipped were those of what is too old now.
+        for skipped in number.saturating_sub(WIDTH - 1).max(self.end)..number {
+            self.set(skipped, false);
+        }
+        self.end = number.saturating_add(1);
+        self.set(number, true);
+        Seen::First(gap)
+    }
+
+    fn insert_earlier(&mut self, number: u64) -> Seen {
+        let age = self.end.saturating_sub(number);
+        if age > WIDTH || self.is_set(number) {
+            return Seen::Before;
+        }
+        self.set(number, true);
+        if number < self.begin { Seen::First(0) } else { Seen::Late }
+    }
+
+    fn is_set(&self, number: u64) -> bool {
+        let (word, bit) = place(number);
+        self.bits.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    fn set(&mut self, number: u64, seen: bool) {
+        let (word, bit) = place(number);
+        if let Some(word) = self.bits.get_mut(word) {
+            *word = if seen { *word | bit } else { *word & !bit };
+        }
+    }
+}
+
+fn place(number: u64) -> (usize, u64) {
+    let at = number % WIDTH;
+    (usize::try_from(at / 64).unwrap_or(0), 1 << (at % 64))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn gaps_are_told_and_filled() {
+        let mut window = Window::default();
+        assert_eq!(window.insert(7), Seen::First(0), "wherever it begins");
+        assert_eq!(window.insert(8), Seen::First(0));
+        assert_eq!(window.insert(11), Seen::First(2));
+        assert_eq!(window.insert(8), Seen::Before);
+        assert_eq!(window.insert(9), Seen::Late);
+        assert_eq!(window.insert(9), Seen::Before);
+        assert_eq!(window.insert(6), Seen::First(0), "before the beginning, and not missed");
+        assert_eq!(window.insert(11 + 5000), Seen::First(4999));
+        assert_eq!(window.insert(11), Seen::Before, "too long ago to know");
+        assert_eq!(window.insert(5000), Seen::Late);
+        assert_eq!(window.insert(u64::MAX - 1), Seen::First(u64::MAX - 5013));
+        assert_eq!(window.insert(u64::MAX - 1), Seen::Before);
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_set_of_the_last_ones(numbers in proptest::collection::vec(prop_oneof![0..3000_u64, 2000..2100_u64], 0..300)) {
+            let mut window = Window::default();
+            let mut set = BTreeSet::new();
+            let mut end = 0;
+            for number in numbers {
+                let known = !set.insert(number) || (end > 0 && number + WIDTH < end);
+                prop_assert_eq!(window.insert(number) == Seen::Before, known, "{}", number);
+                end = end.max(number + 1);
+            }
+        }
+    }
+}
