@@ -24,7 +24,6 @@
 //! reason in the [`Report`]. A broker is a feature and a module of its own; the types of its client stay out of this interface.
 
 #[cfg(feature = "nats")]
-#[allow(dead_code, reason = "its brokers are still to come")]
 mod arrive;
 mod backlog;
 mod codec;
@@ -36,6 +35,8 @@ mod forward_to;
 mod host;
 mod lane;
 mod message;
+#[cfg(feature = "nats")]
+pub mod nats;
 mod poison;
 mod publish;
 mod queue;

@@ -1,0 +1,375 @@
+//! Out of a stream of JetStream, as snapshots again.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::context::ContextBuilder;
+use async_nats::jetstream::message::Acker;
+use futures::stream::FusedStream;
+use futures::{Stream, StreamExt as _};
+use serde::de::DeserializeOwned;
+
+use super::server::{Link, Opened};
+use super::{Server, headers};
+use crate::sink::arrive::{Arrivals, Arrived, Gathering, Received};
+use crate::sink::retry::Backoff;
+use crate::{Error, Result, Sample, Snapshot};
+
+/// Makes a stream of snapshots of what other hosts brought to a stream of JetStream.
+///
+/// Each snapshot says which host it is from ([`Snapshot::host`]), so the same combinators run over a fleet as over one machine:
+/// `rates`, `retain`, `changes`. Split snapshots are put together again, doubles are left out by their id, and what never came is
+/// counted: [`Consuming::arrived`].
+///
+/// It is at least once: a message is acknowledged when the item after its snapshot is asked for. What was not acknowledged when a
+/// consumer ended comes again, in the next one of the same durable name.
+///
+/// ```no_run
+/// use appmon::sink::nats::Consumer;
+/// use appmon::{ProcessSample, SnapshotStreamExt};
+/// use futures::StreamExt;
+///
+/// # async fn follow() -> appmon::Result<()> {
+/// let mut fleet = Consumer::<ProcessSample>::new("nats://127.0.0.1:4222", "APPMON")?.durable("top")?.stream().rates();
+/// while let Some(snapshot) = fleet.next().await {
+///     match snapshot {
+///         Ok(snapshot) => println!("{:?}: {} processes", snapshot.host, snapshot.samples.len()),
+///         // A message that was not understood, or the server is away: the stream goes on.
+///         Err(error) => eprintln!("{error}"),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Samples that had their rates when they were sent are `Consumer::<Rated<ProcessSample>>`.
+#[must_use = "a consumer does nothing until its stream is polled"]
+pub struct Consumer<T> {
+    server: Opened,
+    stream: String,
+    subject: String,
+    durable: Option<String>,
+    gathering: Gathering,
+    begin: Option<Begin>,
+    samples: PhantomData<fn() -> T>,
+}
+
+/// Where a consumer begins that did not exist before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begin {
+    /// With the oldest that is stored.
+    Oldest,
+    /// With what comes from then on.
+    New,
+}
+
+impl<T> fmt::Debug for Consumer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consumer")
+            .field("server", &self.server.name)
+            .field("stream", &self.stream)
+            .field("subject", &self.subject)
+            .field("durable", &self.durable)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: Sample + DeserializeOwned + Send + 'static> Consumer<T> {
+    /// A consumer of what a stream of JetStream has on the subjects `appmon.KIND.*`, with the defaults the methods below tell.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_config`](crate::Error::is_config) for a wrong URL, credentials that are none, and what cannot be the name of a
+    /// stream.
+    pub fn new(server: impl Into<Server>, stream: impl Into<String>) -> Result<Self> {
+        let stream = name("stream", stream.into())?;
+        Ok(Self {
+            server: server.into().open()?,
+            stream,
+            subject: format!("appmon.{}.*", T::KIND),
+            durable: None,
+            gathering: Gathering::All,
+            begin: None,
+            samples: PhantomData,
+        })
+    }
+
+    /// Which subjects: `*` stands for one token, `>` for all that follow. Default: those of this kind from all hosts,
+    /// `appmon.KIND.*`.
+    pub fn subject(mut self, subject: impl Into<String>) -> Self {
+        self.subject = subject.into();
+        self
+    }
+
+    /// A name under which the server keeps how far it got. One that comes later, or takes over, goes on from there. Default: none,
+    /// and the server forgets it soon after it is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_config`](crate::Error::is_config) for what cannot be the name of a consumer.
+    pub fn durable(mut self, durable: impl Into<String>) -> Result<Self> {
+        self.durable = Some(name("consumer", durable.into())?);
+        Ok(self)
+    }
+
+    /// Says that others have the same durable name at the same time: the server shares the messages out between them, and each
+    /// has some of every host. So nothing is missed here, and the parts of a split snapshot are given as they come. Where each
+    /// host is to stay with one consumer, give each a durable name and [subjects](Self::subject) of its own instead.
+    pub fn shared(mut self) -> Self {
+        self.gathering = Gathering::Shared;
+        self
+    }
+
+    /// Begins with the oldest message that is stored. Default: so with a durable name; without one it begins with what comes from
+    /// now on. Later, it always goes on where it was.
+    pub fn from_oldest(mut self) -> Self {
+        self.begin = Some(Begin::Oldest);
+        self
+    }
+
+    /// Begins with what comes from now on.
+    pub fn from_now(mut self) -> Self {
+        self.begin = Some(Begin::New);
+        self
+    }
+
+    /// The stream. It connects when it is polled first, and again whenever that is needed; it never ends by itself.
+    ///
+    /// An error is told and does not end it: a message that was not understood, a snapshot of which parts never came, and the
+    /// server being away, once for each attempt to reach it, between which it waits up to ten seconds.
+    pub fn stream(self) -> Consuming<T> {
+        let arrived = Arc::default();
+        let state = State {
+            arrivals: Arrivals::new(self.gathering),
+            arrived: Arc::clone(&arrived),
+            consumer: self,
+            session: None,
+            position: 0,
+            done: Vec::new(),
+            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(10)),
+            failed: false,
+        };
+        let name = format!("{:?}", state.consumer);
+        let items = futures::stream::unfold(state, |mut state| async move {
+            let item = state.next().await;
+            Some((item, state))
+        });
+        Consuming { name, items: Box::pin(items), arrived }
+    }
+}
+
+/// A name as the server takes it.
+fn name(what: &str, name: String) -> Result<String> {
+    let allowed = |char: char| char.is_ascii_graphic() && !".*>/\\".contains(char);
+    if name.is_empty() || !name.chars().all(allowed) {
+        return Err(Error::config(format!("{name:?} is no name of a {what}: no spaces, dots, slashes, wildcards")));
+    }
+    Ok(name)
+}
+
+/// The stream of a [`Consumer`].
+///
+/// # Cancel safety
+///
+/// A dropped `next()` loses nothing. What was given out last when the stream is dropped is not acknowledged, and comes again where
+/// there is a durable name.
+#[must_use = "streams do nothing unless polled"]
+pub struct Consuming<T> {
+    name: String,
+    items: Pin<Box<dyn Stream<Item = Result<Snapshot<T>>> + Send>>,
+    arrived: Arc<Mutex<Arrived>>,
+}
+
+impl<T> Consuming<T> {
+    /// What came so far, and what of it was not given on.
+    #[must_use]
+    pub fn arrived(&self) -> Arrived {
+        *self.arrived.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks the same from elsewhere, while the stream is used.
+    pub fn monitor(&self) -> impl Fn() -> Arrived + Send + Sync + 'static {
+        let arrived = Arc::clone(&self.arrived);
+        move || *arrived.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> fmt::Debug for Consuming<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consuming")
+            .field("consumer", &self.name)
+            .field("arrived", &self.arrived())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> Stream for Consuming<T> {
+    type Item = Result<Snapshot<T>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.items.as_mut().poll_next(cx)
+    }
+}
+
+impl<T> FusedStream for Consuming<T> {
+    fn is_terminated(&self) -> bool {
+        false
+    }
+}
+
+/// What acknowledges a message, and its place in the stream.
+struct Token {
+    acker: Acker,
+    sequence: u64,
+}
+
+struct State<T> {
+    consumer: Consumer<T>,
+    arrivals: Arrivals<T, Token>,
+    arrived: Arc<Mutex<Arrived>>,
+    session: Option<Session>,
+    /// The last message of the stream that came.
+    position: u64,
+    /// What is acknowledged when the next item is asked for.
+    done: Vec<Token>,
+    backoff: Backoff,
+    /// Whether the last attempt to connect failed.
+    failed: bool,
+}
+
+struct Session {
+    messages: pull::Stream,
+    _link: Link,
+}
+
+/// How many messages are asked for at once.
+const PULL: usize = 128;
+
+/// After how long without an acknowledgement a message comes again.
+const ACK_WAIT: Duration = Duration::from_secs(30);
+
+impl<T: Sample + DeserializeOwned + Send + 'static> State<T> {
+    async fn next(&mut self) -> Result<Snapshot<T>> {
+        loop {
+            self.acknowledge().await;
+            if let Some(item) = self.arrivals.pop() {
+                self.done = item.done;
+                self.tell();
+                match item.result {
+                    Some(result) => return result,
+                    None => continue,
+                }
+            }
+            if let Err(error) = self.receive().await {
+                self.session = None;
+                return Err(error);
+            }
+        }
+    }
+
+    async fn acknowledge(&mut self) {
+        // Where the connection is gone the message comes again, and is acknowledged as a double.
+        for token in self.done.drain(..) {
+            let _ = token.acker.ack().await;
+        }
+    }
+
+    fn tell(&self) {
+        *self.arrived.lock().unwrap_or_else(PoisonError::into_inner) = self.arrivals.counts();
+    }
+
+    /// Takes in the next message.
+    async fn receive(&mut self) -> Result<()> {
+        if self.session.is_none() {
+            if self.failed {
+                tokio::time::sleep(self.backoff.next()).await;
+            }
+            self.failed = true;
+            self.session = Some(self.open().await?);
+        }
+        let Some(session) = &mut self.session else { return Ok(()) };
+        let name = &self.consumer.server.name;
+        let message = match session.messages.next().await {
+            Some(Ok(message)) => message,
+            Some(Err(error)) => return Err(Error::broker_because(format!("{name}: {error}"), error)),
+            None => return Err(Error::broker(format!("{name}: the connection broke"))),
+        };
+        self.failed = false;
+        self.backoff.reset();
+        let sequence = message.info().map_or(0, |info| info.stream_sequence);
+        self.position = self.position.max(sequence);
+        let (message, acker) = message.split();
+        let headers = message.headers.as_ref();
+        let get = |name: &str| headers.and_then(|headers: &HeaderMap| headers.get(name)).map(|value| value.as_str());
+        let received = Received {
+            id: get(headers::ID).or_else(|| get("Nats-Msg-Id")),
+            source: get(headers::SOURCE),
+            event_type: get(headers::TYPE),
+            content_type: get(headers::CONTENT_TYPE),
+            payload: &message.payload,
+        };
+        self.arrivals.push(&received, Token { acker, sequence });
+        self.tell();
+        Ok(())
+    }
+
+    async fn open(&mut self) -> Result<Session> {
+        let Consumer { server, stream: name, durable, subject, .. } = &self.consumer;
+        let failed = |what: &str, error: Box<dyn std::error::Error + Send + Sync>| {
+            Error::broker_because(format!("{} stream {name}: {what}: {error}", server.name), error)
+        };
+        let link = server.connect().await?;
+        let context = ContextBuilder::new().timeout(server.timeout).build(link.client.clone());
+        let stream = context
+            .get_stream(name)
+            .await
+            .map_err(|error| failed("it cannot be had, does it exist?", Box::new(error)))?;
+        let config = pull::Config {
+            durable_name: durable.clone(),
+            filter_subject: subject.clone(),
+            deliver_policy: self.deliver(stream.cached_info().state.last_sequence),
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: ACK_WAIT,
+            inactive_threshold: durable.is_none().then_some(ACK_WAIT).unwrap_or_default(),
+            ..pull::Config::default()
+        };
+        let consumer = match durable {
+            Some(durable) => stream.get_or_create_consumer(durable, config).await,
+            None => stream.create_consumer(config).await,
+        };
+        let consumer = consumer.map_err(|error| failed("no consumer can be made", Box::new(error)))?;
+        let messages = consumer
+            .stream()
+            .max_messages_per_batch(PULL)
+            .expires(Duration::from_secs(30))
+            .heartbeat(Duration::from_secs(5))
+            .messages()
+            .await
+            .map_err(|error| failed("nothing can be asked for", Box::new(error)))?;
+        Ok(Session { messages, _link: link })
+    }
+
+    /// Where a consumer begins that the server does not know yet; `last` is the last message that is stored.
+    fn deliver(&self, last: u64) -> DeliverPolicy {
+        let begin =
+            self.consumer.begin.unwrap_or(if self.consumer.durable.is_some() { Begin::Oldest } else { Begin::New });
+        match (self.position, begin) {
+            // It was made before and is not there any more: it goes on where it was, with what waits for other parts.
+            (1.., _) if last >= self.position => {
+                let waiting =
+                    self.arrivals.waiting().map(|token| token.sequence).filter(|sequence| *sequence > 0).min();
+                let next = self.position.saturating_add(1);
+                DeliverPolicy::ByStartSequence { start_sequence: waiting.map_or(next, |first| first.min(next)) }
+            }
+            // The stream begins anew.
+            (1.., _) | (0, Begin::Oldest) => DeliverPolicy::All,
+            (0, Begin::New) => DeliverPolicy::New,
+        }
+    }
+}
