@@ -1,1 +1,759 @@
+//! NATS, on a real server: what is accepted arrives, whatever happens in between.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use appmon::sink::nats::{Consumer, Core, JetStream, Server};
+use appmon::sink::{Codec, Encoder, Forwarder, Host, Message, MessageId, Outcome, Publish, Report};
+use appmon::{Result, Snapshot, SnapshotStreamExt};
+use async_nats::jetstream;
+use async_nats::jetstream::stream::{Config, DiscardPolicy};
+use futures::{Stream, StreamExt, stream};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+#[path = "common/brokers.rs"]
+mod brokers;
+#[path = "common/mod.rs"]
+mod common;
+
+use brokers::{Broker, Log, Proxy, Reading, Recorded, free_port, snapshot};
+
+const STREAM: &str = "APPMON";
+
+/// A NATS server with JetStream, and its data.
+struct Nats {
+    broker: Option<Broker>,
+    port: u16,
+    data: tempfile::TempDir,
+    config: Option<PathBuf>,
+}
+
+impl Nats {
+    /// Not started yet; `None` where there is none on this machine.
+    fn new(config: &str) -> Option<Self> {
+        let there = Command::new("nats-server").arg("--version").output().is_ok();
+        if !common::require(there, "nats-server") {
+            return None;
+        }
+        let data = tempfile::tempdir().unwrap();
+        let path = data.path().join("nats.conf");
+        std::fs::write(&path, config).unwrap();
+        let config = (!config.is_empty()).then_some(path);
+        Some(Self { broker: None, port: free_port(), data, config })
+    }
+
+    fn started() -> Option<Self> {
+        let mut nats = Self::new("")?;
+        nats.start();
+        Some(nats)
+    }
+
+    fn configured(config: &str) -> Option<Self> {
+        let mut nats = Self::new(config)?;
+        nats.start();
+        Some(nats)
+    }
+
+    fn start(&mut self) {
+        let mut command = Command::new("nats-server");
+        command.args(["-a", "127.0.0.1", "-p", &self.port.to_string(), "-js", "-sd"]).arg(self.data.path().join("js"));
+        if let Some(config) = &self.config {
+            command.arg("-c").arg(config);
+        }
+        self.broker = Some(Broker::start(&mut command, self.port));
+    }
+
+    fn broker(&self) -> &Broker {
+        self.broker.as_ref().unwrap()
+    }
+
+    fn kill(&mut self) {
+        self.broker.take().unwrap().kill();
+    }
+
+    fn forget(&self) {
+        std::fs::remove_dir_all(self.data.path().join("js")).unwrap();
+    }
+
+    fn url(&self) -> String {
+        url(self.port)
+    }
+
+    async fn admin(&self) -> jetstream::Context {
+        jetstream::new(async_nats::connect(self.url()).await.unwrap())
+    }
+
+    async fn create(&self) {
+        create(&self.admin().await, Config::default()).await;
+    }
+
+    /// All that is in the stream, in order.
+    async fn stored(&self) -> Vec<(MessageId, Vec<u8>)> {
+        stored(&self.admin().await).await
+    }
+}
+
+fn url(port: u16) -> String {
+    format!("nats://127.0.0.1:{port}")
+}
+
+async fn create(admin: &jetstream::Context, config: Config) {
+    let config = Config { name: STREAM.to_owned(), subjects: vec!["appmon.>".to_owned()], ..config };
+    admin.create_stream(config).await.unwrap();
+}
+
+async fn stored(admin: &jetstream::Context) -> Vec<(MessageId, Vec<u8>)> {
+    let mut stream = admin.get_stream(STREAM).await.unwrap();
+    let state = stream.info().await.unwrap().state.clone();
+    let mut messages = Vec::new();
+    for sequence in state.first_sequence..=state.last_sequence {
+        let message = stream.get_raw_message(sequence).await.unwrap();
+        let id = message.headers.get("Nats-Msg-Id").unwrap().as_str().parse().unwrap();
+        messages.push((id, message.payload.to_vec()));
+    }
+    messages
+}
+
+/// Waits no longer than this for a server that holds.
+const TIMEOUT: Duration = Duration::from_millis(500);
+
+fn server(port: u16) -> Server {
+    Server::new(url(port)).timeout(TIMEOUT)
+}
+
+/// So many messages, by an encoder of their own.
+fn messages(count: u64) -> Vec<Message> {
+    let mut encoder = Encoder::new(Host::new("web 17").unwrap());
+    (0..count).flat_map(|seq| encoder.encode(&snapshot(seq, 2)).messages).collect()
+}
+
+fn kinds(outcomes: &[Outcome]) -> String {
+    let letter = |outcome: &Outcome| match outcome {
+        Outcome::Accepted => 'A',
+        Outcome::Duplicate => 'D',
+        Outcome::Retry(_) => 'r',
+        Outcome::Unknown(_) => 'u',
+        Outcome::Rejected(_) => 'X',
+        _ => '?',
+    };
+    outcomes.iter().map(letter).collect()
+}
+
+fn text(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Retry(error) | Outcome::Unknown(error) | Outcome::Rejected(error) => error.to_string(),
+        _ => String::new(),
+    }
+}
+
+/// One snapshot every two milliseconds.
+fn ticks(count: u64) -> impl Stream<Item = Result<Snapshot<Reading>>> + Send {
+    stream::iter(0..count).then(|seq| async move {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        Ok(snapshot(seq, 3))
+    })
+}
+
+/// Forwards `count` snapshots in a task of their own.
+fn forward<P: Publish + 'static>(count: u64, sink: P, token: &CancellationToken) -> (JoinHandle<Report>, Log) {
+    let (recorded, log) = Recorded::new(sink);
+    let forwarder = Forwarder::new(recorded)
+        .host("web-17")
+        .retry(Duration::from_millis(10), Duration::from_millis(200))
+        .shutdown(token.clone())
+        .deadline(Duration::from_secs(60));
+    let task = tokio::spawn(async move { ticks(count).forward_to(forwarder).await.unwrap() });
+    (task, log)
+}
+
+async fn jetstream(port: u16) -> JetStream {
+    JetStream::connect(server(port)).await.unwrap()
+}
+
+/// All of it was accepted in the end.
+#[track_caller]
+fn assert_complete(report: &Report, count: u64) {
+    assert!(report.is_balanced() && report.is_complete(), "{report:?}");
+    assert_eq!((report.messages, report.accepted), (count, count));
+}
+
+mod jet_stream {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_accepted_is_stored_with_its_attributes() {
+        let Some(nats) = Nats::started() else { return };
+        nats.create().await;
+        let mut sink = jetstream(nats.port).await;
+        assert_eq!(sink.max_message_bytes(), Some(1 << 20));
+        assert_eq!(sink.destination(), format!("nats://127.0.0.1:{} appmon.{{kind}}.{{host}}", nats.port));
+        let sent = messages(600);
+        assert_eq!(kinds(&sink.publish(&sent).await), "A".repeat(600));
+        assert_eq!(kinds(&sink.publish(&sent[..3]).await), "DDD", "it is stored once");
+
+        let expected: Vec<_> = sent.iter().map(|message| (message.id, message.payload.to_vec())).collect();
+        assert_eq!(nats.stored().await, expected);
+        let stream = nats.admin().await.get_stream(STREAM).await.unwrap();
+        let first = stream.get_raw_message(1).await.unwrap();
+        assert_eq!(first.subject.as_str(), "appmon.reading.web%2017");
+        let header = |name: &str| first.headers.get(name).unwrap().as_str().to_owned();
+        assert_eq!(header("ce-id"), sent[0].id.to_string());
+        assert_eq!(header("ce-type"), "appmon.reading.snapshot");
+        assert_eq!(header("ce-source"), "urn:appmon:web%252017", "percent signs are escaped in headers");
+        assert_eq!(header("ce-partitionkey"), "web%2017");
+        assert_eq!(header("ce-specversion"), "1.0");
+        assert_eq!(header("Content-Type"), "application/json");
+        sink.close().await;
+        assert_eq!(kinds(&sink.publish(&sent[..1]).await), "D", "it can be opened again");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn subjects_and_clones() {
+        let Some(nats) = Nats::started() else { return };
+        let config = Config { name: "OTHER".to_owned(), subjects: vec!["m.>".to_owned()], ..Config::default() };
+        nats.admin().await.create_stream(config).await.unwrap();
+        let one = jetstream(nats.port).await.subject("m.{host}.x").unwrap().in_flight(1);
+        let mut other = one.clone();
+        let mut one = one;
+        let (a, b) = (messages(20), messages(20));
+        let (a, b) = futures::join!(one.publish(&a), other.publish(&b));
+        assert_eq!((kinds(&a), kinds(&b)), ("A".repeat(20), "A".repeat(20)));
+        let mut stream = nats.admin().await.get_stream("OTHER").await.unwrap();
+        assert_eq!(stream.info().await.unwrap().state.messages, 40);
+        for wrong in ["", "a b", "a.*", "a.>", "a..b", ".a", "a.{pid}"] {
+            assert!(one.clone().subject(wrong).unwrap_err().is_config(), "{wrong:?}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn killed_in_mid_stream_and_restarted_with_its_data() {
+        let Some(mut nats) = Nats::started() else { return };
+        nats.create().await;
+        let (task, log) = forward(1500, jetstream(nats.port).await, &CancellationToken::new());
+        for accepted in [200, 500, 800] {
+            log.until_accepted(accepted).await;
+            nats.kill();
+            nats.start();
+        }
+        assert_complete(&task.await.unwrap(), 1500);
+        log.check(&nats.stored().await);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn restarted_without_its_data() {
+        let Some(mut nats) = Nats::started() else { return };
+        nats.create().await;
+        let (task, log) = forward(1000, jetstream(nats.port).await, &CancellationToken::new());
+        log.until_accepted(200).await;
+        nats.kill();
+        nats.forget();
+        nats.start();
+        // There is no stream now, and nothing is lost for that.
+        nats.create().await;
+        assert_complete(&task.await.unwrap(), 1000);
+        let stored = nats.stored().await;
+        assert!(stored.is_sorted_by_key(|(id, _)| *id), "in order");
+        let (first, _) = stored[0];
+        let after: BTreeSet<_> = stored.into_iter().map(|(id, _)| id).collect();
+        let missing: Vec<_> =
+            log.accepted().iter().map(|message| message.id).filter(|id| !after.contains(id)).collect();
+        assert!(missing.iter().all(|id| *id < first), "only what it had before, and forgot: {missing:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn stopped_for_longer_than_we_wait() {
+        let Some(nats) = Nats::started() else { return };
+        nats.create().await;
+        let (task, log) = forward(800, jetstream(nats.port).await, &CancellationToken::new());
+        log.until_accepted(200).await;
+        nats.broker().stop();
+        let accepted = log.accepted().len();
+        tokio::time::sleep(3 * TIMEOUT).await;
+        nats.broker().go_on();
+        let report = task.await.unwrap();
+        assert_complete(&report, 800);
+        assert!(accepted == 800 || report.retried > 0, "{report:?}");
+        log.check(&nats.stored().await);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn started_after_us() {
+        let Some(mut nats) = Nats::new("") else { return };
+        let mut sink = jetstream(nats.port).await;
+        let outcomes = sink.publish(&messages(2)).await;
+        assert_eq!(kinds(&outcomes), "rr");
+        assert!(text(&outcomes[0]).contains("no connection"), "{}", text(&outcomes[0]));
+        let (task, log) = forward(100, sink, &CancellationToken::new());
+        nats.start();
+        nats.create().await;
+        assert_complete(&task.await.unwrap(), 100);
+        log.check(&nats.stored().await);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_half_open_connection() {
+        let Some(nats) = Nats::started() else { return };
+        nats.create().await;
+        let proxy = Proxy::to(nats.port);
+        let (task, log) = forward(800, jetstream(proxy.port()).await, &CancellationToken::new());
+        log.until_accepted(200).await;
+        proxy.swallow();
+        tokio::time::sleep(2 * TIMEOUT).await;
+        proxy.pass();
+        assert_complete(&task.await.unwrap(), 800);
+        log.check(&nats.stored().await);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn connections_cut_many_times() {
+        let Some(nats) = Nats::started() else { return };
+        nats.create().await;
+        let proxy = Proxy::to(nats.port);
+        let (task, log) = forward(2000, jetstream(proxy.port()).await, &CancellationToken::new());
+        while !task.is_finished() {
+            tokio::time::sleep(Duration::from_millis(40)).await;
+            proxy.cut();
+        }
+        assert_complete(&task.await.unwrap(), 2000);
+        log.check(&nats.stored().await);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_future_that_is_dropped() {
+        let Some(nats) = Nats::started() else { return };
+        nats.create().await;
+        let mut sink = jetstream(nats.port).await;
+        let sent = messages(400);
+        for polls in 0..40 {
+            // Dropped somewhere on its way: nobody knows what arrived.
+            let mut future = Box::pin(sink.publish(&sent[..200]));
+            for _ in 0..polls {
+                if futures::poll!(future.as_mut()).is_ready() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        let outcomes = sink.publish(&sent).await;
+        assert!(outcomes.iter().all(Outcome::is_accepted), "{}", kinds(&outcomes));
+        let stored: Vec<_> = nats.stored().await.into_iter().map(|(id, _)| id).collect();
+        assert_eq!(stored, sent.iter().map(|message| message.id).collect::<Vec<_>>(), "once each, in order");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_stream() {
+        let Some(nats) = Nats::started() else { return };
+        let mut sink = jetstream(nats.port).await;
+        let sent = messages(3);
+        let outcomes = sink.publish(&sent).await;
+        assert_eq!(kinds(&outcomes), "rrr", "{outcomes:?}");
+        assert!(text(&outcomes[0]).contains("no stream has this subject"), "{}", text(&outcomes[0]));
+        nats.create().await;
+        assert_eq!(kinds(&sink.publish(&sent).await), "AAA");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn no_jetstream() {
+        let Some(mut nats) = Nats::new("") else { return };
+        let mut command = Command::new("nats-server");
+        command.args(["-a", "127.0.0.1", "-p", &nats.port.to_string()]);
+        nats.broker = Some(Broker::start(&mut command, nats.port));
+        let outcomes = jetstream(nats.port).await.publish(&messages(1)).await;
+        assert_eq!(kinds(&outcomes), "r", "{outcomes:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_full_stream_and_room_again() {
+        let Some(nats) = Nats::started() else { return };
+        let admin = nats.admin().await;
+        create(&admin, Config { max_messages: 100, discard: DiscardPolicy::New, ..Config::default() }).await;
+        let mut sink = jetstream(nats.port).await;
+        let outcomes = sink.publish(&messages(103)).await;
+        assert_eq!(kinds(&outcomes), format!("{}rrr", "A".repeat(100)));
+        assert!(text(&outcomes[100]).contains("the stream is full"), "{}", text(&outcomes[100]));
+        let stream = admin.get_stream(STREAM).await.unwrap();
+        stream.purge().await.unwrap();
+
+        let (task, log) = forward(500, sink, &CancellationToken::new());
+        let mut arrived = Vec::new();
+        while !task.is_finished() {
+            // Whoever reads makes room.
+            let read = stored(&admin).await;
+            if let Some((last, _)) = read.last().cloned() {
+                let mut stream = admin.get_stream(STREAM).await.unwrap();
+                let first = stream.info().await.unwrap().state.first_sequence;
+                stream.purge().sequence(first + read.len() as u64).await.unwrap();
+                arrived.extend(read);
+                assert_eq!(arrived.last().unwrap().0, last);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        arrived.extend(stored(&admin).await);
+        assert_complete(&task.await.unwrap(), 500);
+        log.check(&arrived);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_too_large_holds_up_nothing() {
+        let Some(nats) = Nats::configured("max_payload: 8192") else { return };
+        let admin = nats.admin().await;
+        create(&admin, Config { max_message_size: 6000, ..Config::default() }).await;
+        let mut sink = jetstream(nats.port).await;
+        assert_eq!(sink.max_message_bytes(), Some(8192));
+        let mut sent = messages(5);
+        sent[1].payload = vec![b' '; 9000].into();
+        sent[3].payload = vec![b' '; 7000].into();
+        let outcomes = sink.publish(&sent).await;
+        assert_eq!(kinds(&outcomes), "AXAXA");
+        assert!(text(&outcomes[1]).contains("max_payload"), "{}", text(&outcomes[1]));
+        assert!(text(&outcomes[3]).contains("max_msg_size"), "{}", text(&outcomes[3]));
+
+        // The forwarder splits by what the server takes.
+        let (recorded, log) = Recorded::new(sink);
+        let forwarder = Forwarder::new(recorded).host("h");
+        let report = stream::iter([Ok(snapshot(0, 300))]).forward_to(forwarder).await.unwrap();
+        assert!(report.messages > 1, "{report:?}");
+        assert_eq!(report.messages, report.accepted + report.dropped.rejected.messages);
+        assert_eq!(log.accepted().len() as u64, report.accepted);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn shutdown_while_it_is_down() {
+        let Some(mut nats) = Nats::started() else { return };
+        nats.create().await;
+        let token = CancellationToken::new();
+        let (recorded, log) = Recorded::new(jetstream(nats.port).await);
+        let forwarder = Forwarder::new(recorded).host("h").shutdown(token.clone()).deadline(Duration::from_millis(300));
+        let task = tokio::spawn(async move { ticks(100_000).forward_to(forwarder).await.unwrap() });
+        log.until_accepted(50).await;
+        nats.kill();
+        token.cancel();
+        let report = tokio::time::timeout(Duration::from_secs(60), task).await.unwrap().unwrap();
+        assert!(report.is_balanced(), "{report:?}");
+        nats.start();
+        log.check(&nats.stored().await);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_round_trip_tells_whether_it_answers() {
+        let Some(mut nats) = Nats::started() else { return };
+        let mut sink = jetstream(nats.port).await;
+        assert!(sink.check().await.unwrap().is_ok());
+        nats.broker().stop();
+        let error = sink.check().await.unwrap().unwrap_err();
+        assert!(error.is_broker(), "{error}");
+        nats.broker().go_on();
+        nats.kill();
+        assert!(sink.check().await.unwrap().unwrap_err().is_broker());
+        nats.start();
+        assert!(sink.check().await.unwrap().is_ok());
+    }
+}
+
+mod getting_in {
+    use super::*;
+
+    const USERS: &str = r#"
+        jetstream: {}
+        authorization {
+            users = [
+                { user: "all", password: "s3cr:et" }
+                { user: "some", password: "s3cr:et", permissions: { publish: ["appmon.reading.web%2017"] } }
+                { user: "deaf", password: "s3cr:et", permissions: { subscribe: { deny: [">"] } } }
+            ]
+        }
+    "#;
+
+    async fn outcomes(server: Server, sent: &[Message]) -> Vec<Outcome> {
+        JetStream::connect(server.timeout(TIMEOUT)).await.unwrap().publish(sent).await
+    }
+
+    async fn admin(port: u16) -> jetstream::Context {
+        let options = async_nats::ConnectOptions::with_user_and_password("all".into(), "s3cr:et".into());
+        jetstream::new(options.connect(url(port)).await.unwrap())
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn with_user_and_password() {
+        let Some(nats) = Nats::configured(USERS) else { return };
+        create(&admin(nats.port).await, Config::default()).await;
+        let sent = messages(2);
+        for url in [format!("nats://all:s3cr%3Aet@127.0.0.1:{}", nats.port)] {
+            assert_eq!(kinds(&outcomes(Server::new(url), &sent).await), "AA");
+        }
+        assert_eq!(kinds(&outcomes(server(nats.port).user_and_password("all", "s3cr:et"), &sent).await), "DD");
+        for wrong in [
+            server(nats.port),
+            server(nats.port).user_and_password("all", "wr0ng"),
+            server(nats.port).token("wr0ng"),
+            Server::new(format!("nats://all:wr0ng@127.0.0.1:{}", nats.port)),
+        ] {
+            let outcomes = outcomes(wrong, &sent).await;
+            assert_eq!(kinds(&outcomes), "rr", "the messages are not at fault");
+            let text = text(&outcomes[1]);
+            assert!(text.contains("does not let us in") && !text.contains("wr0ng"), "{text}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn with_permission_for_some_subjects_only() {
+        let Some(nats) = Nats::configured(USERS) else { return };
+        create(&admin(nats.port).await, Config::default()).await;
+        let some = server(nats.port).user_and_password("some", "s3cr:et");
+        let mut sent = messages(4);
+        sent[1].host = "db".into();
+        let outcome = outcomes(some.clone(), &sent).await;
+        assert_eq!(kinds(&outcome), "AXAA");
+        assert!(text(&outcome[1]).contains("no permission"), "{}", text(&outcome[1]));
+
+        let mut core = Core::connect(some).await.unwrap();
+        assert_eq!(kinds(&core.publish(&sent).await), "AXAA", "also where nobody may be asked");
+
+        let deaf = outcomes(server(nats.port).user_and_password("deaf", "s3cr:et"), &sent[..1]).await;
+        assert_eq!(kinds(&deaf), "u", "{deaf:?}");
+        assert!(text(&deaf[0]).to_lowercase().contains("permissions violation for subscription"), "{}", text(&deaf[0]));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn with_a_token() {
+        let Some(nats) = Nats::configured("jetstream: {}\nauthorization { token: \"t0ken\" }") else { return };
+        let options = async_nats::ConnectOptions::with_token("t0ken".into());
+        create(&jetstream::new(options.connect(nats.url()).await.unwrap()), Config::default()).await;
+        let sent = messages(1);
+        assert_eq!(kinds(&outcomes(server(nats.port).token("t0ken"), &sent).await), "A");
+        let url = format!("nats://t0ken@127.0.0.1:{}", nats.port);
+        assert_eq!(kinds(&outcomes(Server::new(url), &sent).await), "D");
+        assert_eq!(kinds(&outcomes(server(nats.port).token("other"), &sent).await), "r");
+    }
+}
+
+mod core_nats {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_listens_hears_it() {
+        let Some(mut nats) = Nats::started() else { return };
+        let client = async_nats::connect(nats.url()).await.unwrap();
+        let mut heard = client.subscribe("appmon.>").await.unwrap();
+        client.flush().await.unwrap();
+        let mut sink = Core::connect(server(nats.port)).await.unwrap();
+        let mut sent = messages(300);
+        assert_eq!(kinds(&sink.publish(&sent).await), "A".repeat(300));
+        for message in &sent {
+            let arrived = heard.next().await.unwrap();
+            assert_eq!(arrived.payload, message.payload);
+            assert_eq!(arrived.headers.unwrap().get("ce-id").unwrap().as_str(), message.id.to_string());
+        }
+        sent[1].payload = vec![b' '; 2 << 20].into();
+        assert_eq!(kinds(&sink.publish(&sent[..3]).await), "AXA");
+
+        nats.broker().stop();
+        assert_eq!(kinds(&sink.publish(&sent[2..4]).await), "uu", "written, and no answer");
+        nats.broker().go_on();
+        nats.kill();
+        assert_eq!(kinds(&sink.publish(&sent[2..4]).await), "rr");
+        nats.start();
+        assert!(sink.check().await.unwrap().is_ok());
+        assert_eq!(kinds(&sink.publish(&sent[2..4]).await), "AA");
+    }
+}
+
+mod consuming {
+    use super::*;
+
+    fn consumer(nats: &Nats) -> Consumer<Reading> {
+        Consumer::new(server(nats.port), STREAM).unwrap().from_oldest()
+    }
+
+    async fn publish(nats: &Nats, messages: &[Message]) {
+        let outcomes = jetstream(nats.port).await.publish(messages).await;
+        assert!(outcomes.iter().all(Outcome::is_accepted), "{}", kinds(&outcomes));
+    }
+
+    fn encoder(host: &str) -> Encoder {
+        Encoder::new(Host::new(host).unwrap())
+    }
+
+    async fn next<T>(stream: &mut (impl Stream<Item = T> + Unpin)) -> T {
+        tokio::time::timeout(Duration::from_secs(120), stream.next()).await.expect("an item").unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn snapshots_arrive_whole_and_once() {
+        let Some(nats) = Nats::started() else { return };
+        // The server sees doubles for a moment only.
+        let window = Duration::from_millis(100);
+        create(&nats.admin().await, Config { duplicate_window: window, ..Config::default() }).await;
+        let mut expected = Vec::new();
+        let mut sent = Vec::new();
+        for codec in [Codec::Json, Codec::MessagePack] {
+            let mut encoder = encoder("web 17").codec(codec).max_bytes(4 << 10);
+            for seq in 0..5 {
+                let mut snapshot = snapshot(seq, 200 * (seq % 2));
+                sent.extend(encoder.encode(&snapshot).messages);
+                snapshot.host = Some("web 17".into());
+                expected.push(snapshot);
+            }
+        }
+        publish(&nats, &sent).await;
+        tokio::time::sleep(2 * window).await;
+        publish(&nats, &sent).await;
+        assert_eq!(nats.stored().await.len(), 2 * sent.len(), "twice each");
+
+        let mut arriving = consumer(&nats).stream();
+        for snapshot in &expected {
+            assert_eq!(&next(&mut arriving).await.unwrap(), snapshot);
+        }
+        publish(&nats, &encoder("last").encode(&snapshot(7, 1)).messages).await;
+        assert_eq!(next(&mut arriving).await.unwrap().host.as_deref(), Some("last"));
+        let arrived = arriving.arrived();
+        assert_eq!((arrived.snapshots, arrived.producers), (11, 3));
+        assert_eq!((arrived.duplicates, arrived.messages), (sent.len() as u64, 2 * sent.len() as u64 + 1));
+        assert_eq!((arrived.malformed, arrived.incomplete, arrived.missing), (0, 0, 0));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_not_understood_ends_nothing() {
+        let Some(nats) = Nats::started() else { return };
+        nats.create().await;
+        let admin = nats.admin().await;
+        let sent = messages(2);
+        publish(&nats, &sent[..1]).await;
+        for payload in ["", "{}", "\u{0}"] {
+            admin.publish("appmon.reading.x", payload.into()).await.unwrap().await.unwrap();
+        }
+        publish(&nats, &sent[1..]).await;
+        let mut arriving = consumer(&nats).stream();
+        let seen: Vec<_> = [
+            next(&mut arriving).await,
+            next(&mut arriving).await,
+            next(&mut arriving).await,
+            next(&mut arriving).await,
+            next(&mut arriving).await,
+        ]
+        .into_iter()
+        .map(|item| item.is_ok())
+        .collect();
+        assert_eq!(seen, [true, false, false, false, true]);
+        assert_eq!(arriving.arrived().malformed, 3);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn one_with_a_name_goes_on_where_it_was() {
+        let Some(nats) = Nats::started() else { return };
+        nats.create().await;
+        publish(&nats, &messages(20)).await;
+        let mut seqs = BTreeSet::new();
+        while seqs.len() < 20 {
+            // Few are given back too late for the next one, and come again by themselves.
+            let ack_wait = Duration::from_secs(1);
+            let mut arriving = consumer(&nats).durable("one").unwrap().ack_wait(ack_wait).stream();
+            for _ in 0..5.min(20 - seqs.len()) {
+                seqs.insert(next(&mut arriving).await.unwrap().seq);
+            }
+            arriving.close().await;
+        }
+        let stream = nats.admin().await.get_stream(STREAM).await.unwrap();
+        // The last acknowledgements are on their way when it is closed.
+        while stream.consumer_info("one").await.unwrap().num_ack_pending > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        publish(&nats, &messages(1)).await;
+        let mut arriving = consumer(&nats).durable("one").unwrap().stream();
+        assert_eq!(next(&mut arriving).await.unwrap().seq, 0);
+        assert_eq!(arriving.arrived().messages, 1, "nothing that was done comes again");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_server_may_go_and_come_back() {
+        let Some(mut nats) = Nats::new("") else { return };
+        let mut arriving = consumer(&nats).stream();
+        assert!(next(&mut arriving).await.unwrap_err().is_broker(), "it is not there yet");
+        nats.start();
+        let mut errors = 0;
+        nats.create().await;
+        let sent = messages(40);
+        let mut seqs = Vec::new();
+        for (round, sent) in sent.chunks(10).enumerate() {
+            publish(&nats, sent).await;
+            while seqs.len() < 10 * (round + 1) {
+                match next(&mut arriving).await {
+                    Ok(snapshot) => seqs.push(snapshot.seq),
+                    Err(error) => {
+                        assert!(error.is_broker(), "{error}");
+                        errors += 1;
+                    }
+                }
+            }
+            nats.kill();
+            if round == 2 {
+                // What it had is gone, and it begins to count anew.
+                nats.forget();
+            }
+            nats.start();
+            if round == 2 {
+                nats.create().await;
+            }
+        }
+        assert_eq!(seqs, (0..40).collect::<Vec<_>>());
+        assert!(errors > 0 && arriving.arrived().missing == 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn those_that_share_a_name_share_the_messages() {
+        let Some(nats) = Nats::started() else { return };
+        nats.create().await;
+        let both: Vec<_> = (0..2).map(|_| consumer(&nats).durable("both").unwrap().shared().stream()).collect();
+        let counts: Vec<_> = both.iter().map(|arriving| arriving.monitor()).collect();
+        let mut merged = stream::select_all(both);
+        let sender = async {
+            for sent in messages(400).chunks(20) {
+                publish(&nats, sent).await;
+            }
+        };
+        let receiver = async {
+            let mut seqs = BTreeSet::new();
+            while seqs.len() < 400 {
+                seqs.insert(next(&mut merged).await.unwrap().seq);
+            }
+        };
+        futures::join!(sender, receiver);
+        let shares: Vec<_> = counts.iter().map(|count| count().messages).collect();
+        assert!(shares.iter().all(|share| *share > 0), "{shares:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_fleet_is_followed() {
+        let Some(nats) = Nats::started() else { return };
+        nats.create().await;
+        const HOSTS: usize = 200;
+        let mut encoders: Vec<_> = (0..HOSTS).map(|host| encoder(&format!("h{host}"))).collect();
+        let mut arriving = consumer(&nats).stream().changes();
+        for seq in 0..3 {
+            let tick: Vec<_> =
+                encoders.iter_mut().flat_map(|encoder| encoder.encode(&snapshot(seq, seq + 1)).messages).collect();
+            publish(&nats, &tick).await;
+            let mut hosts = BTreeSet::new();
+            for _ in 0..HOSTS {
+                let changes = next(&mut arriving).await.unwrap();
+                assert_eq!(changes.samples.len(), 1, "each host is compared with itself: one more each time");
+                hosts.insert(changes.host.unwrap());
+            }
+            assert_eq!(hosts.len(), HOSTS);
+        }
+        let arrived = arriving.get_ref().arrived();
+        assert_eq!((arrived.producers, arrived.missing, arrived.duplicates), (HOSTS, 0, 0));
+    }
+
+    #[test]
+    fn wrong_names_are_told_at_once() {
+        for wrong in ["", "a b", "a.b", "a*", "a>", "a/b"] {
+            assert!(Consumer::<Reading>::new("nats://x", wrong).unwrap_err().is_config(), "{wrong:?}");
+            assert!(Consumer::<Reading>::new("nats://x", "X").unwrap().durable(wrong).unwrap_err().is_config());
+        }
+        assert!(Consumer::<Reading>::new("http://x", "X").unwrap_err().is_config());
+    }
+}

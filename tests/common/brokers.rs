@@ -7,21 +7,29 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use appmon::sink::{Message, MessageId, Outcome, Publish};
 use appmon::{Sample, Snapshot};
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, WaitOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::common::until;
 
-/// A port of loopback that nobody uses now.
+/// A port of loopback that nobody uses now. It is none of those the kernel gives to whoever connects: one of them could be taken
+/// before the broker is there, even by what waits for it.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = (std::process::id() % 20_000) as u16;
+    loop {
+        let port = 10_000 + (first + 7 * NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A broker of this test, which ends with it.
@@ -53,9 +61,12 @@ impl Broker {
         rustix::process::kill_process(pid, signal).unwrap();
     }
 
-    /// Holds it up: connections stay, nothing is answered.
+    /// Holds it up, from when this returns: connections stay, nothing is answered.
     pub(crate) fn stop(&self) {
         self.signal(Signal::STOP);
+        let pid = Pid::from_child(&self.child);
+        let (_, status) = rustix::process::waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap();
+        assert!(status.stopped(), "{status:?}");
     }
 
     pub(crate) fn go_on(&self) {

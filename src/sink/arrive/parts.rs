@@ -58,6 +58,13 @@ impl<T, A> Parts<T, A> {
         self.waiting.values().flat_map(|waiting| waiting.parts.values().map(|(_, token)| token))
     }
 
+    /// Forgets all that waits, and gives its tokens.
+    pub(super) fn take_tokens(&mut self) -> Vec<A> {
+        self.bytes = 0;
+        let waiting = std::mem::take(&mut self.waiting).into_values();
+        waiting.flat_map(|waiting| waiting.parts.into_values().map(|(_, token)| token)).collect()
+    }
+
     /// Takes the part that is in message `seq`, and gives what is to be given on: the snapshot if it is complete now, and
     /// what there is no room for any more.
     pub(super) fn insert(

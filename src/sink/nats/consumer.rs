@@ -8,12 +8,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_nats::HeaderMap;
+use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::context::ContextBuilder;
 use async_nats::jetstream::message::Acker;
 use futures::stream::FusedStream;
-use futures::{Stream, StreamExt as _};
+use futures::{FutureExt as _, Stream, StreamExt as _};
 use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
 
 use super::server::{Link, Opened};
 use super::{Server, headers};
@@ -57,6 +59,7 @@ pub struct Consumer<T> {
     durable: Option<String>,
     gathering: Gathering,
     begin: Option<Begin>,
+    ack_wait: Duration,
     samples: PhantomData<fn() -> T>,
 }
 
@@ -96,6 +99,7 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Consumer<T> {
             durable: None,
             gathering: Gathering::All,
             begin: None,
+            ack_wait: Duration::from_secs(30),
             samples: PhantomData,
         })
     }
@@ -139,12 +143,20 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Consumer<T> {
         self
     }
 
+    /// After how long without an acknowledgement a message comes again, to this consumer or another one of its name: more than the
+    /// time between two polls of the stream. It is kept under a durable name. Default: 30 s.
+    pub fn ack_wait(mut self, time: Duration) -> Self {
+        self.ack_wait = time;
+        self
+    }
+
     /// The stream. It connects when it is polled first, and again whenever that is needed; it never ends by itself.
     ///
     /// An error is told and does not end it: a message that was not understood, a snapshot of which parts never came, and the
     /// server being away, once for each attempt to reach it, between which it waits up to ten seconds.
     pub fn stream(self) -> Consuming<T> {
         let arrived = Arc::default();
+        let end = CancellationToken::new();
         let state = State {
             arrivals: Arrivals::new(self.gathering),
             arrived: Arc::clone(&arrived),
@@ -152,15 +164,21 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Consumer<T> {
             session: None,
             position: 0,
             done: Vec::new(),
+            end: end.clone(),
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(10)),
             failed: false,
         };
         let name = format!("{:?}", state.consumer);
         let items = futures::stream::unfold(state, |mut state| async move {
-            let item = state.next().await;
-            Some((item, state))
+            match state.next().await {
+                Some(item) => Some((item, state)),
+                None => {
+                    state.finish().await;
+                    None
+                }
+            }
         });
-        Consuming { name, items: Box::pin(items), arrived }
+        Consuming { name, items: Box::pin(items.fuse()), arrived, end }
     }
 }
 
@@ -178,15 +196,25 @@ fn name(what: &str, name: String) -> Result<String> {
 /// # Cancel safety
 ///
 /// A dropped `next()` loses nothing. What was given out last when the stream is dropped is not acknowledged, and comes again where
-/// there is a durable name.
+/// there is a durable name, as does what the server sent ahead: after [`ack_wait`](Consumer::ack_wait). [`close`](Self::close) is the better end.
 #[must_use = "streams do nothing unless polled"]
 pub struct Consuming<T> {
     name: String,
-    items: Pin<Box<dyn Stream<Item = Result<Snapshot<T>>> + Send>>,
+    items: Pin<Box<dyn FusedStream<Item = Result<Snapshot<T>>> + Send>>,
     arrived: Arc<Mutex<Arrived>>,
+    end: CancellationToken,
 }
 
 impl<T> Consuming<T> {
+    /// Ends it in order: what was given out is acknowledged, and what the server sent ahead is given back, so that whoever goes on
+    /// under the same name has most of it at once, and not only after [`ack_wait`](Consumer::ack_wait).
+    ///
+    /// It takes no longer than the server's [`timeout`](Server::timeout), unless it is connecting just now.
+    pub async fn close(mut self) {
+        self.end.cancel();
+        while self.items.next().await.is_some() {}
+    }
+
     /// What came so far, and what of it was not given on.
     #[must_use]
     pub fn arrived(&self) -> Arrived {
@@ -219,7 +247,7 @@ impl<T> Stream for Consuming<T> {
 
 impl<T> FusedStream for Consuming<T> {
     fn is_terminated(&self) -> bool {
-        false
+        self.items.is_terminated()
     }
 }
 
@@ -238,6 +266,7 @@ struct State<T> {
     position: u64,
     /// What is acknowledged when the next item is asked for.
     done: Vec<Token>,
+    end: CancellationToken,
     backoff: Backoff,
     /// Whether the last attempt to connect failed.
     failed: bool,
@@ -245,30 +274,42 @@ struct State<T> {
 
 struct Session {
     messages: pull::Stream,
-    _link: Link,
+    link: Link,
 }
 
 /// How many messages are asked for at once.
 const PULL: usize = 128;
 
-/// After how long without an acknowledgement a message comes again.
-const ACK_WAIT: Duration = Duration::from_secs(30);
+/// How long the server remembers a consumer without a name that is gone.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
+
+/// When what is given back may be sent to somebody else.
+const BACK_AFTER: Duration = Duration::from_millis(100);
 
 impl<T: Sample + DeserializeOwned + Send + 'static> State<T> {
-    async fn next(&mut self) -> Result<Snapshot<T>> {
+    /// The next item; `None` when it is to end.
+    async fn next(&mut self) -> Option<Result<Snapshot<T>>> {
+        let end = self.end.clone();
         loop {
             self.acknowledge().await;
+            if end.is_cancelled() {
+                return None;
+            }
             if let Some(item) = self.arrivals.pop() {
                 self.done = item.done;
                 self.tell();
                 match item.result {
-                    Some(result) => return result,
+                    Some(result) => return Some(result),
                     None => continue,
                 }
             }
-            if let Err(error) = self.receive().await {
-                self.session = None;
-                return Err(error);
+            tokio::select! {
+                biased;
+                () = end.cancelled() => return None,
+                received = self.receive() => if let Err(error) = received {
+                    self.session = None;
+                    return Some(Err(error));
+                }
             }
         }
     }
@@ -278,6 +319,28 @@ impl<T: Sample + DeserializeOwned + Send + 'static> State<T> {
         for token in self.done.drain(..) {
             let _ = token.acker.ack().await;
         }
+    }
+
+    /// Gives back what is not given on any more.
+    async fn finish(&mut self) {
+        let Some(Session { mut messages, link }) = self.session.take() else { return };
+        let mut back = Vec::new();
+        while let Some(item) = self.arrivals.pop() {
+            back.extend(item.done.into_iter().map(|token| token.acker));
+        }
+        back.extend(self.arrivals.take_waiting().into_iter().map(|token| token.acker));
+        while let Some(Some(Ok(message))) = messages.next().now_or_never() {
+            back.push(message.split().1);
+        }
+        // What is given back at once can be sent to the very request that is taken back here, and is lost until it is due again.
+        drop(messages);
+        let ending = async {
+            for acker in back {
+                let _ = acker.ack_with(AckKind::Nak(Some(BACK_AFTER))).await;
+            }
+            let _ = link.client.flush().await;
+        };
+        let _ = tokio::time::timeout(self.consumer.server.timeout, ending).await;
     }
 
     fn tell(&self) {
@@ -295,7 +358,18 @@ impl<T: Sample + DeserializeOwned + Send + 'static> State<T> {
         }
         let Some(session) = &mut self.session else { return Ok(()) };
         let name = &self.consumer.server.name;
-        let message = match session.messages.next().await {
+        let message = match session.messages.next().now_or_never() {
+            Some(message) => message,
+            None => {
+                // Nothing is there: time to see that what was acknowledged is on its way.
+                let flushed = tokio::time::timeout(self.consumer.server.timeout, session.link.client.flush()).await;
+                if !matches!(flushed, Ok(Ok(()))) {
+                    return Err(Error::broker(format!("{name}: the connection broke")));
+                }
+                session.messages.next().await
+            }
+        };
+        let message = match message {
             Some(Ok(message)) => message,
             Some(Err(error)) => return Err(Error::broker_because(format!("{name}: {error}"), error)),
             None => return Err(Error::broker(format!("{name}: the connection broke"))),
@@ -335,8 +409,8 @@ impl<T: Sample + DeserializeOwned + Send + 'static> State<T> {
             filter_subject: subject.clone(),
             deliver_policy: self.deliver(stream.cached_info().state.last_sequence),
             ack_policy: AckPolicy::Explicit,
-            ack_wait: ACK_WAIT,
-            inactive_threshold: durable.is_none().then_some(ACK_WAIT).unwrap_or_default(),
+            ack_wait: self.consumer.ack_wait,
+            inactive_threshold: durable.is_none().then_some(FORGOTTEN_AFTER).unwrap_or_default(),
             ..pull::Config::default()
         };
         let consumer = match durable {
@@ -352,7 +426,7 @@ impl<T: Sample + DeserializeOwned + Send + 'static> State<T> {
             .messages()
             .await
             .map_err(|error| failed("nothing can be asked for", Box::new(error)))?;
-        Ok(Session { messages, _link: link })
+        Ok(Session { messages, link })
     }
 
     /// Where a consumer begins that the server does not know yet; `last` is the last message that is stored.
