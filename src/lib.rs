@@ -64,6 +64,7 @@
 //! # Features
 //!
 //! - `schema`: the JSON Schema of the wire form.
+//! - `redis`: Redis Streams.
 //!
 //! # Cancel safety
 //!

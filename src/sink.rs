@@ -40,6 +40,8 @@ pub mod nats;
 mod poison;
 mod publish;
 mod queue;
+#[cfg(feature = "redis")]
+pub mod redis;
 mod report;
 mod retry;
 mod spool;

@@ -1,0 +1,539 @@
+//! Redis Streams, on real servers.
+
+#![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a panic is the report of a test")]
+
+mod common;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use appmon::sink::redis::Streams;
+use appmon::sink::{Encoder, Host, Message, MessageId, Outcome, Publish};
+use common::brokers::{Broker, Proxy, Recorded, free_port, snapshot};
+use common::{require, until};
+
+const KEY: &str = "appmon:reading";
+
+/// A server with its data in a folder of its own.
+struct Redis {
+    broker: Broker,
+    arguments: Vec<String>,
+    folder: tempfile::TempDir,
+    /// What `redis-cli` needs to come in.
+    login: Vec<String>,
+}
+
+impl Redis {
+    fn start(arguments: &[&str]) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let own =
+            format!("--port {port} --bind 127.0.0.1 --save  --loglevel warning --dir {}", folder.path().display());
+        let mut all: Vec<String> = own.split(' ').map(str::to_owned).collect();
+        all.extend(arguments.iter().map(|&argument| argument.to_owned()));
+        Self::start_in(folder, port, all)
+    }
+
+    fn start_in(folder: tempfile::TempDir, port: u16, arguments: Vec<String>) -> Option<Self> {
+        let here = Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_ok();
+        if !require(here, "redis-server") {
+            return None;
+        }
+        let broker = Broker::start(Command::new("redis-server").args(&arguments), port);
+        Some(Self { broker, arguments, folder, login: Vec::new() })
+    }
+
+    /// `kill -9`, and another one with the same data, on the same port.
+    fn kill_and_restart(self) -> Self {
+        self.kill_and_restart_with(&[])
+    }
+
+    fn kill_and_restart_with(self, more: &[&str]) -> Self {
+        let port = self.broker.port();
+        self.broker.kill();
+        let mut arguments = self.arguments;
+        arguments.extend(more.iter().map(|&argument| argument.to_owned()));
+        Self::start_in(self.folder, port, arguments).unwrap()
+    }
+
+    fn url(&self) -> String {
+        url(self.broker.port())
+    }
+
+    /// What the server answers to a command, a line for each value.
+    #[track_caller]
+    fn cli(&self, command: &[&str]) -> Vec<String> {
+        let port = self.broker.port().to_string();
+        let mut cli = Command::new("redis-cli");
+        cli.args(["-p", &port, "--raw", "-e"]).args(&self.login).args(command);
+        let output = cli.output().unwrap();
+        assert!(output.status.success(), "{command:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    /// What is in the stream, in order.
+    fn arrived(&self) -> Vec<(MessageId, Vec<u8>)> {
+        // An entry is its id, and 9 fields with their values.
+        self.cli(&["XRANGE", KEY, "-", "+"])
+            .chunks(19)
+            .map(|entry| (value(entry, "id").parse().unwrap(), value(entry, "data").into()))
+            .collect()
+    }
+}
+
+fn url(port: u16) -> String {
+    format!("redis://127.0.0.1:{port}")
+}
+
+fn value<'a>(entry: &'a [String], field: &str) -> &'a str {
+    let mut pairs = entry[1..].chunks(2);
+    &pairs.find(|pair| pair[0] == field).unwrap_or_else(|| panic!("no {field} in {entry:?}"))[1]
+}
+
+fn messages(count: u64) -> Vec<Message> {
+    let mut encoder = Encoder::new(Host::new("web-17").unwrap());
+    (0..count).flat_map(|seq| encoder.encode(&snapshot(seq, 3)).messages).collect()
+}
+
+/// A message with a payload of about so many bytes.
+fn large(bytes: u64) -> Message {
+    let mut encoder = Encoder::new(Host::new("web-17").unwrap()).max_bytes(64 << 20);
+    encoder.encode(&snapshot(0, bytes / 60)).messages.pop().unwrap()
+}
+
+async fn connect(url: &str) -> Streams {
+    Streams::connect(url).await.unwrap()
+}
+
+/// Sends all of it, in batches, as often as needed.
+async fn deliver(queue: &mut impl Publish, messages: Vec<Message>) {
+    let mut left = messages;
+    for _ in 0..100_000 {
+        let batch: Vec<Message> = left.iter().take(20).cloned().collect();
+        if batch.is_empty() {
+            return;
+        }
+        let outcomes = queue.publish(&batch).await;
+        assert!(!outcomes.iter().any(|outcome| matches!(outcome, Outcome::Rejected(_))), "{outcomes:?}");
+        let mut outcomes = outcomes.iter();
+        let before = left.len();
+        left.retain(|_| outcomes.next().is_none_or(|outcome| !outcome.is_accepted()));
+        if left.len() == before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    panic!("{} messages were never taken", left.len());
+}
+
+#[track_caller]
+fn texts(outcomes: &[Outcome]) -> Vec<String> {
+    outcomes
+        .iter()
+        .map(|outcome| match outcome {
+            Outcome::Retry(error) => format!("retry {error}"),
+            Outcome::Unknown(error) => format!("unknown {error}"),
+            Outcome::Rejected(error) => format!("rejected {error}"),
+            other => format!("{other:?}"),
+        })
+        .collect()
+}
+
+/// All outcomes begin so.
+#[track_caller]
+fn assert_all(outcomes: &[Outcome], begin: &str, within: &str) {
+    let texts = texts(outcomes);
+    assert!(
+        texts.iter().all(|text| text.starts_with(begin) && text.contains(within)),
+        "not {begin} {within}: {texts:#?}"
+    );
+}
+
+#[tokio::test]
+async fn entries_have_the_attributes_as_fields() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let mut queue = connect(&redis.url()).await;
+    let sent = messages(2);
+    assert_all(&queue.publish(&sent).await, "Accepted", "");
+    let lines = redis.cli(&["XRANGE", KEY, "-", "+"]);
+    let entry = &lines[19..38];
+    for (name, expected) in sent[1].attributes() {
+        assert_eq!(value(entry, name), expected, "{name}");
+    }
+    assert_eq!(value(entry, "data").as_bytes(), &sent[1].payload[..]);
+    assert_eq!(queue.destination(), format!("redis://127.0.0.1:{} appmon:{{kind}}", redis.broker.port()));
+    assert_eq!(queue.max_message_bytes(), Some(512 << 20));
+    queue.close().await;
+    assert_all(&queue.publish(&sent).await, "Accepted", "");
+}
+
+#[tokio::test]
+async fn an_empty_batch_has_no_outcomes() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    assert!(connect(&redis.url()).await.publish(&[]).await.is_empty());
+}
+
+#[tokio::test]
+async fn killed_in_mid_publish_and_restarted_with_its_data() {
+    let Some(mut redis) = Redis::start(&["--appendonly", "yes", "--appendfsync", "always"]) else { return };
+    let (mut queue, log) = Recorded::new(connect(&redis.url()).await);
+    let sending = tokio::spawn(async move { deliver(&mut queue, messages(3000)).await });
+    for count in [300, 1200, 2100] {
+        log.until_accepted(count).await;
+        redis = redis.kill_and_restart();
+    }
+    sending.await.unwrap();
+    assert_eq!(log.accepted().len(), 3000);
+    log.check(&redis.arrived());
+}
+
+#[tokio::test]
+async fn killed_and_restarted_without_its_data() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let (mut queue, log) = Recorded::new(connect(&redis.url()).await);
+    let sent = messages(400);
+    let later = sent[200..].to_vec();
+    deliver(&mut queue, sent[..200].to_vec()).await;
+    let redis = redis.kill_and_restart();
+    deliver(&mut queue, later.clone()).await;
+    assert_eq!(log.accepted().len(), 400);
+    let arrived: Vec<MessageId> = redis.arrived().into_iter().map(|(id, _)| id).collect();
+    assert_eq!(arrived, later.iter().map(|message| message.id).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn stopped_for_longer_than_the_timeout_and_continued() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let queue = connect(&redis.url()).await.ack_timeout(Duration::from_millis(200));
+    let (mut queue, log) = Recorded::new(queue);
+    let sent = messages(60);
+    assert_all(&queue.publish(&sent[..20]).await, "Accepted", "");
+    redis.broker.stop();
+    assert_all(&queue.publish(&sent[20..40]).await, "unknown", "no answer within 200ms");
+    assert_all(&queue.publish(&sent[20..40]).await, "retry", "no connection within 200ms");
+    redis.broker.go_on();
+    deliver(&mut queue, sent[20..].to_vec()).await;
+    assert_eq!(log.accepted().len(), 60);
+    log.check(&redis.arrived());
+}
+
+#[tokio::test]
+async fn a_dropped_call_leaves_the_next_one_working() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let (mut queue, log) = Recorded::new(connect(&redis.url()).await);
+    let sent = messages(60);
+    assert_all(&queue.publish(&sent[..20]).await, "Accepted", "");
+    redis.broker.stop();
+    let short = Duration::from_millis(100);
+    assert!(tokio::time::timeout(short, queue.publish(&sent[20..40])).await.is_err());
+    assert!(tokio::time::timeout(short, queue.publish(&sent[20..40])).await.is_err());
+    redis.broker.go_on();
+    assert_all(&queue.publish(&sent[20..]).await, "Accepted", "");
+    log.check(&redis.arrived());
+}
+
+#[tokio::test]
+async fn started_after_us() {
+    let port = free_port();
+    let (mut queue, log) = Recorded::new(connect(&url(port)).await);
+    assert_all(&queue.publish(&messages(2)).await, "retry", &format!("redis://127.0.0.1:{port}: no connection"));
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = format!("--port {port} --bind 127.0.0.1 --save  --dir {}", folder.path().display());
+    let arguments = arguments.split(' ').map(str::to_owned).collect();
+    let Some(redis) = Redis::start_in(folder, port, arguments) else { return };
+    deliver(&mut queue, messages(50)).await;
+    log.check(&redis.arrived());
+}
+
+#[tokio::test]
+async fn a_half_open_connection_is_given_up() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let proxy = Proxy::to(redis.broker.port());
+    let queue = connect(&url(proxy.port())).await.ack_timeout(Duration::from_millis(200));
+    let (mut queue, log) = Recorded::new(queue);
+    let sent = messages(60);
+    assert_all(&queue.publish(&sent[..20]).await, "Accepted", "");
+    proxy.swallow();
+    assert_all(&queue.publish(&sent[20..40]).await, "unknown", "no answer within");
+    assert_all(&queue.publish(&sent[20..40]).await, "retry", "no connection within");
+    proxy.pass();
+    deliver(&mut queue, sent[20..].to_vec()).await;
+    log.check(&redis.arrived());
+}
+
+#[tokio::test]
+async fn connections_cut_again_and_again() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let proxy = Proxy::to(redis.broker.port());
+    let (mut queue, log) = Recorded::new(connect(&url(proxy.port())).await);
+    let sending = tokio::spawn(async move { deliver(&mut queue, messages(4000)).await });
+    for count in (1..40).map(|step| step * 100) {
+        log.until_accepted(count).await;
+        proxy.cut();
+    }
+    sending.await.unwrap();
+    assert_eq!(log.accepted().len(), 4000);
+    log.check(&redis.arrived());
+}
+
+#[tokio::test]
+async fn a_connection_that_ended_while_idle_is_replaced_first() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let mut queue = connect(&redis.url()).await;
+    let sent = messages(2);
+    assert_all(&queue.publish(&sent[..1]).await, "Accepted", "");
+    redis.cli(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    // Its end may take a moment to arrive here.
+    until("the server has closed it", || redis.cli(&["CLIENT", "LIST"]).len() == 1);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_all(&queue.publish(&sent[1..]).await, "Accepted", "");
+}
+
+#[tokio::test]
+async fn wrong_and_missing_passwords() {
+    let Some(mut redis) = Redis::start(&["--requirepass", "right"]) else { return };
+    redis.login = ["-a", "right", "--no-auth-warning"].map(str::to_owned).to_vec();
+    let port = redis.broker.port();
+    let sent = messages(2);
+    let mut none = connect(&redis.url()).await;
+    assert_all(&none.publish(&sent).await, "retry", "asks for a password");
+    let mut wrong = connect(&format!("redis://:wr0ng@127.0.0.1:{port}")).await;
+    let outcomes = wrong.publish(&sent).await;
+    assert_all(&outcomes, "retry", "give the right user and password");
+    for text in texts(&outcomes).into_iter().chain([format!("{wrong:?}"), wrong.destination()]) {
+        assert!(!text.contains("wr0ng"), "{text}");
+    }
+    let mut right = connect(&format!("redis://default:right@127.0.0.1:{port}/3")).await;
+    assert_all(&right.publish(&sent).await, "Accepted", "");
+    assert_eq!(redis.cli(&["-n", "3", "XLEN", KEY]), ["2"]);
+    // The password changes: the connection that is there stays good, the next one is not.
+    redis.cli(&["CONFIG", "SET", "requirepass", "other"]);
+    assert_all(&right.publish(&sent).await, "Accepted", "");
+    right.close().await;
+    assert_all(&right.publish(&sent).await, "retry", "give the right user and password");
+}
+
+#[tokio::test]
+async fn permissions() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let port = redis.broker.port();
+    let sent = messages(3);
+    // All that is needed.
+    redis.cli(&["ACL", "SETUSER", "few", "on", ">pw", "~appmon:*", "+multi", "+exec", "+xadd"]);
+    let mut few = connect(&format!("redis://few:pw@127.0.0.1:{port}")).await;
+    assert_all(&few.publish(&sent).await, "Accepted", "");
+    assert_eq!(few.max_message_bytes(), Some(512 << 20));
+    // Another key than theirs.
+    let mut other = connect(&format!("redis://few:pw@127.0.0.1:{port}")).await.key("other:{host}").unwrap();
+    assert_all(&other.publish(&sent).await, "rejected", "other:web-17: NOPERM");
+    // No transactions.
+    redis.cli(&["ACL", "SETUSER", "less", "on", ">pw", "~appmon:*", "+xadd"]);
+    let mut less = connect(&format!("redis://less:pw@127.0.0.1:{port}")).await;
+    assert_all(&less.publish(&sent).await, "retry", "the user needs the commands +multi +exec +xadd");
+    assert_eq!(redis.cli(&["XLEN", KEY]), ["3"]);
+}
+
+#[tokio::test]
+async fn a_message_that_is_refused_does_not_take_others_with_it() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let port = redis.broker.port();
+    redis.cli(&["ACL", "SETUSER", "few", "on", ">pw", "~appmon:web-17", "~appmon:text", "+multi", "+exec", "+xadd"]);
+    redis.cli(&["SET", "appmon:text", "x"]);
+    let queue = connect(&format!("redis://few:pw@127.0.0.1:{port}")).await;
+    let mut queue = queue.key("appmon:{host}").unwrap();
+    let of = |host: &str| Encoder::new(Host::new(host).unwrap()).encode(&snapshot(0, 1)).messages.pop().unwrap();
+    let batch = ["web-17", "text", "foreign", "web-17"].map(of);
+    let outcomes = queue.publish(&batch).await;
+    assert_all(&outcomes[..1], "Accepted", "");
+    assert_all(&outcomes[3..], "Accepted", "");
+    assert_all(&outcomes[1..2], "rejected", "appmon:text: WRONGTYPE");
+    assert_all(&outcomes[2..3], "rejected", "appmon:foreign: NOPERM");
+    assert_eq!(redis.cli(&["XLEN", "appmon:web-17"]), ["2"]);
+}
+
+#[tokio::test]
+async fn too_large_messages_are_rejected_and_others_are_not() {
+    let limits = ["--proto-max-bulk-len", "1mb", "--client-query-buffer-limit", "3mb"];
+    let Some(redis) = Redis::start(&limits) else { return };
+    let mut queue = connect(&redis.url()).await;
+    let small = messages(1);
+    let batch = [small[0].clone(), large(2 << 20), small[0].clone()];
+    let outcomes = queue.publish(&batch).await;
+    assert_all(&outcomes[1..2], "rejected", "but it takes 1048576");
+    assert_all(&outcomes[..1], "Accepted", "");
+    assert_all(&outcomes[2..], "Accepted", "");
+    assert_eq!(queue.max_message_bytes(), Some(1 << 20));
+    // As large as the server takes, and more of them than it takes at once.
+    let batch: Vec<Message> = (0..8).map(|_| large(1_000_000)).collect();
+    assert!(batch[0].payload.len() > 900_000);
+    assert_all(&queue.publish(&batch).await, "Accepted", "");
+}
+
+#[tokio::test]
+async fn out_of_memory_keeps_the_order() {
+    let Some(redis) = Redis::start(&["--maxmemory-policy", "noeviction"]) else { return };
+    let (mut queue, log) = Recorded::new(connect(&redis.url()).await);
+    assert_all(&queue.publish(&messages(1)).await, "Accepted", "");
+    // Room for some of a batch, and not for all: nothing of it may be taken, small messages at its end least of all.
+    let used: u64 = redis.cli(&["INFO", "memory"])[1].trim_start_matches("used_memory:").parse().unwrap();
+    redis.cli(&["CONFIG", "SET", "maxmemory", &(used + (1 << 20)).to_string()]);
+    let mut encoder = Encoder::new(Host::new("web-17").unwrap()).max_bytes(64 << 20);
+    let sizes = [10_000, 10_000, 10_000, 1, 1, 1];
+    let batch: Vec<Message> = sizes.iter().flat_map(|&size| encoder.encode(&snapshot(0, size)).messages).collect();
+    let before = redis.cli(&["XLEN", KEY]);
+    assert_all(&queue.publish(&batch).await, "retry", "OOM");
+    assert_eq!(redis.cli(&["XLEN", KEY]), before);
+    redis.cli(&["CONFIG", "SET", "maxmemory", "0"]);
+    assert_all(&queue.publish(&batch).await, "Accepted", "");
+    assert_eq!(log.accepted().len(), 7);
+    log.check(&redis.arrived());
+}
+
+#[tokio::test]
+async fn existing_streams_only() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let mut queue = connect(&redis.url()).await.existing_only(true);
+    assert_all(&queue.publish(&messages(3)).await, "retry", "no stream appmon:reading; make it with XGROUP CREATE");
+    assert_eq!(redis.cli(&["EXISTS", KEY]), ["0"]);
+    redis.cli(&["XGROUP", "CREATE", KEY, "readers", "$", "MKSTREAM"]);
+    assert_all(&queue.publish(&messages(3)).await, "Accepted", "");
+}
+
+#[tokio::test]
+async fn a_bound_trims() {
+    let Some(redis) = Redis::start(&["--stream-node-max-entries", "10"]) else { return };
+    let mut queue = connect(&redis.url()).await.max_len(100);
+    deliver(&mut queue, messages(500)).await;
+    let length: u64 = redis.cli(&["XLEN", KEY])[0].parse().unwrap();
+    assert!((100..120).contains(&length), "{length}");
+}
+
+#[tokio::test]
+async fn a_replica_and_one_that_loads_are_waited_for() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let mut queue = connect(&redis.url()).await.ack_timeout(Duration::from_secs(60));
+    assert_all(&queue.publish(&messages(2)).await, "Accepted", "");
+    redis.cli(&["REPLICAOF", "127.0.0.1", &free_port().to_string()]);
+    assert_all(&queue.publish(&messages(2)).await, "retry", "READONLY");
+    redis.cli(&["REPLICAOF", "NO", "ONE"]);
+    assert_all(&queue.publish(&messages(2)).await, "Accepted", "");
+    let keys: Vec<String> = (0..4000).flat_map(|key| [format!("key{key}"), "x".to_owned()]).collect();
+    redis.cli(&[&["MSET"], &*keys.iter().map(String::as_str).collect::<Vec<_>>()].concat());
+    redis.cli(&["SAVE"]);
+    // So long for each key that it loads until it is told to be quick.
+    let slow = ["--key-load-delay", "10000", "--loading-process-events-interval-bytes", "1024"];
+    let redis = redis.kill_and_restart_with(&slow);
+    queue.close().await;
+    assert_all(&queue.publish(&messages(2)).await, "retry", "LOADING");
+    redis.cli(&["CONFIG", "SET", "key-load-delay", "0"]);
+    deliver(&mut queue, messages(2)).await;
+}
+
+#[tokio::test]
+async fn close_while_it_is_down_ends() {
+    let Some(redis) = Redis::start(&[]) else { return };
+    let mut queue = connect(&redis.url()).await.ack_timeout(Duration::from_millis(200));
+    assert_all(&queue.publish(&messages(1)).await, "Accepted", "");
+    redis.broker.stop();
+    queue.close().await;
+    redis.broker.kill();
+    queue.close().await;
+    assert_all(&queue.publish(&messages(1)).await, "retry", "no connection");
+    queue.close().await;
+}
+
+#[tokio::test]
+async fn wrong_settings_are_errors_at_once() {
+    for (url, named) in [
+        ("redis://", "URL"),
+        ("http://host", "URL"),
+        ("valkey://host", "redis://"),
+        ("unix:///run/redis.sock", "redis://"),
+        ("rediss://host", "connect_tls"),
+        ("redis://:pa#ss@host", "%23"),
+        ("redis://host/many", "database"),
+        ("redis://:s3cret@host:port", "URL"),
+    ] {
+        let error = Streams::connect(url).await.unwrap_err();
+        assert!(
+            error.is_config() && error.to_string().contains(named) && !error.to_string().contains("s3cret"),
+            "{error}"
+        );
+    }
+    let queue = connect("redis://user:s3cret@[::1]").await;
+    assert_eq!(queue.destination(), "redis://[::1]:6379 appmon:{kind}");
+    assert!(!format!("{queue:?}").contains("s3cret"));
+    assert!(queue.key("a:{pid}").unwrap_err().is_config());
+}
+
+/// A server, a client, and who signed both.
+struct Certificates {
+    folder: tempfile::TempDir,
+    roots: rustls::RootCertStore,
+    client: (rustls::pki_types::CertificateDer<'static>, rustls::pki_types::PrivateKeyDer<'static>),
+}
+
+impl Certificates {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let authority_key = rcgen::KeyPair::generate().unwrap();
+        let mut authority = rcgen::CertificateParams::new([]).unwrap();
+        authority.distinguished_name.push(rcgen::DnType::CommonName, "authority");
+        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let authority_certificate = authority.self_signed(&authority_key).unwrap();
+        let issuer = rcgen::Issuer::new(authority, authority_key);
+        let [server, client] = ["127.0.0.1", "client"].map(|name| {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let mut parameters = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+            parameters.distinguished_name.push(rcgen::DnType::CommonName, name);
+            (parameters.signed_by(&key, &issuer).unwrap(), key)
+        });
+        let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
+        write("ca.pem", authority_certificate.pem());
+        write("server.pem", server.0.pem());
+        write("server.key", server.1.serialize_pem());
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(authority_certificate.der().clone()).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(client.1.serialize_der()).unwrap();
+        Self { folder, roots, client: (client.0.der().clone(), key) }
+    }
+
+    fn path(&self, name: &str) -> String {
+        Path::new(self.folder.path()).join(name).display().to_string()
+    }
+
+    fn config(&self) -> rustls::ConfigBuilder<rustls::ClientConfig, rustls::client::WantsClientCert> {
+        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider);
+        builder.with_safe_default_protocol_versions().unwrap().with_root_certificates(self.roots.clone())
+    }
+}
+
+#[tokio::test]
+async fn tls_with_a_certificate_of_the_client() {
+    let certificates = Certificates::new();
+    let port = free_port();
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = format!(
+        "--port 0 --tls-port {port} --bind 127.0.0.1 --save  --dir {} --tls-cert-file {} --tls-key-file {} --tls-ca-cert-file {}",
+        folder.path().display(),
+        certificates.path("server.pem"),
+        certificates.path("server.key"),
+        certificates.path("ca.pem")
+    );
+    let arguments = arguments.split(' ').map(str::to_owned).collect();
+    let Some(_redis) = Redis::start_in(folder, port, arguments) else { return };
+    let url = format!("rediss://127.0.0.1:{port}");
+    let (certificate, key) = (certificates.client.0.clone(), certificates.client.1.clone_key());
+    let config = certificates.config().with_client_auth_cert(vec![certificate], key).unwrap();
+    let mut queue = Streams::connect_tls(&url, config.into()).await.unwrap();
+    assert_all(&queue.publish(&messages(50)).await, "Accepted", "");
+    assert!(queue.destination().starts_with(&url));
+    // Without it.
+    let mut queue = Streams::connect_tls(&url, certificates.config().with_no_client_auth().into()).await.unwrap();
+    assert_all(&queue.publish(&messages(1)).await, "retry", "no connection");
+    // Of somebody else.
+    let mut queue =
+        Streams::connect_tls(&url, Certificates::new().config().with_no_client_auth().into()).await.unwrap();
+    assert_all(&queue.publish(&messages(1)).await, "retry", "no connection");
+}
