@@ -64,7 +64,7 @@
 //! # Features
 //!
 //! - `schema`: the JSON Schema of the wire form.
-//! - `redis`: Redis Streams.
+//! - `amqp`: AMQP 0.9.1, for RabbitMQ. `redis`: Redis Streams.
 //!
 //! # Cancel safety
 //!

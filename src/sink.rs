@@ -25,7 +25,11 @@
 
 #[cfg(feature = "nats")]
 mod arrive;
+#[cfg(feature = "amqp")]
+pub mod amqp;
 mod backlog;
+#[cfg(any(feature = "amqp", feature = "redis"))]
+mod batch;
 mod codec;
 mod drive;
 mod encode;
@@ -44,6 +48,8 @@ mod queue;
 pub mod redis;
 mod report;
 mod retry;
+#[cfg(any(feature = "amqp", feature = "redis"))]
+mod socket;
 mod spool;
 mod spooled;
 mod status;

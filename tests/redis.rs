@@ -2,15 +2,19 @@
 
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a panic is the report of a test")]
 
+#[path = "common/brokers.rs"]
+mod brokers;
+#[path = "common/certificates.rs"]
+mod certificates;
 mod common;
 
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use appmon::sink::redis::Streams;
 use appmon::sink::{Encoder, Host, Message, MessageId, Outcome, Publish};
-use common::brokers::{Broker, Proxy, Recorded, free_port, snapshot};
+use brokers::{Broker, Proxy, Recorded, free_port, snapshot};
+use certificates::Certificates;
 use common::{require, until};
 
 const KEY: &str = "appmon:reading";
@@ -466,49 +470,6 @@ async fn wrong_settings_are_errors_at_once() {
     assert!(queue.key("a:{pid}").unwrap_err().is_config());
 }
 
-/// A server, a client, and who signed both.
-struct Certificates {
-    folder: tempfile::TempDir,
-    roots: rustls::RootCertStore,
-    client: (rustls::pki_types::CertificateDer<'static>, rustls::pki_types::PrivateKeyDer<'static>),
-}
-
-impl Certificates {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let authority_key = rcgen::KeyPair::generate().unwrap();
-        let mut authority = rcgen::CertificateParams::new([]).unwrap();
-        authority.distinguished_name.push(rcgen::DnType::CommonName, "authority");
-        authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let authority_certificate = authority.self_signed(&authority_key).unwrap();
-        let issuer = rcgen::Issuer::new(authority, authority_key);
-        let [server, client] = ["127.0.0.1", "client"].map(|name| {
-            let key = rcgen::KeyPair::generate().unwrap();
-            let mut parameters = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
-            parameters.distinguished_name.push(rcgen::DnType::CommonName, name);
-            (parameters.signed_by(&key, &issuer).unwrap(), key)
-        });
-        let write = |name: &str, text: String| std::fs::write(folder.path().join(name), text).unwrap();
-        write("ca.pem", authority_certificate.pem());
-        write("server.pem", server.0.pem());
-        write("server.key", server.1.serialize_pem());
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(authority_certificate.der().clone()).unwrap();
-        let key = rustls::pki_types::PrivateKeyDer::try_from(client.1.serialize_der()).unwrap();
-        Self { folder, roots, client: (client.0.der().clone(), key) }
-    }
-
-    fn path(&self, name: &str) -> String {
-        Path::new(self.folder.path()).join(name).display().to_string()
-    }
-
-    fn config(&self) -> rustls::ConfigBuilder<rustls::ClientConfig, rustls::client::WantsClientCert> {
-        let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
-        let builder = rustls::ClientConfig::builder_with_provider(provider);
-        builder.with_safe_default_protocol_versions().unwrap().with_root_certificates(self.roots.clone())
-    }
-}
-
 #[tokio::test]
 async fn tls_with_a_certificate_of_the_client() {
     let certificates = Certificates::new();
@@ -524,16 +485,14 @@ async fn tls_with_a_certificate_of_the_client() {
     let arguments = arguments.split(' ').map(str::to_owned).collect();
     let Some(_redis) = Redis::start_in(folder, port, arguments) else { return };
     let url = format!("rediss://127.0.0.1:{port}");
-    let (certificate, key) = (certificates.client.0.clone(), certificates.client.1.clone_key());
-    let config = certificates.config().with_client_auth_cert(vec![certificate], key).unwrap();
-    let mut queue = Streams::connect_tls(&url, config.into()).await.unwrap();
+    let config = certificates.client();
+    let mut queue = Streams::connect_tls(&url, config).await.unwrap();
     assert_all(&queue.publish(&messages(50)).await, "Accepted", "");
     assert!(queue.destination().starts_with(&url));
     // Without it.
-    let mut queue = Streams::connect_tls(&url, certificates.config().with_no_client_auth().into()).await.unwrap();
+    let mut queue = Streams::connect_tls(&url, certificates.stranger()).await.unwrap();
     assert_all(&queue.publish(&messages(1)).await, "retry", "no connection");
     // Of somebody else.
-    let mut queue =
-        Streams::connect_tls(&url, Certificates::new().config().with_no_client_auth().into()).await.unwrap();
+    let mut queue = Streams::connect_tls(&url, Certificates::new().stranger()).await.unwrap();
     assert_all(&queue.publish(&messages(1)).await, "retry", "no connection");
 }

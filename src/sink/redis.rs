@@ -36,6 +36,7 @@ use ::redis::Cmd;
 use rustls::ClientConfig;
 use tokio::time::Instant;
 
+use crate::sink::batch::Batch;
 use crate::sink::redis::connection::{Connection, Server};
 use crate::sink::redis::reply::Answer;
 use crate::sink::{Escape, Message, Outcome, Publish, Template};
@@ -174,38 +175,43 @@ impl Streams {
         }
     }
 
+    /// The server would close the connection at one of these, and say nothing.
+    fn reject_larger(&self, message: &Message, limit: usize) -> Option<Outcome> {
+        let bytes = entry_bytes(message);
+        let what = "its limits are proto-max-bulk-len and client-query-buffer-limit";
+        let text = || format!("{}: a message of {bytes} bytes, but it takes {limit}; {what}", self.server);
+        (bytes > limit).then(|| Outcome::Rejected(Error::broker(text())))
+    }
+
     /// Sends one transaction and notes what became of its messages; gives whether the next one may follow.
     async fn transact(&mut self, connection: &mut Connection, batch: &mut Batch<'_>, deadline: Instant) -> bool {
-        let chunk = batch.next_transaction(connection.max_transaction_bytes());
-        let messages = chunk.iter().filter_map(|index| batch.messages.get(*index));
-        let commands: Vec<Cmd> = messages.map(|message| self.command(message)).collect();
-        let answers = match tokio::time::timeout_at(deadline, connection.transact(commands)).await {
-            Ok(Ok(answers)) => answers,
-            Ok(Err(cause)) => {
-                let text = format!("{}: the connection ended before the answer", self.server);
-                batch.settle(&chunk, || Outcome::Unknown(Error::broker_because(text.clone(), cause.clone())));
-                return false;
-            }
-            Err(_) => {
-                let text = format!("{}: no answer within {:?}", self.server, self.ack_timeout);
-                batch.settle(&chunk, || Outcome::Unknown(Error::broker(text.clone())));
-                return false;
-            }
+        let bytes = connection.max_transaction_bytes().min(TRANSACTION_BYTES);
+        let turn = batch.turn(TRANSACTION_MESSAGES, bytes, entry_bytes);
+        let commands: Vec<Cmd> = turn.iter().map(|(_, message)| self.command(message)).collect();
+        let lost = match tokio::time::timeout_at(deadline, connection.transact(commands)).await {
+            Ok(Ok(answers)) => return self.settle(batch, turn, answers),
+            Ok(Err(cause)) => format!("{}: the connection ended before the answer: {cause}", self.server),
+            Err(_) => format!("{}: no answer within {:?}", self.server, self.ack_timeout),
         };
+        for (index, _) in turn {
+            batch.settle(index, Outcome::Unknown(Error::broker(&*lost)));
+        }
+        false
+    }
+
+    fn settle(&self, batch: &mut Batch<'_>, turn: Vec<(usize, &Message)>, answers: Vec<Answer>) -> bool {
         let mut go_on = true;
-        for (index, answer) in chunk.into_iter().zip(answers) {
-            let Some((message, outcome)) = batch.at(index) else { continue };
-            *outcome = match answer {
-                Answer::Taken => Some(Outcome::Accepted),
-                // Sent once more, without those that were at fault.
-                Answer::Aborted => None,
+        for ((index, message), answer) in turn.into_iter().zip(answers) {
+            match answer {
+                Answer::Taken => batch.settle(index, Outcome::Accepted),
+                // It is sent once more, without those that were at fault.
+                Answer::Aborted => {}
                 Answer::Refused(refusal) => {
-                    let key = self.key.render(message, Escape::Redis);
-                    let refused = refusal.outcome(&self.server, &key);
-                    go_on &= matches!(refused, Outcome::Rejected(_));
-                    Some(refused)
+                    let outcome = refusal.outcome(&self.server, &self.key.render(message, Escape::Redis));
+                    go_on &= matches!(outcome, Outcome::Rejected(_));
+                    batch.settle(index, outcome);
                 }
-            };
+            }
         }
         go_on
     }
@@ -221,7 +227,7 @@ impl Publish for Streams {
             Err(error) => return batch.finish(&error.to_string()),
         };
         self.max_bytes = Some(connection.max_message_bytes());
-        batch.reject_larger(connection.max_message_bytes(), &self.server);
+        batch.settle_early(|message| self.reject_larger(message, connection.max_message_bytes()));
         while !batch.is_settled() {
             if !self.transact(&mut connection, &mut batch, deadline).await {
                 return batch.finish(&format!("{}: not sent, as an earlier message was not taken", self.server));
@@ -229,6 +235,24 @@ impl Publish for Streams {
         }
         self.idle = Some(connection);
         batch.finish("")
+    }
+
+    async fn check(&mut self) -> Option<Result<()>> {
+        let now = Instant::now();
+        let deadline = now.checked_add(self.ack_timeout).unwrap_or(now);
+        let mut connection = match self.connection(deadline).await {
+            Ok(connection) => connection,
+            Err(error) => return Some(Err(error)),
+        };
+        let checked = tokio::time::timeout_at(deadline, connection.check()).await;
+        let checked = match checked {
+            Ok(checked) => checked.map_err(|cause| Error::broker_because(format!("{}: {cause}", self.server), cause)),
+            Err(_) => Err(Error::broker(format!("{}: no answer within {:?}", self.server, self.ack_timeout))),
+        };
+        if checked.is_ok() {
+            self.idle = Some(connection);
+        }
+        Some(checked)
     }
 
     fn max_message_bytes(&self) -> Option<usize> {
@@ -254,70 +278,6 @@ impl fmt::Debug for Streams {
             .field("existing_only", &self.existing_only)
             .field("ack_timeout", &self.ack_timeout)
             .finish_non_exhaustive()
-    }
-}
-
-/// A batch on its way: what became of each message, as far as it is known.
-struct Batch<'a> {
-    messages: &'a [Message],
-    outcomes: Vec<Option<Outcome>>,
-}
-
-impl<'a> Batch<'a> {
-    fn new(messages: &'a [Message]) -> Self {
-        Self { messages, outcomes: messages.iter().map(|_| None).collect() }
-    }
-
-    fn is_settled(&self) -> bool {
-        self.outcomes.iter().all(Option::is_some)
-    }
-
-    fn at(&mut self, index: usize) -> Option<(&'a Message, &mut Option<Outcome>)> {
-        self.messages.get(index).zip(self.outcomes.get_mut(index))
-    }
-
-    /// The server would close the connection at one of these, and say nothing.
-    fn reject_larger(&mut self, limit: usize, server: &Server) {
-        for (message, outcome) in self.messages.iter().zip(&mut self.outcomes) {
-            let bytes = entry_bytes(message);
-            if bytes > limit {
-                let what = "its limits are proto-max-bulk-len and client-query-buffer-limit";
-                let text = format!("{server}: a message of {bytes} bytes, but it takes {limit}; {what}");
-                *outcome = Some(Outcome::Rejected(Error::broker(text)));
-            }
-        }
-    }
-
-    /// The first messages that are not settled, as many as one transaction takes.
-    fn next_transaction(&self, max_bytes: usize) -> Vec<usize> {
-        let mut left = max_bytes.min(TRANSACTION_BYTES);
-        let mut chunk = Vec::new();
-        for (index, message) in self.messages.iter().enumerate() {
-            if self.outcomes.get(index).is_none_or(Option::is_some) {
-                continue;
-            }
-            let bytes = entry_bytes(message);
-            if !chunk.is_empty() && (bytes > left || chunk.len() >= TRANSACTION_MESSAGES) {
-                break;
-            }
-            left = left.saturating_sub(bytes);
-            chunk.push(index);
-        }
-        chunk
-    }
-
-    fn settle(&mut self, indexes: &[usize], outcome: impl Fn() -> Outcome) {
-        for index in indexes {
-            if let Some((_, settled)) = self.at(*index) {
-                *settled = Some(outcome());
-            }
-        }
-    }
-
-    /// The outcomes; what was not sent is to be sent again, for this reason.
-    fn finish(self, reason: &str) -> Vec<Outcome> {
-        let not_sent = || Outcome::Retry(Error::broker(reason));
-        self.outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(not_sent)).collect()
     }
 }
 

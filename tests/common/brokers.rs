@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use appmon::sink::{Message, MessageId, Outcome, Publish};
-use appmon::{Sample, Snapshot};
+use appmon::{Result, Sample, Snapshot};
 use rustix::process::{Pid, Signal, WaitOptions};
 use serde::{Deserialize, Serialize};
 
@@ -227,6 +227,10 @@ impl<P: Publish> Publish for Recorded<P> {
         }
         drop(log);
         outcomes
+    }
+
+    async fn check(&mut self) -> Option<Result<()>> {
+        self.inner.check().await
     }
 
     fn max_message_bytes(&self) -> Option<usize> {

@@ -1,7 +1,6 @@
 //! One connection to a Redis server.
 
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 
 use ::redis::aio::MultiplexedConnection;
@@ -12,25 +11,16 @@ use ::redis::{
 use futures::FutureExt;
 use futures::future::{BoxFuture, Either, Fuse, FusedFuture, select};
 use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 use crate::sink::redis::reply::{self, Answer};
+use crate::sink::socket::{Cut, Endpoint};
 use crate::{Error, Result};
 
 /// Where the server is, and who we are to it.
 pub(super) struct Server {
-    host: String,
-    port: u16,
+    scheme: &'static str,
+    endpoint: Endpoint,
     user: RedisConnectionInfo,
-    tls: Option<Tls>,
-}
-
-struct Tls {
-    name: ServerName<'static>,
-    config: Arc<ClientConfig>,
 }
 
 impl Server {
@@ -46,11 +36,8 @@ impl Server {
             return Err(Error::config("the URL of a Redis server with TLS begins with rediss://"));
         };
         // The client knows this scheme only with a TLS of its own.
-        let mut server = Self::parse(&format!("redis://{rest}"))?;
-        let name = ServerName::try_from(server.host.clone())
-            .map_err(|_| Error::config(format!("{:?} can be in no certificate", server.host)))?;
-        server.tls = Some(Tls { name, config });
-        Ok(server)
+        let server = Self::parse(&format!("redis://{rest}"))?;
+        Ok(Self { scheme: "rediss", endpoint: server.endpoint.with_tls(config)?, user: server.user })
     }
 
     fn parse(url: &str) -> Result<Self> {
@@ -63,24 +50,17 @@ impl Server {
             Ok(_) => return Err(Error::config("the URL of a Redis server begins with redis:// or rediss://")),
             Err(error) => return Err(Error::config(format!("the URL of a Redis server: {error}"))),
         };
-        match info.addr() {
-            ConnectionAddr::Tcp(host, port) => {
-                Ok(Self { host: host.clone(), port: *port, user: info.redis_settings().clone(), tls: None })
-            }
-            _ => Err(Error::config("the URL of a Redis server has no host")),
-        }
+        let ConnectionAddr::Tcp(host, port) = info.addr() else {
+            return Err(Error::config("the URL of a Redis server has no host"));
+        };
+        let endpoint = Endpoint::new(host.clone(), *port);
+        Ok(Self { scheme: "redis", endpoint, user: info.redis_settings().clone() })
     }
 }
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.tls.is_some() { "rediss" } else { "redis" };
-        // An IPv6 address.
-        if self.host.contains(':') {
-            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{scheme}://{}:{}", self.host, self.port)
-        }
+        write!(f, "{}://{}", self.scheme, self.endpoint)
     }
 }
 
@@ -97,30 +77,16 @@ pub(super) struct Connection {
     driver: Fuse<BoxFuture<'static, ()>>,
     max_bulk: usize,
     max_query: usize,
+    _cut: Cut,
 }
 
 impl Connection {
     pub(super) async fn open(server: &Server) -> Result<Self> {
-        let no_connection =
-            |cause: io::Error| Error::broker_because(format!("{server}: no connection: {cause}"), cause);
-        let socket = TcpStream::connect((&*server.host, server.port)).await.map_err(no_connection)?;
-        socket.set_nodelay(true).map_err(no_connection)?;
-        // What was not sent when a connection is given up must not arrive later.
-        socket.set_zero_linger().map_err(no_connection)?;
-        match &server.tls {
-            None => Self::over(server, socket).await,
-            Some(tls) => {
-                let connector = TlsConnector::from(Arc::clone(&tls.config));
-                let socket = connector.connect(tls.name.clone(), socket).await.map_err(no_connection)?;
-                Self::over(server, socket).await
-            }
-        }
-    }
-
-    async fn over<S>(server: &Server, socket: S) -> Result<Self>
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
+        let (socket, cut) = server
+            .endpoint
+            .connect()
+            .await
+            .map_err(|cause| Error::broker_because(format!("{server}: no connection: {cause}"), cause))?;
         let refused = |cause: RedisError| {
             Error::broker_because(format!("{server}: {}", reply::refused_connection(&cause)), cause)
         };
@@ -128,13 +94,14 @@ impl Connection {
         let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
         let connected = MultiplexedConnection::new_with_config(&server.user, socket, config).await;
         let (client, driver) = connected.map_err(refused)?;
-        let mut connection = Self { client, driver: driver.boxed().fuse(), max_bulk: 512 << 20, max_query: 1 << 30 };
-        connection.ask_limits().await.map_err(refused)?;
+        let driver = driver.boxed().fuse();
+        let mut connection = Self { client, driver, max_bulk: 512 << 20, max_query: 1 << 30, _cut: cut };
+        connection.check().await.map_err(refused)?;
         Ok(connection)
     }
 
     /// Finds out whether we may do transactions, and what the server takes; those who may not ask that get its defaults.
-    async fn ask_limits(&mut self) -> RedisResult<()> {
+    pub(super) async fn check(&mut self) -> RedisResult<()> {
         let mut pipeline = Pipeline::with_capacity(4);
         pipeline.cmd("MULTI").cmd("EXEC");
         pipeline.cmd("CONFIG").arg("GET").arg("proto-max-bulk-len");
