@@ -5,7 +5,6 @@ use std::task::{Context, Poll, ready};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use lapin::message::BasicReturnMessage;
 use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, ErrorKind, PublisherConfirm};
@@ -22,7 +21,18 @@ pub(super) struct InFlight<'a> {
 enum State<'a> {
     Sending(BoxFuture<'a, lapin::Result<PublisherConfirm>>),
     Confirming(PublisherConfirm),
-    Done(lapin::Result<Confirmation>),
+    Done(lapin::Result<Confirmed>),
+}
+
+/// What a confirmation says, and which message came with it.
+struct Confirmed {
+    taken: bool,
+    returned: Option<Returned>,
+}
+
+struct Returned {
+    id: String,
+    text: String,
 }
 
 /// What became of one message.
@@ -69,7 +79,7 @@ impl State<'_> {
                     Ok(confirming) => Self::Confirming(confirming),
                     Err(cause) => Self::Done(Err(cause)),
                 },
-                Self::Confirming(confirming) => Self::Done(ready!(confirming.poll_unpin(cx))),
+                Self::Confirming(confirming) => Self::Done(ready!(confirming.poll_unpin(cx)).map(Confirmed::from)),
                 Self::Done(_) => return Poll::Ready(()),
             };
         }
@@ -79,15 +89,26 @@ impl State<'_> {
         let _ = futures::future::poll_fn(|cx| self.poll(cx)).now_or_never();
     }
 
-    fn is_acked(&self) -> bool {
-        matches!(self, Self::Done(Ok(Confirmation::Ack(_))))
+    fn is_taken(&self) -> bool {
+        matches!(self, Self::Done(Ok(Confirmed { taken: true, .. })))
     }
 
-    fn returned(&self) -> Option<&BasicReturnMessage> {
+    fn returned(&self) -> Option<&Returned> {
         match self {
-            Self::Done(Ok(Confirmation::Ack(returned) | Confirmation::Nack(returned))) => returned.as_ref(),
+            Self::Done(Ok(confirmed)) => confirmed.returned.as_ref(),
             _ => None,
         }
+    }
+}
+
+impl From<Confirmation> for Confirmed {
+    fn from(confirmation: Confirmation) -> Self {
+        let taken = confirmation.is_ack();
+        let returned = confirmation.take_message().and_then(|message| {
+            let id = message.delivery.properties.message_id().as_ref()?.to_string();
+            Some(Returned { id, text: format!("{} {}", message.reply_code, message.reply_text) })
+        });
+        Self { taken, returned }
     }
 }
 
@@ -101,20 +122,23 @@ pub(super) async fn answers(mut sent: Vec<InFlight<'_>>, deadline: Instant) -> V
     if !complete {
         sent.iter_mut().for_each(|one| one.state.poll_now());
     }
-    let acked: Vec<bool> = sent.iter().map(|one| one.state.is_acked()).collect();
+    let taken: Vec<bool> = sent.iter().map(|one| one.state.is_taken()).collect();
     if !complete {
         sent.iter_mut().for_each(|one| one.state.poll_now());
     }
-    let returned: BTreeMap<String, String> =
-        sent.iter().filter_map(|one| one.state.returned()).filter_map(named).collect();
-    let answer = |(one, acked): (InFlight<'_>, bool)| match (returned.get(&one.id), one.state) {
+    let returned: BTreeMap<String, String> = sent
+        .iter()
+        .filter_map(|one| one.state.returned())
+        .map(|returned| (returned.id.clone(), returned.text.clone()))
+        .collect();
+    let answer = |(one, taken): (InFlight<'_>, bool)| match (returned.get(&one.id), one.state) {
         (Some(text), State::Done(Ok(_))) => Answer::Returned(text.clone()),
-        (None, State::Done(Ok(Confirmation::Ack(_)))) if acked => Answer::Taken,
-        (None, State::Done(Ok(Confirmation::Nack(_)))) => Answer::Nacked,
+        (None, State::Done(Ok(_))) if taken => Answer::Taken,
+        (None, State::Done(Ok(Confirmed { taken: false, .. }))) => Answer::Nacked,
         (_, State::Done(Err(cause))) => Answer::Failed(cause),
         _ => Answer::Silent,
     };
-    sent.into_iter().zip(acked).map(answer).collect()
+    sent.into_iter().zip(taken).map(answer).collect()
 }
 
 async fn all(sent: &mut [InFlight<'_>]) -> bool {
@@ -125,11 +149,6 @@ async fn all(sent: &mut [InFlight<'_>]) -> bool {
         }
     }
     true
-}
-
-fn named(returned: &BasicReturnMessage) -> Option<(String, String)> {
-    let id = returned.delivery.properties.message_id().as_ref()?;
-    Some((id.to_string(), format!("{} {}", returned.reply_code, returned.reply_text)))
 }
 
 fn properties(message: &Message) -> BasicProperties {
