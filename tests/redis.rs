@@ -11,8 +11,9 @@ mod common;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use appmon::SnapshotStreamExt;
 use appmon::sink::redis::Streams;
-use appmon::sink::{Encoder, Host, Message, MessageId, Outcome, Publish};
+use appmon::sink::{Encoder, Forwarder, Host, Message, MessageId, Outcome, Publish};
 use brokers::{Broker, Proxy, Recorded, free_port, snapshot};
 use certificates::Certificates;
 use common::{require, until};
@@ -169,6 +170,7 @@ async fn entries_have_the_attributes_as_fields() {
     assert_eq!(queue.max_message_bytes(), Some(512 << 20));
     queue.close().await;
     assert_all(&queue.publish(&sent).await, "Accepted", "");
+    assert!(matches!(queue.check().await, Some(Ok(()))));
 }
 
 #[tokio::test]
@@ -180,13 +182,20 @@ async fn an_empty_batch_has_no_outcomes() {
 #[tokio::test]
 async fn killed_in_mid_publish_and_restarted_with_its_data() {
     let Some(mut redis) = Redis::start(&["--appendonly", "yes", "--appendfsync", "always"]) else { return };
-    let (mut queue, log) = Recorded::new(connect(&redis.url()).await);
-    let sending = tokio::spawn(async move { deliver(&mut queue, messages(3000)).await });
+    let (queue, log) = Recorded::new(connect(&redis.url()).await);
+    let forwarder = Forwarder::new(queue)
+        .host("web-17")
+        .batch(20, 1 << 20)
+        .retry(Duration::from_millis(5), Duration::from_millis(50));
+    let snapshots = futures::stream::iter((0..3000).map(|seq| Ok(snapshot(seq, 3))));
+    let sending = tokio::spawn(snapshots.forward_to(forwarder));
     for count in [300, 1200, 2100] {
         log.until_accepted(count).await;
         redis = redis.kill_and_restart();
     }
-    sending.await.unwrap();
+    let report = sending.await.unwrap().unwrap();
+    assert_eq!((report.snapshots, report.accepted), (3000, 3000), "{report:?}");
+    assert!(report.is_complete() && report.is_balanced(), "{report:?}");
     assert_eq!(log.accepted().len(), 3000);
     log.check(&redis.arrived());
 }
