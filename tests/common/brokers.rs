@@ -273,7 +273,8 @@ impl Log {
                 Some(before) => assert_eq!(before, payload, "twice, and not the same: {id}"),
             }
         }
-        assert!(first.is_sorted(), "out of order: {first:?}");
+        let wrong = first.windows(2).find(|pair| pair[0] > pair[1]);
+        assert!(wrong.is_none(), "out of order: {wrong:?}");
         for message in self.accepted() {
             let payload = payloads.get(&message.id).unwrap_or_else(|| panic!("accepted, and lost: {}", message.id));
             assert_eq!(*payload, &message.payload[..], "{}", message.id);
