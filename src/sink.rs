@@ -41,6 +41,8 @@ mod lane;
 mod message;
 #[cfg(feature = "nats")]
 pub mod nats;
+#[cfg(feature = "mqtt")]
+pub mod mqtt;
 mod poison;
 mod publish;
 mod queue;
