@@ -38,6 +38,8 @@ mod forward_sink;
 mod forward_to;
 mod host;
 mod lane;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 mod message;
 #[cfg(feature = "nats")]
 pub mod nats;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -94,6 +94,8 @@ impl Drop for Broker {
 #[derive(Clone, Debug)]
 pub(crate) struct Proxy {
     port: u16,
+    target: Arc<AtomicU16>,
+    advertised: Arc<AtomicBool>,
     state: Arc<AtomicU8>,
     open: Arc<Mutex<Vec<TcpStream>>>,
 }
@@ -106,7 +108,13 @@ impl Proxy {
     /// Passes on to `port`.
     pub(crate) fn to(port: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let proxy = Self { port: listener.local_addr().unwrap().port(), state: Arc::default(), open: Arc::default() };
+        let proxy = Self {
+            port: listener.local_addr().unwrap().port(),
+            target: Arc::new(AtomicU16::new(port)),
+            advertised: Arc::default(),
+            state: Arc::default(),
+            open: Arc::default(),
+        };
         let shared = proxy.clone();
         // It ends with the test program.
         thread::spawn(move || {
@@ -114,28 +122,45 @@ impl Proxy {
                 if shared.state.load(Ordering::SeqCst) == REFUSE {
                     continue;
                 }
+                let port = shared.target.load(Ordering::SeqCst);
                 let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { continue };
                 shared.open.lock().unwrap().extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
-                shared.pump(client.try_clone().unwrap(), server.try_clone().unwrap());
-                shared.pump(server, client);
+                shared.pump(client.try_clone().unwrap(), server.try_clone().unwrap(), None);
+                shared.pump(server, client, shared.advertised.load(Ordering::SeqCst).then_some(port));
             }
         });
         proxy
     }
 
-    fn pump(&self, mut from: TcpStream, mut to: TcpStream) {
+    /// `hide` is the port that its answers are not to name.
+    fn pump(&self, mut from: TcpStream, mut to: TcpStream, hide: Option<u16>) {
         let state = Arc::clone(&self.state);
+        let own = self.port;
         thread::spawn(move || {
             let mut buffer = [0; 16 << 10];
             while let Ok(count) = from.read(&mut buffer)
                 && count > 0
             {
+                if let Some(port) = hide {
+                    rename(&mut buffer[..count], port, own);
+                }
                 if state.load(Ordering::SeqCst) != SWALLOW && to.write_all(&buffer[..count]).is_err() {
                     break;
                 }
             }
             let _ = to.shutdown(Shutdown::Both);
         });
+    }
+
+    /// For brokers that tell clients where to connect, as Kafka's: what they say of themselves is said of the proxy.
+    pub(crate) fn advertised(self) -> Self {
+        self.advertised.store(true, Ordering::SeqCst);
+        self
+    }
+
+    /// Passes new connections on to another port.
+    pub(crate) fn redirect(&self, port: u16) {
+        self.target.store(port, Ordering::SeqCst);
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -164,6 +189,17 @@ impl Proxy {
     pub(crate) fn pass(&self) {
         self.cut();
         self.state.store(PASS, Ordering::SeqCst);
+    }
+}
+
+/// Replaces an address of loopback in an answer of Kafka: the host as text, the port as 32 bits after it.
+fn rename(answer: &mut [u8], from: u16, to: u16) {
+    let address = |port: u16| [&b"127.0.0.1\0\0"[..], &port.to_be_bytes()].concat();
+    let (from, to) = (address(from), address(to));
+    let mut at = 0;
+    while let Some(found) = answer[at..].windows(from.len()).position(|window| window == from) {
+        answer[at + found..at + found + to.len()].copy_from_slice(&to);
+        at += found + to.len();
     }
 }
 

@@ -1,0 +1,586 @@
+//! Kafka: librdkafka's own cluster, in this process or in one of its own, with what can go wrong between it and us.
+
+#![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a panic is the report of a test")]
+
+#[path = "common/brokers.rs"]
+mod brokers;
+mod common;
+
+use std::ffi::OsStr;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use appmon::Timestamp;
+use appmon::sink::kafka::{Compression, Kafka};
+use appmon::sink::{Encoder, Host, Message, MessageId, Outcome, Publish};
+use brokers::{Proxy, Recorded, free_port, snapshot};
+use common::{Helper, require};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Headers, Message as _};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Code};
+
+type Cluster = MockCluster<'static, DefaultProducerContext>;
+
+const TOPIC: &str = "appmon.reading";
+const ALL: i32 = -1;
+
+/// A cluster of one broker with the topic in one partition, so that all of it has an order.
+fn cluster() -> Cluster {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic(TOPIC, 1, 1).unwrap();
+    cluster
+}
+
+fn port(servers: &str) -> u16 {
+    servers.rsplit(':').next().unwrap().parse().unwrap()
+}
+
+/// A way to the cluster that can be cut.
+fn proxy(cluster: &Cluster) -> Proxy {
+    Proxy::to(port(&cluster.bootstrap_servers())).advertised()
+}
+
+async fn connect(port: u16) -> Kafka {
+    Kafka::connect(&format!("kafka://127.0.0.1:{port}")).await.unwrap().ack_timeout(Duration::from_secs(20))
+}
+
+fn encoder() -> Encoder {
+    Encoder::new(Host::new("web-17").unwrap())
+}
+
+fn messages(encoder: &mut Encoder, count: u64) -> Vec<Message> {
+    (0..count).flat_map(|seq| encoder.encode(&snapshot(seq, 2)).messages).collect()
+}
+
+/// What a topic has, one partition after the other.
+fn read(servers: &str, topic: &str) -> Vec<(MessageId, Vec<u8>)> {
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", servers).set("group.id", "reader").create().unwrap();
+    let minute = Duration::from_secs(60);
+    let metadata = consumer.fetch_metadata(Some(topic), minute).unwrap();
+    let mut records = Vec::new();
+    for partition in metadata.topics()[0].partitions() {
+        let (low, high) = consumer.fetch_watermarks(topic, partition.id(), minute).unwrap();
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
+        consumer.assign(&list).unwrap();
+        let deadline = Instant::now() + minute;
+        let mut next = low;
+        while next < high {
+            assert!(Instant::now() < deadline, "offset {next} of {high} is not there");
+            let Some(record) = consumer.poll(Duration::from_millis(100)) else { continue };
+            let record = record.unwrap();
+            next = record.offset() + 1;
+            records.push((header(&record, "ce_id").parse().unwrap(), record.payload().unwrap().to_vec()));
+        }
+    }
+    records
+}
+
+fn header(record: &rdkafka::message::BorrowedMessage<'_>, key: &str) -> String {
+    let headers = record.headers().unwrap();
+    let value = headers.iter().find(|header| header.key == key).and_then(|header| header.value);
+    String::from_utf8(value.unwrap_or_else(|| panic!("no header {key}")).to_vec()).unwrap()
+}
+
+/// Sends what was not accepted again until all was, with `between` after each attempt; gives the outcomes that were none.
+async fn deliver(queue: &mut impl Publish, mut rest: Vec<Message>, mut between: impl FnMut(usize)) -> Vec<Outcome> {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    let mut refused = Vec::new();
+    for attempt in 0.. {
+        let outcomes = queue.publish(&rest).await;
+        assert_eq!(outcomes.len(), rest.len());
+        let mut kept = Vec::new();
+        for (message, outcome) in rest.into_iter().zip(outcomes) {
+            if !outcome.is_accepted() {
+                kept.push(message);
+                refused.push(outcome);
+            }
+        }
+        between(attempt);
+        rest = kept;
+        if rest.is_empty() {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{} messages are not accepted: {:?}", rest.len(), refused.last());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    refused
+}
+
+fn text(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Retry(error) | Outcome::Unknown(error) | Outcome::Rejected(error) => {
+            assert!(error.is_broker());
+            error.to_string()
+        }
+        outcome => panic!("{outcome:?}"),
+    }
+}
+
+#[track_caller]
+fn all_accepted(outcomes: &[Outcome]) {
+    assert!(outcomes.iter().all(Outcome::is_accepted), "{outcomes:?}");
+}
+
+#[tokio::test]
+async fn arrives_as_a_cloud_event() {
+    let cluster = MockCluster::new(1).unwrap();
+    let servers = cluster.bootstrap_servers();
+    for (compression, topic) in
+        [(Compression::None, "none.{kind}"), (Compression::Snappy, "snappy.{kind}"), (Compression::Lz4, "lz4.{kind}")]
+    {
+        let mut queue = connect(port(&servers)).await.topic(topic).unwrap().compression(compression);
+        assert_eq!(queue.destination(), format!("kafka://{servers} {topic}"));
+        assert_eq!(queue.max_message_bytes(), Some(1_000_000));
+        let batch = messages(&mut encoder(), 50);
+        all_accepted(&queue.publish(&batch).await);
+        queue.close().await;
+        let read = read(&servers, &topic.replace("{kind}", "reading"));
+        let sent: Vec<_> = batch.iter().map(|message| (message.id, message.payload.to_vec())).collect();
+        assert_eq!(read, sent);
+    }
+}
+
+#[tokio::test]
+async fn another_program_reads_it() {
+    if !require(Command::new("kcat").arg("-V").stdout(Stdio::null()).status().is_ok(), "kcat") {
+        return;
+    }
+    let cluster = cluster();
+    let mut queue = connect(port(&cluster.bootstrap_servers())).await;
+    let mut snapshot = snapshot(0, 2);
+    snapshot.time = Timestamp::from_unix_nanos(1_700_000_000_123_456_789);
+    let batch = encoder().encode(&snapshot).messages;
+    all_accepted(&queue.publish(&batch).await);
+    let servers = cluster.bootstrap_servers();
+    let arguments = ["-b", &servers, "-C", "-t", TOPIC, "-o", "beginning", "-e", "-q", "-J"];
+    let output = Command::new("kcat").args(arguments).output().unwrap();
+    let lines: Vec<serde_json::Value> = output
+        .stdout
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), batch.len(), "{}", String::from_utf8_lossy(&output.stderr));
+    for (line, message) in lines.iter().zip(&batch) {
+        assert_eq!(line["key"], "web-17");
+        assert_eq!(line["payload"], str::from_utf8(&message.payload).unwrap());
+        assert_eq!(line["ts"], 1_700_000_000_123_u64);
+        let headers = line["headers"].as_array().unwrap();
+        let attributes = message.attributes();
+        let sent: Vec<&str> = attributes.iter().flat_map(|(name, value)| [*name, &**value]).collect();
+        let expected: Vec<String> = sent
+            .chunks(2)
+            .flat_map(|pair| match pair[0] {
+                "datacontenttype" => ["content-type".to_owned(), pair[1].to_owned()],
+                name => [format!("ce_{name}"), pair[1].to_owned()],
+            })
+            .collect();
+        assert_eq!(headers, &expected);
+    }
+}
+
+#[tokio::test]
+async fn wrong_settings_are_told_at_once() {
+    let connect = async || Kafka::connect("kafka://user:secret@127.0.0.1:1").await.unwrap();
+    for (key, value, named) in [
+        ("no.such.setting", "1", "no.such.setting"),
+        ("linger.ms", "soon", "linger.ms"),
+        ("acks\0", "1", "settings"),
+        ("bootstrap.servers", "x", "URL"),
+        ("enable.idempotence", "false", "idempotent"),
+        ("delivery.timeout.ms", "1", "ack_timeout"),
+    ] {
+        let error = connect().await.set(key, value).unwrap_err();
+        assert!(error.is_config() && error.to_string().contains(named), "{error}");
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+    for template in ["", "a b", "{pid}", "a/b"] {
+        assert!(connect().await.topic(template).unwrap_err().is_config(), "{template}");
+    }
+    assert!(Kafka::connect("kafka://h/{pid}").await.unwrap_err().is_config());
+    #[cfg(not(feature = "kafka-ssl"))]
+    assert!(Kafka::connect("kafkas://h").await.unwrap_err().to_string().contains("kafka-ssl"));
+    let shown = format!("{:?}", connect().await.set("ssl.key.password", "secret").unwrap_or(connect().await));
+    assert!(!shown.contains("secret") && shown.contains("kafka://127.0.0.1:1"), "{shown}");
+    // What does not go together is only known by the producer, and loses nothing.
+    let mut queue = connect().await.set("acks", "1").unwrap();
+    let outcomes = queue.publish(&messages(&mut encoder(), 2)).await;
+    assert!(
+        outcomes.iter().all(|outcome| matches!(outcome, Outcome::Retry(_)) && text(outcome).contains("acks")),
+        "{outcomes:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_broker_that_starts_after_us() {
+    let cluster = cluster();
+    let proxy = proxy(&cluster);
+    let (mut queue, log) = Recorded::new(connect(proxy.port()).await);
+    proxy.refuse();
+    let batch = messages(&mut encoder(), 5);
+    for _ in 0..2 {
+        // It does not take the whole time to say so.
+        let outcomes = queue.publish(&batch).await;
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Retry(_))), "{outcomes:?}");
+        assert!(text(&outcomes[0]).contains("127.0.0.1"), "{outcomes:?}");
+    }
+    proxy.pass();
+    deliver(&mut queue, batch, |_| {}).await;
+    log.check(&read(&cluster.bootstrap_servers(), TOPIC));
+    assert!(queue.check().await.unwrap().is_ok());
+    deliver(&mut queue, messages(&mut encoder(), 1), |_| {}).await;
+    proxy.refuse();
+    assert!(queue.check().await.unwrap().unwrap_err().is_broker());
+    // Nobody there at all.
+    let mut queue = connect(free_port()).await;
+    let outcomes = queue.publish(&messages(&mut encoder(), 1)).await;
+    assert!(matches!(outcomes[0], Outcome::Retry(_)) && text(&outcomes[0]).contains("refused"), "{outcomes:?}");
+    let mut queue = Kafka::connect("kafka://no-such-host.invalid").await.unwrap();
+    let outcomes = queue.publish(&messages(&mut encoder(), 1)).await;
+    assert!(matches!(outcomes[0], Outcome::Retry(_)) && text(&outcomes[0]).contains("no-such-host"), "{outcomes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_cut_in_mid_stream() {
+    let cluster = cluster();
+    let proxy = proxy(&cluster);
+    let (mut queue, log) = Recorded::new(connect(proxy.port()).await);
+    let mut encoder = encoder();
+    let cutter = {
+        let (proxy, log) = (proxy.clone(), log.clone());
+        tokio::spawn(async move {
+            for count in 1..=20 {
+                log.until_accepted(count * 40).await;
+                proxy.cut();
+            }
+        })
+    };
+    for _ in 0..100 {
+        let batch = messages(&mut encoder, 10);
+        deliver(&mut queue, batch, |_| {}).await;
+    }
+    cutter.await.unwrap();
+    assert_eq!(log.accepted().len(), 1000);
+    log.check(&read(&cluster.bootstrap_servers(), TOPIC));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_goes_and_comes_back_with_its_data() {
+    let cluster = cluster();
+    let servers = cluster.bootstrap_servers();
+    let (queue, log) = Recorded::new(connect(port(&servers)).await.ack_timeout(Duration::from_secs(1)));
+    let producing = {
+        let mut queue = queue;
+        tokio::spawn(async move {
+            let mut encoder = encoder();
+            for _ in 0..100 {
+                let batch = messages(&mut encoder, 10);
+                deliver(&mut queue, batch, |_| {}).await;
+            }
+        })
+    };
+    for count in 1..=3 {
+        log.until_accepted(count * 200).await;
+        cluster.broker_down(ALL).unwrap();
+        tokio::time::sleep(Duration::from_millis(700 * u64::try_from(count).unwrap())).await;
+        cluster.broker_up(ALL).unwrap();
+    }
+    producing.await.unwrap();
+    assert_eq!(log.accepted().len(), 1000);
+    log.check(&read(&servers, TOPIC));
+}
+
+#[tokio::test]
+async fn half_open_connections() {
+    let cluster = cluster();
+    let proxy = proxy(&cluster);
+    let (mut queue, log) = Recorded::new(connect(proxy.port()).await.ack_timeout(Duration::from_millis(800)));
+    let mut encoder = encoder();
+    deliver(&mut queue, messages(&mut encoder, 10), |_| {}).await;
+    proxy.swallow();
+    let batch = messages(&mut encoder, 10);
+    for _ in 0..2 {
+        let outcomes = queue.publish(&batch).await;
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Unknown(_))), "{outcomes:?}");
+        assert!(text(&outcomes[0]).contains("within 800ms"), "{outcomes:?}");
+    }
+    proxy.pass();
+    deliver(&mut queue, batch, |_| {}).await;
+    log.check(&read(&cluster.bootstrap_servers(), TOPIC));
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped() {
+    let cluster = cluster();
+    let proxy = proxy(&cluster);
+    let (mut queue, log) = Recorded::new(connect(proxy.port()).await);
+    let mut encoder = encoder();
+    for round in 0..6 {
+        let batch = messages(&mut encoder, 10);
+        if round % 2 == 0 {
+            proxy.swallow();
+        }
+        // At several points: before the producer is there, when it connects, when messages are on their way.
+        let some_time = Duration::from_millis(round * 5);
+        let _ = tokio::time::timeout(some_time, queue.publish(&batch)).await;
+        proxy.pass();
+        deliver(&mut queue, batch, |_| {}).await;
+    }
+    assert_eq!(log.accepted().len(), 60);
+    log.check(&read(&cluster.bootstrap_servers(), TOPIC));
+}
+
+#[tokio::test]
+async fn closing_while_it_is_down_ends() {
+    let cluster = cluster();
+    let proxy = proxy(&cluster);
+    let mut queue = connect(proxy.port()).await.ack_timeout(Duration::from_secs(1));
+    let batch = messages(&mut encoder(), 10);
+    all_accepted(&queue.publish(&batch).await);
+    proxy.swallow();
+    queue.close().await;
+    let outcomes = queue.publish(&batch).await;
+    assert!(!outcomes[0].is_accepted());
+    queue.close().await;
+    queue.close().await;
+    proxy.pass();
+    // It can be used again.
+    deliver(&mut queue, batch, |_| {}).await;
+}
+
+#[tokio::test]
+async fn too_large() {
+    let cluster = cluster();
+    let mut queue = connect(port(&cluster.bootstrap_servers())).await.set("message.max.bytes", "2000").unwrap();
+    assert_eq!(queue.max_message_bytes(), Some(2000));
+    let mut encoder = encoder();
+    let mut batch = encoder.encode(&snapshot(0, 1)).messages;
+    batch.extend(encoder.encode(&snapshot(1, 100)).messages);
+    batch.extend(encoder.encode(&snapshot(2, 1)).messages);
+    let outcomes = queue.publish(&batch).await;
+    assert!(outcomes[0].is_accepted() && outcomes[2].is_accepted(), "{outcomes:?}");
+    assert!(
+        matches!(outcomes[1], Outcome::Rejected(_)) && text(&outcomes[1]).contains("max.message.bytes"),
+        "{outcomes:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_batch_that_is_too_large_for_the_topic_is_taken_apart() {
+    let cluster = cluster();
+    let servers = cluster.bootstrap_servers();
+    let (mut queue, log) = Recorded::new(connect(port(&servers)).await);
+    let mut encoder = encoder();
+    let batch = messages(&mut encoder, 5);
+    cluster.request_errors(Api::Produce, &[Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE]);
+    let outcomes = queue.publish(&batch).await;
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Retry(_))), "not the fault of any: {outcomes:?}");
+    // Now each by itself; the first is the one that is too large.
+    cluster.request_errors(Api::Produce, &[Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE]);
+    let outcomes = queue.publish(&batch).await;
+    assert!(matches!(outcomes[0], Outcome::Rejected(_)), "{outcomes:?}");
+    assert!(outcomes[1..].iter().all(|outcome| !matches!(outcome, Outcome::Rejected(_))), "{outcomes:?}");
+    deliver(&mut queue, batch[1..].to_vec(), |_| {}).await;
+    assert_eq!(log.accepted().len(), 4);
+    log.check(&read(&servers, TOPIC));
+}
+
+/// Answers of the broker that are no acknowledgement, and what they mean for the messages.
+#[tokio::test]
+async fn refusals() {
+    type Is = fn(&Outcome) -> bool;
+    let retry: Is = |outcome| matches!(outcome, Outcome::Retry(_));
+    let unknown: Is = |outcome| matches!(outcome, Outcome::Unknown(_));
+    let rejected: Is = |outcome| matches!(outcome, Outcome::Rejected(_));
+    let accepted: Is = Outcome::is_accepted;
+    for (api, code, is, named) in [
+        (Api::Produce, Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, rejected, "allow Write"),
+        (Api::Produce, Code::RD_KAFKA_RESP_ERR_INVALID_RECORD, rejected, "InvalidRecord"),
+        (Api::Produce, Code::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP, rejected, "clock"),
+        (Api::Produce, Code::RD_KAFKA_RESP_ERR_UNKNOWN, unknown, "Unknown"),
+        (Api::InitProducerId, Code::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED, retry, "idempotent(false)"),
+        // What librdkafka itself tries again.
+        (Api::Produce, Code::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS, accepted, ""),
+        (Api::Produce, Code::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND, accepted, ""),
+        (Api::Produce, Code::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, accepted, ""),
+        (Api::Produce, Code::RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR, accepted, ""),
+        (Api::Produce, Code::RD_KAFKA_RESP_ERR__TRANSPORT, accepted, ""),
+        (Api::InitProducerId, Code::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS, accepted, ""),
+    ] {
+        let cluster = cluster();
+        let servers = cluster.bootstrap_servers();
+        let (mut queue, log) = Recorded::new(connect(port(&servers)).await);
+        cluster.request_errors(api, &[code]);
+        let batch = messages(&mut encoder(), 3);
+        let outcomes = queue.publish(&batch).await;
+        assert!(outcomes.iter().all(is), "{code:?}: {outcomes:?}");
+        if !named.is_empty() {
+            assert!(text(&outcomes[0]).contains(named), "{outcomes:?}");
+        }
+        cluster.clear_request_errors(api);
+        deliver(&mut queue, batch, |_| {}).await;
+        log.check(&read(&servers, TOPIC));
+    }
+}
+
+#[tokio::test]
+async fn topics_that_are_not_there_or_not_ours() {
+    let cluster = cluster();
+    let servers = cluster.bootstrap_servers();
+    let mut queue = connect(port(&servers)).await.ack_timeout(Duration::from_secs(4));
+    let batch = messages(&mut encoder(), 3);
+    cluster.topic_error(TOPIC, Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART).unwrap();
+    let outcomes = queue.publish(&batch).await;
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Retry(_))), "{outcomes:?}");
+    assert!(text(&outcomes[0]).contains("create the topic") && text(&outcomes[0]).contains(TOPIC), "{outcomes:?}");
+    cluster.topic_error(TOPIC, Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED).unwrap();
+    let outcomes = queue.publish(&batch).await;
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Rejected(_))), "{outcomes:?}");
+    cluster.topic_error(TOPIC, Code::RD_KAFKA_RESP_ERR_NO_ERROR).unwrap();
+    deliver(&mut queue, batch, |_| {}).await;
+}
+
+/// A message that failed for a reason of its own, among many requests: none after it is accepted before the caller saw it.
+#[tokio::test]
+async fn nothing_overtakes_a_message_that_failed() {
+    for code in [Code::RD_KAFKA_RESP_ERR_UNKNOWN, Code::RD_KAFKA_RESP_ERR_INVALID_RECORD] {
+        let cluster = cluster();
+        let servers = cluster.bootstrap_servers();
+        let queue = connect(port(&servers)).await.compression(Compression::None).set("batch.size", "2000").unwrap();
+        let (mut queue, log) = Recorded::new(queue);
+        let no = Code::RD_KAFKA_RESP_ERR_NO_ERROR;
+        cluster.request_errors(Api::Produce, &[no, no, code]);
+        let batch = messages(&mut encoder(), 200);
+        let outcomes = queue.publish(&batch).await;
+        let first = outcomes.iter().position(|outcome| !outcome.is_accepted()).unwrap();
+        assert!(first > 0, "{:?}", outcomes[0]);
+        assert!(!outcomes[first..].iter().any(Outcome::is_accepted), "{code:?}: {outcomes:?}");
+        let rest = batch
+            .into_iter()
+            .zip(outcomes)
+            .filter(|(_, outcome)| !outcome.is_accepted() && !matches!(outcome, Outcome::Rejected(_)));
+        let rest = rest.map(|(message, _)| message).collect();
+        deliver(&mut queue, rest, |_| {}).await;
+        log.check(&read(&servers, TOPIC));
+    }
+}
+
+#[tokio::test]
+async fn a_batch_larger_than_the_queue() {
+    let cluster = cluster();
+    let servers = cluster.bootstrap_servers();
+    let queue = connect(port(&servers)).await.set("queue.buffering.max.messages", "7").unwrap();
+    let (mut queue, log) = Recorded::new(queue);
+    all_accepted(&queue.publish(&messages(&mut encoder(), 100)).await);
+    log.check(&read(&servers, TOPIC));
+}
+
+#[tokio::test]
+async fn without_idempotence() {
+    let cluster = cluster();
+    let proxy = proxy(&cluster);
+    let (mut queue, log) = Recorded::new(connect(proxy.port()).await.idempotent(false));
+    cluster.request_errors(Api::InitProducerId, &[Code::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED]);
+    let mut encoder = encoder();
+    for _ in 0..10 {
+        let batch = messages(&mut encoder, 10);
+        deliver(&mut queue, batch, |_| proxy.cut()).await;
+    }
+    assert_eq!(log.accepted().len(), 100);
+    log.check(&read(&cluster.bootstrap_servers(), TOPIC));
+}
+
+const CHILD: &str = "APPMON_TEST_KAFKA";
+
+/// Not a test by itself: the cluster of a process that others kill and stop.
+#[test]
+fn cluster_of_another_process() {
+    if std::env::var_os(CHILD).as_deref() != Some(OsStr::new("1")) {
+        return;
+    }
+    let cluster = cluster();
+    println!("\nlistening on {}", cluster.bootstrap_servers());
+    // Until the parent ends.
+    let _ = std::io::read_to_string(std::io::stdin());
+}
+
+fn another_process() -> (Helper, u16) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "cluster_of_another_process", "--nocapture", "--test-threads=1"]).env(CHILD, "1");
+    let mut helper = Helper::spawn(&mut command);
+    loop {
+        if let Some(servers) = helper.line().strip_prefix("listening on ") {
+            return (helper, port(servers));
+        }
+    }
+}
+
+#[tokio::test]
+async fn stopped_for_longer_than_the_timeout() {
+    let (helper, port) = another_process();
+    let (mut queue, log) = Recorded::new(connect(port).await.ack_timeout(Duration::from_millis(800)));
+    let mut encoder = encoder();
+    deliver(&mut queue, messages(&mut encoder, 10), |_| {}).await;
+    helper.signal(rustix::process::Signal::STOP);
+    let batch = messages(&mut encoder, 10);
+    let refused = deliver(&mut queue, batch, |attempt| {
+        if attempt == 2 {
+            helper.signal(rustix::process::Signal::CONT);
+        }
+    })
+    .await;
+    assert!(
+        refused.len() >= 30 && refused.iter().all(|outcome| !matches!(outcome, Outcome::Rejected(_))),
+        "{refused:?}"
+    );
+    deliver(&mut queue, messages(&mut encoder, 10), |_| {}).await;
+    log.check(&read(&format!("127.0.0.1:{port}"), TOPIC));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_and_started_without_its_data() {
+    let (mut first, port) = another_process();
+    let proxy = Proxy::to(port).advertised();
+    let (mut queue, log) = Recorded::new(connect(proxy.port()).await.ack_timeout(Duration::from_secs(1)));
+    let restarted = Arc::new(AtomicBool::new(false));
+    let producing = {
+        let restarted = Arc::clone(&restarted);
+        tokio::spawn(async move {
+            let mut encoder = encoder();
+            let mut rest = 20;
+            while rest > 0 {
+                let batch = messages(&mut encoder, 10);
+                deliver(&mut queue, batch, |_| {}).await;
+                rest -= usize::from(restarted.load(Ordering::SeqCst));
+            }
+        })
+    };
+    log.until_accepted(200).await;
+    first.end();
+    let lost = log.accepted().len();
+    let (_second, port) = another_process();
+    proxy.redirect(port);
+    restarted.store(true, Ordering::SeqCst);
+    producing.await.unwrap();
+    let found = read(&format!("127.0.0.1:{port}"), TOPIC);
+    let ids: Vec<MessageId> = found.iter().map(|(id, _)| *id).collect();
+    let first = first_occurrences(&ids);
+    assert!(first.is_sorted(), "{ids:?}");
+    // Only what was accepted by the first is lost with it: from there on all is there, without a gap.
+    let accepted: Vec<MessageId> = log.accepted().iter().map(|message| message.id).collect();
+    assert!(first.len() >= 200 && accepted.ends_with(&first), "{first:?}");
+    assert!(accepted.len() - first.len() <= lost + 10, "{} of {}", first.len(), accepted.len());
+}
+
+fn first_occurrences(ids: &[MessageId]) -> Vec<MessageId> {
+    let mut seen = std::collections::BTreeSet::new();
+    ids.iter().copied().filter(|id| seen.insert(*id)).collect()
+}
