@@ -23,7 +23,7 @@
 //! messages to whatever implements [`Publish`]: at least once, in the order of their sequence, with every loss counted by its
 //! reason in the [`Report`]. A broker is a feature and a module of its own; the types of its client stay out of this interface.
 
-#[cfg(feature = "nats")]
+#[cfg(any(feature = "kafka", feature = "nats"))]
 mod arrive;
 #[cfg(feature = "amqp")]
 pub mod amqp;
@@ -59,7 +59,7 @@ mod spooled;
 mod status;
 mod template;
 
-#[cfg(feature = "nats")]
+#[cfg(any(feature = "kafka", feature = "nats"))]
 pub use arrive::Arrived;
 pub use codec::Codec;
 pub use encode::{Encoded, Encoder};

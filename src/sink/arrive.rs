@@ -84,6 +84,7 @@ pub(crate) enum Gathering {
     /// They do: split snapshots are put together, and what is missing is counted.
     All,
     /// Others share what comes: each part of a split snapshot is given as a snapshot of its own.
+    #[cfg_attr(not(feature = "nats"), expect(dead_code, reason = "in Kafka a host stays with one consumer"))]
     Shared,
 }
 

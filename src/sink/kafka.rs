@@ -48,13 +48,17 @@
 
 mod address;
 mod call;
+mod consumer;
 mod outcome;
 mod producer;
+mod settings;
+
+pub use consumer::{Consumer, Consuming};
 
 use std::fmt;
 use std::time::Duration;
 
-use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::config::ClientConfig;
 use tokio::time::Instant;
 
 use crate::sink::kafka::address::Address;
@@ -73,8 +77,9 @@ use crate::{Error, Result};
 /// | rejected | larger than the client's limit or the topic's, no permission for this topic, a name no topic can have |
 ///
 /// The first batch connects, and so does the next one after a batch that was not accepted as a whole. Within one, librdkafka
-/// connects again by itself and goes on where it was: it numbers the messages, so that none overtakes another. After a message
-/// that failed, none goes out before the caller saw the outcomes.
+/// connects again by itself and goes on where it was: it numbers the messages, and brokers take them in the order of their numbers
+/// alone. After a message that failed, none goes out before the caller saw the outcomes. (One request can be ready by then: Kafka
+/// refuses it by its numbers, other brokers may take it.)
 ///
 /// What of a failed batch is in the buffers of a dead connection can still reach a broker that comes back, as every client's; it is
 /// in order with what is sent again, but may come after newer messages if those of the failed batch are *not* sent again.
@@ -126,17 +131,17 @@ pub enum Compression {
     Lz4,
 }
 
-/// Settings that are the sink's own, and what to use instead.
-const OWN: [(&str, &str); 9] = [
-    ("bootstrap.servers", "the URL"),
-    ("metadata.broker.list", "the URL"),
-    ("enable.idempotence", "idempotent()"),
-    ("enable.gapless.guarantee", "idempotent()"),
-    ("message.timeout.ms", "ack_timeout()"),
-    ("delivery.timeout.ms", "ack_timeout()"),
-    ("batch.num.messages", "nothing: it is changed at need"),
-    ("compression.type", "compression()"),
-    ("transactional.id", "nothing: there are no transactions"),
+const OWN: settings::Own = &[
+    ("bootstrap.servers", "say it in the URL"),
+    ("metadata.broker.list", "say it in the URL"),
+    ("enable.idempotence", "use idempotent()"),
+    ("enable.gapless.guarantee", "use idempotent()"),
+    ("message.timeout.ms", "use ack_timeout()"),
+    ("delivery.timeout.ms", "use ack_timeout()"),
+    ("batch.num.messages", "it is changed at need"),
+    ("compression.type", "use compression()"),
+    ("compression.codec", "use compression()"),
+    ("transactional.id", "there are no transactions"),
 ];
 
 impl Kafka {
@@ -153,14 +158,13 @@ impl Kafka {
         let address = Address::parse(url)?;
         let template = address.topic.as_deref().unwrap_or("appmon.{kind}");
         let mut kafka = Self {
-            config: config(&address)?,
+            config: settings::producer(&address)?,
             brokers: address.brokers,
             topic: "appmon.{kind}".parse()?,
             ack_timeout: Duration::from_secs(5),
             packing: Packing::Together,
             line: Line::Down,
         };
-        verify(&kafka.config)?;
         kafka = kafka.topic(template)?;
         Ok(kafka)
     }
@@ -223,11 +227,7 @@ impl Kafka {
     /// [`Error::is_config`] when librdkafka does not know it, not by this value or not in this build, and for settings that have a
     /// method here. What goes together with what is only known when the first batch is published, which then fails.
     pub fn set(mut self, key: &str, value: &str) -> Result<Self> {
-        if let Some((_, instead)) = OWN.iter().find(|(own, _)| *own == key) {
-            return Err(Error::config(format!("setting {key}: use {instead}")));
-        }
-        self.config.set(key, value);
-        verify(&self.config)?;
+        settings::set(&mut self.config, OWN, key, value)?;
         Ok(self)
     }
 
@@ -259,8 +259,6 @@ impl Kafka {
     fn producer_config(&self) -> ClientConfig {
         let mut config = self.config.clone();
         let millis = |time: Duration| time.as_millis().to_string();
-        // librdkafka would drop messages one by one, and go on with those after them: we end a batch as a whole.
-        config.set("message.timeout.ms", "0");
         let mut preset = |key, value| {
             if self.config.get(key).is_none() {
                 config.set(key, value);
@@ -366,56 +364,5 @@ impl fmt::Debug for Kafka {
             .field("destination", &self.destination())
             .field("line", &self.line)
             .finish_non_exhaustive()
-    }
-}
-
-/// What a producer is to be like, unless it is said otherwise.
-fn config(address: &Address) -> Result<ClientConfig> {
-    if address.tls && !cfg!(feature = "kafka-ssl") {
-        return Err(Error::config("kafkas:// needs the feature kafka-ssl"));
-    }
-    let mut config = ClientConfig::new();
-    config
-        .set("bootstrap.servers", &address.brokers)
-        .set("client.id", "appmon")
-        .set("enable.idempotence", "true")
-        // A message that failed stops those after it: also where the broker does not look at their numbers.
-        .set("enable.gapless.guarantee", "true")
-        .set("max.in.flight.requests.per.connection", "1")
-        .set("partitioner", "murmur2_random")
-        .set("compression.type", "lz4")
-        // A batch is there at once; there is nothing to wait for.
-        .set("linger.ms", "1")
-        .set("acks", "all")
-        // At most what one call brings is in the queue.
-        .set("queue.buffering.max.messages", "10000")
-        .set("queue.buffering.max.kbytes", "32768")
-        .set("reconnect.backoff.max.ms", "1000")
-        .set("socket.keepalive.enable", "true")
-        // Figures of the client for whoever runs the cluster.
-        .set("enable.metrics.push", "false")
-        // The ends of connections are told at this level.
-        .set_log_level(RDKafkaLogLevel::Info);
-    let protocol = match (&address.login, address.tls) {
-        (None, false) => "plaintext",
-        (None, true) => "ssl",
-        (Some(_), false) => "sasl_plaintext",
-        (Some(_), true) => "sasl_ssl",
-    };
-    config.set("security.protocol", protocol);
-    if let Some(login) = &address.login {
-        config.set("sasl.mechanism", "PLAIN").set("sasl.username", &login.user).set("sasl.password", &login.password);
-    }
-    Ok(config)
-}
-
-/// Asks librdkafka whether it knows all settings by these values.
-fn verify(config: &ClientConfig) -> Result<()> {
-    use rdkafka::error::KafkaError;
-    match config.create_native_config() {
-        Ok(_) => Ok(()),
-        // Without the value, which may be a password.
-        Err(KafkaError::ClientConfig(_, why, key, _)) => Err(Error::config(format!("setting {key}: {why}"))),
-        Err(error) => Err(Error::config(format!("settings of Kafka: {error}"))),
     }
 }

@@ -45,6 +45,20 @@ impl Template {
         text
     }
 
+    /// The text for all messages of a kind; `None` where each host has its own.
+    #[cfg(feature = "kafka")]
+    pub(crate) fn render_kind(&self, kind: &str, escape: Escape) -> Option<String> {
+        let mut text = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(literal) => text.push_str(literal),
+                Part::Kind => escape.push(&mut text, kind),
+                Part::Host => return None,
+            }
+        }
+        Some(text)
+    }
+
     /// Whether all that is written out in it may stand in this protocol.
     ///
     /// # Errors

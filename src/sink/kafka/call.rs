@@ -6,7 +6,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use tokio::time::Instant;
 
 use crate::Error;
-use crate::sink::kafka::outcome::{Verdict, advice, verdict};
+use crate::sink::kafka::outcome::{Verdict, advice, is_of_topic, verdict};
 use crate::sink::kafka::producer::{GIVING_UP, Producer, Report};
 use crate::sink::{Escape, Message, Outcome, Template};
 
@@ -23,6 +23,10 @@ pub(super) struct Call<'a> {
     course: Course,
     /// Whether messages can have been in one record batch.
     may_share: bool,
+    /// The last message that was not, whatever the others.
+    alone: Option<usize>,
+    /// A topic that is refused, whatever the message.
+    refused: Option<(String, Code)>,
     too_large_together: bool,
     too_large_alone: bool,
 }
@@ -73,6 +77,8 @@ impl<'a> Call<'a> {
             pending: 0,
             course,
             may_share,
+            alone: None,
+            refused: None,
             too_large_together: false,
             too_large_alone: false,
         }
@@ -80,14 +86,16 @@ impl<'a> Call<'a> {
 
     pub(super) async fn run(mut self, deadline: Instant, timeout: Duration) -> End {
         for (number, message) in self.batch.iter().enumerate() {
-            self.send(number, message, deadline).await;
+            if self.producer.has_begun(message) {
+                self.send(number, message, deadline).await;
+            } else {
+                self.begin(number, message, deadline).await;
+            }
             if self.course != Course::Well {
                 break;
             }
         }
-        while self.pending > 0 && self.course == Course::Well {
-            self.wait(deadline).await;
-        }
+        self.wait_for_all(deadline).await;
         self.give_up().await;
         self.settle_rest(timeout);
         End {
@@ -95,6 +103,24 @@ impl<'a> Call<'a> {
             settled: self.course == Course::Well,
             too_large_together: self.too_large_together,
             too_large_alone: self.too_large_alone,
+        }
+    }
+
+    /// Sends the first message of its kind and host by itself. Until a broker has taken one of a partition, it takes any: also one
+    /// that the client had ready when the one before was refused.
+    async fn begin(&mut self, number: usize, message: &Message, deadline: Instant) {
+        self.wait_for_all(deadline).await;
+        self.alone = Some(number);
+        self.send(number, message, deadline).await;
+        self.wait_for_all(deadline).await;
+        if let Some(Some(Outcome::Accepted)) = self.outcomes.get(number) {
+            self.producer.begun(message);
+        }
+    }
+
+    async fn wait_for_all(&mut self, deadline: Instant) {
+        while self.pending > 0 && self.course == Course::Well {
+            self.wait(deadline).await;
         }
     }
 
@@ -162,12 +188,15 @@ impl<'a> Call<'a> {
             self.course = Course::Failed;
         }
         let Some(message) = self.batch.get(number) else { return };
+        if is_of_topic(code) {
+            self.refused = Some((self.topic.render(message, Escape::Kafka), code));
+        }
         let error = self.refusal(code, message);
         let outcome = match verdict(code) {
             Verdict::Later => Outcome::Retry(error),
             Verdict::Open => Outcome::Unknown(error),
             Verdict::Never => Outcome::Rejected(error),
-            Verdict::Oversize if self.may_share => {
+            Verdict::Oversize if self.may_share && self.alone != Some(number) => {
                 self.too_large_together = true;
                 Outcome::Retry(error)
             }
@@ -217,12 +246,21 @@ impl<'a> Call<'a> {
             Course::Unreachable => format!("{}: no broker can be reached{said}", self.address),
             Course::TimedOut => format!("{}: no acknowledgement within {timeout:?}{said}", self.address),
         };
-        let not_sent = matches!(self.course, Course::Refused | Course::Unreachable);
-        for (number, outcome) in self.outcomes.iter_mut().enumerate() {
-            outcome.get_or_insert_with(|| {
-                let error = Error::broker(text.clone());
-                if not_sent || number >= self.given { Outcome::Retry(error) } else { Outcome::Unknown(error) }
-            });
+        let none_sent = matches!(self.course, Course::Refused | Course::Unreachable);
+        for (number, message) in self.batch.iter().enumerate() {
+            if self.outcomes.get(number).is_some_and(Option::is_some) {
+                continue;
+            }
+            let not_sent = none_sent || number >= self.given;
+            let outcome = match &self.refused {
+                Some((topic, code)) if not_sent && *topic == self.topic.render(message, Escape::Kafka) => {
+                    let error = self.refusal(*code, message);
+                    if verdict(*code) == Verdict::Never { Outcome::Rejected(error) } else { Outcome::Retry(error) }
+                }
+                _ if not_sent => Outcome::Retry(Error::broker(text.clone())),
+                _ => Outcome::Unknown(Error::broker(text.clone())),
+            };
+            self.settle(number, outcome);
         }
     }
 

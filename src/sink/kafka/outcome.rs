@@ -40,6 +40,12 @@ pub(super) fn verdict(code: Code) -> Verdict {
     }
 }
 
+/// Whether it says the same of every message for the topic.
+pub(super) fn is_of_topic(code: Code) -> bool {
+    use Code::{InvalidTopic, TopicAuthorizationFailed, UnknownTopic, UnknownTopicOrPartition};
+    matches!(code, InvalidTopic | TopicAuthorizationFailed | UnknownTopic | UnknownTopicOrPartition)
+}
+
 /// What a person can do about it, where there is something.
 pub(super) fn advice(code: Code) -> &'static str {
     match code {

@@ -1,7 +1,8 @@
 //! A producer of librdkafka, and what it reports.
 
+use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ use crate::{Error, Result};
 pub(super) struct Producer {
     client: ThreadedProducer<Reports>,
     reports: mpsc::UnboundedReceiver<Report>,
+    /// The kinds and hosts, and so the partitions, of which a broker has taken a message.
+    begun: HashSet<(Arc<str>, Arc<str>)>,
 }
 
 /// What a call waits for.
@@ -43,7 +46,7 @@ impl Producer {
             let (to, reports) = mpsc::unbounded_channel();
             let context = Reports { to, notes: Mutex::default() };
             match ThreadedProducer::from_config_and_context(&config, context) {
-                Ok(client) => Ok(Self { client, reports }),
+                Ok(client) => Ok(Self { client, reports, begun: HashSet::new() }),
                 Err(error) => Err(Error::broker_because(format!("no producer: {error}"), error)),
             }
         })
@@ -79,6 +82,16 @@ impl Producer {
             .timestamp(i64::try_from(millis).unwrap_or(i64::MAX))
             .headers(headers(message));
         self.client.send(record).map_err(|(error, _)| error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail))
+    }
+
+    /// Whether a broker has taken a message like this. From then on it looks at the numbers of those that follow, and refuses
+    /// one after a gap.
+    pub(super) fn has_begun(&self, message: &Message) -> bool {
+        self.begun.contains(&(Arc::clone(&message.kind), Arc::clone(&message.host)))
+    }
+
+    pub(super) fn begun(&mut self, message: &Message) {
+        self.begun.insert((Arc::clone(&message.kind), Arc::clone(&message.host)));
     }
 
     /// The next report.

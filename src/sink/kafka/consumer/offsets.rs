@@ -1,0 +1,82 @@
+//! How far partitions were read, where not everything is done in the order it came in.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// Where a message is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) topic: Arc<str>,
+    pub(super) partition: i32,
+    pub(super) offset: i64,
+}
+
+/// What came of each partition, and was not done yet.
+#[derive(Debug, Default)]
+pub(super) struct Offsets {
+    partitions: HashMap<(Arc<str>, i32), Partition>,
+}
+
+#[derive(Debug, Default)]
+struct Partition {
+    /// The offset after the last message that came.
+    next: i64,
+    waiting: BTreeSet<i64>,
+}
+
+impl Offsets {
+    /// A message came.
+    pub(super) fn came(&mut self, place: &Place) {
+        let partition = self.partitions.entry((Arc::clone(&place.topic), place.partition)).or_default();
+        partition.next = partition.next.max(place.offset.saturating_add(1));
+        partition.waiting.insert(place.offset);
+    }
+
+    /// A message is done: gives the offset to go on from, before which all are.
+    pub(super) fn done(&mut self, place: &Place) -> Option<i64> {
+        let partition = self.partitions.get_mut(&(Arc::clone(&place.topic), place.partition))?;
+        if !partition.waiting.remove(&place.offset) {
+            return None;
+        }
+        Some(partition.waiting.first().copied().unwrap_or(partition.next))
+    }
+
+    /// A partition is another consumer's from now on. What comes of it later is as new.
+    pub(super) fn forget(&mut self, topic: &str, partition: i32) {
+        self.partitions.retain(|(name, number), _| (&**name, *number) != (topic, partition));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(partition: i32, offset: i64) -> Place {
+        Place { topic: "t".into(), partition, offset }
+    }
+
+    #[test]
+    fn what_waits_holds_back_what_came_after_it() {
+        let mut offsets = Offsets::default();
+        for offset in [10, 11, 12, 14] {
+            offsets.came(&place(0, offset));
+        }
+        offsets.came(&place(1, 5));
+        assert_eq!(offsets.done(&place(0, 11)), Some(10));
+        assert_eq!(offsets.done(&place(1, 5)), Some(6));
+        assert_eq!(offsets.done(&place(0, 10)), Some(12));
+        assert_eq!(offsets.done(&place(0, 14)), Some(12));
+        assert_eq!(offsets.done(&place(0, 12)), Some(15), "13 was never there");
+        assert_eq!(offsets.done(&place(0, 12)), None, "twice");
+    }
+
+    #[test]
+    fn a_partition_that_was_taken_away_begins_anew() {
+        let mut offsets = Offsets::default();
+        offsets.came(&place(0, 10));
+        offsets.forget("t", 0);
+        assert_eq!(offsets.done(&place(0, 10)), None);
+        offsets.came(&place(0, 3));
+        assert_eq!(offsets.done(&place(0, 3)), Some(4));
+    }
+}
