@@ -23,10 +23,10 @@
 //! messages to whatever implements [`Publish`]: at least once, in the order of their sequence, with every loss counted by its
 //! reason in the [`Report`]. A broker is a feature and a module of its own; the types of its client stay out of this interface.
 
-#[cfg(any(feature = "kafka", feature = "nats"))]
-mod arrive;
 #[cfg(feature = "amqp")]
 pub mod amqp;
+#[cfg(any(feature = "kafka", feature = "nats"))]
+mod arrive;
 mod backlog;
 #[cfg(any(feature = "amqp", feature = "redis"))]
 mod batch;
@@ -37,14 +37,14 @@ mod forward;
 mod forward_sink;
 mod forward_to;
 mod host;
-mod lane;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+mod lane;
 mod message;
-#[cfg(feature = "nats")]
-pub mod nats;
 #[cfg(feature = "mqtt")]
 pub mod mqtt;
+#[cfg(feature = "nats")]
+pub mod nats;
 mod poison;
 mod publish;
 mod queue;

@@ -532,7 +532,7 @@ mod tests {
             push(&mut arrivals, &plain);
             push(&mut arrivals, &with);
             let arrived = all(&mut arrivals);
-            assert_eq!(arrived[0].0.as_ref().unwrap().samples, [process.clone()], "{codec}");
+            assert_eq!(arrived[0].0.as_ref().unwrap().samples, std::slice::from_ref(&process), "{codec}");
             assert_eq!(arrived[1].0.as_ref().unwrap().samples, [process.clone(), process.clone()], "rates passed over");
 
             let mut arrivals = Arrivals::<Rated<ProcessSample>, u64>::new(Gathering::All);

@@ -105,7 +105,7 @@ mod tests {
             ("mqtts://me:s3cret@[::1]", "IPv6"),
             ("mqtt://me:s3cret@h:99999", "port"),
         ] {
-            let error = parse(url).unwrap_err();
+            let error = parse(url).err().unwrap();
             assert!(error.is_config() && error.to_string().contains(named), "{url}: {error}");
             assert!(!error.to_string().contains("s3cret"), "{error}");
         }

@@ -410,7 +410,7 @@ impl<T: Sample + DeserializeOwned + Send + 'static> State<T> {
             deliver_policy: self.deliver(stream.cached_info().state.last_sequence),
             ack_policy: AckPolicy::Explicit,
             ack_wait: self.consumer.ack_wait,
-            inactive_threshold: durable.is_none().then_some(FORGOTTEN_AFTER).unwrap_or_default(),
+            inactive_threshold: if durable.is_none() { FORGOTTEN_AFTER } else { Duration::ZERO },
             ..pull::Config::default()
         };
         let consumer = match durable {
