@@ -93,6 +93,13 @@ impl State<'_> {
         matches!(self, Self::Done(Ok(Confirmed { taken: true, .. })))
     }
 
+    fn failure(&self) -> Option<&lapin::Error> {
+        match self {
+            Self::Done(Err(cause)) => Some(cause),
+            _ => None,
+        }
+    }
+
     fn returned(&self) -> Option<&Returned> {
         match self {
             Self::Done(Ok(confirmed)) => confirmed.returned.as_ref(),
@@ -131,12 +138,14 @@ pub(super) async fn answers(mut sent: Vec<InFlight<'_>>, deadline: Instant) -> V
         .filter_map(|one| one.state.returned())
         .map(|returned| (returned.id.clone(), returned.text.clone()))
         .collect();
+    // Once the channel has ended, all end so, some a moment later.
+    let ended = sent.iter().find_map(|one| one.state.failure()).cloned();
     let answer = |(one, taken): (InFlight<'_>, bool)| match (returned.get(&one.id), one.state) {
         (Some(text), State::Done(Ok(_))) => Answer::Returned(text.clone()),
         (None, State::Done(Ok(_))) if taken => Answer::Taken,
         (None, State::Done(Ok(Confirmed { taken: false, .. }))) => Answer::Nacked,
         (_, State::Done(Err(cause))) => Answer::Failed(cause),
-        _ => Answer::Silent,
+        _ => ended.clone().map_or(Answer::Silent, Answer::Failed),
     };
     sent.into_iter().zip(taken).map(answer).collect()
 }
