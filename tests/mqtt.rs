@@ -19,7 +19,8 @@ use futures::{FutureExt, stream};
 use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rumqttc_v5::mqttbytes::QoS;
 use rumqttc_v5::{
-    AckMode, AsyncClient, Broker as Target, BrokerSessionResumePolicy, Event, MqttOptions, Packet, PublishProperties,
+    AckMode, AsyncClient, Broker as Target, BrokerSessionResumePolicy, ConnectionError, Event, EventLoop, MqttOptions,
+    Packet, PublishProperties,
 };
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ClientConfig, RootCertStore};
@@ -167,6 +168,7 @@ fn event(arrived: &Arrived) -> Option<(MessageId, Vec<u8>)> {
 struct Reader {
     seen: Arc<Mutex<Seen>>,
     connections: watch::Receiver<u32>,
+    client: AsyncClient,
     task: JoinHandle<()>,
 }
 
@@ -181,8 +183,9 @@ impl Reader {
     async fn subscribe(port: u16) -> Self {
         let seen = Arc::<Mutex<Seen>>::default();
         let (told, connections) = watch::channel(0);
-        let task = tokio::spawn(read(port, Arc::clone(&seen), told));
-        let mut reader = Self { seen, connections, task };
+        let (client, events) = AsyncClient::builder(reader_options(port)).unbounded().build();
+        let task = tokio::spawn(read(client.clone(), events, Arc::clone(&seen), told));
+        let mut reader = Self { seen, connections, client, task };
         reader.until_connected(1).await;
         reader
     }
@@ -195,8 +198,8 @@ impl Reader {
 
     /// Leaves; the session stays.
     async fn leave(mut self) {
-        self.task.abort();
-        let _ = (&mut self.task).await;
+        self.client.try_disconnect_now().unwrap();
+        (&mut self.task).await.unwrap();
     }
 
     fn arrived(&self) -> Vec<Arrived> {
@@ -240,7 +243,7 @@ impl Drop for Reader {
     }
 }
 
-async fn read(port: u16, seen: Arc<Mutex<Seen>>, told: watch::Sender<u32>) {
+fn reader_options(port: u16) -> MqttOptions {
     let mut options = MqttOptions::new("reader", Target::tcp("127.0.0.1", port));
     options
         .set_clean_start(false)
@@ -249,8 +252,13 @@ async fn read(port: u16, seen: Arc<Mutex<Seen>>, told: watch::Sender<u32>) {
         // A broker that is killed with an acknowledgement of ours unread resets the connection, and what was in it is lost to
         // us. So there is none; what came before comes again.
         .set_ack_mode(AckMode::Manual)
+        // The library drops what it read together with the end of the connection.
+        .set_read_batch_size(1)
         .set_unlimited_incoming_packet_size();
-    let (client, mut events) = AsyncClient::builder(options).unbounded().build();
+    options
+}
+
+async fn read(client: AsyncClient, mut events: EventLoop, seen: Arc<Mutex<Seen>>, told: watch::Sender<u32>) {
     loop {
         match events.poll().await {
             Ok(Event::Incoming(Packet::ConnAck(ack))) if !ack.session_present => {
@@ -271,6 +279,7 @@ async fn read(port: u16, seen: Arc<Mutex<Seen>>, told: watch::Sender<u32>) {
                 seen.arrived.push(arrived);
             }
             Ok(_) => {}
+            Err(ConnectionError::RequestsDone) => return,
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
     }
@@ -743,6 +752,26 @@ async fn an_idle_connection_that_ended_is_made_anew() {
         tokio::time::sleep(Duration::from_millis(10)).await;
         let outcome = publish_one(&mut sink, &messages(&mut encoder, 1)[0]).await;
         assert!(outcome.is_accepted(), "{outcome:?}");
+    }
+}
+
+/// Nobody answers for an idle connection: after one keep-alive time the next message comes with a ping, and some time later the
+/// broker has ended it.
+#[tokio::test]
+async fn idle_for_longer_than_the_keep_alive_time() {
+    let Some(mosquitto) = Mosquitto::open("") else { return };
+    let _broker = mosquitto.start();
+    let reader = Reader::subscribe(mosquitto.port).await;
+    for version in [Version::V5, Version::V311] {
+        *reader.seen.lock().unwrap() = Seen::default();
+        let (mut sink, log) = Recorded::new(mosquitto.sink().version(version).keep_alive(Duration::from_secs(1)));
+        let messages = messages(&mut encoder(), 4);
+        for (message, idle) in messages.iter().zip([0, 1_100, 1_100, 2_600]) {
+            tokio::time::sleep(Duration::from_millis(idle)).await;
+            publish_all(&mut sink, std::slice::from_ref(message), 1).await;
+        }
+        assert_eq!(log.accepted().len(), 4);
+        reader.check(&log).await;
     }
 }
 

@@ -33,6 +33,12 @@ impl Credentials {
     }
 }
 
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
 /// Takes a URL apart. The URL itself is in no error: it may hold a password.
 pub(super) fn parse(text: &str) -> Result<(Address, Option<Credentials>)> {
     let wrong =

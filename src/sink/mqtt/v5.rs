@@ -204,3 +204,73 @@ fn lost(error: &ConnectionError) -> Lost {
     let why = if first_refused { "the broker refuses the message" } else { "the connection ended" };
     Lost { why: format!("{why}: {error}"), first_refused }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sink::mqtt::Mqtt;
+
+    fn settings(require_subscribers: bool) -> Settings {
+        Mqtt::new("mqtt://me:s3cret@broker").unwrap().require_subscribers(require_subscribers).settings
+    }
+
+    #[test]
+    fn every_acknowledgement_has_its_outcome() {
+        use PubAckReason as Reason;
+        let check = |reason, expected: &str| {
+            let properties = rumqttc_v5::PubAckProperties {
+                reason_string: Some("so it is".to_owned()),
+                user_properties: Vec::new(),
+            };
+            let ack = PubAck { pkid: 1, reason, properties: Some(properties) };
+            let outcome = acknowledged(&ack, "a/b", &settings(false));
+            let text = format!("{outcome:?}");
+            assert!(text.starts_with(expected), "{reason:?}: {text}");
+            if !outcome.is_accepted() {
+                assert!(text.contains("mqtt://broker:1883: a/b: ") && text.contains("(so it is)"), "{text}");
+            }
+        };
+        for reason in [Reason::Success, Reason::NoMatchingSubscribers] {
+            check(reason, "Accepted");
+        }
+        for reason in [Reason::NotAuthorized, Reason::TopicNameInvalid, Reason::PayloadFormatInvalid] {
+            check(reason, "Rejected");
+        }
+        for reason in [
+            Reason::QuotaExceeded,
+            Reason::UnspecifiedError,
+            Reason::ImplementationSpecificError,
+            Reason::PacketIdentifierInUse,
+        ] {
+            check(reason, "Retry");
+        }
+        let nobody = PubAck { pkid: 1, reason: Reason::NoMatchingSubscribers, properties: None };
+        assert!(matches!(acknowledged(&nobody, "a/b", &settings(true)), Outcome::Retry(_)));
+    }
+
+    #[test]
+    fn a_message_is_refused_only_for_what_it_is() {
+        let ended = |reason_code| {
+            lost(&ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string: None }))
+        };
+        use DisconnectReasonCode as Reason;
+        for reason in [Reason::PacketTooLarge, Reason::TopicNameInvalid, Reason::PayloadFormatInvalid] {
+            assert!(ended(reason).first_refused, "{reason:?}");
+        }
+        for reason in [
+            Reason::ServerShuttingDown,
+            Reason::SessionTakenOver,
+            Reason::NotAuthorized,
+            Reason::QuotaExceeded,
+            Reason::KeepAliveTimeout,
+            Reason::RetainNotSupported,
+        ] {
+            assert!(!ended(reason).first_refused, "{reason:?}");
+        }
+        let unknown = |reason| {
+            lost(&ConnectionError::MqttState(StateError::Deserialization(Malformed::InvalidConnectReturnCode(reason))))
+        };
+        assert!(unknown(0x95).first_refused && !unknown(0x96).first_refused);
+        assert!(!lost(&ConnectionError::MqttState(StateError::ConnectionAborted)).first_refused);
+    }
+}
