@@ -147,7 +147,12 @@ impl FromStr for MessageId {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let number = |digits: &str| (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok()).flatten();
+        // One text for each id: no sign, no capitals.
+        let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        let number = |digits: &str| {
+            let right = digits.len() == 16 && digits.bytes().all(digit);
+            right.then(|| u64::from_str_radix(digits, 16).ok()).flatten()
+        };
         let mut parts = text.split(':');
         let id = (|| {
             let boot_id = BootId::parse(parts.next()?.as_bytes())?;
@@ -208,6 +213,8 @@ mod tests {
             "",
             "x",
             "0d1c7a1e-9f2b-4c3d-8e4f-0123456789ab:7:2a",
+            "0d1c7a1e-9f2b-4c3d-8e4f-0123456789ab:+000000000000007:000000000000002a",
+            "0d1c7a1e-9f2b-4c3d-8e4f-0123456789ab:0000000000000007:000000000000002A",
             "0d1c7a1e-9f2b-4c3d-8e4f-0123456789ab:0000000000000007:000000000000002a:",
         ] {
             assert!(wrong.parse::<MessageId>().unwrap_err().is_malformed(), "{wrong}");
