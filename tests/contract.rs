@@ -12,6 +12,11 @@ mod processes;
 #[path = "contract/disks.rs"]
 mod disks;
 
+#[cfg(feature = "nats")]
+#[allow(dead_code)]
+#[path = "contract/forward.rs"]
+mod forward;
+
 #[path = "contract/once.rs"]
 mod once;
 

@@ -1,0 +1,213 @@
+//! The busiest processes and the fullest file systems of all hosts that forward to a JetStream stream.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use appmon::sink::nats::Consumer;
+use appmon::{Error, FileSystemSample, ProcessSample, Rated, Result, Snapshot, SnapshotStreamExt};
+use futures::StreamExt;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::MissedTickBehavior;
+
+const HELP: &str = "\
+Shows the busiest processes and the fullest file systems of all hosts that forward theirs.
+
+Usage: fleet --from URL --stream NAME [OPTION]...
+
+  --from URL          the NATS server, such as nats://127.0.0.1:4222
+  --stream NAME       the stream of JetStream that the hosts forward to
+  --subjects PREFIX   the subjects are PREFIX.process.HOST and PREFIX.file_system.HOST
+                      [default: appmon]
+  --every DURATION    time between two tables  [default: 2s]
+  --count TABLES      end after so many tables  [default: go on until Ctrl-C]
+  --top LINES         so many of each  [default: 10]
+  --oldest            begin with what the stream has, and not with what comes from now on
+  --help              this text";
+
+struct Args {
+    from: String,
+    stream: String,
+    subjects: String,
+    every: Duration,
+    count: usize,
+    top: usize,
+    oldest: bool,
+}
+
+fn main() -> ExitCode {
+    let args = match parse() {
+        Ok(Some(args)) => args,
+        Ok(None) => {
+            let _ = print(HELP);
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("fleet: {error}\n\nTry --help.");
+            return ExitCode::from(2);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("fleet: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fleet: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<()> {
+    let subject = |kind: &str| format!("{}.{kind}.*", args.subjects);
+    let mut processes = Consumer::<ProcessSample>::new(&*args.from, &*args.stream)?.subject(subject("process"));
+    let mut disks = Consumer::<FileSystemSample>::new(&*args.from, &*args.stream)?.subject(subject("file_system"));
+    if args.oldest {
+        (processes, disks) = (processes.from_oldest(), disks.from_oldest());
+    }
+    // Rates are made here, of each host by itself, as they would be there.
+    let mut processes = processes.stream().rates();
+    let mut disks = disks.stream();
+    let mut fleet = Fleet::default();
+    let mut tables = 0;
+    let mut clock = tokio::time::interval_at(tokio::time::Instant::now() + args.every, args.every);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::io)?;
+    while tables < args.count {
+        tokio::select! {
+            Some(snapshot) = processes.next() => fleet.take(snapshot, |fleet| &mut fleet.processes),
+            Some(snapshot) = disks.next() => fleet.take(snapshot, |fleet| &mut fleet.disks),
+            _ = clock.tick() => {
+                let missing = processes.get_ref().arrived().missing + disks.arrived().missing;
+                if print(&fleet.table(args.top, missing)).is_err() {
+                    break; // Nobody reads it any more.
+                }
+                tables += 1;
+            }
+            _ = tokio::signal::ctrl_c() => break,
+            _ = terminate.recv() => break,
+        }
+    }
+    processes.into_inner().close().await;
+    disks.close().await;
+    Ok(())
+}
+
+/// The latest of each host.
+#[derive(Default)]
+struct Fleet {
+    processes: Latest<Rated<ProcessSample>>,
+    disks: Latest<FileSystemSample>,
+}
+
+type Latest<T> = HashMap<Arc<str>, Vec<T>>;
+
+impl Fleet {
+    fn take<T>(&mut self, snapshot: Result<Snapshot<T>>, latest: impl FnOnce(&mut Self) -> &mut Latest<T>) {
+        match snapshot {
+            Ok(snapshot) => {
+                let host = snapshot.host.unwrap_or_else(|| "(no name)".into());
+                latest(self).insert(host, snapshot.samples);
+            }
+            Err(error) => eprintln!("fleet: {error}"),
+        }
+    }
+
+    fn table(&self, top: usize, missing: u64) -> String {
+        let mut text = format!("{:<32} {:>7} {:>6} {:>9}  {}\n", "HOST", "PID", "CORES", "RSS MiB", "PROCESS");
+        for (host, process) in self.busiest(top) {
+            let cores = process.rates.as_ref().map_or(0.0, |rates| rates.cpu.cores);
+            let rss = process.memory.rss_bytes >> 20;
+            let _ = writeln!(text, "{host:<32} {:>7} {cores:>6.2} {rss:>9}  {}", process.id.pid, process.info.name);
+        }
+        let _ = writeln!(text, "\n{:<32} {:>7} {:>9}  {}", "HOST", "USED %", "FREE GiB", "FILE SYSTEM");
+        for (host, disk) in self.fullest(top) {
+            let free = disk.free_bytes >> 30;
+            let mount_point = disk.mount_point.display();
+            let _ = writeln!(text, "{host:<32} {:>7.1} {free:>9}  {mount_point}", used(disk));
+        }
+        let hosts = self.processes.len().max(self.disks.len());
+        let processes: usize = self.processes.values().map(Vec::len).sum();
+        let _ = writeln!(text, "\n{hosts} hosts, {processes} processes, {missing} messages missing\n");
+        text
+    }
+
+    fn busiest(&self, top: usize) -> Vec<(&str, &Rated<ProcessSample>)> {
+        let cores = |process: &Rated<ProcessSample>| process.rates.as_ref().map_or(0.0, |rates| rates.cpu.cores);
+        top_of(&self.processes, top, |process| cores(process))
+    }
+
+    fn fullest(&self, top: usize) -> Vec<(&str, &FileSystemSample)> {
+        top_of(&self.disks, top, used)
+    }
+}
+
+fn top_of<T>(latest: &Latest<T>, top: usize, by: impl Fn(&T) -> f64) -> Vec<(&str, &T)> {
+    let mut all: Vec<_> = latest.iter().flat_map(|(host, all)| all.iter().map(move |one| (&**host, one))).collect();
+    all.sort_by(|(_, a), (_, b)| by(b).total_cmp(&by(a)));
+    all.truncate(top);
+    all
+}
+
+/// In percent, as `df` tells it: of what ordinary users can use.
+fn used(disk: &FileSystemSample) -> f64 {
+    let usable = disk.used_bytes + disk.free_bytes;
+    if usable == 0 { 0.0 } else { 100.0 * disk.used_bytes as f64 / usable as f64 }
+}
+
+fn print(text: &str) -> std::io::Result<()> {
+    std::io::Write::write_all(&mut std::io::stdout(), format!("{text}\n").as_bytes())
+}
+
+/// The arguments; `None` where only help is wanted.
+fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
+    use lexopt::prelude::*;
+    let mut args = Args {
+        from: String::new(),
+        stream: String::new(),
+        subjects: "appmon".to_owned(),
+        every: Duration::from_secs(2),
+        count: usize::MAX,
+        top: 10,
+        oldest: false,
+    };
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("from") => args.from = parser.value()?.string()?,
+            Long("stream") => args.stream = parser.value()?.string()?,
+            Long("subjects") => args.subjects = parser.value()?.string()?,
+            Long("every") => {
+                let text = parser.value()?.string()?;
+                args.every = humantime::parse_duration(&text).map_err(|error| format!("--every {text}: {error}"))?;
+                if args.every.is_zero() {
+                    return Err("--every 0: there must be some time between two tables".into());
+                }
+            }
+            Long("count") => {
+                let text = parser.value()?.string()?;
+                args.count = text.parse().map_err(|error| format!("--count {text}: {error}"))?;
+            }
+            Long("top") => {
+                let text = parser.value()?.string()?;
+                args.top = text.parse().map_err(|error| format!("--top {text}: {error}"))?;
+            }
+            Long("oldest") => args.oldest = true,
+            Short('h') | Long("help") => return Ok(None),
+            _ => return Err(arg.unexpected()),
+        }
+    }
+    for (name, value) in [("from", &args.from), ("stream", &args.stream)] {
+        if value.is_empty() {
+            return Err(format!("--{name} is missing").into());
+        }
+    }
+    Ok(Some(args))
+}

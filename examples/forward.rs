@@ -1,0 +1,211 @@
+//! What runs, or what is mounted, to a message queue: a snapshot at every tick, at least once, through outages.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use appmon::sink::{Codec, Forwarder, Monitor, Publish, Report};
+use appmon::{Error, FileSystems, Processes, Result, SnapshotStreamExt, SourceExt};
+use futures::StreamExt;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+const HELP: &str = "\
+Forwards a snapshot of all processes to a message queue at every tick, as a message each.
+
+Usage: forward --to URL [--every DURATION] [--count TICKS] [OPTION]...
+
+  --to URL               where to, such as nats://127.0.0.1:4222; a user and a password may stand in
+                         it. A stream for it must exist: for NATS one with the subjects appmon.>
+  --every DURATION       time between two ticks, such as 500ms, 1s, 5m  [default: 1s]
+  --count TICKS          end after so many ticks  [default: go on until Ctrl-C or SIGTERM]
+  --spool PATH           keep what the queue did not take yet in this file, over restarts too
+  --file-systems         the mounted file systems instead of the processes
+  --host NAME            what this host is called  [default: an id derived from the machine id]
+  --codec CODEC          json, ndjson or msgpack  [default: json]
+  --deadline DURATION    how long after the end what waits may still be sent  [default: 30s]
+  --help                 this text
+
+The last line on standard output is a report as JSON. The exit status is 0 when everything was accepted.";
+
+#[derive(Clone)]
+struct Args {
+    to: String,
+    every: Duration,
+    count: usize,
+    spool: Option<std::path::PathBuf>,
+    what: What,
+    host: Option<String>,
+    codec: Codec,
+    deadline: Duration,
+}
+
+#[derive(Clone, Copy)]
+enum What {
+    Processes,
+    FileSystems,
+}
+
+fn main() -> ExitCode {
+    let args = match parse() {
+        Ok(Some(args)) => args,
+        Ok(None) => {
+            println(HELP);
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("forward: {error}\n\nTry --help.");
+            return ExitCode::from(2);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("forward: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(args)) {
+        Ok(report) => {
+            println(&serde_json::to_string(&report).unwrap_or_default());
+            if report.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            eprintln!("forward: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Forwards to the broker that the URL is of.
+async fn run(args: Args) -> Result<Report> {
+    let url = args.to.clone();
+    let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+    match scheme {
+        #[cfg(feature = "nats")]
+        "nats" | "tls" => forward(args, appmon::sink::nats::JetStream::connect(&*url).await?).await,
+        _ => {
+            let what = format!("{scheme:?} is no message queue that this program was built with");
+            Err(Error::config(format!("--to: {what}; see the features of the library, such as nats")))
+        }
+    }
+}
+
+async fn forward<P: Publish + 'static>(args: Args, queue: P) -> Result<Report> {
+    let token = CancellationToken::new();
+    let mut forwarder = Forwarder::new(queue)
+        .codec(args.codec)
+        // Up to what the broker says it takes.
+        .max_message_bytes(4 << 20)
+        .deadline(args.deadline)
+        .shutdown(token.clone())
+        .on_rejected(|message, error| eprintln!("forward: {} was refused: {error}", message.id));
+    if let Some(host) = args.host {
+        forwarder = forwarder.host(host);
+    }
+    if let Some(path) = args.spool {
+        forwarder = forwarder.spool(path, 64 << 20);
+    }
+    let watched = watch(forwarder.monitor());
+    let forwarded = async {
+        match args.what {
+            What::Processes => Processes::new().every(args.every).rates().take(args.count).forward_to(forwarder).await,
+            What::FileSystems => {
+                FileSystems::mounted().every(args.every).rates().take(args.count).forward_to(forwarder).await
+            }
+        }
+    };
+    tokio::select! {
+        report = forwarded => report,
+        error = stop_by_signal(token) => Err(error),
+        () = watched => Err(Error::config("watching never ends")),
+    }
+}
+
+/// Ends what is forwarded, in order, when this program is told to end; comes back only where it cannot be told.
+async fn stop_by_signal(token: CancellationToken) -> Error {
+    let mut terminate = match signal(SignalKind::terminate()) {
+        Ok(terminate) => terminate,
+        Err(error) => return Error::io(error),
+    };
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => if let Err(error) = result {
+            return Error::io(error);
+        },
+        _ = terminate.recv() => {}
+    }
+    token.cancel();
+    std::future::pending().await
+}
+
+/// Says when it does not work, and when it does again.
+async fn watch(monitor: Monitor) {
+    let mut told = None;
+    loop {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let status = monitor.status();
+        if status.last_error != told {
+            match &status.last_error {
+                Some(error) => eprintln!("forward: {error}; {} messages wait", status.waiting_messages),
+                None => eprintln!("forward: it works again"),
+            }
+            told = status.last_error;
+        }
+    }
+}
+
+fn println(text: &str) {
+    // A closed pipe is the reader's choice.
+    let _ = std::io::Write::write_all(&mut std::io::stdout(), format!("{text}\n").as_bytes());
+}
+
+/// The arguments; `None` where only help is wanted.
+fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
+    use lexopt::prelude::*;
+    let mut args = Args {
+        to: String::new(),
+        every: Duration::from_secs(1),
+        count: usize::MAX,
+        spool: None,
+        what: What::Processes,
+        host: None,
+        codec: Codec::Json,
+        deadline: Duration::from_secs(30),
+    };
+    let mut parser = lexopt::Parser::from_env();
+    let duration = |name: &str, text: String| {
+        humantime::parse_duration(&text).map_err(|error| lexopt::Error::from(format!("--{name} {text}: {error}")))
+    };
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Long("to") => args.to = parser.value()?.string()?,
+            Long("every") => {
+                args.every = duration("every", parser.value()?.string()?)?;
+                if args.every.is_zero() {
+                    return Err("--every 0: there must be some time between two ticks".into());
+                }
+            }
+            Long("count") => {
+                let text = parser.value()?.string()?;
+                args.count = text.parse().map_err(|error| format!("--count {text}: {error}"))?;
+            }
+            Long("spool") => args.spool = Some(parser.value()?.into()),
+            Long("file-systems") => args.what = What::FileSystems,
+            Long("host") => args.host = Some(parser.value()?.string()?),
+            Long("codec") => {
+                args.codec = match parser.value()?.string()?.as_str() {
+                    "json" => Codec::Json,
+                    "ndjson" => Codec::Ndjson,
+                    "msgpack" => Codec::MessagePack,
+                    other => return Err(format!("--codec {other}: it must be json, ndjson or msgpack").into()),
+                }
+            }
+            Long("deadline") => args.deadline = duration("deadline", parser.value()?.string()?)?,
+            Short('h') | Long("help") => return Ok(None),
+            _ => return Err(arg.unexpected()),
+        }
+    }
+    if args.to.is_empty() {
+        return Err("--to is missing: where to forward".into());
+    }
+    Ok(Some(args))
+}
