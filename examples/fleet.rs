@@ -121,13 +121,13 @@ impl Fleet {
     }
 
     fn table(&self, top: usize, missing: u64) -> String {
-        let mut text = format!("{:<32} {:>7} {:>6} {:>9}  {}\n", "HOST", "PID", "CORES", "RSS MiB", "PROCESS");
+        let mut text = format!("{:<32} {:>7} {:>6} {:>9}  PROCESS\n", "HOST", "PID", "CORES", "RSS MiB");
         for (host, process) in self.busiest(top) {
             let cores = process.rates.as_ref().map_or(0.0, |rates| rates.cpu.cores);
             let rss = process.memory.rss_bytes >> 20;
             let _ = writeln!(text, "{host:<32} {:>7} {cores:>6.2} {rss:>9}  {}", process.id.pid, process.info.name);
         }
-        let _ = writeln!(text, "\n{:<32} {:>7} {:>9}  {}", "HOST", "USED %", "FREE GiB", "FILE SYSTEM");
+        let _ = writeln!(text, "\n{:<32} {:>7} {:>9}  FILE SYSTEM", "HOST", "USED %", "FREE GiB");
         for (host, disk) in self.fullest(top) {
             let free = disk.free_bytes >> 30;
             let mount_point = disk.mount_point.display();

@@ -264,6 +264,30 @@ mod jet_stream {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn away_for_a_while_with_a_spool() {
+        let Some(mut nats) = Nats::started() else { return };
+        nats.create().await;
+        let (recorded, log) = Recorded::new(jetstream(nats.port).await);
+        let spool = nats.data.path().join("spool.redb");
+        let forwarder = Forwarder::new(recorded)
+            .host("web-17")
+            .queue(16, 1 << 20)
+            .spool(spool, 64 << 20)
+            .retry(Duration::from_millis(10), Duration::from_millis(200));
+        let monitor = forwarder.monitor();
+        let task = tokio::spawn(async move { ticks(1500).forward_to(forwarder).await.unwrap() });
+        log.until_accepted(300).await;
+        nats.kill();
+        let taken = monitor.status().report.messages;
+        while !task.is_finished() && monitor.status().report.messages < taken + 500 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        nats.start();
+        assert_complete(&task.await.unwrap(), 1500);
+        log.check(&nats.stored().await);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn stopped_for_longer_than_we_wait() {
         let Some(nats) = Nats::started() else { return };
         nats.create().await;
@@ -518,6 +542,21 @@ mod getting_in {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn with_a_key() {
+        // Keys of this test alone.
+        let public = "UBQ2K3ZDN7RXSU5EYFN4ASR52KOGMI7OL463KSHVHKA373DCDO3GHQLQ";
+        let seed = "SUAEB3PBVNLLC57OWVBXUDI52BM2774TETOV34XLVMP7ZKUOAJSYOJCKJI";
+        let config = format!("jetstream: {{}}\nauthorization {{ users: [{{ nkey: {public} }}] }}");
+        let Some(nats) = Nats::configured(&config) else { return };
+        let options = async_nats::ConnectOptions::with_nkey(seed.into());
+        create(&jetstream::new(options.connect(nats.url()).await.unwrap()), Config::default()).await;
+        let sent = messages(1);
+        assert_eq!(kinds(&outcomes(server(nats.port).nkey(seed), &sent).await), "A");
+        assert_eq!(kinds(&outcomes(server(nats.port), &sent).await), "r");
+        assert!(!format!("{:?}", server(nats.port).nkey(seed)).contains("SUAEB3"));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn with_a_token() {
         let Some(nats) = Nats::configured("jetstream: {}\nauthorization { token: \"t0ken\" }") else { return };
         let options = async_nats::ConnectOptions::with_token("t0ken".into());
@@ -527,6 +566,99 @@ mod getting_in {
         let url = format!("nats://t0ken@127.0.0.1:{}", nats.port);
         assert_eq!(kinds(&outcomes(Server::new(url), &sent).await), "D");
         assert_eq!(kinds(&outcomes(server(nats.port).token("other"), &sent).await), "r");
+    }
+}
+
+mod tls {
+    use std::sync::Arc;
+
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::{ClientConfig, RootCertStore};
+
+    use super::*;
+
+    type Authority = CertifiedIssuer<'static, KeyPair>;
+
+    fn authority() -> Authority {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    }
+
+    fn issued(authority: &Authority) -> (rcgen::Certificate, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        (params.signed_by(&key, authority).unwrap(), key)
+    }
+
+    /// Trusts the authority, and shows a certificate of it where that is asked for.
+    fn client(authority: &Authority, certificate: Option<(rcgen::Certificate, KeyPair)>) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(authority.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_root_certificates(roots);
+        match certificate {
+            None => config.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+                config.with_client_auth_cert(vec![certificate.der().clone()], key).unwrap()
+            }
+        }
+    }
+
+    /// A server that asks for a client's certificate, of the same authority.
+    fn started(authority: &Authority) -> Option<Nats> {
+        let mut nats = Nats::new("-")?;
+        let path = |name: &str| nats.data.path().join(name);
+        let (certificate, key) = issued(authority);
+        std::fs::write(path("ca.pem"), authority.pem()).unwrap();
+        std::fs::write(path("cert.pem"), certificate.pem()).unwrap();
+        std::fs::write(path("key.pem"), key.serialize_pem()).unwrap();
+        let [ca, cert, key] = ["ca.pem", "cert.pem", "key.pem"].map(|name| path(name).display().to_string());
+        let config =
+            format!("tls {{ cert_file: {cert:?}, key_file: {key:?}, ca_file: {ca:?}, verify: true, timeout: 20 }}");
+        std::fs::write(nats.config.as_ref().unwrap(), config).unwrap();
+        nats.start();
+        Some(nats)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn with_the_certificates_of_an_authority_of_ones_own() {
+        let authority = authority();
+        let Some(nats) = started(&authority) else { return };
+        let tls = Arc::new(client(&authority, Some(issued(&authority))));
+        let secure = server(nats.port).timeout(Duration::from_secs(20)).tls(Arc::clone(&tls));
+        let options = async_nats::ConnectOptions::new().tls_client_config(ClientConfig::clone(&tls));
+        create(&jetstream::new(options.connect(nats.url()).await.unwrap()), Config::default()).await;
+
+        let sent = messages(3);
+        let outcomes = JetStream::connect(secure.clone()).await.unwrap().publish(&sent).await;
+        assert_eq!(kinds(&outcomes), "AAA", "{outcomes:?}");
+        assert_eq!(kinds(&Core::connect(secure.clone()).await.unwrap().publish(&sent).await), "AAA");
+        let mut arriving = Consumer::<Reading>::new(secure, STREAM).unwrap().from_oldest().stream();
+        assert_eq!(arriving.next().await.unwrap().unwrap().seq, 0);
+
+        for (why, wrong) in [
+            ("no certificate", server(nats.port).tls(client(&authority, None))),
+            ("another authority", server(nats.port).tls(client(&super::tls::authority(), Some(issued(&authority))))),
+            ("TLS, and nothing said of it", server(nats.port)),
+        ] {
+            let wrong = wrong.timeout(Duration::from_secs(20));
+            let outcomes = JetStream::connect(wrong).await.unwrap().publish(&sent).await;
+            assert_eq!(kinds(&outcomes), "rrr", "{why}: {outcomes:?}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn not_without_it_where_it_is_asked_for() {
+        let Some(nats) = Nats::started() else { return };
+        nats.create().await;
+        let url = format!("tls://127.0.0.1:{}", nats.port);
+        let server = Server::new(url).timeout(TIMEOUT).tls(client(&authority(), None));
+        let outcomes = JetStream::connect(server).await.unwrap().publish(&messages(1)).await;
+        assert_eq!(kinds(&outcomes), "r", "the server speaks no TLS: {outcomes:?}");
     }
 }
 

@@ -146,6 +146,29 @@ fn values() {
     key::<BootId>();
 }
 
+#[cfg(feature = "nats")]
+#[test]
+fn nats() {
+    use appmon::sink::nats::{Consumer, Consuming, Core, JetStream, Server};
+    use appmon::sink::{Forwarder, Publish};
+
+    fn sink<T: Publish + Clone + Send + Sync + Unpin + Debug + 'static>() {}
+    fn spawned<T: Future + Send>(_: impl FnOnce() -> T) {}
+    sink::<JetStream>();
+    sink::<Core>();
+    shared::<Server>();
+    shared::<Consumer<ProcessSample>>();
+    send::<Consuming<ProcessSample>>();
+    let fleet = || Consumer::<ProcessSample>::new("nats://127.0.0.1", "S").unwrap().stream();
+    stream(fleet());
+    stream(fleet().rates().retain(|_| true).changes());
+    spawned(|| fleet().close());
+    spawned(|| async {
+        let queue = JetStream::connect("nats://127.0.0.1").await?;
+        Processes::new().every(Duration::from_secs(1)).forward_to(Forwarder::new(queue)).await
+    });
+}
+
 #[test]
 fn errors() {
     fn error<T: std::error::Error + Display + Send + Sync + 'static>() {}
