@@ -198,6 +198,7 @@ async fn wrong_settings_are_told_at_once() {
         ("bootstrap.servers", "x", "URL"),
         ("enable.idempotence", "false", "idempotent"),
         ("delivery.timeout.ms", "1", "ack_timeout"),
+        ("queue.buffering.max.kbytes", "900", "room"),
     ] {
         let error = connect().await.set(key, value).unwrap_err();
         assert!(error.is_config() && error.to_string().contains(named), "{error}");
@@ -303,14 +304,14 @@ async fn a_broker_that_goes_and_comes_back_with_its_data() {
 async fn half_open_connections() {
     let cluster = cluster();
     let proxy = proxy(&cluster);
-    let (mut queue, log) = Recorded::new(connect(proxy.port()).await.ack_timeout(Duration::from_millis(800)));
+    let (mut queue, log) = Recorded::new(connect(proxy.port()).await.ack_timeout(Duration::from_millis(1500)));
     let mut encoder = encoder();
     deliver(&mut queue, messages(&mut encoder, 10), |_| {}).await;
     proxy.swallow();
     let batch = messages(&mut encoder, 10);
     for _ in 0..2 {
         let outcomes = queue.publish(&batch).await;
-        assert!(outcomes.iter().all(|outcome| text(outcome).contains("within 800ms")), "{outcomes:?}");
+        assert!(outcomes.iter().all(|outcome| text(outcome).contains("within 1.5s")), "{outcomes:?}");
         assert!(matches!(outcomes[0], Outcome::Unknown(_)), "{outcomes:?}");
         assert!(!outcomes.iter().any(|outcome| matches!(outcome, Outcome::Rejected(_))), "{outcomes:?}");
     }
@@ -663,7 +664,7 @@ fn another_process() -> (Helper, u16) {
 #[tokio::test]
 async fn stopped_for_longer_than_the_timeout() {
     let (helper, port) = another_process();
-    let (mut queue, log) = Recorded::new(connect(port).await.ack_timeout(Duration::from_millis(800)));
+    let (mut queue, log) = Recorded::new(connect(port).await.ack_timeout(Duration::from_millis(1500)));
     let mut encoder = encoder();
     deliver(&mut queue, messages(&mut encoder, 10), |_| {}).await;
     helper.signal(rustix::process::Signal::STOP);

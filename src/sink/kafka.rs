@@ -228,6 +228,10 @@ impl Kafka {
     /// method here. What goes together with what is only known when the first batch is published, which then fails.
     pub fn set(mut self, key: &str, value: &str) -> Result<Self> {
         settings::set(&mut self.config, OWN, key, value)?;
+        let room = self.config.get("queue.buffering.max.kbytes").and_then(|kbytes| kbytes.parse::<usize>().ok());
+        if room.is_some_and(|kbytes| kbytes.saturating_mul(1024) < self.max_message_bytes().unwrap_or_default()) {
+            return Err(Error::config("queue.buffering.max.kbytes: no message of message.max.bytes has room there"));
+        }
         Ok(self)
     }
 
@@ -264,6 +268,8 @@ impl Kafka {
                 config.set(key, value);
             }
         };
+        let largest = self.max_message_bytes().unwrap_or_default() / 512;
+        preset("queue.buffering.max.kbytes", largest.max(32768).to_string());
         preset("request.timeout.ms", millis(self.ack_timeout));
         preset("socket.connection.setup.timeout.ms", millis(self.ack_timeout.max(Duration::from_secs(1))));
         // How long a topic may be missing that was just created.

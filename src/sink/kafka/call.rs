@@ -56,6 +56,8 @@ pub(super) struct End {
     pub(super) too_large_alone: bool,
 }
 
+const SOON: Duration = Duration::from_millis(1);
+
 impl<'a> Call<'a> {
     pub(super) fn new(
         address: &'a str,
@@ -135,9 +137,12 @@ impl<'a> Call<'a> {
                     return;
                 }
                 Err(Code::QueueFull) if self.pending > 0 => self.wait(deadline).await,
-                // Too large for the client's own limits.
-                Err(Code::QueueFull | Code::MessageSizeTooLarge) => {
-                    let error = self.refusal(Code::MessageSizeTooLarge, message);
+                // What was reported leaves the queue right after its report.
+                Err(Code::QueueFull) if Instant::now() < deadline => tokio::time::sleep(SOON).await,
+                Err(Code::QueueFull) => self.course = Course::TimedOut,
+                // Too large for the client's own limit.
+                Err(code @ Code::MessageSizeTooLarge) => {
+                    let error = self.refusal(code, message);
                     return self.settle(number, Outcome::Rejected(error));
                 }
                 // The client itself knows better, and nothing of it went out: those after it may.

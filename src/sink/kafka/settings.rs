@@ -53,8 +53,7 @@ pub(super) fn producer(address: &Address) -> Result<ClientConfig> {
         // A batch is there at once; there is nothing to wait for.
         .set("linger.ms", "1")
         // At most what one call brings is in the queue.
-        .set("queue.buffering.max.messages", "10000")
-        .set("queue.buffering.max.kbytes", "32768");
+        .set("queue.buffering.max.messages", "10000");
     Ok(config)
 }
 
