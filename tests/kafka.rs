@@ -1,5 +1,6 @@
 //! Kafka: librdkafka's own cluster, in this process or in one of its own, with what can go wrong between it and us.
 
+#![allow(clippy::print_stdout, reason = "the cluster of another process tells where it is")]
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a panic is the report of a test")]
 
 #[path = "common/brokers.rs"]
