@@ -217,7 +217,8 @@ impl Spool {
         self.gauges.get()
     }
 
-    /// Messages known to be lost since it was opened, those that were found then included.
+    /// Messages known to be lost since it was opened, those that were found then included. When the file is found to be corrupt
+    /// in mid-work the number is exact, since what should be in it is known.
     pub(crate) fn corrupt(&self) -> u64 {
         self.gauges.corrupt.load(Ordering::Relaxed)
     }

@@ -21,8 +21,8 @@ const CACHE: usize = 2 << 20;
 #[derive(Debug)]
 pub(super) struct Place {
     path: PathBuf,
-    /// Held and not used. A lock of a file of its own: that of the database goes away while the database is opened again.
-    _lock: File,
+    /// A lock of a file of its own: that of the database goes away while the database is opened again.
+    lock: File,
 }
 
 /// What was lost when it was opened.
@@ -37,7 +37,7 @@ impl Place {
     pub(super) fn take(path: &Path) -> Result<Self> {
         let path = resolve(path).map_err(|error| Failure::Io(error).error(path))?;
         let lock = lock(&with_suffix(&path, ".lock")).map_err(|failure| failure.error(&path))?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, lock })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -130,6 +130,13 @@ impl Place {
             Some((std::str::from_utf8(number).ok()?.parse().ok()?, entry.path()))
         });
         kept.collect()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // Closing it is not enough: a process that is just being started has a copy of the descriptor for a moment.
+        let _ = self.lock.unlock();
     }
 }
 

@@ -53,6 +53,8 @@ struct State {
     aside_bytes: u64,
     /// The lowest position in the queue; the next one where it is empty.
     first: u64,
+    /// The highest position in the queue.
+    last: Option<u64>,
     next: u64,
     reserved: u64,
 }
@@ -99,6 +101,7 @@ impl Queue {
                 bad = check(&mut table, aside, &mut state, &mut names)?.saturating_add(bad);
                 if !aside {
                     state.first = first_of(&table)?.unwrap_or(state.next);
+                    state.last = last_of(&table)?;
                 }
             }
         }
@@ -165,6 +168,7 @@ impl Queue {
             for (messages, full) in appends {
                 appended.push(self.append(&mut queue, &mut state, messages, *full)?);
             }
+            state.last = last_of(&queue)?;
         }
         if state.next > state.reserved {
             state.reserved = state.next.saturating_add(RESERVE);
@@ -261,6 +265,7 @@ impl Queue {
                 state.next = state.next.max(position.saturating_add(1));
             }
             state.first = first_of(&queue)?.unwrap_or(state.next);
+            state.last = last_of(&queue)?;
             state.reserved = state.next.saturating_add(RESERVE);
             transaction.open_table(ABOUT)?.insert(RESERVED, state.reserved)?;
         }
@@ -269,40 +274,59 @@ impl Queue {
         Ok(())
     }
 
-    /// The messages that are asked for, but for those that `change` takes, and the positions of bad ones.
-    pub(super) fn read(&mut self, reading: Reading, change: &Change) -> Result<(Vec<Stored>, Vec<u64>), Failure> {
+    /// The messages that are asked for, but for those that `change` takes. One that is bad, or is not there where it should be,
+    /// is a corrupt file.
+    pub(super) fn read(&mut self, reading: Reading, change: &Change) -> Result<Vec<Stored>, Failure> {
         let Reading { after, max_messages, max_bytes } = reading;
         let mut found = Vec::new();
         let mut bytes = 0_usize;
         let mut assembly = Assembly::default();
-        let start = match after.map(|after| after.checked_add(1)) {
-            None => 0,
-            Some(Some(start)) => start,
-            Some(None) => return Ok((found, assembly.bad)),
-        };
+        let Some(start) = after.map_or(Some(0), |after| after.checked_add(1)) else { return Ok(found) };
+        let mut seen = after;
         let table = self.database.begin_read()?.open_table(QUEUE)?;
         for entry in ReadableTable::range(&table, (start, 0)..)? {
             let (key, value) = entry?;
             let (position, index) = key.value();
+            seen = seen.max(Some(position));
             if change.takes(position) {
                 continue;
             }
-            let Some(whole) = assembly.add((position, index), value.value(), false) else { continue };
-            let Some(record) = record::decode(&whole, &mut self.names) else {
-                assembly.bad.push(position);
-                continue;
-            };
-            bytes = bytes.saturating_add(record.message.payload.len());
-            if bytes > max_bytes && !found.is_empty() {
-                return Ok((found, assembly.bad));
+            let whole = assembly.add((position, index), value.value(), false);
+            let record = whole.map(|whole| record::decode(&whole, &mut self.names));
+            if !assembly.bad.is_empty() || matches!(record, Some(None)) {
+                return Err(Failure::Corrupt(format!("the message at {position} is not what was written")));
             }
-            found.push(Stored { position, message: record.message });
+            let Some(Record { message, .. }) = record.flatten() else { continue };
+            bytes = bytes.saturating_add(message.payload.len());
+            if bytes > max_bytes && !found.is_empty() {
+                return Ok(found);
+            }
+            found.push(Stored { position, message });
             if found.len() >= max_messages.max(1) {
-                return Ok((found, assembly.bad));
+                return Ok(found);
             }
         }
-        assembly.end();
-        Ok((found, assembly.bad))
+        // Pages that were overwritten by others may look well, and have other messages or none.
+        if seen < self.state.last {
+            return Err(Failure::Corrupt("messages at the end are missing".to_owned()));
+        }
+        Ok(found)
+    }
+
+    /// How many messages are there before a change that was to be made and may have been, or are gone with it.
+    pub(super) fn there(&self, change: &Change) -> Result<u64, Failure> {
+        let table = self.database.begin_read()?.open_table(QUEUE)?;
+        let mut there = self.state.held.messages;
+        if let Some(from) = change.undo {
+            for entry in ReadableTable::range(&table, (from, 0)..)? {
+                there = there.saturating_sub(u64::from(entry?.0.value().1 == 0));
+            }
+        }
+        for position in change.removed.iter().chain(change.aside.iter().map(|(position, _)| position)) {
+            let gone = ReadableTable::get(&table, (*position, 0))?.is_none();
+            there = there.saturating_add(gone.into());
+        }
+        Ok(there)
     }
 
     /// What was set aside, the oldest first.

@@ -514,6 +514,19 @@ fn of_corrupt_files_the_last_one_is_kept() {
     }
 }
 
+/// Reads all that there is, after a position that goes up, as a forwarder does.
+fn drain(spool: &Spool) -> Vec<Stored> {
+    let mut found: Vec<Stored> = Vec::new();
+    loop {
+        let after = found.last().map(|stored| stored.position);
+        let read = spool.read(after, 7, usize::MAX).blocking_recv().unwrap().unwrap();
+        if read.is_empty() {
+            return found;
+        }
+        found.extend(read);
+    }
+}
+
 #[test]
 fn a_message_that_goes_bad_while_it_is_open_is_passed_over_and_counted() {
     let folder = folder();
@@ -531,17 +544,50 @@ fn a_message_that_goes_bad_while_it_is_open_is_passed_over_and_counted() {
         let at = bytes.windows(40).position(|window| window == needle).unwrap();
         file.write_all_at(&[!bytes[at]], at as u64).unwrap();
     }
-    let mut found = Vec::new();
-    while let Some(last) = {
-        let read = spool.read(found.last().copied(), 7, usize::MAX).blocking_recv().unwrap().unwrap();
-        found.extend(read.iter().map(|stored| stored.position));
-        read.last().map(|stored| stored.position)
-    } {
-        assert_eq!(found.last(), Some(&last));
-    }
-    assert_eq!(found.len() as u64, count - 3);
+    let mut expected: Vec<u64> = (0..count).collect();
+    expected.retain(|seq| ![10, 11, 40].contains(seq));
+    assert_eq!(seqs(&drain(&spool)), expected);
     assert_eq!(spool.corrupt(), 3);
-    until("removed", || spool.held().messages == count - 3);
+    spool.remove(all(&spool).iter().map(|stored| stored.position).collect());
+    assert_eq!(block_on(spool.close()).unwrap(), Left::default());
+}
+
+#[test]
+fn a_file_that_is_overwritten_while_it_is_open_costs_what_was_in_it() {
+    let mut random = Rng::with_seed(19);
+    for round in 0..12 {
+        let folder = folder();
+        let path = folder.path().join("spool");
+        let (spool, _) = open(&path, LARGE);
+        let mut seq = 0;
+        for _ in 0..15 {
+            append(&spool, (seq..seq + 100).map(|seq| message(seq, 2000)).collect());
+            seq += 100;
+        }
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        let pages = file.metadata().unwrap().len() / 4096;
+        for _ in 0..random.usize(1..200) {
+            let mut page = [0; 4096];
+            if round % 2 == 0 {
+                random.fill(&mut page);
+            }
+            file.write_all_at(&page, random.u64(1..pages) * 4096).unwrap();
+        }
+        // Reading, or writing first.
+        if round % 3 == 0 {
+            append(&spool, vec![message(seq, 2000)]);
+            seq += 1;
+        }
+        let found = drain(&spool);
+        assert!(found.is_sorted_by_key(|stored| stored.position));
+        for Stored { message: found, .. } in &found {
+            assert_eq!(*found, message(found.id.seq, 2000), "round {round}");
+        }
+        assert_eq!(found.len() as u64 + spool.corrupt(), seq, "round {round}: each is there or counted");
+        append(&spool, vec![message(seq, 2000)]);
+        assert_eq!(block_on(spool.close()).unwrap().messages, found.len() as u64 + 1);
+        assert_eq!(open(&path, LARGE).1.corrupt, 0, "round {round}");
+    }
 }
 
 // Killed at any time.

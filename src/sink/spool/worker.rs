@@ -204,13 +204,12 @@ impl Worker {
 
     fn attempt(&mut self, appends: &[(Vec<Message>, Full)]) -> Result<Vec<Appended>, Failure> {
         let before = self.next;
-        let change = std::mem::take(&mut self.change);
-        let result = self.with(|queue| queue.apply(&change, appends));
+        let result = self.with(|queue, change| queue.apply(change, appends));
         if result.is_ok() {
+            self.change = Change::default();
             self.flush_at = None;
             self.done();
         } else {
-            self.change = change;
             // It may be on the disk all the same, and those who asked are told that it is not: it is taken back.
             if !appends.is_empty() {
                 self.change.undo = Some(self.change.undo.map_or(before, |from| from.min(before)));
@@ -222,67 +221,52 @@ impl Worker {
     }
 
     fn read(&mut self, reading: Reading) -> Result<Vec<Stored>> {
-        loop {
-            let change = std::mem::take(&mut self.change);
-            let result = match self.with(|queue| queue.read(reading, &change)) {
-                // As with transactions: the next one has a file that was made anew.
-                Err(failure) if failure.is_corrupt() => self.with(|queue| queue.read(reading, &change)),
-                result => result,
-            };
-            self.change = change;
-            let (found, bad) = result.map_err(|failure| failure.error(self.place.path()))?;
-            if bad.is_empty() {
-                return Ok(found);
-            }
-            self.gauges.lost(u64::try_from(bad.len()).unwrap_or(u64::MAX));
-            self.change.removed.extend(bad);
-            self.flush_at = self.flush_at.or_else(|| Instant::now().checked_add(FLUSH));
-            if !found.is_empty() {
-                return Ok(found);
-            }
-        }
+        let result = match self.with(|queue, change| queue.read(reading, change)) {
+            // As with transactions: the next one has a file that was made anew.
+            Err(failure) if failure.is_corrupt() => self.with(|queue, change| queue.read(reading, change)),
+            result => result,
+        };
+        result.map_err(|failure| failure.error(self.place.path()))
     }
 
     /// Does something with the queue, which is opened where it is not. After any failure it is shut.
-    fn with<T>(&mut self, run: impl FnOnce(&mut Queue) -> Result<T, Failure>) -> Result<T, Failure> {
-        let queue = match &mut self.state {
-            State::Open(queue) => queue,
-            State::Shut { .. } => self.reopen()?,
-        };
-        let result = guarded(|| run(queue));
+    fn with<T>(&mut self, run: impl FnOnce(&mut Queue, &Change) -> Result<T, Failure>) -> Result<T, Failure> {
+        self.reopen()?;
+        let State::Open(queue) = &mut self.state else { return Err(Failure::InUse) };
+        let result = guarded(|| run(queue, &self.change));
         if result.is_err() {
-            self.shut(Pause::default());
+            self.shut();
         }
         result
     }
 
-    fn reopen(&mut self) -> Result<&mut Queue, Failure> {
+    fn reopen(&mut self) -> Result<(), Failure> {
+        let State::Shut { opening } = &mut self.state else { return Ok(()) };
         let now = Instant::now();
-        if let State::Shut { opening } = &self.state
-            && let Some(failure) = opening.why(now)
-        {
+        if let Some(failure) = opening.why(now) {
             return Err(failure.again());
         }
-        match self.place.open(self.max_bytes, self.floor) {
-            Ok(Opened { mut queue, corrupt }) => {
-                self.gauges.lost(corrupt);
+        let opened = self.place.open(self.max_bytes, self.floor).and_then(|Opened { queue, .. }| {
+            // What was in it is known better here than from the file.
+            let there = guarded(|| queue.there(&self.change))?;
+            Ok((queue, self.gauges.get().messages.saturating_sub(there)))
+        });
+        match opened {
+            Ok((mut queue, lost)) => {
+                self.gauges.lost(lost);
                 queue.skip_to(self.next);
                 self.state = State::Open(queue);
+                Ok(())
             }
             Err(failure) => {
-                let State::Shut { opening } = &mut self.state else { return Err(failure) };
                 opening.begin(failure.again(), now);
-                return Err(failure);
+                Err(failure)
             }
-        }
-        match &mut self.state {
-            State::Open(queue) => Ok(queue),
-            State::Shut { .. } => Err(Failure::InUse),
         }
     }
 
-    fn shut(&mut self, opening: Pause) {
-        let queue = std::mem::replace(&mut self.state, State::Shut { opening });
+    fn shut(&mut self) {
+        let queue = std::mem::replace(&mut self.state, State::Shut { opening: Pause::default() });
         // Its end is no better than it was.
         let _ = guarded(|| {
             drop(queue);
@@ -304,7 +288,7 @@ impl Worker {
     fn compact(&mut self) {
         self.compact_at = None;
         // What fails is shut, and is opened again when it is needed.
-        let _ = self.with(Queue::compact);
+        let _ = self.with(|queue, _| queue.compact());
         self.compacted_len = self.place.file_len();
     }
 
@@ -314,15 +298,16 @@ impl Worker {
         if let State::Shut { opening } = &mut self.state {
             *opening = Pause::default();
         }
-        let flushed = if self.change.is_empty() { Ok(()) } else { self.transaction(&[], Instant::now()).map(drop) };
-        let left = self.with(|queue| Ok(queue.held())).map_err(|failure| failure.error(self.place.path()));
+        if !self.change.is_empty() {
+            // Removals that cannot be written leave messages that are sent once more: what is left is told all the same.
+            let _ = self.transaction(&[], Instant::now());
+        }
+        let left = self.with(|queue, _| Ok(queue.held())).map_err(|failure| failure.error(self.place.path()));
         if let State::Open(queue) = std::mem::replace(&mut self.state, State::Shut { opening: Pause::default() }) {
             // What was committed is on the disk; at worst the next one who opens it repairs it.
             let _ = guarded(|| queue.close());
         }
-        drop(self.place);
-        // Removals that could not be written leave messages that are sent once more: what is left is told all the same.
-        left.or_else(|error| flushed.and(Err(error)))
+        left
     }
 }
 
