@@ -15,7 +15,7 @@ use super::queue::Queue;
 use super::salvage;
 
 /// How much memory the database may use for pages.
-const CACHE: usize = 2 << 20;
+const CACHE: usize = 4 << 20;
 
 /// A path that this process alone works at, until it is dropped or ends in whatever way.
 #[derive(Debug)]
