@@ -55,7 +55,7 @@ use connection::Connection;
 /// | the broker | outcome |
 /// |---|---|
 /// | is not there, or refuses the connection, the user or the password | [`Outcome::Retry`] |
-/// | has no quota left, or some other trouble of its own (MQTT 5) | [`Outcome::Retry`] |
+/// | has no quota left, or some other trouble of its own (MQTT 5); those of the batch that were not sent yet then wait too | [`Outcome::Retry`] |
 /// | ends the connection, or is silent for longer than the [timeout](Mqtt::timeout) | [`Outcome::Unknown`] |
 /// | does not let this user publish to this topic, or finds the message too large or malformed (MQTT 5) | [`Outcome::Rejected`] |
 ///
@@ -69,7 +69,8 @@ use connection::Connection;
 /// between two calls nobody answers for the connection, and when no call comes for one and a half of the
 /// [keep-alive time](Mqtt::keep_alive) the broker ends it, which costs the next call a new one and nothing else.
 pub struct Mqtt {
-    settings: Settings,
+    /// Shared with what waits for acknowledgements.
+    settings: Arc<Settings>,
     /// Taken while a call goes on: one that is dropped half-way leaves none, and the next call starts anew.
     connection: Option<Connection>,
     /// The largest packet that the broker takes, as it said when it last accepted a connection.
@@ -135,14 +136,14 @@ impl Mqtt {
             timeout: Duration::from_secs(5),
             max_packet_bytes: None,
         };
-        Ok(Self { settings, connection: None, max_packet_bytes: None })
+        Ok(Self { settings: Arc::new(settings), connection: None, max_packet_bytes: None })
     }
 
     /// The version of the protocol. Default: MQTT 5. With 3.1.1 refusals go unseen, and a payload that is no JSON takes a third
     /// more.
     #[must_use]
     pub fn version(mut self, version: Version) -> Self {
-        self.settings.version = version;
+        self.set().version = version;
         self
     }
 
@@ -154,7 +155,7 @@ impl Mqtt {
     pub fn topic(mut self, template: &str) -> Result<Self> {
         let topic: Template = template.parse()?;
         topic.check(Escape::Mqtt)?;
-        self.settings.topic = topic;
+        self.set().topic = topic;
         Ok(self)
     }
 
@@ -169,7 +170,7 @@ impl Mqtt {
         if id.is_empty() || id.len() > usize::from(u16::MAX) || id.chars().any(char::is_control) {
             return Err(Error::config("an MQTT client id has 1 to 65,535 bytes and no control characters"));
         }
-        self.settings.client_id = id;
+        self.set().client_id = id;
         Ok(self)
     }
 
@@ -179,7 +180,7 @@ impl Mqtt {
     ///
     /// [`Error::is_config`] when one of them is longer than 65,535 bytes.
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Result<Self> {
-        self.settings.credentials = Some(Credentials::new(user.into(), Some(password.into()))?);
+        self.set().credentials = Some(Credentials::new(user.into(), Some(password.into()))?);
         Ok(self)
     }
 
@@ -187,7 +188,7 @@ impl Mqtt {
     /// no client certificate. Without effect for `mqtt://`.
     #[must_use]
     pub fn tls(mut self, config: impl Into<Arc<ClientConfig>>) -> Self {
-        self.settings.tls = Some(config.into());
+        self.set().tls = Some(config.into());
         self
     }
 
@@ -195,7 +196,7 @@ impl Mqtt {
     /// be old: it is not deleted when this host is gone.
     #[must_use]
     pub fn retain(mut self, retain: bool) -> Self {
-        self.settings.retain = retain;
+        self.set().retain = retain;
         self
     }
 
@@ -203,7 +204,7 @@ impl Mqtt {
     /// subscriber's session. MQTT 5; without effect for 3.1.1.
     #[must_use]
     pub fn expiry(mut self, expiry: Duration) -> Self {
-        self.settings.expiry_seconds = Some(u32::try_from(expiry.as_secs()).unwrap_or(u32::MAX).max(1));
+        self.set().expiry_seconds = Some(u32::try_from(expiry.as_secs()).unwrap_or(u32::MAX).max(1));
         self
     }
 
@@ -212,7 +213,7 @@ impl Mqtt {
     /// MQTT 5: brokers of 3.1.1 do not tell, and with it nothing is sent to them.
     #[must_use]
     pub fn require_subscribers(mut self, require: bool) -> Self {
-        self.settings.require_subscribers = require;
+        self.set().require_subscribers = require;
         self
     }
 
@@ -221,7 +222,7 @@ impl Mqtt {
     /// that one, but those on their way can come before it; with one at a time, which costs a round trip per message, none does.
     #[must_use]
     pub fn max_in_flight(mut self, messages: u16) -> Self {
-        self.settings.max_in_flight = messages.max(1);
+        self.set().max_in_flight = messages.max(1);
         self
     }
 
@@ -233,7 +234,7 @@ impl Mqtt {
     /// not answered in [time](Self::timeout) is sent again over a new connection.
     #[must_use]
     pub fn keep_alive(mut self, time: Duration) -> Self {
-        self.settings.keep_alive_seconds = u16::try_from(time.as_secs()).unwrap_or(u16::MAX);
+        self.set().keep_alive_seconds = u16::try_from(time.as_secs()).unwrap_or(u16::MAX);
         self
     }
 
@@ -241,7 +242,7 @@ impl Mqtt {
     /// Default: five seconds. On slow lines, give it more than the largest batch takes.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.settings.timeout = timeout;
+        self.set().timeout = timeout;
         self
     }
 
@@ -249,8 +250,12 @@ impl Mqtt {
     /// 3.1.1 it never does, and drops the message or the connection. Default: what a broker of MQTT 5 says.
     #[must_use]
     pub fn max_packet_bytes(mut self, bytes: u32) -> Self {
-        self.settings.max_packet_bytes = Some(bytes);
+        self.set().max_packet_bytes = Some(bytes);
         self
+    }
+
+    fn set(&mut self) -> &mut Settings {
+        Arc::make_mut(&mut self.settings)
     }
 
     /// The connection that there is, if it still stands, or a new one.
@@ -259,6 +264,9 @@ impl Mqtt {
             && connection.is_alive()
         {
             return Ok(connection);
+        }
+        if self.settings.address.tls && self.settings.tls.is_none() {
+            self.set().tls = Some(connection::system_roots()?);
         }
         let connection = Connection::open(&self.settings, deadline).await?;
         self.max_packet_bytes = connection.max_packet_bytes();

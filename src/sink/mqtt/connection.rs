@@ -38,7 +38,7 @@ pub(super) trait Client: Sized + Send {
     fn sender(&self) -> Self::Sender;
 
     /// Queues a message; one that is refused here is not.
-    fn send(sender: &Self::Sender, message: &Message, settings: &Settings) -> Result<Answer, Outcome>;
+    fn send(sender: &Self::Sender, message: &Message, settings: &Arc<Settings>) -> Result<Answer, Outcome>;
 
     /// Queues the end of the connection.
     fn disconnect(&self);
@@ -62,7 +62,7 @@ pub(super) struct Lost {
 impl Connection {
     /// A new one, until `deadline`. The error is the text.
     pub(super) async fn open(settings: &Settings, deadline: Instant) -> Result<Self, String> {
-        let tls = if settings.address.tls { Some(tls(settings)?) } else { None };
+        let tls = settings.tls.clone().filter(|_| settings.address.tls);
         let opened = timeout_at(deadline, async {
             Ok(match settings.version {
                 Version::V5 => Self::V5(v5::Client::connect(settings, tls).await?),
@@ -91,7 +91,7 @@ impl Connection {
     pub(super) async fn publish(
         self,
         batch: &[Message],
-        settings: &Settings,
+        settings: &Arc<Settings>,
         deadline: Instant,
     ) -> (Vec<Outcome>, Option<Self>) {
         match self {
@@ -119,11 +119,8 @@ impl Connection {
     }
 }
 
-/// The user's configuration, or one with the system's root certificates.
-fn tls(settings: &Settings) -> Result<Arc<ClientConfig>, String> {
-    if let Some(config) = &settings.tls {
-        return Ok(Arc::clone(config));
-    }
+/// A TLS configuration with the system's root certificates. The error is the text.
+pub(super) fn system_roots() -> Result<Arc<ClientConfig>, String> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
@@ -154,7 +151,7 @@ fn is_alive(client: &mut impl Client) -> bool {
 async fn publish<C: Client>(
     mut client: C,
     batch: &[Message],
-    settings: &Settings,
+    settings: &Arc<Settings>,
     deadline: Instant,
 ) -> (Vec<Outcome>, Option<C>) {
     let mut flight = Flight::<C>::new(client.sender(), batch, settings);
@@ -186,7 +183,7 @@ async fn publish<C: Client>(
 
 /// A batch on its way.
 struct Flight<'a, C: Client> {
-    settings: &'a Settings,
+    settings: &'a Arc<Settings>,
     sender: Option<C::Sender>,
     unsent: std::slice::Iter<'a, Message>,
     on_their_way: FuturesOrdered<Answer>,
@@ -195,7 +192,7 @@ struct Flight<'a, C: Client> {
 }
 
 impl<'a, C: Client> Flight<'a, C> {
-    fn new(sender: C::Sender, batch: &'a [Message], settings: &'a Settings) -> Self {
+    fn new(sender: C::Sender, batch: &'a [Message], settings: &'a Arc<Settings>) -> Self {
         Self {
             settings,
             sender: Some(sender),

@@ -51,7 +51,7 @@ impl connection::Client for Client {
         self.client.clone()
     }
 
-    fn send(sender: &Self::Sender, message: &Message, settings: &Settings) -> Result<Answer, Outcome> {
+    fn send(sender: &Self::Sender, message: &Message, settings: &Arc<Settings>) -> Result<Answer, Outcome> {
         let topic = settings.topic(message);
         let mut publish = Publish::from_bytes(topic.clone(), QoS::AtLeastOnce, message.structured());
         publish.pkid = 1; // Its size is with one.

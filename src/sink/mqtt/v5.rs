@@ -64,7 +64,7 @@ impl connection::Client for Client {
         self.sender.clone()
     }
 
-    fn send(sender: &Self::Sender, message: &Message, settings: &Settings) -> Result<Answer, Outcome> {
+    fn send(sender: &Self::Sender, message: &Message, settings: &Arc<Settings>) -> Result<Answer, Outcome> {
         let topic = settings.topic(message);
         let mut publish =
             Publish::new(topic.clone(), QoS::AtLeastOnce, message.payload.clone(), Some(properties(message, settings)));
@@ -76,7 +76,7 @@ impl connection::Client for Client {
         }
         let options = PublishOptions::at_least_once().retain(settings.retain);
         let options = options.properties(publish.properties.unwrap_or_default());
-        let settings = settings.clone();
+        let settings = Arc::clone(settings);
         match sender.client.try_publish_tracked(topic.clone(), publish.payload, options) {
             Ok(notice) => Ok(Box::pin(async move { outcome(notice.wait_async().await, &topic, &settings) })),
             Err(ClientError::InvalidRequest(_)) => {
@@ -210,7 +210,7 @@ mod tests {
     use super::*;
     use crate::sink::mqtt::Mqtt;
 
-    fn settings(require_subscribers: bool) -> Settings {
+    fn settings(require_subscribers: bool) -> Arc<Settings> {
         Mqtt::new("mqtt://me:s3cret@broker").unwrap().require_subscribers(require_subscribers).settings
     }
 
