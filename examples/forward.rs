@@ -83,6 +83,8 @@ async fn run(args: Args) -> Result<Report> {
     match scheme {
         #[cfg(feature = "nats")]
         "nats" | "tls" => forward(args, appmon::sink::nats::JetStream::connect(&*url).await?).await,
+        #[cfg(feature = "mqtt")]
+        "mqtt" | "mqtts" => forward(args, appmon::sink::mqtt::Mqtt::connect(&url).await?).await,
         _ => {
             let what = format!("{scheme:?} is no message queue that this program was built with");
             Err(Error::config(format!("--to: {what}; see the features of the library, such as nats")))

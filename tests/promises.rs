@@ -169,6 +169,21 @@ fn nats() {
     });
 }
 
+#[cfg(feature = "mqtt")]
+#[test]
+fn mqtt() {
+    use appmon::sink::mqtt::Mqtt;
+    use appmon::sink::{Forwarder, Publish};
+
+    fn sink<T: Publish + Send + Unpin + Debug + 'static>() {}
+    fn spawned<T: Future + Send>(_: impl FnOnce() -> T) {}
+    sink::<Mqtt>();
+    spawned(|| async {
+        let broker = Mqtt::connect("mqtt://127.0.0.1").await?;
+        Processes::new().every(Duration::from_secs(1)).forward_to(Forwarder::new(broker)).await
+    });
+}
+
 #[test]
 fn errors() {
     fn error<T: std::error::Error + Display + Send + Sync + 'static>() {}
