@@ -1,5 +1,10 @@
 //! What runs, or what is mounted, to a message queue: a snapshot at every tick, at least once, through outages.
 
+#![cfg_attr(
+    not(any(feature = "nats", feature = "kafka", feature = "amqp", feature = "mqtt", feature = "redis")),
+    allow(dead_code, unused_imports, reason = "without any broker it only says so")
+)]
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,8 +19,12 @@ Forwards a snapshot of all processes to a message queue at every tick, as a mess
 
 Usage: forward --to URL [--every DURATION] [--count TICKS] [OPTION]...
 
-  --to URL               where to, such as nats://127.0.0.1:4222; a user and a password may stand in
-                         it. A stream for it must exist: for NATS one with the subjects appmon.>
+  --to URL               where to; a user and a password may stand in it:
+                           nats://127.0.0.1:4222    a JetStream stream with the subjects appmon.>
+                           kafka://127.0.0.1:9092   topics appmon.process, appmon.file_system
+                           amqp://127.0.0.1:5672    exchange appmon, with a queue bound to it
+                           mqtt://127.0.0.1:1883    topics appmon/KIND/HOST
+                           redis://127.0.0.1:6379   streams appmon:KIND
   --every DURATION       time between two ticks, such as 500ms, 1s, 5m  [default: 1s]
   --count TICKS          end after so many ticks  [default: go on until Ctrl-C or SIGTERM]
   --spool PATH           keep what the queue did not take yet in this file, over restarts too
@@ -83,11 +92,17 @@ async fn run(args: Args) -> Result<Report> {
     match scheme {
         #[cfg(feature = "nats")]
         "nats" | "tls" => forward(args, appmon::sink::nats::JetStream::connect(&*url).await?).await,
+        #[cfg(feature = "kafka")]
+        "kafka" => forward(args, appmon::sink::kafka::Kafka::connect(&url).await?).await,
+        #[cfg(feature = "amqp")]
+        "amqp" => forward(args, appmon::sink::amqp::Amqp::connect(&url).await?).await,
         #[cfg(feature = "mqtt")]
         "mqtt" | "mqtts" => forward(args, appmon::sink::mqtt::Mqtt::connect(&url).await?).await,
+        #[cfg(feature = "redis")]
+        "redis" => forward(args, appmon::sink::redis::Streams::connect(&url).await?).await,
         _ => {
             let what = format!("{scheme:?} is no message queue that this program was built with");
-            Err(Error::config(format!("--to: {what}; see the features of the library, such as nats")))
+            Err(Error::config(format!("--to: {what}; build it with --features nats, kafka, amqp, mqtt or redis")))
         }
     }
 }
