@@ -49,6 +49,8 @@ pub struct JetStream {
     in_flight: usize,
     pace: Pace,
     session: Option<Session>,
+    /// The subject of what was not answered last.
+    unanswered: Option<String>,
     max_payload: Option<usize>,
 }
 
@@ -77,7 +79,15 @@ impl JetStream {
     pub async fn connect(server: impl Into<Server> + Send) -> Result<Self> {
         let server = server.into().open()?;
         let subject = SUBJECT.parse()?;
-        let mut sink = Self { server, subject, in_flight: 256, pace: Pace::Together, session: None, max_payload: None };
+        let mut sink = Self {
+            server,
+            subject,
+            in_flight: 256,
+            pace: Pace::Together,
+            session: None,
+            unanswered: None,
+            max_payload: None,
+        };
         // What the server takes is better known before the first message is made.
         if let Err(error) = sink.open().await {
             tracing::warn!(%error, "not connected yet");
@@ -126,6 +136,7 @@ impl Clone for JetStream {
             in_flight: self.in_flight,
             pace: Pace::Together,
             session: None,
+            unanswered: None,
             max_payload: self.max_payload,
         }
     }
@@ -156,7 +167,9 @@ impl Publish for JetStream {
             sending.settle_first().await;
         }
         let Sending { outcomes, state, .. } = sending;
-        if state != State::Broken {
+        if state == State::Broken {
+            self.unanswered = batch.first().map(|message| self.subject.render(message, Escape::Nats));
+        } else {
             self.session = Some(session);
         }
         self.pace = if state == State::Whole { Pace::Together } else { Pace::OneByOne };
@@ -167,7 +180,11 @@ impl Publish for JetStream {
         Some(
             async {
                 let session = self.open().await?;
-                session.link.round_trip(&self.server.name, self.server.timeout).await?;
+                match &self.unanswered {
+                    // The server may well answer while the stream has no leader: that is asked then.
+                    Some(subject) => stream_answers(&session.context, subject, &self.server.name).await?,
+                    None => session.link.round_trip(&self.server.name, self.server.timeout).await?,
+                }
                 self.session = Some(session);
                 Ok(())
             }
@@ -187,6 +204,16 @@ impl Publish for JetStream {
         // All that was sent was waited for.
         self.session = None;
     }
+}
+
+/// Asks the leader of the stream that has this subject.
+async fn stream_answers(context: &Context, subject: &str, server: &str) -> Result<()> {
+    let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
+        Error::broker_because(format!("{server} {subject}: the stream does not answer: {error}"), error)
+    };
+    let name = context.stream_by_subject(subject).await.map_err(|error| failed(Box::new(error)))?;
+    context.get_stream(name).await.map_err(|error| failed(Box::new(error)))?;
+    Ok(())
 }
 
 /// A subject's template, which must make no empty tokens.
