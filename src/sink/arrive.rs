@@ -131,11 +131,13 @@ impl<T: Sample + DeserializeOwned, A> Arrivals<T, A> {
     }
 
     /// What waits for other parts, and so is not to be acknowledged yet, not by acknowledging something later either.
+    #[cfg_attr(not(feature = "nats"), allow(dead_code, reason = "not every broker asks"))]
     pub(crate) fn waiting(&self) -> impl Iterator<Item = &A> {
         self.parts.tokens()
     }
 
     /// Gives back what waits, because nothing more will come of it.
+    #[cfg_attr(not(feature = "nats"), allow(dead_code, reason = "not every broker asks"))]
     pub(crate) fn take_waiting(&mut self) -> Vec<A> {
         self.parts.take_tokens()
     }
