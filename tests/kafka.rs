@@ -8,9 +8,12 @@ mod brokers;
 mod common;
 
 use std::ffi::OsStr;
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use appmon::sink::kafka::{Compression, Consumer, Consuming, Kafka};
@@ -637,6 +640,184 @@ fn wrong_consumers_are_told_at_once() {
     assert!(shown.contains("appmon.reading") && !shown.contains("secret"), "{shown}");
 }
 
+/// What stands before a cluster and lets in whoever has the password, by SASL PLAIN: the cluster itself asks nobody.
+#[derive(Debug)]
+struct Gate {
+    port: u16,
+}
+
+impl Gate {
+    const USER: &str = "monitor";
+    const PASSWORD: &str = "se:cr@et";
+    /// Which requests brokers know, and up to which version: those of the cluster, and the two of SASL.
+    const REQUESTS: [(u16, u16); 9] = [(0, 7), (1, 11), (2, 5), (3, 5), (10, 2), (17, 1), (18, 0), (22, 1), (36, 0)];
+
+    fn before(port: u16) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let gate = Self { port: listener.local_addr().unwrap().port() };
+        let own = gate.port;
+        // It ends with the test program.
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                thread::spawn(move || Self::serve(client, port, own));
+            }
+        });
+        gate
+    }
+
+    fn serve(mut client: TcpStream, port: u16, own: u16) -> std::io::Result<()> {
+        while !Self::admit(&mut client)? {}
+        let (server, mut back) = (TcpStream::connect(("127.0.0.1", port))?, client.try_clone()?);
+        let mut answers = server.try_clone()?;
+        thread::spawn(move || {
+            let mut buffer = [0; 16 << 10];
+            while let Ok(count) = answers.read(&mut buffer)
+                && count > 0
+            {
+                brokers::rename(&mut buffer[..count], port, own);
+                if back.write_all(&buffer[..count]).is_err() {
+                    break;
+                }
+            }
+            let _ = back.shutdown(Shutdown::Both);
+        });
+        let _ = std::io::copy(&mut client, &mut &server);
+        server.shutdown(Shutdown::Both)
+    }
+
+    /// Answers a request; gives whether the client is let in.
+    fn admit(client: &mut TcpStream) -> std::io::Result<bool> {
+        let mut length = [0; 4];
+        client.read_exact(&mut length)?;
+        let mut request = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap()];
+        client.read_exact(&mut request)?;
+        let number = |at: usize| u16::from_be_bytes([request[at], request[at + 1]]);
+        let (kind, version) = (number(0), number(2));
+        let mut answer = request[4..8].to_vec();
+        let mut right = false;
+        match kind {
+            18 => {
+                // "Unsupported version", from which the client learns that it is to ask in the oldest way.
+                answer.extend(if version == 0 { 0_u16 } else { 35 }.to_be_bytes());
+                answer.extend(u32::try_from(Self::REQUESTS.len()).unwrap().to_be_bytes());
+                for (kind, most) in Self::REQUESTS {
+                    answer.extend([kind, 0, most].map(u16::to_be_bytes).concat());
+                }
+            }
+            17 => answer.extend(b"\0\0\0\0\0\x01\0\x05PLAIN"),
+            36 => {
+                right = request.ends_with(format!("\0{}\0{}", Self::USER, Self::PASSWORD).as_bytes());
+                answer.extend(if right { &b"\0\0\xff\xff\0\0\0\0"[..] } else { b"\0\x3a\0\x04nope\0\0\0\0" });
+            }
+            _ => return Err(std::io::ErrorKind::InvalidData.into()),
+        }
+        client.write_all(&u32::try_from(answer.len()).unwrap().to_be_bytes())?;
+        client.write_all(&answer)?;
+        Ok(right)
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_costs_no_message() {
+    let cluster = cluster();
+    let servers = cluster.bootstrap_servers();
+    let gate = Gate::before(port(&servers));
+    let batch = messages(&mut encoder(), 3);
+    for login in ["monitor:wrong-one@", "somebody:se%3Acr%40et@"] {
+        let mut queue = Kafka::connect(&format!("kafka://{login}127.0.0.1:{}", gate.port)).await.unwrap();
+        let outcomes = queue.publish(&batch).await;
+        assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Retry(_))), "{outcomes:?}");
+        let text = format!("{} {queue:?} {}", text(&outcomes[0]), queue.destination());
+        assert!(text.contains("nope") && !text.contains("wrong-one") && !text.contains("cr@et"), "{text}");
+    }
+    let url = format!("kafka://{}:se%3Acr%40et@127.0.0.1:{}", Gate::USER, gate.port);
+    let (mut queue, log) = Recorded::new(Kafka::connect(&url).await.unwrap());
+    deliver(&mut queue, batch, |_| {}).await;
+    log.check(&read(&servers, TOPIC));
+}
+
+/// TLS before a cluster that has none.
+#[cfg(feature = "kafka-ssl")]
+mod tls {
+    use std::sync::Arc;
+
+    use rcgen::{CertificateParams, KeyPair};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::ServerConfig;
+    use tokio_rustls::rustls::crypto::ring;
+    use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+    /// Passes on to `port`; gives its own port, and its certificate.
+    pub(super) async fn before(port: u16) -> (u16, String) {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let chain = vec![certificate.der().clone()];
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let own = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let Ok(client) = acceptor.accept(client).await else { return };
+                    let (mut requests, mut back) = tokio::io::split(client);
+                    let (mut answers, mut on) = TcpStream::connect(("127.0.0.1", port)).await.unwrap().into_split();
+                    let forth = async { tokio::io::copy(&mut requests, &mut on).await };
+                    let back = async {
+                        let mut buffer = [0; 16 << 10];
+                        while let Ok(count) = answers.read(&mut buffer).await
+                            && count > 0
+                        {
+                            crate::brokers::rename(&mut buffer[..count], port, own);
+                            back.write_all(&buffer[..count]).await?;
+                            back.flush().await?;
+                        }
+                        std::io::Result::Ok(())
+                    };
+                    let _ = tokio::join!(forth, back);
+                });
+            }
+        });
+        (own, certificate.pem())
+    }
+}
+
+#[cfg(feature = "kafka-ssl")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_tls() {
+    let cluster = cluster();
+    let servers = cluster.bootstrap_servers();
+    let (port, certificate) = tls::before(port(&servers)).await;
+    let connect = async || Kafka::connect(&format!("kafkas://127.0.0.1:{port}")).await.unwrap();
+    let batch = messages(&mut encoder(), 3);
+    let outcomes = connect().await.publish(&batch).await;
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Retry(_))), "{outcomes:?}");
+    assert!(text(&outcomes[0]).contains("certificate"), "whom nobody knows is not trusted: {outcomes:?}");
+
+    let mut trusting = connect().await.set("ssl.ca.pem", &certificate).unwrap();
+    deliver(&mut trusting, batch.clone(), |_| {}).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    std::fs::write(&path, &certificate).unwrap();
+    let mut trusting = connect().await.set("ssl.ca.location", path.to_str().unwrap()).unwrap();
+    deliver(&mut trusting, batch.clone(), |_| {}).await;
+    assert_eq!(read(&servers, TOPIC).len(), 2 * batch.len());
+
+    // A certificate that is none is only read by the client, and loses nothing.
+    let mut wrong = connect().await.set("ssl.ca.location", "/no/such/file").unwrap();
+    let outcomes = wrong.publish(&batch).await;
+    assert!(matches!(outcomes[0], Outcome::Retry(_)) && text(&outcomes[0]).contains("ssl.ca.location"), "{outcomes:?}");
+    assert!(connect().await.set("sasl.mechanism", "SCRAM-SHA-512").is_ok());
+}
+
 const CHILD: &str = "APPMON_TEST_KAFKA";
 
 /// Not a test by itself: the cluster of a process that others kill and stop.
@@ -646,7 +827,9 @@ fn cluster_of_another_process() {
         return;
     }
     let cluster = cluster();
-    println!("\nlistening on {}", cluster.bootstrap_servers());
+    let mut output = std::io::stdout();
+    write!(output, "\nlistening on {}\n", cluster.bootstrap_servers()).unwrap();
+    output.flush().unwrap();
     // Until the parent ends.
     let _ = std::io::read_to_string(std::io::stdin());
 }

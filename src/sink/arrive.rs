@@ -84,7 +84,7 @@ pub(crate) enum Gathering {
     /// They do: split snapshots are put together, and what is missing is counted.
     All,
     /// Others share what comes: each part of a split snapshot is given as a snapshot of its own.
-    #[cfg_attr(not(feature = "nats"), expect(dead_code, reason = "in Kafka a host stays with one consumer"))]
+    #[cfg_attr(not(any(feature = "nats", test)), expect(dead_code, reason = "in Kafka a host stays with one consumer"))]
     Shared,
 }
 
@@ -131,13 +131,13 @@ impl<T: Sample + DeserializeOwned, A> Arrivals<T, A> {
     }
 
     /// What waits for other parts, and so is not to be acknowledged yet, not by acknowledging something later either.
-    #[cfg_attr(not(feature = "nats"), allow(dead_code, reason = "not every broker asks"))]
+    #[cfg(any(feature = "nats", test))]
     pub(crate) fn waiting(&self) -> impl Iterator<Item = &A> {
         self.parts.tokens()
     }
 
     /// Gives back what waits, because nothing more will come of it.
-    #[cfg_attr(not(feature = "nats"), allow(dead_code, reason = "not every broker asks"))]
+    #[cfg(feature = "nats")]
     pub(crate) fn take_waiting(&mut self) -> Vec<A> {
         self.parts.take_tokens()
     }

@@ -193,7 +193,7 @@ impl Proxy {
 }
 
 /// Replaces an address of loopback in an answer of Kafka: the host as text, the port as 32 bits after it.
-fn rename(answer: &mut [u8], from: u16, to: u16) {
+pub(crate) fn rename(answer: &mut [u8], from: u16, to: u16) {
     let address = |port: u16| [&b"127.0.0.1\0\0"[..], &port.to_be_bytes()].concat();
     let (from, to) = (address(from), address(to));
     let mut at = 0;

@@ -54,13 +54,13 @@ impl<T, A> Parts<T, A> {
     }
 
     /// What waits.
-    #[cfg_attr(not(feature = "nats"), allow(dead_code, reason = "not every broker asks"))]
+    #[cfg(any(feature = "nats", test))]
     pub(super) fn tokens(&self) -> impl Iterator<Item = &A> {
         self.waiting.values().flat_map(|waiting| waiting.parts.values().map(|(_, token)| token))
     }
 
     /// Forgets all that waits, and gives its tokens.
-    #[cfg_attr(not(feature = "nats"), allow(dead_code, reason = "not every broker asks"))]
+    #[cfg(feature = "nats")]
     pub(super) fn take_tokens(&mut self) -> Vec<A> {
         self.bytes = 0;
         let waiting = std::mem::take(&mut self.waiting).into_values();

@@ -234,8 +234,8 @@ impl ClientContext for Reports {
 /// Whether an error is one of a connection over which no message has gone yet. librdkafka ends its texts with the state of the
 /// connection; a text it does not end so is not taken for one.
 fn is_before_requests(code: Option<RDKafkaErrorCode>, reason: &str) -> bool {
-    const STATES: [&str; 6] =
-        ["TRY_CONNECT", "CONNECT", "SSL_HANDSHAKE", "APIVERSION_QUERY", "AUTH_HANDSHAKE", "AUTH_REQ"];
+    const STATES: [&str; 7] =
+        ["TRY_CONNECT", "CONNECT", "SSL_HANDSHAKE", "APIVERSION_QUERY", "AUTH_LEGACY", "AUTH_HANDSHAKE", "AUTH_REQ"];
     match code {
         Some(RDKafkaErrorCode::Resolve) => true,
         _ => reason.rsplit_once("in state ").is_some_and(|(_, end)| {
