@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use appmon::sink::kafka::{Compression, Consumer, Consuming, Kafka};
 use appmon::sink::{Encoder, Host, Message, MessageId, Outcome, Publish};
 use appmon::{Snapshot, Timestamp};
-use brokers::{Proxy, Reading, Recorded, free_port, snapshot};
+use brokers::{Broker, Log, Proxy, Reading, Recorded, free_port, snapshot};
 use common::{Helper, require};
 use futures::StreamExt as _;
 use rdkafka::config::ClientConfig;
@@ -816,6 +816,71 @@ async fn over_tls() {
     let outcomes = wrong.publish(&batch).await;
     assert!(matches!(outcomes[0], Outcome::Retry(_)) && text(&outcomes[0]).contains("ssl.ca.location"), "{outcomes:?}");
     assert!(connect().await.set("sasl.mechanism", "SCRAM-SHA-512").is_ok());
+}
+
+/// A broker of another make, where it is installed: Tansu, which keeps all in memory here.
+#[tokio::test]
+async fn a_broker_of_another_make() {
+    if Command::new("tansu").arg("--version").stdout(Stdio::null()).status().is_err() {
+        eprintln!("skipped: tansu, which no package of Debian has");
+        return;
+    }
+    let port = free_port();
+    let (address, servers) = (format!("tcp://127.0.0.1:{port}"), format!("127.0.0.1:{port}"));
+    let start = || {
+        let mut command = Command::new("tansu");
+        command.args(["broker", "--storage-engine", "memory://tansu/"]);
+        command.env("LISTENER_URL", &address).env("ADVERTISED_LISTENER_URL", &address);
+        let broker = Broker::start(&mut command, port);
+        let create = ["topic", "create", TOPIC, "--partitions", "1", "--broker", &address];
+        assert!(Command::new("tansu").args(create).stdout(Stdio::null()).status().unwrap().success());
+        broker
+    };
+    let broker = start();
+    let (mut queue, log) = Recorded::new(connect(port).await.ack_timeout(Duration::from_secs(2)));
+    let mut encoder = encoder();
+    for _ in 0..5 {
+        deliver(&mut queue, messages(&mut encoder, 20), |_| {}).await;
+    }
+    broker.stop();
+    deliver(&mut queue, messages(&mut encoder, 20), |attempt| {
+        if attempt == 1 {
+            broker.go_on();
+        }
+    })
+    .await;
+    log.check(&read_until_last(&servers, &log));
+    assert_eq!(log.accepted().len(), 120);
+
+    broker.kill();
+    let batch = messages(&mut encoder, 20);
+    let outcomes = queue.publish(&batch).await;
+    assert!(!outcomes.iter().any(Outcome::is_accepted), "{outcomes:?}");
+    let _broker = start();
+    let (mut queue, log) = Recorded::new(queue);
+    deliver(&mut queue, batch, |_| {}).await;
+    deliver(&mut queue, messages(&mut encoder, 20), |_| {}).await;
+    log.check(&read_until_last(&servers, &log));
+}
+
+/// What the topic has up to the message that was accepted last: Tansu says that its last record batch is not there yet.
+fn read_until_last(servers: &str, log: &Log) -> Vec<(MessageId, Vec<u8>)> {
+    let last = log.accepted().last().unwrap().id;
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", servers).set("group.id", "reader").create().unwrap();
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(TOPIC, 0, Offset::Beginning).unwrap();
+    consumer.assign(&list).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut records: Vec<(MessageId, Vec<u8>)> = Vec::new();
+    while records.last().is_none_or(|(id, _)| *id != last) {
+        assert!(Instant::now() < deadline, "{last} is not there");
+        if let Some(record) = consumer.poll(Duration::from_millis(100)) {
+            let record = record.unwrap();
+            records.push((header(&record, "ce_id").parse().unwrap(), record.payload().unwrap().to_vec()));
+        }
+    }
+    records
 }
 
 const CHILD: &str = "APPMON_TEST_KAFKA";
