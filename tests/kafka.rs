@@ -17,8 +17,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use appmon::sink::kafka::{Compression, Consumer, Consuming, Kafka};
-use appmon::sink::{Encoder, Host, Message, MessageId, Outcome, Publish};
-use appmon::{Snapshot, Timestamp};
+use appmon::sink::{Encoder, Forwarder, Host, Message, MessageId, Outcome, Publish};
+use appmon::{Snapshot, SnapshotStreamExt as _, Timestamp};
 use brokers::{Broker, Log, Proxy, Reading, Recorded, free_port, snapshot};
 use common::{Helper, require};
 use futures::StreamExt as _;
@@ -263,8 +263,8 @@ async fn connections_cut_in_mid_stream() {
     let cutter = {
         let (proxy, log) = (proxy.clone(), log.clone());
         tokio::spawn(async move {
-            for count in 1..=20 {
-                log.until_accepted(count * 40).await;
+            for count in 1..=12 {
+                log.until_accepted(count * 70).await;
                 proxy.cut();
             }
         })
@@ -816,6 +816,41 @@ async fn over_tls() {
     let outcomes = wrong.publish(&batch).await;
     assert!(matches!(outcomes[0], Outcome::Retry(_)) && text(&outcomes[0]).contains("ssl.ca.location"), "{outcomes:?}");
     assert!(connect().await.set("sasl.mechanism", "SCRAM-SHA-512").is_ok());
+}
+
+/// A stream of snapshots while the broker is cut off, away and stopped in turn.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forwarder_brings_all_of_it_through_outages() {
+    let (mut first, port) = another_process();
+    let proxy = Proxy::to(port).advertised();
+    let (queue, log) = Recorded::new(connect(proxy.port()).await.ack_timeout(Duration::from_secs(2)));
+    let forwarder = Forwarder::new(queue).retry(Duration::from_millis(5), Duration::from_millis(50)).batch(8, 1 << 20);
+    let forwarding =
+        tokio::spawn(futures::stream::iter((0..400).map(|seq| Ok(snapshot(seq, 3)))).forward_to(forwarder));
+    log.until_accepted(50).await;
+    proxy.cut();
+    log.until_accepted(100).await;
+    proxy.refuse();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    proxy.pass();
+    log.until_accepted(200).await;
+    first.signal(rustix::process::Signal::STOP);
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    first.signal(rustix::process::Signal::CONT);
+    let report = forwarding.await.unwrap().unwrap();
+    assert!(report.is_complete() && report.is_balanced(), "{report:?}");
+    assert_eq!(log.accepted().len(), 400);
+    log.check(&read(&format!("127.0.0.1:{port}"), TOPIC));
+    first.end();
+}
+
+#[tokio::test]
+async fn a_forwarder_ends_while_it_is_down() {
+    let queue = connect(free_port()).await;
+    let forwarder = Forwarder::new(queue).deadline(Duration::from_millis(200));
+    let snapshots = futures::stream::iter((0..20).map(|seq| Ok(snapshot(seq, 3))));
+    let report = snapshots.forward_to(forwarder).await.unwrap();
+    assert!(report.is_balanced() && !report.is_complete(), "{report:?}");
 }
 
 /// A broker of another make, where it is installed: Tansu, which keeps all in memory here.

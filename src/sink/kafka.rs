@@ -24,7 +24,8 @@
 //! # What it is made of
 //!
 //! The client is librdkafka, in C, built along with the crate (needs `make`, a C and a C++ compiler). It has a few threads of its
-//! own, one of which looks for news ten times a second, and a copy of each payload that is on its way.
+//! own, which sleep between batches, and a copy of each payload that is on its way. The first batch after a connection was made
+//! takes about half a second, until the cluster gave the producer its number.
 //!
 //! # TLS and authentication
 //!

@@ -3,14 +3,14 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::{mpsc, oneshot};
 
@@ -23,7 +23,9 @@ use crate::{Error, Result};
 /// It serves one call of [`publish`](crate::sink::Publish::publish) after the other as long as each ends with every message
 /// settled; then it is as new. After anything else it is taken down, and the next call makes another.
 pub(super) struct Producer {
-    client: ThreadedProducer<Reports>,
+    client: Arc<BaseProducer<Reports>>,
+    /// The thread that serves the client's events. It sleeps between calls.
+    poller: Option<JoinHandle<()>>,
     reports: mpsc::UnboundedReceiver<Report>,
     /// The kinds and hosts, and so the partitions, of which a broker has taken a message.
     begun: HashSet<(Arc<str>, Arc<str>)>,
@@ -45,10 +47,15 @@ impl Producer {
         hop(move || {
             let (to, reports) = mpsc::unbounded_channel();
             let context = Reports { to, notes: Mutex::default() };
-            match ThreadedProducer::from_config_and_context(&config, context) {
-                Ok(client) => Ok(Self { client, reports, begun: HashSet::new() }),
-                Err(error) => Err(Error::broker_because(format!("no producer: {error}"), error)),
-            }
+            let client = BaseProducer::from_config_and_context(&config, context)
+                .map_err(|error| Error::broker_because(format!("no producer: {error}"), error))?;
+            let client = Arc::new(client);
+            let serve = {
+                let client = Arc::clone(&client);
+                move || serve(&client)
+            };
+            let poller = thread::Builder::new().name("appmon-kafka".to_owned()).spawn(serve).map_err(Error::io)?;
+            Ok(Self { client, poller: Some(poller), reports, begun: HashSet::new() })
         })
         .await
     }
@@ -105,7 +112,14 @@ impl Producer {
 
     /// A call begins, or ends: what happens to connections in between is nobody's business.
     pub(super) fn listen(&self, listening: bool) {
-        self.notes().listening = listening;
+        self.turn(if listening { Mode::Listening } else { Mode::Idle });
+    }
+
+    fn turn(&self, mode: Mode) {
+        self.notes().mode = mode;
+        if let Some(poller) = &self.poller {
+            poller.thread().unpark();
+        }
     }
 
     /// Gives up what was not settled: it is reported so, as soon as the threads of the client get to it.
@@ -134,16 +148,44 @@ impl Producer {
 
     /// Takes it down on a thread of its own: that waits for the threads of the client, one of which may be asking for the address
     /// of a host. It lets go of all messages first.
-    pub(super) fn retire(self) -> Retired {
+    pub(super) fn retire(mut self) -> Retired {
         let (done, retired) = oneshot::channel();
         let take_down = move || {
             self.client.purge(PurgeConfig::default().queue().inflight());
+            self.turn(Mode::Over);
+            let _ = self.poller.take().map(JoinHandle::join);
             drop(self);
             let _ = done.send(());
         };
         // Where there can be no thread, the closure is dropped here and now, and the producer with it.
         let _ = thread::Builder::new().name("appmon-kafka".to_owned()).spawn(take_down);
         Retired(retired)
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        // The thread may be the last to hold the client, and then takes it down.
+        self.turn(Mode::Over);
+    }
+}
+
+/// Serves the events of a client until it is over.
+fn serve(client: &BaseProducer<Reports>) {
+    // librdkafka counts in milliseconds, and the last of them is spent busily.
+    const STEP: Duration = Duration::from_millis(50);
+    // What librdkafka says between calls is not to pile up.
+    const REST: Duration = Duration::from_secs(10);
+    loop {
+        let mode = client.client().context().notes().mode;
+        match mode {
+            Mode::Listening => client.poll(STEP),
+            Mode::Idle => {
+                thread::park_timeout(REST);
+                client.poll(Duration::ZERO);
+            }
+            Mode::Over => break,
+        }
     }
 }
 
@@ -173,9 +215,19 @@ struct Reports {
 
 #[derive(Default)]
 struct Notes {
-    listening: bool,
+    mode: Mode,
     reached: bool,
     last: Option<String>,
+}
+
+/// What the thread that serves the events does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Mode {
+    /// It sleeps: no call is under way.
+    #[default]
+    Idle,
+    Listening,
+    Over,
 }
 
 impl Notes {
@@ -217,7 +269,7 @@ impl ClientContext for Reports {
             Some(RDKafkaErrorCode::Fatal) => Report::Fatal,
             _ => return notes.failed(code, reason),
         };
-        if notes.listening {
+        if notes.mode == Mode::Listening {
             let _ = self.to.send(report);
         }
     }
