@@ -93,7 +93,7 @@ async fn run(args: Args) -> Result<Report> {
         #[cfg(feature = "nats")]
         "nats" | "tls" => forward(args, appmon::sink::nats::JetStream::connect(&*url).await?).await,
         #[cfg(feature = "kafka")]
-        "kafka" => forward(args, appmon::sink::kafka::Kafka::connect(&url).await?).await,
+        "kafka" | "kafkas" => forward(args, appmon::sink::kafka::Kafka::connect(&url).await?).await,
         #[cfg(feature = "amqp")]
         "amqp" => forward(args, appmon::sink::amqp::Amqp::connect(&url).await?).await,
         #[cfg(feature = "mqtt")]

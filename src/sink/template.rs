@@ -38,7 +38,7 @@ impl Template {
         for part in &self.parts {
             match part {
                 Part::Text(literal) => text.push_str(literal),
-                Part::Kind => escape.push(&mut text, &message.kind),
+                Part::Kind => escape.push_kind(&mut text, &message.kind),
                 Part::Host => escape.push(&mut text, &message.host),
             }
         }
@@ -52,7 +52,7 @@ impl Template {
         for part in &self.parts {
             match part {
                 Part::Text(literal) => text.push_str(literal),
-                Part::Kind => escape.push(&mut text, kind),
+                Part::Kind => escape.push_kind(&mut text, kind),
                 Part::Host => return None,
             }
         }
@@ -158,6 +158,15 @@ pub enum Escape {
 }
 
 impl Escape {
+    /// Kinds are names of the program, and not of whoever has a host: where they are letters, digits and `_` they stay as they are.
+    fn push_kind(self, to: &mut String, kind: &str) {
+        if kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            to.push_str(kind);
+        } else {
+            self.push(to, kind);
+        }
+    }
+
     fn push(self, to: &mut String, value: &str) {
         let mark = if self == Self::Kafka { '_' } else { '%' };
         for byte in value.bytes() {
@@ -223,7 +232,7 @@ mod tests {
         let template = "a.{kind}.{host}";
         assert_eq!(render(template, "web-17.eu", Escape::Nats), "a.file_system.web-17%2Eeu");
         assert_eq!(render(template, "a b>*%", Escape::Nats), "a.file_system.a%20b%3E%2A%25");
-        assert_eq!(render(template, "ü_x", Escape::Kafka), "a.file_5Fsystem._C3_BC_5Fx");
+        assert_eq!(render(template, "ü_x", Escape::Kafka), "a.file_system._C3_BC_5Fx");
         assert_eq!(render("a/{host}", "x/+#", Escape::Mqtt), "a/x%2F%2B%23");
         assert_eq!(render("a:{host}", "{x}:y", Escape::Redis), "a:%7Bx%7D%3Ay");
         assert_eq!(render("{{{host}}}", "h", Escape::Redis), "{h}");
