@@ -4,18 +4,21 @@
 //! fields it does not know, since a later version may add some without another
 //! [`schema`](crate::Event) number.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 
 use schemars::generate::SchemaSettings;
 use schemars::transform::{Transform, transform_subschemas};
-use schemars::{JsonSchema, Schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 
+use crate::stream_ext::say_kind;
 use crate::{Change, Counters, Event, FileSystemSample, ProcessSample, Rated, Sample, Snapshot, Summary};
 
 /// The schema of each wire type, as indented JSON (draft 2020-12), by its name.
 ///
-/// For each kind of sample, such as `process`: `process-event` is one sample as a line, `process-snapshot` a whole tick, and
-/// `process-changes` what changed at one. Those that start with `rated-` are of samples with rates.
+/// For each kind of sample, such as `process`: `process-event` is one sample as a line (and as a message of its own),
+/// `process-snapshot` a whole tick, `process-message` a tick as a message to a broker, and `process-changes` what changed at one. Those that start with `rated-` are of samples with rates.
 ///
 /// ```
 /// let schemas = appmon::schema::all();
@@ -35,6 +38,7 @@ pub fn all() -> BTreeMap<String, String> {
 fn of_kind<T: Sample + JsonSchema>(schemas: &mut BTreeMap<String, String>, kind: &str) {
     add::<Event<T>>(schemas, format!("{kind}-event"));
     add::<Snapshot<T>>(schemas, format!("{kind}-snapshot"));
+    add::<Message<T>>(schemas, format!("{kind}-message"));
     add::<Snapshot<Change<T>>>(schemas, format!("{kind}-changes"));
 }
 
@@ -44,6 +48,7 @@ where
 {
     add::<Event<Rated<T>>>(schemas, format!("rated-{kind}-event"));
     add::<Snapshot<Rated<T>>>(schemas, format!("rated-{kind}-snapshot"));
+    add::<Message<Rated<T>>>(schemas, format!("rated-{kind}-message"));
 }
 
 fn add<T: JsonSchema>(schemas: &mut BTreeMap<String, String>, name: String) {
@@ -52,6 +57,41 @@ fn add<T: JsonSchema>(schemas: &mut BTreeMap<String, String>, name: String) {
     let mut schema = generator.into_root_schema_for::<T>();
     schema.insert("title".to_owned(), name.as_str().into());
     schemas.insert(name, format!("{:#}\n", schema.as_value()));
+}
+
+/// The wire form of a snapshot as a message; `sink::Encoder` writes it.
+#[derive(JsonSchema)]
+struct SnapshotMessage<T> {
+    /// The version of the wire form.
+    #[serde(rename = "schema")]
+    _schema: u32,
+    /// What the samples are of.
+    #[serde(rename = "kind")]
+    _kind: String,
+    #[serde(flatten)]
+    _snapshot: Snapshot<T>,
+    /// Which part this is, from 0, where the snapshot was too large for one message.
+    #[serde(rename = "part", skip_serializing_if = "Option::is_none")]
+    _part: Option<u32>,
+    /// Whether it is the last part. The parts have consecutive ids.
+    #[serde(rename = "last", skip_serializing_if = "Option::is_none")]
+    _last: Option<bool>,
+}
+
+/// The same, with what `schema` and `kind` are.
+struct Message<T>(PhantomData<T>);
+
+impl<T: Sample + JsonSchema> JsonSchema for Message<T> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("Message_of_{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = SnapshotMessage::<T>::json_schema(generator);
+        schema.insert("description".to_owned(), "A snapshot, or a part of one, as a message to a broker.".into());
+        say_kind::<T>(&mut schema);
+        schema
+    }
 }
 
 /// Makes prose of the documentation of Rust items.

@@ -141,3 +141,26 @@ fn what_is_wrong_is_not_valid() {
     more["of_a_later_version"] = json!(1);
     assert_eq!(faults("process-event", &more), [""; 0], "fields may be added");
 }
+
+#[cfg(feature = "forward")]
+#[test]
+fn messages_are_as_they_say() {
+    use appmon::sink::{Codec, Encoder, Host};
+
+    let mut encoder = Encoder::new(Host::new("db-1").unwrap()).max_bytes(4096);
+    let samples = vec![full_sample(), odd_sample(), full_sample(), odd_sample(), full_sample()];
+    let encoded = encoder.encode(&full_snapshot(samples));
+    assert!(encoded.messages.len() > 1, "in parts");
+    for message in &encoded.messages {
+        let value: Value = serde_json::from_slice(&message.payload).unwrap();
+        assert_eq!(faults("process-message", &value), [""; 0], "{value:#}");
+    }
+    let mut wrong: Value = serde_json::from_slice(&encoded.messages[0].payload).unwrap();
+    wrong["kind"] = json!("file_system");
+    assert_ne!(faults("process-message", &wrong), [""; 0]);
+
+    let whole = encoder.codec(Codec::Json).max_bytes(1 << 20).encode(&full_snapshot(vec![full_sample()]));
+    let value: Value = serde_json::from_slice(&whole.messages[0].payload).unwrap();
+    assert_eq!(faults("process-message", &value), [""; 0], "{value:#}");
+    assert_eq!(value.get("part"), None);
+}

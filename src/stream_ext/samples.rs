@@ -219,11 +219,17 @@ impl<T: Sample + schemars::JsonSchema> schemars::JsonSchema for Event<T> {
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
         let mut schema = Line::<String, String, T>::json_schema(generator);
         schema.insert("description".to_owned(), "One sample, with what is known of its tick.".into());
-        for (field, value) in [("/properties/schema", SCHEMA.into()), ("/properties/kind", T::KIND.into())] {
-            if let Some(field) = schema.pointer_mut(field).and_then(|field| field.as_object_mut()) {
-                field.insert("const".to_owned(), value);
-            }
-        }
+        say_kind::<T>(&mut schema);
         schema
+    }
+}
+
+/// Says which values `schema` and `kind` have.
+#[cfg(feature = "schema")]
+pub(crate) fn say_kind<T: Sample>(schema: &mut schemars::Schema) {
+    for (field, value) in [("/properties/schema", SCHEMA.into()), ("/properties/kind", T::KIND.into())] {
+        if let Some(field) = schema.pointer_mut(field).and_then(|field| field.as_object_mut()) {
+            field.insert("const".to_owned(), value);
+        }
     }
 }
