@@ -29,10 +29,10 @@
 //! - A [`Sampler`] decides *when*. [`source.every(period)`](SourceExt::every) is the one door to async: a stream that moves
 //!   the source to tokio's pool of blocking threads and back, once per tick.
 //! - A [`Snapshot`] is what was seen at one tick: the item of every stream, because only a whole tick shows what is gone.
-//! - A sink takes snapshots away: anything that consumes a `Stream`.
+//! - A sink takes snapshots away: anything that consumes a `Stream`, or a `sink::Forwarder` to a message queue.
 //!
 //! ```text
-//! Source ──every──► Sampler ──► rates ──► retain ──► samples ──► your sink
+//! Source ──every──► Sampler ──► rates ──► retain ──► forward_to ──► broker
 //! (blocking)        Stream of   (in the consumer's task)
 //!                   Snapshots
 //! ```
@@ -52,6 +52,7 @@
 //! - Directories that are kept up to date by what the kernel tells of changes ([`Directory::watched`]): an unchanged tree of
 //!   any size costs next to nothing.
 //! - What a directory tree holds ([`Scan`]), or its entries one by one, with an async filter ([`entries`]).
+//! - Snapshots to message queues, at least once, in order, through outages and restarts (`sink`); and back to streams.
 //! - Every sample and snapshot to JSON and back by serde, non-UTF-8 names included.
 //!
 //! # What it does not do
@@ -63,8 +64,17 @@
 //!
 //! # Features
 //!
-//! - `schema`: the JSON Schema of the wire form.
-//! - `amqp`: AMQP 0.9.1, for RabbitMQ. `redis`: Redis Streams.
+//! The default is the core: processes and file systems as streams, no broker. Features add to it, and all go together.
+//!
+//! - `forward`: messages, the forwarder and its spool (`sink`), for whatever implements `sink::Publish`. Those of the
+//!   brokers imply it.
+//! - `nats`: NATS JetStream and core NATS; pure Rust.
+//! - `kafka`: Kafka, by librdkafka, which is built along (`make`, a C and a C++ compiler). `kafka-ssl`: with TLS, by the system's
+//!   OpenSSL.
+//! - `amqp`: AMQP 0.9.1, for RabbitMQ; pure Rust.
+//! - `mqtt`: MQTT 5 and 3.1.1; pure Rust.
+//! - `redis`: Redis Streams; pure Rust.
+//! - `schema`: the JSON Schema of the wire form (`schema`).
 //!
 //! # Cancel safety
 //!
@@ -129,7 +139,7 @@ pub use stream_ext::{Change, Changes, Event, Rates, Retain, Samples, SnapshotStr
 pub use text::{Text, WirePath};
 pub use time::{Monotonic, Timestamp};
 
-/// The README's programs, compiled.
-#[cfg(doctest)]
+/// The README's programs, compiled; one of them forwards to NATS.
+#[cfg(all(doctest, feature = "nats"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
