@@ -24,6 +24,7 @@ use futures::future::join_all;
 use futures::stream;
 
 const BATCH: usize = 64;
+const BATCH_BYTES: usize = 1 << 20;
 const ROUNDS: usize = 5;
 const HOST: &str = "bench";
 
@@ -82,10 +83,15 @@ async fn bare<F: Future<Output = ()>>(
 ) {
     let mut encoder = encoder();
     let mut batch = Vec::with_capacity(BATCH);
+    let mut bytes = 0;
     for snapshot in snapshots {
-        batch.extend(encoder.encode(&snapshot).messages);
-        if batch.len() >= BATCH {
-            send(std::mem::take(&mut batch)).await;
+        for message in encoder.encode(&snapshot).messages {
+            if batch.len() >= BATCH || bytes + message.payload.len() > BATCH_BYTES {
+                send(std::mem::take(&mut batch)).await;
+                bytes = 0;
+            }
+            bytes += message.payload.len();
+            batch.push(message);
         }
     }
     send(batch).await;
@@ -97,7 +103,7 @@ async fn forward(
     spool: Option<&std::path::Path>,
 ) {
     let count = snapshots.len() as u64;
-    let mut forwarder = Forwarder::new(queue).host(HOST).batch(BATCH, 64 << 20).queue(BATCH, 64 << 20);
+    let mut forwarder = Forwarder::new(queue).host(HOST).batch(BATCH, BATCH_BYTES).queue(BATCH, 16 << 20);
     if let Some(path) = spool {
         forwarder = forwarder.spool(path, 256 << 20);
     }
@@ -280,7 +286,11 @@ async fn kafka() {
         let producer: FutureProducer = ClientConfig::new()
             .set("bootstrap.servers", &servers)
             .set("enable.idempotence", "true")
+            .set("compression.type", "lz4")
             .set("linger.ms", "1")
+            // One that keeps the order whatever fails, as ours does.
+            .set("enable.gapless.guarantee", "true")
+            .set("max.in.flight.requests.per.connection", "1")
             .create()
             .unwrap();
         move |batch: Vec<Message>| {
