@@ -186,6 +186,40 @@ fn what_cannot_be_written_is_counted_and_leaves_no_trace() {
     assert_eq!(encoder().codec(Codec::MessagePack).encode(&snapshot).failed, 3);
 }
 
+#[test]
+fn what_came_from_another_host_stays_its_own() {
+    for (codec, per_sample) in
+        [(Codec::Json, false), (Codec::Json, true), (Codec::Ndjson, false), (Codec::MessagePack, false)]
+    {
+        let mut encoder = encoder().codec(codec).per_sample(per_sample);
+        let mut encode = |host: Option<&str>| {
+            let mut snapshot = full(1);
+            snapshot.host = host.map(Into::into);
+            let mut encoded = encoder.encode(&snapshot);
+            assert_eq!((encoded.messages.len(), encoded.failed), (1, 0));
+            let message = encoded.messages.remove(0);
+            let named = host.unwrap_or("web-17");
+            assert_eq!(&*message.host, named);
+            let said = message.payload.windows(named.len()).any(|window| window == named.as_bytes());
+            let own = message.payload.windows(6).any(|window| window == b"web-17");
+            assert_eq!((said, own), (true, named == "web-17"), "{:?}", message.payload);
+            message
+        };
+        let [own, db, other, db_again, own_again] =
+            [None, Some("db-1"), Some("db-2"), Some("db-1"), Some("web-17")].map(&mut encode);
+        assert_eq!([own.id.seq, db.id.seq, other.id.seq, db_again.id.seq, own_again.id.seq], [0, 0, 0, 1, 1]);
+        // The latest of one host does not stand for another.
+        assert_eq!((own.key, db.key), (own_again.key, db_again.key));
+        assert!(own.key != db.key && db.key != other.key);
+    }
+    for wrong in ["", "a\nb", &"x".repeat(256)] {
+        let mut snapshot = full(3);
+        snapshot.host = Some(wrong.into());
+        let encoded = encoder().encode(&snapshot);
+        assert_eq!((encoded.messages.len(), encoded.failed), (0, 3), "{wrong:?}");
+    }
+}
+
 /// Samples with texts of these lengths.
 fn texts(lengths: &[usize]) -> Snapshot<Reading> {
     let text = |length: &usize| "aü\"\n".chars().cycle().take(*length).collect();

@@ -2,6 +2,10 @@
 //!
 //! What a producer wrote is decoded by its media type, put together where it was split, and given once where it came several
 //! times. Whatever is not given on is counted.
+//!
+//! Only a snapshot that was sent as one arrives as one. NDJSON, and samples sent by themselves, do not say how many belong together:
+//! each message of them is given as a snapshot of what is in it. What compares a snapshot with the one before, such as `changes` and
+//! `rates`, then compares pieces of the same reading. The documentation of the consumers says so.
 
 mod decode;
 mod parts;
@@ -386,6 +390,23 @@ mod tests {
     }
 
     #[test]
+    fn what_a_relay_passes_on_stays_of_its_host() {
+        for (codec, per_sample) in
+            [(Codec::Json, false), (Codec::Json, true), (Codec::Ndjson, false), (Codec::MessagePack, false)]
+        {
+            let mut relay = encoder(codec).per_sample(per_sample);
+            let mut arrivals = Arrivals::<Thing, u64>::new(Gathering::All);
+            for (seq, host) in [(0, "a"), (1, "b"), (2, "web 17"), (3, "a"), (4, "b")] {
+                let sent = Snapshot { host: Some(host.into()), ..snapshot(seq, 1) };
+                relay.encode(&sent).messages.iter().for_each(|message| push(&mut arrivals, message));
+                assert_eq!(all(&mut arrivals)[0].0.as_ref().unwrap().host, sent.host);
+            }
+            // Each host has numbers of its own: who follows one of them misses nothing.
+            assert_eq!((arrivals.counts().producers, arrivals.counts().missing), (3, 0));
+        }
+    }
+
+    #[test]
     fn of_a_flood_of_producers_the_latest_are_followed() {
         let mut arrivals = Arrivals::<Thing, u64>::new(Gathering::All);
         arrivals.most_producers = 64;
@@ -505,8 +526,10 @@ mod tests {
         // Of another version everything may be different: which version it is says most.
         check(None, None, b"{\"schema\":3,\"kind\":\"thing\",\"samples\":{}}", "schema 3");
         check(None, None, &replaced("]}", "],\"part\":0,\"last\":true}"), "without an id");
+        check(None, None, &replaced("web 17", ""), "1 to 255 bytes");
+        check(None, None, &replaced("web 17", "web\\u000017"), "no control characters");
         let counts = arrivals.counts();
-        assert_eq!((counts.malformed, counts.snapshots), (14, 0));
+        assert_eq!((counts.malformed, counts.snapshots), (16, 0));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Snapshots to messages.
 
+use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,9 @@ use crate::{BootId, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
 ///
 /// A snapshot that is too large for one message becomes several, which say so (`part`, from 0, and `last`). Samples are encoded
 /// straight into the payload.
+///
+/// A snapshot that came from another host ([`Snapshot::host`]) stays that host's: a relay passes on what it receives under the names
+/// it received it by. The messages of each host are numbered by themselves.
 ///
 /// ```
 /// use appmon::sink::{Encoder, Host};
@@ -38,6 +42,8 @@ pub struct Encoder {
     boot_id: BootId,
     epoch: u64,
     seq: u64,
+    /// The next numbers of hosts other than `host`.
+    others: HashMap<Arc<str>, u64>,
     /// How large the last payload was: the next is likely to be so too.
     last_bytes: usize,
 }
@@ -50,16 +56,19 @@ pub struct Encoded {
     pub messages: Vec<Message>,
     /// Samples larger than the limit by themselves.
     pub oversize: u64,
-    /// Samples that could not be encoded: their `Serialize` failed.
+    /// Samples that could not be encoded: their `Serialize` failed, or their snapshot's host has a name that [`Host::new`] refuses.
     pub failed: u64,
 }
 
 /// How large a message may be, unless something else is said: half of what NATS and Kafka take by default.
 const MAX_BYTES: usize = 512 << 10;
 
+/// How many other hosts an encoder has numbers for. With more it begins anew, as another producer.
+const MOST_HOSTS: usize = 65_536;
+
 impl Encoder {
-    /// An encoder of whole snapshots to JSON, up to 512 KiB each. It is a new producer: its message ids are of a new epoch, and
-    /// count from 0.
+    /// An encoder of whole snapshots to JSON, up to 512 KiB each; `host` is where those are from that do not say so themselves. It is
+    /// a new producer: its message ids are of a new epoch, and count from 0.
     #[must_use]
     pub fn new(host: Host) -> Self {
         Self {
@@ -71,6 +80,7 @@ impl Encoder {
             boot_id: BootId::current(),
             epoch: MessageId::new_epoch(),
             seq: 0,
+            others: HashMap::new(),
             last_bytes: 0,
         }
     }
@@ -110,22 +120,55 @@ impl Encoder {
         if *self.kind != *T::KIND {
             self.kind = T::KIND.into();
         }
+        let Some(host) = self.host_of(snapshot) else {
+            encoded.failed = snapshot.samples.len() as u64;
+            return encoded;
+        };
         if self.codec == Codec::Ndjson || self.per_sample {
-            self.encode_samples(snapshot, &mut encoded);
+            self.encode_samples(snapshot, &host, &mut encoded);
         } else {
-            self.encode_snapshot(snapshot, &mut encoded);
+            self.encode_snapshot(snapshot, &host, &mut encoded);
         }
         encoded
     }
 
+    /// The name of the host a snapshot is from; `None` where what it says can be the name of none.
+    fn host_of<T>(&mut self, snapshot: &Snapshot<T>) -> Option<Arc<str>> {
+        let Some(host) = snapshot.host.as_ref().filter(|host| **host != self.host) else {
+            return Some(Arc::clone(&self.host));
+        };
+        if !self.others.contains_key(host) {
+            Host::check(host).ok()?;
+            if self.others.len() >= MOST_HOSTS {
+                self.others.clear();
+                self.seq = 0;
+                self.epoch = MessageId::new_epoch().max(self.epoch.saturating_add(1));
+            }
+            self.others.insert(Arc::clone(host), 0);
+        }
+        Some(Arc::clone(host))
+    }
+
+    fn next_seq(&mut self, host: &str) -> u64 {
+        let next = self.others.get_mut(host).unwrap_or(&mut self.seq);
+        let seq = *next;
+        *next = seq.saturating_add(1);
+        seq
+    }
+
     /// Documents of samples by themselves: lines up to the limit, or one in each message.
-    fn encode_samples<T: Sample + Serialize>(&mut self, snapshot: &Snapshot<T>, encoded: &mut Encoded) {
+    fn encode_samples<T: Sample + Serialize>(
+        &mut self,
+        snapshot: &Snapshot<T>,
+        host: &Arc<str>,
+        encoded: &mut Encoded,
+    ) {
         let mut payload = self.payload();
         let mut samples = 0_u32;
         for sample in snapshot {
             let start = payload.len();
-            let host = Some(&*self.host);
-            let event = EventRef { seq: snapshot.seq, boot_id: snapshot.boot_id, time: snapshot.time, host, sample };
+            let (seq, boot_id, time) = (snapshot.seq, snapshot.boot_id, snapshot.time);
+            let event = EventRef { seq, boot_id, time, host: Some(host), sample };
             if !self.write(&mut payload, &event) {
                 payload.truncate(start);
                 encoded.failed = encoded.failed.saturating_add(1);
@@ -140,30 +183,48 @@ impl Encoder {
                 continue;
             }
             if self.per_sample {
-                let key = key::<T>(Some(&sample.key()));
+                let key = key::<T>(host, Some(&sample.key()));
                 let full = std::mem::take(&mut payload);
-                encoded.messages.push(self.message::<T>(snapshot, Form::Samples, key, 1, full));
+                encoded.messages.push(self.message::<T>(snapshot, host, Form::Samples, key, 1, full));
                 payload = self.payload();
                 continue;
             }
             if payload.len() > self.max_bytes {
                 let rest = payload.split_off(start);
                 let full = std::mem::replace(&mut payload, rest);
-                encoded.messages.push(self.message::<T>(snapshot, Form::Samples, key::<T>(None), samples, full));
+                encoded.messages.push(self.message::<T>(
+                    snapshot,
+                    host,
+                    Form::Samples,
+                    key::<T>(host, None),
+                    samples,
+                    full,
+                ));
                 samples = 0;
             }
             samples = samples.saturating_add(1);
         }
         if samples > 0 {
-            encoded.messages.push(self.message::<T>(snapshot, Form::Samples, key::<T>(None), samples, payload));
+            encoded.messages.push(self.message::<T>(
+                snapshot,
+                host,
+                Form::Samples,
+                key::<T>(host, None),
+                samples,
+                payload,
+            ));
         }
     }
 
     /// One document with all samples, or several up to the limit.
-    fn encode_snapshot<T: Sample + Serialize>(&mut self, snapshot: &Snapshot<T>, encoded: &mut Encoded) {
+    fn encode_snapshot<T: Sample + Serialize>(
+        &mut self,
+        snapshot: &Snapshot<T>,
+        host: &Arc<str>,
+        encoded: &mut Encoded,
+    ) {
         let mut head = Vec::with_capacity(512);
-        let host = Arc::clone(&self.host);
-        if !self.write(&mut head, &Head::new::<T>(snapshot, &host)) {
+        if !self.write(&mut head, &Head::new::<T>(snapshot, host)) {
             encoded.failed = encoded.failed.saturating_add(snapshot.samples.len() as u64);
             return;
         }
@@ -180,7 +241,14 @@ impl Encoder {
             if document.bytes.len() > limit && document.samples > 0 {
                 let rest = document.cut(start);
                 let (samples, full) = document.close(Some((parts, false)));
-                encoded.messages.push(self.message::<T>(snapshot, Form::Snapshot, key::<T>(None), samples, full));
+                encoded.messages.push(self.message::<T>(
+                    snapshot,
+                    host,
+                    Form::Snapshot,
+                    key::<T>(host, None),
+                    samples,
+                    full,
+                ));
                 parts = parts.saturating_add(1);
                 document = Document::open(self.codec, &head, self.payload());
                 document.bytes.extend_from_slice(&rest);
@@ -193,7 +261,7 @@ impl Encoder {
             document.samples = document.samples.saturating_add(1);
         }
         let (samples, full) = document.close((parts > 0).then_some((parts, true)));
-        encoded.messages.push(self.message::<T>(snapshot, Form::Snapshot, key::<T>(None), samples, full));
+        encoded.messages.push(self.message::<T>(snapshot, host, Form::Snapshot, key::<T>(host, None), samples, full));
     }
 
     fn payload(&self) -> Vec<u8> {
@@ -211,19 +279,19 @@ impl Encoder {
     fn message<T: Sample>(
         &mut self,
         snapshot: &Snapshot<T>,
+        host: &Arc<str>,
         form: Form,
         key: u64,
         samples: u32,
         payload: Vec<u8>,
     ) -> Message {
-        let id = MessageId::new(self.boot_id, self.epoch, self.seq);
-        self.seq = self.seq.saturating_add(1);
+        let id = MessageId::new(self.boot_id, self.epoch, self.next_seq(host));
         self.last_bytes = payload.len();
         Message {
             id,
             kind: Arc::clone(&self.kind),
             form,
-            host: Arc::clone(&self.host),
+            host: Arc::clone(host),
             time: snapshot.time,
             codec: self.codec,
             samples,
@@ -233,9 +301,10 @@ impl Encoder {
     }
 }
 
-/// What a message says all of: a thing, or all of a kind.
-fn key<T: Sample>(of: Option<&T::Key>) -> u64 {
+/// What a message says all of: a thing of a host, or all it has of a kind.
+fn key<T: Sample>(host: &str, of: Option<&T::Key>) -> u64 {
     let mut hasher = DefaultHasher::new();
+    host.hash(&mut hasher);
     T::KIND.hash(&mut hasher);
     of.hash(&mut hasher);
     hasher.finish()

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::Received;
-use crate::sink::Codec;
+use crate::sink::{Codec, Host};
 use crate::stream_ext::SCHEMA;
 use crate::time::nanos;
 use crate::{BootId, Event, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
@@ -75,6 +75,7 @@ struct Document<'a, T> {
 fn decode_snapshot<T: Sample + DeserializeOwned>(codec: Codec, payload: &[u8]) -> Result<Decoded<T>, String> {
     let document: Document<'_, T> = read(codec, payload)?;
     check::<T>(document.schema, &document.kind)?;
+    check_host(document.host.as_deref())?;
     let snapshot = Snapshot {
         host: document.host,
         seq: document.seq,
@@ -105,6 +106,7 @@ fn decode_samples<T: Sample + DeserializeOwned>(codec: Codec, payload: &[u8]) ->
     for line in lines.filter(|line| !line.trim_ascii().is_empty()) {
         let event: Event<T> = read(codec, line)?;
         if snapshot.samples.is_empty() {
+            check_host(event.host.as_deref())?;
             snapshot.host = event.host;
             (snapshot.seq, snapshot.boot_id, snapshot.time) = (event.seq, event.boot_id, event.time);
             // The reading began before its first sample was taken; how long before is not in the message.
@@ -126,6 +128,11 @@ fn check<T: Sample>(schema: u32, kind: &str) -> Result<(), String> {
         return Err(format!("kind {kind:?}, where {:?} was expected", T::KIND));
     }
     Ok(())
+}
+
+/// Names are keys in what follows hosts, and on their way again parts of subjects and headers.
+fn check_host(host: Option<&str>) -> Result<(), String> {
+    host.map_or(Ok(()), |host| Host::check(host).map_err(|why| format!("host name {host:?}: {why}")))
 }
 
 /// Whether it is of a schema and a kind that can be understood: what says more than which field was not.
