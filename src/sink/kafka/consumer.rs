@@ -30,6 +30,11 @@ use session::Session;
 /// `rates`, `retain`, `changes`. Split snapshots are put together again, doubles are left out by their id, and what never came is
 /// counted: [`Consuming::arrived`].
 ///
+/// What was sent as snapshots (JSON or MessagePack, the default) arrives as snapshots. NDJSON, and a message per sample, arrive as a
+/// snapshot per message, which may be a piece of what was read together: over these, `changes` tells what is in another piece as gone,
+/// and `rates` finds what a sample had before only within the last 60 messages of its host. Compare before sending, or send
+/// snapshots.
+///
 /// The consumers of a group share the partitions, and with them the hosts: each host is with one of them, and stays there when others
 /// come and go, as far as that is possible. After a host moved, what others had of it counts as missing here.
 ///

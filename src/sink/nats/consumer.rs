@@ -29,6 +29,11 @@ use crate::{Error, Result, Sample, Snapshot};
 /// `rates`, `retain`, `changes`. Split snapshots are put together again, doubles are left out by their id, and what never came is
 /// counted: [`Consuming::arrived`].
 ///
+/// What was sent as snapshots (JSON or MessagePack, the default) arrives as snapshots. NDJSON, and a message per sample, arrive as a
+/// snapshot per message, which may be a piece of what was read together: over these, `changes` tells what is in another piece as gone,
+/// and `rates` finds what a sample had before only within the last 60 messages of its host. Compare before sending, or send
+/// snapshots.
+///
 /// It is at least once: a message is acknowledged when the item after its snapshot is asked for. What was not acknowledged when a
 /// consumer ended comes again, in the next one of the same durable name.
 ///
