@@ -59,9 +59,14 @@ impl Nats {
 
     fn start(&mut self) {
         let mut command = Command::new("nats-server");
-        command.args(["-a", "127.0.0.1", "-p", &self.port.to_string(), "-js", "-sd"]).arg(self.data.path().join("js"));
+        command.args(["-a", "127.0.0.1", "-p", &self.port.to_string()]);
+        let mut says_where = false;
         if let Some(config) = &self.config {
             command.arg("-c").arg(config);
+            says_where = std::fs::read_to_string(config).unwrap().contains("store_dir");
+        }
+        if !says_where {
+            command.args(["-js", "-sd"]).arg(self.data.path().join("js"));
         }
         self.broker = Some(Broker::start(&mut command, self.port));
     }
@@ -548,6 +553,32 @@ mod getting_in {
         let deaf = outcomes(server(nats.port).user_and_password("deaf", "s3cr:et"), &sent[..1]).await;
         assert_eq!(kinds(&deaf), "u", "{deaf:?}");
         assert!(text(&deaf[0]).to_lowercase().contains("permissions violation for subscription"), "{}", text(&deaf[0]));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn with_a_permission_that_comes_later() {
+        let Some(mut nats) = Nats::new(USERS) else { return };
+        // Where data is must be said in the file, or the server does not read it again.
+        let stored = format!("jetstream {{ store_dir: {:?} }}", nats.data.path().join("js"));
+        let users = USERS.replace("jetstream: {}", &stored);
+        let path = nats.config.clone().unwrap();
+        std::fs::write(&path, &users).unwrap();
+        nats.start();
+        create(&admin(nats.port).await, Config::default()).await;
+        let some = server(nats.port).user_and_password("some", "s3cr:et");
+        let mut sent = messages(2);
+        sent[1].host = "db".into();
+        let mut queue = JetStream::connect(some.clone()).await.unwrap();
+        let mut core = Core::connect(some.clone()).await.unwrap();
+        assert_eq!(kinds(&queue.publish(&sent).await), "AX");
+        assert_eq!(kinds(&core.publish(&sent).await), "AX");
+        std::fs::write(&path, users.replace("web%2017", "*")).unwrap();
+        nats.broker().reload();
+        let permitted = async { while kinds(&outcomes(some.clone(), &sent[1..]).await) == "X" {} };
+        tokio::time::timeout(Duration::from_secs(60), permitted).await.unwrap();
+        // The connections stood all the time.
+        assert_eq!(kinds(&queue.publish(&sent).await), "DD");
+        assert_eq!(kinds(&core.publish(&sent).await), "AA");
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -73,6 +73,11 @@ impl Broker {
         self.signal(Signal::CONT);
     }
 
+    /// Has it read its configuration again, a moment later.
+    pub(crate) fn reload(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// `kill -9`, and waits for its end.
     pub(crate) fn kill(mut self) {
         self.end();

@@ -126,15 +126,21 @@ impl Publish for Core {
         }
         let answered = link.round_trip(&self.server.name, self.server.timeout).await;
         let mut failed = failed.into_iter();
+        let mut denied = false;
         let outcomes = batch
             .iter()
             .map(|message| match failed.next() {
                 Some(Some(outcome)) => outcome,
-                Some(None) => self.outcome(&link, message, &answered),
+                Some(None) => {
+                    let outcome = self.outcome(&link, message, &answered);
+                    denied |= matches!(outcome, Outcome::Rejected(_));
+                    outcome
+                }
                 None => Outcome::Retry(Error::broker(format!("{}: not sent, the connection broke", self.server.name))),
             })
             .collect();
-        if answered.is_ok() {
+        // What the server once denied on this connection is remembered with it, and may be permitted by now.
+        if answered.is_ok() && !denied {
             self.link = Some(link);
         }
         outcomes

@@ -159,6 +159,7 @@ impl Publish for JetStream {
             waiting: VecDeque::new(),
             outcomes: Vec::with_capacity(batch.len()),
             state: State::Whole,
+            denied: false,
         };
         for message in batch {
             sending.send(message).await;
@@ -166,10 +167,11 @@ impl Publish for JetStream {
         while !sending.waiting.is_empty() {
             sending.settle_first().await;
         }
-        let Sending { outcomes, state, .. } = sending;
+        let Sending { outcomes, state, denied, .. } = sending;
         if state == State::Broken {
             self.unanswered = batch.first().map(|message| self.subject.render(message, Escape::Nats));
-        } else {
+        } else if !denied {
+            // What the server once denied on this connection is remembered with it, and may be permitted by now.
             self.session = Some(session);
         }
         self.pace = if state == State::Whole { Pace::Together } else { Pace::OneByOne };
@@ -243,6 +245,8 @@ struct Sending<'a> {
     waiting: VecDeque<(String, PublishAckFuture)>,
     outcomes: Vec<Outcome>,
     state: State,
+    /// Whether there was no permission for one of them.
+    denied: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -311,6 +315,7 @@ impl Sending<'_> {
                 None => Outcome::Unknown(Error::broker(format!("{}: no acknowledgement", self.place(&subject)))),
             },
             () = denied => {
+                self.denied = true;
                 let what = "no permission to publish to this subject";
                 Outcome::Rejected(Error::broker(format!("{}: {what}", self.place(&subject))))
             }
