@@ -80,6 +80,8 @@ pub struct Amqp {
     max_bytes: Option<usize>,
     /// In nobody's use: it is taken out while a batch is on its way, and only comes back when all was answered.
     idle: Option<Connection>,
+    /// Whether the broker owes confirmations of the last batch, of a connection that it did not end.
+    silent: bool,
 }
 
 /// The most bytes on their way: lapin has them in its memory, in frames.
@@ -121,6 +123,7 @@ impl Amqp {
             window: IN_FLIGHT,
             max_bytes: None,
             idle: None,
+            silent: false,
         })
     }
 
@@ -227,7 +230,10 @@ impl Amqp {
                 }
             }
         }
+        // Also when this is dropped.
+        self.silent = true;
         let answers = confirm::answers(sent, deadline).await;
+        self.silent = answers.iter().any(|answer| matches!(answer, Answer::Silent));
         if let Some(limit) = answers.iter().find_map(Answer::size_limit) {
             self.max_bytes = Some(limit);
         }
@@ -340,6 +346,10 @@ impl Publish for Amqp {
         };
         if checked.is_ok() {
             self.idle = Some(connection);
+            if self.silent {
+                // A quorum queue without its quorum confirms nothing, of no message.
+                return None;
+            }
         }
         Some(checked)
     }

@@ -96,6 +96,8 @@ pub struct Kafka {
     ack_timeout: Duration,
     packing: Packing,
     line: Line,
+    /// Whether brokers owe acknowledgements of the last batch, of connections that stood.
+    silent: bool,
 }
 
 /// The way to the brokers.
@@ -165,6 +167,7 @@ impl Kafka {
             ack_timeout: Duration::from_secs(5),
             packing: Packing::Together,
             line: Line::Down,
+            silent: false,
         };
         kafka = kafka.topic(template)?;
         Ok(kafka)
@@ -306,7 +309,10 @@ impl Publish for Kafka {
         self.line = Line::Busy(producer);
         let (address, may_share) = (self.address(), self.packing == Packing::Together && batch.len() > 1);
         let Line::Busy(producer) = &mut self.line else { return Vec::new() };
+        // Also when this is dropped.
+        self.silent = true;
         let end = Call::new(&address, &self.topic, producer, batch, may_share).run(deadline, self.ack_timeout).await;
+        self.silent = end.silent;
         if end.too_large_together {
             self.packing = Packing::Alone;
         } else if end.too_large_alone {
@@ -334,7 +340,8 @@ impl Publish for Kafka {
         match producer.greet(deadline.saturating_duration_since(Instant::now())).await {
             Ok(producer) => {
                 self.line = Line::Idle(producer);
-                Some(Ok(()))
+                // A leader waits for its replicas, whatever the message is.
+                (!self.silent).then_some(Ok(()))
             }
             Err(error) => Some(Err(self.error(&error.to_string()))),
         }

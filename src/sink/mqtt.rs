@@ -75,6 +75,8 @@ pub struct Mqtt {
     connection: Option<Connection>,
     /// The largest packet that the broker takes, as it said when it last accepted a connection.
     max_packet_bytes: Option<u32>,
+    /// Whether the broker owes acknowledgements of the last batch, of a connection that it did not end.
+    silent: bool,
 }
 
 /// A version of the protocol.
@@ -136,7 +138,7 @@ impl Mqtt {
             timeout: Duration::from_secs(5),
             max_packet_bytes: None,
         };
-        Ok(Self { settings: Arc::new(settings), connection: None, max_packet_bytes: None })
+        Ok(Self { settings: Arc::new(settings), connection: None, max_packet_bytes: None, silent: false })
     }
 
     /// The version of the protocol. Default: MQTT 5. With 3.1.1 refusals go unseen, and a payload that is no JSON takes a third
@@ -288,9 +290,12 @@ impl Publish for Mqtt {
         let deadline = self.settings.deadline();
         match self.connection(deadline).await {
             Ok(connection) => {
-                let (outcomes, connection) = connection.publish(batch, &self.settings, deadline).await;
-                self.connection = connection;
-                outcomes
+                // Also when this is dropped.
+                self.silent = true;
+                let landed = connection.publish(batch, &self.settings, deadline).await;
+                self.connection = landed.client;
+                self.silent = landed.silent;
+                landed.outcomes
             }
             Err(why) => batch.iter().map(|_| Outcome::Retry(self.settings.error(&why))).collect(),
         }
@@ -300,7 +305,14 @@ impl Publish for Mqtt {
     async fn check(&mut self) -> Option<Result<()>> {
         self.connection = None;
         let answer = self.connection(self.settings.deadline()).await;
-        Some(answer.map(|connection| self.connection = Some(connection)).map_err(|why| self.settings.error(&why)))
+        match answer {
+            Ok(connection) => {
+                self.connection = Some(connection);
+                // One that takes connections but acknowledges nothing waits for something, and not for another message.
+                (!self.silent).then_some(Ok(()))
+            }
+            Err(why) => Some(Err(self.settings.error(&why))),
+        }
     }
 
     fn max_message_bytes(&self) -> Option<usize> {

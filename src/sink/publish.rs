@@ -35,7 +35,8 @@ pub trait Publish: Send {
 
     /// Makes a round trip to the broker without a message, connecting where that is needed: whether it answers at all. A message that
     /// breaks the connection each time, right after the broker answered here, is taken for poison and set aside. `None` where
-    /// there is no way to ask, the default: such a message is then tried for ever.
+    /// there is no way to ask, the default, and where the broker answers but did not acknowledge the last message in time, without
+    /// breaking the connection: what it waits for (a quorum, a disk) is nothing of the message's. Such a message is then tried for ever.
     fn check(&mut self) -> impl Future<Output = Option<Result<()>>> + Send {
         std::future::ready(None)
     }
@@ -64,11 +65,11 @@ pub enum Outcome {
     Accepted,
     /// The broker has it and had it before: by its id it saw that it was sent twice.
     Duplicate,
-    /// The broker does not have it, and may take it later: not connected, no room, busy.
+    /// The broker does not have it, and may take it later: not connected, not let in, no such stream, no room, busy.
     Retry(Error),
     /// Nobody knows: it was sent and no answer came. It is sent again with the same id.
     Unknown(Error),
-    /// The broker refuses it, and will again: too large, no such stream, no permission.
+    /// The broker refuses it, and will again: too large, malformed, no permission.
     Rejected(Error),
 }
 

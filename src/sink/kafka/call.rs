@@ -51,6 +51,8 @@ pub(super) struct End {
     pub(super) outcomes: Vec<Outcome>,
     /// Whether the producer has nothing left, and can take the next batch.
     pub(super) settled: bool,
+    /// Whether the time was over, and no connection was seen to break.
+    pub(super) silent: bool,
     /// Whether a record batch was too large, and a message by itself.
     pub(super) too_large_together: bool,
     pub(super) too_large_alone: bool,
@@ -103,6 +105,7 @@ impl<'a> Call<'a> {
         End {
             outcomes: self.outcomes.drain(..).flatten().collect(),
             settled: self.course == Course::Well,
+            silent: self.course == Course::TimedOut && self.producer.trouble().is_none(),
             too_large_together: self.too_large_together,
             too_large_alone: self.too_large_alone,
         }

@@ -59,6 +59,21 @@ pub(super) struct Lost {
     pub(super) first_refused: bool,
 }
 
+/// How a batch went.
+pub(super) struct Landed<C> {
+    pub(super) outcomes: Vec<Outcome>,
+    /// What can be used again.
+    pub(super) client: Option<C>,
+    /// Whether the time was over before all was acknowledged, and the connection stood.
+    pub(super) silent: bool,
+}
+
+impl<C> Landed<C> {
+    fn map<D>(self, to: impl FnOnce(C) -> D) -> Landed<D> {
+        Landed { outcomes: self.outcomes, client: self.client.map(to), silent: self.silent }
+    }
+}
+
 impl Connection {
     /// A new one, until `deadline`. The error is the text.
     pub(super) async fn open(settings: &Settings, deadline: Instant) -> Result<Self, String> {
@@ -88,21 +103,10 @@ impl Connection {
     }
 
     /// Publishes a batch; the connection is given back if it can be used again.
-    pub(super) async fn publish(
-        self,
-        batch: &[Message],
-        settings: &Arc<Settings>,
-        deadline: Instant,
-    ) -> (Vec<Outcome>, Option<Self>) {
+    pub(super) async fn publish(self, batch: &[Message], settings: &Arc<Settings>, deadline: Instant) -> Landed<Self> {
         match self {
-            Self::V5(client) => {
-                let (outcomes, client) = publish(client, batch, settings, deadline).await;
-                (outcomes, client.map(Self::V5))
-            }
-            Self::V311(client) => {
-                let (outcomes, client) = publish(client, batch, settings, deadline).await;
-                (outcomes, client.map(Self::V311))
-            }
+            Self::V5(client) => publish(client, batch, settings, deadline).await.map(Self::V5),
+            Self::V311(client) => publish(client, batch, settings, deadline).await.map(Self::V311),
         }
     }
 
@@ -153,8 +157,9 @@ async fn publish<C: Client>(
     batch: &[Message],
     settings: &Arc<Settings>,
     deadline: Instant,
-) -> (Vec<Outcome>, Option<C>) {
+) -> Landed<C> {
     let mut flight = Flight::<C>::new(client.sender(), batch, settings);
+    let mut silent = false;
     let lost = {
         let until_lost = pin!(async {
             loop {
@@ -166,19 +171,22 @@ async fn publish<C: Client>(
         match timeout_at(deadline, select(poll_fn(|cx| flight.poll(cx)), until_lost)).await {
             Ok(Either::Left(_)) => None,
             Ok(Either::Right((lost, _))) => Some(lost),
-            Err(_) => Some(Lost { why: "no acknowledgement in time".to_owned(), first_refused: false }),
+            Err(_) => {
+                silent = true;
+                Some(Lost { why: "no acknowledgement in time".to_owned(), first_refused: false })
+            }
         }
     };
     let Some(lost) = lost else {
         let gave_up = Lost { why: "the client gave it up".to_owned(), first_refused: false };
         let client = flight.all_answered().then_some(client);
-        return (flight.outcomes(&gave_up), client);
+        return Landed { outcomes: flight.outcomes(&gave_up), client, silent };
     };
     // Answers that came are there; the others end with the client. A new connection is for the next call: what follows in this
     // batch must not overtake what was lost.
     drop(client);
     flight.land().await;
-    (flight.outcomes(&lost), None)
+    Landed { outcomes: flight.outcomes(&lost), client: None, silent }
 }
 
 /// A batch on its way.
