@@ -95,11 +95,11 @@ async fn run(args: Args) -> Result<Report> {
         #[cfg(feature = "kafka")]
         "kafka" | "kafkas" => forward(args, appmon::sink::kafka::Kafka::connect(&url).await?).await,
         #[cfg(feature = "amqp")]
-        "amqp" => forward(args, appmon::sink::amqp::Amqp::connect(&url).await?).await,
+        "amqp" | "amqps" => forward(args, appmon::sink::amqp::Amqp::connect(&url).await?).await,
         #[cfg(feature = "mqtt")]
         "mqtt" | "mqtts" => forward(args, appmon::sink::mqtt::Mqtt::connect(&url).await?).await,
         #[cfg(feature = "redis")]
-        "redis" => forward(args, appmon::sink::redis::Streams::connect(&url).await?).await,
+        "redis" | "rediss" => forward(args, appmon::sink::redis::Streams::connect(&url).await?).await,
         _ => {
             let what = format!("{scheme:?} is no message queue that this program was built with");
             Err(Error::config(format!("--to: {what}; build it with --features nats, kafka, amqp, mqtt or redis")))

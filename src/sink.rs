@@ -52,6 +52,8 @@ mod queue;
 pub mod redis;
 mod report;
 mod retry;
+#[cfg(any(feature = "amqp", feature = "mqtt", feature = "nats", feature = "redis"))]
+mod roots;
 #[cfg(any(feature = "amqp", feature = "redis"))]
 mod socket;
 mod spool;

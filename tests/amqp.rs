@@ -502,7 +502,7 @@ async fn a_half_open_connection_is_given_up() {
     let admin = rabbit.admin().await;
     admin.topology("half").await;
     let proxy = Proxy::to(rabbit.setup.port);
-    let queue = connect(&url(proxy.port())).await.exchange("half").unwrap().ack_timeout(Duration::from_millis(500));
+    let queue = connect(&url(proxy.port())).await.exchange("half").unwrap().timeout(Duration::from_millis(500));
     let (mut queue, log) = Recorded::new(queue);
     let sent = messages(60);
     deliver(&mut queue, sent[..20].to_vec()).await;
@@ -568,7 +568,7 @@ async fn tls_with_a_certificate_of_the_client() {
     admin.topology("secret").await;
     let url = format!("amqps://127.0.0.1:{}", rabbit.setup.tls_port);
     let certificates = &rabbit.setup.certificates;
-    let connect = async |config| Amqp::connect_tls(&url, config).await.unwrap().exchange("secret").unwrap();
+    let connect = async |config| connect(&url).await.tls(config).unwrap().exchange("secret").unwrap();
     let mut queue = connect(certificates.client()).await;
     assert_all(&queue.publish(&messages(50)).await, "Accepted", "");
     assert!(queue.destination().starts_with(&url));
@@ -576,6 +576,9 @@ async fn tls_with_a_certificate_of_the_client() {
     // Without it, and of somebody else.
     assert_all(&connect(certificates.stranger()).await.publish(&messages(1)).await, "retry", "");
     assert_all(&connect(Certificates::new().client()).await.publish(&messages(1)).await, "retry", "no connection");
+    // The system's own roots know nothing of it.
+    let mut queue = Amqp::connect(&url).await.unwrap().exchange("secret").unwrap();
+    assert_all(&queue.publish(&messages(1)).await, "retry", "certificate");
     assert_eq!(admin.drain("secret").await.len(), 50);
 }
 
@@ -597,7 +600,7 @@ fn connections_given_up_leave_no_threads() {
         let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let silent = listener.local_addr().unwrap().port();
         for _ in 0..10 {
-            let mut queue = connect(&url(silent)).await.ack_timeout(Duration::from_millis(20));
+            let mut queue = connect(&url(silent)).await.timeout(Duration::from_millis(20));
             assert_all(&queue.publish(&messages(1)).await, "retry", "no connection within");
         }
         until("the client's threads have ended", || threads() == 0);
@@ -614,7 +617,6 @@ async fn wrong_settings_are_errors_at_once() {
     for (url, named) in [
         ("amqp://", "host"),
         ("http://host", "amqp://"),
-        ("amqps://host", "connect_tls"),
         ("amqp:host", "amqp://"),
         ("amqp://:pa#s3cret@host", "%23"),
         ("amqp://:s3cret@host:port", "port"),
@@ -632,6 +634,7 @@ async fn wrong_settings_are_errors_at_once() {
     assert!(!format!("{queue:?}").contains("s3cret"));
     assert!(queue.routing_key("a.*").unwrap_err().is_config());
     assert!(connect("amqp://host").await.exchange(&"x".repeat(256)).unwrap_err().is_config());
+    assert!(connect("amqp://host").await.tls(Certificates::new().client()).unwrap_err().is_config());
     assert!(connect("amqp://host").await.queue("").unwrap_err().is_config());
 }
 
@@ -639,7 +642,7 @@ async fn wrong_settings_are_errors_at_once() {
 async fn started_after_us_stopped_and_held_up() {
     let Some(setup) = Setup::new() else { return };
     let mut rabbit = Rabbit { broker: None, setup };
-    let queue = connect(&rabbit.url()).await.ack_timeout(Duration::from_millis(1000));
+    let queue = connect(&rabbit.url()).await.timeout(Duration::from_millis(1000));
     let (mut queue, log) = Recorded::new(queue);
     let sent = messages(120);
     assert_all(&queue.publish(&sent[..20]).await, "retry", "no connection");

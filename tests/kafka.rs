@@ -52,7 +52,7 @@ fn proxy(cluster: &Cluster) -> Proxy {
 }
 
 async fn connect(port: u16) -> Kafka {
-    Kafka::connect(&format!("kafka://127.0.0.1:{port}")).await.unwrap().ack_timeout(Duration::from_secs(20))
+    Kafka::connect(&format!("kafka://127.0.0.1:{port}")).await.unwrap().timeout(Duration::from_secs(20))
 }
 
 fn encoder() -> Encoder {
@@ -201,7 +201,7 @@ async fn wrong_settings_are_told_at_once() {
         ("acks\0", "1", "settings"),
         ("bootstrap.servers", "x", "URL"),
         ("enable.idempotence", "false", "idempotent"),
-        ("delivery.timeout.ms", "1", "ack_timeout"),
+        ("delivery.timeout.ms", "1", "use timeout()"),
         ("queue.buffering.max.kbytes", "900", "room"),
     ] {
         let error = connect().await.set(key, value).unwrap_err();
@@ -282,7 +282,7 @@ async fn connections_cut_in_mid_stream() {
 async fn a_broker_that_goes_and_comes_back_with_its_data() {
     let cluster = cluster();
     let servers = cluster.bootstrap_servers();
-    let (queue, log) = Recorded::new(connect(port(&servers)).await.ack_timeout(Duration::from_secs(1)));
+    let (queue, log) = Recorded::new(connect(port(&servers)).await.timeout(Duration::from_secs(1)));
     let producing = {
         let mut queue = queue;
         tokio::spawn(async move {
@@ -308,7 +308,7 @@ async fn a_broker_that_goes_and_comes_back_with_its_data() {
 async fn half_open_connections() {
     let cluster = cluster();
     let proxy = proxy(&cluster);
-    let (mut queue, log) = Recorded::new(connect(proxy.port()).await.ack_timeout(Duration::from_millis(1500)));
+    let (mut queue, log) = Recorded::new(connect(proxy.port()).await.timeout(Duration::from_millis(1500)));
     let mut encoder = encoder();
     deliver(&mut queue, messages(&mut encoder, 10), |_| {}).await;
     proxy.swallow();
@@ -349,7 +349,7 @@ async fn a_call_that_is_dropped() {
 async fn closing_while_it_is_down_ends() {
     let cluster = cluster();
     let proxy = proxy(&cluster);
-    let mut queue = connect(proxy.port()).await.ack_timeout(Duration::from_secs(1));
+    let mut queue = connect(proxy.port()).await.timeout(Duration::from_secs(1));
     let batch = messages(&mut encoder(), 10);
     all_accepted(&queue.publish(&batch).await);
     proxy.swallow();
@@ -447,7 +447,7 @@ async fn refusals() {
 async fn topics_that_are_not_there_or_not_ours() {
     let cluster = cluster();
     let servers = cluster.bootstrap_servers();
-    let mut queue = connect(port(&servers)).await.ack_timeout(Duration::from_secs(4));
+    let mut queue = connect(port(&servers)).await.timeout(Duration::from_secs(4));
     let batch = messages(&mut encoder(), 3);
     cluster.topic_error(TOPIC, Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART).unwrap();
     let outcomes = queue.publish(&batch).await;
@@ -823,7 +823,7 @@ async fn over_tls() {
 async fn a_forwarder_brings_all_of_it_through_outages() {
     let (mut first, port) = another_process();
     let proxy = Proxy::to(port).advertised();
-    let (queue, log) = Recorded::new(connect(proxy.port()).await.ack_timeout(Duration::from_secs(2)));
+    let (queue, log) = Recorded::new(connect(proxy.port()).await.timeout(Duration::from_secs(2)));
     let forwarder = Forwarder::new(queue).retry(Duration::from_millis(5), Duration::from_millis(50)).batch(8, 1 << 20);
     let forwarding =
         tokio::spawn(futures::stream::iter((0..400).map(|seq| Ok(snapshot(seq, 3)))).forward_to(forwarder));
@@ -872,7 +872,7 @@ async fn a_broker_of_another_make() {
         broker
     };
     let broker = start();
-    let (mut queue, log) = Recorded::new(connect(port).await.ack_timeout(Duration::from_secs(2)));
+    let (mut queue, log) = Recorded::new(connect(port).await.timeout(Duration::from_secs(2)));
     let mut encoder = encoder();
     for _ in 0..5 {
         deliver(&mut queue, messages(&mut encoder, 20), |_| {}).await;
@@ -948,7 +948,7 @@ fn another_process() -> (Helper, u16) {
 #[tokio::test]
 async fn stopped_for_longer_than_the_timeout() {
     let (helper, port) = another_process();
-    let (mut queue, log) = Recorded::new(connect(port).await.ack_timeout(Duration::from_millis(1500)));
+    let (mut queue, log) = Recorded::new(connect(port).await.timeout(Duration::from_millis(1500)));
     let mut encoder = encoder();
     deliver(&mut queue, messages(&mut encoder, 10), |_| {}).await;
     helper.signal(rustix::process::Signal::STOP);
@@ -971,7 +971,7 @@ async fn stopped_for_longer_than_the_timeout() {
 async fn killed_and_started_without_its_data() {
     let (mut first, port) = another_process();
     let proxy = Proxy::to(port).advertised();
-    let (mut queue, log) = Recorded::new(connect(proxy.port()).await.ack_timeout(Duration::from_secs(1)));
+    let (mut queue, log) = Recorded::new(connect(proxy.port()).await.timeout(Duration::from_secs(1)));
     let restarted = Arc::new(AtomicBool::new(false));
     let producing = {
         let restarted = Arc::clone(&restarted);

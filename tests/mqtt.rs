@@ -903,15 +903,15 @@ async fn tls_with_certificates_on_both_sides() {
     for version in [Version::V5, Version::V311] {
         let sink = |host: &str| connect(&url(host)).version(version);
         let ours = || authority.client(Some(authority.sign(&[], "web-17")));
-        let outcome = publish_one(&mut sink("localhost").tls(ours()), &message).await;
+        let outcome = publish_one(&mut sink("localhost").tls(ours()).unwrap(), &message).await;
         assert!(outcome.is_accepted(), "{outcome:?}");
         // Nobody who is not trusted, or not named, or not allowed.
         let other = Authority::new();
         for (case, mut sink) in [
-            ("another authority", sink("localhost").tls(other.client(Some(other.sign(&[], "web-17"))))),
+            ("another authority", sink("localhost").tls(other.client(Some(other.sign(&[], "web-17")))).unwrap()),
             ("the system's roots", sink("localhost")),
-            ("another name", sink("127.0.0.1").tls(ours())),
-            ("no certificate of ours", sink("localhost").tls(authority.client(None))),
+            ("another name", sink("127.0.0.1").tls(ours()).unwrap()),
+            ("no certificate of ours", sink("localhost").tls(authority.client(None)).unwrap()),
             ("no TLS", connect(&format!("mqtt://localhost:{}", mosquitto.port)).version(version)),
         ] {
             let outcome = publish_one(&mut sink, &message).await;

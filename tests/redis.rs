@@ -217,7 +217,7 @@ async fn killed_and_restarted_without_its_data() {
 #[tokio::test]
 async fn stopped_for_longer_than_the_timeout_and_continued() {
     let Some(redis) = Redis::start(&[]) else { return };
-    let queue = connect(&redis.url()).await.ack_timeout(Duration::from_millis(200));
+    let queue = connect(&redis.url()).await.timeout(Duration::from_millis(200));
     let (mut queue, log) = Recorded::new(queue);
     let sent = messages(60);
     assert_all(&queue.publish(&sent[..20]).await, "Accepted", "");
@@ -262,7 +262,7 @@ async fn started_after_us() {
 async fn a_half_open_connection_is_given_up() {
     let Some(redis) = Redis::start(&[]) else { return };
     let proxy = Proxy::to(redis.broker.port());
-    let queue = connect(&url(proxy.port())).await.ack_timeout(Duration::from_millis(200));
+    let queue = connect(&url(proxy.port())).await.timeout(Duration::from_millis(200));
     let (mut queue, log) = Recorded::new(queue);
     let sent = messages(60);
     assert_all(&queue.publish(&sent[..20]).await, "Accepted", "");
@@ -424,7 +424,7 @@ async fn a_bound_trims() {
 #[tokio::test]
 async fn a_replica_and_one_that_loads_are_waited_for() {
     let Some(redis) = Redis::start(&[]) else { return };
-    let mut queue = connect(&redis.url()).await.ack_timeout(Duration::from_secs(60));
+    let mut queue = connect(&redis.url()).await.timeout(Duration::from_secs(60));
     assert_all(&queue.publish(&messages(2)).await, "Accepted", "");
     redis.cli(&["REPLICAOF", "127.0.0.1", &free_port().to_string()]);
     assert_all(&queue.publish(&messages(2)).await, "retry", "READONLY");
@@ -445,7 +445,7 @@ async fn a_replica_and_one_that_loads_are_waited_for() {
 #[tokio::test]
 async fn close_while_it_is_down_ends() {
     let Some(redis) = Redis::start(&[]) else { return };
-    let mut queue = connect(&redis.url()).await.ack_timeout(Duration::from_millis(200));
+    let mut queue = connect(&redis.url()).await.timeout(Duration::from_millis(200));
     assert_all(&queue.publish(&messages(1)).await, "Accepted", "");
     redis.broker.stop();
     queue.close().await;
@@ -462,7 +462,6 @@ async fn wrong_settings_are_errors_at_once() {
         ("http://host", "URL"),
         ("valkey://host", "redis://"),
         ("unix:///run/redis.sock", "redis://"),
-        ("rediss://host", "connect_tls"),
         ("redis://:pa#ss@host", "%23"),
         ("redis://host/many", "database"),
         ("redis://:s3cret@host:port", "URL"),
@@ -476,6 +475,7 @@ async fn wrong_settings_are_errors_at_once() {
     let queue = connect("redis://user:s3cret@[::1]").await;
     assert_eq!(queue.destination(), "redis://[::1]:6379 appmon:{kind}");
     assert!(!format!("{queue:?}").contains("s3cret"));
+    assert!(connect("redis://host").await.tls(Certificates::new().client()).unwrap_err().is_config());
     assert!(queue.key("a:{pid}").unwrap_err().is_config());
 }
 
@@ -495,13 +495,13 @@ async fn tls_with_a_certificate_of_the_client() {
     let Some(_redis) = Redis::start_in(folder, port, arguments) else { return };
     let url = format!("rediss://127.0.0.1:{port}");
     let config = certificates.client();
-    let mut queue = Streams::connect_tls(&url, config).await.unwrap();
+    let mut queue = connect(&url).await.tls(config).unwrap();
     assert_all(&queue.publish(&messages(50)).await, "Accepted", "");
     assert!(queue.destination().starts_with(&url));
     // Without it.
-    let mut queue = Streams::connect_tls(&url, certificates.stranger()).await.unwrap();
+    let mut queue = connect(&url).await.tls(certificates.stranger()).unwrap();
     assert_all(&queue.publish(&messages(1)).await, "retry", "no connection");
     // Of somebody else.
-    let mut queue = Streams::connect_tls(&url, Certificates::new().stranger()).await.unwrap();
+    let mut queue = connect(&url).await.tls(Certificates::new().stranger()).unwrap();
     assert_all(&queue.publish(&messages(1)).await, "retry", "no connection");
 }

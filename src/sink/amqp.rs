@@ -73,7 +73,7 @@ pub struct Amqp {
     exchange: ShortString,
     key: Template,
     in_flight: usize,
-    ack_timeout: Duration,
+    timeout: Duration,
     /// How many may be on their way now.
     window: usize,
     /// Learned from the broker's refusals: it does not tell before.
@@ -88,29 +88,17 @@ pub struct Amqp {
 const BYTES_IN_FLIGHT: usize = 8 << 20;
 
 impl Amqp {
-    /// The broker at this URL, `amqp://[USER:PASSWORD@]HOST[:PORT][/VHOST]`; user, password and virtual host are `guest`,
-    /// `guest` and `/` where nothing is said. A virtual host is percent-encoded, and `amqp://host/` is the one without a
-    /// name. `?heartbeat=SECONDS` asks for another one than the broker does.
+    /// The broker at this URL, `amqp://[USER:PASSWORD@]HOST[:PORT][/VHOST]`, or `amqps://` for TLS; user, password and virtual
+    /// host are `guest`, `guest` and `/` where nothing is said. A virtual host is percent-encoded, and `amqp://host/` is the
+    /// one without a name. `?heartbeat=SECONDS` asks for another one than the broker does.
     ///
     /// Nothing is connected yet: the broker may start later.
     ///
     /// # Errors
     ///
-    /// [`Error::is_config`] when the URL is wrong; `amqps://` needs [`connect_tls`](Self::connect_tls).
-    pub async fn connect(url: &str) -> Result<Self> {
-        Self::new(Server::plain(url)?)
-    }
-
-    /// The same over TLS, at a URL `amqps://…`.
-    ///
-    /// `config` says whom to trust, and has the certificate of the client where the broker asks for one; with
-    /// `?auth_mechanism=external` in the URL it stands for user and password.
-    ///
-    /// # Errors
-    ///
     /// [`Error::is_config`] when the URL is wrong.
-    pub async fn connect_tls(url: &str, config: Arc<ClientConfig>) -> Result<Self> {
-        Self::new(Server::tls(url, config)?)
+    pub async fn connect(url: &str) -> Result<Self> {
+        Self::new(Server::parse(url)?)
     }
 
     fn new(server: Server) -> Result<Self> {
@@ -119,12 +107,24 @@ impl Amqp {
             exchange: "appmon".into(),
             key: "{kind}.{host}".parse()?,
             in_flight: IN_FLIGHT,
-            ack_timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(5),
             window: IN_FLIGHT,
             max_bytes: None,
             idle: None,
             silent: false,
         })
+    }
+
+    /// The TLS configuration of an `amqps://` URL: whom to trust, and the certificate of the client where the broker asks for
+    /// one; with `?auth_mechanism=external` in the URL it stands for user and password. Default: the system's root certificates and no
+    /// client certificate.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_config`] for a URL without TLS.
+    pub fn tls(mut self, config: impl Into<Arc<ClientConfig>>) -> Result<Self> {
+        self.server.configure(config.into())?;
+        Ok(self)
     }
 
     /// The exchange, which must exist. Default: `appmon`.
@@ -171,14 +171,14 @@ impl Amqp {
     /// How long a batch may take, the connection included. What is not confirmed by then is unknown, and the connection is given
     /// up. Default: 5 s; at most an hour.
     #[must_use]
-    pub fn ack_timeout(mut self, timeout: Duration) -> Self {
-        self.ack_timeout = timeout.min(Duration::from_secs(3600));
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout.min(Duration::from_secs(3600));
         self
     }
 
     fn deadline(&self) -> Instant {
         let now = Instant::now();
-        now.checked_add(self.ack_timeout).unwrap_or(now)
+        now.checked_add(self.timeout).unwrap_or(now)
     }
 
     /// The connection that is there, or a new one.
@@ -195,7 +195,7 @@ impl Amqp {
         }
         match tokio::time::timeout_at(deadline, Connection::open(&self.server, &self.exchange)).await {
             Ok(connection) => connection,
-            Err(_) => Err(Error::broker(format!("{}: no connection within {:?}", self.server, self.ack_timeout))),
+            Err(_) => Err(Error::broker(format!("{}: no connection within {:?}", self.server, self.timeout))),
         }
     }
 
@@ -262,12 +262,11 @@ impl Amqp {
             Answer::Returned(text) => Outcome::Retry(Error::broker(format!(
                 "{to}: returned ({text}): no queue for it; declare one, and bind it to the exchange"
             ))),
-            Answer::Silent if connection.is_blocked() => Outcome::Unknown(Error::broker(format!(
-                "{to}: no confirmation within {:?}; {BLOCKED}",
-                self.ack_timeout
-            ))),
+            Answer::Silent if connection.is_blocked() => {
+                Outcome::Unknown(Error::broker(format!("{to}: no confirmation within {:?}; {BLOCKED}", self.timeout)))
+            }
             Answer::Silent => {
-                Outcome::Unknown(Error::broker(format!("{to}: no confirmation within {:?}", self.ack_timeout)))
+                Outcome::Unknown(Error::broker(format!("{to}: no confirmation within {:?}", self.timeout)))
             }
             Answer::Failed(cause) => {
                 let refusal = self.refused(message);
@@ -342,7 +341,7 @@ impl Publish for Amqp {
         };
         let checked = match tokio::time::timeout_at(deadline, connection.check()).await {
             Ok(checked) => checked.map_err(|cause| Error::broker_because(format!("{}: {cause}", self.server), cause)),
-            Err(_) => Err(Error::broker(format!("{}: no answer within {:?}", self.server, self.ack_timeout))),
+            Err(_) => Err(Error::broker(format!("{}: no answer within {:?}", self.server, self.timeout))),
         };
         if checked.is_ok() {
             self.idle = Some(connection);
@@ -377,7 +376,7 @@ impl fmt::Debug for Amqp {
             .field("exchange", &self.exchange.as_str())
             .field("key", &self.key)
             .field("in_flight", &self.in_flight)
-            .field("ack_timeout", &self.ack_timeout)
+            .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
 }

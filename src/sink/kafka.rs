@@ -93,7 +93,7 @@ pub struct Kafka {
     /// The brokers, for people.
     brokers: String,
     topic: Template,
-    ack_timeout: Duration,
+    timeout: Duration,
     packing: Packing,
     line: Line,
     /// Whether brokers owe acknowledgements of the last batch, of connections that stood.
@@ -139,8 +139,8 @@ const OWN: settings::Own = &[
     ("metadata.broker.list", "say it in the URL"),
     ("enable.idempotence", "use idempotent()"),
     ("enable.gapless.guarantee", "use idempotent()"),
-    ("message.timeout.ms", "use ack_timeout()"),
-    ("delivery.timeout.ms", "use ack_timeout()"),
+    ("message.timeout.ms", "use timeout()"),
+    ("delivery.timeout.ms", "use timeout()"),
     ("batch.num.messages", "it is changed at need"),
     ("compression.type", "use compression()"),
     ("compression.codec", "use compression()"),
@@ -164,7 +164,7 @@ impl Kafka {
             config: settings::producer(&address)?,
             brokers: address.brokers,
             topic: "appmon.{kind}".parse()?,
-            ack_timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(5),
             packing: Packing::Together,
             line: Line::Down,
             silent: false,
@@ -202,8 +202,8 @@ impl Kafka {
     /// How long a batch may take, the connection included, at least 100 ms; half a second may be added to let go of what was not
     /// acknowledged. Default: 5 s.
     #[must_use]
-    pub fn ack_timeout(mut self, timeout: Duration) -> Self {
-        self.ack_timeout = timeout.clamp(Duration::from_millis(100), Duration::from_secs(300));
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout.clamp(Duration::from_millis(100), Duration::from_secs(300));
         self
     }
 
@@ -274,10 +274,10 @@ impl Kafka {
         };
         let largest = self.max_message_bytes().unwrap_or_default() / 512;
         preset("queue.buffering.max.kbytes", largest.max(32768).to_string());
-        preset("request.timeout.ms", millis(self.ack_timeout));
-        preset("socket.connection.setup.timeout.ms", millis(self.ack_timeout.max(Duration::from_secs(1))));
+        preset("request.timeout.ms", millis(self.timeout));
+        preset("socket.connection.setup.timeout.ms", millis(self.timeout.max(Duration::from_secs(1))));
         // How long a topic may be missing that was just created.
-        preset("topic.metadata.propagation.max.ms", millis(self.ack_timeout.mul_f64(0.5)));
+        preset("topic.metadata.propagation.max.ms", millis(self.timeout.mul_f64(0.5)));
         if self.packing == Packing::Alone {
             config.set("batch.num.messages", "1");
         }
@@ -299,7 +299,7 @@ impl Publish for Kafka {
             return Vec::new();
         }
         let now = Instant::now();
-        let deadline = now.checked_add(self.ack_timeout).unwrap_or(now);
+        let deadline = now.checked_add(self.timeout).unwrap_or(now);
         if let Err(error) = self.ready(deadline).await {
             let text = error.to_string();
             return batch.iter().map(|_| Outcome::Retry(Error::broker(text.clone()))).collect();
@@ -311,7 +311,7 @@ impl Publish for Kafka {
         let Line::Busy(producer) = &mut self.line else { return Vec::new() };
         // Also when this is dropped.
         self.silent = true;
-        let end = Call::new(&address, &self.topic, producer, batch, may_share).run(deadline, self.ack_timeout).await;
+        let end = Call::new(&address, &self.topic, producer, batch, may_share).run(deadline, self.timeout).await;
         self.silent = end.silent;
         if end.too_large_together {
             self.packing = Packing::Alone;
@@ -332,7 +332,7 @@ impl Publish for Kafka {
         // A producer that is there knows all that it would ask for.
         self.hang_up();
         let now = Instant::now();
-        let deadline = now.checked_add(self.ack_timeout).unwrap_or(now);
+        let deadline = now.checked_add(self.timeout).unwrap_or(now);
         if let Err(error) = self.ready(deadline).await {
             return Some(Err(error));
         }
@@ -358,7 +358,7 @@ impl Publish for Kafka {
     async fn close(&mut self) {
         self.hang_up();
         if let Line::Closing(retired) = &mut self.line
-            && tokio::time::timeout(self.ack_timeout, retired.gone()).await.is_ok()
+            && tokio::time::timeout(self.timeout, retired.gone()).await.is_ok()
         {
             self.line = Line::Down;
         }

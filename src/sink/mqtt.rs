@@ -13,7 +13,8 @@ use std::time::Duration;
 use rustls::ClientConfig;
 use tokio::time::Instant;
 
-use crate::sink::{Escape, Message, Outcome, Publish, Template};
+use crate::sampler::hop;
+use crate::sink::{Escape, Message, Outcome, Publish, Template, roots};
 use crate::{Error, Result};
 
 use address::{Address, Credentials};
@@ -102,7 +103,7 @@ struct Settings {
     retain: bool,
     expiry_seconds: Option<u32>,
     require_subscribers: bool,
-    max_in_flight: u16,
+    in_flight: u16,
     keep_alive_seconds: u16,
     timeout: Duration,
     max_packet_bytes: Option<u32>,
@@ -133,7 +134,7 @@ impl Mqtt {
             retain: false,
             expiry_seconds: None,
             require_subscribers: false,
-            max_in_flight: 100,
+            in_flight: 100,
             keep_alive_seconds: 300,
             timeout: Duration::from_secs(5),
             max_packet_bytes: None,
@@ -187,11 +188,17 @@ impl Mqtt {
     }
 
     /// The TLS configuration of an `mqtts://` URL: trusted roots, client certificate. Default: the system's root certificates and
-    /// no client certificate. Without effect for `mqtt://`.
-    #[must_use]
-    pub fn tls(mut self, config: impl Into<Arc<ClientConfig>>) -> Self {
+    /// no client certificate.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_config`] for an `mqtt://` URL: it would say that the connection is to be without.
+    pub fn tls(mut self, config: impl Into<Arc<ClientConfig>>) -> Result<Self> {
+        if !self.settings.address.tls {
+            return Err(Error::config("a TLS configuration, and mqtt://: for TLS the URL begins with mqtts://"));
+        }
         self.set().tls = Some(config.into());
-        self
+        Ok(self)
     }
 
     /// Whether the broker keeps the last message of each topic for those who subscribe later. Default: no. What it keeps can
@@ -223,8 +230,8 @@ impl Mqtt {
     /// says so (MQTT 5). When a broker of MQTT 5 refuses one for now, because its quota is exceeded, nothing more is sent before
     /// that one, but those on their way can come before it; with one at a time, which costs a round trip per message, none does.
     #[must_use]
-    pub fn max_in_flight(mut self, messages: u16) -> Self {
-        self.set().max_in_flight = messages.max(1);
+    pub fn in_flight(mut self, messages: usize) -> Self {
+        self.set().in_flight = u16::try_from(messages).unwrap_or(u16::MAX).max(1);
         self
     }
 
@@ -268,7 +275,8 @@ impl Mqtt {
             return Ok(connection);
         }
         if self.settings.address.tls && self.settings.tls.is_none() {
-            self.set().tls = Some(connection::system_roots()?);
+            let config = hop(roots::of_system).await.map_err(|error| error.to_string())?;
+            self.set().tls = Some(config.into());
         }
         let connection = Connection::open(&self.settings, deadline).await?;
         self.max_packet_bytes = connection.max_packet_bytes();
@@ -356,7 +364,7 @@ impl Settings {
     /// How many messages may be on their way. Where the broker can answer "not now" to one of them alone, those after it must wait
     /// for its answer.
     fn window(&self) -> usize {
-        if self.require_subscribers { 1 } else { usize::from(self.max_in_flight) }
+        if self.require_subscribers { 1 } else { usize::from(self.in_flight) }
     }
 
     /// The largest packet: the smaller one of what the user and the broker say.

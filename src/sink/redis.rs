@@ -60,7 +60,7 @@ pub struct Streams {
     key: Template,
     max_len: Option<u64>,
     existing_only: bool,
-    ack_timeout: Duration,
+    timeout: Duration,
     /// In nobody's use: it is taken out while a batch is on its way, and only comes back when all was answered.
     idle: Option<Connection>,
     max_bytes: Option<usize>,
@@ -71,26 +71,15 @@ const TRANSACTION_BYTES: usize = 4 << 20;
 const TRANSACTION_MESSAGES: usize = 1000;
 
 impl Streams {
-    /// Streams of the server at this URL, `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`.
+    /// Streams of the server at this URL, `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, or `rediss://` for TLS.
     ///
     /// Nothing is connected yet: the server may start later.
     ///
     /// # Errors
     ///
-    /// [`Error::is_config`] when the URL is wrong; `rediss://` needs [`connect_tls`](Self::connect_tls).
-    pub async fn connect(url: &str) -> Result<Self> {
-        Self::new(Server::plain(url)?)
-    }
-
-    /// The same over TLS, at a URL `rediss://…`.
-    ///
-    /// `config` says whom to trust, and has the certificate of the client where the server asks for one.
-    ///
-    /// # Errors
-    ///
     /// [`Error::is_config`] when the URL is wrong.
-    pub async fn connect_tls(url: &str, config: Arc<ClientConfig>) -> Result<Self> {
-        Self::new(Server::tls(url, config)?)
+    pub async fn connect(url: &str) -> Result<Self> {
+        Self::new(Server::parse(url)?)
     }
 
     fn new(server: Server) -> Result<Self> {
@@ -99,10 +88,21 @@ impl Streams {
             key: "appmon:{kind}".parse()?,
             max_len: None,
             existing_only: false,
-            ack_timeout: Duration::from_secs(5),
+            timeout: Duration::from_secs(5),
             idle: None,
             max_bytes: None,
         })
+    }
+
+    /// The TLS configuration of a `rediss://` URL: whom to trust, and the certificate of the client where the server asks for
+    /// one. Default: the system's root certificates and no client certificate.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_config`] for a URL without TLS.
+    pub fn tls(mut self, config: impl Into<Arc<ClientConfig>>) -> Result<Self> {
+        self.server.configure(config.into())?;
+        Ok(self)
     }
 
     /// The key of the stream. Default: `appmon:{kind}`, one stream for all hosts. With `{host}` in it each host has its own, and
@@ -140,8 +140,8 @@ impl Streams {
     /// How long a batch may take, the connection included. What is not answered by then is unknown, and the connection is given
     /// up. Default: 5 s; at most an hour.
     #[must_use]
-    pub fn ack_timeout(mut self, timeout: Duration) -> Self {
-        self.ack_timeout = timeout.min(Duration::from_secs(3600));
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout.min(Duration::from_secs(3600));
         self
     }
 
@@ -171,7 +171,7 @@ impl Streams {
         }
         match tokio::time::timeout_at(deadline, Connection::open(&self.server)).await {
             Ok(connection) => connection,
-            Err(_) => Err(Error::broker(format!("{}: no connection within {:?}", self.server, self.ack_timeout))),
+            Err(_) => Err(Error::broker(format!("{}: no connection within {:?}", self.server, self.timeout))),
         }
     }
 
@@ -191,7 +191,7 @@ impl Streams {
         let lost = match tokio::time::timeout_at(deadline, connection.transact(commands)).await {
             Ok(Ok(answers)) => return self.settle(batch, turn, answers),
             Ok(Err(cause)) => format!("{}: the connection ended before the answer: {cause}", self.server),
-            Err(_) => format!("{}: no answer within {:?}", self.server, self.ack_timeout),
+            Err(_) => format!("{}: no answer within {:?}", self.server, self.timeout),
         };
         for (index, _) in turn {
             batch.settle(index, Outcome::Unknown(Error::broker(&*lost)));
@@ -220,7 +220,7 @@ impl Streams {
 impl Publish for Streams {
     async fn publish(&mut self, batch: &[Message]) -> Vec<Outcome> {
         let now = Instant::now();
-        let deadline = now.checked_add(self.ack_timeout).unwrap_or(now);
+        let deadline = now.checked_add(self.timeout).unwrap_or(now);
         let mut batch = Batch::new(batch);
         let mut connection = match self.connection(deadline).await {
             Ok(connection) => connection,
@@ -239,7 +239,7 @@ impl Publish for Streams {
 
     async fn check(&mut self) -> Option<Result<()>> {
         let now = Instant::now();
-        let deadline = now.checked_add(self.ack_timeout).unwrap_or(now);
+        let deadline = now.checked_add(self.timeout).unwrap_or(now);
         let mut connection = match self.connection(deadline).await {
             Ok(connection) => connection,
             Err(error) => return Some(Err(error)),
@@ -247,7 +247,7 @@ impl Publish for Streams {
         let checked = tokio::time::timeout_at(deadline, connection.check()).await;
         let checked = match checked {
             Ok(checked) => checked.map_err(|cause| Error::broker_because(format!("{}: {cause}", self.server), cause)),
-            Err(_) => Err(Error::broker(format!("{}: no answer within {:?}", self.server, self.ack_timeout))),
+            Err(_) => Err(Error::broker(format!("{}: no answer within {:?}", self.server, self.timeout))),
         };
         if checked.is_ok() {
             self.idle = Some(connection);
@@ -276,7 +276,7 @@ impl fmt::Debug for Streams {
             .field("key", &self.key)
             .field("max_len", &self.max_len)
             .field("existing_only", &self.existing_only)
-            .field("ack_timeout", &self.ack_timeout)
+            .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
 }

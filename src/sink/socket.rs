@@ -10,15 +10,24 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 
+use crate::sampler::hop;
+use crate::sink::roots;
 use crate::{Error, Result};
 
 /// Where a broker listens.
 pub(super) struct Endpoint {
     host: String,
     port: u16,
-    tls: Option<(ServerName<'static>, Arc<ClientConfig>)>,
+    tls: Option<Tls>,
+}
+
+struct Tls {
+    name: ServerName<'static>,
+    /// The system's roots where none is given, read when they are needed first.
+    config: OnceCell<Arc<ClientConfig>>,
 }
 
 impl Endpoint {
@@ -26,20 +35,33 @@ impl Endpoint {
         Self { host, port, tls: None }
     }
 
-    pub(super) fn with_tls(mut self, config: Arc<ClientConfig>) -> Result<Self> {
+    pub(super) fn with_tls(mut self) -> Result<Self> {
         let name = ServerName::try_from(self.host.clone())
             .map_err(|_| Error::config(format!("{:?} can be in no certificate", self.host)))?;
-        self.tls = Some((name, config));
+        self.tls = Some(Tls { name, config: OnceCell::new() });
         Ok(self)
     }
 
+    /// Says whom to trust, and as whom to come; `scheme` is that of URLs with TLS.
+    pub(super) fn configure(&mut self, config: Arc<ClientConfig>, scheme: &str) -> Result<()> {
+        let Some(tls) = &mut self.tls else {
+            return Err(Error::config(format!("a TLS configuration, and none in the URL: it begins with {scheme}://")));
+        };
+        tls.config = OnceCell::from(config);
+        Ok(())
+    }
+
     pub(super) async fn connect(&self) -> io::Result<(Box<dyn Stream>, Cut)> {
+        let tls = match &self.tls {
+            Some(tls) => Some((&tls.name, tls.config.get_or_try_init(roots_of_system).await?)),
+            None => None,
+        };
         let socket = TcpStream::connect((&*self.host, self.port)).await?;
         socket.set_nodelay(true)?;
         // What was not sent when a connection is given up must not arrive later.
         socket.set_zero_linger()?;
         let cut = Cut(socket.as_fd().try_clone_to_owned()?.into());
-        let stream: Box<dyn Stream> = match &self.tls {
+        let stream: Box<dyn Stream> = match tls {
             None => Box::new(socket),
             Some((name, config)) => {
                 Box::new(TlsConnector::from(Arc::clone(config)).connect(name.clone(), socket).await?)
@@ -47,6 +69,10 @@ impl Endpoint {
         };
         Ok((stream, cut))
     }
+}
+
+async fn roots_of_system() -> io::Result<Arc<ClientConfig>> {
+    hop(roots::of_system).await.map(Arc::new).map_err(io::Error::other)
 }
 
 impl fmt::Display for Endpoint {

@@ -25,22 +25,16 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn plain(url: &str) -> Result<Self> {
-        if url.starts_with("amqps:") {
-            return Err(Error::config("amqps:// needs a TLS configuration: use Amqp::connect_tls"));
-        }
-        Self::parse("amqp", url)
+    pub(super) fn configure(&mut self, config: Arc<ClientConfig>) -> Result<()> {
+        self.endpoint.configure(config, "amqps")
     }
 
-    pub(super) fn tls(url: &str, config: Arc<ClientConfig>) -> Result<Self> {
-        let server = Self::parse("amqps", url)?;
-        Ok(Self { endpoint: server.endpoint.with_tls(config)?, ..server })
-    }
-
-    fn parse(scheme: &'static str, url: &str) -> Result<Self> {
+    pub(super) fn parse(url: &str) -> Result<Self> {
         // Errors do not show the URL: it has a password in it.
-        let Some(rest) = url.strip_prefix(scheme).and_then(|rest| rest.strip_prefix("://")) else {
-            return Err(Error::config(format!("the URL of this AMQP broker begins with {scheme}://")));
+        let (scheme, rest) = match url.split_once("://") {
+            Some(("amqp", rest)) => ("amqp", rest),
+            Some(("amqps", rest)) => ("amqps", rest),
+            _ => return Err(Error::config("the URL of an AMQP broker begins with amqp:// or amqps://")),
         };
         if url.contains('#') {
             return Err(Error::config("the URL of an AMQP broker has no fragment; write %23 for a # in a password"));
@@ -59,7 +53,8 @@ impl Server {
             }
             None => uri.authority.host.clone(),
         };
-        Ok(Self { scheme, endpoint: Endpoint::new(host, uri.authority.port), uri })
+        let endpoint = Endpoint::new(host, uri.authority.port);
+        Ok(Self { scheme, endpoint: if scheme == "amqps" { endpoint.with_tls()? } else { endpoint }, uri })
     }
 }
 

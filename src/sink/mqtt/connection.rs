@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use futures::future::{BoxFuture, Either, select};
 use futures::stream::FuturesOrdered;
 use futures::{FutureExt, StreamExt};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 use tokio::time::{Instant, timeout_at};
 
 use crate::sink::{Message, Outcome};
@@ -121,21 +121,6 @@ impl Connection {
         })
         .await;
     }
-}
-
-/// A TLS configuration with the system's root certificates. The error is the text.
-pub(super) fn system_roots() -> Result<Arc<ClientConfig>, String> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        return Err("this system has no root certificates: give a TLS configuration".to_owned());
-    }
-    // Given by name: which provider is the process's default is not a library's business.
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| format!("TLS: {error}"))?;
-    Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
 }
 
 /// How many packets are looked at between two calls, more than a broker has reason to send.

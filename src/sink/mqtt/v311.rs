@@ -89,7 +89,7 @@ fn options(settings: &Settings, tls: Option<Arc<ClientConfig>>) -> MqttOptions {
         .set_clean_session(true)
         .set_keep_alive(settings.keep_alive_seconds)
         .set_max_request_batch(BATCH)
-        .set_inflight(settings.max_in_flight)
+        .set_inflight(settings.in_flight)
         // What comes in are acknowledgements; what goes out was measured.
         .set_max_packet_size(10 << 10, MAX_PACKET);
     if let Some(config) = tls {

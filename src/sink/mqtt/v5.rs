@@ -107,7 +107,7 @@ fn options(settings: &Settings, tls: Option<Arc<ClientConfig>>) -> MqttOptions {
         .set_keep_alive(settings.keep_alive_seconds)
         .set_connect_timeout(Duration::from_secs(NO_TIMEOUT))
         .set_max_request_batch(BATCH)
-        .set_outgoing_inflight_upper_limit(settings.max_in_flight)
+        .set_outgoing_inflight_upper_limit(settings.in_flight)
         .set_network_options(network);
     if let Some(config) = tls {
         options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(config)));

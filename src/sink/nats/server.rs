@@ -10,6 +10,7 @@ use async_nats::{Client, ConnectOptions, Event, ReconnectToServer, ServerAddr};
 use rustls::ClientConfig;
 use tokio::sync::Notify;
 
+use crate::sink::roots;
 use crate::{Error, Result};
 
 /// A NATS server or cluster, and how to get in: what all of this module connect with.
@@ -111,7 +112,9 @@ impl Server {
         let wants_tls = self.tls.is_some() || addresses.iter().any(ServerAddr::tls_required);
         let tls = match &self.tls {
             Some(config) => ClientConfig::clone(config),
-            None => default_tls(wants_tls)?,
+            None if wants_tls => roots::of_system()?,
+            // A server that asks for TLS by itself is one that is not trusted.
+            None => roots::config(rustls::RootCertStore::empty())?,
         };
         let options = options
             .name(&*self.name)
@@ -232,24 +235,6 @@ impl fmt::Debug for Server {
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
-}
-
-/// A configuration for where none is given: never one that depends on what else is in the program.
-fn default_tls(wanted: bool) -> Result<ClientConfig> {
-    let mut roots = rustls::RootCertStore::empty();
-    if wanted {
-        let certificates = rustls_native_certs::load_native_certs().certs;
-        roots.add_parsable_certificates(certificates);
-        if roots.is_empty() {
-            return Err(Error::config("tls:// and no certificates that this system trusts: give a TLS configuration"));
-        }
-    }
-    // Without roots, a server that asks for TLS by itself is one that is not trusted.
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Error::config(format!("TLS: {error}")))?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// Percent-escapes of a URL undone.

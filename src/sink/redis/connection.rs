@@ -24,29 +24,22 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn plain(url: &str) -> Result<Self> {
-        if url.starts_with("rediss:") {
-            return Err(Error::config("rediss:// needs a TLS configuration: use Streams::connect_tls"));
-        }
-        Self::parse(url)
+    pub(super) fn configure(&mut self, config: Arc<ClientConfig>) -> Result<()> {
+        self.endpoint.configure(config, "rediss")
     }
 
-    pub(super) fn tls(url: &str, config: Arc<ClientConfig>) -> Result<Self> {
-        let Some(rest) = url.strip_prefix("rediss://") else {
-            return Err(Error::config("the URL of a Redis server with TLS begins with rediss://"));
-        };
-        // The client knows this scheme only with a TLS of its own.
-        let server = Self::parse(&format!("redis://{rest}"))?;
-        Ok(Self { scheme: "rediss", endpoint: server.endpoint.with_tls(config)?, user: server.user })
-    }
-
-    fn parse(url: &str) -> Result<Self> {
+    pub(super) fn parse(url: &str) -> Result<Self> {
         // Errors do not show the URL: it has a password in it.
         if url.contains('#') {
             return Err(Error::config("the URL of a Redis server has no fragment; write %23 for a # in a password"));
         }
-        let info = match url.into_connection_info() {
-            Ok(info) if url.starts_with("redis://") => info,
+        // The client knows TLS only with a configuration of its own.
+        let (scheme, plain) = match url.strip_prefix("rediss://") {
+            Some(rest) => ("rediss", format!("redis://{rest}")),
+            None => ("redis", url.to_owned()),
+        };
+        let info = match plain.as_str().into_connection_info() {
+            Ok(info) if plain.starts_with("redis://") => info,
             Ok(_) => return Err(Error::config("the URL of a Redis server begins with redis:// or rediss://")),
             Err(error) => return Err(Error::config(format!("the URL of a Redis server: {error}"))),
         };
@@ -54,7 +47,8 @@ impl Server {
             return Err(Error::config("the URL of a Redis server has no host"));
         };
         let endpoint = Endpoint::new(host.clone(), *port);
-        Ok(Self { scheme: "redis", endpoint, user: info.redis_settings().clone() })
+        let endpoint = if scheme == "rediss" { endpoint.with_tls()? } else { endpoint };
+        Ok(Self { scheme, endpoint, user: info.redis_settings().clone() })
     }
 }
 
