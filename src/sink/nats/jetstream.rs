@@ -89,8 +89,9 @@ impl JetStream {
             max_payload: None,
         };
         // What the server takes is better known before the first message is made.
-        if let Err(error) = sink.open().await {
-            tracing::warn!(%error, "not connected yet");
+        match sink.open().await {
+            Ok(session) => sink.session = Some(session),
+            Err(error) => tracing::warn!(%error, "not connected yet"),
         }
         Ok(sink)
     }
