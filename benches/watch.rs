@@ -66,7 +66,7 @@ fn main() {
         .collect();
     let time = median(&mut times);
     println!(
-        "  watched, once a second, with a 600th of it to verify: {:.1} µs, 1/{:.0}",
+        "  watched, once a second, with an 1,800th of it to verify: {:.1} µs, 1/{:.0}",
         micros(time),
         scan.as_secs_f64() / time.as_secs_f64()
     );

@@ -41,6 +41,9 @@ pub(super) enum Patience {
     None,
 }
 
+/// How often what is watched is read again in turn: at one tick per second that is a small part of what a tick may cost.
+const VERIFY: Duration = Duration::from_secs(1800);
+
 impl Directory {
     /// A directory by a name of your choice, scanned again when what is known is a minute old.
     ///
@@ -110,8 +113,8 @@ impl Directory {
     /// # Cost
     ///
     /// A tick at which nothing changed costs some tens of microseconds and its share of the [verification](Self::verify): at
-    /// one tick per second, a 600th of a scan. Where k directories changed, it costs the reading of those. Each directory takes a watch, for which the kernel needs about 1 KiB and keeps the inode in memory,
-    /// and about half a KiB here. Nothing is kept for each file, except for those with several names, and in directories of
+    /// one tick per second, an 1,800th of a scan. Where k directories changed, it costs the reading of those. Each directory
+    /// takes a watch, for which the kernel needs about 1 KiB and keeps the inode in memory, and about half a KiB here. Nothing is kept for each file, except for those with several names, and in directories of
     /// thousands of files that change often. [`FileSystems::scan_threads`](crate::FileSystems::scan_threads) and
     /// [`entries_per_second`](crate::FileSystems::entries_per_second) have no effect on it.
     ///
@@ -167,8 +170,8 @@ impl Directory {
     }
 
     /// How often each directory in a [watched](Self::watched) one is read again though no event told of a change, spread
-    /// over the ticks: what no event tells is wrong for no longer than that. Default: ten minutes, or the TTL if that is
-    /// longer. A tick costs as much of a scan as it is of this period. No effect on what is not watched.
+    /// over the ticks: what no event tells is wrong for no longer than that. Default: half an hour, or the TTL if that
+    /// is longer. A tick costs as much of a scan as it is of this period. No effect on what is not watched.
     pub fn verify(mut self, period: Duration) -> Self {
         self.verify = Some(period);
         self
@@ -188,7 +191,7 @@ impl Directory {
 
     /// How often what is watched is read again in turn.
     pub(super) fn verified_every(&self) -> Duration {
-        self.verify.unwrap_or_else(|| Duration::from_secs(600).max(self.ttl))
+        self.verify.unwrap_or_else(|| VERIFY.max(self.ttl))
     }
 
     /// When the next scan is due after one that took `took` and ended at `ended`.
