@@ -178,6 +178,27 @@ async fn a_full_spool_does_as_chosen() {
 }
 
 #[tokio::test]
+async fn what_is_refused_for_good_makes_room_too() {
+    /// Takes nothing, now or later.
+    struct Refuses;
+
+    impl Publish for Refuses {
+        async fn publish(&mut self, batch: &[Message]) -> Vec<Outcome> {
+            // Slower than the disk: the spool is full before.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            batch.iter().map(|_| Outcome::Rejected(Error::broker("no"))).collect()
+        }
+    }
+
+    let (_dir, path) = spool();
+    let forwarder = Forwarder::new(Refuses).host("h").spool(&path, 64 << 10).queue(100, 1 << 20);
+    let forwarding = tokio::time::timeout(Duration::from_secs(20), snapshots(1000).forward_to(forwarder));
+    let report = forwarding.await.expect("it goes on").unwrap();
+    assert_eq!((report.dropped.rejected.messages, report.spooled), (1000, 0), "{report:?}");
+    assert!(report.is_balanced());
+}
+
+#[tokio::test]
 async fn what_the_broker_refuses_is_kept_for_the_operator() {
     let (_dir, path) = spool();
     let broker = Switch { rejects: Some(4), ..Switch::there() };

@@ -64,6 +64,7 @@ const LEAST: u64 = 64 << 10;
 pub(crate) struct Spool {
     commands: mpsc::Sender<Command>,
     gauges: Arc<Gauges>,
+    max_bytes: u64,
 }
 
 /// What was found when it was opened.
@@ -170,7 +171,7 @@ impl Spool {
         std::thread::Builder::new().name("appmon-spool".to_owned()).spawn(run).map_err(Error::io)?;
         let Left { messages, samples, bytes } = opened.await.unwrap_or_else(|_| Err(gone()))?;
         let corrupt = gauges.corrupt.load(Ordering::Relaxed);
-        Ok((Self { commands, gauges }, Opened { messages, samples, bytes, corrupt }))
+        Ok((Self { commands, gauges, max_bytes }, Opened { messages, samples, bytes, corrupt }))
     }
 
     /// Appends messages; resolves when they are on the disk.
@@ -185,6 +186,11 @@ impl Spool {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Append { messages, full, reply });
         answer
+    }
+
+    /// Whether a message fits when nothing else is in it.
+    pub(crate) fn could_hold(&self, message: &Message) -> bool {
+        record::cost(message) <= self.max_bytes
     }
 
     /// Reads messages after a position, or from the first one on: at most so many, and of so many bytes of payload; but one

@@ -173,19 +173,31 @@ impl Spooled {
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, report: &mut Report) {
         self.flush_settled();
-        while self.poll_append(cx, report) {}
-        while self.poll_read(cx) {}
-        let corrupt = self.spool.corrupt();
-        report.dropped.corrupt.add(corrupt.saturating_sub(self.corrupt), 0);
-        self.corrupt = corrupt;
+        loop {
+            while self.poll_append(cx, report) {}
+            while self.poll_read(cx) {}
+            let lost = self.spool.corrupt().saturating_sub(self.corrupt);
+            report.dropped.corrupt.add(lost, 0);
+            self.corrupt = self.corrupt.saturating_add(lost);
+            if lost == 0 || !self.made_room() {
+                return;
+            }
+        }
+    }
+
+    /// Something is not in the spool any more: whether an append waited for that, and can be tried again.
+    fn made_room(&mut self) -> bool {
+        let waited = matches!(self.append, Append::Full);
+        if waited {
+            self.append = Append::Idle;
+        }
+        waited
     }
 
     fn flush_settled(&mut self) {
         if !self.settled.is_empty() {
             self.spool.remove(std::mem::take(&mut self.settled));
-            if matches!(self.append, Append::Full) {
-                self.append = Append::Idle;
-            }
+            self.made_room();
         }
     }
 
@@ -264,14 +276,15 @@ impl Spooled {
 
     /// There was no room for them.
     fn refused(&mut self, mut messages: Vec<Message>, report: &mut Report) {
-        let empty = self.spool.held() == Left::default();
-        if empty || self.overflow != Overflow::Block {
-            // What does not fit in an empty spool never will; of the others the first alone is sure not to fit.
+        let ever = messages.first().is_some_and(|first| self.spool.could_hold(first));
+        if !ever || self.overflow != Overflow::Block {
+            // The first alone is sure not to fit.
             let first = messages.remove(0);
             report.dropped.newest.add(1, first.samples.into());
-        } else {
+        } else if self.settled_meanwhile.is_empty() {
             self.append = Append::Full;
         }
+        // Otherwise there is room that was not there yet, and maybe nothing left that will make more: it is tried again.
         for message in messages.into_iter().rev() {
             self.incoming.push_front(message);
         }
@@ -434,6 +447,7 @@ impl Spooled {
     pub(super) fn rejected(&mut self, entry: &Entry, error: &Error, report: &mut Report) {
         if let Some(position) = self.give_back(entry, report) {
             self.spool.set_aside(position, error.to_string());
+            self.made_room();
         }
     }
 
@@ -500,4 +514,63 @@ impl Spooled {
 
 fn gone() -> Error {
     Error::panicked("the spool's thread ended".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::sink::{Codec, Form};
+    use crate::{BootId, Timestamp};
+
+    fn message(seq: u64) -> Message {
+        Message {
+            id: crate::sink::MessageId::new(BootId::from_bits(1), 7, seq),
+            kind: "process".into(),
+            form: Form::Snapshot,
+            host: "h".into(),
+            time: Timestamp::default(),
+            codec: Codec::Json,
+            samples: 1,
+            key: 0,
+            payload: bytes::Bytes::from(vec![0; 1000]),
+        }
+    }
+
+    /// A spool with these messages in it, at the positions from 0 on.
+    async fn spooled(overflow: Overflow, held: u64) -> (tempfile::TempDir, Spooled) {
+        let folder = tempfile::tempdir().unwrap();
+        let (spool, opened) = Spool::open(&folder.path().join("spool"), 1 << 20).await.unwrap();
+        spool.append((0..held).map(message).collect(), Full::Refuse).await.unwrap().unwrap();
+        (folder, Spooled::new(spool, opened, overflow, 100, 1 << 20))
+    }
+
+    /// Polls until this many messages are ready, and gives their numbers.
+    async fn until_ready(spooled: &mut Spooled, report: &mut Report, count: usize) -> Vec<u64> {
+        let begin = Instant::now();
+        while spooled.ready.len() < count {
+            assert!(begin.elapsed() < Duration::from_secs(5), "{} of {count} are ready", spooled.ready.len());
+            spooled.poll(&mut Context::from_waker(Waker::noop()), report);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        spooled.ready.list.iter().map(|entry| entry.message.id.seq).collect()
+    }
+
+    #[tokio::test]
+    async fn room_that_came_while_an_append_was_refused_is_used() {
+        let (_folder, mut spooled) = spooled(Overflow::Block, 1).await;
+        let mut report = Report::default();
+        let taken = Entry::new(message(0), Some(0));
+        spooled.taken.insert(0, false);
+        let (refuse, reply) = oneshot::channel();
+        spooled.append = Append::UnderWay { reply, messages: vec![message(1)] };
+        // The last of the spool is settled before it is known that there was no room: nothing will be settled after it.
+        spooled.accepted(&taken, &mut report);
+        refuse.send(Ok(Appended { first: 1, stored: 0, evicted: Vec::new() })).unwrap();
+        assert_eq!(until_ready(&mut spooled, &mut report, 1).await, [1]);
+        assert_eq!(report.dropped.total().messages, 0);
+    }
 }
