@@ -45,6 +45,8 @@ pub(super) struct Spooled {
     settled: Vec<u64>,
     /// Positions settled since the append under way began: it may evict them all the same.
     settled_meanwhile: BTreeSet<u64>,
+    /// After a read that failed: none begins before.
+    read_pause: Option<Pin<Box<Sleep>>>,
     corrupt: u64,
 }
 
@@ -139,6 +141,7 @@ impl Spooled {
             taken: BTreeMap::new(),
             settled: Vec::new(),
             settled_meanwhile: BTreeSet::new(),
+            read_pause: None,
             corrupt: opened.corrupt,
         }
     }
@@ -345,6 +348,12 @@ impl Spooled {
             if !self.behind || !self.ready.list.is_empty() {
                 return false;
             }
+            if let Some(pause) = &mut self.read_pause {
+                if pause.as_mut().poll(cx).is_pending() {
+                    return false;
+                }
+                self.read_pause = None;
+            }
             let reply = self.spool.read(
                 self.last_ready,
                 self.max_messages.min(APPEND_MESSAGES),
@@ -366,20 +375,10 @@ impl Spooled {
             }
             Err(error) => {
                 tracing::warn!(%error, "the spool could not be read");
-                // The next round of whatever wakes this up tries again; a pause makes sure that there is one.
-                self.append = Append::Pausing(Box::pin(tokio::time::sleep(PAUSE)));
-                let _ = self.poll_pause(cx);
-                return false;
+                self.read_pause = Some(Box::pin(tokio::time::sleep(PAUSE)));
             }
         }
         true
-    }
-
-    fn poll_pause(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.append {
-            Append::Pausing(pause) => pause.as_mut().poll(cx),
-            _ => Poll::Ready(()),
-        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -572,5 +571,28 @@ mod tests {
         refuse.send(Ok(Appended { first: 1, stored: 0, evicted: Vec::new() })).unwrap();
         assert_eq!(until_ready(&mut spooled, &mut report, 1).await, [1]);
         assert_eq!(report.dropped.total().messages, 0);
+    }
+
+    #[tokio::test]
+    async fn a_read_that_fails_leaves_the_append_under_way_alone() {
+        let (_folder, mut spooled) = spooled(Overflow::Block, 1).await;
+        let mut report = Report::default();
+        spooled.behind = true;
+        let (appended, reply) = oneshot::channel();
+        spooled.append = Append::UnderWay { reply, messages: vec![message(1)] };
+        let (read, reply) = oneshot::channel();
+        spooled.reading = Some(Reading { reply, stale: false });
+        read.send(Err(Error::broker("a bad disk"))).unwrap();
+        spooled.poll(&mut Context::from_waker(Waker::noop()), &mut report);
+        let _ = appended.send(Err(Error::broker("a bad disk")));
+        let mut seqs = Vec::new();
+        while seqs.len() < 2 {
+            until_ready(&mut spooled, &mut report, 1).await;
+            for entry in spooled.take(BatchLimits { messages: 10, bytes: 1 << 20 }) {
+                seqs.push(entry.message.id.seq);
+                spooled.accepted(&entry, &mut report);
+            }
+        }
+        assert_eq!(seqs, [0, 1], "both are tried again");
     }
 }
