@@ -66,6 +66,8 @@ struct Reading {
     reply: oneshot::Receiver<Result<Vec<Stored>>>,
     /// Whether something was appended since: then an answer of nothing is old.
     stale: bool,
+    /// What was evicted since, and so counted: the answer may have it all the same.
+    evicted: BTreeSet<u64>,
 }
 
 /// A queue that knows how many bytes it holds.
@@ -256,6 +258,7 @@ impl Spooled {
         let evicted = self.evict(&appended, report);
         if let Some(reading) = &mut self.reading {
             reading.stale = true;
+            reading.evicted.extend(&evicted);
         }
         let mut messages = messages.into_iter();
         let stored = usize::try_from(appended.stored).unwrap_or(usize::MAX);
@@ -359,18 +362,20 @@ impl Spooled {
                 self.max_messages.min(APPEND_MESSAGES),
                 self.max_bytes.min(APPEND_BYTES),
             );
-            self.reading = Some(Reading { reply, stale: false });
+            self.reading = Some(Reading { reply, stale: false, evicted: BTreeSet::new() });
             return true;
         };
         let Poll::Ready(answer) = Pin::new(&mut reading.reply).poll(cx) else { return false };
-        let stale = reading.stale;
+        let (stale, evicted) = (reading.stale, std::mem::take(&mut reading.evicted));
         self.reading = None;
         match answer.unwrap_or_else(|_| Err(gone())) {
             Ok(stored) if stored.is_empty() => self.behind = stale,
             Ok(stored) => {
                 for Stored { position, message } in stored {
                     self.last_ready = Some(position);
-                    self.ready.push(Entry::new(message, Some(position)));
+                    if !evicted.contains(&position) {
+                        self.ready.push(Entry::new(message, Some(position)));
+                    }
                 }
             }
             Err(error) => {
@@ -522,6 +527,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::sink::spool::Evicted;
     use crate::sink::{Codec, Form};
     use crate::{BootId, Timestamp};
 
@@ -558,6 +564,10 @@ mod tests {
         spooled.ready.list.iter().map(|entry| entry.message.id.seq).collect()
     }
 
+    fn stored(seqs: std::ops::Range<u64>) -> Vec<Stored> {
+        seqs.map(|seq| Stored { position: seq, message: message(seq) }).collect()
+    }
+
     #[tokio::test]
     async fn room_that_came_while_an_append_was_refused_is_used() {
         let (_folder, mut spooled) = spooled(Overflow::Block, 1).await;
@@ -581,7 +591,7 @@ mod tests {
         let (appended, reply) = oneshot::channel();
         spooled.append = Append::UnderWay { reply, messages: vec![message(1)] };
         let (read, reply) = oneshot::channel();
-        spooled.reading = Some(Reading { reply, stale: false });
+        spooled.reading = Some(Reading { reply, stale: false, evicted: BTreeSet::new() });
         read.send(Err(Error::broker("a bad disk"))).unwrap();
         spooled.poll(&mut Context::from_waker(Waker::noop()), &mut report);
         let _ = appended.send(Err(Error::broker("a bad disk")));
@@ -594,5 +604,22 @@ mod tests {
             }
         }
         assert_eq!(seqs, [0, 1], "both are tried again");
+    }
+
+    #[tokio::test]
+    async fn what_was_evicted_while_it_was_read_is_lost_once() {
+        let (_folder, mut spooled) = spooled(Overflow::DropOldest, 0).await;
+        let mut report = Report::default();
+        spooled.behind = true;
+        let (read, reply) = oneshot::channel();
+        spooled.reading = Some(Reading { reply, stale: false, evicted: BTreeSet::new() });
+        let (appended, reply) = oneshot::channel();
+        spooled.append = Append::UnderWay { reply, messages: vec![message(3)] };
+        // It was read first, and both answers are seen at once.
+        assert!(read.send(Ok(stored(0..3))).is_ok());
+        let evicted = (0..2).map(|position| Evicted { position, samples: 1 }).collect();
+        appended.send(Ok(Appended { first: 3, stored: 1, evicted })).unwrap();
+        assert_eq!(until_ready(&mut spooled, &mut report, 1).await, [2]);
+        assert_eq!(report.dropped.oldest.messages, 2);
     }
 }
