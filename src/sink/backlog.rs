@@ -1,7 +1,8 @@
 //! What is still to be sent, wherever it waits.
 
 use std::task::Context;
-use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::Error;
 use crate::sink::queue::Queue;
@@ -139,9 +140,9 @@ impl Backlog {
         }
     }
 
-    /// The end, within about `time`: what was `taken` and never settled, and what waits in memory, stays in the spool, or is lost
+    /// The end, until about then: what was `taken` and never settled, and what waits in memory, stays in the spool, or is lost
     /// and counted.
-    pub(super) async fn close(self, taken: Vec<Entry>, time: Duration, report: &mut Report) {
+    pub(super) async fn close(self, taken: Vec<Entry>, until: Instant, report: &mut Report) {
         match self {
             Self::Memory(mut queue) => {
                 let waiting = std::iter::from_fn(|| queue.pop());
@@ -149,7 +150,7 @@ impl Backlog {
                     report.dropped.shutdown.add(1, message.samples.into());
                 }
             }
-            Self::Spooled(spooled) => spooled.close(taken, time, report).await,
+            Self::Spooled(spooled) => spooled.close(taken, until, report).await,
         }
     }
 }

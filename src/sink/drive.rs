@@ -22,6 +22,9 @@ use crate::{Error, Sample, Snapshot};
 /// Room for what a protocol adds to a payload: the attributes, a subject.
 const OVERHEAD_BYTES: usize = 2 << 10;
 
+/// What a connection gets to say goodbye, and a spool to be closed, however late it is.
+const CLOSING: Duration = Duration::from_millis(500);
+
 /// What is called with each message the broker refused.
 pub(super) type OnRejected = Box<dyn FnMut(&Message, &Error) + Send>;
 
@@ -334,14 +337,20 @@ impl<P: Publish + 'static> Drive<P> {
         });
     }
 
-    /// The end, within about `time`: what is neither accepted nor in a spool is lost, and counted.
-    pub(super) async fn end(self, time: Duration) -> Report {
-        // One that is still publishing could take for ever.
-        if let State::Idle(mut publish) | State::BackingOff { mut publish, .. } = self.state {
-            let _ = tokio::time::timeout(time, publish.close()).await;
-        }
+    /// The end, until about then: what is neither accepted nor in a spool is lost, and counted.
+    pub(super) async fn end(self, until: Instant) -> Report {
+        let now = Instant::now();
+        let until = until.max(now.checked_add(CLOSING).unwrap_or(now));
+        let state = self.state;
+        let goodbye = async move {
+            // One that is still publishing could take for ever.
+            if let State::Idle(mut publish) | State::BackingOff { mut publish, .. } = state {
+                let _ = tokio::time::timeout_at(until, publish.close()).await;
+            }
+        };
         let mut report = self.shared.get().report;
-        self.backlog.close(self.batch.into(), time, &mut report).await;
+        // At the same time: neither is to use up what the other has.
+        futures::future::join(goodbye, self.backlog.close(self.batch.into(), until, &mut report)).await;
         self.shared.update(|status| {
             status.report = report;
             status.waiting_messages = 0;

@@ -11,7 +11,7 @@ use futures::Sink;
 use serde::Serialize;
 
 use crate::sink::drive::Drive;
-use crate::sink::lane::{CLOSING, Opening};
+use crate::sink::lane::{self, Opening};
 use crate::sink::{Forwarder, Monitor, Publish, Report};
 use crate::{Error, Result, Sample, Snapshot};
 
@@ -136,7 +136,8 @@ impl<T: Sample + Serialize, P: Publish + 'static> Sink<Snapshot<T>> for ForwardS
 /// Sends what waits, for at most `time`, and ends.
 async fn drain<P: Publish + 'static>(mut drive: Box<Drive<P>>, time: Duration) -> Report {
     drive.close();
+    let until = lane::from_now(time);
     let settled = std::future::poll_fn(|cx| drive.poll(cx));
-    let _ = tokio::time::timeout(time, settled).await;
-    drive.end(CLOSING).await
+    let _ = tokio::time::timeout_at(until, settled).await;
+    drive.end(until).await
 }

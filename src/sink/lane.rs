@@ -31,9 +31,6 @@ enum Phase<P> {
     Done,
 }
 
-/// What a connection gets to say goodbye, and a spool to be closed, however late it is.
-pub(super) const CLOSING: Duration = Duration::from_millis(500);
-
 impl<P: Publish + 'static> Lane<P> {
     pub(super) fn new(forwarder: Forwarder<P>) -> Self {
         let (token, deadline) = forwarder.ends();
@@ -66,9 +63,9 @@ impl<P: Publish + 'static> Lane<P> {
                     if drive.poll(cx).is_pending() {
                         ready!(deadline.as_mut().poll(cx));
                     }
-                    let left = deadline.deadline().saturating_duration_since(Instant::now());
+                    let until = deadline.deadline();
                     let Phase::Draining(drive, _) = std::mem::replace(&mut self.phase, Phase::Done) else { continue };
-                    self.phase = Phase::Closing(Box::pin(drive.end(left.max(CLOSING))));
+                    self.phase = Phase::Closing(Box::pin(drive.end(until)));
                 }
                 Phase::Closing(close) => {
                     let report = ready!(close.as_mut().poll(cx));
@@ -87,8 +84,7 @@ impl<P: Publish + 'static> Lane<P> {
             Phase::Running(mut drive) => {
                 self.token = None;
                 drive.close();
-                let until = Instant::now().checked_add(self.deadline).unwrap_or_else(far_future);
-                self.phase = Phase::Draining(drive, Box::pin(tokio::time::sleep_until(until)));
+                self.phase = Phase::Draining(drive, Box::pin(tokio::time::sleep_until(from_now(self.deadline))));
             }
             other => self.phase = other,
         }
@@ -121,8 +117,9 @@ impl<P: Publish + 'static> Lane<P> {
     }
 }
 
-fn far_future() -> Instant {
+pub(super) fn from_now(time: Duration) -> Instant {
     // As tokio does it: far, and not so far that a clock overflows.
+    const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
     let now = Instant::now();
-    now.checked_add(Duration::from_secs(86_400 * 365 * 30)).unwrap_or(now)
+    now.checked_add(time.min(FAR)).unwrap_or(now)
 }

@@ -174,6 +174,14 @@ impl Spool {
         Ok((Self { commands, gauges, max_bytes }, Opened { messages, samples, bytes, corrupt }))
     }
 
+    /// One whose disk never answers.
+    #[cfg(test)]
+    pub(crate) fn that_hangs() -> Self {
+        let (commands, receiver) = mpsc::channel();
+        std::mem::forget(receiver);
+        Self { commands, gauges: Arc::default(), max_bytes: LEAST }
+    }
+
     /// Appends messages; resolves when they are on the disk.
     ///
     /// What is not answered yet is in memory. Where the order matters, wait for one append before the next: what is refused of

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use crate::sink::backlog::{BatchLimits, Entry};
 use crate::sink::spool::{Appended, Full, Left, Opened, Spool, Stored};
@@ -467,20 +467,20 @@ impl Spooled {
         Some(position)
     }
 
-    /// Writes what is still in memory, and closes the spool: what is in it stays for the next run. `taken` was never settled. Gives
-    /// what could not be written.
-    pub(super) async fn close(mut self, taken: Vec<Entry>, time: Duration, report: &mut Report) {
+    /// Writes what is still in memory, and closes the spool: what is in it stays for the next run. `taken` was never settled. All
+    /// of it together has until about then; what could not be written is counted as lost.
+    pub(super) async fn close(mut self, taken: Vec<Entry>, until: Instant, report: &mut Report) {
         self.flush_settled();
+        let mut held = self.spool.held();
+        let mut late = false;
         let mut unsaved: Vec<Message> = Vec::new();
-        let mut stored_on_the_way = Ok(());
         if let Append::UnderWay { reply, messages } = std::mem::replace(&mut self.append, Append::Idle) {
-            match tokio::time::timeout(time, reply).await {
+            match tokio::time::timeout_at(until, reply).await {
                 Ok(Ok(Ok(appended))) => self.appended(messages, appended, report),
                 Ok(_) => unsaved.extend(messages),
-                // Whether it will be on the disk is not known: it is counted as lost.
                 Err(_) => {
                     unsaved.extend(messages);
-                    stored_on_the_way = Err(());
+                    late = true;
                 }
             }
         }
@@ -489,30 +489,34 @@ impl Spooled {
         unsaved.extend(in_memory.map(|entry| entry.message));
         unsaved.extend(std::mem::take(&mut self.incoming.list));
         unsaved.sort_by_key(|message| message.id);
-        if stored_on_the_way.is_ok() && !unsaved.is_empty() {
+        if !late && !unsaved.is_empty() {
+            held = self.spool.held();
             let full = if self.overflow == Overflow::DropOldest { Full::EvictOldest } else { Full::Refuse };
-            let reply = self.spool.append(unsaved.clone(), full);
-            if let Ok(Ok(Ok(appended))) = tokio::time::timeout(time, reply).await {
-                self.settled_meanwhile.clear();
-                self.evict(&appended, report);
-                unsaved.drain(..unsaved.len().min(usize::try_from(appended.stored).unwrap_or(usize::MAX)));
+            self.settled_meanwhile.clear();
+            match tokio::time::timeout_at(until, self.spool.append(unsaved.clone(), full)).await {
+                Ok(Ok(Ok(appended))) => {
+                    self.evict(&appended, report);
+                    unsaved.drain(..unsaved.len().min(usize::try_from(appended.stored).unwrap_or(usize::MAX)));
+                }
+                Ok(_) => {}
+                Err(_) => late = true,
             }
         }
         for message in unsaved {
             report.dropped.shutdown.add(1, message.samples.into());
         }
-        let held = self.spool.held();
-        let corrupt = self.spool.corrupt();
-        let left = match tokio::time::timeout(time, self.spool.close()).await {
-            Ok(Ok(left)) => left,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "the spool did not close in order");
-                held
+        report.dropped.corrupt.add(self.spool.corrupt().saturating_sub(self.corrupt), 0);
+        // Whether what is late will be on the disk is not known. It was counted as lost, so it is not to be told as kept too; the
+        // thread closes the spool all the same.
+        if !late {
+            held = self.spool.held();
+            match tokio::time::timeout_at(until, self.spool.close()).await {
+                Ok(Ok(left)) => held = left,
+                Ok(Err(error)) => tracing::warn!(%error, "the spool did not close in order"),
+                Err(_) => {}
             }
-            Err(_) => held,
-        };
-        report.dropped.corrupt.add(corrupt.saturating_sub(self.corrupt), 0);
-        report.spooled = left.messages;
+        }
+        report.spooled = held.messages;
     }
 }
 
@@ -523,8 +527,6 @@ fn gone() -> Error {
 #[cfg(test)]
 mod tests {
     use std::task::Waker;
-
-    use tokio::time::Instant;
 
     use super::*;
     use crate::sink::spool::Evicted;
@@ -621,5 +623,19 @@ mod tests {
         appended.send(Ok(Appended { first: 3, stored: 1, evicted })).unwrap();
         assert_eq!(until_ready(&mut spooled, &mut report, 1).await, [2]);
         assert_eq!(report.dropped.oldest.messages, 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_hangs_does_not_hold_up_the_end() {
+        let mut spooled = Spooled::new(Spool::that_hangs(), Opened::default(), Overflow::Block, 100, 1 << 20);
+        let mut report = Report { messages: 2, ..Report::default() };
+        spooled.incoming.push(message(0));
+        spooled.poll(&mut Context::from_waker(Waker::noop()), &mut report);
+        spooled.incoming.push(message(1));
+        let begin = Instant::now();
+        spooled.close(Vec::new(), begin + Duration::from_secs(3), &mut report).await;
+        assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+        assert_eq!((report.spooled, report.dropped.shutdown.messages), (0, 2));
+        assert!(report.is_balanced());
     }
 }
