@@ -596,6 +596,29 @@ fn a_file_that_is_overwritten_while_it_is_open_costs_what_was_in_it() {
     }
 }
 
+#[test]
+fn what_was_lost_is_counted_once_however_often_the_file_fails() {
+    let folder = folder();
+    let path = folder.path().join("spool");
+    let (spool, _) = open(&path, LARGE);
+    let count = 4000;
+    for seq in 0..count / 100 {
+        append(&spool, (seq * 100..seq * 100 + 100).map(|seq| message(seq, 2000)).collect());
+    }
+    for _ in 0..3 {
+        // Nothing is written in between.
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        for page in 1..file.metadata().unwrap().len() / 4096 {
+            if page % 3 == 0 {
+                file.write_all_at(&[0; 4096], page * 4096).unwrap();
+            }
+        }
+        let found = drain(&spool);
+        assert_eq!(found.len() as u64 + spool.corrupt(), count);
+        assert_eq!(spool.held().messages, found.len() as u64);
+    }
+}
+
 // Killed at any time.
 
 /// What the child process does, when it is one: appends, tells each position, removes some.

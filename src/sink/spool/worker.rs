@@ -254,6 +254,9 @@ impl Worker {
         match opened {
             Ok((mut queue, lost)) => {
                 self.gauges.lost(lost);
+                // It may fail again before there is a transaction that tells anew: they are lost once.
+                let held = self.gauges.get();
+                self.gauges.set(Left { messages: held.messages.saturating_sub(lost), ..held });
                 queue.skip_to(self.next);
                 self.state = State::Open(queue);
                 Ok(())
