@@ -352,6 +352,32 @@ async fn the_end_of_a_stream_whose_broker_is_dead_has_a_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_limit_that_is_told_late_is_followed_without_a_pause() {
+    /// Says how much it takes after the first batch, and is never idle.
+    struct Learns(Option<usize>, Arc<Mutex<Vec<usize>>>);
+
+    impl Publish for Learns {
+        async fn publish(&mut self, batch: &[Message]) -> Vec<Outcome> {
+            tokio::time::sleep(TICK * 3 / 2).await;
+            self.0 = Some(8 << 10);
+            self.1.lock().unwrap().extend(batch.iter().map(|message| message.payload.len()));
+            batch.iter().map(|_| Outcome::Accepted).collect()
+        }
+
+        fn max_message_bytes(&self) -> Option<usize> {
+            self.0
+        }
+    }
+
+    let sizes = Arc::new(Mutex::new(Vec::new()));
+    let large = ticks(20).map(|tick| tick.map(|tick| snapshot(tick.seq, 500)));
+    let report = large.forward_to(Forwarder::new(Learns(None, Arc::clone(&sizes))).host("h")).await.unwrap();
+    assert!(report.is_complete(), "{report:?}");
+    let sizes = sizes.lock().unwrap();
+    assert!(sizes[0] > 8 << 10 && sizes[5..].iter().all(|size| *size <= 8 << 10), "{sizes:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn messages_wait_for_company_when_told_to() {
     let (publish, sent) = scripted(|_, _| Outcome::Accepted);
     let forwarder = Forwarder::new(publish).host("h").linger(Duration::from_millis(4500)).batch(6, 1 << 20);

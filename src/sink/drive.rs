@@ -36,6 +36,14 @@ pub(super) struct Settings {
     pub(super) on_rejected: Option<OnRejected>,
 }
 
+impl Settings {
+    /// The largest payload there may be.
+    fn most_bytes(&self, publish: &impl Publish) -> usize {
+        let most = publish.max_message_bytes().map_or(usize::MAX, |bytes| bytes.saturating_sub(OVERHEAD_BYTES));
+        most.min(self.max_message_bytes)
+    }
+}
+
 pub(super) struct Drive<P> {
     state: State<P>,
     encoder: Encoder,
@@ -97,12 +105,13 @@ impl<P> fmt::Debug for Drive<P> {
 impl<P: Publish + 'static> Drive<P> {
     pub(super) fn new(
         publish: P,
-        encoder: Encoder,
+        mut encoder: Encoder,
         backlog: Backlog,
         backoff: Backoff,
         mut settings: Settings,
         shared: Arc<Shared>,
     ) -> Self {
+        encoder.set_max_bytes(settings.most_bytes(&publish));
         let destination: Arc<str> = publish.destination().into();
         let rejected = Rejected { destination: Arc::clone(&destination), call: settings.on_rejected.take() };
         Self {
@@ -130,10 +139,6 @@ impl<P: Publish + 'static> Drive<P> {
 
     /// Takes a snapshot, as messages.
     pub(super) fn push<T: Sample + Serialize>(&mut self, snapshot: &Snapshot<T>) {
-        if let State::Idle(publish) = &self.state {
-            let most = publish.max_message_bytes().map_or(usize::MAX, |bytes| bytes.saturating_sub(OVERHEAD_BYTES));
-            self.encoder.set_max_bytes(most.min(self.settings.max_message_bytes));
-        }
         let encoded = self.encoder.encode(snapshot);
         self.shared.update(|status| {
             let report = &mut status.report;
@@ -193,6 +198,8 @@ impl<P: Publish + 'static> Drive<P> {
             State::Publishing { count, future } => {
                 let count = *count;
                 let (publish, attempt) = ready!(future.as_mut().poll(cx));
+                // It may have been told when it connected.
+                self.encoder.set_max_bytes(self.settings.most_bytes(&publish));
                 let wait = self.settle(count, attempt);
                 self.state = match wait {
                     None => State::Idle(publish),
