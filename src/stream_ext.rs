@@ -150,7 +150,7 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
     ///
     /// [`Error::is_config`](crate::Error::is_config) when a setting of the forwarder is wrong or its spool cannot be opened; and what
     /// ends the stream for good: a wrong setting of its source, a panic in it, the end of the runtime. What was taken until then is
-    /// sent before.
+    /// sent before; its report is told by the [monitor](crate::sink::Forwarder::monitor).
     ///
     /// # Cancel safety
     ///

@@ -475,3 +475,13 @@ async fn when_no_forwarder_has_room_ticks_wait() {
     assert!(reports.iter().all(|report| report.snapshots + report.missed_snapshots == 100), "{reports:?}");
     assert!(reports.iter().all(|report| report.accepted > 90), "{reports:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_of_zero_begins_nothing_more() {
+    let (publish, sent) = scripted(|_, _| Outcome::Accepted);
+    let token = CancellationToken::new();
+    token.cancel();
+    let forwarder = Forwarder::new(publish).host("h").shutdown(token).deadline(Duration::ZERO);
+    let report = snapshots(5).forward_to(forwarder).await.unwrap();
+    assert_eq!((report.snapshots, sent.all().len()), (0, 0), "told to end before it began");
+}

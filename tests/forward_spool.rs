@@ -82,6 +82,17 @@ fn spool() -> (tempfile::TempDir, PathBuf) {
     (dir, path)
 }
 
+/// Waits for what happens on another thread.
+async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    for _ in 0..60_000 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("never: {what}");
+}
+
 /// Forwards to a broker that is away until it has as many in the spool as there are.
 async fn fill(path: &Path, count: u64) -> Report {
     let broker = Switch::default();
@@ -89,9 +100,7 @@ async fn fill(path: &Path, count: u64) -> Report {
     let forwarder = forwarder(&broker, path, 64 << 20).shutdown(token.clone()).deadline(Duration::ZERO);
     let monitor = forwarder.monitor();
     let task = tokio::spawn(snapshots(count).forward_to(forwarder));
-    while monitor.status().spool_messages < count && !task.is_finished() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until("all is in the spool", || monitor.status().spool_messages >= count || task.is_finished()).await;
     token.cancel();
     task.await.unwrap().unwrap()
 }
@@ -104,10 +113,11 @@ async fn an_outage_longer_than_memory_loses_nothing() {
     let forwarder = forwarder(&broker, &path, 64 << 20).queue(50, 1 << 20).batch(20, 1 << 20);
     let monitor = forwarder.monitor();
     let task = tokio::spawn(snapshots(3000).forward_to(forwarder));
-    while monitor.status().spool_messages < 3000 {
+    until("all is in the spool", || {
         assert!(monitor.status().waiting_bytes < 2 << 20);
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+        monitor.status().spool_messages >= 3000
+    })
+    .await;
     assert!(broker.attempts.load(Ordering::SeqCst) > 0);
     assert!(broker.got.lock().unwrap().is_empty());
     broker.come();
@@ -151,10 +161,11 @@ async fn a_full_spool_does_as_chosen() {
             Overflow::Block => broker.attempts.load(Ordering::SeqCst) > 100,
             _ => report.snapshots == 2000,
         };
-        while !full(&monitor.status().report) {
+        until("the spool is full", || {
             assert!(monitor.status().spool_bytes <= 100 << 10);
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+            full(&monitor.status().report)
+        })
+        .await;
         broker.come();
         let report = task.await.unwrap().unwrap();
         assert!(report.is_balanced(), "{overflow:?} {report:?}");
@@ -225,9 +236,7 @@ async fn wrong_spools_are_told() {
     let running = forwarder(&away, &path, 1 << 20);
     let monitor = running.monitor();
     let task = tokio::spawn(snapshots(1).forward_to(running));
-    while monitor.status().spool_messages == 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until("it is in the spool", || monitor.status().spool_messages > 0).await;
     let error = snapshots(1).forward_to(forwarder(&broker, &path, 1 << 20)).await.unwrap_err();
     assert!(error.is_config() && error.to_string().contains("spool.redb"), "{error}");
     away.come();

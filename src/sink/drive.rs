@@ -176,7 +176,10 @@ impl<P: Publish + 'static> Drive<P> {
     /// Goes on with it. Ready when all is settled; then there is nothing to wait for but another snapshot.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            self.shared.update(|status| self.backlog.poll(cx, &mut status.report));
+            // Not under the lock: whoever hears what is logged meanwhile may ask how it is going.
+            let mut report = self.shared.report();
+            self.backlog.poll(cx, &mut report);
+            self.shared.update(|status| status.report = report);
             let polled = self.poll_state(cx);
             self.show();
             match polled {
@@ -224,7 +227,9 @@ impl<P: Publish + 'static> Drive<P> {
             return false;
         }
         let limits = self.settings.batch;
-        if !self.closing && !self.settings.linger.is_zero() && !self.backlog.fills(limits) {
+        // Where there is no room, no company comes.
+        let waits = !self.closing && self.backlog.has_room() && !self.backlog.fills(limits);
+        if waits && !self.settings.linger.is_zero() {
             let since = *self.waiting_since.get_or_insert_with(Instant::now);
             let until = since.checked_add(self.settings.linger).unwrap_or(since);
             let linger = self.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
@@ -315,7 +320,7 @@ impl<P: Publish + 'static> Drive<P> {
 
     /// What an attempt means for the next one.
     fn after(&mut self, accepted: usize, failure: Option<Error>) -> Option<Duration> {
-        if accepted > 0 {
+        if accepted > 0 || failure.is_none() {
             self.backoff.reset();
         }
         let Some(error) = failure else {

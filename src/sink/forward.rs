@@ -172,14 +172,15 @@ impl<P: Publish + 'static> Forwarder<P> {
     }
 
     /// Ends forwarding when `token` is cancelled: no more snapshots are taken, and what waits has until the
-    /// [deadline](Self::deadline). Default: only the end of the stream ends it.
+    /// [deadline](Self::deadline). Default: only the end of the stream ends it. No effect on a [sink](Self::into_sink), whose
+    /// end is that it is closed.
     pub fn shutdown(mut self, token: CancellationToken) -> Self {
         self.shutdown = Some(token);
         self
     }
 
     /// How long after the end of the stream or the cancellation of the token what waits may still be sent. Then it stays in the
-    /// spool, or is lost and counted. Default: 30 s.
+    /// spool, or is lost and counted. With a deadline of zero nothing more is begun. Default: 30 s.
     pub fn deadline(mut self, time: Duration) -> Self {
         self.deadline = time;
         self
@@ -192,7 +193,9 @@ impl<P: Publish + 'static> Forwarder<P> {
     ///
     /// A message is safe when it was written (one `fsync` for all that came meanwhile, 0.3 ms on a good disk). One process at
     /// a time has a spool. When it is full, [`overflow`](Self::overflow) says what happens, and [`queue`](Self::queue) bounds
-    /// what is in memory on the way to it. A disk that takes nothing does not hold up a broker that is well. What a broker refused
+    /// what is in memory on the way to it, and again what is at hand on the way from it; about 10 MiB come on top. A disk
+    /// that gives errors does not hold up a broker that is well: what could not be written goes without it, and at the end is written
+    /// behind what could. One that does not answer at all holds up everything, within the deadline at the end. What a broker refused
     /// for good is kept in it as long as a sixteenth of its size is enough: [`SetAside`](crate::sink::SetAside) reads it.
     pub fn spool(mut self, path: impl Into<PathBuf>, max_bytes: u64) -> Self {
         self.spool = Some((path.into(), max_bytes));

@@ -45,13 +45,20 @@ impl<P: Publish + 'static> Lane<P> {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Report>> {
         loop {
             match &mut self.phase {
-                Phase::Opening(open) => match ready!(open.as_mut().poll(cx)) {
-                    Ok(drive) => self.phase = Phase::Running(drive),
-                    Err(error) => {
+                Phase::Opening(open) => {
+                    // A spool on a disk that hangs opens never; nothing was taken yet.
+                    if self.token.as_mut().is_some_and(|token| token.as_mut().poll(cx).is_ready()) {
                         self.phase = Phase::Done;
-                        return Poll::Ready(Err(error));
+                        return Poll::Ready(Ok(Report::default()));
                     }
-                },
+                    match ready!(open.as_mut().poll(cx)) {
+                        Ok(drive) => self.phase = Phase::Running(drive),
+                        Err(error) => {
+                            self.phase = Phase::Done;
+                            return Poll::Ready(Err(error));
+                        }
+                    }
+                }
                 Phase::Running(drive) => {
                     if self.token.as_mut().is_none_or(|token| token.as_mut().poll(cx).is_pending()) {
                         let _ = drive.poll(cx);
@@ -60,8 +67,9 @@ impl<P: Publish + 'static> Lane<P> {
                     self.end();
                 }
                 Phase::Draining(drive, deadline) => {
-                    if drive.poll(cx).is_pending() {
-                        ready!(deadline.as_mut().poll(cx));
+                    // First the deadline: what is over begins nothing more.
+                    if deadline.as_mut().poll(cx).is_pending() {
+                        ready!(drive.poll(cx));
                     }
                     let until = deadline.deadline();
                     let Phase::Draining(drive, _) = std::mem::replace(&mut self.phase, Phase::Done) else { continue };

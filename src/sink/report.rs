@@ -54,7 +54,7 @@ pub struct Dropped {
     pub rejected: Count,
     /// They were neither accepted nor spooled when the forwarder had to end.
     pub shutdown: Count,
-    /// They were in the spool and could not be read again.
+    /// They were in the spool and could not be read again. Nobody knows how many samples were in them, so that is 0.
     pub corrupt: Count,
     /// A sample that is larger than a message may be. There is no message of it.
     pub oversize_samples: u64,
@@ -105,6 +105,10 @@ impl Report {
     }
 
     /// Whether each message is accounted for: accepted, in the spool, or dropped for a reason. So it is at the end.
+    ///
+    /// There is one exception: a spool whose file is damaged while it is open. What was lost in it is counted as `corrupt`,
+    /// though it may have been at hand in memory, and be accepted all the same; and what could not be removed from it any more
+    /// counts as spooled, and comes again.
     #[must_use]
     pub fn is_balanced(&self) -> bool {
         let gone = self.accepted.saturating_add(self.spooled).saturating_add(self.dropped.total().messages);

@@ -43,6 +43,8 @@ mod tests {
             let bound = (first * 2_u32.pow(attempt.min(20))).min(Duration::from_secs(5));
             assert!(backoff.next() <= bound, "attempt {attempt}");
         }
+        let longest = (0..200).map(|_| backoff.next()).max();
+        assert!(longest > Some(Duration::from_secs(4)), "full jitter: {longest:?}");
         backoff.reset();
         assert!(backoff.next() <= first);
     }

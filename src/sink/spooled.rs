@@ -284,9 +284,16 @@ impl Spooled {
     fn refused(&mut self, mut messages: Vec<Message>, report: &mut Report) {
         let ever = messages.first().is_some_and(|first| self.spool.could_hold(first));
         if !ever || self.overflow != Overflow::Block {
-            // The first alone is sure not to fit.
-            let first = messages.remove(0);
-            report.dropped.newest.add(1, first.samples.into());
+            // The first is sure not to fit, and neither is what is at least as large.
+            let least = messages.first().map_or(0, Payload::bytes);
+            let mut first = true;
+            messages.retain(|message| {
+                let keep = !std::mem::take(&mut first) && (!self.drops_newest() || message.bytes() < least);
+                if !keep {
+                    report.dropped.newest.add(1, message.samples.into());
+                }
+                keep
+            });
         } else if self.settled_meanwhile.is_empty() {
             self.append = Append::Full;
         }
@@ -294,6 +301,10 @@ impl Spooled {
         for message in messages.into_iter().rev() {
             self.incoming.push_front(message);
         }
+    }
+
+    fn drops_newest(&self) -> bool {
+        self.overflow == Overflow::DropNewest
     }
 
     /// The disk took none of them.

@@ -49,6 +49,10 @@ impl Shared {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub(super) fn report(&self) -> Report {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).report
+    }
+
     pub(super) fn update<R>(&self, change: impl FnOnce(&mut Status) -> R) -> R {
         change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
