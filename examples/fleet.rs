@@ -105,6 +105,8 @@ async fn run(args: Args) -> Result<()> {
 struct Fleet {
     processes: Latest<Rated<ProcessSample>>,
     disks: Latest<FileSystemSample>,
+    /// The last error that was told.
+    told: String,
 }
 
 type Latest<T> = HashMap<Arc<str>, Vec<T>>;
@@ -113,10 +115,18 @@ impl Fleet {
     fn take<T>(&mut self, snapshot: Result<Snapshot<T>>, latest: impl FnOnce(&mut Self) -> &mut Latest<T>) {
         match snapshot {
             Ok(snapshot) => {
+                self.told.clear();
                 let host = snapshot.host.unwrap_or_else(|| "(no name)".into());
                 latest(self).insert(host, snapshot.samples);
             }
-            Err(error) => eprintln!("fleet: {error}"),
+            Err(error) => {
+                let error = error.to_string();
+                // Once, and not at each attempt.
+                if self.told != error {
+                    eprintln!("fleet: {error}");
+                    self.told = error;
+                }
+            }
         }
     }
 

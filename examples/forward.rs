@@ -100,10 +100,20 @@ async fn run(args: Args) -> Result<Report> {
         "mqtt" | "mqtts" => forward(args, appmon::sink::mqtt::Mqtt::connect(&url).await?).await,
         #[cfg(feature = "redis")]
         "redis" | "rediss" => forward(args, appmon::sink::redis::Streams::connect(&url).await?).await,
-        _ => {
-            let what = format!("{scheme:?} is no message queue that this program was built with");
-            Err(Error::config(format!("--to: {what}; build it with --features nats, kafka, amqp, mqtt or redis")))
+        "" => Err(Error::config(format!("--to {url}: it has no scheme, such as nats://"))),
+        #[allow(unreachable_patterns, reason = "what it was built with is above")]
+        "nats" | "tls" | "kafka" | "kafkas" | "amqp" | "amqps" | "mqtt" | "mqtts" | "redis" | "rediss" => {
+            let feature = match scheme {
+                "nats" | "tls" => "nats",
+                "kafkas" => "kafka-ssl",
+                "redis" | "rediss" => "redis",
+                scheme => scheme.trim_end_matches('s'),
+            };
+            Err(Error::config(format!(
+                "--to: this program was built without {scheme}://; build it with --features {feature}"
+            )))
         }
+        _ => Err(Error::config(format!("--to: {scheme}:// is none of nats, kafka, amqp, mqtt and redis"))),
     }
 }
 
