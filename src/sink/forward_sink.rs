@@ -86,15 +86,9 @@ impl<T: Sample + Serialize, P: Publish + 'static> Sink<Snapshot<T>> for ForwardS
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let drive = ready!(self.get_mut().poll_open(cx))?;
-        loop {
-            let settled = drive.poll(cx).is_ready();
-            if drive.has_room() {
-                return Poll::Ready(Ok(()));
-            }
-            if !settled {
-                return Poll::Pending;
-            }
-        }
+        // What is settled leaves room; where there is none, something is on its way, and wakes.
+        let _ = drive.poll(cx);
+        if drive.has_room() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
     fn start_send(self: Pin<&mut Self>, snapshot: Snapshot<T>) -> Result<()> {

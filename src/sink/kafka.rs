@@ -301,8 +301,7 @@ impl Publish for Kafka {
         let now = Instant::now();
         let deadline = now.checked_add(self.timeout).unwrap_or(now);
         if let Err(error) = self.ready(deadline).await {
-            let text = error.to_string();
-            return batch.iter().map(|_| Outcome::Retry(Error::broker(text.clone()))).collect();
+            return Outcome::none_sent(batch, error);
         }
         let Line::Idle(producer) = std::mem::replace(&mut self.line, Line::Down) else { return Vec::new() };
         // Until the call ends, whoever looks finds it busy.

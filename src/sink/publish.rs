@@ -79,4 +79,13 @@ impl Outcome {
     pub fn is_accepted(&self) -> bool {
         matches!(self, Self::Accepted | Self::Duplicate)
     }
+
+    /// For a batch of which nothing was sent, for this reason.
+    #[cfg(any(feature = "kafka", feature = "nats"))]
+    pub(crate) fn none_sent(batch: &[Message], error: Error) -> Vec<Self> {
+        let text = error.to_string();
+        let mut outcomes: Vec<_> = std::iter::once(Self::Retry(error)).take(batch.len()).collect();
+        outcomes.resize_with(batch.len(), || Self::Retry(Error::broker(text.clone())));
+        outcomes
+    }
 }

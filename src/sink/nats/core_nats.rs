@@ -110,10 +110,7 @@ impl Publish for Core {
     async fn publish(&mut self, batch: &[Message]) -> Vec<Outcome> {
         let link = match self.open().await {
             Ok(link) => link,
-            Err(error) => {
-                let text = error.to_string();
-                return batch.iter().map(|_| Outcome::Retry(Error::broker(text.clone()))).collect();
-            }
+            Err(error) => return Outcome::none_sent(batch, error),
         };
         let mut failed = Vec::new();
         for message in batch {

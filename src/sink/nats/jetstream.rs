@@ -149,7 +149,7 @@ impl Publish for JetStream {
         // Taken out of `self` while it is in use: if this future is dropped, the connection is too, with all that was on its way.
         let session = match self.open().await {
             Ok(session) => session,
-            Err(error) => return all_again(batch, error),
+            Err(error) => return Outcome::none_sent(batch, error),
         };
         let window = if self.pace == Pace::OneByOne { 1 } else { self.in_flight };
         let mut sending = Sending {
@@ -227,13 +227,6 @@ pub(super) fn parse_subject(template: &str) -> Result<Template> {
         return Err(Error::config(format!("subject {template}: it has an empty token")));
     }
     Ok(subject)
-}
-
-fn all_again(batch: &[Message], error: Error) -> Vec<Outcome> {
-    let text = error.to_string();
-    let mut outcomes: Vec<_> = std::iter::once(Outcome::Retry(error)).take(batch.len()).collect();
-    outcomes.resize_with(batch.len(), || Outcome::Retry(Error::broker(text.clone())));
-    outcomes
 }
 
 /// A batch on its way.
