@@ -15,7 +15,7 @@ mod common;
 use std::hint::black_box;
 use std::io::Write;
 
-use appmon::sink::{Codec, Encoder, Host};
+use appmon::forward::{Codec, Encoder, Host};
 use appmon::{Cancel, ProcessSample, Processes, Rated, Result, Snapshot, SnapshotStreamExt, Source};
 use futures::StreamExt;
 

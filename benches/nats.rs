@@ -8,8 +8,8 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use appmon::sink::nats::{Consumer, JetStream};
-use appmon::sink::{Codec, Encoder, Host, Message, Outcome, Publish};
+use appmon::broker::nats::{Consumer, JetStream};
+use appmon::forward::{Codec, Encoder, Host, Message, Outcome, Publish};
 use appmon::{Cancel, ProcessSample, Processes, Snapshot, SnapshotStreamExt, Source};
 use async_nats::jetstream::{self, message::PublishMessage, stream};
 use futures::StreamExt;

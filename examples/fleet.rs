@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use appmon::sink::nats::Consumer;
+use appmon::broker::nats::Consumer;
 use appmon::{Error, FileSystemSample, ProcessSample, Rated, Result, Snapshot, SnapshotStreamExt};
 use futures::StreamExt;
 use tokio::signal::unix::{SignalKind, signal};

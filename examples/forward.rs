@@ -8,8 +8,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use appmon::sink::{Codec, Forwarder, Monitor, Publish, Report};
-use appmon::{Error, FileSystems, Processes, Result, SnapshotStreamExt, SourceExt};
+use appmon::forward::{Codec, Forwarder, Monitor, Publish, Report};
+use appmon::{Error, FileSystems, ForwardExt, Processes, Result, SnapshotStreamExt, SourceExt};
 use futures::StreamExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -91,15 +91,15 @@ async fn run(args: Args) -> Result<Report> {
     let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
     match scheme {
         #[cfg(feature = "nats")]
-        "nats" | "tls" => forward(args, appmon::sink::nats::JetStream::connect(&*url).await?).await,
+        "nats" | "tls" => forward(args, appmon::broker::nats::JetStream::connect(&*url).await?).await,
         #[cfg(feature = "kafka")]
-        "kafka" | "kafkas" => forward(args, appmon::sink::kafka::Kafka::connect(&url).await?).await,
+        "kafka" | "kafkas" => forward(args, appmon::broker::kafka::Kafka::connect(&url).await?).await,
         #[cfg(feature = "amqp")]
-        "amqp" | "amqps" => forward(args, appmon::sink::amqp::Amqp::connect(&url).await?).await,
+        "amqp" | "amqps" => forward(args, appmon::broker::amqp::Amqp::connect(&url).await?).await,
         #[cfg(feature = "mqtt")]
-        "mqtt" | "mqtts" => forward(args, appmon::sink::mqtt::Mqtt::connect(&url).await?).await,
+        "mqtt" | "mqtts" => forward(args, appmon::broker::mqtt::Mqtt::connect(&url).await?).await,
         #[cfg(feature = "redis")]
-        "redis" | "rediss" => forward(args, appmon::sink::redis::Streams::connect(&url).await?).await,
+        "redis" | "rediss" => forward(args, appmon::broker::redis::Streams::connect(&url).await?).await,
         "" => Err(Error::config(format!("--to {url}: it has no scheme, such as nats://"))),
         #[allow(unreachable_patterns, reason = "what it was built with is above")]
         "nats" | "tls" | "kafka" | "kafkas" | "amqp" | "amqps" | "mqtt" | "mqtts" | "redis" | "rediss" => {

@@ -67,7 +67,7 @@ impl Error {
     }
 
     /// What a message broker, or the connection to it, refused or failed; implementations of
-    /// [`Publish`](crate::sink::Publish) outside this crate use it too.
+    /// [`Publish`](crate::forward::Publish) outside this crate use it too.
     #[cfg(feature = "forward")]
     #[must_use]
     pub fn broker(what: impl Into<String>) -> Self {

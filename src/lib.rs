@@ -29,7 +29,7 @@
 //! - A [`Sampler`] decides *when*. [`source.every(period)`](SourceExt::every) is the one door to async: a stream that moves
 //!   the source to tokio's pool of blocking threads and back, once per tick.
 //! - A [`Snapshot`] is what was seen at one tick: the item of every stream, because only a whole tick shows what is gone.
-//! - A sink takes snapshots away: anything that consumes a `Stream`, or a `sink::Forwarder` to a message queue.
+//! - A `Forwarder` brings snapshots to a message queue.
 //!
 //! ```text
 //! Source ──every──► Sampler ──► rates ──► retain ──► forward_to ──► broker
@@ -52,7 +52,7 @@
 //! - Directories that are kept up to date by what the kernel tells of changes ([`Directory::watched`]): an unchanged tree of
 //!   any size costs next to nothing.
 //! - What a directory tree holds ([`Scan`]), or its entries one by one, with an async filter ([`entries`]).
-//! - Snapshots to message queues, at least once, in order, through outages and restarts (`sink`); and back to streams.
+//! - Snapshots to message queues, at least once, in order, through outages and restarts (`forward`, `broker`); and back to streams.
 //! - Every sample and snapshot to JSON and back by serde, non-UTF-8 names included.
 //!
 //! # What it does not do
@@ -66,7 +66,7 @@
 //!
 //! The default is the core: processes and file systems as streams, no broker. Features add to it, and all go together.
 //!
-//! - `forward`: messages, the forwarder and its spool (`sink`), for whatever implements `sink::Publish`. Those of the
+//! - `forward`: messages, the forwarder and its spool, for whatever implements `forward::Publish`. Those of the
 //!   brokers imply it.
 //! - `nats`: NATS JetStream and core NATS; pure Rust.
 //! - `kafka`: Kafka, by librdkafka, which is built along (`make`, a C and a C++ compiler). `kafka-ssl`: with TLS, by the system's
@@ -97,9 +97,13 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod async_process;
+#[cfg(any(feature = "amqp", feature = "kafka", feature = "mqtt", feature = "nats", feature = "redis"))]
+pub mod broker;
 mod cached;
 mod counters;
 mod error;
+#[cfg(feature = "forward")]
+pub mod forward;
 mod fs;
 mod mount_changes;
 mod process;
@@ -107,8 +111,6 @@ mod reading;
 mod sampler;
 #[cfg(feature = "schema")]
 pub mod schema;
-#[cfg(feature = "forward")]
-pub mod sink;
 mod snapshot;
 mod source;
 mod stream_ext;
@@ -119,6 +121,8 @@ pub use async_process::{AsyncProcFs, AsyncProcess};
 pub use cached::Cached;
 pub use counters::{Counters, Rated, Sample};
 pub use error::{Error, Result};
+#[cfg(feature = "forward")]
+pub use forward::{ForwardExt, Forwarder};
 pub use fs::{
     Boundary, DeviceId, Directory, Entries, Entry, EntryMetadata, FileSystem, FileSystemRates, FileSystemSample,
     FileSystemTotals, FileSystems, Inodes, Largest, Mount, Part, PartKind, PartRates, Partial, Progress, Registered,

@@ -59,7 +59,7 @@ fn add<T: JsonSchema>(schemas: &mut BTreeMap<String, String>, name: String) {
     schemas.insert(name, format!("{:#}\n", schema.as_value()));
 }
 
-/// The wire form of a snapshot as a message; `sink::Encoder` writes it.
+/// The wire form of a snapshot as a message; `forward::Encoder` writes it.
 #[derive(JsonSchema)]
 struct SnapshotMessage<T> {
     /// The version of the wire form.

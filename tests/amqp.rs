@@ -14,9 +14,9 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use appmon::SnapshotStreamExt;
-use appmon::sink::amqp::Amqp;
-use appmon::sink::{Encoder, Forwarder, Host, Message, MessageId, Outcome, Publish};
+use appmon::ForwardExt;
+use appmon::broker::amqp::Amqp;
+use appmon::forward::{Encoder, Forwarder, Host, Message, MessageId, Outcome, Publish};
 use brokers::{Broker, Proxy, Recorded, free_port, snapshot};
 use certificates::Certificates;
 use common::{require, until};

@@ -6,7 +6,7 @@ mod common;
 
 use std::io::Write as _;
 
-use appmon::sink::{Codec, Encoded, Encoder, Form, Host, Message, MessageId};
+use appmon::forward::{Codec, Encoded, Encoder, Form, Host, Message, MessageId};
 use appmon::{BootId, Event, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};

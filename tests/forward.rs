@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use appmon::sink::{Count, Forwarder, Forwarders, Message, Outcome, Overflow, Publish, Report};
-use appmon::{Error, Result, Snapshot, SnapshotStreamExt};
+use appmon::forward::{Count, Forwarder, Forwarders, Message, Outcome, Overflow, Publish, Report};
+use appmon::{Error, ForwardExt, Result, Snapshot};
 use futures::{SinkExt, Stream, StreamExt, stream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use appmon::sink::{Forwarder, Message, MessageId, Outcome, Overflow, Publish, Report, SetAside};
-use appmon::{Error, Result, Snapshot, SnapshotStreamExt};
+use appmon::forward::{DeadLetter, Forwarder, Message, MessageId, Outcome, Overflow, Publish, Report};
+use appmon::{Error, ForwardExt, Result, Snapshot};
 use futures::{Stream, stream};
 use tokio_util::sync::CancellationToken;
 
@@ -216,7 +216,7 @@ async fn what_the_broker_refuses_is_kept_for_the_operator() {
     let report = snapshots(10).forward_to(forwarder(&broker, &path, 1 << 20)).await.unwrap();
     assert_eq!((report.accepted, report.dropped.rejected.messages), (9, 1));
     assert!(report.is_balanced());
-    let aside = SetAside::read(&path).unwrap();
+    let aside = DeadLetter::read(&path).unwrap();
     assert_eq!(aside.len(), 1);
     assert_eq!((aside[0].message.id.seq, aside[0].reason.as_str()), (4, "too large for me"));
 }

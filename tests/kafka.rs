@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use appmon::sink::kafka::{Compression, Consumer, Consuming, Kafka};
-use appmon::sink::{Encoder, Forwarder, Host, Message, MessageId, Outcome, Publish};
-use appmon::{Snapshot, SnapshotStreamExt as _, Timestamp};
+use appmon::broker::kafka::{Compression, Consumer, Consuming, Kafka};
+use appmon::forward::{Encoder, Forwarder, Host, Message, MessageId, Outcome, Publish};
+use appmon::{ForwardExt, Snapshot, Timestamp};
 use brokers::{Broker, Log, Proxy, Reading, Recorded, free_port, snapshot};
 use common::{Helper, require};
 use futures::StreamExt as _;

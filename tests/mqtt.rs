@@ -12,9 +12,9 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use appmon::SnapshotStreamExt;
-use appmon::sink::mqtt::{Mqtt, Version};
-use appmon::sink::{Codec, Encoder, Forwarder, Host, Message, MessageId, Outcome, Publish};
+use appmon::ForwardExt;
+use appmon::broker::mqtt::{Mqtt, Version};
+use appmon::forward::{Codec, Encoder, Forwarder, Host, Message, MessageId, Outcome, Publish};
 use futures::{FutureExt, stream};
 use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rumqttc_v5::mqttbytes::QoS;
@@ -145,14 +145,14 @@ fn text(outcome: &Outcome) -> String {
 
 /// What arrived, with its properties.
 #[derive(Clone, Debug)]
-struct Arrived {
+struct ReceiveCounts {
     topic: String,
     payload: Vec<u8>,
     properties: PublishProperties,
 }
 
 /// The id and payload of a message; those of the event that it is, where it is a structured one of JSON.
-fn event(arrived: &Arrived) -> Option<(MessageId, Vec<u8>)> {
+fn event(arrived: &ReceiveCounts) -> Option<(MessageId, Vec<u8>)> {
     let id = arrived.properties.user_properties.iter().find(|(name, _)| name == "id");
     if let Some((_, id)) = id {
         return Some((id.parse().unwrap(), arrived.payload.clone()));
@@ -174,7 +174,7 @@ struct Reader {
 
 #[derive(Default)]
 struct Seen {
-    arrived: Vec<Arrived>,
+    arrived: Vec<ReceiveCounts>,
     events: Vec<(MessageId, Vec<u8>)>,
     ids: BTreeSet<MessageId>,
 }
@@ -202,7 +202,7 @@ impl Reader {
         (&mut self.task).await.unwrap();
     }
 
-    fn arrived(&self) -> Vec<Arrived> {
+    fn arrived(&self) -> Vec<ReceiveCounts> {
         self.seen.lock().unwrap().arrived.clone()
     }
 
@@ -266,7 +266,7 @@ async fn read(client: AsyncClient, mut events: EventLoop, seen: Arc<Mutex<Seen>>
             }
             Ok(Event::Incoming(Packet::ConnAck(_) | Packet::SubAck(_))) => told.send_modify(|count| *count += 1),
             Ok(Event::Incoming(Packet::Publish(publish))) => {
-                let arrived = Arrived {
+                let arrived = ReceiveCounts {
                     topic: String::from_utf8(publish.topic.to_vec()).unwrap(),
                     payload: publish.payload.to_vec(),
                     properties: publish.properties.unwrap_or_default(),

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use appmon::sink::nats::{Consumer, Core, JetStream, Server};
-use appmon::sink::{Codec, Encoder, Forwarder, Host, Message, MessageId, Outcome, Publish, Report};
-use appmon::{Result, Snapshot, SnapshotStreamExt};
+use appmon::broker::nats::{Consumer, Core, JetStream, Server};
+use appmon::forward::{Codec, Encoder, Forwarder, Host, Message, MessageId, Outcome, Publish, Report};
+use appmon::{ForwardExt, Result, Snapshot, SnapshotStreamExt};
 use async_nats::jetstream;
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use futures::{Stream, StreamExt, stream};

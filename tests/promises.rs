@@ -149,8 +149,8 @@ fn values() {
 #[cfg(feature = "nats")]
 #[test]
 fn nats() {
-    use appmon::sink::nats::{Consumer, Consuming, Core, JetStream, Server};
-    use appmon::sink::{Forwarder, Publish};
+    use appmon::broker::nats::{Consumer, Consuming, Core, JetStream, Server};
+    use appmon::forward::{Forwarder, Publish};
 
     fn sink<T: Publish + Clone + Send + Sync + Unpin + Debug + 'static>() {}
     fn spawned<T: Future + Send>(_: impl FnOnce() -> T) {}
@@ -172,8 +172,8 @@ fn nats() {
 #[cfg(feature = "mqtt")]
 #[test]
 fn mqtt() {
-    use appmon::sink::mqtt::Mqtt;
-    use appmon::sink::{Forwarder, Publish};
+    use appmon::broker::mqtt::Mqtt;
+    use appmon::forward::{Forwarder, Publish};
 
     fn sink<T: Publish + Send + Unpin + Debug + 'static>() {}
     fn spawned<T: Future + Send>(_: impl FnOnce() -> T) {}

@@ -11,9 +11,9 @@ mod common;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use appmon::SnapshotStreamExt;
-use appmon::sink::redis::Streams;
-use appmon::sink::{Encoder, Forwarder, Host, Message, MessageId, Outcome, Publish};
+use appmon::ForwardExt;
+use appmon::broker::redis::Streams;
+use appmon::forward::{Encoder, Forwarder, Host, Message, MessageId, Outcome, Publish};
 use brokers::{Broker, Proxy, Recorded, free_port, snapshot};
 use certificates::Certificates;
 use common::{require, until};

@@ -145,7 +145,7 @@ fn what_is_wrong_is_not_valid() {
 #[cfg(feature = "forward")]
 #[test]
 fn messages_are_as_they_say() {
-    use appmon::sink::{Codec, Encoder, Host};
+    use appmon::forward::{Codec, Encoder, Host};
 
     let mut encoder = Encoder::new(Host::new("db-1").unwrap()).max_bytes(4096);
     let samples = vec![full_sample(), odd_sample(), full_sample(), odd_sample(), full_sample()];

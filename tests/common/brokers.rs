@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use appmon::sink::{Message, MessageId, Outcome, Publish};
+use appmon::forward::{Message, MessageId, Outcome, Publish};
 use appmon::{Result, Sample, Snapshot};
 use rustix::process::{Pid, Signal, WaitOptions};
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,147 @@
+//! A member of a consumer group.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use rdkafka::ClientContext;
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance, StreamConsumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers, Message as _};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::offsets::Place;
+use crate::broker::receive::Received;
+use crate::sampler::hop;
+use crate::{Error, Result};
+
+/// One client, from its first connection until it is given up.
+pub(super) struct Session {
+    /// Always there; taken out to be dropped.
+    client: Option<StreamConsumer<Events>>,
+    /// The last topic, which most messages are of.
+    topic: Arc<str>,
+}
+
+/// Why no message came.
+pub(super) struct Failure {
+    pub(super) text: String,
+    /// Whether this client can go on no more.
+    pub(super) is_fatal: bool,
+}
+
+impl Session {
+    /// Makes one, beside the runtime's threads: reading certificates may block. Nothing is connected yet.
+    pub(super) async fn open(config: ClientConfig, topics: Vec<String>) -> Result<Self> {
+        hop(move || {
+            let failed = |what: &str, error: KafkaError| Error::broker_because(format!("{what}: {error}"), error);
+            let client = StreamConsumer::from_config_and_context(&config, Events::default())
+                .map_err(|error| failed("no consumer", error))?;
+            let session = Self { client: Some(client), topic: "".into() };
+            let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
+            if let Some(client) = &session.client {
+                client.subscribe(&topics).map_err(|error| failed("no subscription", error))?;
+            }
+            Ok(session)
+        })
+        .await
+    }
+
+    /// Waits for the next message and gives it to `to`.
+    pub(super) async fn take_in(&mut self, to: impl FnOnce(&Received<'_>, Place)) -> Result<(), Failure> {
+        let Some(client) = &self.client else { return std::future::pending().await };
+        let message = match client.recv().await {
+            Ok(message) => message,
+            Err(error) => return Err(client.context().failure(&error)),
+        };
+        if *self.topic != *message.topic() {
+            self.topic = message.topic().into();
+        }
+        let place = Place { topic: Arc::clone(&self.topic), partition: message.partition(), offset: message.offset() };
+        to(&received(&message), place);
+        Ok(())
+    }
+
+    /// The partitions that were taken away since this was last asked.
+    pub(super) fn revoked(&self) -> Vec<(String, i32)> {
+        self.client.as_ref().map(|client| std::mem::take(&mut client.context().notes().revoked)).unwrap_or_default()
+    }
+
+    /// Says from where to go on in a partition. It is committed with others in a while.
+    pub(super) fn store(&self, place: &Place, next: i64) {
+        let Some(client) = &self.client else { return };
+        let mut list = TopicPartitionList::with_capacity(1);
+        // It fails where the partition is another's by now.
+        let _ = list
+            .add_partition_offset(&place.topic, place.partition, Offset::Offset(next))
+            .and_then(|()| client.store_offsets(&list));
+    }
+}
+
+impl Drop for Session {
+    /// Leaves the group on a thread of its own: that waits for answers of brokers.
+    fn drop(&mut self) {
+        let client = self.client.take();
+        // Where there can be no thread, the closure is dropped here and now, and the client with it.
+        let _ = thread::Builder::new().name("appmon-kafka".to_owned()).spawn(move || drop(client));
+    }
+}
+
+fn received<'a>(message: &'a BorrowedMessage<'_>) -> Received<'a> {
+    let mut received = Received { payload: message.payload().unwrap_or_default(), ..Received::default() };
+    for header in message.headers().into_iter().flat_map(|headers| headers.iter()) {
+        let value = header.value.and_then(|value| str::from_utf8(value).ok());
+        match header.key {
+            "ce_id" => received.id = value,
+            "ce_source" => received.source = value,
+            "ce_type" => received.event_type = value,
+            "content-type" => received.content_type = value,
+            _ => {}
+        }
+    }
+    received
+}
+
+/// Where the client reports to, while it is polled.
+#[derive(Default)]
+struct Events {
+    notes: Mutex<Notes>,
+}
+
+#[derive(Default)]
+struct Notes {
+    revoked: Vec<(String, i32)>,
+    /// What librdkafka said last of what went wrong.
+    reason: Option<String>,
+}
+
+impl Events {
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failure(&self, error: &KafkaError) -> Failure {
+        let text = self.notes().reason.take().unwrap_or_else(|| error.to_string());
+        Failure { text, is_fatal: matches!(error, KafkaError::MessageConsumptionFatal(_)) }
+    }
+}
+
+impl ClientContext for Events {
+    fn error(&self, _: KafkaError, reason: &str) {
+        self.notes().reason = Some(reason.to_owned());
+    }
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        tracing::debug!(target: "appmon::broker::kafka", ?level, facility, "{line}");
+    }
+}
+
+impl ConsumerContext for Events {
+    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Revoke(partitions) = rebalance {
+            let elements = partitions.elements();
+            let revoked = elements.iter().map(|element| (element.topic().to_owned(), element.partition()));
+            self.notes().revoked.extend(revoked);
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Messages made of snapshots, and their delivery to a message queue.
+//!
+//! ```no_run
+//! # #[cfg(feature = "nats")]
+//! # async fn forward() -> appmon::Result<()> {
+//! use std::time::Duration;
+//!
+//! use appmon::broker::nats::JetStream;
+//! use appmon::forward::Forwarder;
+//! use appmon::{ForwardExt, Processes, SnapshotStreamExt, SourceExt};
+//!
+//! let queue = JetStream::connect("nats://127.0.0.1:4222").await?;
+//! let report = Processes::new()
+//!     .every(Duration::from_secs(1))
+//!     .rates()
+//!     .forward_to(Forwarder::new(queue).spool("spool.redb", 64 << 20))
+//!     .await?;
+//! println!("{report:?}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Each snapshot becomes a [`Message`] (an [`Encoder`] does that, in JSON, NDJSON or MessagePack), and a [`Forwarder`] brings the
+//! messages to whatever implements [`Publish`]: at least once, in the order of their sequence, with every loss counted by its
+//! reason in the [`Report`]. It knows no broker: those are in `broker`, each a feature and a module of its own.
+
+mod backoff;
+mod bisection;
+mod codec;
+mod delivery;
+mod disk_outbox;
+mod encode;
+mod ext;
+mod forward_sink;
+mod forward_task;
+mod forward_to;
+mod forwarder;
+mod host;
+mod memory_outbox;
+mod message;
+mod outbox;
+mod publish;
+mod report;
+mod spool;
+mod status;
+mod template;
+
+pub use backoff::Backoff;
+pub use codec::Codec;
+pub use encode::{Encoded, Encoder};
+pub use ext::ForwardExt;
+pub use forward_sink::ForwardSink;
+pub use forward_to::{ForwardTo, ForwardToAll, Forwarders};
+pub use forwarder::Forwarder;
+pub use host::Host;
+pub use memory_outbox::Overflow;
+pub use message::{Form, Message, MessageId};
+pub use publish::{Outcome, Publish};
+pub use report::{Count, Dropped, Report};
+pub use spool::DeadLetter;
+pub use status::{Monitor, Status};
+pub use template::{Escape, Template};

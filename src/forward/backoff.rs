@@ -1,0 +1,65 @@
+//! Waits between attempts.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+
+/// Exponential back-off with full jitter: a random wait up to a bound that doubles with each failure, so that a fleet that lost
+/// its broker does not come back all at once.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use appmon::forward::Backoff;
+///
+/// let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(30));
+/// assert!(backoff.next_wait() <= Duration::from_millis(100));
+/// assert!(backoff.next_wait() <= Duration::from_millis(200));
+/// backoff.reset();
+/// assert!(backoff.next_wait() <= Duration::from_millis(100));
+/// ```
+#[derive(Debug)]
+pub struct Backoff {
+    builder: ExponentialBuilder,
+    bounds: Option<ExponentialBackoff>,
+    most: Duration,
+}
+
+impl Backoff {
+    /// Waits of at most `first` after the first failure, and of at most `most` after many.
+    #[must_use]
+    pub fn new(first: Duration, most: Duration) -> Self {
+        let builder = ExponentialBuilder::new().with_min_delay(first).with_max_delay(most).without_max_times();
+        Self { builder, bounds: None, most }
+    }
+
+    /// Returns how long to wait after one more failure.
+    pub fn next_wait(&mut self) -> Duration {
+        let bound = self.bounds.get_or_insert_with(|| self.builder.build()).next().unwrap_or(self.most).min(self.most);
+        Duration::from_nanos(fastrand::u64(0..=crate::time::duration_nanos(bound)))
+    }
+
+    /// Starts anew, after a success.
+    pub fn reset(&mut self) {
+        self.bounds = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_double_and_the_rest_is_luck() {
+        let first = Duration::from_millis(100);
+        let mut backoff = Backoff::new(first, Duration::from_secs(5));
+        for attempt in 0..40 {
+            let bound = (first * 2_u32.pow(attempt.min(20))).min(Duration::from_secs(5));
+            assert!(backoff.next_wait() <= bound, "attempt {attempt}");
+        }
+        let longest = (0..200).map(|_| backoff.next_wait()).max();
+        assert!(longest > Some(Duration::from_secs(4)), "full jitter: {longest:?}");
+        backoff.reset();
+        assert!(backoff.next_wait() <= first);
+    }
+}

@@ -1,0 +1,54 @@
+//! How payloads are encoded.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// How the payload of a message is encoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Codec {
+    /// `application/json`: one document. The default: everything reads it.
+    #[default]
+    Json,
+    /// `application/x-ndjson`: a document per line and sample, as columnar stores read it. What a snapshot says of itself
+    /// (what was skipped, how long it took) is not in it.
+    Ndjson,
+    /// `application/vnd.msgpack`: MessagePack with the names of the fields, about two thirds of the bytes of JSON.
+    MessagePack,
+}
+
+impl Codec {
+    /// The media type.
+    #[must_use]
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Ndjson => "application/x-ndjson",
+            Self::MessagePack => "application/vnd.msgpack",
+        }
+    }
+
+    /// The codec of this media type; parameters such as `; charset=utf-8` are passed over.
+    ///
+    /// ```
+    /// use appmon::forward::Codec;
+    ///
+    /// assert_eq!(Codec::from_media_type("Application/JSON; charset=utf-8"), Some(Codec::Json));
+    /// assert_eq!(Codec::from_media_type("text/plain"), None);
+    /// ```
+    #[must_use]
+    pub fn from_media_type(text: &str) -> Option<Self> {
+        let media_type = text.split(';').next().unwrap_or_default().trim();
+        [Self::Json, Self::Ndjson, Self::MessagePack]
+            .into_iter()
+            .find(|codec| media_type.eq_ignore_ascii_case(codec.media_type()))
+    }
+}
+
+impl fmt::Display for Codec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.media_type())
+    }
+}

@@ -1,0 +1,431 @@
+//! Snapshots to messages.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::forward::{Codec, Form, Host, Message, MessageId};
+use crate::stream_ext::{EventRef, SCHEMA};
+use crate::time::nanos;
+use crate::{BootId, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
+
+/// Makes messages of snapshots: one of each, or one of each sample, never larger than a limit.
+///
+/// A snapshot that is too large for one message becomes several, which say so (`part`, from 0, and `last`). Samples are encoded
+/// straight into the payload.
+///
+/// A snapshot that came from another host ([`Snapshot::host`]) stays that host's: a relay passes on what it receives under the names
+/// it received it by. The messages of each host are numbered by themselves.
+///
+/// ```
+/// use appmon::forward::{Encoder, Host};
+/// use appmon::{Cancel, Processes, Snapshot, Source};
+///
+/// let mut snapshot = Snapshot::default();
+/// Processes::new().collect(&mut snapshot, &Cancel::new())?;
+/// let mut encoder = Encoder::new(Host::new("web-17")?);
+/// let encoded = encoder.encode(&snapshot);
+/// assert!(encoded.messages[0].payload.starts_with(br#"{"schema":1,"kind":"process","host":"web-17","#));
+/// # Ok::<(), appmon::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Encoder {
+    host: Arc<str>,
+    /// The kind of the last samples: the next are most likely of it too, and share the text.
+    kind: Arc<str>,
+    codec: Codec,
+    per_sample: bool,
+    max_bytes: usize,
+    boot_id: BootId,
+    epoch: u64,
+    seq: u64,
+    /// The next numbers of hosts other than `host`.
+    others: HashMap<Arc<str>, u64>,
+    /// How large the last payload was: the next is likely to be so too.
+    last_bytes: usize,
+}
+
+/// The messages of one snapshot, and what is in none of them.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct Encoded {
+    /// The messages, in order.
+    pub messages: Vec<Message>,
+    /// Samples larger than the limit by themselves.
+    pub oversize: u64,
+    /// Samples that could not be encoded: their `Serialize` failed, or their snapshot's host has a name that [`Host::new`] refuses.
+    pub failed: u64,
+}
+
+/// How large a message may be, unless something else is said: half of what NATS and Kafka take by default.
+const MAX_BYTES: usize = 512 << 10;
+
+/// How many other hosts an encoder has numbers for. With more it begins anew, as another producer.
+const MOST_HOSTS: usize = 65_536;
+
+impl Encoder {
+    /// An encoder of whole snapshots to JSON, up to 512 KiB each; `host` is where those are from that do not say so themselves. It is
+    /// a new producer: its message ids are of a new epoch, and count from 0.
+    #[must_use]
+    pub fn new(host: Host) -> Self {
+        Self {
+            host: host.shared(),
+            kind: "".into(),
+            codec: Codec::default(),
+            per_sample: false,
+            max_bytes: MAX_BYTES,
+            boot_id: BootId::current(),
+            epoch: MessageId::new_epoch(),
+            seq: 0,
+            others: HashMap::new(),
+            last_bytes: 0,
+        }
+    }
+
+    /// Another codec. Default: JSON.
+    #[must_use]
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.codec = codec;
+        self
+    }
+
+    /// A message per sample instead of one per snapshot: for consumers that want rows. It costs the broker a message per process
+    /// and tick, and a snapshot without samples leaves no trace.
+    #[must_use]
+    pub fn per_sample(mut self, per_sample: bool) -> Self {
+        self.per_sample = per_sample;
+        self
+    }
+
+    /// The largest payload, in bytes; at least 4 KiB. Default: 512 KiB.
+    #[must_use]
+    pub fn max_bytes(mut self, bytes: usize) -> Self {
+        self.set_max_bytes(bytes);
+        self
+    }
+
+    pub(crate) fn set_max_bytes(&mut self, bytes: usize) {
+        self.max_bytes = bytes.max(4 << 10);
+    }
+
+    /// Encodes a snapshot.
+    ///
+    /// Message ids go on from those of the last call.
+    #[must_use]
+    pub fn encode<T: Sample + Serialize>(&mut self, snapshot: &Snapshot<T>) -> Encoded {
+        let mut encoded = Encoded::default();
+        if *self.kind != *T::KIND {
+            self.kind = T::KIND.into();
+        }
+        let Some(host) = self.host_of(snapshot) else {
+            encoded.failed = snapshot.samples.len() as u64;
+            return encoded;
+        };
+        if self.codec == Codec::Ndjson || self.per_sample {
+            self.encode_samples(snapshot, &host, &mut encoded);
+        } else {
+            self.encode_snapshot(snapshot, &host, &mut encoded);
+        }
+        encoded
+    }
+
+    /// The name of the host a snapshot is from; `None` where what it says can be the name of none.
+    fn host_of<T>(&mut self, snapshot: &Snapshot<T>) -> Option<Arc<str>> {
+        let Some(host) = snapshot.host.as_ref().filter(|host| **host != self.host) else {
+            return Some(Arc::clone(&self.host));
+        };
+        if !self.others.contains_key(host) {
+            Host::check(host).ok()?;
+            if self.others.len() >= MOST_HOSTS {
+                self.others.clear();
+                self.seq = 0;
+                self.epoch = MessageId::new_epoch().max(self.epoch.saturating_add(1));
+            }
+            self.others.insert(Arc::clone(host), 0);
+        }
+        Some(Arc::clone(host))
+    }
+
+    fn next_seq(&mut self, host: &str) -> u64 {
+        let next = self.others.get_mut(host).unwrap_or(&mut self.seq);
+        let seq = *next;
+        *next = seq.saturating_add(1);
+        seq
+    }
+
+    /// Documents of samples by themselves: lines up to the limit, or one in each message.
+    fn encode_samples<T: Sample + Serialize>(
+        &mut self,
+        snapshot: &Snapshot<T>,
+        host: &Arc<str>,
+        encoded: &mut Encoded,
+    ) {
+        let mut payload = self.payload();
+        let mut samples = 0_u32;
+        for sample in snapshot {
+            let start = payload.len();
+            let (seq, boot_id, time) = (snapshot.seq, snapshot.boot_id, snapshot.time);
+            let event = EventRef { seq, boot_id, time, host: Some(host), sample };
+            if !self.write(&mut payload, &event) {
+                payload.truncate(start);
+                encoded.failed = encoded.failed.saturating_add(1);
+                continue;
+            }
+            if self.codec == Codec::Ndjson {
+                payload.push(b'\n');
+            }
+            if payload.len().saturating_sub(start) > self.max_bytes {
+                payload.truncate(start);
+                encoded.oversize = encoded.oversize.saturating_add(1);
+                continue;
+            }
+            if self.per_sample {
+                let key = key::<T>(host, Some(&sample.key()));
+                let full = std::mem::take(&mut payload);
+                encoded.messages.push(self.message::<T>(snapshot, host, Form::Samples, key, 1, full));
+                payload = self.payload();
+                continue;
+            }
+            if payload.len() > self.max_bytes {
+                let rest = payload.split_off(start);
+                let full = std::mem::replace(&mut payload, rest);
+                encoded.messages.push(self.message::<T>(
+                    snapshot,
+                    host,
+                    Form::Samples,
+                    key::<T>(host, None),
+                    samples,
+                    full,
+                ));
+                samples = 0;
+            }
+            samples = samples.saturating_add(1);
+        }
+        if samples > 0 {
+            encoded.messages.push(self.message::<T>(
+                snapshot,
+                host,
+                Form::Samples,
+                key::<T>(host, None),
+                samples,
+                payload,
+            ));
+        }
+    }
+
+    /// One document with all samples, or several up to the limit.
+    fn encode_snapshot<T: Sample + Serialize>(
+        &mut self,
+        snapshot: &Snapshot<T>,
+        host: &Arc<str>,
+        encoded: &mut Encoded,
+    ) {
+        let mut head = Vec::with_capacity(512);
+        if !self.write(&mut head, &Head::new::<T>(snapshot, host)) {
+            encoded.failed = encoded.failed.saturating_add(snapshot.samples.len() as u64);
+            return;
+        }
+        let mut document = Document::open(self.codec, &head, self.payload());
+        let mut parts = 0_u32;
+        let limit = self.max_bytes.saturating_sub(TAIL_BYTES);
+        for sample in snapshot {
+            let start = document.separate();
+            if !self.write(&mut document.bytes, sample) {
+                document.bytes.truncate(start);
+                encoded.failed = encoded.failed.saturating_add(1);
+                continue;
+            }
+            if document.bytes.len() > limit && document.samples > 0 {
+                let rest = document.cut(start);
+                let (samples, full) = document.close(Some((parts, false)));
+                encoded.messages.push(self.message::<T>(
+                    snapshot,
+                    host,
+                    Form::Snapshot,
+                    key::<T>(host, None),
+                    samples,
+                    full,
+                ));
+                parts = parts.saturating_add(1);
+                document = Document::open(self.codec, &head, self.payload());
+                document.bytes.extend_from_slice(&rest);
+            }
+            if document.bytes.len() > limit {
+                document.bytes.truncate(document.empty);
+                encoded.oversize = encoded.oversize.saturating_add(1);
+                continue;
+            }
+            document.samples = document.samples.saturating_add(1);
+        }
+        let (samples, full) = document.close((parts > 0).then_some((parts, true)));
+        encoded.messages.push(self.message::<T>(snapshot, host, Form::Snapshot, key::<T>(host, None), samples, full));
+    }
+
+    fn payload(&self) -> Vec<u8> {
+        // A little more than the last: what grows by a byte should not be moved.
+        Vec::with_capacity(self.last_bytes.saturating_add(self.last_bytes / 16).saturating_add(64))
+    }
+
+    fn write<V: Serialize>(&self, to: &mut Vec<u8>, value: &V) -> bool {
+        match self.codec {
+            Codec::Json | Codec::Ndjson => serde_json::to_writer(to, value).is_ok(),
+            Codec::MessagePack => rmp_serde::encode::write_named(to, value).is_ok(),
+        }
+    }
+
+    fn message<T: Sample>(
+        &mut self,
+        snapshot: &Snapshot<T>,
+        host: &Arc<str>,
+        form: Form,
+        key: u64,
+        samples: u32,
+        payload: Vec<u8>,
+    ) -> Message {
+        let id = MessageId::new(self.boot_id, self.epoch, self.next_seq(host));
+        self.last_bytes = payload.len();
+        Message {
+            id,
+            kind: Arc::clone(&self.kind),
+            form,
+            host: Arc::clone(host),
+            time: snapshot.time,
+            codec: self.codec,
+            samples,
+            key,
+            payload: payload.into(),
+        }
+    }
+}
+
+/// What a message says all of: a thing of a host, or all it has of a kind.
+fn key<T: Sample>(host: &str, of: Option<&T::Key>) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    host.hash(&mut hasher);
+    T::KIND.hash(&mut hasher);
+    of.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A snapshot without its samples, as it is written.
+#[derive(Serialize)]
+struct Head<'a> {
+    schema: u32,
+    kind: &'static str,
+    host: &'a str,
+    boot_id: BootId,
+    seq: u64,
+    time: Timestamp,
+    at: Monotonic,
+    #[serde(with = "nanos")]
+    took: Duration,
+    #[serde(with = "nanos")]
+    lag: Duration,
+    skipped: Skipped,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    notices: &'a [Notice],
+}
+
+impl<'a> Head<'a> {
+    fn new<T: Sample>(snapshot: &'a Snapshot<T>, host: &'a str) -> Self {
+        Self {
+            schema: SCHEMA,
+            kind: T::KIND,
+            host,
+            boot_id: snapshot.boot_id,
+            seq: snapshot.seq,
+            time: snapshot.time,
+            at: snapshot.at,
+            took: snapshot.took,
+            lag: snapshot.lag,
+            skipped: snapshot.skipped,
+            notices: &snapshot.notices,
+        }
+    }
+}
+
+/// More than what closes a document takes.
+const TAIL_BYTES: usize = 64;
+
+/// A document that is being written: the head's fields, then the samples one after the other, then which part it is.
+struct Document {
+    codec: Codec,
+    bytes: Vec<u8>,
+    /// Where the fields of the head begin, and where the samples do.
+    start: usize,
+    empty: usize,
+    samples: u32,
+}
+
+/// The name of the field and the head of an array of up to 2³² elements, in MessagePack.
+const PACKED_SAMPLES: &[u8] = b"\xa7samples\xdd\0\0\0\0";
+
+impl Document {
+    fn open(codec: Codec, head: &[u8], mut bytes: Vec<u8>) -> Self {
+        let start = bytes.len();
+        bytes.extend_from_slice(head);
+        match codec {
+            Codec::Json | Codec::Ndjson => {
+                bytes.pop(); // the closing brace
+                bytes.extend_from_slice(b",\"samples\":[");
+            }
+            Codec::MessagePack => bytes.extend_from_slice(PACKED_SAMPLES),
+        }
+        let empty = bytes.len();
+        Self { codec, bytes, start, empty, samples: 0 }
+    }
+
+    /// Makes room for one more sample; gives where it begins, its separator included.
+    fn separate(&mut self) -> usize {
+        let start = self.bytes.len();
+        if self.codec != Codec::MessagePack && self.samples > 0 {
+            self.bytes.push(b',');
+        }
+        start
+    }
+
+    /// Takes the last sample out again, which began at `start`, and gives it without its separator.
+    fn cut(&mut self, start: usize) -> Vec<u8> {
+        let mut rest = self.bytes.split_off(start);
+        if self.codec != Codec::MessagePack && self.samples > 0 {
+            rest.remove(0);
+        }
+        rest
+    }
+
+    /// Ends it; `part` is its number, and whether it is the last.
+    fn close(mut self, part: Option<(u32, bool)>) -> (u32, Vec<u8>) {
+        match self.codec {
+            Codec::Json | Codec::Ndjson => {
+                self.bytes.push(b']');
+                if let Some((part, last)) = part {
+                    self.bytes.extend_from_slice(format!(",\"part\":{part},\"last\":{last}").as_bytes());
+                }
+                self.bytes.push(b'}');
+            }
+            Codec::MessagePack => {
+                let count = self.samples.to_be_bytes();
+                let at = self.empty.saturating_sub(count.len());
+                if let Some(place) = self.bytes.get_mut(at..self.empty) {
+                    place.copy_from_slice(&count);
+                }
+                let mut more = 1;
+                if let Some((part, last)) = part {
+                    more = 3;
+                    self.bytes.extend_from_slice(b"\xa4part\xce");
+                    self.bytes.extend_from_slice(&part.to_be_bytes());
+                    self.bytes.extend_from_slice(b"\xa4last");
+                    self.bytes.push(if last { 0xc3 } else { 0xc2 });
+                }
+                // The head is a map of up to 11 fields; one of up to 15 says how many in its first byte.
+                if let Some(fields) = self.bytes.get_mut(self.start) {
+                    *fields = fields.saturating_add(more);
+                }
+            }
+        }
+        (self.samples, self.bytes)
+    }
+}

@@ -1,0 +1,137 @@
+//! A forwarder as a `futures::Sink`.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures::Sink;
+use serde::Serialize;
+
+use crate::forward::delivery::Delivery;
+use crate::forward::forward_task::{self, Opening};
+use crate::forward::{Forwarder, Monitor, Publish, Report};
+use crate::{Error, Result, Sample, Snapshot};
+
+/// A `futures::Sink` of snapshots over a [`Forwarder`].
+///
+/// It is ready while there is room for another snapshot. Flushed means that each message was accepted, refused for good or dropped
+/// as [`Overflow`](crate::forward::Overflow) says; while a broker is away that can take for ever, so bound it. Closing flushes for as
+/// long as [`Forwarder::deadline`] says. What became of everything is told by the [`monitor`](Self::monitor): an outage is
+/// no error of the sink, only wrong settings are.
+///
+/// `StreamExt::forward` ends at the first tick that failed; [`forward_to`](crate::ForwardExt::forward_to) goes on.
+#[must_use = "sinks do nothing unless polled"]
+pub struct ForwardSink<T, P> {
+    phase: Phase<P>,
+    deadline: Duration,
+    monitor: Monitor,
+    // Takes snapshots of T, and holds none.
+    samples: PhantomData<fn(T)>,
+}
+
+// What is pinned in it is in a box.
+impl<T, P> Unpin for ForwardSink<T, P> {}
+
+enum Phase<P> {
+    Opening(Opening<P>),
+    Open(Box<Delivery<P>>),
+    Closing(Pin<Box<dyn Future<Output = Report> + Send>>),
+    Closed,
+}
+
+impl<T, P> fmt::Debug for ForwardSink<T, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ForwardSink").field("monitor", &self.monitor).finish_non_exhaustive()
+    }
+}
+
+impl<T, P: Publish + 'static> ForwardSink<T, P> {
+    pub(super) fn new(forwarder: Forwarder<P>) -> Self {
+        Self {
+            deadline: forwarder.ends().1,
+            monitor: forwarder.monitor(),
+            phase: Phase::Opening(Box::pin(forwarder.open())),
+            samples: PhantomData,
+        }
+    }
+
+    /// Asks how it is doing.
+    #[must_use]
+    pub fn monitor(&self) -> Monitor {
+        self.monitor.clone()
+    }
+
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<&mut Delivery<P>>> {
+        if let Phase::Opening(open) = &mut self.phase {
+            match ready!(open.as_mut().poll(cx)) {
+                Ok(drive) => self.phase = Phase::Open(drive),
+                Err(error) => {
+                    self.phase = Phase::Closed;
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+        match &mut self.phase {
+            Phase::Open(drive) => Poll::Ready(Ok(drive)),
+            _ => Poll::Ready(Err(Error::config("the sink is closed"))),
+        }
+    }
+}
+
+impl<T: Sample + Serialize, P: Publish + 'static> Sink<Snapshot<T>> for ForwardSink<T, P> {
+    type Error = Error;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let drive = ready!(self.get_mut().poll_open(cx))?;
+        // What is settled leaves room; where there is none, something is on its way, and wakes.
+        let _ = drive.poll(cx);
+        if drive.has_room() { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    fn start_send(self: Pin<&mut Self>, snapshot: Snapshot<T>) -> Result<()> {
+        match &mut self.get_mut().phase {
+            Phase::Open(drive) => {
+                drive.push(&snapshot);
+                Ok(())
+            }
+            _ => Err(Error::config("the sink is not ready")),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let drive = ready!(self.get_mut().poll_open(cx))?;
+        drive.poll(cx).map(Ok)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let this = self.get_mut();
+        loop {
+            match &mut this.phase {
+                Phase::Opening(_) => {
+                    ready!(this.poll_open(cx))?;
+                }
+                Phase::Open(_) => {
+                    let Phase::Open(drive) = std::mem::replace(&mut this.phase, Phase::Closed) else { continue };
+                    this.phase = Phase::Closing(Box::pin(drain(drive, this.deadline)));
+                }
+                Phase::Closing(close) => {
+                    ready!(close.as_mut().poll(cx));
+                    this.phase = Phase::Closed;
+                }
+                Phase::Closed => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
+
+/// Sends what waits, for at most `time`, and ends.
+async fn drain<P: Publish + 'static>(mut drive: Box<Delivery<P>>, time: Duration) -> Report {
+    drive.close();
+    let until = forward_task::from_now(time);
+    let settled = std::future::poll_fn(|cx| drive.poll(cx));
+    let _ = tokio::time::timeout_at(until, settled).await;
+    drive.end(until).await
+}

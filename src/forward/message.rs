@@ -1,0 +1,236 @@
+//! What is sent: an encoded snapshot or sample, and what is known of it.
+
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::forward::Codec;
+use crate::{BootId, Error, Monotonic, Result, Timestamp};
+
+/// One message on its way to a broker. Clones share the payload.
+///
+/// What is known of it are the attributes of [CloudEvents 1.0](https://cloudevents.io): a broker with headers carries
+/// [`attributes`](Self::attributes) there and the payload as it is, one without carries both as one JSON document.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Message {
+    /// Which message it is. It stays the same when the message is sent again, also by a later process out of a spool.
+    pub id: MessageId,
+    /// The kind of the samples, such as `process`: [`Sample::KIND`](crate::Sample::KIND).
+    pub kind: Arc<str>,
+    /// Whether it is a whole snapshot, a part of one, or samples by themselves.
+    pub form: Form,
+    /// Which host the samples are from; see [`Host`](crate::forward::Host).
+    pub host: Arc<str>,
+    /// When the reading began, by the wall clock.
+    pub time: Timestamp,
+    /// How the payload is encoded.
+    pub codec: Codec,
+    /// How many samples it holds.
+    pub samples: u32,
+    /// What the message is the latest state of: of two messages with the same key the later one says all. Not sent.
+    pub key: u64,
+    /// The encoded samples.
+    pub payload: Bytes,
+}
+
+impl Message {
+    /// The `source` of the CloudEvent: `urn:appmon:` and the host, with what is not allowed in a URI escaped.
+    #[must_use]
+    pub fn source(&self) -> String {
+        let mut source = String::from("urn:appmon:");
+        for byte in self.host.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                source.push(char::from(byte));
+            } else {
+                let _ = write!(source, "%{byte:02X}");
+            }
+        }
+        source
+    }
+
+    /// The `type` of the CloudEvent, such as `appmon.process.snapshot`.
+    #[must_use]
+    pub fn event_type(&self) -> String {
+        format!("appmon.{}.{}", self.kind, self.form.as_str())
+    }
+
+    /// The attributes of the CloudEvent, by name: `specversion`, `id`, `source`, `type`, `time`, `datacontenttype`, and the
+    /// extensions `sequence` (16 hexadecimal digits, in the order of their text) and `partitionkey` (the host).
+    ///
+    /// Protocols add their own prefix to the names: `ce-` in NATS and HTTP, `ce_` in Kafka, none in MQTT 5.
+    #[must_use]
+    pub fn attributes(&self) -> [(&'static str, Cow<'_, str>); 8] {
+        [
+            ("specversion", Cow::Borrowed("1.0")),
+            ("id", Cow::Owned(self.id.to_string())),
+            ("source", Cow::Owned(self.source())),
+            ("type", Cow::Owned(self.event_type())),
+            ("time", Cow::Owned(self.time.to_string())),
+            ("datacontenttype", Cow::Borrowed(self.codec.media_type())),
+            ("sequence", Cow::Owned(format!("{:016x}", self.id.seq))),
+            ("partitionkey", Cow::Borrowed(&self.host)),
+        ]
+    }
+
+    /// The whole CloudEvent as one JSON document (`application/cloudevents+json`), for protocols without headers. A JSON
+    /// payload is its `data` as it is; any other is `data_base64`.
+    #[must_use]
+    pub fn structured(&self) -> Bytes {
+        let mut json = Vec::with_capacity(self.payload.len().saturating_add(512));
+        json.push(b'{');
+        for (name, value) in self.attributes() {
+            // A string is always JSON.
+            json.extend_from_slice(format!("\"{name}\":").as_bytes());
+            let _ = serde_json::to_writer(&mut json, &*value);
+            json.push(b',');
+        }
+        if self.codec == Codec::Json {
+            json.extend_from_slice(b"\"data\":");
+            json.extend_from_slice(&self.payload);
+        } else {
+            json.extend_from_slice(b"\"data_base64\":\"");
+            json.extend_from_slice(base64::Engine::encode(&base64::prelude::BASE64_STANDARD, &self.payload).as_bytes());
+            json.push(b'"');
+        }
+        json.push(b'}');
+        json.into()
+    }
+}
+
+/// Which message it is: unique for its host, and growing in the order of sending for one producer.
+///
+/// As text `BOOT_ID:EPOCH:SEQ`, with the last two as 16 hexadecimal digits each.
+///
+/// ```
+/// use appmon::forward::MessageId;
+///
+/// let id: MessageId = "0d1c7a1e-9f2b-4c3d-8e4f-0123456789ab:0000000000000007:000000000000002a".parse()?;
+/// assert_eq!((id.epoch, id.seq), (7, 42));
+/// # Ok::<(), appmon::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub struct MessageId {
+    /// The start of the machine.
+    pub boot_id: BootId,
+    /// The producer within it; a later one has a larger number.
+    pub epoch: u64,
+    /// The number of the message, from 0. Where one is missing, a message was lost or left out.
+    pub seq: u64,
+}
+
+impl MessageId {
+    pub(crate) fn new(boot_id: BootId, epoch: u64, seq: u64) -> Self {
+        Self { boot_id, epoch, seq }
+    }
+
+    /// A number for a new producer: the time since the start of the machine in microseconds, and some luck for two that
+    /// start in the same one.
+    pub(crate) fn new_epoch() -> u64 {
+        let micros = Monotonic::now().as_nanos() / 1000;
+        (micros << 12) | fastrand::u64(..1 << 12)
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{:016x}:{:016x}", self.boot_id, self.epoch, self.seq)
+    }
+}
+
+impl FromStr for MessageId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        // One text for each id: no sign, no capitals.
+        let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        let number = |digits: &str| {
+            let right = digits.len() == 16 && digits.bytes().all(digit);
+            right.then(|| u64::from_str_radix(digits, 16).ok()).flatten()
+        };
+        let mut parts = text.split(':');
+        let id = (|| {
+            let boot_id = BootId::parse(parts.next()?.as_bytes())?;
+            let id = Self { boot_id, epoch: number(parts.next()?)?, seq: number(parts.next()?)? };
+            parts.next().is_none().then_some(id)
+        })();
+        id.ok_or_else(|| Error::malformed(format!("{text:?} is no message id")))
+    }
+}
+
+/// What a message holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Form {
+    /// A snapshot, or a part of one that was too large for one message.
+    Snapshot,
+    /// Samples by themselves, each with what is known of its tick.
+    Samples,
+}
+
+impl Form {
+    /// Its name in the `type` of a CloudEvent.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::Samples => "samples",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(codec: Codec, payload: &'static [u8]) -> Message {
+        Message {
+            id: "0d1c7a1e-9f2b-4c3d-8e4f-0123456789ab:0000000000000007:000000000000002a".parse().unwrap(),
+            kind: "process".into(),
+            form: Form::Snapshot,
+            host: "web 17\"/ü".into(),
+            time: Timestamp::from_unix_nanos(1_500_000_000),
+            codec,
+            samples: 1,
+            key: 0,
+            payload: Bytes::from_static(payload),
+        }
+    }
+
+    #[test]
+    fn ids_read_as_written_and_sort_as_numbers() {
+        let id = message(Codec::Json, b"").id;
+        assert_eq!(id.to_string().parse::<MessageId>().unwrap(), id);
+        let later = MessageId { seq: 0x100, ..id };
+        assert!(later > id && later.to_string() > id.to_string());
+        for wrong in [
+            "",
+            "x",
+            "0d1c7a1e-9f2b-4c3d-8e4f-0123456789ab:7:2a",
+            "0d1c7a1e-9f2b-4c3d-8e4f-0123456789ab:+000000000000007:000000000000002a",
+            "0d1c7a1e-9f2b-4c3d-8e4f-0123456789ab:0000000000000007:000000000000002A",
+            "0d1c7a1e-9f2b-4c3d-8e4f-0123456789ab:0000000000000007:000000000000002a:",
+        ] {
+            assert!(wrong.parse::<MessageId>().unwrap_err().is_malformed(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn structured_is_a_cloud_event() {
+        let json: serde_json::Value =
+            serde_json::from_slice(&message(Codec::Json, br#"{"a":[1,2]}"#).structured()).unwrap();
+        assert_eq!(json["data"]["a"][1], 2);
+        assert_eq!(json["source"], "urn:appmon:web%2017%22%2F%C3%BC");
+        assert_eq!(json["partitionkey"], "web 17\"/ü");
+        assert_eq!(json["type"], "appmon.process.snapshot");
+        let json: serde_json::Value =
+            serde_json::from_slice(&message(Codec::MessagePack, b"\x81\xff").structured()).unwrap();
+        assert_eq!(json["data_base64"], "gf8=");
+    }
+}

@@ -1,0 +1,91 @@
+//! What a broker does with messages.
+
+use std::future::Future;
+
+use crate::forward::Message;
+use crate::{Error, Result};
+
+/// Brings messages to a broker: what a message queue implements, and all that a [`Forwarder`](crate::forward::Forwarder) knows of
+/// it.
+///
+/// ```
+/// use appmon::forward::{Message, Outcome, Publish};
+///
+/// /// A queue that takes everything.
+/// struct Nowhere;
+///
+/// impl Publish for Nowhere {
+///     async fn publish(&mut self, batch: &[Message]) -> Vec<Outcome> {
+///         batch.iter().map(|_| Outcome::Accepted).collect()
+///     }
+/// }
+/// ```
+pub trait Publish: Send {
+    /// Brings a batch to the broker and tells what became of each message, in the order of the batch.
+    ///
+    /// It connects again where that is needed, at most once per call: waiting between attempts is the caller's. The messages of a
+    /// batch may be on their way together, but one is never to be accepted while an earlier one of them can still be lost and
+    /// then sent again: what follows a broken connection is not to go out over the next one before the caller saw the outcomes.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped, by a caller that waited long enough: all messages then count as
+    /// [`Outcome::Unknown`], and the next call must work.
+    fn publish(&mut self, batch: &[Message]) -> impl Future<Output = Vec<Outcome>> + Send;
+
+    /// Makes a round trip to the broker without a message, connecting where that is needed: whether it answers at all. A message that
+    /// breaks the connection each time, right after the broker answered here, is taken for poison and set aside. `None` where
+    /// there is no way to ask, the default, and where the broker answers but did not acknowledge the last message in time, without
+    /// breaking the connection: what it waits for (a quorum, a disk) is nothing of the message's. Such a message is then tried for ever.
+    fn check(&mut self) -> impl Future<Output = Option<Result<()>>> + Send {
+        std::future::ready(None)
+    }
+
+    /// The largest message the broker takes, in bytes with its headers, where that is known.
+    fn max_message_bytes(&self) -> Option<usize> {
+        None
+    }
+
+    /// Where the messages go, for people: `nats://10.0.0.5:4222 appmon.{kind}.{host}`. Without secrets.
+    fn destination(&self) -> String {
+        std::any::type_name::<Self>().to_owned()
+    }
+
+    /// Ends the connection, after what is on its way.
+    fn close(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+}
+
+/// What became of one message.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The broker has it, in the sense its acknowledgements have.
+    Accepted,
+    /// The broker has it and had it before: by its id it saw that it was sent twice.
+    Duplicate,
+    /// The broker does not have it, and may take it later: not connected, not let in, no such stream, no room, busy.
+    Retry(Error),
+    /// Nobody knows: it was sent and no answer came. It is sent again with the same id.
+    Unknown(Error),
+    /// The broker refuses it, and will again: too large, malformed, no permission.
+    Rejected(Error),
+}
+
+impl Outcome {
+    /// Whether the broker has it.
+    #[must_use]
+    pub fn is_accepted(&self) -> bool {
+        matches!(self, Self::Accepted | Self::Duplicate)
+    }
+
+    /// For a batch of which nothing was sent, for this reason.
+    #[cfg(any(feature = "kafka", feature = "nats"))]
+    pub(crate) fn none_sent(batch: &[Message], error: Error) -> Vec<Self> {
+        let text = error.to_string();
+        let mut outcomes: Vec<_> = std::iter::once(Self::Retry(error)).take(batch.len()).collect();
+        outcomes.resize_with(batch.len(), || Self::Retry(Error::broker(text.clone())));
+        outcomes
+    }
+}

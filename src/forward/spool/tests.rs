@@ -1,0 +1,941 @@
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use fastrand::Rng;
+use futures::executor::block_on;
+use proptest::prelude::*;
+
+use super::*;
+use crate::BootId;
+use crate::forward::{Codec, Form, MessageId};
+
+/// Much more than any of these tests stores.
+const LARGE: u64 = 1 << 30;
+
+fn message(seq: u64, size: usize) -> Message {
+    let mut payload = vec![0; size];
+    Rng::with_seed(seq).fill(&mut payload);
+    Message {
+        id: MessageId::new(BootId::from_bits(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef), 7, seq),
+        kind: if seq.is_multiple_of(3) { "file_system".into() } else { "process".into() },
+        form: if seq.is_multiple_of(2) { Form::Snapshot } else { Form::Samples },
+        host: "web-17".into(),
+        time: Timestamp::from_unix_nanos(seq + 1),
+        codec: [Codec::Json, Codec::Ndjson, Codec::MessagePack][seq as usize % 3],
+        samples: (seq % 100) as u32,
+        key: seq << 32,
+        payload: payload.into(),
+    }
+}
+
+fn open(path: &Path, max_bytes: u64) -> (Spool, Opened) {
+    block_on(Spool::open(path, max_bytes)).unwrap()
+}
+
+fn append(spool: &Spool, messages: Vec<Message>) -> Appended {
+    spool.append(messages, Full::Refuse).blocking_recv().unwrap().unwrap()
+}
+
+fn all(spool: &Spool) -> Vec<Stored> {
+    spool.read(None, usize::MAX, usize::MAX).blocking_recv().unwrap().unwrap()
+}
+
+fn seqs(stored: &[Stored]) -> Vec<u64> {
+    stored.iter().map(|stored| stored.message.id.seq).collect()
+}
+
+#[track_caller]
+fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(120);
+    while !condition() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// As `common::require` of the other tests.
+fn require(feature: bool, what: &str) -> bool {
+    if !feature {
+        assert!(std::env::var_os("CI").is_none_or(|ci| ci.is_empty()), "needed for the tests: {what}");
+        eprintln!("skipped: {what}");
+    }
+    feature
+}
+
+/// A folder in memory where there is one: many files are opened, and none of these tests is about the disk.
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+#[test]
+fn a_message_comes_back_as_it_was() {
+    let folder = folder();
+    let path = folder.path().join("spool");
+    let (spool, opened) = open(&path, LARGE);
+    assert_eq!(opened, Opened::default());
+    let sizes = [0, 1, 100, record::MOST - 1, record::MOST, record::MOST + 1, 5000, 70_000, 1_000_000];
+    let sent: Vec<Message> = sizes.iter().zip(0..).map(|(size, seq)| message(seq, *size)).collect();
+    assert_eq!(append(&spool, sent.clone()).stored, sizes.len() as u64);
+    let read: Vec<Message> = all(&spool).into_iter().map(|stored| stored.message).collect();
+    assert_eq!(read, sent);
+    assert!(Arc::ptr_eq(&read[0].host, &read[8].host) && Arc::ptr_eq(&read[1].kind, &read[2].kind));
+    let held = spool.held();
+    assert_eq!(held.bytes, sent.iter().map(record::cost).sum::<u64>());
+    assert_eq!(block_on(spool.close()).unwrap(), held);
+
+    let (spool, opened) = open(&path, LARGE);
+    assert_eq!((opened.messages, opened.samples, opened.bytes), (held.messages, held.samples, held.bytes));
+    assert_eq!(opened.corrupt, 0);
+    let read: Vec<Message> = all(&spool).into_iter().map(|stored| stored.message).collect();
+    assert_eq!(read, sent);
+}
+
+#[test]
+fn reads_are_bounded_and_give_one_at_least() {
+    let folder = folder();
+    let (spool, _) = open(&folder.path().join("spool"), LARGE);
+    let first = append(&spool, (0..10).map(|seq| message(seq, 1000)).collect()).first;
+    let read = |after, messages, bytes| seqs(&spool.read(after, messages, bytes).blocking_recv().unwrap().unwrap());
+    assert_eq!(read(None, 3, usize::MAX), [0, 1, 2]);
+    assert_eq!(read(Some(first + 2), 3, usize::MAX), [3, 4, 5]);
+    assert_eq!(read(None, usize::MAX, 2500), [0, 1]);
+    assert_eq!(read(None, usize::MAX, 1), [0]);
+    assert_eq!(read(None, 0, 0), [0]);
+    assert_eq!(read(Some(first + 9), 3, usize::MAX), [0; 0]);
+    assert_eq!(read(Some(u64::MAX), 3, usize::MAX), [0; 0]);
+    // What was removed is not read, though it is not on the disk yet.
+    spool.remove(vec![first, first + 2]);
+    spool.set_aside(first + 4, String::new());
+    assert_eq!(read(None, 4, usize::MAX), [1, 3, 5, 6]);
+}
+
+#[test]
+fn removals_reach_the_disk_by_themselves() {
+    let folder = folder();
+    let (spool, _) = open(&folder.path().join("spool"), LARGE);
+    let first = append(&spool, vec![message(0, 10), message(1, 10)]).first;
+    spool.remove(vec![first, first + 77]);
+    until("removed", || spool.held().messages == 1);
+    spool.remove(vec![first]);
+    assert_eq!(block_on(spool.close()).unwrap().messages, 1);
+}
+
+#[test]
+fn one_opener_at_a_time() {
+    let folder = folder();
+    let path = folder.path().join("spool");
+    let (spool, _) = open(&path, LARGE);
+    let refused = |error: Error| {
+        assert!(error.is_config(), "{error}");
+        assert!(error.to_string().contains("spool: this spool is in use"), "{error}");
+    };
+    refused(block_on(Spool::open(&path, LARGE)).unwrap_err());
+    refused(DeadLetter::read(&path).unwrap_err());
+    // By another name, too.
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    refused(block_on(Spool::open(&link, LARGE)).unwrap_err());
+    append(&spool, vec![message(0, 10)]);
+    block_on(spool.close()).unwrap();
+    let (spool, opened) = open(&link, LARGE);
+    assert_eq!(opened.messages, 1);
+    // Dropped, its thread ends after what was asked before.
+    drop(spool.append(vec![message(1, 10)], Full::Refuse));
+    drop(spool);
+    until("closed", || Spool::open_now(&path).is_ok_and(|opened| opened.messages == 2));
+}
+
+impl Spool {
+    fn open_now(path: &Path) -> Result<Opened> {
+        let (spool, opened) = block_on(Spool::open(path, LARGE))?;
+        block_on(spool.close())?;
+        Ok(opened)
+    }
+}
+
+#[test]
+fn what_is_no_spool_is_left_alone() {
+    let folder = folder();
+    let path = folder.path().join("file");
+    let refused = |content: &[u8]| {
+        std::fs::write(&path, content).unwrap();
+        for _ in 0..2 {
+            assert!(block_on(Spool::open(&path, LARGE)).unwrap_err().is_config());
+            assert_eq!(std::fs::read(&path).unwrap(), content);
+        }
+        assert!(DeadLetter::read(&path).is_err());
+    };
+    refused(b"root:x:0:0:root:/root:/bin/bash\n");
+    refused(&[b'x'; 100_000]);
+    refused(b"x");
+    // A database of something else, and one of a later version.
+    let other = folder.path().join("other");
+    for (table, key) in [("settings", "colour"), ("about", "format")] {
+        let database = redb::Database::create(&other).unwrap();
+        let transaction = database.begin_write().unwrap();
+        let table: redb::TableDefinition<'_, &str, u64> = redb::TableDefinition::new(table);
+        transaction.open_table(table).unwrap().insert(key, 2).unwrap();
+        transaction.commit().unwrap();
+        drop(database);
+        assert!(block_on(Spool::open(&other, LARGE)).unwrap_err().is_config());
+    }
+    assert!(block_on(Spool::open(folder.path(), LARGE)).is_err());
+    assert!(block_on(Spool::open(&folder.path().join("no/such/folder"), LARGE)).unwrap_err().is_not_found());
+    assert!(DeadLetter::read(folder.path().join("nothing")).unwrap_err().is_not_found());
+    assert!(block_on(Spool::open(&path, 1000)).unwrap_err().is_config());
+}
+
+#[test]
+fn a_file_for_its_owner_alone() {
+    let folder = folder();
+    let path = folder.path().join("spool");
+    drop(open(&path, LARGE));
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn set_aside_keeps_the_newest_within_its_bound() {
+    let folder = folder();
+    let path = folder.path().join("spool");
+    let max_bytes = 256 << 10;
+    let (spool, _) = open(&path, max_bytes);
+    let first = append(&spool, (0..40).map(|seq| message(seq, 1500)).collect()).first;
+    let long = "ü".repeat(2000);
+    for seq in 0..30 {
+        spool.set_aside(first + seq, if seq == 29 { long.clone() } else { format!("reason {seq}") });
+    }
+    spool.set_aside(first, "it is not there any more".to_owned());
+    assert_eq!(seqs(&all(&spool)), (30..40).collect::<Vec<_>>());
+    // Larger than all that is kept.
+    let large = append(&spool, vec![message(50, 20_000)]).first;
+    spool.set_aside(large, "too large".to_owned());
+    assert_eq!(block_on(spool.close()).unwrap().messages, 10);
+
+    let aside = DeadLetter::read(&path).unwrap();
+    let found: Vec<u64> = aside.iter().map(|aside| aside.message.id.seq).collect();
+    assert!(found.len() >= 7 && found.iter().copied().eq(30 - found.len() as u64..30), "{found:?}");
+    for DeadLetter { message: found, reason, at } in &aside[..aside.len() - 1] {
+        assert_eq!(*found, message(found.id.seq, 1500));
+        assert_eq!(*reason, format!("reason {}", found.id.seq));
+        assert!(*at > Timestamp::from_unix_nanos(0));
+    }
+    assert_eq!(aside.last().unwrap().reason, "ü".repeat(500));
+    // It is there after the next run, too.
+    let (spool, opened) = open(&path, max_bytes);
+    assert_eq!(opened.messages, 10);
+    append(&spool, vec![message(60, 10)]);
+    block_on(spool.close()).unwrap();
+    assert_eq!(DeadLetter::read(&path).unwrap(), aside);
+}
+
+// A model: what the spool is to do, on a queue in memory.
+
+#[derive(Clone, Debug)]
+enum Action {
+    Append(Vec<usize>, Full),
+    Read(usize, usize, usize),
+    Remove(Vec<usize>),
+    DeadLetter(usize),
+    Reopen,
+}
+
+fn actions() -> impl Strategy<Value = Vec<Action>> {
+    let size = prop_oneof![4 => 0..300_usize, 3 => 0..3000_usize, 1 => 3000..30_000_usize, 1 => 64_000..70_000_usize];
+    let full = prop_oneof![Just(Full::Refuse), Just(Full::EvictOldest)];
+    let action = prop_oneof![
+        6 => (proptest::collection::vec(size, 0..12), full).prop_map(|(sizes, full)| Action::Append(sizes, full)),
+        3 => (0..50_usize, 0..20_usize, 0..50_000_usize).prop_map(|(after, most, bytes)| Action::Read(after, most, bytes)),
+        4 => proptest::collection::vec(0..60_usize, 0..15).prop_map(Action::Remove),
+        1 => (0..10_usize).prop_map(Action::DeadLetter),
+        1 => Just(Action::Reopen),
+    ];
+    proptest::collection::vec(action, 1..40)
+}
+
+#[derive(Default)]
+struct Model {
+    queue: VecDeque<(u64, Message)>,
+    next_seq: u64,
+    next_position: u64,
+}
+
+impl Model {
+    fn held(&self) -> Left {
+        self.queue.iter().fold(Left::default(), |held, (_, message)| Left {
+            messages: held.messages + 1,
+            samples: held.samples + u64::from(message.samples),
+            bytes: held.bytes + record::cost(message),
+        })
+    }
+
+    fn append(&mut self, first: u64, messages: &[Message], full: Full, max_bytes: u64) -> Appended {
+        assert!(first >= self.next_position, "a position was given twice");
+        let mut appended = Appended { first, stored: 0, evicted: Vec::new() };
+        for message in messages {
+            let cost = record::cost(message);
+            if cost > max_bytes || (full == Full::Refuse && self.held().bytes + cost > max_bytes) {
+                break;
+            }
+            while self.held().bytes + cost > max_bytes {
+                let (position, evicted) = self.queue.pop_front().unwrap();
+                appended.evicted.push(Evicted { position, samples: evicted.samples.into() });
+            }
+            self.queue.push_back((first + appended.stored, message.clone()));
+            appended.stored += 1;
+        }
+        self.next_position = first + appended.stored;
+        appended
+    }
+
+    fn position(&self, number: usize) -> u64 {
+        self.queue.get(number).map_or(1_000_000_000, |(position, _)| *position)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn it_does_as_its_model(actions in actions()) {
+        let folder = folder();
+        let path = folder.path().join("spool");
+        let max_bytes = 64 << 10;
+        let (mut spool, _) = open(&path, max_bytes);
+        let mut model = Model::default();
+        for action in actions {
+            match action {
+                Action::Append(sizes, full) => {
+                    let messages: Vec<Message> = sizes.iter().zip(model.next_seq..).map(|(size, seq)| message(seq, *size)).collect();
+                    model.next_seq += messages.len() as u64;
+                    let appended = spool.append(messages.clone(), full).blocking_recv().unwrap().unwrap();
+                    let expected = model.append(appended.first, &messages, full, max_bytes);
+                    prop_assert_eq!(appended, expected);
+                    prop_assert_eq!(spool.held(), model.held());
+                }
+                Action::Read(after, most, bytes) => {
+                    let after = after.checked_sub(1).map(|number| model.position(number));
+                    let stored = spool.read(after, most, bytes).blocking_recv().unwrap().unwrap();
+                    let rest = model.queue.iter().filter(|(position, _)| after.is_none_or(|after| *position > after));
+                    let mut sum = 0;
+                    let expected = rest.take(most.max(1)).enumerate().take_while(|(number, (_, message))| {
+                        sum += message.payload.len();
+                        *number == 0 || sum <= bytes
+                    });
+                    let expected: Vec<_> = expected.map(|(_, stored)| stored.clone()).collect();
+                    let stored: Vec<_> = stored.into_iter().map(|stored| (stored.position, stored.message)).collect();
+                    prop_assert_eq!(stored, expected);
+                }
+                Action::Remove(numbers) => {
+                    let positions: Vec<u64> = numbers.iter().map(|number| model.position(*number)).collect();
+                    spool.remove(positions.clone());
+                    model.queue.retain(|(position, _)| !positions.contains(position));
+                }
+                Action::DeadLetter(number) => {
+                    let position = model.position(number);
+                    spool.set_aside(position, "poison".to_owned());
+                    model.queue.retain(|(at, _)| *at != position);
+                }
+                Action::Reopen => {
+                    prop_assert_eq!(block_on(spool.close()).unwrap(), model.held());
+                    let reopened = open(&path, max_bytes);
+                    spool = reopened.0;
+                    let Left { messages, samples, bytes } = model.held();
+                    prop_assert_eq!(reopened.1, Opened { messages, samples, bytes, corrupt: 0 });
+                }
+            }
+        }
+        let stored: Vec<_> = all(&spool).into_iter().map(|stored| (stored.position, stored.message)).collect();
+        prop_assert_eq!(stored, Vec::from(model.queue));
+    }
+}
+
+// Files that are not as they were.
+
+/// A spool that was closed, what was ever appended to it by position, and which are in it.
+struct Sample {
+    bytes: Vec<u8>,
+    ever: BTreeMap<u64, Message>,
+    held: Vec<u64>,
+}
+
+fn sample(path: &Path, sizes: &[usize]) -> Sample {
+    let (spool, _) = open(path, LARGE);
+    let mut ever = BTreeMap::new();
+    for (seq, size) in sizes.iter().enumerate() {
+        let sent = message(seq as u64, *size);
+        ever.insert(append(&spool, vec![sent.clone()]).first, sent);
+    }
+    let (gone, aside): (Vec<_>, Vec<_>) = ever.keys().copied().take(8).partition(|position| *position < 5);
+    spool.remove(gone);
+    aside.into_iter().for_each(|position| spool.set_aside(position, "poison".to_owned()));
+    let last = message(1000, 500);
+    ever.insert(append(&spool, vec![last.clone()]).first, last);
+    let held = all(&spool).iter().map(|stored| stored.position).collect();
+    block_on(spool.close()).unwrap();
+    Sample { bytes: std::fs::read(path).unwrap(), ever, held }
+}
+
+/// Opens what became of it. Gives how many messages are there; all are as they were and in their order, the others are counted,
+/// and it works on.
+#[track_caller]
+fn survives(path: &Path, sample: &Sample, what: &str) -> usize {
+    let (spool, opened) = block_on(Spool::open(path, LARGE)).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let stored = all(&spool);
+    assert_eq!(stored.len() as u64, opened.messages, "{what}");
+    assert!(stored.is_sorted_by_key(|stored| stored.position), "{what}");
+    for stored in &stored {
+        assert_eq!(sample.ever.get(&stored.position), Some(&stored.message), "{what}: {}", stored.position);
+    }
+    let there = sample.held.iter().filter(|held| stored.iter().any(|stored| stored.position == **held)).count();
+    assert!(there == sample.held.len() || opened.corrupt > 0, "{what}: a loss is not counted");
+    let new = message(2000, 700);
+    let appended = append(&spool, vec![new.clone()]);
+    assert!(appended.first > *sample.ever.keys().max().unwrap() || there == 0, "{what}: a position is given twice");
+    let left = block_on(spool.close()).unwrap();
+    assert_eq!(left.messages, stored.len() as u64 + 1, "{what}");
+    let (spool, opened) = open(path, LARGE);
+    assert_eq!((opened.messages, opened.corrupt), (left.messages, 0), "{what}: once it was repaired, it is right");
+    assert_eq!(all(&spool).last().unwrap().message, new, "{what}");
+    block_on(spool.close()).unwrap();
+    there
+}
+
+fn sizes() -> Vec<usize> {
+    let mut random = Rng::with_seed(7);
+    (0..60).map(|_| random.usize(0..3000)).chain([20_000]).collect()
+}
+
+#[test]
+fn a_file_cut_at_any_length_opens() {
+    let folder = folder();
+    let path = folder.path().join("spool");
+    let sample = sample(&path, &sizes());
+    let length = sample.bytes.len();
+    let mut random = Rng::with_seed(9);
+    // Each length of the header, then of each page one or two.
+    let lengths = (0..80).chain((80..length).step_by(4096)).chain((0..150).map(|_| random.usize(0..length)));
+    let mut there = Vec::new();
+    for length in lengths {
+        std::fs::write(&path, &sample.bytes[..length]).unwrap();
+        if length == 0 {
+            continue;
+        }
+        there.push((length, survives(&path, &sample, &format!("cut at {length}"))));
+    }
+    // What is still in the file is found: about as much of the messages as of the file.
+    for (cut, there) in there {
+        let expected = (sample.held.len() * cut / length).saturating_sub(12);
+        assert!(there >= expected, "cut at {cut}: {there} of {}", sample.held.len());
+    }
+}
+
+#[test]
+fn a_file_with_flipped_bits_opens() {
+    let folder = folder();
+    let path = folder.path().join("spool");
+    let sample = sample(&path, &sizes());
+    let mut random = Rng::with_seed(11);
+    let mut lost = Vec::new();
+    for round in 0..250 {
+        let mut bytes = sample.bytes.clone();
+        let flips = if round % 5 == 0 { random.usize(1..200) } else { 1 };
+        // Every other one among the headers of the file and its first pages.
+        let within = if round % 2 == 0 { 512 } else { bytes.len() };
+        let mut at = Vec::new();
+        for _ in 0..flips {
+            let byte = random.usize(0..within);
+            bytes[byte] ^= 1 << random.u32(0..8);
+            at.push(byte);
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        let there = survives(&path, &sample, &format!("flipped at {at:?}"));
+        if flips == 1 {
+            lost.push(sample.held.len() - there);
+        }
+    }
+    // A single bit costs the message that it is in, and nothing else.
+    assert!(lost.iter().all(|lost| *lost <= 1), "{lost:?}");
+}
+
+#[test]
+fn pages_of_other_content_are_found_out() {
+    let folder = folder();
+    let path = folder.path().join("spool");
+    let sample = sample(&path, &sizes());
+    let mut random = Rng::with_seed(13);
+    let pages = sample.bytes.len() / 4096;
+    for round in 0..60 {
+        let mut bytes = sample.bytes.clone();
+        for _ in 0..random.usize(1..4) {
+            let page = random.usize(usize::from(round % 4 != 0)..pages) * 4096;
+            let other = random.usize(0..pages) * 4096;
+            match round % 3 {
+                0 => bytes[page..page + 4096].fill(0),
+                1 => random.fill(&mut bytes[page..page + 4096]),
+                // As when a write went elsewhere.
+                _ => bytes.copy_within(other..other + 4096, page),
+            }
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        survives(&path, &sample, &format!("round {round}"));
+    }
+}
+
+#[test]
+fn of_corrupt_files_the_last_one_is_kept() {
+    let folder = folder();
+    let path = folder.path().join("spool");
+    let sample = sample(&path, &sizes());
+    for round in 1..4_u8 {
+        let mut bytes = sample.bytes.clone();
+        bytes[64 * 1024 + usize::from(round)] ^= 1;
+        bytes[70] ^= round;
+        bytes[200] ^= round;
+        std::fs::write(&path, &bytes).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        let (spool, opened) = open(&path, LARGE);
+        assert_eq!(opened.corrupt, 1);
+        block_on(spool.close()).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+        let mut names: Vec<String> =
+            folder.path().read_dir().unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        let kept = format!("spool.corrupt-{round}");
+        assert_eq!(names, ["spool", &kept, "spool.lock"]);
+        assert_eq!(std::fs::read(folder.path().join(kept)).unwrap(), bytes);
+        // What was set aside stays there.
+        let aside = DeadLetter::read(&path).unwrap();
+        assert_eq!(aside.iter().map(|aside| aside.message.id.seq).collect::<Vec<_>>(), [5, 6, 7]);
+    }
+}
+
+/// Reads all that there is, after a position that goes up, as a forwarder does.
+fn drain(spool: &Spool) -> Vec<Stored> {
+    let mut found: Vec<Stored> = Vec::new();
+    loop {
+        let after = found.last().map(|stored| stored.position);
+        let read = spool.read(after, 7, usize::MAX).blocking_recv().unwrap().unwrap();
+        if read.is_empty() {
+            return found;
+        }
+        found.extend(read);
+    }
+}
+
+#[test]
+fn a_message_that_goes_bad_while_it_is_open_is_passed_over_and_counted() {
+    let folder = folder();
+    let path = folder.path().join("spool");
+    let (spool, _) = open(&path, LARGE);
+    let count = 4000;
+    for seq in 0..40 {
+        append(&spool, (seq * 100..seq * 100 + 100).map(|seq| message(seq, 2000)).collect());
+    }
+    // The pages of these are not in memory any more.
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    for seq in [10, 11, 40] {
+        let needle = message(seq, 2000).payload.slice(100..140);
+        let at = bytes.windows(40).position(|window| window == needle).unwrap();
+        file.write_all_at(&[!bytes[at]], at as u64).unwrap();
+    }
+    let mut expected: Vec<u64> = (0..count).collect();
+    expected.retain(|seq| ![10, 11, 40].contains(seq));
+    assert_eq!(seqs(&drain(&spool)), expected);
+    assert_eq!(spool.corrupt(), 3);
+    spool.remove(all(&spool).iter().map(|stored| stored.position).collect());
+    assert_eq!(block_on(spool.close()).unwrap(), Left::default());
+}
+
+#[test]
+fn a_file_that_is_overwritten_while_it_is_open_costs_what_was_in_it() {
+    let mut random = Rng::with_seed(19);
+    for round in 0..12 {
+        let folder = folder();
+        let path = folder.path().join("spool");
+        let (spool, _) = open(&path, LARGE);
+        let mut seq = 0;
+        for _ in 0..15 {
+            append(&spool, (seq..seq + 100).map(|seq| message(seq, 2000)).collect());
+            seq += 100;
+        }
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        let pages = file.metadata().unwrap().len() / 4096;
+        for _ in 0..random.usize(1..200) {
+            let mut page = [0; 4096];
+            if round % 2 == 0 {
+                random.fill(&mut page);
+            }
+            file.write_all_at(&page, random.u64(1..pages) * 4096).unwrap();
+        }
+        // Reading, or writing first.
+        if round % 3 == 0 {
+            append(&spool, vec![message(seq, 2000)]);
+            seq += 1;
+        }
+        let found = drain(&spool);
+        assert!(found.is_sorted_by_key(|stored| stored.position));
+        for Stored { message: found, .. } in &found {
+            assert_eq!(*found, message(found.id.seq, 2000), "round {round}");
+        }
+        assert_eq!(found.len() as u64 + spool.corrupt(), seq, "round {round}: each is there or counted");
+        append(&spool, vec![message(seq, 2000)]);
+        let left = block_on(spool.close()).unwrap().messages;
+        assert_eq!(left, found.len() as u64 + 1, "round {round}");
+        // What was in memory was read well; that it is not on the disk any more is found now.
+        let (spool, opened) = open(&path, LARGE);
+        assert!(opened.messages == left || opened.corrupt > 0, "round {round}: {opened:?} of {left}");
+        block_on(spool.close()).unwrap();
+        let (_spool, again) = open(&path, LARGE);
+        assert_eq!((again.messages, again.corrupt), (opened.messages, 0), "round {round}");
+    }
+}
+
+#[test]
+fn what_was_lost_is_counted_once_however_often_the_file_fails() {
+    let folder = folder();
+    let path = folder.path().join("spool");
+    let (spool, _) = open(&path, LARGE);
+    let count = 4000;
+    for seq in 0..count / 100 {
+        append(&spool, (seq * 100..seq * 100 + 100).map(|seq| message(seq, 2000)).collect());
+    }
+    for _ in 0..3 {
+        // Nothing is written in between.
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        for page in 1..file.metadata().unwrap().len() / 4096 {
+            if page % 3 == 0 {
+                file.write_all_at(&[0; 4096], page * 4096).unwrap();
+            }
+        }
+        let found = drain(&spool);
+        assert_eq!(found.len() as u64 + spool.corrupt(), count);
+        assert_eq!(spool.held().messages, found.len() as u64);
+    }
+}
+
+// Killed at any time.
+
+/// What the child process does, when it is one: appends, tells each position, removes some.
+#[test]
+fn child_that_is_killed() {
+    let Some(path) = std::env::var_os("APPMON_TEST_SPOOL") else { return };
+    let mut random = Rng::new();
+    let (spool, _) = open(Path::new(&path), LARGE);
+    let mut output = std::io::stdout().lock();
+    let mut seq = all(&spool).last().map_or(0, |stored| stored.message.id.seq + 1);
+    let mut after = None;
+    loop {
+        let answers: Vec<_> = (0..random.usize(1..4))
+            .map(|_| {
+                let messages: Vec<Message> = (0..random.u64(1..5))
+                    .map(|number| {
+                        let most = if random.u8(..) == 0 { 100_000 } else { 3000 };
+                        message(seq + number, random.usize(0..most))
+                    })
+                    .collect();
+                seq += messages.len() as u64;
+                spool.append(messages, Full::Refuse)
+            })
+            .collect();
+        for answer in answers {
+            let Appended { first, stored, .. } = answer.blocking_recv().unwrap().unwrap();
+            writeln!(output, "appended {first} {stored}").unwrap();
+        }
+        if random.bool() {
+            let read = spool.read(after, random.usize(1..5), usize::MAX).blocking_recv().unwrap().unwrap();
+            for stored in &read {
+                writeln!(output, "removed {} 1", stored.position).unwrap();
+            }
+            after = read.last().map(|stored| stored.position).or(after);
+            spool.remove(read.iter().map(|stored| stored.position).collect());
+        }
+    }
+}
+
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn killed_at_any_time_nothing_that_was_appended_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("spool");
+    let mut expected = BTreeMap::new();
+    let mut random = Rng::new();
+    for round in 0..12 {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "sink::spool::tests::child_that_is_killed", "--nocapture", "--test-threads=1"])
+            .env("APPMON_TEST_SPOOL", &path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn();
+        let mut child = Killed(child.unwrap());
+        let lines = BufReader::new(child.0.stdout.take().unwrap()).lines().map(|line| line.unwrap());
+        let mut killed_after = random.usize(1..60);
+        let mut removed = 0;
+        for line in lines {
+            let mut words = line.split(' ');
+            let (word, rest) = (words.next().unwrap(), words.collect::<Vec<_>>());
+            // The last line may be cut.
+            if let ("appended" | "removed", [first, count]) = (word, &rest[..]) {
+                let first: u64 = first.parse().unwrap();
+                for position in first..first + count.parse::<u64>().unwrap() {
+                    expected.insert(position, word == "appended");
+                    removed += usize::from(word == "removed");
+                }
+            }
+            killed_after = killed_after.saturating_sub(1);
+            if killed_after == 0 {
+                std::thread::sleep(Duration::from_micros(random.u64(0..20_000)));
+                child.0.kill().unwrap();
+                killed_after = usize::MAX;
+            }
+        }
+        child.0.wait().unwrap();
+        let (spool, opened) = open(&path, LARGE);
+        assert_eq!(opened.corrupt, 0, "round {round}");
+        let stored = all(&spool);
+        assert!(stored.is_sorted_by_key(|stored| stored.position));
+        assert!(stored.is_sorted_by_key(|stored| stored.message.id.seq));
+        let found: BTreeMap<u64, &Message> = stored.iter().map(|stored| (stored.position, &stored.message)).collect();
+        for (position, there) in &expected {
+            assert!(!there || found.contains_key(position), "round {round}: {position} of {} is lost", found.len());
+        }
+        for message in found.values() {
+            assert_eq!(**message, self::message(message.id.seq, message.payload.len()));
+        }
+        eprintln!("round {round}: {} there, {removed} removed, {} expected", found.len(), expected.len());
+        block_on(spool.close()).unwrap();
+    }
+}
+
+// Room.
+
+struct Tmpfs(tempfile::TempDir);
+
+impl Tmpfs {
+    fn new(size: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "appmon"]).arg(folder.path()).stderr(Stdio::null());
+        let works = mount.status().is_ok_and(|status| status.success());
+        require(works, "root, for a small tmpfs").then(|| Self(folder))
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_and_survived() {
+    let Some(disk) = Tmpfs::new("1m") else { return };
+    let path = disk.0.path().join("spool");
+    let (spool, _) = open(&path, LARGE);
+    let mut stored = Vec::new();
+    let mut refused = 0;
+    // Until it has been full many times; what is told to be stored is.
+    for seq in 0..2000 {
+        match spool.append(vec![message(seq, 3000)], Full::Refuse).blocking_recv().unwrap() {
+            Ok(appended) => {
+                assert_eq!(appended.stored, 1);
+                stored.push(seq);
+            }
+            Err(error) => {
+                assert_eq!(error.errno(), Some(rustix::io::Errno::NOSPC), "{error}");
+                assert!(error.to_string().contains("spool"), "{error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(stored.len() > 100 && refused > 1000, "{} {refused}", stored.len());
+    let found = all(&spool);
+    assert_eq!(seqs(&found), stored);
+    assert_eq!(spool.corrupt(), 0);
+    // Sent ones are removed, and there is room again without anybody's doing.
+    spool.remove(found[..50].iter().map(|stored| stored.position).collect());
+    until("room again", || spool.append(vec![message(5000, 3000)], Full::Refuse).blocking_recv().unwrap().is_ok());
+    stored.drain(..50);
+    stored.push(5000);
+    assert_eq!(seqs(&all(&spool)), stored);
+    // Somebody else fills the rest; then it is opened again.
+    let rest = disk.0.path().join("rest");
+    let mut file = std::fs::File::create(&rest).unwrap();
+    while file.write_all(&[1; 4096]).is_ok() {}
+    assert_eq!(block_on(spool.close()).unwrap().messages, stored.len() as u64);
+    let (spool, opened) = open(&path, LARGE);
+    assert_eq!((opened.messages, opened.corrupt), (stored.len() as u64, 0));
+    assert_eq!(seqs(&all(&spool)), stored);
+    until("full", || spool.append(vec![message(6000, 30_000)], Full::Refuse).blocking_recv().unwrap().is_err());
+    std::fs::remove_file(&rest).unwrap();
+    until("room again", || spool.append(vec![message(7000, 3000)], Full::Refuse).blocking_recv().unwrap().is_ok());
+    assert_eq!(seqs(&all(&spool)).last(), Some(&7000));
+    assert_eq!(spool.corrupt(), 0);
+}
+
+#[test]
+fn the_file_stays_near_its_bound() {
+    let folder = folder();
+    let path = folder.path().join("spool");
+    let max_bytes = 1 << 20;
+    for sizes in [0..400_usize, 0..5000, 2000..2200, 0..60_000] {
+        let (spool, _) = open(&path, max_bytes);
+        let mut random = Rng::with_seed(3);
+        let (mut stored, mut most_blocks, mut most_length) = (0, 0, 0);
+        let mut seq = 0;
+        while stored < 4 * max_bytes {
+            // Not in one go what is much beside this small bound: it is in the file beside what it replaces.
+            let most = if sizes.end > 5000 { 2 } else { 20 };
+            let messages: Vec<Message> =
+                (0..random.u64(1..most)).map(|number| message(seq + number, random.usize(sizes.clone()))).collect();
+            seq += messages.len() as u64;
+            stored += messages.iter().map(record::cost).sum::<u64>();
+            spool.append(messages, Full::EvictOldest).blocking_recv().unwrap().unwrap();
+            let metadata = std::fs::metadata(&path).unwrap();
+            most_blocks = most_blocks.max(metadata.blocks() * 512);
+            most_length = most_length.max(metadata.len());
+        }
+        assert!(spool.held().bytes <= max_bytes);
+        eprintln!(
+            "{sizes:?}: blocks {:.2}, length {:.2} of the bound",
+            most_blocks as f64 / max_bytes as f64,
+            most_length as f64 / max_bytes as f64
+        );
+        assert!(
+            most_blocks * 2 < max_bytes * 3 && most_length < max_bytes * 3,
+            "{sizes:?}: {most_blocks} {most_length}"
+        );
+        block_on(spool.close()).unwrap();
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
+fn an_emptied_file_is_made_smaller() {
+    let folder = folder();
+    let path = folder.path().join("spool");
+    let (spool, _) = open(&path, LARGE);
+    for seq in 0..60 {
+        append(&spool, vec![message(seq, 100_000)]);
+    }
+    let length = || std::fs::metadata(&path).unwrap().len();
+    assert!(length() > 6_000_000);
+    let found = all(&spool);
+    spool.remove(found[..59].iter().map(|stored| stored.position).collect());
+    until("smaller", || length() < 1_000_000);
+    assert_eq!(seqs(&all(&spool)), [59]);
+}
+
+/// Not a test: what it costs. Run it with `--release -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn measure() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("spool");
+    for (size, each) in [(400, 1), (400, 100), (10_000, 1), (10_000, 20), (100_000, 1), (100_000, 10)] {
+        for waiting in [1, 16] {
+            let (spool, _) = open(&path, LARGE);
+            let one = message(0, size);
+            let start = Instant::now();
+            let (mut seq, mut answers) = (0, VecDeque::new());
+            while start.elapsed() < Duration::from_secs(1) {
+                let messages = (0..each).map(|_| one.clone()).collect();
+                seq += each;
+                answers.push_back(spool.append(messages, Full::Refuse));
+                if answers.len() >= waiting {
+                    answers.pop_front().unwrap().blocking_recv().unwrap().unwrap();
+                }
+            }
+            for answer in answers {
+                answer.blocking_recv().unwrap().unwrap();
+            }
+            let rate = seq as f64 / start.elapsed().as_secs_f64();
+            let start = Instant::now();
+            let (mut after, mut read) = (None, 0);
+            while let Some(last) = {
+                let stored = spool.read(after, 1000, 1 << 20).blocking_recv().unwrap().unwrap();
+                read += stored.len();
+                spool.remove(stored.iter().map(|stored| stored.position).collect());
+                stored.last().map(|stored| stored.position)
+            } {
+                after = Some(last);
+            }
+            let drained = read as f64 / start.elapsed().as_secs_f64();
+            eprintln!(
+                "{size:6} B, {each:3} in one, {waiting:2} at once: {rate:8.0} appended/s {drained:8.0} read and removed/s"
+            );
+            block_on(spool.close()).unwrap();
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
+    for size in [400, 10_000, 200_000] {
+        let (spool, _) = open(&path, 64 << 20);
+        let mut seq = 0;
+        while append(&spool, (seq..seq + (1 << 20) / size).map(|seq| message(seq, size as usize)).collect()).stored > 0
+        {
+            seq += (1 << 20) / size;
+        }
+        let held = spool.held();
+        // As after a kill: what there is now, and not closed.
+        let copy = folder.path().join("copy");
+        std::fs::copy(&path, &copy).unwrap();
+        block_on(spool.close()).unwrap();
+        for (path, what) in [(&path, "closed"), (&copy, "killed")] {
+            let start = Instant::now();
+            let (spool, opened) = open(path, 64 << 20);
+            let metadata = std::fs::metadata(path).unwrap();
+            eprintln!(
+                "64 MiB of {size} B ({} messages): opened in {:?} when {what}; blocks {:.2}, length {:.2} of it",
+                opened.messages,
+                start.elapsed(),
+                metadata.blocks() as f64 * 512.0 / held.bytes as f64,
+                metadata.len() as f64 / held.bytes as f64
+            );
+            block_on(spool.close()).unwrap();
+        }
+        // Its header gone: all is looked for.
+        std::fs::OpenOptions::new().write(true).open(&copy).unwrap().write_all_at(&[0; 512], 0).unwrap();
+        let start = Instant::now();
+        let (spool, opened) = open(&copy, 64 << 20);
+        eprintln!("    made anew in {:?}, {} messages", start.elapsed(), opened.messages);
+        block_on(spool.close()).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::remove_file(&copy).unwrap();
+    }
+}
+
+#[test]
+fn nothing_to_read_of_any_bytes() {
+    let mut random = Rng::with_seed(17);
+    let mut names = record::Names::default();
+    let note = record::Note { floor: 1, live: 2, aside: Some(("why", Timestamp::from_unix_nanos(3))) };
+    let whole = record::encode(&message(5, 300), &note).unwrap();
+    assert_eq!(record::decode(&Bytes::from(whole.clone()), &mut names).unwrap().reason, "why");
+    for _ in 0..20_000 {
+        let mut bytes = whole.clone();
+        bytes.truncate(random.usize(..=whole.len()));
+        for _ in 0..random.usize(..4) {
+            if !bytes.is_empty() {
+                let at = random.usize(..bytes.len());
+                bytes[at] = random.u8(..);
+            }
+        }
+        // Whatever it is, it is no panic.
+        let _ = record::decode(&Bytes::from(bytes.clone()), &mut names);
+        let _ = record::Piece::read(&bytes);
+    }
+}
