@@ -124,7 +124,7 @@ impl AsyncProcess {
         environ -> Environ, "`/proc/PID/environ`";
         exe -> WirePath, "the link `/proc/PID/exe`";
         cwd -> WirePath, "the link `/proc/PID/cwd`";
-        fd_count -> u64, "the size of `/proc/PID/fd`";
+        fd_count -> u64, "the entries of `/proc/PID/fd`";
         namespaces -> Namespaces, "`/proc/PID/ns`";
         oom -> Oom, "`/proc/PID/oom_score` and `oom_score_adj`";
     }

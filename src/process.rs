@@ -31,6 +31,7 @@ mod state;
 mod statm;
 mod status;
 mod table;
+mod thread;
 mod tree;
 
 pub use args::{Environ, parse_cmdline};

@@ -29,6 +29,11 @@ impl Buffer {
         self.bytes.get(..self.filled).unwrap_or_default()
     }
 
+    /// Forgets what was loaded last.
+    pub(crate) fn clear(&mut self) {
+        self.filled = 0;
+    }
+
     /// Loads a file that the kernel writes in one piece, from its start: a read that does not fill the buffer was all
     /// of it, and all of it is of one instant.
     pub(crate) fn load(&mut self, fd: impl AsFd) -> rustix::io::Result<()> {
@@ -83,8 +88,9 @@ pub(crate) struct Opener {
     pub(crate) starved: bool,
 }
 
-/// What the reading of one process has open at a time: its directory, one of those in it, and a file.
-const RESERVE: usize = 3;
+/// What the reading of one process has open at a time: its directory, the list of its threads, one of those, and in it a file
+/// or a directory.
+const RESERVE: usize = 4;
 
 impl Opener {
     /// Takes the reserve: further descriptors of `of`.

@@ -1,14 +1,15 @@
 //! One process, and its files read one by one.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::file::Buffer;
-use super::number::decimal;
 use super::procfs::ProcFs;
+use super::stat::StatLine;
+use super::thread::{by_life, by_living_thread, main_thread_has_exited};
 use super::{
     Cgroups, Environ, Io, Limits, Namespaces, Oom, ProcessId, Schedstat, SmapsRollup, Stat, Statm, Status, args,
 };
@@ -18,6 +19,10 @@ use crate::{Error, Result, Text, WirePath};
 ///
 /// It holds the process's directory open. When the process ends, every method gives [`Error::is_not_found`], also after
 /// its pid has been given to another one. [`AsyncProcess`](crate::AsyncProcess) has the same methods for async code.
+///
+/// Where the main thread has exited and others live, `/proc/PID` shows zeros and empty files for what the process still has.
+/// What belongs to the whole process (memory, descriptors, links, namespaces, control groups, ids) is then read of another
+/// thread, at `/proc/PID/task/TID`.
 ///
 /// # Errors
 ///
@@ -67,22 +72,36 @@ impl Process {
         self.id
     }
 
-    /// `/proc/PID/stat`: all fields, in the kernel's units.
+    /// `/proc/PID/stat`: all fields, in the kernel's units. What is of the main thread only (`state`, `nice`, `priority`,
+    /// `policy`, `processor`, `wchan` …) stays so when that has exited; the memory is then that of another thread.
     ///
     /// # Errors
     ///
     /// See [`Process`].
     pub fn stat(&self) -> Result<Stat> {
-        self.parse("stat", Stat::parse)
+        let (mut stat, exited) = self.parse("stat", |line| {
+            StatLine::parse(line).map(|line| (Stat::from(line), line.has_lost_its_main_thread()))
+        })?;
+        if exited && let Some(thread) = self.of_thread("stat", Stat::parse)? {
+            stat.take_memory(&thread);
+        }
+        Ok(stat)
     }
 
-    /// `/proc/PID/status`: all lines, unknown ones kept.
+    /// `/proc/PID/status`: all lines, unknown ones kept. Name, state, pid and context switches stay those of the main thread
+    /// when that has exited; the rest is then that of another thread.
     ///
     /// # Errors
     ///
     /// See [`Process`].
     pub fn status(&self) -> Result<Status> {
-        self.parse("status", Status::parse)
+        let status = self.parse("status", Status::parse)?;
+        if self.has_lost_its_main_thread()
+            && let Some(thread) = self.of_thread("status", Status::parse)?
+        {
+            return Ok(status.with_living(thread));
+        }
+        Ok(status)
     }
 
     /// `/proc/PID/io`: what it read and wrote. Takes the right to trace the process.
@@ -100,10 +119,14 @@ impl Process {
     ///
     /// See [`Process`].
     pub fn statm(&self) -> Result<Statm> {
-        self.parse("statm", Statm::parse)
+        let statm = self.parse("statm", Statm::parse)?;
+        if statm.size_pages == 0 && self.has_lost_its_main_thread() {
+            return Ok(self.of_thread("statm", Statm::parse)?.unwrap_or(statm));
+        }
+        Ok(statm)
     }
 
-    /// `/proc/PID/schedstat`: how long its main thread ran and waited to run.
+    /// `/proc/PID/schedstat`: how long its main thread ran and waited to run. It stands still when that has exited.
     ///
     /// # Errors
     ///
@@ -119,7 +142,7 @@ impl Process {
     ///
     /// See [`Process`]. A kernel thread has none.
     pub fn smaps_rollup(&self) -> Result<SmapsRollup> {
-        self.parse("smaps_rollup", SmapsRollup::parse)
+        self.parse_memory("smaps_rollup", SmapsRollup::parse)
     }
 
     /// `/proc/PID/limits`: its resource limits.
@@ -137,6 +160,12 @@ impl Process {
     ///
     /// See [`Process`].
     pub fn cgroup(&self) -> Result<Cgroups> {
+        // The kernel shows an exited thread in the root of the hierarchies of version 1, and moves it no more.
+        if self.has_lost_its_main_thread()
+            && let Some(cgroups) = self.of_thread("cgroup", Cgroups::parse)?
+        {
+            return Ok(cgroups);
+        }
         self.parse("cgroup", Cgroups::parse)
     }
 
@@ -147,7 +176,7 @@ impl Process {
     ///
     /// See [`Process`].
     pub fn cmdline(&self) -> Result<Vec<Text>> {
-        self.parse("cmdline", |bytes| Ok(args::parse_cmdline(bytes)))
+        self.parse_memory("cmdline", |bytes| Ok(args::parse_cmdline(bytes)))
     }
 
     /// `/proc/PID/environ`: the environment it was started with. Holds secrets more often than not. Can wait for the
@@ -157,7 +186,7 @@ impl Process {
     ///
     /// See [`Process`].
     pub fn environ(&self) -> Result<Environ> {
-        self.parse("environ", |bytes| Ok(Environ::parse(bytes)))
+        self.parse_memory("environ", |bytes| Ok(Environ::parse(bytes)))
     }
 
     /// `/proc/PID/exe`: its executable, with ` (deleted)` at its end when that is so.
@@ -178,13 +207,16 @@ impl Process {
         self.link("cwd")
     }
 
-    /// How many file descriptors it has open: the size of `/proc/PID/fd` since Linux 6.2, the entries counted before.
+    /// How many file descriptors it has open: the entries of `/proc/PID/fd`, counted.
+    ///
+    /// The size of that directory (since Linux 6.2) is not the same: it has the numbers too that `accept(2)` and `open(2)`
+    /// reserve while they wait. Counting takes about half a microsecond for each descriptor, several at first.
     ///
     /// # Errors
     ///
     /// See [`Process`].
     pub fn fd_count(&self) -> Result<u64> {
-        fd_count(&self.dir).map_err(|errno| self.failed(errno, "fd"))
+        self.by_life("fd", |dir| fd_count(dir, u64::MAX, || true)).map(Option::unwrap_or_default)
     }
 
     /// The namespaces it is in, by the links in `/proc/PID/ns`, and its pids in the pid namespaces inside that of this
@@ -194,7 +226,9 @@ impl Process {
     ///
     /// See [`Process`].
     pub fn namespaces(&self) -> Result<Namespaces> {
-        namespaces(&self.dir, &mut Buffer::new()).map_err(|errno| self.failed(errno, "ns"))
+        let mut namespaces = self.by_life("ns", |dir| namespaces(dir))?;
+        namespaces.ns_pids = self.parse("status", Status::parse)?.ns_pid;
+        Ok(namespaces)
     }
 
     /// `/proc/PID/oom_score` and `oom_score_adj`: how likely the out-of-memory killer takes it.
@@ -214,13 +248,49 @@ impl Process {
         parse(bytes).map_err(|error| error.at(self.path(file)))
     }
 
+    /// Reads a file of the memory of the process: empty, or not to be read, where its main thread has exited.
+    fn parse_memory<T>(&self, file: &str, parse: impl Fn(&[u8]) -> Result<T>) -> Result<T> {
+        let mut buffer = Buffer::new();
+        let read = open(&self.dir, file).and_then(|fd| buffer.load_to_end(fd));
+        let nothing = buffer.last().is_empty() || read.is_err();
+        if nothing
+            && self.has_lost_its_main_thread()
+            && let Some(found) = self.of_thread(file, &parse)?
+        {
+            return Ok(found);
+        }
+        read.map_err(|errno| self.failed(errno, file))?;
+        parse(buffer.last()).map_err(|error| error.at(self.path(file)))
+    }
+
+    /// Reads a file of a thread that lives, where the main thread has exited; `None` where none does any more.
+    fn of_thread<T>(&self, file: &str, parse: impl FnOnce(&[u8]) -> Result<T>) -> Result<Option<T>> {
+        let mut buffer = Buffer::new();
+        let read = by_living_thread(self.dir.as_fd(), self.id.pid, |thread| {
+            open(thread, file).and_then(|fd| buffer.load_to_end(fd))
+        });
+        match read.map_err(|errno| self.failed(errno, file))? {
+            Some(()) => parse(buffer.last()).map(Some).map_err(|error| error.at(self.path(file))),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads what every thread of the process has, by the directory of one that has it still.
+    fn by_life<T>(&self, file: &str, read: impl Fn(BorrowedFd<'_>) -> rustix::io::Result<T>) -> Result<T> {
+        by_life(self.dir.as_fd(), self.id.pid, read).map_err(|errno| self.failed(errno, file))
+    }
+
+    fn has_lost_its_main_thread(&self) -> bool {
+        main_thread_has_exited(&self.dir, &mut Buffer::new()).unwrap_or(false)
+    }
+
     fn link(&self, name: &str) -> Result<WirePath> {
-        let target = rustix::fs::readlinkat(&self.dir, name, Vec::new()).map_err(|errno| self.failed(errno, name))?;
+        let target = self.by_life(name, |dir| rustix::fs::readlinkat(dir, name, Vec::new()))?;
         Ok(WirePath::from(target.into_bytes()))
     }
 
     fn failed(&self, errno: Errno, file: &str) -> Error {
-        let missing = matches!(errno, Errno::NOENT | Errno::INVAL | Errno::OPNOTSUPP) && file != "stat";
+        let missing = matches!(errno, Errno::NOENT | Errno::SRCH | Errno::INVAL | Errno::OPNOTSUPP) && file != "stat";
         let error = if missing && self.is_there() { Error::unsupported() } else { Error::from(errno) };
         error.at(self.path(file))
     }
@@ -238,42 +308,37 @@ fn open(dir: impl AsFd, file: &str) -> rustix::io::Result<OwnedFd> {
     rustix::fs::openat(dir, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
 }
 
-/// Counts the open files of the process whose directory is `dir`.
-pub(crate) fn fd_count(dir: impl AsFd) -> rustix::io::Result<u64> {
+/// Between how many descriptors a count looks whether it is still wanted: half a millisecond.
+const FDS_PER_POLL: u64 = 1024;
+
+/// Counts the entries of `fd` in the directory of a process or a thread; `None` where there are more than `most`. Fails when
+/// `wanted` is not true any more.
+pub(crate) fn fd_count(dir: impl AsFd, most: u64, wanted: impl Fn() -> bool) -> rustix::io::Result<Option<u64>> {
     let fds = rustix::fs::openat(dir, "fd", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    // Since Linux 6.2 its size is how many numbers are taken: never less than there are entries.
     let size = u64::try_from(rustix::fs::fstat(&fds)?.st_size).unwrap_or(0);
-    if size > 0 {
-        return Ok(size);
+    if size > most {
+        return Ok(None);
     }
-    // No files, or a kernel before 6.2.
-    let mut buffer = Vec::with_capacity(4096);
+    let mut buffer = Vec::with_capacity(1 << 15);
     let mut entries = rustix::fs::RawDir::new(fds, buffer.spare_capacity_mut());
     let mut count = 0_u64;
     while let Some(entry) = entries.next() {
         if !entry?.file_name().to_bytes().starts_with(b".") {
             count = count.saturating_add(1);
+            if count > most {
+                return Ok(None);
+            }
+            if count.is_multiple_of(FDS_PER_POLL) && !wanted() {
+                return Err(Errno::CANCELED);
+            }
         }
     }
-    Ok(count)
+    Ok(Some(count))
 }
 
-/// A thread of process `pid` other than its main one, which has exited.
-pub(crate) fn living_thread(dir: impl AsFd, pid: u32) -> Option<u32> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let tasks = rustix::fs::openat(dir, "task", flags, Mode::empty()).ok()?;
-    let mut space = Vec::with_capacity(4096);
-    let mut entries = rustix::fs::RawDir::new(tasks, space.spare_capacity_mut());
-    while let Some(entry) = entries.next() {
-        if let Some(task) = decimal(entry.ok()?.file_name().to_bytes()).filter(|task| *task != pid) {
-            return Some(task);
-        }
-    }
-    None
-}
-
-/// Reads the namespaces of the process whose directory is `dir`.
-pub(crate) fn namespaces(dir: impl AsFd, buffer: &mut Buffer) -> rustix::io::Result<Namespaces> {
-    let dir = dir.as_fd();
+/// Reads the links in `ns` of the directory of a process or a thread.
+pub(crate) fn namespaces(dir: impl AsFd) -> rustix::io::Result<Namespaces> {
     let links = rustix::fs::openat(dir, "ns", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let mut found = Namespaces::default();
     let mut denied = None;
@@ -291,8 +356,6 @@ pub(crate) fn namespaces(dir: impl AsFd, buffer: &mut Buffer) -> rustix::io::Res
             Err(_) => {}
         }
     }
-    let status = open(dir, "status").and_then(|fd| buffer.read_to_end(fd))?;
-    found.ns_pids = Status::parse(status).map(|status| status.ns_pid).unwrap_or_default();
     match denied {
         Some(errno) => Err(errno),
         None => Ok(found),

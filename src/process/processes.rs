@@ -149,8 +149,8 @@ impl Processes {
         self
     }
 
-    /// How long a tick waits for what can block: command lines, environments, `smaps_rollup`, the names of users. Default:
-    /// 100 ms. What is not there by then is [`Reading::Skipped`](crate::Reading::Skipped) in this tick, and there at a
+    /// How long a tick waits for what can block or take long: command lines, environments, `smaps_rollup`, many open files,
+    /// the names of users. Default: 100 ms. What is not there by then is [`Reading::Skipped`](crate::Reading::Skipped) in this tick, and there at a
     /// later one.
     pub fn slow_budget(mut self, budget: Duration) -> Self {
         self.config.slow.budget = budget;
@@ -159,7 +159,8 @@ impl Processes {
 
     /// How often the slow files of a process that runs are read again. Default: 10 s. After an `execve(2)` they are read
     /// at once. Where such a reading is not there in time, the command line and the environment stay as they were last read
-    /// of the same program, and `smaps_rollup` is [`Reading::Skipped`](crate::Reading::Skipped).
+    /// of the same program, and `smaps_rollup` and the number of many open files are
+    /// [`Reading::Skipped`](crate::Reading::Skipped).
     pub fn slow_cadence(mut self, cadence: Duration) -> Self {
         self.config.slow.cadence = cadence;
         self

@@ -3,15 +3,17 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::descriptors::{FdBudget, Hot};
 use super::file::{Buffer, Opener, Owner, PidPath, owner};
-use super::handle::{fd_count, living_thread, namespaces};
+use super::handle::{fd_count, namespaces};
 use super::procfs::ProcFs;
 use super::pulse::pulse;
 use super::stat::{Stat, StatLine};
 use super::table::{Comm, Entry, Marks, Outcome, Slot, Standing, Task};
+use super::thread::by_living_thread;
 use super::{
     Cgroups, Cpu, Faults, Fields, Io, Limits, Memory, Oom, ProcessId, ProcessInfo, ProcessState, Schedstat, Statm,
     Status,
@@ -24,6 +26,9 @@ const PF_KTHREAD: u32 = 0x0020_0000;
 
 /// What a process that stands still does not change, and nobody else does.
 const OWN: Fields = Fields::IO.union(Fields::SCHEDSTAT).union(Fields::FD_COUNT).union(Fields::NAMESPACES);
+
+/// How many descriptors are counted within the tick: that takes half a millisecond, a few when they were never counted.
+const FEW_FDS: u64 = 512;
 
 /// One thread's means to read processes.
 #[derive(Debug)]
@@ -113,6 +118,7 @@ impl Reader {
             at,
             total_ns,
             owner_unsure: false,
+            by_thread: false,
         };
         slot.entry.moved |= ran;
         let mut result = visit.read(slot.pid, &mut slot.entry);
@@ -184,6 +190,8 @@ struct Visit<'a> {
     total_ns: Option<u64>,
     /// The owner was not asked for, though the process ran.
     owner_unsure: bool,
+    /// The main thread has exited and others live: they have what the process has.
+    by_thread: bool,
 }
 
 impl Visit<'_> {
@@ -235,41 +243,42 @@ impl Visit<'_> {
         if renamed {
             entry.comm = comm;
         }
-        let line = Line {
+        let mut line = Line {
             renamed,
             reparented,
             name: renamed.then(|| Text::from(stat.comm)),
             kernel_thread: stat.flags & PF_KTHREAD != 0,
             marks: Marks { start_code: stat.start_code.unwrap_or(0), start_stack: stat.start_stack.unwrap_or(0) },
-            zombie: stat.state == ProcessState::Zombie,
-            leader_exited: stat.state == ProcessState::Zombie && stat.num_threads > 1,
+            exited: stat.has_exited(),
         };
-        if line.leader_exited {
-            self.memory_of_a_thread(pid, entry);
+        self.by_thread = stat.has_lost_its_main_thread();
+        if self.by_thread {
+            self.memory_of_a_thread(pid, entry, &mut line)?;
         }
         Ok(line)
     }
 
     /// The memory of a process whose main thread has exited: its own line says 0, that of another thread is right.
-    fn memory_of_a_thread(&mut self, pid: u32, entry: &mut Entry) {
-        let Ok(Some(task)) = self.place(pid).map(|dir| living_thread(dir, pid)) else { return };
-        let page_bytes = self.reader.procfs.page_bytes();
-        let Ok(dir) = self.place(pid) else { return };
-        let path = format!("task/{task}/stat");
-        let Ok(fd) = rustix::fs::openat(
-            dir,
-            path,
-            rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC,
-            rustix::fs::Mode::empty(),
-        ) else {
-            return;
+    fn memory_of_a_thread(&mut self, pid: u32, entry: &mut Entry, line: &mut Line) -> Result<(), Failure> {
+        let Some(()) = self.load_of_thread(pid, c"stat")? else {
+            // The others are exiting too.
+            self.by_thread = false;
+            return Ok(());
         };
-        if let Ok(bytes) = self.reader.buffer.read(fd)
-            && let Ok(stat) = StatLine::parse(bytes)
+        let thread = Stat::parse(self.reader.buffer.last()).map_err(|_| Failure::Malformed)?;
+        let sample = &mut entry.sample;
+        sample.memory = Memory {
+            rss_bytes: thread.rss_pages.saturating_mul(self.reader.procfs.page_bytes()),
+            virtual_bytes: thread.vsize_bytes,
+        };
+        line.marks = Marks { start_code: thread.start_code.unwrap_or(0), start_stack: thread.start_stack.unwrap_or(0) };
+        if self.fields.contains(Fields::STAT)
+            && let Reading::Value(stat) = &mut sample.stat
         {
-            entry.sample.memory =
-                Memory { rss_bytes: stat.rss_pages.saturating_mul(page_bytes), virtual_bytes: stat.vsize_bytes };
+            Arc::make_mut(stat).take_memory(&thread);
         }
+        line.exited = false;
+        Ok(())
     }
 
     /// Brings the info up to date; says whether anything in it changed, or the parent did.
@@ -283,7 +292,13 @@ impl Visit<'_> {
         let before = entry.owner;
         // Nobody else can change it.
         let as_before = self.still && self.renew;
-        let due = self.plan.owner || self.all || self.renew || execed || line.renamed || entry.owner_is_due();
+        let due = self.plan.owner
+            || self.all
+            || self.renew
+            || execed
+            || line.renamed
+            || self.by_thread
+            || entry.owner_is_due();
         let look = due && !as_before;
         self.owner_unsure = !look && !as_before;
         let owner = if look { self.owner(pid, entry)? } else { before };
@@ -317,7 +332,7 @@ impl Visit<'_> {
         }
         entry.moved &= !links;
         if self.fields.contains(Fields::CGROUP) && links {
-            let cgroups = self.file(pid, c"cgroup", Cgroups::parse)?;
+            let cgroups = self.file_of_life(pid, c"cgroup", Cgroups::parse)?;
             info.cgroup = match cgroups {
                 Reading::Value(cgroups) => cgroups.main_path().cloned().map_or(Reading::NotApplicable, Reading::Value),
                 other => other.map(|_| Text::default()),
@@ -339,6 +354,11 @@ impl Visit<'_> {
 
     /// The effective user and group, and by the inode number a last look whether this is still the same process.
     fn owner(&mut self, pid: u32, entry: &Entry) -> Result<Owner, Failure> {
+        if self.by_thread {
+            // The main thread keeps the user that it had when it exited, whatever the others do.
+            let ino = owner(self.place(pid)?, c"")?.ino;
+            return Ok(Owner { ino, ..self.by_life(pid, |dir| owner(dir, c""))? });
+        }
         if let Some(place) = &self.place {
             return Ok(owner(place, c"")?);
         }
@@ -359,10 +379,21 @@ impl Visit<'_> {
             entry.sample.io = self.hot(pid, entry, Hot::Io, c"io", Io::parse)?;
         }
         if fields.contains(Fields::STATUS) {
-            entry.sample.status = self.hot(pid, entry, Hot::Status, c"status", Status::parse)?.map(Arc::new);
+            let mut status = self.hot(pid, entry, Hot::Status, c"status", Status::parse)?;
+            if self.by_thread
+                && let Reading::Value(main) = status
+            {
+                let thread = self.file_of_life(pid, c"status", Status::parse)?;
+                status = thread.map(|thread| main.with_living(thread));
+            }
+            entry.sample.status = status.map(Arc::new);
         }
         if fields.contains(Fields::STATM) {
-            entry.sample.statm = self.hot(pid, entry, Hot::Statm, c"statm", Statm::parse)?;
+            entry.sample.statm = if self.by_thread {
+                self.file_of_life(pid, c"statm", Statm::parse)?
+            } else {
+                self.hot(pid, entry, Hot::Statm, c"statm", Statm::parse)?
+            };
         }
         if fields.contains(Fields::SCHEDSTAT) {
             entry.sample.schedstat = self.hot(pid, entry, Hot::Schedstat, c"schedstat", Schedstat::parse)?;
@@ -371,13 +402,21 @@ impl Visit<'_> {
             entry.sample.limits = self.file(pid, c"limits", Limits::parse)?.map(Arc::new);
         }
         if fields.contains(Fields::FD_COUNT) {
-            let count = self.place(pid).and_then(fd_count);
-            entry.sample.fd_count = self.reading(pid, count)?;
+            let count = self.by_life(pid, |dir| fd_count(dir, FEW_FDS, || true));
+            let count = self.reading(pid, count)?;
+            entry.slow.many_fds = count == Reading::Value(None);
+            if !entry.slow.many_fds {
+                entry.sample.fd_count = count.map(Option::unwrap_or_default);
+            }
         }
         if fields.contains(Fields::NAMESPACES) {
-            let mut buffer = Buffer::new();
-            let found = self.place(pid).and_then(|dir| namespaces(dir, &mut buffer));
-            entry.sample.namespaces = self.reading(pid, found)?.map(Arc::new);
+            let found = self.by_life(pid, |dir| namespaces(dir));
+            let mut found = self.reading(pid, found)?;
+            if let Reading::Value(found) = &mut found {
+                let status = self.file(pid, c"status", Status::parse)?;
+                found.ns_pids = status.into_value().map(|status| status.ns_pid).unwrap_or_default();
+            }
+            entry.sample.namespaces = found.map(Arc::new);
         }
         if fields.contains(Fields::OOM) {
             let score = self.file(pid, c"oom_score", |bytes| Ok(bytes.to_vec()))?;
@@ -401,26 +440,17 @@ impl Visit<'_> {
             *link = Reading::NotApplicable;
             return Ok(());
         }
-        let target = self.place(pid).and_then(|dir| rustix::fs::readlinkat(dir, name, Vec::new()));
+        let target = self.by_life(pid, |dir| rustix::fs::readlinkat(dir, name, Vec::new()));
         match target {
             Ok(target) => *link = Reading::Value(WirePath::from(target.into_bytes())),
-            Err(Errno::NOENT | Errno::SRCH) if line.zombie || line.kernel_thread => {
+            Err(Errno::NOENT | Errno::SRCH) if line.exited || line.kernel_thread => {
                 if link.value().is_none() {
-                    let of_thread = line.leader_exited.then(|| self.link_of_a_thread(pid, name)).flatten();
-                    *link = of_thread.map_or(Reading::NotApplicable, Reading::Value);
+                    *link = Reading::NotApplicable;
                 }
             }
             Err(errno) => *link = self.reading(pid, Err(errno))?,
         }
         Ok(())
-    }
-
-    /// The link of a thread that lives, of a process whose main thread has exited.
-    fn link_of_a_thread(&mut self, pid: u32, name: &std::ffi::CStr) -> Option<WirePath> {
-        let dir = self.place(pid).ok()?;
-        let path = format!("task/{}/{}", living_thread(dir, pid)?, name.to_str().ok()?);
-        let target = rustix::fs::readlinkat(dir, path, Vec::new()).ok()?;
-        Some(WirePath::from(target.into_bytes()))
     }
 
     /// Reads a file that is kept open for a process that runs.
@@ -453,6 +483,50 @@ impl Visit<'_> {
             Ok(()) => Ok(self.parsed(parse)),
             Err(errno) => self.reading(pid, Err(errno)),
         }
+    }
+
+    /// Reads a file that is of each thread, of one that lives.
+    fn file_of_life<T>(
+        &mut self,
+        pid: u32,
+        name: &std::ffi::CStr,
+        parse: impl FnOnce(&[u8]) -> crate::Result<T>,
+    ) -> Result<Reading<T>, Failure> {
+        if self.by_thread {
+            match self.load_of_thread(pid, name) {
+                Ok(Some(())) => return Ok(self.parsed(parse)),
+                Ok(None) => {}
+                Err(errno) => return self.reading(pid, Err(errno)),
+            }
+        }
+        self.file(pid, name, parse)
+    }
+
+    /// Loads a file of a thread that lives; `None` where none does any more.
+    fn load_of_thread(&mut self, pid: u32, name: &std::ffi::CStr) -> rustix::io::Result<Option<()>> {
+        self.place(pid)?;
+        let Some(place) = &self.place else { return Err(Errno::NOENT) };
+        let buffer = &mut self.reader.buffer;
+        by_living_thread(place.as_fd(), pid, |thread| {
+            let fd = rustix::fs::openat(thread, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+            buffer.load_to_end(fd)
+        })
+    }
+
+    /// Reads what every thread of the process has, by the directory of one that has it still.
+    fn by_life<T>(
+        &mut self,
+        pid: u32,
+        mut read: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<T>,
+    ) -> rustix::io::Result<T> {
+        let by_thread = self.by_thread;
+        self.place(pid)?;
+        let Some(place) = &self.place else { return Err(Errno::NOENT) };
+        let place = place.as_fd();
+        if by_thread && let Some(found) = by_living_thread(place, pid, &mut read)? {
+            return Ok(found);
+        }
+        read(place)
     }
 
     fn parsed<T>(&mut self, parse: impl FnOnce(&[u8]) -> crate::Result<T>) -> Reading<T> {
@@ -532,14 +606,14 @@ struct Line {
     name: Option<Text>,
     kernel_thread: bool,
     marks: Marks,
-    zombie: bool,
-    leader_exited: bool,
+    /// The process ended, or is about to: it has given up what it had.
+    exited: bool,
 }
 
 impl Line {
     /// Whether the process was seen to `execve(2)`: another program has other addresses. Where those may not be seen, a
     /// new name is taken for a sign.
     fn execed(&self, before: Marks) -> bool {
-        if before.are_known() && self.marks.are_known() { before != self.marks } else { self.renamed && !self.zombie }
+        if before.are_known() && self.marks.are_known() { before != self.marks } else { self.renamed && !self.exited }
     }
 }

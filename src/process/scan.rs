@@ -3,7 +3,7 @@
 mod decide;
 mod slow;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::descriptors::FdBudget;
@@ -29,6 +29,8 @@ pub(crate) struct Scan {
     readers: Vec<Reader>,
     budget: FdBudget,
     lane: Lane<Job, Answer>,
+    /// Goes with the source: what is under way in the lane stops then.
+    alive: Arc<()>,
     names: Names,
     /// Pids of this tick that ended.
     gone: Vec<u32>,
@@ -95,6 +97,7 @@ impl Scan {
             readers: (0..threads).map(|_| Reader::new(procfs.clone())).collect(),
             budget: FdBudget::new(max_fds),
             lane: Lane::new(config.slow.threads, work),
+            alive: Arc::new(()),
             names: Names::new(),
             gone: Vec::new(),
             tick: 0,

@@ -1,14 +1,16 @@
 //! The files that can block on the process they are about: when they are due, and how they are read.
 
-use std::sync::Arc;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Weak};
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::file::{Buffer, PidPath, owner};
-use super::handle::living_thread;
+use super::handle::fd_count;
 use super::procfs::ProcFs;
 use super::stat::StatLine;
+use super::thread::{by_life, by_living_thread};
 use super::{Environ, ProcessId, SmapsRollup, args};
 use crate::{Reading, Text};
 
@@ -18,6 +20,8 @@ pub(crate) enum Kind {
     Cmdline,
     Environ,
     SmapsRollup,
+    /// The number of descriptors, where they are many.
+    FdCount,
 }
 
 /// One file to be read.
@@ -28,8 +32,8 @@ pub(crate) struct Job {
     pub(crate) id: ProcessId,
     /// The inode number of the process's directory when its identity was last known.
     pub(crate) ino: u64,
-    /// Whether its main thread has exited while others live.
-    pub(crate) leaderless: bool,
+    /// Gone when nobody waits for the answer any more.
+    pub(crate) wanted: Weak<()>,
 }
 
 /// What was read.
@@ -45,6 +49,7 @@ pub(crate) enum Content {
     Cmdline(Reading<Vec<Text>>),
     Environ(Reading<Environ>),
     SmapsRollup(Reading<Arc<SmapsRollup>>),
+    FdCount(Reading<u64>),
     /// The process ended, or its pid is another's.
     Gone,
 }
@@ -57,6 +62,7 @@ impl Content {
             Self::Cmdline(Reading::Skipped)
                 | Self::Environ(Reading::Skipped)
                 | Self::SmapsRollup(Reading::Skipped)
+                | Self::FdCount(Reading::Skipped)
                 | Self::Gone
         )
     }
@@ -82,6 +88,7 @@ pub(crate) fn work(job: Job) -> Answer {
             bytes => SmapsRollup::parse(bytes).map_or(Reading::Skipped, Reading::Value),
         })
         .map(|rollup| Content::SmapsRollup(rollup.map(Arc::new))),
+        Kind::FdCount => count_fds(&job, &mut buffer).map(Content::FdCount),
     };
     Answer { kind: job.kind, id: job.id, content: content.unwrap_or(Content::Gone) }
 }
@@ -93,40 +100,67 @@ fn read<T>(
     name: &std::ffi::CStr,
     parse: impl FnOnce(&[u8]) -> Reading<T>,
 ) -> Option<Reading<T>> {
-    let pid = PidPath::new(job.id.pid);
-    let dir = rustix::fs::openat(
-        job.procfs.dir(),
-        pid.as_c_str(),
-        OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    );
-    let dir = match dir {
+    let dir = match place(job, buffer) {
         Ok(dir) => dir,
-        Err(Errno::NOENT | Errno::SRCH) => return None,
-        Err(_) => return Some(Reading::Skipped),
+        Err(answer) => return answer,
     };
-    if owner(&dir, c"").ok()?.ino != job.ino && !is_still(job.id, &dir, buffer) {
-        return None;
+    let mut load = |dir: BorrowedFd<'_>| {
+        let fd = rustix::fs::openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        buffer.load_to_end(fd)?;
+        Ok(buffer.last().is_empty())
+    };
+    let loaded = match load(dir.as_fd()) {
+        // The memory of a main thread that has exited: other threads may have it still.
+        nothing @ (Ok(true) | Err(Errno::NOENT | Errno::SRCH)) => {
+            match by_living_thread(dir.as_fd(), job.id.pid, load) {
+                Ok(Some(_)) => Ok(()),
+                Ok(None) | Err(Errno::NOENT | Errno::SRCH) => nothing.map(|_| buffer.clear()),
+                Err(errno) => Err(errno),
+            }
+        }
+        loaded => loaded.map(|_| ()),
+    };
+    match loaded {
+        Ok(()) => Some(parse(buffer.last())),
+        Err(errno) => failed(errno, job, &dir, buffer),
     }
-    let mut load = |path: &std::ffi::CStr| {
-        let fd = rustix::fs::openat(&dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-        fd.and_then(|fd| buffer.load_to_end(fd))
-    };
-    // A main thread that has exited has no memory any more, the other threads have.
-    let of_thread = job.leaderless.then(|| living_thread(&dir, job.id.pid)).flatten().and_then(|task| {
-        let path = format!("task/{task}/{}", name.to_str().ok()?);
-        std::ffi::CString::new(path).ok()
-    });
-    Some(match load(of_thread.as_deref().unwrap_or(name)) {
-        Ok(()) => parse(buffer.last()),
-        Err(Errno::ACCESS | Errno::PERM) => Reading::Denied,
-        Err(Errno::NOENT | Errno::SRCH) if is_still(job.id, &dir, buffer) => Reading::NotApplicable,
-        Err(Errno::NOENT | Errno::SRCH) => return None,
-        Err(_) => Reading::Skipped,
-    })
 }
 
-fn is_still(id: ProcessId, dir: &rustix::fd::OwnedFd, buffer: &mut Buffer) -> bool {
+/// Counts the descriptors of the job's process; `None` where that is not there any more.
+fn count_fds(job: &Job, buffer: &mut Buffer) -> Option<Reading<u64>> {
+    let dir = match place(job, buffer) {
+        Ok(dir) => dir,
+        Err(answer) => return answer,
+    };
+    match by_life(dir.as_fd(), job.id.pid, |dir| fd_count(dir, u64::MAX, || job.wanted.strong_count() > 0)) {
+        Ok(count) => Some(Reading::Value(count.unwrap_or_default())),
+        Err(errno) => failed(errno, job, &dir, buffer),
+    }
+}
+
+/// The directory of the job's process, or what to answer instead.
+fn place<T>(job: &Job, buffer: &mut Buffer) -> Result<OwnedFd, Option<Reading<T>>> {
+    let pid = PidPath::new(job.id.pid);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = match rustix::fs::openat(job.procfs.dir(), pid.as_c_str(), flags, Mode::empty()) {
+        Ok(dir) => dir,
+        Err(Errno::NOENT | Errno::SRCH) => return Err(None),
+        Err(_) => return Err(Some(Reading::Skipped)),
+    };
+    let same = owner(&dir, c"").is_ok_and(|owner| owner.ino == job.ino) || is_still(job.id, &dir, buffer);
+    if same { Ok(dir) } else { Err(None) }
+}
+
+/// What a failed call says of a file; `None` where the process is not there any more.
+fn failed<T>(errno: Errno, job: &Job, dir: &OwnedFd, buffer: &mut Buffer) -> Option<Reading<T>> {
+    match errno {
+        Errno::ACCESS | Errno::PERM => Some(Reading::Denied),
+        Errno::NOENT | Errno::SRCH => is_still(job.id, dir, buffer).then_some(Reading::NotApplicable),
+        _ => Some(Reading::Skipped),
+    }
+}
+
+fn is_still(id: ProcessId, dir: &OwnedFd, buffer: &mut Buffer) -> bool {
     rustix::fs::openat(dir, c"stat", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .and_then(|fd| buffer.load(fd))
         .is_ok_and(|()| StatLine::parse(buffer.last()).is_ok_and(|stat| stat.start_ticks == id.start_ticks))

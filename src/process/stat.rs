@@ -213,6 +213,22 @@ impl Stat {
     pub fn parse(line: &[u8]) -> Result<Self> {
         StatLine::parse(line).map(Self::from)
     }
+
+    /// Takes over what concerns the memory of the process from the line of another thread of it.
+    pub(crate) fn take_memory(&mut self, thread: &Self) {
+        self.vsize_bytes = thread.vsize_bytes;
+        self.rss_pages = thread.rss_pages;
+        self.start_code = thread.start_code;
+        self.end_code = thread.end_code;
+        self.start_stack = thread.start_stack;
+        self.start_data = thread.start_data;
+        self.end_data = thread.end_data;
+        self.start_brk = thread.start_brk;
+        self.arg_start = thread.arg_start;
+        self.arg_end = thread.arg_end;
+        self.env_start = thread.env_start;
+        self.env_end = thread.env_end;
+    }
 }
 
 /// A type of field: how the next one is taken, `None` where it is missing or malformed.

@@ -275,6 +275,21 @@ impl Status {
         Ok(status)
     }
 
+    /// The status of a process whose main thread, which this is of, has exited: with what that gave up from the file of a
+    /// thread that lives.
+    pub(crate) fn with_living(self, thread: Self) -> Self {
+        Self {
+            name: self.name,
+            state: self.state,
+            pid: self.pid,
+            ns_pid: self.ns_pid,
+            sig_pnd: self.sig_pnd,
+            voluntary_ctxt_switches: self.voluntary_ctxt_switches,
+            nonvoluntary_ctxt_switches: self.nonvoluntary_ctxt_switches,
+            ..thread
+        }
+    }
+
     /// Takes in one line, and returns whether it was understood.
     fn set(&mut self, required: &mut Required, key: &[u8], line: &[u8], value: &[u8]) -> bool {
         match key {

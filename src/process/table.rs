@@ -186,6 +186,9 @@ pub(crate) struct Slow {
     pub(crate) cmdline: SlowFile,
     pub(crate) environ: SlowFile,
     pub(crate) smaps_rollup: SlowFile,
+    pub(crate) fd_count: SlowFile,
+    /// Its descriptors are too many to be counted within the tick.
+    pub(crate) many_fds: bool,
 }
 
 impl Slow {
@@ -194,6 +197,7 @@ impl Slow {
             Kind::Cmdline => &mut self.cmdline,
             Kind::Environ => &mut self.environ,
             Kind::SmapsRollup => &mut self.smaps_rollup,
+            Kind::FdCount => &mut self.fd_count,
         }
     }
 }

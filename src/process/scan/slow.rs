@@ -16,7 +16,7 @@ impl Scan {
     /// Counts what was due and is not there, and who could not be decided about for want of it.
     pub(super) fn count_missed(&self, skipped: &mut Skipped) {
         let fields = self.config.asked.fields;
-        let any_slow = fields.intersects(Fields::SLOW);
+        let any_slow = fields.intersects(Fields::SLOW | Fields::FD_COUNT);
         let add = |count: &mut u64, one: bool| *count = count.saturating_add(u64::from(one));
         for slot in self.slots.iter().filter(|slot| any_slow || slot.unnamed || slot.standing == Standing::Unknown) {
             if !slot.entry.known || slot.outcome == Outcome::Gone {
@@ -29,6 +29,7 @@ impl Scan {
                 add(&mut skipped.fields, sample.info.cmdline == Reading::Skipped);
                 add(&mut skipped.fields, sample.environ == Reading::Skipped);
                 add(&mut skipped.fields, sample.smaps_rollup == Reading::Skipped);
+                add(&mut skipped.fields, sample.fd_count == Reading::Skipped);
             }
         }
     }
@@ -42,7 +43,7 @@ impl Scan {
             let gone = &self.gone;
             self.lane.forget(|job| gone.binary_search(&job.id.pid).is_ok());
         }
-        let any_slow = (fields | self.facts).intersects(Fields::SLOW);
+        let any_slow = (fields | self.facts).intersects(Fields::SLOW | Fields::FD_COUNT);
         for slot in self.slots.iter_mut().filter(|slot| any_slow || slot.unnamed) {
             let wanted = match slot.standing {
                 Standing::Selected => fields | self.facts,
@@ -65,14 +66,14 @@ impl Scan {
                 (Fields::CMDLINE, Kind::Cmdline),
                 (Fields::ENVIRON, Kind::Environ),
                 (Fields::SMAPS_ROLLUP, Kind::SmapsRollup),
+                (Fields::FD_COUNT, Kind::FdCount),
             ] {
-                if !wanted.contains(field) {
+                let entry = &mut *slot.entry;
+                if !wanted.contains(field) || (kind == Kind::FdCount && !entry.slow.many_fds) {
                     continue;
                 }
-                let entry = &mut *slot.entry;
                 let zombie = entry.sample.state == ProcessState::Zombie;
-                let leaderless = zombie && entry.sample.threads > 1;
-                if entry.sample.info.kernel_thread || (zombie && !leaderless) {
+                if entry.sample.info.kernel_thread || (zombie && entry.sample.threads <= 1) {
                     without_memory(entry, fields, kind);
                     continue;
                 }
@@ -82,17 +83,13 @@ impl Scan {
                 let due = file.stale || age.is_none_or(|age| file.ran && age >= cadence);
                 if due && !file.asked {
                     file.asked = true;
-                    let job = Job {
-                        procfs: self.procfs.clone(),
-                        kind,
-                        id: entry.sample.id,
-                        ino: entry.owner.ino,
-                        leaderless,
-                    };
-                    jobs.push((file.read_at, job));
+                    let (procfs, ino) = (self.procfs.clone(), entry.owner.ino);
+                    let wanted = Arc::downgrade(&self.alive);
+                    jobs.push((file.read_at, Job { procfs, kind, id: entry.sample.id, ino, wanted }));
                 }
                 // An older command line or environment is still that of this program; old memory is not that of now.
-                if due && (file.stale || file.read_at.is_none() || kind == Kind::SmapsRollup) {
+                let lasts = matches!(kind, Kind::Cmdline | Kind::Environ);
+                if due && (file.stale || file.read_at.is_none() || !lasts) {
                     skip(entry, fields, kind);
                 }
             }
@@ -172,6 +169,7 @@ fn without_memory(entry: &mut Entry, fields: Fields, kind: Kind) {
         }
         Kind::Environ => settle(&mut sample.environ),
         Kind::SmapsRollup => sample.smaps_rollup = Reading::NotApplicable,
+        Kind::FdCount => {}
     }
 }
 
@@ -188,6 +186,7 @@ fn skip(entry: &mut Entry, fields: Fields, kind: Kind) {
         }
         Kind::Environ => entry.sample.environ = Reading::Skipped,
         Kind::SmapsRollup => entry.sample.smaps_rollup = Reading::Skipped,
+        Kind::FdCount => entry.sample.fd_count = Reading::Skipped,
     }
 }
 
@@ -204,6 +203,13 @@ fn put(slot: &mut Slot, content: Content, config: &ScanConfig) -> bool {
         Content::Gone => false,
         Content::SmapsRollup(rollup) => {
             entry.sample.smaps_rollup = rollup;
+            false
+        }
+        Content::FdCount(count) => {
+            // Else the tick itself has counted them since.
+            if entry.slow.many_fds {
+                entry.sample.fd_count = count;
+            }
             false
         }
         Content::Environ(environ) => {

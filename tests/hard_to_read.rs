@@ -1,0 +1,280 @@
+//! Processes whose files do not say at once what is true of them.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use appmon::{Cgroups, Fields, ProcFs, ProcessSample, ProcessState, Processes, Reading, Select};
+
+use common::{Helper, direct, get, is_root, tick, until, until_asleep};
+
+const NOBODY: u32 = 65534;
+
+/// Long enough for whatever does not hang.
+const PATIENT: Duration = Duration::from_secs(300);
+
+/// A process with one thread beside the main one, which does what it is told; the main thread exits on `exit`.
+const WORKER: &str = "
+import ctypes, os, platform, sys, threading
+EXIT, SETRESUID = {'x86_64': (60, 117), 'aarch64': (93, 147), 'riscv64': (93, 147)}[platform.machine()]
+libc = ctypes.CDLL(None)
+go, kept = threading.Event(), []
+def work():
+    for line in sys.stdin:
+        what, _, argument = line.strip().partition(' ')
+        if what == 'open': kept.append([os.open('/dev/null', 0) for _ in range(int(argument))])
+        elif what == 'memory': kept.append(b'x' * int(argument))
+        elif what == 'chdir': os.chdir(argument)
+        elif what == 'user': libc.syscall(SETRESUID, *[int(argument)] * 3)  # of this thread alone
+        elif what == 'exit': go.set()
+        print(what, flush=True)
+threading.Thread(target=work).start()
+print('ready', flush=True)
+go.wait()
+libc.syscall(EXIT, 0)
+";
+
+fn worker(directory: &Path) -> Helper {
+    let mut command = std::process::Command::new("python3");
+    command.args(["-c", WORKER]).current_dir(directory).env("COLOUR", "green");
+    let mut helper = Helper::spawn(&mut command);
+    assert_eq!(helper.line(), "ready");
+    helper
+}
+
+/// Has a helper do something, and waits until it stands still again.
+fn ask(helper: &mut Helper, what: &str) {
+    helper.say(what);
+    assert_eq!(helper.line(), what.split(' ').next().unwrap());
+}
+
+/// Waits until the main thread has exited and the other one waits for what to do, and returns that one's directory.
+fn other_thread(pid: u32) -> PathBuf {
+    until("the main thread has exited", || direct(pid).stat().unwrap().state == ProcessState::Zombie);
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|entry| entry.unwrap().path());
+    let others: Vec<_> =
+        threads.filter(|path| path.file_name().unwrap().to_str().unwrap() != pid.to_string()).collect();
+    let [other] = &others[..] else { panic!("{others:?}") };
+    until("the other thread waits", || std::fs::read_to_string(other.join("stat")).unwrap().contains(") S "));
+    other.clone()
+}
+
+fn everything() -> Processes {
+    Processes::new().fields(Fields::all()).slow_budget(PATIENT).slow_cadence(Duration::ZERO).max_age(Duration::ZERO)
+}
+
+/// What a process whose main thread has exited has all the same, as one of its threads shows it.
+#[track_caller]
+fn check_by_thread(sample: &ProcessSample, thread: &Path, directory: &Path) {
+    let pid = sample.id.pid;
+    let read = |name: &str| std::fs::read(thread.join(name)).unwrap();
+    let stat = appmon::Stat::parse(&read("stat")).unwrap();
+    assert_eq!((sample.state, sample.threads, sample.info.name.to_str()), (ProcessState::Zombie, 2, Some("python3")));
+    assert!(stat.vsize_bytes > 0 && stat.rss_pages > 0);
+    assert_eq!(sample.memory.virtual_bytes, stat.vsize_bytes);
+    assert!(sample.memory.rss_bytes > 32 << 20, "{}", sample.memory.rss_bytes);
+    let seen = sample.stat.value().unwrap();
+    assert_eq!((seen.pid, seen.vsize_bytes, seen.arg_start), (pid, stat.vsize_bytes, stat.arg_start));
+    assert_eq!(seen.start_stack, stat.start_stack);
+    assert_eq!(seen.minflt, appmon::Stat::parse(&std::fs::read(format!("/proc/{pid}/stat")).unwrap()).unwrap().minflt);
+    assert_eq!(sample.statm.value().unwrap().size_pages, appmon::Statm::parse(&read("statm")).unwrap().size_pages);
+    let (status, of_thread) = (sample.status.value().unwrap(), appmon::Status::parse(&read("status")).unwrap());
+    assert_eq!((status.pid, status.tgid, status.state), (pid, pid, ProcessState::Zombie));
+    assert!(status.vm_rss_bytes.unwrap() > 32 << 20 && status.fd_size.unwrap() > 0 && status.umask.is_some());
+    assert_eq!((status.uid, status.gid), (of_thread.uid, of_thread.gid));
+    let fds = std::fs::read_dir(thread.join("fd")).unwrap().count();
+    assert!(fds > 20);
+    assert_eq!(sample.fd_count, Reading::Value(fds as u64));
+    let namespaces = sample.namespaces.value().unwrap();
+    let mut own = direct(std::process::id()).namespaces().unwrap();
+    own.ns_pids = vec![pid];
+    assert_eq!(**namespaces, own);
+    assert_eq!(sample.info.exe.value().unwrap().as_ref() as &Path, std::fs::read_link(thread.join("exe")).unwrap());
+    assert_eq!(sample.info.cwd.value().unwrap().as_ref() as &Path, directory);
+    assert_eq!(sample.info.cgroup.value(), Cgroups::parse(&read("cgroup")).unwrap().main_path());
+    assert_eq!(sample.info.cmdline.value().unwrap()[1], "-c");
+    assert_eq!(*sample.environ.value().unwrap().get("COLOUR").unwrap(), "green");
+    assert!(sample.smaps_rollup.value().unwrap().rss_bytes > 32 << 20);
+    assert!(sample.oom.value().unwrap().score > 0);
+    assert_eq!(**sample.limits.value().unwrap(), appmon::Limits::parse(&read("limits")).unwrap());
+    assert!(sample.schedstat.value().unwrap().run_ns > 0, "of the main thread, as long as it ran");
+}
+
+#[test]
+fn a_process_whose_main_thread_exited_has_what_its_threads_have() {
+    let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [first, second] = directories.each_ref().map(|directory| directory.path().canonicalize().unwrap());
+    let mut helper = worker(&first);
+    let pid = helper.pid();
+    let mut source = everything().select(Select::pid(pid));
+    let before = get(&tick(&mut source), pid).clone();
+    let process = direct(pid);
+    let cgroup = process.cgroup().unwrap();
+    ask(&mut helper, "open 20");
+    ask(&mut helper, &format!("memory {}", 40 << 20));
+    ask(&mut helper, "exit");
+    let thread = other_thread(pid);
+    // Also by one who sees it only now.
+    let sources = [&mut source, &mut everything().select(Select::pid(pid))];
+    for source in sources {
+        for _ in 0..2 {
+            let snapshot = tick(source);
+            let sample = get(&snapshot, pid);
+            check_by_thread(sample, &thread, &first);
+            assert_eq!((sample.id, sample.info.execs), (before.id, 0));
+            assert_eq!(sample.info.cgroup, before.info.cgroup);
+            // A main thread that has exited may be traced by root alone.
+            assert!(sample.io.value().is_some() || !is_root(), "{:?}", sample.io);
+            assert_eq!(snapshot.skipped.fields, 0);
+        }
+    }
+    // By hand, file by file.
+    let snapshot = tick(&mut source);
+    let sample = get(&snapshot, pid);
+    assert_eq!(**sample.stat.value().unwrap(), process.stat().unwrap());
+    let mut status = process.status().unwrap();
+    status.sig_q = sample.status.value().unwrap().sig_q;
+    assert_eq!(**sample.status.value().unwrap(), status);
+    assert_eq!(*sample.statm.value().unwrap(), process.statm().unwrap());
+    assert_eq!(*sample.fd_count.value().unwrap(), process.fd_count().unwrap());
+    assert_eq!(**sample.namespaces.value().unwrap(), process.namespaces().unwrap());
+    assert_eq!(*sample.info.cmdline.value().unwrap(), process.cmdline().unwrap());
+    assert_eq!(**sample.environ.value().unwrap(), process.environ().unwrap());
+    assert_eq!(*sample.info.exe.value().unwrap(), process.exe().unwrap());
+    assert_eq!(*sample.info.cwd.value().unwrap(), process.cwd().unwrap());
+    assert!(process.smaps_rollup().unwrap().rss_bytes > 32 << 20);
+    assert_eq!(process.cgroup().unwrap(), cgroup);
+    let other = ProcFs::new("/proc").unwrap().process(pid).unwrap();
+    assert_eq!(other.id(), before.id);
+
+    // What the others do from then on is seen.
+    ask(&mut helper, "open 5");
+    ask(&mut helper, &format!("chdir {}", second.display()));
+    if is_root() {
+        ask(&mut helper, &format!("user {NOBODY}"));
+    }
+    other_thread(pid);
+    let snapshot = tick(&mut source);
+    let sample = get(&snapshot, pid);
+    check_by_thread(sample, &thread, &second);
+    if is_root() {
+        assert_eq!(sample.info.uid, NOBODY);
+        assert_eq!(sample.status.value().unwrap().uid.effective, NOBODY);
+    }
+}
+
+/// A process whose main thread has exited, and whose threads each start the next one and exit.
+const RELAY: &str = "
+import ctypes, os, platform, threading, time
+kept = [os.open('/dev/null', 0) for _ in range(20)]
+def run(left):
+    time.sleep(0.0003)
+    if left: threading.Thread(target=run, args=(left - 1,)).start()
+    else: threading.Event().wait()
+threading.Thread(target=run, args=(20000,)).start()
+print('ready', flush=True)
+ctypes.CDLL(None).syscall({'x86_64': 60, 'aarch64': 93, 'riscv64': 93}[platform.machine()], 0)
+";
+
+#[test]
+fn a_thread_that_exits_while_it_is_read_makes_no_zeros() {
+    let mut helper = Helper::python(RELAY, &[]);
+    assert_eq!(helper.line(), "ready");
+    let pid = helper.pid();
+    until("the main thread has exited", || direct(pid).stat().unwrap().state == ProcessState::Zombie);
+    let fields = Fields::DEFAULT | Fields::FD_COUNT | Fields::STATM | Fields::STAT | Fields::CMDLINE;
+    let process = direct(pid);
+    let mut read = 0;
+    for nth in 0..400 {
+        let mut source = Processes::new().fields(fields).slow_budget(PATIENT).select(Select::pid(pid));
+        let snapshot = tick(&mut source);
+        // One that could not be read since thread after thread exited is counted.
+        let Some(sample) = common::find(&snapshot, pid) else {
+            assert_eq!(snapshot.skipped.failed, 1, "{:?}", snapshot.skipped);
+            continue;
+        };
+        read += 1;
+        assert!(sample.memory.rss_bytes > 0 && sample.memory.virtual_bytes > 0, "reading {nth}");
+        assert!(sample.fd_count.value().is_none_or(|count| *count > 20), "reading {nth}: {:?}", sample.fd_count);
+        assert!(sample.statm.value().is_none_or(|statm| statm.resident_pages > 0), "reading {nth}");
+        assert!(sample.stat.value().is_none_or(|stat| stat.vsize_bytes > 0), "reading {nth}");
+        assert_ne!(sample.info.cmdline, Reading::NotApplicable, "reading {nth}");
+        assert_ne!(sample.info.exe, Reading::NotApplicable, "reading {nth}");
+        assert!(process.fd_count().is_ok_and(|count| count > 20), "reading {nth}");
+        assert!(process.cmdline().is_ok_and(|cmdline| cmdline.len() == 3), "reading {nth}");
+        assert!(process.statm().is_ok_and(|statm| statm.resident_pages > 0), "reading {nth}");
+    }
+    assert!(read > 200, "{read}");
+}
+
+/// Threads that wait in `accept` and in the `open` of a FIFO.
+const WAITING: &str = "
+import os, socket, sys, threading
+listener = socket.create_server(('127.0.0.1', 0))
+for _ in range(5):
+    threading.Thread(target=listener.accept, daemon=True).start()
+    threading.Thread(target=os.open, args=(sys.argv[1], os.O_RDONLY), daemon=True).start()
+print('ready', flush=True)
+sys.stdin.readline()
+os._exit(0)
+";
+
+#[test]
+fn descriptors_that_are_only_reserved_are_not_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let fifo = directory.path().join("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+    let mut helper = Helper::python(WAITING, &[fifo.to_str().unwrap()]);
+    assert_eq!(helper.line(), "ready");
+    let pid = helper.pid();
+    let fd = PathBuf::from(format!("/proc/{pid}/fd"));
+    let listed = || std::fs::read_dir(&fd).unwrap().count() as u64;
+    // Since Linux 6.2 there is something that could be mistaken.
+    until("all threads wait", || {
+        let size = std::fs::metadata(&fd).unwrap().len();
+        size == 0 || size == listed() + 10
+    });
+    assert_eq!(direct(pid).fd_count().unwrap(), listed());
+    let mut source = Processes::new().fields(Fields::FD_COUNT);
+    assert_eq!(get(&tick(&mut source), pid).fd_count, Reading::Value(listed()));
+}
+
+#[test]
+fn many_descriptors_are_counted_beside_the_tick() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut helper = worker(directory.path());
+    let pid = helper.pid();
+    let listed = || std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count() as u64;
+    let source = || Processes::new().fields(Fields::FD_COUNT).select(Select::pid(pid)).slow_cadence(Duration::ZERO);
+    let (mut hurried, mut patient) = (source().slow_budget(Duration::ZERO), source().slow_budget(PATIENT));
+    let few = listed();
+    assert_eq!(get(&tick(&mut hurried), pid).fd_count, Reading::Value(few));
+    assert_eq!(get(&tick(&mut patient), pid).fd_count, Reading::Value(few));
+    for more in [600, 40] {
+        ask(&mut helper, &format!("open {more}"));
+        until_asleep(pid);
+        let many = listed();
+        assert!(many > 600);
+        assert_eq!(get(&tick(&mut patient), pid).fd_count, Reading::Value(many));
+        // What is not there in time is no number, least of all an old one; and it comes.
+        until("they are counted", || {
+            let snapshot = tick(&mut hurried);
+            let sample = get(&snapshot, pid);
+            let late = sample.fd_count == Reading::Skipped;
+            assert!(late || sample.fd_count == Reading::Value(many), "{:?}", sample.fd_count);
+            assert_eq!(snapshot.skipped.fields, u64::from(late));
+            !late
+        });
+    }
+    assert_eq!(direct(pid).fd_count().unwrap(), listed());
+    // By a thread, where the main one has exited.
+    ask(&mut helper, "exit");
+    let thread = other_thread(pid);
+    let many = std::fs::read_dir(thread.join("fd")).unwrap().count() as u64;
+    for _ in 0..2 {
+        assert_eq!(get(&tick(&mut patient), pid).fd_count, Reading::Value(many));
+    }
+}
