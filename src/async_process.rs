@@ -75,7 +75,7 @@ impl From<ProcFs> for AsyncProcFs {
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> appmon::Result<()> {
 /// let me = AsyncProcFs::new("/proc").await?.process(std::process::id()).await?;
-/// println!("{} bytes read", me.io().await?.read_bytes);
+/// println!("{:?} bytes read", me.io().await?.read_bytes);
 /// # Ok(())
 /// # }
 /// ```

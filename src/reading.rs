@@ -29,8 +29,12 @@ pub enum Reading<T> {
     Unsupported,
     /// It has no meaning here: the executable of a kernel thread, the command line of a zombie.
     NotApplicable,
-    /// It was due but not reached within the tick's budget, because something blocked or took too long.
+    /// It was due but not reached within the tick's budget, because something blocked or took too long, or because there
+    /// was no descriptor or no memory left. It may come at a later tick.
     Skipped,
+    /// It is there, and could not be read or understood: a path longer than the kernel can show (`PATH_MAX`), an I/O error,
+    /// a file that lacks what it must have. More time would not have helped; it is tried again whenever it is due.
+    Failed,
     /// Nobody asked for it.
     #[default]
     NotRequested,
@@ -69,6 +73,7 @@ impl<T> Reading<T> {
             Self::Unsupported => Reading::Unsupported,
             Self::NotApplicable => Reading::NotApplicable,
             Self::Skipped => Reading::Skipped,
+            Self::Failed => Reading::Failed,
             Self::NotRequested => Reading::NotRequested,
         }
     }
@@ -82,6 +87,7 @@ impl<T> Reading<T> {
             Self::Unsupported => Reading::Unsupported,
             Self::NotApplicable => Reading::NotApplicable,
             Self::Skipped => Reading::Skipped,
+            Self::Failed => Reading::Failed,
             Self::NotRequested => Reading::NotRequested,
         }
     }
@@ -95,6 +101,7 @@ pub(crate) enum Unavailable {
     Denied,
     Unsupported,
     NotApplicable,
+    Failed,
     NotRequested,
     /// Reasons of later versions too: no value, and nothing to be concluded from that.
     #[serde(other)]
@@ -135,6 +142,7 @@ impl<T: Serialize> Serialize for Reading<T> {
             Self::Unsupported => Unavailable::Unsupported,
             Self::NotApplicable => Unavailable::NotApplicable,
             Self::Skipped => Unavailable::Skipped,
+            Self::Failed => Unavailable::Failed,
             Self::NotRequested => Unavailable::NotRequested,
         };
         Why { unavailable }.serialize(serializer)
@@ -150,6 +158,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Reading<T> {
                 Unavailable::Unsupported => Self::Unsupported,
                 Unavailable::NotApplicable => Self::NotApplicable,
                 Unavailable::Skipped => Self::Skipped,
+                Unavailable::Failed => Self::Failed,
                 Unavailable::NotRequested => Self::NotRequested,
             },
         })

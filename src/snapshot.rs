@@ -69,8 +69,9 @@ pub struct Skipped {
     pub malformed: u64,
     /// Could not be read for another reason: an I/O error, no file descriptor left.
     pub failed: u64,
-    /// Single fields that could not be read, understood, or reached within the tick's budget, while the rest of their
-    /// sample is there: they are [`Reading::Skipped`](crate::Reading::Skipped) in it.
+    /// Single fields that could not be reached within the tick's budget, read, or understood, while the rest of their
+    /// sample is there: the fields of these samples that are [`Reading::Skipped`](crate::Reading::Skipped) or
+    /// [`Reading::Failed`](crate::Reading::Failed), in each snapshot that shows them.
     pub fields: u64,
     /// Could not be decided about, because what a selection asks of them was not reached within the tick's budget. They are
     /// not in the samples, and are decided about at a later tick.

@@ -226,8 +226,9 @@ mod rates {
 
     fn io(bytes: u64) -> Reading<Io> {
         let mut io = Io::default();
-        io.read_bytes = bytes;
-        io.cancelled_write_bytes = 2 * bytes;
+        (io.read_bytes, io.write_bytes, io.read_chars) = (Some(bytes), Some(0), Some(0));
+        (io.write_chars, io.read_syscalls, io.write_syscalls) = (Some(0), Some(0), Some(0));
+        io.cancelled_write_bytes = Some(2 * bytes);
         Reading::Value(io)
     }
 

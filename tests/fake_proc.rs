@@ -140,8 +140,8 @@ fn a_directory_is_read_as_a_proc() {
     assert_eq!((sample.faults.minor, sample.faults.major), (100, 2));
     assert_eq!(sample.memory.virtual_bytes, 4_096_000);
     assert_eq!(sample.memory.rss_bytes, 250 * rustix::param::page_size() as u64);
-    assert_eq!(sample.io.value().unwrap().read_chars, 1000);
-    assert_eq!(sample.io.value().unwrap().cancelled_write_bytes, 7);
+    assert_eq!(sample.io.value().unwrap().read_chars, Some(1000));
+    assert_eq!(sample.io.value().unwrap().cancelled_write_bytes, Some(7));
     assert_eq!(sample.info.exe.value().unwrap().as_os_str().as_bytes(), b"/bin/fake");
     assert_eq!(sample.info.cwd.value().unwrap().as_os_str().as_bytes(), b"/srv");
     assert_eq!(*sample.info.cgroup.value().unwrap(), "/system.slice/fake.service");
@@ -155,7 +155,7 @@ fn a_directory_is_read_as_a_proc() {
     let sample = get(&snapshot, 43);
     assert_eq!(sample.io, Reading::Unsupported);
     assert_eq!(sample.info.cgroup, Reading::Unsupported);
-    assert!(sample.info.cmdline.value().is_none());
+    assert_eq!(sample.info.cmdline, Reading::Unsupported);
     assert_eq!(sample.info.exe.value().unwrap().as_os_str().as_bytes(), b"/bin/fake");
 
     // Both ways of the wire form, with bytes that are no text.
@@ -170,6 +170,94 @@ fn a_directory_is_read_as_a_proc() {
     assert_eq!(get(&snapshot, 44).info.name, "mended");
     assert_eq!(snapshot.skipped.vanished, 1);
     assert_eq!(snapshot.skipped.malformed, 0);
+}
+
+#[test]
+fn what_is_odd_of_one_file_is_odd_of_that_field_alone() {
+    let directory = root();
+    let root = directory.path();
+    let odd = Fake::new(42, "odd");
+    let missing = Fake::new(43, "missing");
+    for fake in [&odd, &missing] {
+        fake.write(root);
+    }
+    let files = |fake: &Fake, files: &[(&str, &str)]| {
+        for (file, text) in files {
+            let _ = std::fs::remove_file(fake.directory(root).join(file));
+            std::fs::write(fake.directory(root).join(file), text).unwrap();
+        }
+    };
+    let status = "Name:\todd\nState:\tS (sleeping)\nTgid:\t42\nPid:\t42\nPPid:\t1\nThreads:\t1\n";
+    files(&odd, &[("status", status), ("io", "rchar: 11\nwrite_bytes: 12\n"), ("cgroup", "none\n")]);
+    files(
+        &odd,
+        &[("statm", "many\n"), ("schedstat", ""), ("limits", "all\n"), ("oom_score", "x"), ("oom_score_adj", "0")],
+    );
+    files(&odd, &[("smaps_rollup", "odd\n")]);
+    for file in ["io", "cgroup", "cmdline", "exe", "cwd"] {
+        std::fs::remove_file(missing.directory(root).join(file)).unwrap();
+    }
+    // What cannot be read at all: a directory where a file should be.
+    std::fs::create_dir(missing.directory(root).join("cgroup")).unwrap();
+    let source = || Processes::new().root(root).fields(Fields::all()).slow_budget(Duration::from_secs(300));
+    let mut source = source().max_age(Duration::MAX);
+    for nth in 0..4 {
+        let snapshot = tick(&mut source);
+        let sample = get(&snapshot, 42);
+        let status = sample.status.value().unwrap();
+        assert_eq!((status.pid, status.uid, status.gid, status.threads), (42, None, None, Some(1)));
+        let io = sample.io.value().unwrap();
+        assert_eq!((io.read_chars, io.write_bytes, io.read_bytes), (Some(11), Some(12), None));
+        assert_eq!(serde_json::to_value(io).unwrap(), serde_json::json!({ "read_chars": 11, "write_bytes": 12 }));
+        assert_eq!(sample.info.cgroup, Reading::Failed);
+        assert_eq!((sample.statm, sample.schedstat, sample.oom), (Reading::Failed, Reading::Failed, Reading::Failed));
+        assert_eq!((&sample.limits, &sample.smaps_rollup), (&Reading::Failed, &Reading::Failed));
+        assert_eq!(sample.environ, Reading::Unsupported);
+        assert!(sample.info.exe.value().is_some() && sample.info.cmdline.value().is_some());
+        // As many as there are in the samples, at every tick.
+        let json = serde_json::to_string(&snapshot).unwrap();
+        let failed = json.matches(r#"{"unavailable":"failed"}"#).count() as u64;
+        assert!(failed >= 7, "{json}");
+        assert_eq!(snapshot.skipped.fields, failed, "tick {nth}: {json}");
+        assert_eq!((snapshot.skipped.malformed, snapshot.skipped.failed), (0, 0));
+
+        let info = &get(&snapshot, 43).info;
+        assert_eq!((&info.exe, &info.cwd), (&Reading::Unsupported, &Reading::Unsupported));
+        assert_eq!((&info.cmdline, &info.cgroup), (&Reading::Unsupported, &Reading::Failed));
+        assert_eq!(get(&snapshot, 43).io, Reading::Unsupported);
+    }
+
+    // By hand: the process is there, and so is what can be read of it.
+    let procfs = appmon::ProcFs::new(root).unwrap();
+    let process = procfs.process(42).unwrap();
+    assert_eq!(process.id(), ProcessId { pid: 42, start_ticks: 1000 });
+    assert_eq!(process.status().unwrap().uid, None);
+    assert_eq!(process.io().unwrap().read_chars, Some(11));
+    assert!(process.limits().unwrap_err().is_malformed() && process.cgroup().unwrap_err().is_malformed());
+    assert!(process.environ().unwrap_err().is_unsupported());
+    for text in ["", "no lines\n", "Name:\tx\nTgid:\t42\n", "Tgid:\tx\n"] {
+        files(&odd, &[("status", text)]);
+        assert!(procfs.process(42).unwrap().status().unwrap_err().is_malformed(), "{text}");
+        assert_eq!(procfs.process(42).unwrap().stat().unwrap().comm, "odd");
+    }
+    files(&odd, &[("status", "Tgid:\t41\n")]);
+    assert!(procfs.process(42).unwrap_err().is_not_found(), "a thread of another process");
+
+    // Nothing here is only late.
+    for (select, expected) in [
+        ("cgroup=/x", &[][..]),
+        ("!cgroup=/x", &[42, 43]),
+        ("cmdline*=--of", &[42]),
+        ("!cmdline*=--of", &[43]),
+        ("cwd=/srv", &[42]),
+        ("!cwd=/srv", &[43]),
+    ] {
+        let select = (Select::pid(42) | Select::pid(43)) & select.parse().unwrap();
+        let mut source = Processes::new().root(root).select(select.clone()).slow_budget(Duration::from_secs(300));
+        let snapshot = tick(&mut source);
+        assert_eq!(snapshot.samples.iter().map(|sample| sample.id.pid).collect::<Vec<_>>(), expected, "{select}");
+        assert_eq!(snapshot.skipped.undecided, 0, "{select}");
+    }
 }
 
 #[test]
@@ -306,9 +394,13 @@ fn a_file_that_blocks_holds_up_nobody_else() {
     until("the others are read", || {
         let snapshot = tick(&mut source);
         assert_eq!(snapshot.samples.len(), 31);
-        let missed = snapshot.samples.iter().filter(|process| process.info.cmdline == Reading::Skipped).count();
         let mut expected = Skipped::default();
-        expected.fields = u64::try_from(missed).unwrap();
+        for info in snapshot.samples.iter().map(|process| &process.info) {
+            // Names can be late too.
+            let late =
+                [info.cmdline == Reading::Skipped, info.user == Reading::Skipped, info.group == Reading::Skipped];
+            expected.fields += late.into_iter().map(u64::from).sum::<u64>();
+        }
         assert_eq!(snapshot.skipped, expected, "what was not reached is counted");
         for pid in blocked {
             let sample = get(&snapshot, pid);

@@ -162,7 +162,7 @@ fn a_process_whose_main_thread_exited_has_what_its_threads_have() {
     check_by_thread(sample, &thread, &second);
     if is_root() {
         assert_eq!(sample.info.uid, NOBODY);
-        assert_eq!(sample.status.value().unwrap().uid.effective, NOBODY);
+        assert_eq!(sample.status.value().unwrap().uid.unwrap().effective, NOBODY);
     }
 }
 
@@ -277,4 +277,74 @@ fn many_descriptors_are_counted_beside_the_tick() {
     for _ in 0..2 {
         assert_eq!(get(&tick(&mut patient), pid).fd_count, Reading::Value(many));
     }
+}
+
+/// Goes twenty directories with long names deep, and sleeps there.
+const DEEP: &str = "
+import os
+for _ in range(20):
+    os.makedirs('d' * 250, exist_ok=True)
+    os.chdir('d' * 250)
+print('ready', flush=True)
+os.execvp('sleep', ['sleep', '100000'])
+";
+
+#[test]
+fn a_working_directory_with_too_long_a_path_is_decided() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new("python3");
+    let mut helper = Helper::spawn(command.args(["-c", DEEP]).current_dir(directory.path()));
+    assert_eq!(helper.line(), "ready");
+    let pid = helper.pid();
+    common::until_named(pid, "sleep");
+    until_asleep(pid);
+    let error = direct(pid).cwd().unwrap_err();
+    assert!(!(error.is_not_found() || error.is_unsupported() || error.is_denied()), "{error}");
+    // In every snapshot it is missing, and in every one it is counted.
+    let mut source = Processes::new().select(Select::pid(pid));
+    for nth in 0..5 {
+        let snapshot = tick(&mut source);
+        let sample = get(&snapshot, pid);
+        assert_eq!(sample.info.cwd, Reading::Failed);
+        assert!(sample.info.exe.value().is_some());
+        assert_eq!((snapshot.skipped.fields, snapshot.skipped.undecided), (1, 0), "tick {nth}");
+    }
+    let and_by = |select: &str| Processes::new().select(Select::pid(pid) & select.parse().unwrap());
+    for (select, expected) in [
+        ("cwd=/x", false),
+        ("!cwd=/x", true),
+        ("cwd!=/x", true),
+        ("cwd=/**", false),
+        ("!cwd~^/", true),
+        ("with_descendants(cwd=/x)", false),
+        ("topmost(name=sleep & !cwd=/x)", true),
+    ] {
+        let mut source = and_by(select);
+        for _ in 0..2 {
+            let snapshot = tick(&mut source);
+            assert_eq!(common::find(&snapshot, pid).is_some(), expected, "{select}");
+            assert_eq!(snapshot.skipped.undecided, 0, "{select}");
+        }
+    }
+}
+
+#[test]
+fn where_no_names_are_known_nobody_waits_for_one() {
+    let hide = "mount -t tmpfs none /etc && exec \"$@\"";
+    let by = ["unshare", "--mount", "--propagation", "private", "/bin/sh", "-c", hide, "sh"];
+    let test = "where_no_names_are_known_nobody_waits_for_one";
+    if !common::require(is_root(), "root, to hide /etc/passwd") || !common::inside(test, &by) {
+        return;
+    }
+    assert!(!Path::new("/etc/passwd").exists());
+    let me = Select::pid(std::process::id());
+    for (select, expected) in [("user=root", false), ("!user=root", true), ("group!=root", true)] {
+        let select = me.clone() & select.parse().unwrap();
+        let snapshot = tick(&mut Processes::new().select(select.clone()).slow_budget(PATIENT));
+        assert_eq!(common::find(&snapshot, std::process::id()).is_some(), expected, "{select}");
+        assert_eq!((snapshot.skipped.fields, snapshot.skipped.undecided), (0, 0), "{select}");
+    }
+    let snapshot = tick(&mut Processes::new().select(me).slow_budget(PATIENT));
+    let info = &get(&snapshot, std::process::id()).info;
+    assert_eq!((&info.user, &info.group, info.uid), (&Reading::NotApplicable, &Reading::NotApplicable, 0));
 }

@@ -97,10 +97,10 @@ fn every_field_of_a_stopped_process_is_that_of_its_files() {
     assert_eq!((sample.faults.minor, sample.faults.major), (stat.minflt, stat.majflt));
     let io = oracle.io().unwrap();
     let seen = sample.io.value().unwrap();
-    assert_eq!((seen.read_chars, seen.write_chars), (io.rchar, io.wchar));
-    assert_eq!((seen.read_syscalls, seen.write_syscalls), (io.syscr, io.syscw));
-    assert_eq!((seen.read_bytes, seen.write_bytes), (io.read_bytes, io.write_bytes));
-    assert_eq!(seen.cancelled_write_bytes, io.cancelled_write_bytes);
+    assert_eq!((seen.read_chars, seen.write_chars), (Some(io.rchar), Some(io.wchar)));
+    assert_eq!((seen.read_syscalls, seen.write_syscalls), (Some(io.syscr), Some(io.syscw)));
+    assert_eq!((seen.read_bytes, seen.write_bytes), (Some(io.read_bytes), Some(io.write_bytes)));
+    assert_eq!(seen.cancelled_write_bytes, Some(io.cancelled_write_bytes));
     assert_eq!(*sample.fd_count.value().unwrap(), oracle.fd_count().unwrap() as u64);
     let statm = oracle.statm().unwrap();
     assert_eq!(sample.statm.value().unwrap().resident_pages, statm.resident);
@@ -142,7 +142,7 @@ fn every_field_of_a_stopped_process_is_that_of_its_files() {
     assert_eq!(*sample.info.cwd.value().unwrap(), process.cwd().unwrap());
     assert_eq!(sample.info.cgroup.value(), process.cgroup().unwrap().main_path());
     let status = process.status().unwrap();
-    assert_eq!((sample.info.uid, sample.info.gid), (status.uid.effective, status.gid.effective));
+    assert_eq!((sample.info.uid, sample.info.gid), (status.uid.unwrap().effective, status.gid.unwrap().effective));
     let user = nix::unistd::User::from_uid(sample.info.uid.into()).unwrap();
     assert_eq!(sample.info.user.value().map(Text::to_string), user.map(|user| user.name));
     let group = nix::unistd::Group::from_gid(sample.info.gid.into()).unwrap();
@@ -406,13 +406,13 @@ fn what_is_not_selected_is_left_alone_though_it_runs() {
     let mut source = Processes::new().select(Select::name("nobody-has-this")).recheck(NEVER);
     assert_eq!(tick(&mut source).samples, []);
     let me = direct(std::process::id());
-    let before = me.io().unwrap().read_syscalls;
+    let before = me.io().unwrap().read_syscalls.unwrap();
     for _ in 0..40 {
         crowd.run();
         assert_eq!(tick(&mut source).samples, []);
     }
     // Looked at after 1, 2, 4 … 32 ticks, each is read six times or so, and not forty times.
-    let reads = me.io().unwrap().read_syscalls - before;
+    let reads = me.io().unwrap().read_syscalls.unwrap() - before;
     assert!(reads < 200 * 20, "{reads}");
 }
 
@@ -824,9 +824,9 @@ fn rates_of_a_new_process_count_from_its_birth() {
     let age = rated.at.as_nanos() - rated.id.start_ticks * nanos_per_tick;
     let close = |rate: f64, count: u64| (rate * age as f64 / 1e9 - count as f64).abs() <= 1e-6 * count as f64;
     let io = rated.io.value().unwrap();
-    assert!(io.read_chars >= 1_000_000, "those of the child it waited for too: {io:?}");
-    assert!(close(rates.io.value().unwrap().read_chars, io.read_chars));
-    assert!(close(rates.io.value().unwrap().write_syscalls, io.write_syscalls));
+    assert!(io.read_chars >= Some(1_000_000), "those of the child it waited for too: {io:?}");
+    assert!(close(rates.io.value().unwrap().read_chars, io.read_chars.unwrap()));
+    assert!(close(rates.io.value().unwrap().write_syscalls, io.write_syscalls.unwrap()));
     assert!(close(rates.cpu.cores * 1e9, rated.cpu.total_ns));
     assert!(close(rates.faults.minor, rated.faults.minor));
     // And from then on, from tick to tick.

@@ -117,9 +117,10 @@ fn status_knows_every_line_of_linux_6_18() {
     // One field for each line: what is None is left out.
     assert_eq!(json.as_object().unwrap().len(), STATUS.lines().count());
     assert_eq!(status.umask, Some(0o22));
-    assert_eq!((status.uid.real, status.uid.effective, status.uid.saved, status.uid.fs), (1000, 1001, 1002, 1003));
-    assert_eq!((status.gid.real, status.gid.effective, status.gid.saved, status.gid.fs), (100, 101, 102, 103));
-    assert_eq!(status.groups, [4, 24, 1000]);
+    let (uid, gid) = (status.uid.unwrap(), status.gid.unwrap());
+    assert_eq!((uid.real, uid.effective, uid.saved, uid.fs), (1000, 1001, 1002, 1003));
+    assert_eq!((gid.real, gid.effective, gid.saved, gid.fs), (100, 101, 102, 103));
+    assert_eq!(status.groups, Some(vec![4, 24, 1000]));
     assert_eq!(status.ns_pid, [3658, 7]);
     assert_eq!(status.kthread, Some(false));
     assert_eq!(status.hugetlb_pages_bytes, Some(2 << 20));
@@ -143,11 +144,18 @@ fn status_keeps_what_it_does_not_know() {
     assert_eq!(status.other["Threads"], "many");
     assert_eq!(status.other["ShoeSize"], "44 EU");
     assert_eq!(status.other["odd line"], "");
-    for key in ["Name", "State", "Tgid", "Pid", "PPid", "Uid", "Gid"] {
+    for key in ["Name", "State", "Tgid", "Pid", "PPid"] {
         let file: String = STATUS.split_inclusive('\n').filter(|line| !line.starts_with(&format!("{key}:"))).collect();
         check_malformed(Status::parse, &file, &format!("no valid {key}"));
     }
-    check_malformed(Status::parse, &STATUS.replace("Uid:\t1000", "Uid:\tx"), "no valid Uid");
+    // What looks like a /proc and is none has other lines.
+    for (line, other) in [("Uid:\t1000", "Uid:\tx"), ("Uid:\t", "Oid:\t")] {
+        let status = Status::parse(STATUS.replace(line, other).as_bytes()).unwrap();
+        assert_eq!((status.uid, status.gid.map(|gid| gid.effective)), (None, Some(101)));
+        assert_eq!(status.other.len(), 1, "{:?}", status.other);
+    }
+    assert_eq!(Status::parse(STATUS.replace("Groups:", "Gruppen:").as_bytes()).unwrap().groups, None);
+    assert_eq!(Status::parse(STATUS.replace("4 24 1000 ", "").as_bytes()).unwrap().groups, Some(vec![]));
 }
 
 #[test]
@@ -161,15 +169,36 @@ fn status_of_a_kernel_thread_has_no_memory() {
 #[test]
 fn io_of_any_order() {
     let io = Io::parse(IO.as_bytes()).unwrap();
-    assert_eq!((io.read_chars, io.write_chars, io.read_syscalls, io.write_syscalls), (13249, 6273, 24, 7));
-    assert_eq!((io.read_bytes, io.write_bytes, io.cancelled_write_bytes), (4096, 8192, 12));
+    assert_eq!(
+        (io.read_chars, io.write_chars, io.read_syscalls, io.write_syscalls),
+        (Some(13249), Some(6273), Some(24), Some(7))
+    );
+    assert_eq!((io.read_bytes, io.write_bytes, io.cancelled_write_bytes), (Some(4096), Some(8192), Some(12)));
+    // What is not there is not known, and the others are.
+    let keys = |io: Io| {
+        [
+            ("rchar", io.read_chars),
+            ("wchar", io.write_chars),
+            ("syscr", io.read_syscalls),
+            ("syscw", io.write_syscalls),
+            ("read_bytes", io.read_bytes),
+            ("write_bytes", io.write_bytes),
+            ("cancelled_write_bytes", io.cancelled_write_bytes),
+        ]
+    };
     for line in IO.split_inclusive('\n') {
-        let key = line.split(':').next().unwrap();
-        check_malformed(Io::parse, &IO.replace(line, ""), &format!("no valid {key}"));
+        let missing = line.split(':').next().unwrap();
+        let found = keys(Io::parse(IO.replacen(line, "", 1).as_bytes()).unwrap());
+        for ((key, found), (_, all)) in found.into_iter().zip(keys(io)) {
+            assert_eq!(found, all.filter(|_| key != missing), "{key} without {missing}");
+        }
     }
-    check_malformed(Io::parse, &IO.replace(": 24", ": 2x4"), "no valid syscr");
-    check_malformed(Io::parse, &IO.replace(": 24", ": -24"), "no valid syscr");
-    check_malformed(Io::parse, &IO.replace(": 24", ": 18446744073709551616"), "no valid syscr");
+    for wrong in [": 2x4", ": -24", ": 18446744073709551616", ":"] {
+        let found = Io::parse(IO.replace(": 24", wrong).as_bytes()).unwrap();
+        assert_eq!((found.read_syscalls, found.write_syscalls), (None, Some(7)), "{wrong}");
+    }
+    check_malformed(Io::parse, "", "none of its lines");
+    check_malformed(Io::parse, "rchar 5\nother: 7\n", "none of its lines");
 }
 
 #[test]
@@ -608,16 +637,17 @@ fn status_as_procfs_reads_it() {
         assert_eq!(i64::from(ours.pid), i64::from(theirs.pid));
         assert_eq!(i64::from(ours.ppid), i64::from(theirs.ppid));
         assert_eq!(ours.tracer_pid.map(i64::from), Some(i64::from(theirs.tracerpid)));
-        assert_eq!(ours.uid.real, theirs.ruid);
-        assert_eq!(ours.uid.effective, theirs.euid);
-        assert_eq!(ours.uid.saved, theirs.suid);
-        assert_eq!(ours.uid.fs, theirs.fuid);
-        assert_eq!(ours.gid.real, theirs.rgid);
-        assert_eq!(ours.gid.effective, theirs.egid);
-        assert_eq!(ours.gid.saved, theirs.sgid);
-        assert_eq!(ours.gid.fs, theirs.fgid);
+        let (uid, gid) = (ours.uid.unwrap(), ours.gid.unwrap());
+        assert_eq!(uid.real, theirs.ruid);
+        assert_eq!(uid.effective, theirs.euid);
+        assert_eq!(uid.saved, theirs.suid);
+        assert_eq!(uid.fs, theirs.fuid);
+        assert_eq!(gid.real, theirs.rgid);
+        assert_eq!(gid.effective, theirs.egid);
+        assert_eq!(gid.saved, theirs.sgid);
+        assert_eq!(gid.fs, theirs.fgid);
         assert_eq!(ours.fd_size, Some(u64::from(theirs.fdsize)));
-        assert_eq!(ours.groups, theirs.groups);
+        assert_eq!(ours.groups, Some(theirs.groups));
         assert_eq!(list(&ours.ns_tgid), theirs.nstgid);
         assert_eq!(list(&ours.ns_pid), theirs.nspid);
         assert_eq!(list(&ours.ns_pgid), theirs.nspgid);
@@ -670,13 +700,13 @@ fn io_as_procfs_reads_it() {
         let ours = Io::parse(file).unwrap();
         let theirs = procfs::process::Io::from_buf_read(file).unwrap();
         check_wire(&ours);
-        assert_eq!(ours.read_chars, theirs.rchar);
-        assert_eq!(ours.write_chars, theirs.wchar);
-        assert_eq!(ours.read_syscalls, theirs.syscr);
-        assert_eq!(ours.write_syscalls, theirs.syscw);
-        assert_eq!(ours.read_bytes, theirs.read_bytes);
-        assert_eq!(ours.write_bytes, theirs.write_bytes);
-        assert_eq!(ours.cancelled_write_bytes, theirs.cancelled_write_bytes);
+        assert_eq!(ours.read_chars, Some(theirs.rchar));
+        assert_eq!(ours.write_chars, Some(theirs.wchar));
+        assert_eq!(ours.read_syscalls, Some(theirs.syscr));
+        assert_eq!(ours.write_syscalls, Some(theirs.syscw));
+        assert_eq!(ours.read_bytes, Some(theirs.read_bytes));
+        assert_eq!(ours.write_bytes, Some(theirs.write_bytes));
+        assert_eq!(ours.cancelled_write_bytes, Some(theirs.cancelled_write_bytes));
     });
 }
 

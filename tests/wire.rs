@@ -49,8 +49,8 @@ fn rated() -> Snapshot<Rated<ProcessSample>> {
     after.cpu.system_ns += 25_000_000;
     after.faults.minor += 3;
     let mut io = *before.io.value().unwrap();
-    io.write_bytes += 4096;
-    io.write_syscalls += 1;
+    io.write_bytes = io.write_bytes.map(|bytes| bytes + 4096);
+    io.write_syscalls = io.write_syscalls.map(|calls| calls + 1);
     after.io = Reading::Value(io);
     let ticks = [full_snapshot(vec![before]), full_snapshot(vec![odd_sample(), after])].map(Ok);
     block_on(stream::iter(ticks).rates().skip(1).next()).unwrap().unwrap()
@@ -89,9 +89,10 @@ mod pinned {
             Reading::Unsupported,
             Reading::NotApplicable,
             Reading::Skipped,
+            Reading::Failed,
             Reading::NotRequested,
         ];
-        insta::assert_snapshot!(serde_json::to_string(&readings).unwrap(), @r#"[7,{"unavailable":"denied"},{"unavailable":"unsupported"},{"unavailable":"not_applicable"},{"unavailable":"skipped"},{"unavailable":"not_requested"}]"#);
+        insta::assert_snapshot!(serde_json::to_string(&readings).unwrap(), @r#"[7,{"unavailable":"denied"},{"unavailable":"unsupported"},{"unavailable":"not_applicable"},{"unavailable":"skipped"},{"unavailable":"failed"},{"unavailable":"not_requested"}]"#);
         check(&readings);
     }
 
@@ -307,7 +308,7 @@ mod compatible {
 /// An array is never taken for `{"unavailable": ..}`, whatever its first element is.
 #[test]
 fn a_command_line_of_one_word_is_a_command_line() {
-    for word in ["denied", "unsupported", "not_applicable", "skipped", "not_requested", "unavailable"] {
+    for word in ["denied", "unsupported", "not_applicable", "skipped", "failed", "not_requested", "unavailable"] {
         check(&Reading::Value(vec![Text::from(word)]));
         let mut info = ProcessInfo::default();
         info.cmdline = Reading::Value(vec![word.into()]);
@@ -339,6 +340,7 @@ fn reading<T: Clone + Debug + 'static>(value: impl Strategy<Value = T> + 'static
         1 => Just(Reading::Unsupported),
         1 => Just(Reading::NotApplicable),
         1 => Just(Reading::Skipped),
+        1 => Just(Reading::Failed),
         1 => Just(Reading::NotRequested),
     ]
     .boxed()
@@ -371,7 +373,7 @@ fn info() -> impl Strategy<Value = ProcessInfo> {
 }
 
 fn io() -> impl Strategy<Value = Io> {
-    proptest::array::uniform7(number()).prop_map(|numbers| {
+    proptest::array::uniform7(proptest::option::of(number())).prop_map(|numbers| {
         let mut io = Io::default();
         [
             io.read_bytes,

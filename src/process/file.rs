@@ -6,6 +6,8 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
+use crate::Reading;
+
 /// Most files of /proc are smaller than this; a larger one grows the buffer.
 const FIRST_SIZE: usize = 4096;
 
@@ -77,6 +79,19 @@ impl Buffer {
         let grown = size > self.bytes.len();
         self.bytes.resize(size, 0);
         grown
+    }
+}
+
+/// What a failed call on a file says, while the process that the file is of is there.
+pub(crate) fn unavailable<T>(errno: Errno) -> Reading<T> {
+    match errno {
+        Errno::ACCESS | Errno::PERM => Reading::Denied,
+        Errno::NOENT | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP => Reading::Unsupported,
+        // The process has no memory, so it has nothing of what the file is about.
+        Errno::SRCH => Reading::NotApplicable,
+        // Another time it may do.
+        Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN | Errno::INTR | Errno::CANCELED => Reading::Skipped,
+        _ => Reading::Failed,
     }
 }
 

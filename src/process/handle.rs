@@ -31,7 +31,7 @@ use crate::{Error, Result, Text, WirePath};
 ///
 /// ```
 /// let me = appmon::ProcFs::new("/proc")?.process(std::process::id())?;
-/// println!("{} threads, {} bytes read", me.stat()?.num_threads, me.io()?.read_bytes);
+/// println!("{} threads, {:?} bytes read", me.stat()?.num_threads, me.io()?.read_bytes);
 /// # Ok::<(), appmon::Error>(())
 /// ```
 #[derive(Debug)]
@@ -58,10 +58,12 @@ impl Process {
             return Err(Error::from(Errno::NOENT).at(path));
         }
         process.id.start_ticks = stat.start_ticks;
-        // A thread's directory looks like a process's, but its thread group is another.
-        match process.status() {
-            Ok(status) if status.tgid != pid => Err(Error::from(Errno::NOENT).at(path)),
-            Err(error) if error.is_malformed() => Err(error),
+        // A thread's directory looks like a process's, but its thread group is another. Whatever else is odd about the file
+        // does not matter here.
+        let mut buffer = Buffer::new();
+        let status = open(&process.dir, "status").and_then(|fd| buffer.read_to_end(fd));
+        match status.ok().and_then(Status::tgid_in) {
+            Some(tgid) if tgid != pid => Err(Error::from(Errno::NOENT).at(path)),
             _ => Ok(process),
         }
     }

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+
 use super::lane::Lane;
 use crate::{Cancel, Monotonic, Reading, Text};
 
@@ -69,6 +71,9 @@ impl Names {
 }
 
 /// Asks the name service. `NotApplicable` where the id has no name; `Skipped` where the service failed, to be tried again.
+///
+/// By getpwnam(3) a service may report several errors for an id that it does not know; so it is where there is no
+/// `/etc/passwd` at all.
 fn resolve(id: Id) -> Reading<Text> {
     let found = match id {
         Id::User(uid) => nix::unistd::User::from_uid(uid.into()).map(|user| user.map(|user| user.name)),
@@ -77,6 +82,7 @@ fn resolve(id: Id) -> Reading<Text> {
     match found {
         Ok(Some(name)) => Reading::Value(Text::from(name)),
         Ok(None) => Reading::NotApplicable,
+        Err(Errno::ENOENT | Errno::ESRCH | Errno::EBADF | Errno::EPERM) => Reading::NotApplicable,
         Err(_) => Reading::Skipped,
     }
 }

@@ -215,7 +215,10 @@ fn is_exempt(dir: &OwnedFd, gid: Option<u32>) -> bool {
     const SYS_PTRACE: u64 = 1 << 19;
     let Some(status) = read(dir, "self/status").and_then(|text| Status::parse(&text).ok()) else { return false };
     status.cap_eff.is_some_and(|mask| mask & SYS_PTRACE != 0)
-        || gid.is_some_and(|gid| status.gid.effective == gid || status.groups.contains(&gid))
+        || gid.is_some_and(|gid| {
+            status.gid.is_some_and(|own| own.effective == gid)
+                || status.groups.is_some_and(|groups| groups.contains(&gid))
+        })
 }
 
 /// The mount `dir` is the root of.

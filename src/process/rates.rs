@@ -18,7 +18,7 @@ pub struct ProcessRates {
     pub cpu: CpuRates,
     /// Page faults.
     pub faults: FaultRates,
-    /// I/O; a value only where both readings had one.
+    /// I/O; a value only where both readings had all of its counters.
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub io: Reading<IoRates>,
 }
@@ -115,7 +115,7 @@ impl Counters for ProcessSample {
     fn birth(&self) -> Option<(Monotonic, ProcessTotals)> {
         // The kernel cuts the start off to a tick, so the life counted is never shorter than it was.
         let birth = ticks_to_nanos(self.id.start_ticks, clock_ticks_per_second());
-        let nothing = ProcessTotals { io: Reading::Value(Io::default()), ..ProcessTotals::default() };
+        let nothing = ProcessTotals { io: Reading::Value(Io::NOTHING), ..ProcessTotals::default() };
         Some((Monotonic::from_nanos(birth), nothing))
     }
 
@@ -123,18 +123,34 @@ impl Counters for ProcessSample {
         let cores = |earlier, now| Some(per_second(earlier, now, elapsed)? / 1e9);
         let per_second = |earlier, now| per_second(earlier, now, elapsed);
         let io = match (&self.io, &earlier.io) {
-            (Reading::Value(now), Reading::Value(then)) => {
-                // Cancelled writes can be more than the writes of the same period, so they are not taken off here.
-                Reading::Value(IoRates {
-                    read_bytes: per_second(then.read_bytes, now.read_bytes)?,
-                    write_bytes: per_second(then.write_bytes, now.write_bytes)?,
-                    read_chars: per_second(then.read_chars, now.read_chars)?,
-                    write_chars: per_second(then.write_chars, now.write_chars)?,
-                    read_syscalls: per_second(then.read_syscalls, now.read_syscalls)?,
-                    write_syscalls: per_second(then.write_syscalls, now.write_syscalls)?,
-                    cancelled_write_bytes: per_second(then.cancelled_write_bytes, now.cancelled_write_bytes)?,
-                })
-            }
+            (Reading::Value(now), Reading::Value(then)) => match (counts(now), counts(then)) {
+                (Some(now), Some(then)) => {
+                    // Cancelled writes can be more than the writes of the same period, so they are not taken off here.
+                    let mut rates = [0.0; 7];
+                    for ((rate, then), now) in rates.iter_mut().zip(then).zip(now) {
+                        *rate = per_second(then, now)?;
+                    }
+                    let [
+                        read_bytes,
+                        write_bytes,
+                        read_chars,
+                        write_chars,
+                        read_syscalls,
+                        write_syscalls,
+                        cancelled_write_bytes,
+                    ] = rates;
+                    Reading::Value(IoRates {
+                        read_bytes,
+                        write_bytes,
+                        read_chars,
+                        write_chars,
+                        read_syscalls,
+                        write_syscalls,
+                        cancelled_write_bytes,
+                    })
+                }
+                _ => Reading::Unsupported,
+            },
             (Reading::Value(_), then) => then.map(|_| IoRates::default()),
             (now, _) => now.map(|_| IoRates::default()),
         };
@@ -151,4 +167,17 @@ impl Counters for ProcessSample {
             io,
         })
     }
+}
+
+/// All counters, in the order of [`IoRates`]; `None` where one is missing.
+fn counts(io: &Io) -> Option<[u64; 7]> {
+    Some([
+        io.read_bytes?,
+        io.write_bytes?,
+        io.read_chars?,
+        io.write_chars?,
+        io.read_syscalls?,
+        io.write_syscalls?,
+        io.cancelled_write_bytes?,
+    ])
 }

@@ -7,7 +7,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::descriptors::{FdBudget, Hot};
-use super::file::{Buffer, Opener, Owner, PidPath, owner};
+use super::file::{Buffer, Opener, Owner, PidPath, owner, unavailable};
 use super::handle::{fd_count, namespaces};
 use super::procfs::ProcFs;
 use super::pulse::pulse;
@@ -36,8 +36,6 @@ pub(crate) struct Reader {
     procfs: ProcFs,
     buffer: Buffer,
     pub(crate) opener: Opener,
-    /// Fields that could not be understood or opened since the last tick began.
-    pub(crate) failed_fields: u64,
     /// Whether there was no descriptor for something of the process that is being read.
     short: bool,
 }
@@ -55,8 +53,6 @@ pub(crate) struct Plan<'a> {
     pub(crate) owner: bool,
     pub(crate) budget: &'a FdBudget,
     pub(crate) tick: u64,
-    /// Whether those for which there was no descriptor are visited once more: they keep their task.
-    pub(crate) again: bool,
 }
 
 fn is_shortage(errno: Errno) -> bool {
@@ -79,14 +75,13 @@ impl From<Errno> for Failure {
 impl Reader {
     pub(crate) fn new(procfs: ProcFs) -> Self {
         let opener = Opener::new(procfs.dir());
-        Self { procfs, buffer: Buffer::new(), opener, failed_fields: 0, short: false }
+        Self { procfs, buffer: Buffer::new(), opener, short: false }
     }
 
     /// Does a slot's task, and leaves in the slot what came of it.
     pub(crate) fn visit(&mut self, slot: &mut Slot, plan: &Plan<'_>) {
         let task = std::mem::replace(&mut slot.task, Task::Rest);
         let at = Monotonic::now();
-        let failed_before = self.failed_fields;
         self.short = false;
         let mut ran = true;
         let mut total_ns = None;
@@ -140,6 +135,7 @@ impl Reader {
         if ran {
             slot.ran_at_tick = plan.tick;
         }
+        slot.count_missing_fields();
         let sample = &slot.entry.sample;
         slot.zombie = sample.state == ProcessState::Zombie && sample.threads <= 1;
         slot.outcome = match result {
@@ -163,9 +159,6 @@ impl Reader {
         if self.short {
             // Everything is read again, though it stands still then.
             slot.task = Task::ReadAll;
-            if plan.again {
-                self.failed_fields = failed_before;
-            }
         }
         self.opener.restore(self.procfs.dir());
     }
@@ -530,29 +523,21 @@ impl Visit<'_> {
     }
 
     fn parsed<T>(&mut self, parse: impl FnOnce(&[u8]) -> crate::Result<T>) -> Reading<T> {
-        if let Ok(value) = parse(self.reader.buffer.last()) {
-            return Reading::Value(value);
-        }
-        self.reader.failed_fields = self.reader.failed_fields.saturating_add(1);
-        Reading::Skipped
+        parse(self.reader.buffer.last()).map_or(Reading::Failed, Reading::Value)
     }
 
     /// What a failed call says of one field, while the process itself is fine.
     fn reading<T>(&mut self, pid: u32, result: rustix::io::Result<T>) -> Result<Reading<T>, Failure> {
         match result {
             Ok(value) => Ok(Reading::Value(value)),
-            Err(Errno::ACCESS | Errno::PERM) => Ok(Reading::Denied),
-            Err(errno @ (Errno::NOENT | Errno::SRCH)) => {
-                // Is the file missing, or the process?
-                let stat = self.open(pid, c"stat").map_err(|_| errno)?;
-                self.reader.buffer.load(stat).map_err(|_| errno)?;
-                Ok(Reading::Unsupported)
-            }
-            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => Ok(Reading::Unsupported),
             Err(errno) => {
                 self.reader.short |= is_shortage(errno);
-                self.reader.failed_fields = self.reader.failed_fields.saturating_add(1);
-                Ok(Reading::Skipped)
+                if matches!(errno, Errno::NOENT | Errno::SRCH) {
+                    // Is the file missing, or the process?
+                    let stat = self.open(pid, c"stat").map_err(|_| errno)?;
+                    self.reader.buffer.load(stat).map_err(|_| errno)?;
+                }
+                Ok(unavailable(errno))
             }
         }
     }

@@ -143,8 +143,8 @@ impl Scan {
             self.ask_slow(now);
             self.take_slow(now, deadline, cancel)?;
         }
-        self.count_missed(skipped);
         self.settle(skipped);
+        self.count_missed(skipped);
         self.last = Some(now);
 
         let selected = || self.slots.iter().filter(|slot| slot.standing == Standing::Selected);
@@ -284,7 +284,6 @@ impl Scan {
             owner: !self.config.all,
             budget: &self.budget,
             tick: self.tick,
-            again: true,
         };
         let mut work: Vec<&mut Slot> = self.slots.iter_mut().filter(|slot| slot.task > Task::Rest).collect();
         if work.is_empty() {
@@ -321,7 +320,6 @@ impl Scan {
         // Descriptors ran out: one by one, and with the reserves of all, there are enough.
         if self.readers.iter().any(|reader| reader.opener.starved) {
             self.readers.iter_mut().for_each(|reader| reader.opener.release());
-            let plan = Plan { again: false, ..plan };
             if let Some(reader) = self.readers.first_mut() {
                 for slot in self.slots.iter_mut().filter(|slot| slot.task > Task::Rest) {
                     cancel.check()?;
@@ -357,7 +355,6 @@ impl Scan {
         let all = self.config.all;
         let mut starved = false;
         for reader in &mut self.readers {
-            counted.fields = counted.fields.saturating_add(std::mem::take(&mut reader.failed_fields));
             starved |= std::mem::take(&mut reader.opener.starved);
         }
         self.slots.retain_mut(|slot| {

@@ -69,8 +69,9 @@ pub(crate) use pid_file::PidFiles;
 /// nothing: the process is not selected by it, and is not selected by the negation either, until the field is there. So
 /// an exclusion never lets a process through because its command line came late.
 ///
-/// A field that cannot be had (denied, or meaningless as a kernel thread's executable) does not match: without the
-/// permission to see it, `exe=/bin/sh` selects nothing and `!exe=/bin/sh` everything.
+/// A field that cannot be had (denied, meaningless as a kernel thread's executable, or not to be read: a working directory
+/// longer than `PATH_MAX`) does not match: without the permission to see it, `exe=/bin/sh` selects nothing and `!exe=/bin/sh`
+/// everything.
 #[derive(Clone)]
 pub struct Select {
     /// The expression in prefix order: each group and each function is followed by its operands. A flat list needs no

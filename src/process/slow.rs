@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::file::{Buffer, PidPath, owner};
+use super::file::{Buffer, PidPath, owner, unavailable};
 use super::handle::fd_count;
 use super::procfs::ProcFs;
 use super::stat::StatLine;
@@ -85,7 +85,7 @@ pub(crate) fn work(job: Job) -> Answer {
         Kind::SmapsRollup => read(&job, &mut buffer, c"smaps_rollup", |bytes| match bytes {
             // That of a process without memory.
             b"" => Reading::NotApplicable,
-            bytes => SmapsRollup::parse(bytes).map_or(Reading::Skipped, Reading::Value),
+            bytes => SmapsRollup::parse(bytes).map_or(Reading::Failed, Reading::Value),
         })
         .map(|rollup| Content::SmapsRollup(rollup.map(Arc::new))),
         Kind::FdCount => count_fds(&job, &mut buffer).map(Content::FdCount),
@@ -145,7 +145,7 @@ fn place<T>(job: &Job, buffer: &mut Buffer) -> Result<OwnedFd, Option<Reading<T>
     let dir = match rustix::fs::openat(job.procfs.dir(), pid.as_c_str(), flags, Mode::empty()) {
         Ok(dir) => dir,
         Err(Errno::NOENT | Errno::SRCH) => return Err(None),
-        Err(_) => return Err(Some(Reading::Skipped)),
+        Err(errno) => return Err(Some(unavailable(errno))),
     };
     let same = owner(&dir, c"").is_ok_and(|owner| owner.ino == job.ino) || is_still(job.id, &dir, buffer);
     if same { Ok(dir) } else { Err(None) }
@@ -153,11 +153,8 @@ fn place<T>(job: &Job, buffer: &mut Buffer) -> Result<OwnedFd, Option<Reading<T>
 
 /// What a failed call says of a file; `None` where the process is not there any more.
 fn failed<T>(errno: Errno, job: &Job, dir: &OwnedFd, buffer: &mut Buffer) -> Option<Reading<T>> {
-    match errno {
-        Errno::ACCESS | Errno::PERM => Some(Reading::Denied),
-        Errno::NOENT | Errno::SRCH => is_still(job.id, dir, buffer).then_some(Reading::NotApplicable),
-        _ => Some(Reading::Skipped),
-    }
+    let gone = matches!(errno, Errno::NOENT | Errno::SRCH) && !is_still(job.id, dir, buffer);
+    (!gone).then(|| unavailable(errno))
 }
 
 fn is_still(id: ProcessId, dir: &OwnedFd, buffer: &mut Buffer) -> bool {

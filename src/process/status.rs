@@ -44,15 +44,18 @@ pub struct Status {
     /// The pid of the tracer, 0 for none (`TracerPid`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracer_pid: Option<u32>,
-    /// The user ids (`Uid`).
-    pub uid: Ids,
-    /// The group ids (`Gid`).
-    pub gid: Ids,
+    /// The user ids (`Uid`). Every Linux has them; what looks like a /proc and is none may not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<Ids>,
+    /// The group ids (`Gid`). As with the user ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gid: Option<Ids>,
     /// Slots allocated for file descriptors, more than are open (`FDSize`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fd_size: Option<u64>,
     /// The supplementary groups (`Groups`).
-    pub groups: Vec<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<Vec<u32>>,
     /// The process id in the reader's pid namespace, and then in each one nested in it, down to the process's own
     /// (`NStgid`); since Linux 4.1.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -255,7 +258,7 @@ impl Status {
     /// # Errors
     ///
     /// [`is_malformed`](Error::is_malformed), with a text that names the line that is missing or not understood, of those
-    /// that say which process it is: `Name`, `State`, `Tgid`, `Pid`, `PPid`, `Uid`, `Gid`.
+    /// that say which process it is: `Name`, `State`, `Tgid`, `Pid`, `PPid`.
     pub fn parse(file: &[u8]) -> Result<Self> {
         let mut status = Self::default();
         let mut required = Required::default();
@@ -270,9 +273,12 @@ impl Status {
         status.tgid = required.tgid.ok_or_else(|| missing("Tgid"))?;
         status.pid = required.pid.ok_or_else(|| missing("Pid"))?;
         status.ppid = required.ppid.ok_or_else(|| missing("PPid"))?;
-        status.uid = required.uid.ok_or_else(|| missing("Uid"))?;
-        status.gid = required.gid.ok_or_else(|| missing("Gid"))?;
         Ok(status)
+    }
+
+    /// The thread group in a status that may lack what [`parse`](Self::parse) asks for.
+    pub(crate) fn tgid_in(file: &[u8]) -> Option<u32> {
+        lines(file).filter_map(key_value).find(|(key, _)| *key == b"Tgid").and_then(|(_, value)| decimal(value))
     }
 
     /// The status of a process whose main thread, which this is of, has exited: with what that gave up from the file of a
@@ -301,10 +307,10 @@ impl Status {
             b"Pid" => put(&mut required.pid, decimal(value)),
             b"PPid" => put(&mut required.ppid, decimal(value)),
             b"TracerPid" => put(&mut self.tracer_pid, decimal(value)),
-            b"Uid" => put(&mut required.uid, ids(value)),
-            b"Gid" => put(&mut required.gid, ids(value)),
+            b"Uid" => put(&mut self.uid, ids(value)),
+            b"Gid" => put(&mut self.gid, ids(value)),
             b"FDSize" => put(&mut self.fd_size, decimal(value)),
-            b"Groups" => put_list(&mut self.groups, value),
+            b"Groups" => put(&mut self.groups, words(value).map(decimal).collect()),
             b"NStgid" => put_list(&mut self.ns_tgid, value),
             b"NSpid" => put_list(&mut self.ns_pid, value),
             b"NSpgid" => put_list(&mut self.ns_pgid, value),
@@ -368,8 +374,6 @@ struct Required {
     tgid: Option<u32>,
     pid: Option<u32>,
     ppid: Option<u32>,
-    uid: Option<Ids>,
-    gid: Option<Ids>,
 }
 
 fn put<T>(field: &mut Option<T>, value: Option<T>) -> bool {

@@ -40,6 +40,8 @@ pub(crate) struct Slot {
     pub(crate) unnamed: bool,
     /// It was a zombie when it was last read, and not only its main thread.
     pub(crate) zombie: bool,
+    /// How many fields of its sample are missing though they were asked for. Beside the pulse too: most have none.
+    pub(crate) missing_fields: u64,
     /// The tick of the last listing that had it.
     pub(crate) listed: u64,
     pub(crate) entry: Box<Entry>,
@@ -232,6 +234,7 @@ impl Slot {
             awake: false,
             unnamed: false,
             zombie: false,
+            missing_fields: 0,
             listed: 0,
             entry: Box::default(),
         }
@@ -240,6 +243,11 @@ impl Slot {
     /// The sample of this tick.
     pub(crate) fn sample(&self) -> ProcessSample {
         ProcessSample { at: self.at, ..self.entry.sample.clone() }
+    }
+
+    /// Its sample has other readings now.
+    pub(crate) fn count_missing_fields(&mut self) {
+        self.missing_fields = self.entry.sample.missing_fields();
     }
 
     /// Asks for at least this to be done in this tick.

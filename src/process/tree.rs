@@ -35,7 +35,7 @@ pub struct ProcessTree<'a, T = ProcessSample> {
 }
 
 /// What a subtree uses altogether.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Summary {
@@ -50,7 +50,7 @@ pub struct Summary {
     /// I/O of the processes whose counters could be read. The kernel adds the counters of an ended child to those of the
     /// parent that waited for it.
     pub io: Io,
-    /// How many processes had I/O counters that could not be read, and are not in `io`.
+    /// How many processes had I/O counters, all or some, that could not be read, and are not in `io`.
     pub io_unknown: u64,
 }
 
@@ -157,6 +157,13 @@ impl<'a, T: AsRef<ProcessSample>> ProcessTree<'a, T> {
     }
 }
 
+/// That of no process.
+impl Default for Summary {
+    fn default() -> Self {
+        Self { processes: 0, threads: 0, rss_bytes: 0, cpu: Cpu::default(), io: Io::NOTHING, io_unknown: 0 }
+    }
+}
+
 /// What any processes use altogether: those of a selection, of a whole snapshot.
 impl<'a, T: AsRef<ProcessSample> + 'a> FromIterator<&'a T> for Summary {
     fn from_iter<I: IntoIterator<Item = &'a T>>(samples: I) -> Self {
@@ -182,14 +189,9 @@ impl Summary {
             self.io_unknown = self.io_unknown.saturating_add(1);
             return;
         };
-        let io = &mut self.io;
-        io.read_bytes = io.read_bytes.saturating_add(more.read_bytes);
-        io.write_bytes = io.write_bytes.saturating_add(more.write_bytes);
-        io.read_chars = io.read_chars.saturating_add(more.read_chars);
-        io.write_chars = io.write_chars.saturating_add(more.write_chars);
-        io.read_syscalls = io.read_syscalls.saturating_add(more.read_syscalls);
-        io.write_syscalls = io.write_syscalls.saturating_add(more.write_syscalls);
-        io.cancelled_write_bytes = io.cancelled_write_bytes.saturating_add(more.cancelled_write_bytes);
+        if !self.io.add(more) {
+            self.io_unknown = self.io_unknown.saturating_add(1);
+        }
     }
 }
 

@@ -13,24 +13,16 @@ use crate::process::{Fields, ProcessInfo, ProcessState};
 use crate::{Cancel, Monotonic, Reading, Result, Skipped};
 
 impl Scan {
-    /// Counts what was due and is not there, and who could not be decided about for want of it.
+    /// Counts the fields that are missing in the samples of this tick, and who could not be decided about for want of some.
     pub(super) fn count_missed(&self, skipped: &mut Skipped) {
-        let fields = self.config.asked.fields;
-        let any_slow = fields.intersects(Fields::SLOW | Fields::FD_COUNT);
-        let add = |count: &mut u64, one: bool| *count = count.saturating_add(u64::from(one));
-        for slot in self.slots.iter().filter(|slot| any_slow || slot.unnamed || slot.standing == Standing::Unknown) {
-            if !slot.entry.known || slot.outcome == Outcome::Gone {
-                continue;
-            }
-            add(&mut skipped.undecided, slot.standing == Standing::Unknown);
-            if slot.standing == Standing::Selected {
-                let sample = &slot.entry.sample;
-                add(&mut skipped.fields, slot.unnamed && sample.info.user == Reading::Skipped);
-                add(&mut skipped.fields, sample.info.cmdline == Reading::Skipped);
-                add(&mut skipped.fields, sample.environ == Reading::Skipped);
-                add(&mut skipped.fields, sample.smaps_rollup == Reading::Skipped);
-                add(&mut skipped.fields, sample.fd_count == Reading::Skipped);
-            }
+        for slot in self.slots.iter().filter(|slot| slot.entry.known) {
+            let (fields, undecided) = match slot.standing {
+                Standing::Selected => (slot.missing_fields, 0),
+                Standing::Unknown => (0, 1),
+                Standing::Unselected => continue,
+            };
+            skipped.fields = skipped.fields.saturating_add(fields);
+            skipped.undecided = skipped.undecided.saturating_add(undecided);
         }
     }
 
@@ -55,12 +47,7 @@ impl Scan {
             if !slot.entry.known || slot.outcome == Outcome::Gone {
                 continue;
             }
-            if slot.unnamed && wanted.contains(Fields::USER) {
-                name(slot, &mut self.names, now);
-            }
-            if !any_slow {
-                continue;
-            }
+            let mut other = slot.unnamed && wanted.contains(Fields::USER) && name(slot, &mut self.names, now);
             let ran = slot.outcome != Outcome::Same;
             for (field, kind) in [
                 (Fields::CMDLINE, Kind::Cmdline),
@@ -75,6 +62,7 @@ impl Scan {
                 let zombie = entry.sample.state == ProcessState::Zombie;
                 if entry.sample.info.kernel_thread || (zombie && entry.sample.threads <= 1) {
                     without_memory(entry, fields, kind);
+                    other = true;
                     continue;
                 }
                 let file = entry.slow.file(kind);
@@ -91,7 +79,11 @@ impl Scan {
                 let lasts = matches!(kind, Kind::Cmdline | Kind::Environ);
                 if due && (file.stale || file.read_at.is_none() || !lasts) {
                     skip(entry, fields, kind);
+                    other = true;
                 }
+            }
+            if other {
+                slot.count_missing_fields();
             }
         }
         // What was read longest ago comes first.
@@ -119,11 +111,15 @@ impl Scan {
             if put(slot, answer.content, config) && slot.outcome == Outcome::Same {
                 slot.outcome = Outcome::Changed;
             }
+            slot.count_missing_fields();
         });
         if self.names.wait(deadline, cancel, now) {
             for slot in self.slots.iter_mut().filter(|slot| slot.unnamed) {
-                if name(slot, &mut self.names, now) && slot.outcome == Outcome::Same {
-                    slot.outcome = Outcome::Changed;
+                if name(slot, &mut self.names, now) {
+                    slot.count_missing_fields();
+                    if slot.outcome == Outcome::Same {
+                        slot.outcome = Outcome::Changed;
+                    }
                 }
             }
         }

@@ -221,7 +221,7 @@ impl Condition {
 fn decide<T>(reading: &Reading<T>, test: impl FnOnce(&T) -> bool) -> Option<bool> {
     match reading {
         Reading::Value(value) => Some(test(value)),
-        Reading::Denied | Reading::Unsupported | Reading::NotApplicable => Some(false),
+        Reading::Denied | Reading::Unsupported | Reading::NotApplicable | Reading::Failed => Some(false),
         Reading::Skipped | Reading::NotRequested => None,
     }
 }

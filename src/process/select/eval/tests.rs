@@ -132,24 +132,25 @@ fn what_is_not_known_is_neither() {
         (4, Reading::Unsupported),
         (5, Reading::Skipped),
         (6, Reading::NotRequested),
+        (7, Reading::Failed),
     ];
     for (pid, reading) in readings {
         *table.add(pid, 0, "x") = exe(reading);
     }
     let ask = |text: &str| {
         let select = text.parse().unwrap();
-        (1..=6).map(|pid| table.ask(&select, pid)).collect::<Vec<_>>()
+        (1..=7).map(|pid| table.ask(&select, pid)).collect::<Vec<_>>()
     };
     let (yes, no) = (Some(true), Some(false));
-    assert_eq!(ask("exe=/bin/sh"), [yes, no, no, no, None, None]);
-    assert_eq!(ask("!exe=/bin/sh"), [no, yes, yes, yes, None, None]);
-    assert_eq!(ask("exe=/bin/sh | name=x"), [yes; 6]);
-    assert_eq!(ask("exe=/bin/sh & name=y"), [no; 6]);
-    assert_eq!(ask("!(exe=/bin/sh & name=x) & name=x"), [no, yes, yes, yes, None, None]);
-    table.add(7, 5, "child");
-    assert_eq!(table.ask(&"with_descendants(exe=/bin/sh)".parse().unwrap(), 7), None);
-    assert_eq!(table.ask(&"topmost(exe=/bin/sh | name=child)".parse().unwrap(), 7), None);
-    assert_eq!(table.ask(&"with_descendants(exe=/bin/sh | name=child)".parse().unwrap(), 7), Some(true));
+    assert_eq!(ask("exe=/bin/sh"), [yes, no, no, no, None, None, no]);
+    assert_eq!(ask("!exe=/bin/sh"), [no, yes, yes, yes, None, None, yes]);
+    assert_eq!(ask("exe=/bin/sh | name=x"), [yes; 7]);
+    assert_eq!(ask("exe=/bin/sh & name=y"), [no; 7]);
+    assert_eq!(ask("!(exe=/bin/sh & name=x) & name=x"), [no, yes, yes, yes, None, None, yes]);
+    table.add(8, 5, "child");
+    assert_eq!(table.ask(&"with_descendants(exe=/bin/sh)".parse().unwrap(), 8), None);
+    assert_eq!(table.ask(&"topmost(exe=/bin/sh | name=child)".parse().unwrap(), 8), None);
+    assert_eq!(table.ask(&"with_descendants(exe=/bin/sh | name=child)".parse().unwrap(), 8), Some(true));
 }
 
 #[test]
