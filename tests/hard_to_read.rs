@@ -348,3 +348,80 @@ fn where_no_names_are_known_nobody_waits_for_one() {
     let info = &get(&snapshot, std::process::id()).info;
     assert_eq!((&info.user, &info.group, info.uid), (&Reading::NotApplicable, &Reading::NotApplicable, 0));
 }
+
+/// A control group of the unified hierarchy that is removed in the end.
+struct Group(PathBuf);
+
+impl Group {
+    /// `None` where nobody may make one here.
+    fn new(name: &str) -> Option<Self> {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        let mut unified = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let root = unified.find(|mount| mount[2] == "cgroup2")?[1].to_owned();
+        let path = Path::new(&root).join(format!("{name}-{}.service", std::process::id()));
+        std::fs::create_dir(&path).ok().map(|()| Self(path))
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn a_process_that_ended_was_in_its_control_group() {
+    let mut helper = Helper::sh("echo ready; read x", &[]);
+    assert_eq!(helper.line(), "ready");
+    let pid = helper.pid();
+    let group = Group::new("appmon-ended");
+    let group = group.filter(|group| std::fs::write(group.0.join("cgroup.procs"), pid.to_string()).is_ok());
+    if !common::require(group.is_some(), "a control group of its own") {
+        return;
+    }
+    let group = group.unwrap();
+    let unit = group.0.file_name().unwrap().to_str().unwrap();
+    let by_hand = || direct(pid).cgroup().unwrap().main_path().unwrap().to_string_lossy().into_owned();
+    let selects = [format!("unit={unit}"), format!("cgroup='/**/{unit}'"), format!("cgroup~'/{unit}$'")];
+    let source = |select: &String| Processes::new().select(select.parse().unwrap()).max_age(Duration::ZERO);
+    let mut sources: Vec<_> = selects.iter().map(source).collect();
+    for source in &mut sources {
+        assert!(get(&tick(source), pid).info.cgroup.value().unwrap().as_bytes().ends_with(unit.as_bytes()));
+    }
+    assert!(by_hand().ends_with(unit));
+    // It ends, and stays a zombie; its control group is removed.
+    helper.say("end");
+    helper.wait_unreaped();
+    until("the group is empty", || std::fs::remove_dir(&group.0).is_ok());
+    assert!(by_hand().ends_with(&format!("{unit} (deleted)")), "{}", by_hand());
+    for (source, select) in sources.iter_mut().zip(&selects) {
+        for _ in 0..2 {
+            assert_eq!(get(&tick(source), pid).state, ProcessState::Zombie, "{select}");
+        }
+    }
+    // One who sees it only now finds it by what it was in too.
+    for select in &selects {
+        get(&tick(&mut source(select)), pid);
+    }
+}
+
+#[test]
+fn a_process_that_ended_is_not_said_to_be_in_the_root() {
+    let mut helper = Helper::sh("echo ready; read x", &[]);
+    assert_eq!(helper.line(), "ready");
+    let pid = helper.pid();
+    let list = direct(pid).cgroup().unwrap().list;
+    let mut source = everything().select(Select::pid(pid));
+    let before = get(&tick(&mut source), pid).info.cgroup.clone();
+    helper.say("end");
+    helper.wait_unreaped();
+    for _ in 0..2 {
+        let snapshot = tick(&mut source);
+        assert_eq!(get(&snapshot, pid).state, ProcessState::Zombie);
+        assert_eq!(get(&snapshot, pid).info.cgroup, before);
+    }
+    let snapshot = tick(&mut everything().select(Select::pid(pid)));
+    let seen = &get(&snapshot, pid).info.cgroup;
+    let version_2_alone = list.iter().all(|cgroup| cgroup.controllers.is_empty());
+    assert!(if version_2_alone { *seen == before } else { *seen != Reading::Value("/".into()) }, "{seen:?}");
+}

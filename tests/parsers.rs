@@ -279,12 +279,48 @@ fn the_main_cgroup() {
     };
     check("", None);
     check("0::/a/b:c\n", Some("/a/b:c"));
+    check("0::/\n", Some("/"));
+    // systemd: with version 1, with both, with version 2.
+    let v1 = "11:memory:/system.slice/nginx.service\n4:cpuset:/\n1:name=systemd:/system.slice/nginx.service\n";
+    check(v1, Some("/system.slice/nginx.service"));
+    check(&format!("{v1}0::/system.slice/nginx.service\n"), Some("/system.slice/nginx.service"));
     check("9:name=systemd:/user.slice\n4:cpu:/x\n0::/\n", Some("/user.slice"));
-    check("9:name=systemd:/user.slice\n0::/unified\n", Some("/unified"));
-    check("9:name=systemd:/\n4:cpu:/x\n0::/\n", Some("/"));
-    check("4:cpu:/x\n0::/\n", Some("/"));
-    check("4:cpu:/x\n9:name=systemd:/s\n", Some("/s"));
-    check("4:cpu,cpuacct:/x\n3:memory:/y\n", Some("/x"));
+    check("0::/user.slice/user-1000.slice/session-2.scope\n", Some("/user.slice/user-1000.slice/session-2.scope"));
+    let rootless = "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-4f1c.scope/container";
+    check(&format!("0::{rootless}\n"), Some(rootless));
+    let partly =
+        format!("8:memory:/user.slice/user-1000.slice\n3:cpuset:/\n1:name=systemd:{rootless}\n0::{rootless}\n");
+    check(&partly, Some(rootless));
+    // Containers: with version 1, with both (the unified hierarchy still shows who started them), with some controllers.
+    check("4:memory:/docker/4f1c\n1:name=systemd:/docker/4f1c\n", Some("/docker/4f1c"));
+    let kubernetes =
+        "12:pids:/kubepods/pod1/4f1c\n1:name=systemd:/kubepods/pod1/4f1c\n0::/system.slice/containerd.service\n";
+    check(kubernetes, Some("/kubepods/pod1/4f1c"));
+    check("4:memory:/docker/h\n1:cpu,cpuacct:/docker/h\n9:name=systemd:/\n0::/\n", Some("/docker/h"));
+    check("9:name=systemd:/\n4:cpu:/x\n0::/\n", Some("/x"));
+    check("9:name=systemd:/\n4:cpu:/x\n0::/u\n", Some("/u"));
+    check(
+        "10:memory:/lxc/web\n5:devices:/lxc/web\n1:name=systemd:/lxc/web/init.scope\n0::/\n",
+        Some("/lxc/web/init.scope"),
+    );
+    check("7:perf_event:/lxc.payload.web\n3:cpuset:/\n0::/\n", Some("/lxc.payload.web"));
+    // Whatever the order of the file, which is that of mounting.
+    check("4:cpu,cpuacct:/x\n3:memory:/y\n", Some("/y"));
+    check("4:memory:/y\n3:cpu,cpuacct:/x\n", Some("/y"));
+    check("4:cpuset:/some\n3:net_cls:/other\n2:pids:/y\n1:name=openrc:/z\n", Some("/y"));
+    // Those of others, where nothing else is used.
+    check("1:name=elogind:/c2\n", Some("/c2"));
+    check("2:cpuset:/\n1:name=elogind:/c2\n0::/\n", Some("/c2"));
+    check("2:memory:/docker/h\n1:name=elogind:/c2\n0::/\n", Some("/docker/h"));
+    check("2:cpu:/\n1:name=openrc:/sshd\n", Some("/sshd"));
+    // From within a cgroup namespace.
+    check("4:memory:/\n1:name=systemd:/\n0::/\n", Some("/"));
+    check("4:memory:/../../docker/h\n1:name=systemd:/..\n0::/../..\n", Some("/../../docker/h"));
+    check("4:memory:/..\n0::/\n", Some("/.."));
+    check("4:memory:/..\n1:name=systemd:/../..\n0::/\n", Some("/../.."));
+    check("4:memory:/..x\n0::/..\n", Some("/..x"));
+    // Removed, with the process in it.
+    check("0::/system.slice/web.service (deleted)\n", Some("/system.slice/web.service (deleted)"));
     check_malformed(Cgroups::parse, "0:/a\n", "cgroup: 0:/a");
     check_malformed(Cgroups::parse, "x::/a\n", "cgroup: x::/a");
 }

@@ -50,18 +50,72 @@ impl Cgroups {
         Ok(Self { list })
     }
 
-    /// The one path that says most: the unified hierarchy's, but systemd's own where the unified one is missing or not in
-    /// use (`/`), and the first where there is neither.
+    /// The one path that says most about where the process belongs.
+    ///
+    /// A hierarchy in which the process is in the root (`/`) says nothing, and any other is better: in a container on a host
+    /// with both versions of control groups, it may be that of `memory` alone. Among several, systemd's own (`name=systemd`)
+    /// comes first, since the unified one can still show the service that started a container; then the unified one (cgroup
+    /// v2), those of controllers (`memory`, `pids`, `cpu`, and so on, whatever their order in the file), and those that
+    /// others have named, such as elogind. One that is outside of the reader's cgroup namespace and has no further name (`/..`)
+    /// counts for more than `/` and for less than all others.
+    ///
+    /// ```
+    /// use appmon::Cgroups;
+    ///
+    /// let file = b"9:name=systemd:/\n4:memory:/docker/4f1c\n1:cpu,cpuacct:/docker/4f1c\n0::/\n";
+    /// assert_eq!(Cgroups::parse(file).unwrap().main_path().unwrap(), &"/docker/4f1c");
+    /// ```
     #[must_use]
     pub fn main_path(&self) -> Option<&Text> {
-        let unified = self.list.iter().find(|cgroup| cgroup.hierarchy == 0 && cgroup.controllers.is_empty());
-        let systemd = self.list.iter().find(|cgroup| cgroup.controllers.iter().any(|name| *name == "name=systemd"));
-        unified
-            .filter(|cgroup| cgroup.path != "/" || systemd.is_none())
-            .or(systemd)
-            .or(self.list.first())
-            .map(|cgroup| &cgroup.path)
+        let main = self.list.iter().min_by_key(|cgroup| (silence(cgroup.path.as_bytes()), rank(cgroup)))?;
+        Some(&main.path)
     }
+
+    /// The same of a process that has ended. The kernel shows it in the root of every hierarchy of version 1, wherever it was:
+    /// so where there are any, that it is in none of the others' roots is all that is known.
+    pub(crate) fn main_path_of_ended(&self) -> Option<&Text> {
+        self.main_path().filter(|path| !self.has_version_1() || silence(path.as_bytes()) == 0)
+    }
+
+    /// Whether there are hierarchies beside the unified one.
+    pub(crate) fn has_version_1(&self) -> bool {
+        self.list.iter().any(|cgroup| !cgroup.is_unified())
+    }
+}
+
+impl Cgroup {
+    fn is_unified(&self) -> bool {
+        self.hierarchy == 0 && self.controllers.is_empty()
+    }
+}
+
+/// How little a path says: 0 for one with a name in it, 2 for the root.
+fn silence(path: &[u8]) -> u8 {
+    let mut components = path.split(|byte| *byte == b'/').filter(|component| !component.is_empty()).peekable();
+    match components.peek() {
+        None => 2,
+        Some(_) => u8::from(components.all(|component| component == b"..")),
+    }
+}
+
+/// Which hierarchy is preferred, the lowest first.
+fn rank(cgroup: &Cgroup) -> usize {
+    /// After systemd's own and the unified hierarchy, and before those that have only names.
+    const CONTROLLERS: [&str; 8] = ["memory", "pids", "cpu", "cpuacct", "blkio", "devices", "freezer", "cpuset"];
+    if cgroup.controllers.iter().any(|name| *name == "name=systemd") {
+        return 0;
+    }
+    if cgroup.is_unified() {
+        return 1;
+    }
+    let named = cgroup.controllers.iter().any(|name| name.as_bytes().starts_with(b"name="));
+    let known = CONTROLLERS.iter().position(|known| cgroup.controllers.iter().any(|name| name == known));
+    known.unwrap_or(CONTROLLERS.len().saturating_add(usize::from(named))).saturating_add(2)
+}
+
+/// A path without what the kernel adds where the group was removed.
+pub(crate) fn without_mark(path: &[u8]) -> &[u8] {
+    path.strip_suffix(b" (deleted)").unwrap_or(path)
 }
 
 /// The path is all after the second colon, since it may hold colons itself. It holds no newline: the kernel refuses them.

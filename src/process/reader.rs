@@ -326,10 +326,15 @@ impl Visit<'_> {
         entry.moved &= !links;
         if self.fields.contains(Fields::CGROUP) && links {
             let cgroups = self.file_of_life(pid, c"cgroup", Cgroups::parse)?;
-            info.cgroup = match cgroups {
-                Reading::Value(cgroups) => cgroups.main_path().cloned().map_or(Reading::NotApplicable, Reading::Value),
-                other => other.map(|_| Text::default()),
-            };
+            match cgroups {
+                // What it was in is known better than what the kernel shows now.
+                Reading::Value(cgroups) if line.exited && cgroups.has_version_1() && info.cgroup.value().is_some() => {}
+                Reading::Value(cgroups) => {
+                    let path = if line.exited { cgroups.main_path_of_ended() } else { cgroups.main_path() };
+                    info.cgroup = path.cloned().map_or(Reading::NotApplicable, Reading::Value);
+                }
+                other => info.cgroup = other.map(|_| Text::default()),
+            }
         }
         if self.fields.contains(Fields::USER) && (!entry.known || owned || info.user.is_not_requested()) {
             // Until the name service has answered.

@@ -187,7 +187,8 @@ impl Select {
         Self::text(TextField::Group, pattern.into())
     }
 
-    /// By the whole path of the control group, as in [`ProcessInfo::cgroup`](crate::ProcessInfo::cgroup).
+    /// By the whole path of the control group, as in [`ProcessInfo::cgroup`](crate::ProcessInfo::cgroup). One that was removed
+    /// since counts by the path it had.
     #[must_use]
     pub fn cgroup(pattern: impl Into<Pattern>) -> Self {
         Self::text(TextField::Cgroup, pattern.into())

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Condition, NumberField, Op, PidFiles, Select, TextField};
 use crate::Reading;
+use crate::process::cgroup::without_mark;
 use crate::process::{ProcessId, ProcessInfo};
 
 /// How many ancestors are looked at, the nearest first. The tables of a hostile tree may hold a cycle.
@@ -193,12 +194,12 @@ impl Condition {
         let info = subject.info;
         match self {
             Self::Text(TextField::Name, pattern) => Some(pattern.matches(info.name.as_bytes())),
-            Self::Text(TextField::Exe, pattern) => decide(&info.exe, |exe| matches_link(exe, pattern)),
-            Self::Text(TextField::Cwd, pattern) => decide(&info.cwd, |cwd| matches_link(cwd, pattern)),
+            Self::Text(TextField::Exe, pattern) => decide(&info.exe, |exe| matches_marked(bytes_of(exe), pattern)),
+            Self::Text(TextField::Cwd, pattern) => decide(&info.cwd, |cwd| matches_marked(bytes_of(cwd), pattern)),
             Self::Text(TextField::User, pattern) => decide(&info.user, |user| pattern.matches(user.as_bytes())),
             Self::Text(TextField::Group, pattern) => decide(&info.group, |group| pattern.matches(group.as_bytes())),
             Self::Text(TextField::Cgroup, pattern) => {
-                decide(&info.cgroup, |cgroup| pattern.matches_path(cgroup.as_bytes()))
+                decide(&info.cgroup, |cgroup| matches_marked(cgroup.as_bytes(), pattern))
             }
             Self::Text(TextField::Cmdline, pattern) => {
                 decide(&info.cmdline, |arguments| pattern.matches(&arguments.join(&b' ')))
@@ -226,15 +227,18 @@ fn decide<T>(reading: &Reading<T>, test: impl FnOnce(&T) -> bool) -> Option<bool
     }
 }
 
-/// A link of proc(5), with or without what the kernel adds to the path of what was removed.
-fn matches_link(path: &Path, pattern: &super::Pattern) -> bool {
-    let path = path.as_os_str().as_bytes();
-    pattern.matches_path(path) || path.strip_suffix(b" (deleted)").is_some_and(|removed| pattern.matches_path(removed))
+fn bytes_of(path: &Path) -> &[u8] {
+    path.as_os_str().as_bytes()
+}
+
+/// A path of proc(5), with or without what the kernel adds to the path of what was removed.
+fn matches_marked(path: &[u8], pattern: &super::Pattern) -> bool {
+    pattern.matches_path(path) || pattern.matches_path(without_mark(path))
 }
 
 /// Whether a component of the path is this unit. systemd puts a `_` before a name that means something to the kernel.
 fn is_in_unit(cgroup: &[u8], unit: &[u8]) -> bool {
-    cgroup
+    without_mark(cgroup)
         .split(|byte| *byte == b'/')
         .any(|component| component == unit || component.strip_prefix(b"_").is_some_and(|escaped| escaped == unit))
 }

@@ -154,6 +154,26 @@ fn what_is_not_known_is_neither() {
 }
 
 #[test]
+fn a_control_group_that_was_removed_counts_by_the_path_it_had() {
+    let mut table = Table::default();
+    table.add(1, 0, "a").cgroup = Reading::Value("/system.slice/web.service (deleted)".into());
+    table.add(2, 0, "b").cgroup = Reading::Value("/system.slice/web.service".into());
+    table.add(3, 0, "c").cgroup = Reading::Value("/system.slice (deleted)/web.service".into());
+    for (select, expected) in [
+        ("unit=web", &[1, 2, 3][..]),
+        ("unit=system.slice", &[1, 2]),
+        ("cgroup=/system.slice/web.service", &[1, 2]),
+        ("cgroup=/system.slice/*.service", &[1, 2]),
+        ("cgroup~'web\\.service$'", &[1, 2, 3]),
+        ("cgroup~deleted", &[1, 3]),
+        ("cgroup='/system.slice/web.service (deleted)'", &[1]),
+        ("!unit=system.slice", &[3]),
+    ] {
+        assert_eq!(table.selected(select), expected, "{select}");
+    }
+}
+
+#[test]
 fn every_field() {
     let mut table = Table::default();
     let info = table.add(40, 7, "worker");
