@@ -31,11 +31,6 @@ impl Buffer {
         self.bytes.get(..self.filled).unwrap_or_default()
     }
 
-    /// Forgets what was loaded last.
-    pub(crate) fn clear(&mut self) {
-        self.filled = 0;
-    }
-
     /// Loads a file that the kernel writes in one piece, from its start: a read that does not fill the buffer was all
     /// of it, and all of it is of one instant.
     pub(crate) fn load(&mut self, fd: impl AsFd) -> rustix::io::Result<()> {

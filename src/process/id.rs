@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 ///
 /// Together with the snapshot's `boot_id` it is unique across reboots. Both parts are integers of the kernel and
 /// monotonic: no step of the wall clock changes them.
+///
+/// Two processes that had one pid after the other and started within the same clock tick (10 ms almost everywhere) have
+/// the same identity, and cannot be told apart. For that the pids would have to go round within a tick, as only a very small
+/// `kernel.pid_max`, or a pid chosen by `clone3(2)`, allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProcessId {

@@ -23,10 +23,15 @@ pub struct ProcessSample {
     pub info: Arc<ProcessInfo>,
     /// The parent's pid; 0 for the first process and for one whose parent is outside the pid namespace.
     pub ppid: u32,
-    /// Running, sleeping, stopped … as of `read_at`. A zombie with more than one thread is a process whose main thread
-    /// has exited; the others live.
+    /// Running, sleeping, stopped … as of `read_at`. One that is stopped, frozen or let go while it does not run is
+    /// noticed when it is read again, within [`max_age`](crate::Processes::max_age).
+    ///
+    /// It is the state of the main thread. A zombie with more than one thread is a process whose main thread has exited
+    /// while others live: all else that is here is then that of the process as they have it (its memory, its open files, its
+    /// executable and working directory, its user, its control group), but for `nice` and `schedstat`, which stay as they
+    /// were.
     pub state: ProcessState,
-    /// How many threads it has.
+    /// How many threads it has, its main one included after that has exited.
     pub threads: u32,
     /// The nice value, from -20 (favoured) to 19.
     pub nice: i32,
@@ -48,7 +53,7 @@ pub struct ProcessSample {
     /// `/proc/PID/statm`.
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub statm: Reading<Statm>,
-    /// `/proc/PID/schedstat`, of the main thread.
+    /// `/proc/PID/schedstat`, of the main thread alone: it stands still when that has exited.
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub schedstat: Reading<Schedstat>,
     /// `/proc/PID/smaps_rollup`.
@@ -128,8 +133,11 @@ pub struct ProcessInfo {
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub cwd: Reading<WirePath>,
     /// The effective user id: the owner of `/proc/PID`.
+    ///
+    /// Of a process that runs all the time it is up to 16 readings old, unless a selection is in use; it is looked at
+    /// again whenever the process executes a program, has another name, or stands still.
     pub uid: u32,
-    /// The effective group id: the group of `/proc/PID`.
+    /// The effective group id: the group of `/proc/PID`. As old as `uid`.
     pub gid: u32,
     /// The name of the user, by the name service of this process; `NotApplicable` where the id has none.
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
@@ -137,7 +145,13 @@ pub struct ProcessInfo {
     /// The name of the group; `NotApplicable` where the id has none.
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub group: Reading<Text>,
-    /// The path of its control group: that of the unified hierarchy, or systemd's own where that one is not in use.
+    /// The path of its control group, in the hierarchy that says most about it: see
+    /// [`Cgroups::main_path`](crate::Cgroups::main_path). Ends in ` (deleted)` where the group was removed after the process
+    /// had ended; begins with `/..` where it is outside of the reader's cgroup namespace.
+    ///
+    /// A process can be moved to another group at any time: this is up to [`max_age`](crate::Processes::max_age) old for
+    /// one that runs, and up to four times that for one that stands still. A process that has ended keeps the one that it was
+    /// last seen in, where the kernel does not show that any more (in hierarchies of version 1).
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub cgroup: Reading<Text>,
     /// Whether it is a thread of the kernel, which has no executable and no memory of its own.

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::number::Columns;
 use crate::{Error, Result};
 
-/// `/proc/PID/schedstat`, of the main thread only; all 0 where the kernel does not keep these figures.
+/// `/proc/PID/schedstat`, of the main thread only, also after that has exited while others live; all 0 where the kernel does
+/// not keep these figures.
 ///
 /// ```
 /// use appmon::Schedstat;

@@ -10,7 +10,7 @@ use super::file::{Buffer, PidPath, owner, unavailable};
 use super::handle::fd_count;
 use super::procfs::ProcFs;
 use super::stat::StatLine;
-use super::thread::{by_life, by_living_thread};
+use super::thread::{by_life, by_living_thread, main_thread_has_exited};
 use super::{Environ, ProcessId, SmapsRollup, args};
 use crate::{Reading, Text};
 
@@ -109,19 +109,18 @@ fn read<T>(
         buffer.load_to_end(fd)?;
         Ok(buffer.last().is_empty())
     };
-    let loaded = match load(dir.as_fd()) {
-        // The memory of a main thread that has exited: other threads may have it still.
-        nothing @ (Ok(true) | Err(Errno::NOENT | Errno::SRCH)) => {
-            match by_living_thread(dir.as_fd(), job.id.pid, load) {
-                Ok(Some(_)) => Ok(()),
-                Ok(None) | Err(Errno::NOENT | Errno::SRCH) => nothing.map(|_| buffer.clear()),
-                Err(errno) => Err(errno),
-            }
+    let mut loaded = load(dir.as_fd());
+    // Nothing to be had: that of a main thread that has exited. Other threads may have it still.
+    if !matches!(loaded, Ok(false)) && main_thread_has_exited(&dir, &mut Buffer::new()).unwrap_or(false) {
+        match by_living_thread(dir.as_fd(), job.id.pid, &mut load) {
+            Ok(Some(empty)) => loaded = Ok(empty),
+            Ok(None) => {}
+            Err(errno) => loaded = Err(errno),
         }
-        loaded => loaded.map(|_| ()),
-    };
+    }
     match loaded {
-        Ok(()) => Some(parse(buffer.last())),
+        Ok(true) => Some(parse(b"")),
+        Ok(false) => Some(parse(buffer.last())),
         Err(errno) => failed(errno, job, &dir, buffer),
     }
 }

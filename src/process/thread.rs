@@ -10,16 +10,16 @@ use rustix::fs::{Mode, OFlags, RawDir, SeekFrom};
 use rustix::io::Errno;
 
 use super::ProcessState;
-use super::file::Buffer;
+use super::file::{Buffer, PidPath, owner};
 use super::number::decimal;
 use super::stat::StatLine;
 
 /// The kernel's flag of a thread that is exiting, in field 9 of `/proc/PID/stat`: set before it gives up anything.
 const PF_EXITING: u32 = 0x4;
 
-/// How many threads are tried, and how often they are listed, before the question is left for later.
-const MOST_THREADS: usize = 256;
-const MOST_LISTINGS: usize = 4;
+/// How many threads are looked at, and how often they are listed, before the question is left for later.
+const MOST_LOOKS: usize = 512;
+const MOST_LISTINGS: usize = 16;
 
 impl StatLine<'_> {
     /// Whether the thread that it is about has exited, or is about to.
@@ -71,47 +71,61 @@ pub(crate) fn by_living_thread<T>(
         Err(errno) => return Err(errno),
     };
     let (mut space, mut buffer) = (Vec::with_capacity(4096), Buffer::new());
-    let mut exited: Vec<u32> = Vec::new();
+    let mut looks = 0_usize;
+    let mut known: Vec<u32> = Vec::new();
     for _ in 0..MOST_LISTINGS {
         rustix::fs::seek(&tasks, SeekFrom::Start(0))?;
-        let mut any = false;
+        let (mut exiting, mut gone) = (Vec::new(), false);
         let mut entries = RawDir::new(&tasks, space.spare_capacity_mut());
         while let Some(entry) = entries.next() {
             let Ok(entry) = entry else { return Ok(None) };
             let name = entry.file_name();
-            let Some(tid) = decimal(name.to_bytes()).filter(|tid| *tid != pid && !exited.contains(tid)) else {
-                continue;
-            };
-            any = true;
-            if exited.len() >= MOST_THREADS {
+            let Some(tid) = decimal(name.to_bytes()).filter(|tid| *tid != pid) else { continue };
+            looks = looks.saturating_add(1);
+            if looks > MOST_LOOKS {
                 return Err(Errno::AGAIN);
             }
             let place = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            match rustix::fs::openat(&tasks, name, place, Mode::empty()) {
-                Ok(thread) => {
-                    let found = read(thread.as_fd());
-                    // Looked at afterwards: what it had while it lived is right.
-                    if lives(&thread, &mut buffer)? {
-                        return found.map(Some);
-                    }
+            let thread = match rustix::fs::openat(&tasks, name, place, Mode::empty()) {
+                Ok(thread) => thread,
+                Err(Errno::NOENT | Errno::SRCH) => {
+                    gone = true;
+                    continue;
                 }
-                Err(Errno::NOENT | Errno::SRCH) => {}
                 Err(errno) => return Err(errno),
+            };
+            let found = if known.contains(&tid) { None } else { Some(read(thread.as_fd())) };
+            // Looked at afterwards: what it had while it lived is right.
+            match (life(&thread, &mut buffer)?, found) {
+                (Life::Lives, Some(found)) => return found.map(Some),
+                (Life::Gone, _) => gone = true,
+                (Life::Lives | Life::Exiting, _) => exiting.push(tid),
             }
-            exited.push(tid);
         }
-        // A thread that was started by one of those is in a listing that began after they exited.
-        if !any {
+        // All are exiting if there are as many as were seen to, and these are the ones: one that vanished meanwhile may have
+        // started another before, and the kernel's list ends where one vanishes.
+        let threads = StatLine::parse(stat(dir, &mut buffer)?).map_or(0, |stat| stat.num_threads);
+        let all = usize::try_from(threads).is_ok_and(|threads| threads <= exiting.len().saturating_add(1));
+        let is_there = |tid: &u32| owner(&tasks, PidPath::new(*tid).as_c_str()).is_ok();
+        if !gone && all && exiting.iter().all(is_there) {
             return Ok(None);
         }
+        known = exiting;
     }
     Err(Errno::AGAIN)
 }
 
-fn lives(thread: impl AsFd, buffer: &mut Buffer) -> rustix::io::Result<bool> {
+enum Life {
+    Lives,
+    Exiting,
+    Gone,
+}
+
+fn life(thread: impl AsFd, buffer: &mut Buffer) -> rustix::io::Result<Life> {
     match stat(thread, buffer) {
-        Ok(line) => Ok(StatLine::parse(line).is_ok_and(|stat| !stat.has_exited())),
-        Err(Errno::NOENT | Errno::SRCH) => Ok(false),
+        Ok(line) if StatLine::parse(line).is_ok_and(|stat| !stat.has_exited()) => Ok(Life::Lives),
+        Ok(_) => Ok(Life::Exiting),
+        Err(Errno::NOENT | Errno::SRCH) => Ok(Life::Gone),
         Err(errno) => Err(errno),
     }
 }
@@ -119,4 +133,61 @@ fn lives(thread: impl AsFd, buffer: &mut Buffer) -> rustix::io::Result<bool> {
 fn stat(dir: impl AsFd, buffer: &mut Buffer) -> rustix::io::Result<&[u8]> {
     let fd = rustix::fs::openat(dir, c"stat", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     buffer.read(fd)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn write(dir: &Path, tid: u32, state: char, flags: u32, threads: u32) {
+        std::fs::create_dir_all(dir).unwrap();
+        let line = format!("{tid} (x) {state} 0 0 0 0 0 {flags} 0 0 0 0 0 0 0 0 20 0 {threads} 0 7 4096 1\n");
+        std::fs::write(dir.join("stat"), line).unwrap();
+    }
+
+    /// Which thread is asked, of a process with these threads: state, and flags.
+    fn ask(threads: u32, others: &[(u32, char, u32)]) -> rustix::io::Result<Option<Vec<u8>>> {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), 1, 'Z', PF_EXITING, threads);
+        write(&root.path().join("task/1"), 1, 'Z', PF_EXITING, threads);
+        for (tid, state, flags) in others {
+            write(&root.path().join(format!("task/{tid}")), *tid, *state, *flags, threads);
+        }
+        let dir = std::fs::File::open(root.path()).unwrap();
+        assert_eq!(main_thread_has_exited(&dir, &mut Buffer::new()), Ok(threads > 1));
+        let mut buffer = Buffer::new();
+        by_living_thread(dir.as_fd(), 1, |thread| {
+            stat(thread, &mut buffer).map(|line| line.split(|byte| *byte == b' ').next().unwrap().to_vec())
+        })
+    }
+
+    #[test]
+    fn a_thread_that_lives_is_asked() {
+        assert_eq!(ask(2, &[(5, 'S', 0x40_0000)]), Ok(Some(b"5".to_vec())));
+        assert_eq!(ask(4, &[(5, 'Z', 0), (6, 'R', PF_EXITING), (7, 'D', 0)]), Ok(Some(b"7".to_vec())));
+        assert_eq!(ask(3, &[(5, 'X', 0), (6, 'R', PF_EXITING)]), Ok(None));
+        assert_eq!(ask(1, &[]), Ok(None));
+        // Where there is one more than can be seen, nothing is known.
+        assert_eq!(ask(3, &[(5, 'Z', PF_EXITING)]), Err(Errno::AGAIN));
+    }
+
+    #[test]
+    fn what_fails_of_a_living_thread_has_failed() {
+        let root = tempfile::tempdir().unwrap();
+        write(root.path(), 1, 'Z', PF_EXITING, 2);
+        write(&root.path().join("task/5"), 5, 'S', 0, 2);
+        let dir = std::fs::File::open(root.path()).unwrap();
+        let found = by_living_thread(dir.as_fd(), 1, |_| Err::<(), _>(Errno::ACCESS));
+        assert_eq!(found, Err(Errno::ACCESS));
+        // Of a main thread that lives, nothing else is asked for.
+        write(root.path(), 1, 'S', 0, 2);
+        let mut asked = Vec::new();
+        let found = by_life(dir.as_fd(), 1, |at| {
+            asked.push(owner(at, c"").unwrap().ino);
+            Ok(())
+        });
+        assert_eq!((found, asked), (Ok(()), vec![owner(&dir, c"").unwrap().ino]));
+    }
 }
