@@ -111,6 +111,9 @@ mod reading;
 mod sampler;
 #[cfg(feature = "schema")]
 pub mod schema;
+#[cfg(test)]
+#[path = "../tests/support/skipped.rs"]
+mod skipped;
 mod snapshot;
 mod source;
 mod stream_ext;

@@ -857,7 +857,7 @@ async fn a_forwarder_ends_while_it_is_down() {
 #[tokio::test]
 async fn a_broker_of_another_make() {
     if Command::new("tansu").arg("--version").stdout(Stdio::null()).status().is_err() {
-        eprintln!("skipped: tansu, which no package of Debian has");
+        common::skipped::report("tansu, which no package of Debian has");
         return;
     }
     let port = free_port();

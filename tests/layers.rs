@@ -38,8 +38,11 @@ const LAYERS: [(&str, &[&str]); 9] = [
 ];
 
 /// Imports that go up all the same, and why.
-const EXCEPTIONS: [(&str, &str, &str); 1] =
-    [("source", "sampler", "`SourceExt::every` is a provided method, so its signature names what it makes")];
+const EXCEPTIONS: [(&str, &str, &str); 3] = [
+    ("source", "sampler", "`SourceExt::every` is a provided method, so its signature names what it makes"),
+    ("fs::watch::tests", "lib", "what all tests share is declared at the root"),
+    ("forward::spool::tests", "lib", "what all tests share is declared at the root"),
+];
 
 /// Words that belong to one file, or to none.
 const WORDS: [(&str, &str); 3] = [("tokio::task", "sampler"), ("spawn_blocking", "sampler"), ("unsafe", "nowhere")];

@@ -12,14 +12,10 @@ use std::time::{Duration, Instant};
 use appmon::{Cancel, ProcFs, Process, ProcessSample, ProcessState, Processes, Result, Snapshot, Source};
 use rustix::process::{Pid, Signal, WaitOptions};
 
-/// Whether a test can be done here. Where everything must be (`CI` is set), it fails when it cannot.
-pub(crate) fn require(feature: bool, what: &str) -> bool {
-    if !feature {
-        assert!(std::env::var_os("CI").is_none_or(|ci| ci.is_empty()), "needed for the tests: {what}");
-        eprintln!("skipped: {what}");
-    }
-    feature
-}
+#[path = "../support/skipped.rs"]
+pub(crate) mod skipped;
+
+pub(crate) use skipped::require;
 
 pub(crate) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
@@ -318,7 +314,13 @@ pub(crate) fn run_inside<S: AsRef<OsStr>>(test: &str, by: &[S], program: &std::p
     let (first, rest) = by.split_first().unwrap();
     let mut command = Command::new(first);
     command.args(rest).arg(program).args(["--exact", test, "--nocapture", "--test-threads=1"]);
+    // It may not be able to write there; what it reports is reported again here.
+    command.env_remove(skipped::REPORT);
     let output = command.env(INSIDE, test).stdin(Stdio::null()).output().unwrap();
+    let reports = String::from_utf8_lossy(&output.stderr).into_owned();
+    for what in reports.lines().filter_map(|line| line.strip_prefix(skipped::MARK)) {
+        skipped::report(what.split_once(": ").map_or(what, |(_, what)| what));
+    }
     let text = String::from_utf8_lossy(&output.stdout);
     // A name that no test has would pass too.
     assert!(

@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::BootId;
 use crate::forward::{Codec, Form, MessageId};
+use crate::skipped::require;
 
 /// Much more than any of these tests stores.
 const LARGE: u64 = 1 << 30;
@@ -56,15 +57,6 @@ fn until(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "never: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
-}
-
-/// As `common::require` of the other tests.
-fn require(feature: bool, what: &str) -> bool {
-    if !feature {
-        assert!(std::env::var_os("CI").is_none_or(|ci| ci.is_empty()), "needed for the tests: {what}");
-        eprintln!("skipped: {what}");
-    }
-    feature
 }
 
 /// A folder in memory where there is one: many files are opened, and none of these tests is about the disk.

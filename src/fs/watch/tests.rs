@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use super::{Mode, Watched, WatchedTree};
 use crate::fs::scan::{Scan, Usage};
+use crate::skipped::require;
 use crate::{Cancel, Monotonic};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -153,15 +154,6 @@ fn numbers(usage: &Usage) -> (u64, u64, u64, u64, u64, u64) {
 
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
-}
-
-/// Whether a test can be done here. Where everything must be (`CI` is set), it fails when it cannot.
-fn require(feature: bool, what: &str) -> bool {
-    if !feature {
-        assert!(std::env::var_os("CI").is_none_or(|ci| ci.is_empty()), "needed for the tests: {what}");
-        eprintln!("skipped: {what}");
-    }
-    feature
 }
 
 /// A directory on a file system in memory, where sizes never change by themselves.
