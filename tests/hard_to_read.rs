@@ -126,8 +126,9 @@ fn a_process_whose_main_thread_exited_has_what_its_threads_have() {
             check_by_thread(sample, &thread, &first);
             assert_eq!((sample.id, sample.info.execs), (before.id, 0));
             assert_eq!(sample.info.cgroup, before.info.cgroup);
-            // A main thread that has exited may be traced by root alone.
-            assert!(sample.io.value().is_some() || !is_root(), "{:?}", sample.io);
+            let io = sample.io.value().unwrap();
+            assert_eq!(*io, process.io().unwrap());
+            assert!(io.read_syscalls > before.io.value().unwrap().read_syscalls, "{io:?}");
             assert_eq!(snapshot.skipped.fields, 0);
         }
     }
@@ -188,7 +189,7 @@ fn a_thread_that_exits_while_it_is_read_makes_no_zeros() {
     let fields = Fields::DEFAULT | Fields::FD_COUNT | Fields::STATM | Fields::STAT | Fields::CMDLINE;
     let process = direct(pid);
     let mut read = 0;
-    for nth in 0..400 {
+    for nth in 0..200 {
         let mut source = Processes::new().fields(fields).slow_budget(PATIENT).select(Select::pid(pid));
         let snapshot = tick(&mut source);
         // One that could not be read since thread after thread exited is counted.
@@ -207,7 +208,7 @@ fn a_thread_that_exits_while_it_is_read_makes_no_zeros() {
         let (Ok(21..), Ok(3), Ok(statm)) = &by_hand else { panic!("reading {nth}: {by_hand:?}") };
         assert!(statm.resident_pages > 0, "reading {nth}");
     }
-    assert!(read > 200, "{read}");
+    assert!(read > 100, "{read}");
 }
 
 /// Threads that wait in `accept` and in the `open` of a FIFO.

@@ -169,6 +169,48 @@ fn of_the_processes_of_others_is_read_what_may_be() {
     assert_eq!(*info.cmdline.value().unwrap(), ["sleep", "100000"]);
 }
 
+/// A process of two threads, whose main one has exited. Its other one reads a megabyte, and tells its id.
+const WITHOUT_MAIN: &str = "
+import ctypes, os, platform, threading
+EXIT, GETTID = {'x86_64': (60, 186), 'aarch64': (93, 178), 'riscv64': (93, 178)}[platform.machine()]
+libc = ctypes.CDLL(None)
+def work():
+    open('/dev/zero', 'rb', buffering=0).read(1000000)
+    print(libc.syscall(GETTID), flush=True)
+    threading.Event().wait()
+threading.Thread(target=work).start()
+libc.syscall(EXIT, 0)
+";
+
+#[test]
+fn one_s_own_process_is_readable_when_its_main_thread_has_exited() {
+    if !as_nobody("one_s_own_process_is_readable_when_its_main_thread_has_exited", "") {
+        return;
+    }
+    assert!(!is_root());
+    let mut helper = Helper::python(WITHOUT_MAIN, &[]);
+    let (pid, tid) = (helper.pid(), helper.number());
+    until("the main thread has exited", || direct(pid).stat().unwrap().state == ProcessState::Zombie);
+    until("the other one waits", || {
+        std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")).unwrap().contains(") S ")
+    });
+    let mut source = Processes::new().fields(Fields::all()).slow_budget(PATIENT);
+    for _ in 0..2 {
+        let snapshot = tick(&mut source);
+        let sample = get(&snapshot, pid);
+        // Of all threads, by whichever of them.
+        let io = appmon::Io::parse(&std::fs::read(format!("/proc/{tid}/io")).unwrap()).unwrap();
+        assert_eq!(sample.io, Reading::Value(io));
+        assert!(io.read_chars > Some(1_000_000), "{io:?}");
+        assert_eq!(direct(pid).io().unwrap(), io);
+        assert!(sample.fd_count.value().is_some_and(|count| *count > 2), "{:?}", sample.fd_count);
+        assert!(sample.environ.value().is_some() && sample.smaps_rollup.value().is_some());
+        assert!(sample.info.exe.value().is_some() && sample.info.cwd.value().is_some());
+        assert!(sample.namespaces.value().is_some_and(|namespaces| namespaces.mnt.is_some()));
+        assert!(sample.memory.rss_bytes > 0);
+    }
+}
+
 fn remounted(option: &str) -> String {
     format!("{ROOT_PROCESSES} mount -o remount,{option} /proc;")
 }

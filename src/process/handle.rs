@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::file::Buffer;
 use super::procfs::ProcFs;
 use super::stat::StatLine;
-use super::thread::{by_life, by_living_thread, main_thread_has_exited};
+use super::thread::{by_life, by_living_thread, load_io, main_thread_has_exited};
 use super::{
     Cgroups, Environ, Io, Limits, Namespaces, Oom, ProcessId, Schedstat, SmapsRollup, Stat, Statm, Status, args,
 };
@@ -27,7 +27,9 @@ use crate::{Error, Result, Text, WirePath};
 /// # Errors
 ///
 /// Each method gives [`Error::is_not_found`] when the process has ended, [`Error::is_unsupported`] when it is there but
-/// this kernel does not have the file or the process has none (the executable of a kernel thread), [`Error::is_denied`] when the kernel refuses it, and [`Error::is_malformed`] when its content is not understood.
+/// this kernel does not have the file or the process has none (the executable of a kernel thread), [`Error::is_denied`] when
+/// the kernel refuses it, and [`Error::is_malformed`] when its content is not understood. Whatever else the kernel reports is
+/// an I/O error: it has no way to show a path longer than `PATH_MAX`.
 ///
 /// ```
 /// let me = appmon::ProcFs::new("/proc")?.process(std::process::id())?;
@@ -112,7 +114,14 @@ impl Process {
     ///
     /// See [`Process`].
     pub fn io(&self) -> Result<Io> {
-        self.parse("io", Io::parse)
+        let io = self.parse("io", Io::parse);
+        if io.as_ref().is_err_and(Error::is_denied) && self.has_lost_its_main_thread() {
+            let mut buffer = Buffer::new();
+            if load_io(self.procfs.dir(), self.dir.as_fd(), self.id.pid, &mut buffer) == Ok(Some(())) {
+                return Io::parse(buffer.last()).map_err(|error| error.at(self.path("io")));
+            }
+        }
+        io
     }
 
     /// `/proc/PID/statm`: its memory, in pages.

@@ -13,7 +13,7 @@ use super::procfs::ProcFs;
 use super::pulse::pulse;
 use super::stat::{Stat, StatLine};
 use super::table::{Comm, Entry, Marks, Outcome, Slot, Standing, Task};
-use super::thread::by_living_thread;
+use super::thread::{by_living_thread, load_io};
 use super::{
     Cgroups, Cpu, Faults, Fields, Io, Limits, Memory, Oom, ProcessId, ProcessInfo, ProcessState, Schedstat, Statm,
     Status,
@@ -375,6 +375,9 @@ impl Visit<'_> {
         }
         if fields.contains(Fields::IO) {
             entry.sample.io = self.hot(pid, entry, Hot::Io, c"io", Io::parse)?;
+            if self.by_thread && entry.sample.io == Reading::Denied {
+                entry.sample.io = self.io_by_thread(pid)?;
+            }
         }
         if fields.contains(Fields::STATUS) {
             let mut status = self.hot(pid, entry, Hot::Status, c"status", Status::parse)?;
@@ -424,6 +427,17 @@ impl Visit<'_> {
             };
         }
         Ok(())
+    }
+
+    /// The I/O counters of a process whose main thread has exited, where they may be read of another one only.
+    fn io_by_thread(&mut self, pid: u32) -> Result<Reading<Io>, Failure> {
+        self.place(pid)?;
+        let Some(place) = &self.place else { return Err(Errno::NOENT.into()) };
+        match load_io(self.reader.procfs.dir(), place.as_fd(), pid, &mut self.reader.buffer) {
+            Ok(Some(())) => Ok(self.parsed(Io::parse)),
+            Ok(None) => Ok(Reading::Denied),
+            Err(errno) => self.reading(pid, Err(errno)),
+        }
     }
 
     /// Reads a link; keeps what is known of a process that has lost its own by ending.

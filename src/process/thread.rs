@@ -115,6 +115,25 @@ pub(crate) fn by_living_thread<T>(
     Err(Errno::AGAIN)
 }
 
+/// Loads the I/O counters of the whole process `pid` in `dir`, by a thread of it that lives; `None` where none does.
+///
+/// Recent kernels show those of a main thread that has exited to root alone, whoever owns the process. In the root of a proc
+/// file system there is a directory for each thread too, though it is not listed, and `io` in there is of all threads,
+/// ended ones and children included. While a thread lives, nobody else has its id.
+pub(crate) fn load_io(
+    procfs: BorrowedFd<'_>,
+    dir: BorrowedFd<'_>,
+    pid: u32,
+    buffer: &mut Buffer,
+) -> rustix::io::Result<Option<()>> {
+    by_living_thread(dir, pid, |thread| {
+        let tid = StatLine::parse(stat(thread, buffer)?).map_err(|_| Errno::NOENT)?.pid;
+        let path = PidPath::new(tid).join(c"io");
+        let fd = rustix::fs::openat(procfs, path.as_c_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        buffer.load_to_end(fd)
+    })
+}
+
 enum Life {
     Lives,
     Exiting,
