@@ -27,7 +27,7 @@ pub use progress::Progress;
 pub use usage::{Largest, Partial, ScanError, ScanErrors, Usage};
 
 pub(in crate::fs) use boundary::Fence;
-pub(in crate::fs) use entry::{Entry, FileId};
+pub(in crate::fs) use entry::{Born, Entry, FileId};
 pub(in crate::fs) use exclude::Exclude;
 pub(in crate::fs) use opener::vanished;
 

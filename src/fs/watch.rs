@@ -10,6 +10,9 @@
 //! What no event tells is dealt with as follows.
 //!
 //! - Each directory is watched before it is read, so that what changes meanwhile is heard of.
+//! - A number is used again: what has the number of a known directory is that one only if it was made at the same time, and
+//!   if no event reported that the name was removed. Of a root, the watch itself is asked: adding it again returns the same
+//!   watch only for the same inode.
 //! - A directory that is new is watched and read with all below it; one that was moved within the tree keeps what is known.
 //! - A file that has names elsewhere is asked at each refresh, as its content can change by those ([`Links`](links::Links)).
 //!   A second name made within the tree is told where it was made alone; where the first is, is found out ([`Hunt`]).
@@ -150,7 +153,7 @@ impl WatchedTree {
             self.notify = Notify::new().ok();
         }
         self.tree.take_up_again();
-        self.tree.look_at_roots();
+        self.tree.look_at_roots(self.notify.as_ref());
         for place in self.mounts.changes() {
             self.tree.changed_at(&place);
         }

@@ -24,7 +24,12 @@ pub(in crate::fs) struct Entry {
     pub(in crate::fs) mount: Option<u64>,
     /// Whether something is mounted here, where the kernel tells.
     pub(in crate::fs) mount_root: Option<bool>,
+    /// When the inode was made, where the file system keeps it: what is made later can have the same number.
+    pub(in crate::fs) born: Option<Born>,
 }
+
+/// Seconds and nanoseconds of the real-time clock: to be compared for equality alone.
+pub(in crate::fs) type Born = (i64, u32);
 
 /// What an entry is asked for.
 const WANTED: StatxFlags = StatxFlags::TYPE
@@ -32,7 +37,8 @@ const WANTED: StatxFlags = StatxFlags::TYPE
     .union(StatxFlags::INO)
     .union(StatxFlags::SIZE)
     .union(StatxFlags::BLOCKS)
-    .union(StatxFlags::MNT_ID);
+    .union(StatxFlags::MNT_ID)
+    .union(StatxFlags::BTIME);
 
 impl Entry {
     /// What `name` in `dir` is; nothing is followed and nothing mounted by that.
@@ -59,7 +65,7 @@ impl Entry {
     #[inline]
     fn new(statx: &Statx) -> Self {
         let kind = FileType::from_raw_mode(statx.stx_mode.into());
-        let told = StatxFlags::from_bits_retain(statx.stx_mask).contains(StatxFlags::MNT_ID);
+        let told = StatxFlags::from_bits_retain(statx.stx_mask);
         let mount_root = StatxAttributes::MOUNT_ROOT;
         Self {
             id: FileId { device: rustix::fs::makedev(statx.stx_dev_major, statx.stx_dev_minor), inode: statx.stx_ino },
@@ -71,11 +77,12 @@ impl Entry {
                 FileType::RegularFile | FileType::Symlink => statx.stx_size,
                 _ => 0,
             },
-            mount: told.then_some(statx.stx_mnt_id),
+            mount: told.contains(StatxFlags::MNT_ID).then_some(statx.stx_mnt_id),
             mount_root: statx
                 .stx_attributes_mask
                 .contains(mount_root)
                 .then(|| statx.stx_attributes.contains(mount_root)),
+            born: told.contains(StatxFlags::BTIME).then_some((statx.stx_btime.tv_sec, statx.stx_btime.tv_nsec)),
         }
     }
 

@@ -23,6 +23,9 @@ pub(super) struct Change {
     pub(super) link_bytes: u64,
 }
 
+/// The inode number of the root of each subvolume of btrfs.
+const SUBVOLUME: u64 = 256;
+
 impl Tree {
     /// Takes over what was read, of many directories at once: first what they lost, then what they gained, so that a
     /// directory that was moved from one to the other is known again, with all that is in it.
@@ -144,6 +147,10 @@ impl Tree {
     ) {
         let Some(node) = self.nodes.get_mut(id) else { return };
         let mut old = std::mem::take(&mut node.children);
+        let removed = self.removed.remove(&id).unwrap_or_default();
+        let is_kept = |child: &Node, found: &Found| {
+            (child.id, child.born) == (found.id, found.born) && !removed.contains(&child.name)
+        };
         let nodes = &self.nodes;
         old.sort_unstable_by(|a, b| nodes.get(*a).map(|a| &a.name).cmp(&nodes.get(*b).map(|b| &b.name)));
         let mut kept = Vec::with_capacity(found.len());
@@ -153,7 +160,7 @@ impl Tree {
                 old.binary_search_by(|child| self.nodes.get(*child).map(|child| &child.name).cmp(&Some(&found.name)));
             let child = place.ok().and_then(|place| Some((*old.get(place)?, gone.get_mut(place)?)));
             match child {
-                Some((child, gone)) if self.nodes.get(child).is_some_and(|child| child.id == found.id) => {
+                Some((child, gone)) if self.nodes.get(child).is_some_and(|child| is_kept(child, &found)) => {
                     *gone = false;
                     kept.push(child);
                     self.see_again(child, &found);
@@ -162,7 +169,11 @@ impl Tree {
             }
         }
         for (child, _) in old.into_iter().zip(gone).filter(|(_, gone)| *gone) {
-            self.orphan(child);
+            if self.nodes.get(child).is_some_and(|child| removed.contains(&child.name)) {
+                self.drop_tree(child);
+            } else {
+                self.orphan(child);
+            }
         }
         if let Some(node) = self.nodes.get_mut(id) {
             kept.shrink_to_fit();
@@ -194,8 +205,10 @@ impl Tree {
     /// A directory is new where it is: it was moved here from elsewhere in the tree, or it was not known at all.
     fn gain(&mut self, parent: NodeId, found: Found, why: Queued) {
         let Some(root) = self.nodes.get(parent).map(|node| node.root) else { return };
-        // Only where the watch was kept is it sure that it is the same, and not one with its number.
-        let same = |node: &Node| node.root == root && node.wd.is_some();
+        // Only where the watch was kept is it sure that it is the same, and not one with its number. A subvolume of btrfs
+        // keeps its watch when it is deleted, and all have the same number: the next one is taken for it by nothing else.
+        let doubtful = self.any_removed && found.id.inode == SUBVOLUME;
+        let same = |node: &Node| node.root == root && node.wd.is_some() && node.born == found.born && !doubtful;
         let orphan = self.orphans.get(&found.id).copied();
         let id = match orphan.filter(|orphan| self.nodes.get(*orphan).is_some_and(same)) {
             Some(orphan) => {
@@ -204,7 +217,7 @@ impl Tree {
                 orphan
             }
             None => {
-                let id = self.add(Node::new(Some(parent), found.name, found.id, root, found.itself));
+                let id = self.add(Node::new(Some(parent), found.name, (found.id, found.born), root, found.itself));
                 self.queue(id, why);
                 id
             }

@@ -8,7 +8,7 @@ use super::ledger::Ledger;
 use super::notify::Wd;
 use super::sums::Sums;
 use crate::Monotonic;
-use crate::fs::scan::FileId;
+use crate::fs::scan::{Born, FileId};
 
 /// Which directory. The number of one that is dropped is given to another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +29,7 @@ pub(super) struct Node {
     /// Its name in its parent; of a root, the path it was given by.
     pub(super) name: Box<CStr>,
     pub(super) id: FileId,
+    pub(super) born: Option<Born>,
     /// Which of the trees it belongs to.
     pub(super) root: u32,
     /// The directory itself, and the files in it that have one name.
@@ -92,11 +93,18 @@ pub(super) struct Fault {
 pub(super) const NO_SPAN: (u64, u64) = (u64::MAX, 0);
 
 impl Node {
-    pub(super) fn new(parent: Option<NodeId>, name: Box<CStr>, id: FileId, root: u32, itself: Sums) -> Self {
+    pub(super) fn new(
+        parent: Option<NodeId>,
+        name: Box<CStr>,
+        (id, born): (FileId, Option<Born>),
+        root: u32,
+        itself: Sums,
+    ) -> Self {
         Self {
             parent,
             name,
             id,
+            born,
             root,
             own: itself,
             itself,

@@ -94,6 +94,13 @@ impl Notify {
         }
     }
 
+    /// The watch of the directory at this path, which is `known` if it is still the same: the kernel gives an inode one
+    /// number as long as it is watched, and another one the number of nothing else.
+    pub(super) fn is_still(&self, path: &CStr, known: Wd) -> bool {
+        let flags = CHANGES | WatchFlags::DONT_FOLLOW;
+        inotify::add_watch(&self.fd, path, flags).map_or(true, |wd| wd == known)
+    }
+
     pub(super) fn forget(&self, wd: Wd) {
         // It is gone already where the directory is.
         let _ = inotify::remove_watch(&self.fd, wd);

@@ -15,7 +15,7 @@ use super::notify::{Notify, Watch};
 use super::sums::Sums;
 use super::tree::Tree;
 use crate::Cancel;
-use crate::fs::scan::{Entry, Exclude, Fence, FileId, vanished};
+use crate::fs::scan::{Born, Entry, Exclude, Fence, FileId, vanished};
 
 /// What became of the wish to read a directory.
 #[derive(Debug)]
@@ -54,6 +54,7 @@ pub(super) struct Reading {
 pub(super) struct Found {
     pub(super) name: Box<CStr>,
     pub(super) id: FileId,
+    pub(super) born: Option<Born>,
     pub(super) itself: Sums,
 }
 
@@ -244,7 +245,7 @@ impl Reading {
     fn count(&mut self, name: &CStr, entry: &Entry) {
         self.entries = self.entries.saturating_add(1);
         let item = if entry.is_dir() {
-            self.children.push(Found { name: name.into(), id: entry.id, itself: Sums::of(entry) });
+            self.children.push(Found { name: name.into(), id: entry.id, born: entry.born, itself: Sums::of(entry) });
             Item::Directory
         } else if entry.links > 1 {
             self.links.push((LinkName { id: entry.id, name: name.into() }, Facts::of(entry)));

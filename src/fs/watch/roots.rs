@@ -86,7 +86,9 @@ impl Roots {
             found.push(match (entry, root.place) {
                 (_, Place::Same) if same => Found::Unchanged,
                 _ if same => Found::Same,
-                (Ok(entry), Place::Directory(old, _)) if (old.id, old.mount) == (entry.id, entry.mount) => {
+                (Ok(entry), Place::Directory(old, _))
+                    if (old.id, old.born, old.mount) == (entry.id, entry.born, entry.mount) =>
+                {
                     Found::Unchanged
                 }
                 (Ok(entry), _) => Found::Entry(*entry),

@@ -4,6 +4,7 @@ mod cases;
 mod cost;
 mod limits;
 mod mounting;
+mod reuse;
 mod storms;
 
 use std::collections::BTreeMap;

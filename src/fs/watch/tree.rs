@@ -9,7 +9,7 @@ use rustix::fs::inotify::ReadFlags;
 use super::ledger::{LARGE, MOST};
 use super::links::{Facts, Links};
 use super::nodes::{Node, NodeId, Nodes, Queued};
-use super::notify::{Heard, Wd};
+use super::notify::{Heard, Notify, Wd};
 use super::roots::{Found, Place, Roots};
 use super::sums::Sums;
 use super::turns::may_read;
@@ -41,6 +41,11 @@ pub(super) struct Tree {
     pub(super) put_off: Vec<NodeId>,
     /// Directories that are no more where they were: to be found elsewhere, or dropped.
     pub(super) orphans: HashMap<FileId, NodeId>,
+    /// By directory, the names of directories that were removed from it since it was read: what has one of them now is
+    /// another one, though it may have the number and even the watch of the old one (subvolumes of btrfs).
+    pub(super) removed: HashMap<NodeId, HashSet<Box<CStr>>>,
+    /// Whether there was any since the orphans were settled.
+    pub(super) any_removed: bool,
     /// Files whose names are not all known since an event: to be looked for.
     pub(super) short: HashSet<FileId>,
     /// Those that were looked for.
@@ -77,6 +82,8 @@ impl Tree {
             progress: false,
             put_off: Vec::new(),
             orphans: HashMap::new(),
+            removed: HashMap::new(),
+            any_removed: false,
             short: HashSet::new(),
             hunted: Vec::new(),
             lost: HashSet::new(),
@@ -201,6 +208,10 @@ impl Tree {
             }
         }
         if what.contains(ReadFlags::ISDIR) {
+            if what.contains(ReadFlags::DELETE) {
+                self.removed.entry(id).or_default().insert(name.into());
+                self.any_removed = true;
+            }
             self.queue(id, Queued::Changed);
             // Whether it can be read may have changed.
             if what.contains(ReadFlags::ATTRIB)
@@ -230,11 +241,14 @@ impl Tree {
     }
 
     /// Looks at the paths of the roots, and begins anew where there is another directory.
-    pub(super) fn look_at_roots(&mut self) {
+    pub(super) fn look_at_roots(&mut self, notify: Option<&Notify>) {
         let (mut changed, mut retold) = (false, Vec::new());
         for (found, index) in self.roots.look().into_iter().zip(0..) {
             let place = match found {
-                Found::Unchanged => continue,
+                Found::Unchanged => match self.replaced(index, notify) {
+                    Some(entry) => self.plant(entry, index),
+                    None => continue,
+                },
                 Found::Missing(errno) => Place::Missing(errno),
                 Found::Same => Place::Same,
                 Found::Entry(entry) if entry.is_dir() => self.plant(entry, index),
@@ -285,9 +299,20 @@ impl Tree {
         }
     }
 
+    /// What is at the path of a root instead of what looks the same: no directory above tells of that.
+    fn replaced(&self, root: u32, notify: Option<&Notify>) -> Option<Entry> {
+        let root = self.roots.get(root)?;
+        let Place::Directory(_, node) = root.place else { return None };
+        let known = self.nodes.get(node)?.wd?;
+        if notify?.is_still(&root.name, known) {
+            return None;
+        }
+        Entry::root(&root.name).ok().filter(Entry::is_dir)
+    }
+
     fn plant(&mut self, entry: Entry, root: u32) -> Place {
         let name = self.roots.get(root).map(|root| root.name.as_c_str().into()).unwrap_or_default();
-        let node = self.add(Node::new(None, name, entry.id, root, Sums::of(&entry)));
+        let node = self.add(Node::new(None, name, (entry.id, entry.born), root, Sums::of(&entry)));
         // Later on a new root is made by somebody, and with it perhaps second names of files that are known.
         self.queue(node, if self.round > 1 { Queued::Changed } else { Queued::InTurn });
         Place::Directory(entry, node)
@@ -338,6 +363,7 @@ impl Tree {
         let mut rest = vec![id];
         while let Some(id) = rest.pop() {
             let Some(node) = self.nodes.remove(id) else { continue };
+            self.removed.remove(&id);
             if let Some(total) = self.totals.get_mut(node.root as usize) {
                 total.subtract(&node.own);
             }
@@ -364,6 +390,7 @@ impl Tree {
         for (_, orphan) in std::mem::take(&mut self.orphans) {
             self.drop_tree(orphan);
         }
+        self.any_removed = false;
         let nodes = &self.nodes;
         self.put_off.retain(|id| nodes.get(*id).is_some_and(|node| node.queued != Queued::No));
     }
