@@ -165,6 +165,24 @@ fn all_kinds_of_files() {
 }
 
 #[test]
+fn lengths_whose_sum_no_number_holds() {
+    let shm = Path::new("/dev/shm");
+    let tree = if shm.is_dir() { tempfile::tempdir_in(shm).unwrap() } else { tempfile::tempdir().unwrap() };
+    for n in 0..4_u64 {
+        let file = fs::File::create(tree.path().join(n.to_string())).unwrap();
+        if !require(file.set_len(i64::MAX as u64).is_ok(), "a file system for files of 8 EiB") {
+            return;
+        }
+        let sum = (n + 1).saturating_mul(i64::MAX as u64);
+        assert_eq!(run(&Scan::new(tree.path())).apparent_bytes, sum, "{n}");
+        let other = tree.path().join(format!("link {n}"));
+        fs::hard_link(tree.path().join(n.to_string()), &other).unwrap();
+        assert_eq!(run(&Scan::new(tree.path())).apparent_bytes, sum, "{n}");
+        fs::remove_file(other).unwrap();
+    }
+}
+
+#[test]
 fn wide_directories() {
     let tree = Tree::new();
     for n in 0..20_000 {

@@ -119,7 +119,7 @@ pub struct Part {
     /// How many directories there are in it, and itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directories: Option<u64>,
-    /// The length of the files in it, as they would be copied.
+    /// The length of the files in it, as they would be copied. `u64::MAX` where they are longer than that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub apparent_bytes: Option<u64>,
     /// How long its scan took. Nanoseconds in the wire form.

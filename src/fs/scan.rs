@@ -30,6 +30,7 @@ pub(in crate::fs) use boundary::Fence;
 pub(in crate::fs) use entry::{Born, Entry, FileId};
 pub(in crate::fs) use exclude::Exclude;
 pub(in crate::fs) use opener::vanished;
+pub(in crate::fs) use tally::at_most;
 
 use crate::{Cancel, Result};
 

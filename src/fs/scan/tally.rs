@@ -4,11 +4,11 @@ use super::entry::{Entry, FileId};
 use super::links::Link;
 use super::usage::{Largest, ScanErrors, Usage};
 
-/// Sums of entries.
+/// Sums of entries. Those of bytes have room for any number of files: three sparse ones can be longer than 64 bits count.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sums {
-    allocated_bytes: u64,
-    apparent_bytes: u64,
+    allocated_bytes: u128,
+    apparent_bytes: u128,
     files: u64,
     directories: u64,
     /// Names of files that have several.
@@ -23,8 +23,8 @@ impl Sums {
     pub(super) fn count(&mut self, entry: &Entry) {
         let count = if entry.is_dir() { &mut self.directories } else { &mut self.files };
         *count = count.wrapping_add(1);
-        self.allocated_bytes = self.allocated_bytes.wrapping_add(entry.allocated_bytes);
-        self.apparent_bytes = self.apparent_bytes.wrapping_add(entry.apparent_bytes);
+        self.allocated_bytes = self.allocated_bytes.wrapping_add(entry.allocated_bytes.into());
+        self.apparent_bytes = self.apparent_bytes.wrapping_add(entry.apparent_bytes.into());
     }
 
     /// One of the names of a file.
@@ -35,14 +35,14 @@ impl Sums {
     /// A file with several names.
     pub(super) fn count_link(&mut self, link: &Link) {
         self.linked = self.linked.wrapping_add(1);
-        self.allocated_bytes = self.allocated_bytes.wrapping_add(link.allocated_bytes);
-        self.apparent_bytes = self.apparent_bytes.wrapping_add(link.apparent_bytes);
+        self.allocated_bytes = self.allocated_bytes.wrapping_add(link.allocated_bytes.into());
+        self.apparent_bytes = self.apparent_bytes.wrapping_add(link.apparent_bytes.into());
     }
 
     pub(super) fn add(&mut self, other: &Self) {
         let sum = |to: &mut u64, more: u64| *to = to.wrapping_add(more);
-        sum(&mut self.allocated_bytes, other.allocated_bytes);
-        sum(&mut self.apparent_bytes, other.apparent_bytes);
+        self.allocated_bytes = self.allocated_bytes.wrapping_add(other.allocated_bytes);
+        self.apparent_bytes = self.apparent_bytes.wrapping_add(other.apparent_bytes);
         sum(&mut self.files, other.files);
         sum(&mut self.directories, other.directories);
         sum(&mut self.names, other.names);
@@ -55,8 +55,13 @@ impl Sums {
     }
 
     pub(super) fn allocated_bytes(&self) -> u64 {
-        self.allocated_bytes
+        at_most(self.allocated_bytes)
     }
+}
+
+/// Bytes, or the most that 64 bits hold.
+pub(in crate::fs) fn at_most(bytes: u128) -> u64 {
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 /// What was counted of one tree.
@@ -80,8 +85,8 @@ impl Tally {
 
     pub(super) fn usage(&self) -> Usage {
         Usage {
-            allocated_bytes: self.sums.allocated_bytes,
-            apparent_bytes: self.sums.apparent_bytes,
+            allocated_bytes: at_most(self.sums.allocated_bytes),
+            apparent_bytes: at_most(self.sums.apparent_bytes),
             files: self.sums.files.wrapping_add(self.sums.linked),
             directories: self.sums.directories,
             hard_links: self.sums.names.saturating_sub(self.sums.linked),

@@ -17,7 +17,8 @@ use crate::time::nanos;
 pub struct Usage {
     /// Space on the disk: blocks, whatever the length of the files, and those of the directories themselves.
     pub allocated_bytes: u64,
-    /// Length of the regular files and symbolic links, as they would be copied; holes of sparse files count.
+    /// Length of the regular files and symbolic links, as they would be copied; holes of sparse files count. `u64::MAX`
+    /// where they are longer than that.
     pub apparent_bytes: u64,
     /// Whatever is not a directory. A file with several names counts once.
     pub files: u64,

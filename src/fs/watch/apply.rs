@@ -8,7 +8,7 @@ use super::reading::{Asked, Found, Outcome, Reading, widen};
 use super::sums::Sums;
 use super::tree::Tree;
 use crate::Monotonic;
-use crate::fs::scan::Entry;
+use crate::fs::scan::{Entry, at_most};
 
 /// What one directory was told to be.
 #[derive(Debug)]
@@ -92,7 +92,8 @@ impl Tree {
         }
         let link_bytes = self.take_over_links(id, root, reading.links, why);
         self.take_over_children(id, reading.children, why, gains);
-        Some(Change { node: id, why, before, own_bytes: old.allocated_bytes.abs_diff(own.allocated_bytes), link_bytes })
+        let own_bytes = at_most(old.allocated_bytes.abs_diff(own.allocated_bytes));
+        Some(Change { node: id, why, before, own_bytes, link_bytes })
     }
 
     fn set_watch(&mut self, id: NodeId, watch: Watch) {

@@ -63,6 +63,7 @@ impl Item {
     pub(super) fn sums(self) -> Sums {
         match self {
             Self::File { allocated_bytes, apparent_bytes } => {
+                let (allocated_bytes, apparent_bytes) = (allocated_bytes.into(), apparent_bytes.into());
                 Sums { allocated_bytes, apparent_bytes, files: 1, ..Sums::default() }
             }
             Self::Link(_) => Sums { names: 1, ..Sums::default() },

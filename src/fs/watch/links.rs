@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use super::nodes::NodeId;
 use super::sums::Sums;
-use crate::fs::scan::{Entry, FileId};
+use crate::fs::scan::{Entry, FileId, at_most};
 
 /// What is known of a file with several names.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub(super) struct Links {
     /// By tree: what they count.
     sums: Vec<Sums>,
     /// By tree: what those count that have names elsewhere.
-    uncertain: Vec<u64>,
+    uncertain: Vec<u128>,
     /// The one that was asked last.
     turn: Option<FileId>,
 }
@@ -68,8 +68,8 @@ impl Link {
         // More names than there are: some are met at two places, by a mount, and count at both as they do in a scan.
         let times = u64::from(self.names.div_ceil(self.facts.links.max(1)).max(1));
         let sums = Sums {
-            allocated_bytes: self.facts.allocated_bytes.saturating_mul(times),
-            apparent_bytes: self.facts.apparent_bytes.saturating_mul(times),
+            allocated_bytes: u128::from(self.facts.allocated_bytes).saturating_mul(times.into()),
+            apparent_bytes: u128::from(self.facts.apparent_bytes).saturating_mul(times.into()),
             linked: times,
             ..Sums::default()
         };
@@ -89,7 +89,7 @@ impl Links {
 
     /// How much of a tree is in files that can change without a word, by their other names.
     pub(super) fn uncertain(&self, root: usize) -> u64 {
-        self.uncertain.get(root).copied().unwrap_or_default()
+        at_most(self.uncertain.get(root).copied().unwrap_or_default())
     }
 
     /// A root is a file that has several names, and was asked.

@@ -358,3 +358,31 @@ impl Rig {
         assert_eq!(numbers(watched.usage[0].as_ref().unwrap()), numbers(&scanned));
     }
 }
+
+#[test]
+fn lengths_whose_sum_no_number_holds() {
+    let mut rig = Rig::of(in_memory());
+    rig.mkdir("d");
+    rig.check();
+    for n in 0..4 {
+        let longest = File::create(rig.path(&format!("d/{n}"))).unwrap().set_len(i64::MAX as u64);
+        if !require(longest.is_ok(), "a file system for files of 8 EiB") {
+            return;
+        }
+        let usage = rig.check().usage.remove(0).unwrap();
+        let is_more = (n + 1) as u128 * i64::MAX as u128 > u64::MAX.into();
+        assert_eq!(usage.apparent_bytes == u64::MAX, is_more, "{n}");
+    }
+    // With several names they count elsewhere.
+    for n in 0..4 {
+        hard_link(rig.path(&format!("d/{n}")), rig.path(&format!("{n}"))).unwrap();
+    }
+    assert_eq!(rig.check().usage[0].as_ref().unwrap().apparent_bytes, u64::MAX);
+    // What was too much is taken back again.
+    for n in 1..4 {
+        remove_file(rig.path(&format!("d/{n}"))).unwrap();
+        remove_file(rig.path(&format!("{n}"))).unwrap();
+    }
+    assert_eq!(rig.check().usage[0].as_ref().unwrap().apparent_bytes, i64::MAX as u64);
+    rig.audit();
+}
