@@ -333,6 +333,24 @@ fn what_is_registered_wrongly_is_an_error_that_names_it() {
 }
 
 #[test]
+fn what_only_all_mounted_have_is_refused_by_others() {
+    let none = FileSystems::new;
+    for (source, name) in [
+        (none().include_types(["ext4"]), "include_types"),
+        (none().exclude_types(["ext4"]), "exclude_types"),
+        (none().include_paths(["/"]), "include_paths"),
+        (none().exclude_paths(["/"]), "exclude_paths"),
+    ] {
+        let mut source = source.register(FileSystem::new("root", "/"));
+        let error = error(&mut source);
+        assert!(error.is_config() && error.to_string().contains(name), "{error}");
+    }
+    // Nothing is asked for.
+    let mut source = none().exclude_types([""; 0]).register(FileSystem::new("root", "/"));
+    assert_eq!(tick(&mut source).samples.len(), 1);
+}
+
+#[test]
 fn a_value_is_good_for_its_ttl() {
     let (dir, source) = scratch();
     let mut source = source.directory(Directory::new("x", dir.path()).ttl(NEVER));

@@ -183,27 +183,32 @@ impl FileSystems {
 
     /// Of all that are mounted, takes only file systems of these types: globs such as `ext?` and `fuse.*`, as in
     /// [`Pattern::glob`]. Default: all types. No effect on those that are registered.
+    ///
+    /// This and the next three are for [`mounted`](Self::mounted) alone. In a source made by [`new`](Self::new) nothing is
+    /// taken by itself, so there a glob is an error of its first tick, as one is that cannot be understood
+    /// ([`Error::is_config`]).
     pub fn include_types(self, globs: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
-        self.patterns(globs, |discovery| &mut discovery.include_types)
+        self.patterns("include_types", globs, |discovery| &mut discovery.include_types)
     }
 
     /// Leaves out those of these types. Default: none.
     pub fn exclude_types(self, globs: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
-        self.patterns(globs, |discovery| &mut discovery.exclude_types)
+        self.patterns("exclude_types", globs, |discovery| &mut discovery.exclude_types)
     }
 
     /// Takes only those with these mount points: globs such as `/mnt/*` and `/srv{,/**}`. Default: all.
     pub fn include_paths(self, globs: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
-        self.patterns(globs, |discovery| &mut discovery.include_paths)
+        self.patterns("include_paths", globs, |discovery| &mut discovery.include_paths)
     }
 
     /// Leaves out those with these mount points. Default: none.
     pub fn exclude_paths(self, globs: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
-        self.patterns(globs, |discovery| &mut discovery.exclude_paths)
+        self.patterns("exclude_paths", globs, |discovery| &mut discovery.exclude_paths)
     }
 
     fn patterns(
         self,
+        name: &str,
         globs: impl IntoIterator<Item = impl AsRef<str>>,
         list: impl Fn(&mut Discovery) -> &mut Vec<Pattern>,
     ) -> Self {
@@ -211,7 +216,11 @@ impl FileSystems {
         for glob in globs {
             match (Pattern::glob(glob.as_ref()), &mut state.discovery) {
                 (Ok(pattern), Some(discovery)) => list(discovery).push(pattern),
-                (Ok(_), None) => {}
+                (Ok(_), None) => {
+                    state.fault.get_or_insert_with(|| {
+                        format!("`{name}` chooses among all that are mounted: it goes with `FileSystems::mounted()`")
+                    });
+                }
                 (Err(error), _) => {
                     state.fault.get_or_insert_with(|| error.to_string());
                 }
