@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use appmon::{
-    Boundary, Cancel, Directory, FileSystemSample, FileSystems, Part, PartKind, Progress, Scan, Snapshot, Source,
-    SourceExt, Usage, Watch, WatchMode,
+    Boundary, Cancel, Directory, FileSystem, FileSystemSample, FileSystems, Part, PartKind, Progress, Scan, Snapshot,
+    Source, SourceExt, Usage, Watch, WatchMode,
 };
 use futures::TryStreamExt;
 use proptest::prelude::*;
@@ -404,9 +404,35 @@ fn a_file_system_that_others_change_is_scanned() {
     let found = part(&tick(&mut source), "x");
     assert!(found.complete);
     let state = watch(&found);
-    assert_eq!((state.mode, state.watches, state.verified_at), (WatchMode::Polled, 0, None));
+    assert_eq!((state.mode, state.watches, state.verified_at), (WatchMode::Scanned, 0, None));
     let again = part(&tick(&mut source), "x");
     assert_eq!(again.at, found.at, "its time to live is not over");
+}
+
+#[test]
+fn a_file_system_without_events_is_scanned() {
+    if !alone("a_file_system_without_events_is_scanned") {
+        return;
+    }
+    let dir = Scratch::new();
+    for (fs_type, path) in [("proc", "sys/fs/inotify"), ("sysfs", "fs"), ("cgroup2", ""), ("hugetlbfs", "")] {
+        let at = dir.path().join(fs_type);
+        fs::create_dir(&at).unwrap();
+        let mounted = std::process::Command::new("mount").args(["-t", fs_type, fs_type]).arg(&at).output().unwrap();
+        if !common::require(mounted.status.success(), fs_type) {
+            continue;
+        }
+        let mut source = FileSystems::new()
+            .register(FileSystem::new("fs", &at))
+            .directory(watched("x", &at.join(path)))
+            .directory(watched("inner", &at));
+        for _ in 0..2 {
+            for name in ["x", "inner"] {
+                let state = watch(&part(&tick(&mut source), name));
+                assert_eq!((state.mode, state.watches), (WatchMode::Scanned, 0), "{fs_type} {name}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -530,6 +556,93 @@ fn a_removed_directory_is_told_again_when_it_is_back() {
     fs::remove_file(&link).unwrap();
     symlink("x", &link).unwrap();
     check(&mut source, "x", &at);
+}
+
+/// One tick, at which a directory has to be what a scan of `path` is, and to be reported there, on the mount of `at`.
+#[track_caller]
+fn check_at(source: &mut FileSystems, path: &Path, at: &Path) {
+    let snapshot = tick(source);
+    let found = part(&snapshot, "x");
+    assert_eq!(numbers(&found), scanned(&scans(&[path])[0]), "{found:?}");
+    assert_eq!(found.path.as_deref(), Some(path));
+    assert!(found.complete, "{found:?}");
+    let fs = snapshot.samples.iter().find(|fs| fs.directory("x").is_some()).unwrap();
+    assert!(path.starts_with(&*fs.mount_point) && at.starts_with(&*fs.mount_point), "{}", fs.mount_point.display());
+}
+
+#[test]
+fn a_root_is_followed_when_what_is_at_its_path_is_of_another_type() {
+    if !alone("a_root_is_followed_when_what_is_at_its_path_is_of_another_type") {
+        return;
+    }
+    let directories: [fn(&Path) -> Directory; 2] =
+        [|path| watched("x", path), |path| Directory::new("x", path).ttl(Duration::ZERO).wait()];
+    for directory in directories {
+        let dir = Scratch::new();
+        let at = |path: &str| dir.path().join(path);
+        for path in ["big", "p/logs", "releases/5", "releases/6"] {
+            fs::create_dir_all(at(path)).unwrap();
+        }
+        mount(&["-t", "tmpfs", "-o", "size=8m", "big"], &at("big"));
+        fill(at("p/logs/file"), 90_000);
+        let mut source = FileSystems::mounted().directory(directory(&at("p/logs")));
+        check_at(&mut source, &at("p/logs"), &at(""));
+        // A symbolic link to where it was moved, on the same file system.
+        fs::rename(at("p/logs"), at("moved")).unwrap();
+        symlink("../moved", at("p/logs")).unwrap();
+        check_at(&mut source, &at("moved"), &at(""));
+        fill(at("moved/more"), 10_000);
+        check_at(&mut source, &at("moved"), &at(""));
+        // One to another file system.
+        fs::create_dir(at("big/logs")).unwrap();
+        fill(at("big/logs/file"), 50_000);
+        fs::remove_file(at("p/logs")).unwrap();
+        symlink(at("big/logs"), at("p/logs")).unwrap();
+        check_at(&mut source, &at("big/logs"), &at("big"));
+        fill(at("big/logs/more"), 10_000);
+        check_at(&mut source, &at("big/logs"), &at("big"));
+        // A directory again, and above it a link.
+        fs::remove_file(at("p/logs")).unwrap();
+        fs::rename(at("moved"), at("p/logs")).unwrap();
+        check_at(&mut source, &at("p/logs"), &at(""));
+        fs::rename(at("p"), at("q")).unwrap();
+        symlink("q", at("p")).unwrap();
+        check_at(&mut source, &at("q/logs"), &at(""));
+        fs::create_dir_all(at("big/q/logs")).unwrap();
+        fill(at("big/q/logs/file"), 30_000);
+        fs::remove_file(at("p")).unwrap();
+        symlink("big/q", at("p")).unwrap();
+        check_at(&mut source, &at("big/q/logs"), &at("big"));
+        // A file, and nothing: it is nowhere, which is no error, and comes back.
+        fs::remove_file(at("p")).unwrap();
+        fs::create_dir(at("p")).unwrap();
+        for _ in 0..2 {
+            assert_eq!(tick(&mut source).skipped.vanished, 1);
+            fill(at("p/logs"), 70_000);
+        }
+        let snapshot = tick(&mut source);
+        assert!(snapshot.samples.iter().all(|fs| fs.directory("x").is_none()) && snapshot.skipped.vanished == 1);
+        fs::remove_file(at("p/logs")).unwrap();
+        fs::rename(at("q/logs"), at("p/logs")).unwrap();
+        check_at(&mut source, &at("p/logs"), &at(""));
+        // A mount.
+        mount(&["-t", "tmpfs", "-o", "size=1m", "on-top"], &at("p/logs"));
+        fill(at("p/logs/other"), 20_000);
+        check_at(&mut source, &at("p/logs"), &at("p/logs"));
+        unmount(&at("p/logs"));
+        check_at(&mut source, &at("p/logs"), &at(""));
+        drop(source);
+
+        // A link that is changed.
+        fill(at("releases/5/file"), 10_000);
+        fill(at("releases/6/file"), 20_000);
+        symlink("releases/5", at("current")).unwrap();
+        let mut source = FileSystems::mounted().directory(directory(&at("current")));
+        check_at(&mut source, &at("releases/5"), &at(""));
+        symlink("releases/6", at("next")).unwrap();
+        fs::rename(at("next"), at("current")).unwrap();
+        check_at(&mut source, &at("releases/6"), &at(""));
+    }
 }
 
 #[test]

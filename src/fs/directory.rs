@@ -48,7 +48,9 @@ impl Directory {
     /// A directory by a name of your choice, scanned again when what is known is a minute old.
     ///
     /// A relative path counts from the working directory of now. Symbolic links are followed, to find out where it really
-    /// is; those in the directory are not.
+    /// is; those in the directory are not. Where it is is found out again before each scan, and at each tick for one that is
+    /// [watched](Self::watched): when its path leads elsewhere (a link that was changed, a directory that was moved to
+    /// another disk and replaced by a link), what was known is forgotten and the directory that it leads to is scanned.
     pub fn new(name: impl Into<Text>, path: impl AsRef<Path>) -> Self {
         let path = path.as_ref();
         Self {
@@ -127,7 +129,8 @@ impl Directory {
     /// - Where there is no inotify (none of `max_user_instances` left, a kernel without it) that is so for all of them
     ///   ([`WatchMode::Polled`](crate::WatchMode::Polled)).
     /// - On a file system that needs a server or a program to answer, such as NFS and FUSE, others make changes that no event
-    ///   tells. There it is scanned by its TTL as if it was not watched: `Polled`, too.
+    ///   tells, and in one that shows what the kernel has, such as proc, sysfs and cgroup, the kernel does. There it is
+    ///   scanned by its TTL as if it was not watched ([`WatchMode::Scanned`](crate::WatchMode::Scanned)).
     /// - When more changes than the kernel keeps events for (`max_queued_events`), everything is read again, and less often
     ///   the more often that happens ([`WatchMode::Overflow`](crate::WatchMode::Overflow)).
     ///

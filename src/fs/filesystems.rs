@@ -292,8 +292,8 @@ impl FileSystems {
         // Paths are looked at without the lock.
         let generation = state.generation;
         let (discovery, file_systems) = (state.discovery.clone(), state.file_systems.clone());
-        let directories: Vec<_> =
-            state.entries.iter().map(|entry| (entry.id, entry.met, entry.directory.clone())).collect();
+        let due = state.entries.iter().filter(|entry| !same || entry.is_to_be_looked_up(now));
+        let directories: Vec<_> = due.map(|entry| (entry.id, entry.met, entry.directory.clone())).collect();
         drop(state);
         if !same {
             let stale = std::mem::replace(&mut self.stale, true);
@@ -315,7 +315,7 @@ impl FileSystems {
         let mut state = self.shared.lock();
         for (id, home) in homes {
             if let Some(entry) = state.entries.iter_mut().find(|entry| entry.id == id) {
-                entry.settle(home, now);
+                entry.settle(home);
             }
         }
         (self.generation, self.stale) = (generation, false);

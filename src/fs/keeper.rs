@@ -1,11 +1,12 @@
 //! Watched directories from tick to tick: what is known of their trees, and how they share the watches there are.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::sample::{Watch, WatchMode};
 use super::state::Member;
-use super::usage::{Found, Walk};
+use super::usage::{self, Found, Walk};
 use super::watch::{self, Mode, Reason, Watched, WatchedTree};
 use crate::{Cancel, Monotonic, Result};
 
@@ -152,7 +153,7 @@ pub(super) struct Times {
 
 impl Kept {
     /// Brings it up to date, and gives what each of the marks of the walk holds.
-    pub(super) fn refresh(&mut self, cancel: &Cancel) -> Result<Vec<Result<Found>>> {
+    pub(super) fn refresh(&mut self, marks: &[PathBuf], cancel: &Cancel) -> Result<Vec<Result<Found>>> {
         // Its watches are for the new one.
         self.old = None;
         // It comes back when nothing went wrong halfway.
@@ -170,6 +171,11 @@ impl Kept {
         // The trees were given from the inside out.
         let mut found: Vec<_> = found.collect();
         found.reverse();
+        for (found, path) in found.iter_mut().zip(marks) {
+            if let Err(error) = found.as_ref().map_or(Ok(()), |found| usage::is_directory(&found.usage, path)) {
+                *found = Err(error);
+            }
+        }
         Ok(found)
     }
 }

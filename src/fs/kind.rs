@@ -32,6 +32,12 @@ impl Kind {
         }
     }
 
+    /// Whether the kernel reports all changes of a file system of this type: those that are made by calls of programs to a
+    /// file system of this machine. What the kernel makes up, or the firmware or a page fault changes, is not reported.
+    pub(crate) fn reports_changes(fs_type: &[u8]) -> bool {
+        Self::of(fs_type).is_local() && !matches!(fs_type, b"efivarfs" | b"hugetlbfs")
+    }
+
     pub(crate) fn is_local(self) -> bool {
         self == Self::Local
     }

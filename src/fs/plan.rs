@@ -43,6 +43,8 @@ pub(super) struct Home {
     pub(super) path: PathBuf,
     /// Whether it can be looked at without being held up.
     pub(super) safe: bool,
+    /// Whether events report what changes in it.
+    pub(super) reported: bool,
 }
 
 impl Home {
@@ -149,7 +151,8 @@ pub(super) fn home<'a>(
         .at(&directory.path)
     })?;
     let (mount, device) = (place.mount.id, place.mount.device);
-    Ok(Home { target, mount, device, path: place.path, safe: place.seen })
+    let reported = Kind::reports_changes(place.mount.fs_type.as_bytes());
+    Ok(Home { target, mount, device, path: place.path, safe: place.seen, reported })
 }
 
 fn place<'a>(table: &'a Table, name: &Text, path: &std::path::Path, what: &str) -> Result<Place<'a>> {

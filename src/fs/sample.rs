@@ -135,7 +135,7 @@ pub struct Part {
 /// [`Directory::watched`](crate::Directory::watched).
 ///
 /// All but `uncertain_bytes` is told of the outermost watched directory that this one is in, with all in it. Where it is
-/// scanned by its TTL, because the file system needs a server or a program to answer, the counts are 0.
+/// [scanned](WatchMode::Scanned) by its TTL, the counts are 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -176,10 +176,12 @@ pub enum WatchMode {
     Watched,
     /// Some have none, for want of watches: those are read again when the TTL is over.
     Partly,
-    /// None has a watch: there is no inotify to be had, no watch is left, or the file system needs a server or a program to
-    /// answer, and others make changes to it. All are read again when the TTL is over.
+    /// None has a watch: there is no inotify to be had, or no watch is left. All are read again when the TTL is over.
     #[default]
     Polled,
+    /// It is scanned when the TTL is over, as if it was not to be watched: events do not report all changes of its file
+    /// system, which needs a server or a program to answer (NFS, FUSE), or shows what the kernel has (proc, sysfs, cgroup).
+    Scanned,
     /// There were more events than the kernel keeps, and not all was read again since.
     Overflow,
 }
@@ -218,7 +220,7 @@ impl PartKind {
 impl Watch {
     /// Of what is scanned though it was to be watched.
     pub(super) const SCANNED: Self = Self {
-        mode: WatchMode::Polled,
+        mode: WatchMode::Scanned,
         settled: true,
         directories: 0,
         watches: 0,
@@ -234,7 +236,9 @@ impl Part {
     /// When its bytes were found out. Not told of a watched directory where events do not tell everything: what is in it is
     /// then of different times, and growth between two of them is not growth in that time.
     pub(super) fn measured_at(&self) -> Option<Monotonic> {
-        let is_whole = |watch: Watch| watch.settled && matches!(watch.mode, WatchMode::Watched | WatchMode::Polled);
+        let is_whole = |watch: Watch| {
+            watch.settled && matches!(watch.mode, WatchMode::Watched | WatchMode::Polled | WatchMode::Scanned)
+        };
         self.at.filter(|_| self.watch.is_none_or(is_whole))
     }
 }

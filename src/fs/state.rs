@@ -83,8 +83,6 @@ pub(super) struct Entry {
     flight: Option<Arc<Flight>>,
     /// The watched directory it is in, and is kept up to date with: that can be itself.
     keeper: Option<u64>,
-    /// When it was last looked up where it is.
-    looked_up: Option<Monotonic>,
     /// Whether what the scan under way finds is known to be too old.
     outdated: bool,
     /// Scans that ended.
@@ -258,7 +256,7 @@ impl Shared {
     fn work(&self, mut job: Job) -> Option<Job> {
         let began = Monotonic::now();
         let run = AssertUnwindSafe(|| match &mut job.kept {
-            Some(kept) => kept.refresh(&self.cancel),
+            Some(kept) => kept.refresh(&job.walk.marks, &self.cancel),
             None => job.walk.run(&self.cancel, &job.flight.pulse),
         });
         let result = std::panic::catch_unwind(run);
@@ -301,7 +299,6 @@ impl State {
             last: None,
             flight: None,
             keeper: None,
-            looked_up: None,
             outdated: false,
             scans: 0,
         });
@@ -461,8 +458,8 @@ impl State {
             let Some(entry) = self.entries.get_mut(place) else { continue };
             let Some(home) = &entry.home else { continue };
             if outermost.as_ref().is_none_or(|(_, outer)| !home.is_in(outer)) {
-                // Where others make changes, events do not tell of them.
-                if !entry.directory.watched || !home.safe {
+                // Where others make changes, or the kernel itself, events do not tell of them.
+                if !entry.directory.watched || !home.safe || !home.reported {
                     continue;
                 }
                 outermost = Some((entry.id, home.clone()));
@@ -629,13 +626,12 @@ impl Entry {
     }
 
     /// Says where it is now. What was found elsewhere is forgotten.
-    pub(super) fn settle(&mut self, home: Option<Home>, now: Monotonic) {
+    pub(super) fn settle(&mut self, home: Option<Home>) {
         let same = match (&self.home, &home) {
             (Some(old), Some(new)) => old.is_same(new),
             _ => false,
         };
         self.met |= home.is_some();
-        self.looked_up = Some(now);
         self.home = home;
         if !same {
             self.clear();
@@ -655,15 +651,10 @@ impl Entry {
         self.flight.is_none() && self.last.is_none_or(|last| last.is_over(&self.directory, now))
     }
 
-    /// Whether it is to be looked up where it is. What is watched is brought up to date all the time, and that tells when
-    /// something else is at its path; but not when that leads elsewhere.
-    fn is_to_be_looked_up(&self, now: Monotonic) -> bool {
-        let is_over = || self.looked_up.is_none_or(|at| now >= at.plus(self.directory.ttl));
-        let is_due = || match self.keeper {
-            Some(_) => self.failure.is_some() || self.last.is_none_or(|last| last.outdated) || is_over(),
-            None => self.is_due(now),
-        };
-        self.home.is_none() || is_due()
+    /// Whether it is to be looked up where it is: where it is scanned, and at each tick where it is kept up to date, as no
+    /// event reports that its path leads elsewhere.
+    pub(super) fn is_to_be_looked_up(&self, now: Monotonic) -> bool {
+        self.home.is_none() || self.keeper.is_some() || self.is_due(now)
     }
 
     /// Whether a tick that begins now has to wait for its scan, and for which.

@@ -1,10 +1,12 @@
 //! What directories hold: the one place where the registry meets what scans.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
 
 use super::sample::Watch;
 use super::scan::{Boundary, Progress, Scan, Usage};
-use crate::{Cancel, Monotonic, Result};
+use crate::{Cancel, Error, Monotonic, Result};
 
 /// A tree, and the directories in it that are told apart.
 #[derive(Clone, Debug)]
@@ -35,8 +37,11 @@ impl Walk {
     /// Walks the tree, and gives what each of the marks holds.
     pub(super) fn run(&self, cancel: &Cancel, progress: &Progress) -> Result<Vec<Result<Found>>> {
         let parts = self.scan().run_each(cancel, progress)?;
-        let found = |usage| Found { usage, at: None, watch: None };
-        Ok(parts.into_iter().rev().map(|part| part.usage.map(found)).collect())
+        let found = |usage: Usage, path: &Path| {
+            is_directory(&usage, path)?;
+            Ok(Found { usage, at: None, watch: None })
+        };
+        Ok(parts.into_iter().rev().map(|part| part.usage.and_then(|usage| found(usage, &part.path))).collect())
     }
 
     /// How the tree is walked: on one mount, and from the inside out, since a file with names in several of the marks counts
@@ -52,5 +57,44 @@ impl Walk {
             scan = scan.entries_per_second(rate);
         }
         scan
+    }
+}
+
+/// Fails where something else has taken the place of a directory since it was looked up, such as a symbolic link: its own
+/// bytes are not those of the directory. The next tick looks where that is.
+pub(super) fn is_directory(usage: &Usage, path: &Path) -> Result<()> {
+    // Of a directory that is registered twice the second has nothing at all.
+    let is_other = usage.directories == 0 && usage.files > 0;
+    if is_other { Err(Error::from(Errno::NOTDIR).at(path)) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::fs::watch::WatchedTree;
+
+    /// Between the look at where a directory is, and the reading.
+    #[test]
+    fn what_took_the_place_of_a_directory_is_not_measured() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, moved) = (dir.path().join("d"), dir.path().join("moved"));
+        std::fs::create_dir(&path).unwrap();
+        let walk = Walk { marks: vec![path.clone(), path.clone()], settings: Settings::default() };
+        let scan = |walk: &Walk| walk.run(&Cancel::new(), &Progress::new()).unwrap();
+        assert!(scan(&walk).iter().all(Result::is_ok), "the same directory twice");
+        let mut tree = WatchedTree::new(&walk.scan()).verify(Duration::MAX);
+        let mut watched = |now| {
+            let watched = tree.refresh(Monotonic::from_nanos(now), &Cancel::new()).unwrap();
+            watched.usage.into_iter().map(|usage| usage.and_then(|usage| is_directory(&usage, &path)))
+        };
+        assert!(watched(1).all(|usage| usage.is_ok()));
+        std::fs::rename(&path, &moved).unwrap();
+        std::os::unix::fs::symlink("moved", &path).unwrap();
+        let walk = Walk { marks: vec![path.clone()], ..walk };
+        let is_told = |error: &Error| error.path() == Some(path.as_path());
+        assert!(scan(&walk).iter().all(|found| found.as_ref().is_err_and(is_told)));
+        assert!(watched(2).any(|usage| usage.as_ref().is_err_and(is_told)));
     }
 }
