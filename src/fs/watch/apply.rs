@@ -68,6 +68,7 @@ impl Tree {
         let why = std::mem::take(&mut node.queued);
         let old = std::mem::replace(&mut node.own, own);
         let before = node.read_at.replace(now);
+        node.was_changed = why == Queued::Changed;
         (node.itself, node.span, node.odd) = (reading.itself, reading.span, reading.odd);
         (node.took, node.entries) = (reading.took, reading.entries);
         let ledgers = (node.ledger.take(), &reading.ledger);

@@ -53,6 +53,8 @@ pub(super) struct Node {
     pub(super) listed: bool,
     /// When it was last read. None when it never was.
     pub(super) read_at: Option<Monotonic>,
+    /// Whether that was because of an event.
+    pub(super) was_changed: bool,
     /// How long that took: microseconds.
     pub(super) took: u32,
     /// How many entries there were.
@@ -118,6 +120,7 @@ impl Node {
             queued: Queued::No,
             listed: false,
             read_at: None,
+            was_changed: false,
             took: 0,
             entries: 0,
             round: (0, 0),

@@ -263,6 +263,34 @@ fn large_directories_are_read_once() {
     rig.audit();
 }
 
+#[test]
+fn one_change_in_a_large_directory_is_read_at_once() {
+    let mut rig = Rig::of(in_memory());
+    rig.mkdir("large");
+    for n in 0..ledger::LARGE * 2 {
+        rig.write(&format!("large/{n}"), 1);
+    }
+    rig.check();
+    // No time passes: it does not rest from the first reading, and what comes next is asked by name.
+    for n in 0..3 {
+        rig.write(&format!("large/{n}"), 100_000);
+        let watched = rig.watched.refresh(rig.now, &Cancel::new()).unwrap();
+        assert!(watched.is_settled, "{n}: {watched:?}");
+        rig.compare(&watched);
+    }
+    // Nor from one in turn.
+    for _ in 0..2 {
+        rig.now = rig.now.plus(1_000_000 * SECOND);
+        rig.check();
+    }
+    assert_eq!(rig.watched.tree.ledgered, 0);
+    rig.write("large/5", 100_000);
+    let watched = rig.watched.refresh(rig.now, &Cancel::new()).unwrap();
+    assert!(watched.is_settled);
+    rig.compare(&watched);
+    rig.audit();
+}
+
 fn root(rig: &Rig) -> super::super::nodes::NodeId {
     match rig.watched.tree.roots.all[0].place {
         super::super::Place::Directory(_, node) => node,
