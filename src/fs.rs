@@ -22,7 +22,7 @@ pub use directory::Directory;
 pub use entries::{Entries, Entry, EntryMetadata, Walk, entries};
 pub use filesystems::{FileSystem, FileSystems};
 pub use mounts::{DeviceId, Mount};
-pub use rates::{FileSystemRates, FileSystemTotals, PartRates};
+pub use rates::{FileSystemRates, FileSystemTotals, PartRates, PartTotals};
 pub use registry::{Registered, Registry};
 pub use sample::{FileSystemSample, Inodes, Part, PartKind, Stalled, Watch, WatchMode};
 // Not to be taken for a part of a file system.

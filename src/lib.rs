@@ -128,8 +128,8 @@ pub use error::{Error, Result};
 pub use forward::{ForwardExt, Forwarder};
 pub use fs::{
     Boundary, DeviceId, Directory, Entries, Entry, EntryMetadata, FileSystem, FileSystemRates, FileSystemSample,
-    FileSystemTotals, FileSystems, Inodes, Largest, Mount, Part, PartKind, PartRates, Partial, Progress, Registered,
-    Registry, Scan, ScanError, ScanErrors, ScanPart, Stalled, Usage, Walk, Watch, WatchMode, entries,
+    FileSystemTotals, FileSystems, Inodes, Largest, Mount, Part, PartKind, PartRates, PartTotals, Partial, Progress,
+    Registered, Registry, Scan, ScanError, ScanErrors, ScanPart, Stalled, Usage, Walk, Watch, WatchMode, entries,
 };
 pub use mount_changes::{MountChange, MountChanges};
 pub use process::{

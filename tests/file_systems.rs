@@ -14,8 +14,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use appmon::{
-    Cancel, Directory, FileSystem, FileSystemSample, FileSystems, MountChange, MountChanges, Part, PartKind, Reading,
-    Snapshot, SnapshotStreamExt, Source, SourceExt, Stalled,
+    Cancel, Counters, Directory, FileSystem, FileSystemSample, FileSystems, MountChange, MountChanges, Part, PartKind,
+    Reading, Snapshot, SnapshotStreamExt, Source, SourceExt, Stalled,
 };
 use futures::{StreamExt, TryStreamExt};
 use proptest::prelude::*;
@@ -605,6 +605,76 @@ fn directories_that_share_what_they_store_are_made_to_fit() {
     assert!(fs.overcommitted);
     assert_eq!(fs.used_bytes, 1 << 20);
     assert_eq!(fs.parts.iter().map(|part| part.bytes).take(3).collect::<Vec<_>>(), [1 << 19, 1 << 19, 0]);
+}
+
+#[test]
+fn rates_are_of_what_was_measured() {
+    if !alone("rates_are_of_what_was_measured") {
+        return;
+    }
+    let dir = Scratch::new();
+    mount(&["-t", "tmpfs", "-o", "size=20m", "rates"], dir.path());
+    let d = dir.path().join("d");
+    fs::create_dir(&d).unwrap();
+    fill(d.join("a"), 6 << 20);
+    fill(d.join("b"), 4 << 20);
+    let mut source =
+        FileSystems::new().register(FileSystem::new("f", dir.path())).directory(Directory::new("d", &d).ttl(NEVER));
+    let registry = source.registry();
+    let again = |source: &mut FileSystems| {
+        let before = part(&tick(source), "d").unwrap().at;
+        registry.force("d");
+        let mut snapshot = tick(source);
+        until("the scan", || {
+            snapshot = tick(source);
+            part(&snapshot, "d").unwrap().at > before
+        });
+        snapshot.samples.remove(0)
+    };
+    let rates = |now: &FileSystemSample, then: &FileSystemSample| {
+        now.rates(&then.totals(), now.at().since(then.at()).unwrap()).unwrap()
+    };
+    let other = |now: &FileSystemSample, then: &FileSystemSample| {
+        rates(now, then).parts.iter().find(|part| part.kind == PartKind::Other).unwrap().bytes
+    };
+    let grew = |now: &FileSystemSample, then: &FileSystemSample| {
+        let at = |fs: &FileSystemSample| fs.directory("d").unwrap().at.unwrap();
+        rates(now, then).directory("d").unwrap() * at(now).since(at(then)).unwrap().as_secs_f64()
+    };
+    let first = again(&mut source);
+    // It holds more than what is used by now, so its share is cut.
+    fs::remove_file(d.join("a")).unwrap();
+    let cut = tick(&mut source).samples.remove(0);
+    assert!(cut.overcommitted && cut.parts[0].bytes < 10 << 20);
+    assert_eq!(cut.parts[0].measured_bytes, Some(10 << 20));
+    assert_eq!((rates(&cut, &first).directory("d"), other(&cut, &first)), (None, None), "it was not scanned again");
+    let scanned = again(&mut source);
+    assert_eq!(grew(&scanned, &cut).round(), -f64::from(6 << 20));
+    assert_eq!(other(&scanned, &cut), None);
+    // It grows: at first that is the rest's, which did not grow.
+    fill(d.join("c"), 8 << 20);
+    let grown = tick(&mut source).samples.remove(0);
+    assert_eq!((rates(&grown, &scanned).directory("d"), other(&grown, &scanned)), (None, None));
+    let scanned_again = again(&mut source);
+    assert_eq!(grew(&scanned_again, &grown).round(), f64::from(8 << 20));
+    assert_eq!(other(&scanned_again, &grown), None);
+}
+
+#[test]
+fn a_file_system_of_no_size_has_directories() {
+    if !alone("a_file_system_of_no_size_has_directories") {
+        return;
+    }
+    let dir = Scratch::new();
+    mount(&["-t", "ramfs", "ramfs"], dir.path());
+    fill(dir.path().join("file"), 100_000);
+    let mut source =
+        FileSystems::new().register(FileSystem::new("f", dir.path())).directory(Directory::new("d", dir.path()).wait());
+    let fs = tick(&mut source).samples.remove(0);
+    let directory = fs.directory("d").unwrap();
+    assert_eq!((fs.total_bytes, directory.bytes), (0, 0));
+    assert_eq!(directory.measured_bytes, Some(du(&[dir.path()])));
+    assert!(directory.measured_bytes >= Some(100_000) && fs.overcommitted);
 }
 
 #[test]

@@ -89,6 +89,28 @@ fn attribute(slices: &[Slice<'_>], parents: &[Option<usize>]) -> Vec<(u64, u64)>
     bytes
 }
 
+/// What each of the sorted directories was measured to hold itself: nothing where that is put together from scans of
+/// different times, as other directories were registered in it when it was scanned.
+fn measured(slices: &[Slice<'_>], parents: &[Option<usize>], bytes: &[(u64, u64)]) -> Vec<Option<u64>> {
+    let mut inside = vec![0_usize; slices.len()];
+    let mut known = inside.clone();
+    for (slice, parent) in slices.iter().zip(parents) {
+        let Some(parent) = *parent else { continue };
+        let was_there =
+            slices.get(parent).and_then(|outer| outer.value).is_some_and(|v| v.inner.contains_key(&slice.id));
+        for (list, more) in [(&mut inside, 1), (&mut known, usize::from(was_there))] {
+            if let Some(count) = list.get_mut(parent) {
+                *count = count.saturating_add(more);
+            }
+        }
+    }
+    let own = slices.iter().zip(bytes).zip(inside.iter().zip(&known)).map(|((slice, (own, _)), (inside, known))| {
+        let inner = slice.value?.inner.len();
+        (inside == known && inner == *known).then_some(*own)
+    });
+    own.collect()
+}
+
 /// Makes the parts of a file system whose other figures are known. `slices` are sorted by [`order`].
 pub(super) fn fill(sample: &mut FileSystemSample, slices: &[Slice<'_>], now: Monotonic) {
     let age = |at: Monotonic| now.since(at).unwrap_or_default();
@@ -102,10 +124,11 @@ pub(super) fn fill(sample: &mut FileSystemSample, slices: &[Slice<'_>], now: Mon
     if !slices.is_empty() {
         let parents = nest(slices.iter().map(|slice| slice.path));
         let mut bytes = attribute(slices, &parents);
+        let measured = measured(slices, &parents, &bytes);
         shared = fit(&mut bytes, &parents, sample.used_bytes);
         left = bytes.iter().map(|(own, _)| *own).fold(left, u64::saturating_sub);
-        for (slice, (own, inclusive)) in slices.iter().zip(bytes) {
-            let part = directory(slice, own, inclusive, total, age);
+        for ((slice, (own, inclusive)), measured) in slices.iter().zip(bytes).zip(measured) {
+            let part = Part { measured_bytes: measured, ..directory(slice, own, inclusive, total, age) };
             all_complete &= part.complete;
             sample.parts.push(part);
         }
@@ -131,6 +154,7 @@ pub(super) fn fill(sample: &mut FileSystemSample, slices: &[Slice<'_>], now: Mon
                     kind,
                     bytes,
                     fraction,
+                    measured_bytes: None,
                     inclusive_bytes: None,
                     age,
                     at,
@@ -193,6 +217,7 @@ fn directory(slice: &Slice<'_>, own: u64, inclusive: u64, total: u64, age: impl 
         kind: PartKind::Directory,
         bytes: own,
         fraction: fraction(own, total),
+        measured_bytes: None,
         inclusive_bytes: Some(inclusive),
         age: slice.value.map(|value| age(value.at)),
         at: slice.value.map(|value| value.at),
@@ -287,8 +312,12 @@ mod tests {
         // 3 lies in 2 now, which was not there when 1 was scanned.
         let values =
             [("/a", Some(value(10, &[(3, 7)]))), ("/a/b", Some(value(5, &[(3, 7)]))), ("/a/b/c", Some(value(7, &[])))];
-        check(100, &values, &[(5, 17), (5, 12), (7, 7)], 83);
-        check(100, &[("/a", Some(value(10, &[(9, 7)])))], &[(17, 17)], 83);
+        let sample = check(100, &values, &[(5, 17), (5, 12), (7, 7)], 83);
+        let measured =
+            |sample: &FileSystemSample| -> Vec<_> { sample.parts.iter().map(|p| p.measured_bytes).collect() };
+        assert_eq!(measured(&sample)[..3], [None, Some(5), Some(7)]);
+        let sample = check(100, &[("/a", Some(value(10, &[(9, 7)])))], &[(17, 17)], 83);
+        assert_eq!(measured(&sample)[0], None);
         check(100, &[("/a", Some(value(17, &[]))), ("/a/b", Some(value(7, &[])))], &[(10, 17), (7, 7)], 83);
         check(100, &[("/a", Some(value(17, &[]))), ("/a/b", None)], &[(17, 17), (0, 0)], 83);
     }
@@ -303,9 +332,11 @@ mod tests {
     #[test]
     fn directories_that_hold_more_than_is_used_are_made_to_fit() {
         let values = [("/a", Some(value(10, &[(2, 20)]))), ("/a/b", Some(value(20, &[])))];
-        let sample = check(10, &values, &[(4, 10), (6, 6)], 0);
-        assert!(sample.overcommitted && !sample.parts[2].complete);
-        check(0, &values, &[(0, 0), (0, 0)], 0);
+        for sample in [check(10, &values, &[(4, 10), (6, 6)], 0), check(0, &values, &[(0, 0), (0, 0)], 0)] {
+            assert!(sample.overcommitted && !sample.parts[2].complete);
+            let measured: Vec<_> = sample.parts.iter().map(|part| part.measured_bytes).collect();
+            assert_eq!(measured, [Some(10), Some(20), None, None, None]);
+        }
     }
 
     proptest! {

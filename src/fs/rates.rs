@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DeviceId, FileSystemSample, PartKind};
+use super::{DeviceId, FileSystemSample, Part, PartKind};
 use crate::time::optional_nanos;
-use crate::{Counters, Monotonic, Text};
+use crate::{Counters, Monotonic, Text, WirePath};
 
 /// How fast a file system and its parts grew between two ticks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -33,9 +33,17 @@ pub struct PartRates {
     pub name: Text,
     /// What it is.
     pub kind: PartKind,
-    /// Growth of its `bytes`, per second; negative when it shrinks. For a directory it is that between its last two scans,
-    /// told by the tick that first sees the second one, and `None` in between. For one that is watched it is that since the
-    /// last tick, and `None` while events do not tell everything: parts of it are of different times then.
+    /// Growth per second; negative when it shrinks. `None` where it was not measured again.
+    ///
+    /// For a directory it is the growth of its [`measured_bytes`](crate::Part::measured_bytes) between its last two scans, in
+    /// the tick that first has the second one, and `None` in between. For one that is watched it is the growth since the
+    /// last tick, and `None` while events do not report everything: parts of it are of different times then. It is `None`,
+    /// too, where the two measured different things: another path, other registered directories in it, more or fewer
+    /// entries that could not be read.
+    ///
+    /// For [`Other`](PartKind::Other) it is that of its `bytes` where all directories were measured in the same ticks as the
+    /// file system: no longer before it than a tenth of the time between the two. What a directory grew by between its
+    /// scans is in `bytes` of `Other` until the next one, and no growth of it.
     pub bytes: Option<f64>,
 }
 
@@ -57,8 +65,37 @@ pub struct FileSystemTotals {
     pub total_bytes: u64,
     /// What is used of it.
     pub used_bytes: u64,
-    /// Of each part: its name, what it is, its bytes, and when they were found out, if all of them at the same time.
-    pub parts: Vec<(Text, PartKind, u64, Option<Monotonic>)>,
+    /// Those of each part.
+    pub parts: Vec<PartTotals>,
+}
+
+/// The figures of a part of a file system of which rates are made.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct PartTotals {
+    /// The name of the part.
+    pub name: Text,
+    /// What it is.
+    pub kind: PartKind,
+    /// Its bytes as they were measured.
+    pub bytes: u64,
+    /// When all of them were measured; for what else is used, the earliest time of what it is put together from. `None`
+    /// where they are of different times, or no directory's own.
+    pub at: Option<Monotonic>,
+    /// What was measured: the path of a directory, and the paths of the registered directories that do not count in it.
+    pub path: Option<WirePath>,
+    /// See `path`.
+    pub without: Vec<WirePath>,
+    /// How much could not be read.
+    pub errors: u64,
+}
+
+impl PartTotals {
+    /// Whether this is a measure of the same.
+    fn is_of(&self, other: &Self) -> bool {
+        (&self.name, self.kind, &self.path, self.errors) == (&other.name, other.kind, &other.path, other.errors)
+            && self.without == other.without
+    }
 }
 
 impl Counters for FileSystemSample {
@@ -70,11 +107,7 @@ impl Counters for FileSystemSample {
             device_id: self.device_id,
             total_bytes: self.total_bytes,
             used_bytes: self.used_bytes,
-            parts: self
-                .parts
-                .iter()
-                .map(|part| (part.name.clone(), part.kind, part.bytes, part.measured_at()))
-                .collect(),
+            parts: self.parts.iter().map(|part| self.totals_of(part)).collect(),
         }
     }
 
@@ -88,14 +121,54 @@ impl Counters for FileSystemSample {
             return None;
         }
         let used_bytes = growth(earlier.used_bytes, self.used_bytes, elapsed)?;
+        let before = self.at().minus(elapsed);
         let parts = self.parts.iter().map(|part| {
-            let then = earlier.parts.iter().find(|(name, kind, ..)| (name, *kind) == (&part.name, part.kind));
-            let bytes =
-                then.and_then(|(_, _, bytes, at)| growth(*bytes, part.bytes, part.measured_at()?.since((*at)?)?));
+            let now = self.totals_of(part);
+            let then = earlier.parts.iter().find(|then| now.is_of(then));
+            let bytes = then.and_then(|then| match part.kind {
+                PartKind::Directory => growth(then.bytes, now.bytes, now.at?.since(then.at?)?),
+                PartKind::Other => {
+                    let late = self.at().since(now.at?)?.max(before.since(then.at?).unwrap_or_default());
+                    growth(then.bytes, now.bytes, elapsed).filter(|_| late <= elapsed.div_f64(LATE))
+                }
+                PartKind::Free | PartKind::Reserved => growth(then.bytes, now.bytes, elapsed),
+            });
             PartRates { name: part.name.clone(), kind: part.kind, bytes }
         });
         let parts = parts.collect();
         Some(FileSystemRates { used_bytes, time_to_full: time_to_full(self.free_bytes, used_bytes), parts })
+    }
+}
+
+/// What was measured earlier than this part of the time between two ticks is not of the tick.
+const LATE: f64 = 10.0;
+
+impl FileSystemSample {
+    fn totals_of(&self, part: &Part) -> PartTotals {
+        let directories = || self.parts.iter().filter(|part| part.kind == PartKind::Directory);
+        let (name, kind, path) = (part.name.clone(), part.kind, part.path.clone());
+        match kind {
+            PartKind::Directory => {
+                let is_inside = |other: &&Part| {
+                    other.name != part.name
+                        && other.path.as_ref().zip(path.as_ref()).is_some_and(|(inner, outer)| inner.starts_with(outer))
+                };
+                let without = directories().filter(is_inside).filter_map(|inner| inner.path.clone()).collect();
+                let at = part.measured_bytes.and_then(|_| part.measured_at());
+                let bytes = part.measured_bytes.unwrap_or_default();
+                PartTotals { name, kind, bytes, at, path, without, errors: part.errors }
+            }
+            PartKind::Other => {
+                let measured = |part: &Part| part.measured_bytes.and_then(|_| part.measured_at());
+                // Where the directories do not fit there is no rest that anybody measured.
+                let at = self.at.filter(|_| !self.overcommitted);
+                let at = directories().map(measured).fold(at, |all, at| Some(all?.min(at?)));
+                let without = directories().filter_map(|part| part.path.clone()).collect();
+                let errors = directories().map(|part| part.errors).fold(0, u64::saturating_add);
+                PartTotals { name, kind, bytes: part.bytes, at, path, without, errors }
+            }
+            _ => PartTotals { name, kind, bytes: part.bytes, at: self.at, ..PartTotals::default() },
+        }
     }
 }
 
@@ -126,6 +199,8 @@ mod tests {
             name: Text::from(name),
             kind,
             bytes,
+            path: (kind == PartKind::Directory).then(|| WirePath::from("/a")),
+            measured_bytes: (kind == PartKind::Directory).then_some(bytes),
             at: Some(Monotonic::from_nanos(at * 1_000_000_000)),
             ..Part::default()
         };
@@ -148,7 +223,52 @@ mod tests {
         assert_eq!(rates.used_bytes, 100.0);
         assert_eq!(rates.time_to_full, Some(7 * SECOND));
         assert_eq!(rates.directory("a"), Some(4.0), "ten seconds between its scans");
-        assert_eq!(rates.parts[1].bytes, Some(80.0));
+        assert_eq!(rates.parts[1].bytes, None, "what the directory held then is not known");
+        let rates = sample(300, 100, 12, 12).rates(&sample(100, 60, 10, 10).totals(), 2 * SECOND).unwrap();
+        assert_eq!((rates.directory("a"), rates.parts[1].bytes), (Some(20.0), Some(80.0)));
+        let rates = sample(300, 100, 11, 12).rates(&sample(100, 60, 10, 10).totals(), 2 * SECOND).unwrap();
+        assert_eq!((rates.directory("a"), rates.parts[1].bytes), (Some(40.0), None));
+    }
+
+    #[test]
+    fn growth_is_that_of_what_was_measured() {
+        let fitted = |measured, bytes, at| {
+            let mut sample = sample(100, bytes, at, at);
+            sample.parts[0].measured_bytes = measured;
+            sample.overcommitted = measured > Some(100);
+            sample
+        };
+        let check = |then: &FileSystemSample, now: &FileSystemSample, directory, other| {
+            let rates = now.rates(&then.totals(), SECOND).unwrap();
+            assert_eq!((rates.directory("a"), rates.parts[1].bytes), (directory, other));
+        };
+        // Cut to what is used, it shrinks all the same; and the rest jumps, which is no growth.
+        check(&fitted(Some(160), 100, 10), &fitted(Some(90), 90, 11), Some(-70.0), None);
+        check(&fitted(Some(90), 90, 10), &fitted(Some(160), 100, 11), Some(70.0), None);
+        check(&fitted(Some(90), 90, 10), &fitted(Some(80), 80, 11), Some(-10.0), Some(10.0));
+        // Put together from different scans, it is no measure.
+        check(&fitted(None, 90, 10), &fitted(Some(80), 80, 11), None, None);
+        check(&fitted(Some(80), 80, 10), &fitted(None, 90, 11), None, None);
+    }
+
+    #[test]
+    fn other_things_make_no_growth() {
+        let then = sample(300, 60, 10, 10);
+        let check = |now: &FileSystemSample| {
+            let rates = now.rates(&then.totals(), SECOND).unwrap();
+            assert_eq!((rates.directory("a"), rates.parts.last().unwrap().bytes), (None, None));
+        };
+        let mut now = sample(300, 100, 11, 11);
+        assert!(now.rates(&then.totals(), SECOND).unwrap().directory("a").is_some());
+        now.parts[0].path = Some(WirePath::from("/elsewhere"));
+        check(&now);
+        let mut now = sample(300, 100, 11, 11);
+        now.parts[0].errors = 1;
+        check(&now);
+        let mut now = sample(300, 100, 11, 11);
+        let inner = Part { name: Text::from("b"), path: Some(WirePath::from("/a/b")), ..now.parts[0].clone() };
+        now.parts.insert(1, inner);
+        check(&now);
     }
 
     #[test]

@@ -94,6 +94,12 @@ pub struct Part {
     pub bytes: u64,
     /// `bytes` per total; 0 where there is no total.
     pub fraction: f64,
+    /// For a directory: how much of its own it was found to hold by the scan of `at`, whatever else is known of the file
+    /// system: `bytes` is made smaller where the directories do not fit in what is used
+    /// ([`overcommitted`](FileSystemSample::overcommitted)). Rates are made of this. `None` if it was not scanned yet, or
+    /// not since a directory in it was registered or left: `bytes` is then put together from different scans.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub measured_bytes: Option<u64>,
     /// For a directory: `bytes`, and those of all registered directories in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inclusive_bytes: Option<u64>,
