@@ -13,6 +13,7 @@ mod rates;
 mod registry;
 mod sample;
 mod scan;
+mod shut;
 mod state;
 pub(crate) mod table;
 mod usage;

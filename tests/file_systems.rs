@@ -21,7 +21,7 @@ use futures::{StreamExt, TryStreamExt};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
-use common::{require, until};
+use common::{Helper, require, until};
 use mounts::{Frozen, Scratch, alone, loop_ext4, mount, remount, unmount};
 
 const NEVER: Duration = Duration::from_secs(1_000_000);
@@ -605,6 +605,56 @@ fn directories_that_share_what_they_store_are_made_to_fit() {
     assert!(fs.overcommitted);
     assert_eq!(fs.used_bytes, 1 << 20);
     assert_eq!(fs.parts.iter().map(|part| part.bytes).take(3).collect::<Vec<_>>(), [1 << 19, 1 << 19, 0]);
+}
+
+/// What shuts a file system down, as its own tool does: `XFS_IOC_GOINGDOWN`, which ext4 and f2fs have as well.
+const SHUT_DOWN: &str = "
+import fcntl, os, struct, sys
+fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))
+print('down')
+";
+
+#[test]
+fn a_file_system_that_stopped_after_an_error_is_read_only() {
+    if !alone("a_file_system_that_stopped_after_an_error_is_read_only") {
+        return;
+    }
+    let dir = Scratch::new();
+    let is_read_only = |source: &mut FileSystems| tick(source).samples[0].read_only;
+    let make = |fs_type: &str, name: &str, options: &str| {
+        let (image, path) = (dir.path().join(format!("{name}.image")), dir.path().join(name));
+        fs::File::create(&image).unwrap().set_len(400 << 20).unwrap();
+        fs::create_dir(&path).unwrap();
+        let mkfs = format!("mkfs.{fs_type}");
+        let made = std::process::Command::new(&mkfs).arg("-q").arg(&image).stdin(std::process::Stdio::null()).output();
+        if !require(made.is_ok_and(|made| made.status.success()), &mkfs) {
+            return None;
+        }
+        mount(&["-o", options, image.to_str().unwrap()], &path);
+        let mut source = FileSystems::new().register(FileSystem::new(name, &path));
+        assert!(!is_read_only(&mut source));
+        Some((path, source))
+    };
+    // An error, after which ext4 does not write any more.
+    let (path, mut source) = make("ext4", "error", "loop,errors=remount-ro").unwrap();
+    let device = tick(&mut source).samples[0].device.to_string();
+    let trigger = Path::new("/sys/fs/ext4").join(device.trim_start_matches("/dev/")).join("trigger_fs_error");
+    if require(trigger.exists(), "a way to make an error of ext4") {
+        fs::write(trigger, "x").unwrap();
+        assert!(is_read_only(&mut source));
+        assert_eq!(fs::write(path.join("file"), "x").unwrap_err().kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+        // Where the options of ext4 are not to be seen, the mount table has them.
+        mount(&["-t", "tmpfs", "hidden"], Path::new("/proc/fs"));
+        assert!(is_read_only(&mut FileSystems::new().register(FileSystem::new("again", &path))));
+        unmount(Path::new("/proc/fs"));
+    }
+    for fs_type in ["ext4", "xfs"] {
+        let Some((path, mut source)) = make(fs_type, fs_type, "loop") else { continue };
+        assert_eq!(Helper::python(SHUT_DOWN, &[path.to_str().unwrap()]).line(), "down");
+        assert!(fs::write(path.join("file"), "x").is_err());
+        assert!(is_read_only(&mut source), "{fs_type}");
+        assert!(is_read_only(&mut FileSystems::new().register(FileSystem::new("again", &path))), "{fs_type}");
+    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ use super::parts;
 use super::plan::{self, Discovery, Target};
 use super::registry::Registry;
 use super::sample::{FileSystemSample, Inodes, Stalled};
+use super::shut::Shut;
 use super::state::{Present, Shared};
 use super::table::{Table, Watched};
 use crate::{BootId, Cancel, Error, Monotonic, Pattern, Reading, Result, Skipped, Snapshot, Source, Text};
@@ -73,6 +74,8 @@ pub struct FileSystems {
     budget: Duration,
     watched: Option<Watched>,
     table: Table,
+    /// When the table was read.
+    read_at: Option<Monotonic>,
     /// The generation of the registry that `seats` are of.
     generation: u64,
     /// Whether `seats` are of another mount table.
@@ -92,10 +95,15 @@ pub struct FileSystem {
     pub(super) optional: bool,
 }
 
+/// The table is read so often though nothing was mounted or unmounted: options that a file system changed by itself are in
+/// there, and are no change of it.
+const RECHECK: Duration = Duration::from_secs(60);
+
 /// What is kept of a mount from tick to tick.
 struct Seat {
     target: Target,
     path: CString,
+    shut: Shut,
     /// For a mount that may hang.
     guard: Option<Guard>,
     answer: Option<Answer>,
@@ -153,6 +161,7 @@ impl FileSystems {
             budget: Duration::from_millis(100),
             watched: None,
             table: Table::default(),
+            read_at: None,
             generation: 0,
             stale: true,
             absent: 0,
@@ -280,7 +289,7 @@ impl FileSystems {
             None => self.watched.insert(Watched::open()?),
         };
         let changed = watched.has_changed();
-        self.stale |= changed;
+        self.stale |= changed || self.read_at.is_none_or(|at| now >= at.plus(RECHECK));
         let state = self.shared.lock();
         if let Some(fault) = &state.fault {
             return Err(Error::config(fault.clone()));
@@ -299,6 +308,7 @@ impl FileSystems {
             let stale = std::mem::replace(&mut self.stale, true);
             if stale {
                 self.table = watched.read()?;
+                self.read_at = Some(now);
             }
             let (targets, met) = plan::targets(&self.table, discovery.as_ref(), &file_systems)?;
             self.absent = file_systems.len().saturating_sub(met.len()) as u64;
@@ -333,7 +343,8 @@ impl FileSystems {
             let kept = old.iter().position(same).map(|place| old.swap_remove(place));
             let path = CString::new(target.mount.mount_point.as_os_str().as_bytes()).unwrap_or_default();
             let (guard, answer) = kept.map_or((None, None), |seat| (seat.guard, seat.answer));
-            self.seats.push(Seat { target, path, guard, answer });
+            let shut = Shut::new(&target.mount);
+            self.seats.push(Seat { target, path, shut, guard, answer });
         }
         let mut state = self.shared.lock();
         state.present = self.seats.iter().map(Seat::present).collect();
@@ -498,6 +509,9 @@ impl Seat {
             Some((at, Ok(stat))) => {
                 sample.at = Some(*at);
                 measure(sample, stat);
+                // Where it may hang its figures are all that is asked for.
+                let can_ask = self.target.safe || !matches!(self.shut, Shut::Status);
+                sample.read_only |= can_ask && self.shut.is_shut(&self.path, mount);
             }
             _ => {
                 sample.at = None;

@@ -55,10 +55,21 @@ impl fmt::Display for DeviceId {
 }
 
 impl Mount {
-    /// Whether nothing can be written through this mount: it was mounted so, or the file system is so.
+    /// Whether nothing can be written through this mount: it was mounted so, or the file system is so, or ext4 stopped
+    /// writing after an error when the table was read (`emergency_ro` or `shutdown`, since Linux 6.15).
+    ///
+    /// The kernel reports no change of the table for that: [`FileSystemSample::read_only`](crate::FileSystemSample) is of
+    /// its tick.
     #[must_use]
     pub fn read_only(&self) -> bool {
-        has_option(self.options.as_bytes(), b"ro") || has_option(self.super_options.as_bytes(), b"ro")
+        has_option(self.options.as_bytes(), b"ro")
+            || has_option(self.super_options.as_bytes(), b"ro")
+            || self.is_stopped()
+    }
+
+    /// Whether the file system stopped writing by itself.
+    pub(super) fn is_stopped(&self) -> bool {
+        STOPPED.iter().any(|option| has_option(self.super_options.as_bytes(), option))
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -69,6 +80,9 @@ impl Mount {
         self.mount_point.as_os_str().as_bytes()
     }
 }
+
+/// The options of a file system that stopped writing by itself.
+pub(super) const STOPPED: [&[u8]; 2] = [b"emergency_ro", b"shutdown"];
 
 fn has_option(options: &[u8], name: &[u8]) -> bool {
     options.split(|byte| *byte == b',').any(|option| option == name)
@@ -208,6 +222,8 @@ mod tests {
         assert!(read_only("ro,relatime", "rw"));
         assert!(read_only("rw,relatime", "ro,errors=remount-ro"));
         assert!(!read_only("rw,relatime", "rw,errors=remount-ro,ro_fs=1"));
+        assert!(read_only("rw,relatime", "rw,errors=remount-ro,emergency_ro"));
+        assert!(read_only("rw,relatime", "rw,shutdown"));
     }
 
     #[track_caller]
