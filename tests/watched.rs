@@ -475,7 +475,7 @@ const STORE: &str = "
 import mmap, sys
 file = open(sys.argv[1], 'r+b')
 memory = mmap.mmap(file.fileno(), 0)
-memory[0:65536] = b'x' * 65536
+memory[:] = b'x' * len(memory)
 memory.flush()
 print('stored', flush=True)
 sys.stdin.read()
@@ -486,7 +486,8 @@ fn what_no_event_tells_is_found() {
     let dir = in_memory();
     let path = |n: usize| dir.path().join(n.to_string());
     for n in 0..3 {
-        fs::File::create(path(n)).unwrap().set_len(1 << 20).unwrap();
+        // Larger holes are asked for at each tick.
+        fs::File::create(path(n)).unwrap().set_len(61_440).unwrap();
     }
     // It stays open: closing it would be told.
     let store = |n: usize| {
@@ -501,10 +502,10 @@ fn what_no_event_tells_is_found() {
     assert_eq!(part(&tick(&mut source), "x").bytes, before.bytes);
     assert!(source.registry().invalidate("x"));
     let after = check(&mut source, "x", dir.path());
-    assert!(after.bytes >= before.bytes + 65_536);
+    assert!(after.bytes >= before.bytes + 61_440);
     let second = store(1);
     assert!(source.registry().force("x"));
-    until("it is scanned", || part(&tick(&mut source), "x").bytes >= after.bytes + 65_536);
+    until("it is scanned", || part(&tick(&mut source), "x").bytes >= after.bytes + 61_440);
     assert_eq!(watch(&check(&mut source, "x", dir.path())).mode, WatchMode::Watched);
     fill(path(4), 10_000);
     source.registry().clear();
@@ -515,9 +516,151 @@ fn what_no_event_tells_is_found() {
     check(&mut source, "x", dir.path());
     let third = store(2);
     let state = until_some("the drift", || Some(watch(&part(&tick(&mut source), "x"))).filter(|w| w.drift_bytes > 0));
-    assert!(state.drift_bytes >= 65_536);
+    assert!(state.drift_bytes >= 61_440);
     check(&mut source, "x", dir.path());
     drop((first, second, third));
+}
+
+/// A loop device of a test's own, until it is dropped.
+struct Loop(String);
+
+impl Loop {
+    fn over(file: &Path) -> Self {
+        let output = std::process::Command::new("losetup").args(["--find", "--show"]).arg(file).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        Self(String::from_utf8(output.stdout).unwrap().trim().to_owned())
+    }
+
+    fn write(&self, from: u64, bytes: usize) {
+        use std::os::unix::fs::FileExt;
+        let device = fs::OpenOptions::new().write(true).open(&self.0).unwrap();
+        device.write_all_at(&vec![7; bytes], from).unwrap();
+        device.sync_all().unwrap();
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("losetup").args(["-d", &self.0]).status();
+    }
+}
+
+#[test]
+fn what_a_loop_device_writes_is_in_the_next_tick() {
+    if !common::require(common::is_root(), "root, for a loop device") {
+        return;
+    }
+    let dir = in_memory();
+    let image = dir.path().join("d/image");
+    fs::create_dir(dir.path().join("d")).unwrap();
+    fs::File::create(&image).unwrap().set_len(20 << 20).unwrap();
+    let device = Loop::over(&image);
+    let mut source = FileSystems::mounted().directory(watched("x", dir.path()));
+    let before = check(&mut source, "x", dir.path());
+    assert_eq!(watch(&before).uncertain_files, 1);
+    device.write(0, 4 << 20);
+    let after = check(&mut source, "x", dir.path());
+    assert!(after.bytes >= before.bytes + (4 << 20));
+    let state = watch(&after);
+    assert_eq!((state.mode, state.uncertain_files, state.asked_files), (WatchMode::Watched, 1, 1));
+    assert_eq!(state.uncertain_bytes, fs::metadata(&image).unwrap().blocks() * 512);
+    // With a second name it counts elsewhere, and it goes on by whatever name it has.
+    fs::hard_link(&image, dir.path().join("link")).unwrap();
+    check(&mut source, "x", dir.path());
+    device.write(8 << 20, 2 << 20);
+    check(&mut source, "x", dir.path());
+    fs::remove_file(&image).unwrap();
+    fs::rename(dir.path().join("link"), dir.path().join("d/moved")).unwrap();
+    check(&mut source, "x", dir.path());
+    device.write(12 << 20, 1 << 20);
+    check(&mut source, "x", dir.path());
+    fs::rename(dir.path().join("d"), dir.path().join("e")).unwrap();
+    check(&mut source, "x", dir.path());
+    device.write(14 << 20, 1 << 20);
+    check(&mut source, "x", dir.path());
+    // Without holes nothing is left to ask.
+    device.write(0, 20 << 20);
+    check(&mut source, "x", dir.path());
+    let state = watch(&check(&mut source, "x", dir.path()));
+    assert_eq!((state.uncertain_files, state.uncertain_bytes, state.asked_files, state.directories_read), (0, 0, 0, 0));
+}
+
+/// Writes by `io_submit(2)` when it is told to, to a file that it has open.
+const SUBMIT: &str = "
+import ctypes, os, sys
+class Iocb(ctypes.Structure):
+    _fields_ = [('data', ctypes.c_uint64), ('key', ctypes.c_uint32), ('rw', ctypes.c_uint32),
+        ('op', ctypes.c_uint16), ('priority', ctypes.c_int16), ('fd', ctypes.c_uint32), ('buffer', ctypes.c_uint64),
+        ('bytes', ctypes.c_uint64), ('offset', ctypes.c_int64), ('reserved', ctypes.c_uint64),
+        ('flags', ctypes.c_uint32), ('result', ctypes.c_uint32)]
+setup, submit, events = {'x86_64': (206, 209, 208), 'aarch64': (0, 2, 4)}[os.uname().machine]
+call = ctypes.CDLL(None, use_errno=True).syscall
+context = ctypes.c_ulong(0)
+if call(setup, 8, ctypes.byref(context)) != 0:
+    print('none', flush=True)
+    sys.exit()
+file = os.open(sys.argv[1], os.O_CREAT | os.O_RDWR)
+print('open', flush=True)
+size = 1 << 20
+buffer = ctypes.create_string_buffer(b'x' * size)
+for offset, line in enumerate(sys.stdin):
+    block = Iocb(op=1, fd=file, buffer=ctypes.addressof(buffer), bytes=size, offset=offset * size)
+    assert call(submit, context, 1, (ctypes.POINTER(Iocb) * 1)(ctypes.pointer(block))) == 1
+    assert call(events, context, 1, 1, ctypes.create_string_buffer(32), None) == 1
+    print('written', flush=True)
+";
+
+#[test]
+fn what_is_submitted_to_an_open_file_is_in_the_next_tick() {
+    let dir = in_memory();
+    fs::create_dir(dir.path().join("d")).unwrap();
+    let mut source = FileSystems::mounted().directory(watched("x", dir.path()));
+    check(&mut source, "x", dir.path());
+    let mut helper = Helper::python(SUBMIT, &[dir.path().join("d/file").to_str().unwrap()]);
+    let first = helper.line();
+    if !common::require(first == "open", "io_submit(2)") {
+        return;
+    }
+    check(&mut source, "x", dir.path());
+    for n in 0..4 {
+        helper.say("write");
+        assert_eq!(helper.line(), "written");
+        let part = check(&mut source, "x", dir.path());
+        assert_eq!(part.apparent_bytes, Some((n + 1) << 20));
+        assert_eq!(watch(&part).asked_files, 1);
+        // It is followed.
+        if n == 1 {
+            fs::rename(dir.path().join("d/file"), dir.path().join("renamed")).unwrap();
+            check(&mut source, "x", dir.path());
+        }
+    }
+    drop(helper);
+    check(&mut source, "x", dir.path());
+    assert_eq!(watch(&check(&mut source, "x", dir.path())).asked_files, 0, "it is closed");
+}
+
+#[test]
+fn many_sparse_files_are_asked_in_turn() {
+    let dir = in_memory();
+    let path = |n: usize| dir.path().join((n % 7).to_string()).join(n.to_string());
+    for n in 0..1500 {
+        fs::create_dir_all(path(n).parent().unwrap()).unwrap();
+        fs::File::create(path(n)).unwrap().set_len(1 << 20).unwrap();
+    }
+    let mut source = FileSystems::mounted().directory(watched("x", dir.path()));
+    let before = check(&mut source, "x", dir.path());
+    assert_eq!((watch(&before).uncertain_files, watch(&before).uncertain_bytes), (1500, 0));
+    // Memory that a file is mapped to: the page is stored, and no event reports it.
+    let mut helper = Helper::python(STORE, &[path(1000).to_str().unwrap()]);
+    assert_eq!(helper.line(), "stored");
+    let mut asked = 0;
+    while part(&tick(&mut source), "x").bytes == before.bytes {
+        let state = watch(&part(&tick(&mut source), "x"));
+        assert_eq!(state.asked_files, 512);
+        asked += 1;
+        assert!(asked < 3, "all had their turn");
+    }
+    check(&mut source, "x", dir.path());
 }
 
 #[track_caller]

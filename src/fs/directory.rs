@@ -136,12 +136,22 @@ impl Directory {
     ///
     /// # What no event tells
     ///
-    /// - Stores to a file through `mmap(2)`, where they take new blocks.
-    /// - What is written to a file by a name outside of the directory. Files that are known to have such names are asked at
-    ///   every tick, 512 of them at a time; how much is in them is
-    ///   [`Watch::uncertain_bytes`](crate::Watch::uncertain_bytes).
-    /// - That a file got a name outside of the directory.
-    /// - What a file system does by itself: compression, preallocation.
+    /// These files are asked at every tick, in turn where they are more than 512 of a kind; how many there are, and how much
+    /// is in them, are [`Watch::uncertain_files`](crate::Watch::uncertain_files) and
+    /// [`uncertain_bytes`](crate::Watch::uncertain_bytes):
+    ///
+    /// - Those that have names outside of the directory, by which they can be written to.
+    /// - Sparse ones, whose holes (64 KiB or more) can be filled by what makes no event: stores through `mmap(2)`,
+    ///   `io_submit(2)`, and the kernel's own writing, such as that of a loop device to its image.
+    ///
+    /// Asked as well are files that were made or written to since they are watched and were not closed: those can grow by
+    /// `io_submit(2)`. What is left is
+    ///
+    /// - a file that had been open for longer than it is watched, and grows by `io_submit(2)` or the kernel alone; and one
+    ///   with several names, all in the directory;
+    /// - holes of less than 64 KiB that are filled so;
+    /// - that a file got a name outside of the directory;
+    /// - what a file system does by itself: compression, preallocation.
     ///
     /// So every directory is read again once in a while, whatever events tell: see [`verify`](Self::verify). By how much the
     /// figures were found wrong is [`Watch::drift_bytes`](crate::Watch::drift_bytes). [`Registry::invalidate`](crate::Registry::invalidate) and

@@ -163,9 +163,9 @@ impl Kept {
         let watched = result?;
         self.watches = watched.watches;
         let watch = tell(&watched);
-        let uncertain = watched.uncertain_bytes.into_iter().chain(std::iter::repeat(0));
-        let found = watched.usage.into_iter().zip(uncertain).map(|(usage, uncertain_bytes)| {
-            let watch = Some(Watch { uncertain_bytes, ..watch });
+        let uncertain = watched.uncertain.into_iter().chain(std::iter::repeat((0, 0)));
+        let found = watched.usage.into_iter().zip(uncertain).map(|(usage, (uncertain_files, uncertain_bytes))| {
+            let watch = Some(Watch { uncertain_files, uncertain_bytes, ..watch });
             Ok(Found { usage: usage?, at: Some(watched.as_of), watch })
         });
         // The trees were given from the inside out.
@@ -194,7 +194,9 @@ fn tell(watched: &Watched) -> Watch {
         directories: count(watched.directories),
         watches: count(watched.watches),
         directories_read: count(read.into_iter().fold(0, usize::saturating_add)),
+        uncertain_files: 0,
         uncertain_bytes: 0,
+        asked_files: count(watched.asked),
         drift_bytes: watched.drift.total_bytes,
         verified_at: Some(watched.verified.at),
         verified_age: None,

@@ -143,7 +143,7 @@ pub struct Part {
 /// How a directory is kept up to date by what the kernel tells of changes, and how far that can be relied on: see
 /// [`Directory::watched`](crate::Directory::watched).
 ///
-/// All but `uncertain_bytes` is told of the outermost watched directory that this one is in, with all in it. Where it is
+/// All but `uncertain_files` and `uncertain_bytes` is told of the outermost watched directory that this one is in, with all in it. Where it is
 /// [scanned](WatchMode::Scanned) by its TTL, the counts are 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -160,9 +160,17 @@ pub struct Watch {
     pub watches: u64,
     /// How many directories were read to bring it up to date for this tick: because they changed, or in turn.
     pub directories_read: u64,
-    /// How much of `bytes` is in files that have names outside of the directory as well: they can change by those names
-    /// without an event. They are asked at every tick, up to 512 of them in turn.
+    /// How many files can change without an event: those that have names outside of the directory as well, and sparse ones,
+    /// which have holes of 64 KiB or more. They are asked at every tick, in turn when they are more than 512 of one kind; of
+    /// the sparse ones up to 65,536, and further ones are only read with their directories.
+    #[serde(default)]
+    pub uncertain_files: u64,
+    /// How much of `bytes` is in those files.
     pub uncertain_bytes: u64,
+    /// How many files were asked for this tick because they can change without an event: those, and files that were made or
+    /// written to and may still be open.
+    #[serde(default)]
+    pub asked_files: u64,
     /// By how much reading everything again in turn found the figures wrong, more and less added up, since it is watched:
     /// what no event told. Only grows, unless everything is scanned anew.
     pub drift_bytes: u64,
@@ -234,7 +242,9 @@ impl Watch {
         directories: 0,
         watches: 0,
         directories_read: 0,
+        uncertain_files: 0,
         uncertain_bytes: 0,
+        asked_files: 0,
         drift_bytes: 0,
         verified_at: None,
         verified_age: None,

@@ -577,7 +577,7 @@ fn values(
         values.push(found.map(|Found { mut usage, at, mut watch }| {
             if is_around {
                 usage = Usage { partial: usage.partial, ..Usage::default() };
-                watch = watch.map(|watch| Watch { uncertain_bytes: 0, ..watch });
+                watch = watch.map(|watch| Watch { uncertain_files: 0, uncertain_bytes: 0, ..watch });
             }
             Value { usage, inner: Arc::default(), at: at.unwrap_or(ended), took, watch }
         }));

@@ -14,6 +14,8 @@
 //!   if no event reported that the name was removed. Of a root, the watch itself is asked: adding it again returns the same
 //!   watch only for the same inode.
 //! - A directory that is new is watched and read with all below it; one that was moved within the tree keeps what is known.
+//! - A file that takes space without an event, because it is sparse or may be open, is asked at each refresh
+//!   ([`unheard`]).
 //! - A file that has names elsewhere is asked at each refresh, as its content can change by those ([`Links`](links::Links)).
 //!   A second name made within the tree is told where it was made alone; where the first is, is found out ([`Hunt`]).
 //! - The mount table is looked at; where something was mounted or unmounted, the parent is read again.
@@ -38,6 +40,7 @@ mod sums;
 mod tests;
 mod tree;
 mod turns;
+mod unheard;
 mod watched;
 mod wds;
 
@@ -46,7 +49,7 @@ use std::time::{Duration, Instant};
 pub(crate) use notify::most_watches;
 pub(crate) use watched::{Drift, Mode, Reason, Verified, Watched};
 
-use crate::fs::scan::{Exclude, Scan, ScanErrors, Usage};
+use crate::fs::scan::{Exclude, Scan, ScanErrors, Usage, at_most};
 use crate::{Cancel, Error, Monotonic, Result};
 use apply::Change;
 use hunt::Hunt;
@@ -84,6 +87,8 @@ struct Done {
     dirty: usize,
     in_turn: usize,
     verified: usize,
+    /// Files that can change without an event.
+    asked: usize,
     drift: Drift,
 }
 
@@ -159,8 +164,9 @@ impl WatchedTree {
         }
         self.hear();
         self.turns.take(&mut self.tree, now);
+        done.asked = self.ask_unheard(ASKED);
         self.settle(now, cancel, &mut done)?;
-        self.ask_externals(EXTERNALS);
+        done.asked = done.asked.saturating_add(self.ask_externals(ASKED));
         self.verify_some(now, cancel, &mut done)?;
         self.settle(now, cancel, &mut done)?;
         self.turns.end(&self.tree, now, start.elapsed());
@@ -250,11 +256,27 @@ impl WatchedTree {
         }
     }
 
-    /// Asks files that have names elsewhere, so many at most.
-    fn ask_externals(&mut self, most: usize) {
-        for id in self.tree.links.next_external(most) {
-            self.ask(id);
+    /// Asks files that can change without an event, so many at most, and has those read again that did. Gives how many were
+    /// asked.
+    fn ask_unheard(&mut self, most: usize) -> usize {
+        let files = self.tree.next_unheard(most);
+        for (id, name, known) in &files {
+            // What is gone was reported.
+            let found = reading::ask(&self.tree.nodes, *id, name);
+            if found.is_some_and(|entry| known.differs(&entry)) {
+                self.tree.touch(*id, name);
+            }
         }
+        files.len()
+    }
+
+    /// The same of those that have several names.
+    fn ask_externals(&mut self, most: usize) -> usize {
+        let files = self.tree.links.next_external(most);
+        for id in &files {
+            self.ask(*id);
+        }
+        files.len()
     }
 
     /// Asks a file with several names what it is now.
@@ -343,7 +365,8 @@ impl WatchedTree {
         let as_of = self.turns.unwatched_since().map_or(*settled_at, |since| since.min(*settled_at));
         Watched {
             usage,
-            uncertain_bytes: (0..self.failures.len()).map(|root| self.tree.links.uncertain(root)).collect(),
+            uncertain: (0..self.failures.len()).map(|root| self.uncertain(root)).collect(),
+            asked: done.asked,
             mode,
             as_of,
             is_settled,
@@ -354,6 +377,13 @@ impl WatchedTree {
             verified: Verified { at, progress, directories: done.verified },
             drift: Drift { total_bytes: self.drift_bytes, ..done.drift },
         }
+    }
+
+    /// How many files of a tree can change without an event, and their bytes.
+    fn uncertain(&self, root: usize) -> (u64, u64) {
+        let (files, bytes) = self.tree.links.uncertain(root);
+        let sums = self.tree.totals.get(root).copied().unwrap_or_default();
+        (files.saturating_add(sums.sparse), at_most(bytes.saturating_add(sums.sparse_bytes)))
     }
 
     /// Puts together anew what could not be read, if that is another.
@@ -372,5 +402,5 @@ impl WatchedTree {
     }
 }
 
-/// So many files that have names elsewhere are asked at a refresh.
-const EXTERNALS: usize = 512;
+/// So many files are asked at a refresh that have one name, and so many that have several.
+const ASKED: usize = 512;

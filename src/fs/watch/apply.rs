@@ -7,6 +7,7 @@ use super::notify::Watch;
 use super::reading::{Asked, Found, Outcome, Reading, widen};
 use super::sums::Sums;
 use super::tree::Tree;
+use super::unheard;
 use crate::Monotonic;
 use crate::fs::scan::{Entry, at_most};
 
@@ -91,6 +92,7 @@ impl Tree {
         if let Some(watch) = reading.watch {
             self.set_watch(id, watch);
         }
+        self.set_unheard(id, reading.unheard);
         let link_bytes = self.take_over_links(id, root, reading.links, why);
         self.take_over_children(id, reading.children, why, gains);
         let own_bytes = at_most(old.allocated_bytes.abs_diff(own.allocated_bytes));
@@ -272,19 +274,19 @@ impl Tree {
         let ledger = node.ledger.as_deref_mut()?;
         ledger.touched.clear();
         let len = ledger.len();
-        for (name, entry) in asked.names {
+        for (name, entry) in &asked.names {
             let item = entry.as_ref().map(Item::of);
-            let old = ledger.set(&name, item);
+            let old = ledger.set(name, item);
             match (old, item) {
                 (Some(Item::Link(old)), Some(Item::Link(new))) if old == new => {
-                    links.extend(entry.map(|entry| (new, Facts::of(&entry))));
+                    links.extend(entry.as_ref().map(|entry| (new, Facts::of(entry))));
                 }
                 (Some(Item::File { .. }) | None, Some(Item::File { .. }) | None) => {}
                 _ => whole = true,
             }
             own.subtract(&old.map(Item::sums).unwrap_or_default());
             own.add(&item.map(Item::sums).unwrap_or_default());
-            if let (Some(Item::File { .. }), Some(entry)) = (item, &entry) {
+            if let (Some(Item::File { .. }), Some(entry)) = (item, entry) {
                 node.span = widen(node.span, entry.id.inode);
             }
         }
@@ -299,6 +301,9 @@ impl Tree {
         }
         for (link, facts) in links {
             self.links.update(link, facts);
+        }
+        for (name, entry) in &asked.names {
+            self.asked_unheard(id, name, entry.as_ref());
         }
         if whole {
             // Directories, and names of files that have several, take a reading to be known.
@@ -323,6 +328,7 @@ impl Reading {
             took: 0,
             watch: None,
             ledger: None,
+            unheard: unheard::Names::new(),
         }
     }
 }

@@ -62,10 +62,7 @@ impl Item {
     /// What it adds to the sums of its directory. A directory counts for itself, and a file with several names elsewhere.
     pub(super) fn sums(self) -> Sums {
         match self {
-            Self::File { allocated_bytes, apparent_bytes } => {
-                let (allocated_bytes, apparent_bytes) = (allocated_bytes.into(), apparent_bytes.into());
-                Sums { allocated_bytes, apparent_bytes, files: 1, ..Sums::default() }
-            }
+            Self::File { allocated_bytes, apparent_bytes } => Sums::of_file(allocated_bytes, apparent_bytes),
             Self::Link(_) => Sums { names: 1, ..Sums::default() },
             Self::Directory => Sums::default(),
         }

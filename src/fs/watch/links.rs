@@ -5,7 +5,8 @@ use std::ops::Bound;
 
 use super::nodes::NodeId;
 use super::sums::Sums;
-use crate::fs::scan::{Entry, FileId, at_most};
+use super::unheard;
+use crate::fs::scan::{Entry, FileId};
 
 /// What is known of a file with several names.
 #[derive(Debug)]
@@ -39,12 +40,12 @@ struct Holder {
 #[derive(Debug, Default)]
 pub(super) struct Links {
     links: HashMap<FileId, Link>,
-    /// Those that have names elsewhere, in order.
+    /// Those that can change without an event, in order: they have names elsewhere, or are sparse.
     external: BTreeSet<FileId>,
     /// By tree: what they count.
     sums: Vec<Sums>,
-    /// By tree: what those count that have names elsewhere.
-    uncertain: Vec<u128>,
+    /// By tree: how many those are, and what they count.
+    uncertain: Vec<(u64, u128)>,
     /// The one that was asked last.
     turn: Option<FileId>,
 }
@@ -60,6 +61,10 @@ impl Link {
     /// How many of its names are not known.
     fn missing(&self) -> u32 {
         self.facts.links.saturating_sub(self.names)
+    }
+
+    fn can_change_unheard(&self) -> bool {
+        self.missing() > 0 || unheard::is_sparse(self.facts.allocated_bytes, self.facts.apparent_bytes)
     }
 
     /// What it adds, and to which tree: the first that has a name, whichever was met first.
@@ -79,7 +84,7 @@ impl Link {
 
 impl Links {
     pub(super) fn new(roots: usize) -> Self {
-        Self { sums: vec![Sums::default(); roots], uncertain: vec![0; roots], ..Self::default() }
+        Self { sums: vec![Sums::default(); roots], uncertain: vec![(0, 0); roots], ..Self::default() }
     }
 
     /// What they add to a tree.
@@ -87,9 +92,9 @@ impl Links {
         self.sums.get(root).copied().unwrap_or_default()
     }
 
-    /// How much of a tree is in files that can change without a word, by their other names.
-    pub(super) fn uncertain(&self, root: usize) -> u64 {
-        at_most(self.uncertain.get(root).copied().unwrap_or_default())
+    /// How many files of a tree can change without a word, by their other names or by being sparse, and their bytes.
+    pub(super) fn uncertain(&self, root: usize) -> (u64, u128) {
+        self.uncertain.get(root).copied().unwrap_or_default()
     }
 
     /// A root is a file that has several names, and was asked.
@@ -168,7 +173,7 @@ impl Links {
         self.links.get(&id).is_some_and(|link| link.missing() > link.outside)
     }
 
-    /// Whether not all of its names are known.
+    /// Whether it can change without an event.
     pub(super) fn is_external(&self, id: FileId) -> bool {
         self.external.contains(&id)
     }
@@ -180,7 +185,7 @@ impl Links {
         }
     }
 
-    /// The next ones that have names elsewhere, so many at most.
+    /// The next ones that can change without an event, so many at most.
     pub(super) fn next_external(&mut self, most: usize) -> Vec<FileId> {
         let after = self.turn.map_or(Bound::Unbounded, Bound::Excluded);
         let upto = self.turn.map_or(Bound::Excluded(FileId { device: 0, inode: 0 }), Bound::Included);
@@ -202,7 +207,7 @@ impl Links {
             if self.external.remove(&id)
                 && let Some(all) = self.uncertain.get_mut(root)
             {
-                *all = all.wrapping_sub(sums.allocated_bytes);
+                *all = (all.0.wrapping_sub(1), all.1.wrapping_sub(sums.allocated_bytes));
             }
         }
         Some(link)
@@ -218,11 +223,11 @@ impl Links {
             if let Some(all) = self.sums.get_mut(root) {
                 all.add(&sums);
             }
-            if link.missing() > 0
+            if link.can_change_unheard()
                 && self.external.insert(id)
                 && let Some(all) = self.uncertain.get_mut(root)
             {
-                *all = all.wrapping_add(sums.allocated_bytes);
+                *all = (all.0.wrapping_add(1), all.1.wrapping_add(sums.allocated_bytes));
             }
         }
         self.links.insert(id, link);

@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use super::ledger::Ledger;
 use super::notify::Wd;
 use super::sums::Sums;
+use super::unheard;
 use crate::Monotonic;
 use crate::fs::scan::{Born, FileId};
 
@@ -15,6 +16,9 @@ use crate::fs::scan::{Born, FileId};
 pub(super) struct NodeId(u32);
 
 impl NodeId {
+    /// The smallest.
+    pub(super) const FIRST: Self = Self(0);
+
     /// Stands for a root that is a file: no directory has this number.
     pub(super) fn file(root: u32) -> Self {
         Self(u32::MAX.wrapping_sub(root))
@@ -63,6 +67,8 @@ pub(super) struct Node {
     pub(super) round: (u32, u8),
     /// What each of its entries counts, where it is large and changes often.
     pub(super) ledger: Option<Box<Ledger>>,
+    /// Files in it that can change without an event.
+    pub(super) unheard: unheard::Names,
 }
 
 /// Whether a directory waits to be read.
@@ -125,7 +131,13 @@ impl Node {
             entries: 0,
             round: (0, 0),
             ledger: None,
+            unheard: unheard::Names::new(),
         }
+    }
+
+    /// Whether it is to be read.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.queued != Queued::No
     }
 }
 

@@ -41,6 +41,8 @@ pub(super) struct Heard<'a> {
     pub(super) wd: Wd,
     pub(super) what: ReadFlags,
     pub(super) name: Option<&'a CStr>,
+    /// The same for both names of what was renamed.
+    pub(super) cookie: u32,
 }
 
 /// What became of the wish to watch a directory.
@@ -114,7 +116,10 @@ impl Notify {
         let mut count = 0_usize;
         while count < MOST || !reader.is_buffer_empty() {
             match reader.next() {
-                Ok(event) => hear(Heard { wd: event.wd(), what: event.events(), name: event.file_name() }),
+                Ok(event) => {
+                    let (wd, what, cookie) = (event.wd(), event.events(), event.cookie());
+                    hear(Heard { wd, what, name: event.file_name(), cookie });
+                }
                 Err(Errno::INTR) => {}
                 Err(_) => return,
             }

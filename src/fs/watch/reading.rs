@@ -14,6 +14,7 @@ use super::nodes::{Fault, LinkName, NO_SPAN, NodeId, Nodes, Queued, name};
 use super::notify::{Notify, Watch};
 use super::sums::Sums;
 use super::tree::Tree;
+use super::unheard::{self, Unheard};
 use crate::Cancel;
 use crate::fs::scan::{Born, Entry, Exclude, Fence, FileId, vanished};
 
@@ -47,6 +48,7 @@ pub(super) struct Reading {
     /// None when it is watched already.
     pub(super) watch: Option<Watch>,
     pub(super) ledger: Option<Box<Ledger>>,
+    pub(super) unheard: unheard::Names,
 }
 
 /// A directory in the one that was read.
@@ -136,8 +138,10 @@ impl<'a> Reader<'a> {
             took: 0,
             watch,
             ledger: self.tree.wants_ledger(node).then(Box::default),
+            unheard: unheard::Names::new(),
         };
-        if !self.list(&here, &dir, &mut reading) {
+        let is_open = |name: &CStr| node.unheard.get(name).is_some_and(|file| file.open);
+        if !self.list(&here, &dir, is_open, &mut reading) {
             if let (Some(Watch::At(wd)), None, Some(notify)) = (watch, node.wd, self.notify)
                 && self.tree.wds.of(wd).next().is_none()
             {
@@ -150,7 +154,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads all entries; `false` when it was cancelled.
-    fn list(&mut self, here: &Here, dir: &OwnedFd, reading: &mut Reading) -> bool {
+    fn list(&mut self, here: &Here, dir: &OwnedFd, is_open: impl Fn(&CStr) -> bool, reading: &mut Reading) -> bool {
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut entries = RawDir::new(dir, &mut buffer);
         let mut goes_on = true;
@@ -177,7 +181,7 @@ impl<'a> Reader<'a> {
                 Ok(found) => {
                     if !self.is_outside(here, &found) {
                         reading.odd |= found.id.inode != entry.ino() && found.mount_root != Some(true);
-                        reading.count(name, &found);
+                        reading.count(name, &found, is_open(name));
                     }
                 }
                 Err(errno) if vanished(errno) => {}
@@ -242,7 +246,10 @@ impl<'a> Reader<'a> {
 }
 
 impl Reading {
-    fn count(&mut self, name: &CStr, entry: &Entry) {
+    fn count(&mut self, name: &CStr, entry: &Entry, is_open: bool) {
+        if let Some(file) = Unheard::of(entry, is_open) {
+            self.unheard.insert(name.into(), file);
+        }
         self.entries = self.entries.saturating_add(1);
         let item = if entry.is_dir() {
             self.children.push(Found { name: name.into(), id: entry.id, born: entry.born, itself: Sums::of(entry) });

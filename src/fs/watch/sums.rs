@@ -1,5 +1,6 @@
 //! Sums of entries, which can be taken back.
 
+use super::unheard;
 use crate::Usage;
 use crate::fs::scan::{Entry, at_most};
 
@@ -16,17 +17,34 @@ pub(super) struct Sums {
     pub(super) names: u64,
     /// Those files.
     pub(super) linked: u64,
+    /// Sparse files that have one name, and their bytes: they can take more space without an event.
+    pub(super) sparse: u64,
+    pub(super) sparse_bytes: u128,
 }
 
 impl Sums {
     /// A directory, or a file with one name.
     pub(super) fn of(entry: &Entry) -> Self {
-        let directory = u64::from(entry.is_dir());
+        if !entry.is_dir() {
+            return Self::of_file(entry.allocated_bytes, entry.apparent_bytes);
+        }
         Self {
             allocated_bytes: entry.allocated_bytes.into(),
             apparent_bytes: entry.apparent_bytes.into(),
-            files: directory ^ 1,
-            directories: directory,
+            directories: 1,
+            ..Self::default()
+        }
+    }
+
+    /// A file with one name.
+    pub(super) fn of_file(allocated_bytes: u64, apparent_bytes: u64) -> Self {
+        let sparse = unheard::is_sparse(allocated_bytes, apparent_bytes);
+        Self {
+            allocated_bytes: allocated_bytes.into(),
+            apparent_bytes: apparent_bytes.into(),
+            files: 1,
+            sparse: sparse.into(),
+            sparse_bytes: if sparse { allocated_bytes.into() } else { 0 },
             ..Self::default()
         }
     }
@@ -47,6 +65,8 @@ impl Sums {
         self.directories = apply(self.directories, other.directories);
         self.names = apply(self.names, other.names);
         self.linked = apply(self.linked, other.linked);
+        self.sparse = apply(self.sparse, other.sparse);
+        self.sparse_bytes = bytes(self.sparse_bytes, other.sparse_bytes);
     }
 
     /// As a scan tells them.

@@ -126,9 +126,10 @@ impl Rig {
     fn audit(&self) {
         let tree = &self.watched.tree;
         let mut sums = vec![super::sums::Sums::default(); tree.totals.len()];
-        let (mut watched, mut ledgered, mut names) = (0, 0, BTreeMap::new());
+        let (mut watched, mut ledgered, mut names, mut unheard) = (0, 0, BTreeMap::new(), (0, 0));
         for (id, node) in tree.nodes.iter() {
             sums[node.root as usize].add(&node.own);
+            unheard = (unheard.0 + node.unheard.len(), unheard.1 + usize::from(!node.unheard.is_empty()));
             watched += usize::from(node.wd.is_some());
             ledgered += node.ledger.as_ref().map_or(0, |ledger| ledger.len());
             for link in &node.links {
@@ -140,6 +141,7 @@ impl Rig {
         }
         assert_eq!(sums, tree.totals);
         assert_eq!(ledgered, tree.ledgered);
+        assert_eq!(unheard, (tree.unheard_names, tree.unheard.len()));
         assert_eq!(watched, tree.wds.len());
         assert!(tree.orphans.is_empty() && tree.unneeded.is_empty());
         for ((file, node), count) in names {

@@ -54,6 +54,12 @@ pub(super) struct Tree {
     pub(super) lost: HashSet<FileId>,
     /// Entries in the ledgers.
     pub(super) ledgered: usize,
+    /// Directories with files that can change without an event, how many those are, and which was asked last.
+    pub(super) unheard: BTreeSet<NodeId>,
+    pub(super) unheard_names: usize,
+    pub(super) unheard_turn: Option<(NodeId, Box<CStr>)>,
+    /// The move under way of a file that may be open for writing.
+    pub(super) moved_open: Option<u32>,
     /// Watches to be given back.
     pub(super) unneeded: Vec<Wd>,
     /// Whether what counts depends on the paths: something is left out by them.
@@ -88,6 +94,10 @@ impl Tree {
             hunted: Vec::new(),
             lost: HashSet::new(),
             ledgered: 0,
+            unheard: BTreeSet::new(),
+            unheard_names: 0,
+            unheard_turn: None,
+            moved_open: None,
             unneeded: Vec::new(),
             by_path: false,
             round: 0,
@@ -221,11 +231,12 @@ impl Tree {
             }
             return;
         }
+        self.opened_or_closed(id, name, what, heard.cookie);
         self.touch(id, name);
     }
 
     /// An entry of a directory changed that is no directory.
-    fn touch(&mut self, id: NodeId, name: &CStr) {
+    pub(super) fn touch(&mut self, id: NodeId, name: &CStr) {
         let ledger = self.nodes.get_mut(id).and_then(|node| node.ledger.as_deref_mut());
         let why = if ledger.is_some_and(|ledger| ledger.touch(name)) { Queued::Names } else { Queued::Changed };
         self.queue(id, why);
@@ -381,6 +392,7 @@ impl Tree {
                 self.failures_changed = true;
             }
             self.ledgered = self.ledgered.saturating_sub(node.ledger.as_ref().map_or(0, |ledger| ledger.len()));
+            self.count_unheard(id, node.unheard.len(), 0);
             rest.extend(node.children);
         }
     }

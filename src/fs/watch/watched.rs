@@ -7,9 +7,11 @@ use crate::{Monotonic, Result, Usage};
 pub(crate) struct Watched {
     /// By tree, in the order they were given in: what a scan of now would tell. An error where the root cannot be read.
     pub(crate) usage: Vec<Result<Usage>>,
-    /// By tree: how much of it is in files that have names elsewhere. Those can change without a word; they are asked at
-    /// every refresh, up to some hundred of them in turn.
-    pub(crate) uncertain_bytes: Vec<u64>,
+    /// By tree: how many files have names elsewhere or are sparse, and how many bytes are in them. Those can change without
+    /// a word; they are asked at every refresh, up to some hundred of them in turn.
+    pub(crate) uncertain: Vec<(u64, u64)>,
+    /// How many of them this refresh asked, and of those that may be open for writing.
+    pub(crate) asked: usize,
     pub(crate) mode: Mode,
     /// It tells what was there then, or later: what changed earlier is in it, as far as events and readings tell.
     pub(crate) as_of: Monotonic,

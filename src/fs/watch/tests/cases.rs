@@ -221,7 +221,7 @@ fn names_within_count_once() {
     hard_link(rig.path("c/d/g"), rig.path("a/1")).unwrap();
     hard_link(rig.path("c/d/g"), rig.path("a/2")).unwrap();
     rig.check();
-    assert_eq!(rig.check().uncertain_bytes, [0]);
+    assert_eq!(rig.check().uncertain, [(0, 0)]);
     rig.audit();
 }
 
@@ -233,14 +233,14 @@ fn names_outside_are_asked() {
     rig.write("a/g", 50_000);
     hard_link(rig.path("a/f"), rig.outside("f")).unwrap();
     let first = rig.check();
-    assert!(first.uncertain_bytes[0] >= 50_000);
+    assert!(first.uncertain[0].1 >= 50_000);
     append(&rig.outside("f"), 200_000);
     let grown = rig.check();
     assert_eq!(grown.dirty_read, 0);
-    assert!(grown.uncertain_bytes[0] >= 250_000);
+    assert!(grown.uncertain[0].1 >= 250_000);
     // Taken out by its other name, and known by the number of names alone.
     remove_file(rig.outside("f")).unwrap();
-    assert_eq!(rig.check().uncertain_bytes, [0]);
+    assert_eq!(rig.check().uncertain, [(0, 0)]);
     // A name that was made outside, of a file that had one, is not heard of; but with the next reading it is known.
     hard_link(rig.path("a/g"), rig.outside("g")).unwrap();
     rig.write("a/h", 1);
@@ -248,7 +248,7 @@ fn names_outside_are_asked() {
     append(&rig.outside("g"), 200_000);
     rig.check();
     rename(rig.outside("g"), rig.path("g")).unwrap();
-    assert_eq!(rig.check().uncertain_bytes, [0]);
+    assert_eq!(rig.check().uncertain, [(0, 0)]);
     rig.audit();
 }
 
