@@ -614,6 +614,25 @@ mod tests {
     }
 
     #[test]
+    fn waiting_looks_for_scans_when_one_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut source = FileSystems::mounted().scans(1).entries_per_second(50);
+        for name in ["a", "b", "c"] {
+            let path = dir.path().join(name);
+            std::fs::create_dir(&path).unwrap();
+            for n in 0..10 {
+                std::fs::write(path.join(n.to_string()), "").unwrap();
+            }
+            source = source.directory(Directory::new(name, path).wait());
+        }
+        source.collect(&mut Snapshot::default(), &Cancel::new()).unwrap();
+        let state = source.shared.lock();
+        assert!(state.entries.iter().all(super::super::state::Entry::has_data));
+        // At the beginning, before it waits, and after each of the three.
+        assert!(state.looks <= 5, "{}", state.looks);
+    }
+
+    #[test]
     fn what_is_mounted_is_told() {
         let mut snapshot = Snapshot::default();
         FileSystems::mounted().collect(&mut snapshot, &Cancel::new()).unwrap();

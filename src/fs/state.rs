@@ -48,6 +48,11 @@ pub(super) struct State {
     quick: Duration,
     next_id: u64,
     running: usize,
+    /// Scans that ended, of all directories, or could not be started.
+    ended: u64,
+    /// How often it was looked for scans that are due.
+    #[cfg(test)]
+    pub(super) looks: u64,
     queue: VecDeque<Job>,
     pub(super) closed: bool,
 }
@@ -134,6 +139,8 @@ struct Awaited {
     scans: u64,
     /// For how long, if not until then.
     until: Option<Instant>,
+    /// The scan that it waits for, where that may hang: it is waited for while it shows signs of life.
+    flight: Option<Arc<Flight>>,
 }
 
 impl Shared {
@@ -151,6 +158,9 @@ impl Shared {
             quick: Duration::ZERO,
             next_id: 0,
             running: 0,
+            ended: 0,
+            #[cfg(test)]
+            looks: 0,
             queue: VecDeque::new(),
             closed: false,
         };
@@ -188,12 +198,24 @@ impl Shared {
             state.entries.iter().filter_map(|entry| entry.awaited(now, budget, &state.keepers)).collect();
         state.start(self, stalled, now, |_| true);
         let mut signs: HashMap<u64, (u64, Instant)> = HashMap::new();
+        let mut seen = None;
         loop {
+            // What is under way differs when a scan has ended, or somebody registers or removes a directory.
+            let now = (state.ended, state.generation);
+            if seen.replace(now) != Some(now) {
+                awaited.retain(|awaited| state.is_pending(awaited, stalled));
+                if !awaited.is_empty() {
+                    // What could not start because of another scan.
+                    state.start(self, stalled, Monotonic::now(), |id| awaited.iter().any(|awaited| awaited.id == id));
+                }
+                for awaited in &mut awaited {
+                    awaited.flight = state.flight(awaited.id).filter(|flight| !flight.safe);
+                }
+            }
             let clock = Instant::now();
             awaited.retain(|awaited| awaited.until.is_none_or(|until| clock < until));
-            awaited.retain(|awaited| state.is_pending(awaited, stalled));
-            awaited.retain(|awaited| match state.flight(awaited.id) {
-                Some(flight) if !flight.safe => {
+            awaited.retain(|awaited| match &awaited.flight {
+                Some(flight) => {
                     let count = flight.pulse.entries();
                     let (seen, since) = signs.entry(awaited.id).or_insert((count, clock));
                     if *seen != count {
@@ -204,14 +226,12 @@ impl Shared {
                     }
                     !flight.is_silent()
                 }
-                _ => true,
+                None => true,
             });
             if awaited.is_empty() {
                 return Ok(());
             }
             cancel.check()?;
-            // What could not start because of another scan.
-            state.start(self, stalled, Monotonic::now(), |id| awaited.iter().any(|awaited| awaited.id == id));
             let waited = self.ended.wait_timeout(state, POLL).unwrap_or_else(PoisonError::into_inner);
             state = waited.0;
         }
@@ -366,12 +386,12 @@ impl State {
     }
 
     /// The scan that a directory waits for: its own, or that of another on a mount which takes one at a time.
-    fn flight(&self, id: u64) -> Option<&Flight> {
+    fn flight(&self, id: u64) -> Option<Arc<Flight>> {
         let entry = self.entry(id)?;
         let home = entry.home.as_ref()?;
         let other =
             || self.entries.iter().find(|other| !home.safe && other.flight.is_some() && other.is_on(home.mount));
-        entry.flight.as_deref().or_else(|| other()?.flight.as_deref())
+        entry.flight.clone().or_else(|| other()?.flight.clone())
     }
 
     /// Whether a tick still has to wait for a directory.
@@ -385,6 +405,10 @@ impl State {
     /// Starts the scans that are due. A directory is scanned together with all that are registered in it: each is walked
     /// through once, and a file that has a name in several counts once.
     fn start(&mut self, shared: &Arc<Shared>, stalled: &[u32], now: Monotonic, wanted: impl Fn(u64) -> bool) {
+        #[cfg(test)]
+        {
+            self.looks = self.looks.saturating_add(1);
+        }
         let places = self.sorted();
         for (nth, place) in places.iter().enumerate() {
             let Some(entry) = self.entries.get(*place) else { continue };
@@ -533,6 +557,7 @@ impl State {
         ended: Monotonic,
         took: Duration,
     ) -> Retired {
+        self.ended = self.ended.saturating_add(1);
         let retired = self.give_back(job.kept.take(), took);
         let mut values = match result {
             Ok(found) => values(&job, found, ended, took),
@@ -677,7 +702,7 @@ impl Entry {
             // What is under way began before this tick.
             scans = scans.saturating_add(1);
         }
-        waits.then_some(Awaited { id: self.id, scans, until })
+        waits.then_some(Awaited { id: self.id, scans, until, flight: None })
     }
 
     fn slice(&self) -> Option<Slice<'_>> {
