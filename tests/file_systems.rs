@@ -351,6 +351,41 @@ fn what_only_all_mounted_have_is_refused_by_others() {
 }
 
 #[test]
+fn what_is_optional_may_be_missing() {
+    let (dir, _) = scratch();
+    let at = |path: &str| dir.path().join(path);
+    fill(at("file"), 1);
+    let optional = |name, path: &str| Directory::new(name, at(path)).optional().wait();
+    let mut source = FileSystems::mounted()
+        .directory(optional("gone", "no/such"))
+        .directory(optional("file", "file"))
+        .directory(optional("watched", "watched").watched());
+    // On a file system that is not registered.
+    let mut other = FileSystems::new().directory(optional("gone", ""));
+    let registry = source.registry();
+    registry.add_directory(optional("late", "late")).unwrap().keep();
+    for _ in 0..2 {
+        let snapshot = tick(&mut source);
+        assert_eq!(snapshot.skipped.vanished, 4);
+        assert!(["gone", "file", "watched", "late"].iter().all(|name| part(&snapshot, name).is_none()));
+        assert_eq!(tick(&mut other).skipped.vanished, 1);
+    }
+    // What comes is there at the next tick, whatever its time to live is.
+    for (path, count) in [("no/such", 3), ("watched", 2), ("late", 1)] {
+        fs::create_dir_all(at(path)).unwrap();
+        fill(at(path).join("file"), 5000);
+        assert_eq!(tick(&mut source).skipped.vanished, count);
+    }
+    fs::remove_file(at("file")).unwrap();
+    fs::create_dir(at("file")).unwrap();
+    let snapshot = tick(&mut source);
+    assert_eq!(snapshot.skipped.vanished, 0);
+    for (name, path) in [("gone", "no/such"), ("file", "file"), ("watched", "watched"), ("late", "late")] {
+        assert_eq!(part(&snapshot, name).unwrap().bytes, du(&[&at(path)]), "{name}");
+    }
+}
+
+#[test]
 fn a_value_is_good_for_its_ttl() {
     let (dir, source) = scratch();
     let mut source = source.directory(Directory::new("x", dir.path()).ttl(NEVER));

@@ -30,6 +30,7 @@ pub struct Directory {
     pub(super) backoff: f64,
     pub(super) patience: Patience,
     pub(super) watched: bool,
+    pub(super) optional: bool,
     verify: Option<Duration>,
 }
 
@@ -60,6 +61,7 @@ impl Directory {
             backoff: 0.0,
             patience: Patience::First,
             watched: false,
+            optional: false,
             verify: None,
         }
     }
@@ -187,6 +189,14 @@ impl Directory {
     /// is longer. A tick costs as much of a scan as it is of this period. No effect on what is not watched.
     pub fn verify(mut self, period: Duration) -> Self {
         self.verify = Some(period);
+        self
+    }
+
+    /// It may be missing: while nothing is there, or something that is no directory, or its file system is not mounted or not
+    /// registered, it has no part, and that is no error. It is counted in
+    /// [`Skipped::vanished`](crate::Skipped::vanished), and looked for at each tick. Default: it has to be there at first.
+    pub fn optional(mut self) -> Self {
+        self.optional = true;
         self
     }
 

@@ -47,7 +47,8 @@ use crate::{BootId, Cancel, Error, Monotonic, Pattern, Reading, Result, Skipped,
 ///
 /// [`collect`](Source::collect) fails when the mount table cannot be read, and when what was registered with the source
 /// itself is wrong ([`Error::is_config`]): a file system that is not mounted, a directory that does not exist or is on a file
-/// system that is not registered. What is unmounted or removed later has no sample or part while it is away. A mount that
+/// system that is not registered; unless they are optional ([`FileSystem::optional`], [`Directory::optional`]). What is
+/// unmounted or removed later has no sample or part while it is away. A mount that
 /// cannot be asked is counted in [`Snapshot::skipped`].
 ///
 /// # Examples
@@ -318,7 +319,7 @@ impl FileSystems {
         for (id, met, directory) in &directories {
             match plan::home(&self.table, self.seats.iter().map(|seat| &seat.target), directory) {
                 Ok(home) => homes.push((*id, Some(home))),
-                Err(_) if *met => homes.push((*id, None)),
+                Err(_) if *met || directory.optional => homes.push((*id, None)),
                 Err(error) => return Err(error),
             }
         }

@@ -73,8 +73,9 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// When it is not there, is no directory, or is on a file system that is not registered (the text names both); when
-    /// there is one of its name, or the source is gone ([`Error::is_config`]); when the mount table cannot be read.
+    /// When it is not there, is no directory, or is on a file system that is not registered (the text names both), unless it
+    /// is [optional](Directory::optional); when there is one of its name, or the source is gone ([`Error::is_config`]); when
+    /// the mount table cannot be read.
     pub fn add_directory(&self, directory: Directory) -> Result<Registered> {
         let table = Table::read()?;
         let (discovery, file_systems) = {
@@ -83,11 +84,14 @@ impl Registry {
             (state.discovery.clone(), state.file_systems.clone())
         };
         let (targets, _) = plan::targets(&table, discovery.as_ref(), &file_systems)?;
-        let home = plan::home(&table, &targets, &directory)?;
+        let home = match plan::home(&table, &targets, &directory) {
+            Err(_) if directory.optional => None,
+            home => Some(home?),
+        };
         let mut state = self.0.lock();
         self.check_open(state.closed)?;
         // The place among the targets is that of the next tick's plan.
-        let id = state.add_directory(directory, Some(home))?;
+        let id = state.add_directory(directory, home)?;
         drop(state);
         Ok(Registered { shared: Arc::clone(&self.0), id })
     }

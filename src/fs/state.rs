@@ -365,9 +365,10 @@ impl State {
         self.present.iter().position(|present| present.name == name)
     }
 
-    /// How many directories are nowhere: they were removed, or their file system was unmounted.
+    /// How many directories are nowhere: they were removed, or their file system was unmounted, or they are optional.
     pub(super) fn homeless(&self) -> u64 {
-        self.entries.iter().filter(|entry| entry.met && entry.home.is_none()).count() as u64
+        let may_be_missing = |entry: &&Entry| entry.met || entry.directory.optional;
+        self.entries.iter().filter(may_be_missing).filter(|entry| entry.home.is_none()).count() as u64
     }
 
     /// Whether it is time to look where a directory is: its scan is due, or it is nowhere.
