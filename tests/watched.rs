@@ -394,6 +394,50 @@ fn directories_share_the_watches() {
 }
 
 #[test]
+fn what_has_far_more_directories_than_watches_is_scanned() {
+    let dir = in_memory();
+    let at = |path: &str| dir.path().join(path);
+    for n in 0..17_000 {
+        if n % 100 == 0 {
+            fs::create_dir_all(at(&format!("x/{}", n / 100))).unwrap();
+        }
+        fs::create_dir(at(&format!("x/{}/{n}", n / 100))).unwrap();
+    }
+    fs::create_dir(at("x/inner")).unwrap();
+    let mut source = FileSystems::mounted()
+        .max_watches(10)
+        .directory(watched("x", &at("x")).ttl(Duration::ZERO))
+        .directory(watched("inner", &at("x/inner")));
+    // It is found out at the first tick, which scans it all the same.
+    for n in 0..3 {
+        let snapshot = tick(&mut source);
+        let usages = scans(&[&at("x/inner"), &at("x")]);
+        for (name, usage) in ["inner", "x"].into_iter().zip(&usages) {
+            assert_eq!(numbers(&part(&snapshot, name)), scanned(usage), "{name}");
+        }
+        let state = watch(&part(&snapshot, "x"));
+        assert_eq!((state.mode, state.directories, state.watches), (WatchMode::Scanned, 17_171, 0));
+        fill(at(&format!("x/5/{n}-file")), 10_000);
+        fill(at("x/inner/file"), 10_000 * n);
+    }
+    // What is in it is watched by itself.
+    let inner = watch(&part(&tick(&mut source), "inner"));
+    assert_eq!((inner.mode, inner.watches), (WatchMode::Watched, 1));
+    // With few directories left it is watched.
+    for n in 0..170 {
+        if n != 5 {
+            fs::remove_dir_all(at(&format!("x/{n}"))).unwrap();
+        }
+    }
+    tick(&mut source);
+    let snapshot = tick(&mut source);
+    let found = part(&snapshot, "x");
+    assert_eq!(numbers(&found), scanned(&scans(&[&at("x/inner"), &at("x")])[1]));
+    let state = watch(&found);
+    assert_eq!((state.mode, state.watches, state.directories), (WatchMode::Partly, 10, 103));
+}
+
+#[test]
 fn a_file_system_that_others_change_is_scanned() {
     if !alone("a_file_system_that_others_change_is_scanned") {
         return;

@@ -128,6 +128,9 @@ impl Directory {
     ///   directories of a source share a quarter of them, or [`FileSystems::max_watches`](crate::FileSystems::max_watches).
     ///   A directory without a watch is read again when the TTL is over, and the age says so
     ///   ([`WatchMode::Partly`](crate::WatchMode::Partly)).
+    /// - What a directory has without a watch is kept in memory only as long as that is no more than those with one, or 16,384.
+    ///   With more, it is scanned by its TTL as if it was not watched ([`WatchMode::Scanned`](crate::WatchMode::Scanned)),
+    ///   until a scan finds half as many.
     /// - Where there is no inotify (none of `max_user_instances` left, a kernel without it) that is so for all of them
     ///   ([`WatchMode::Polled`](crate::WatchMode::Polled)).
     /// - On a file system that needs a server or a program to answer, such as NFS and FUSE, others make changes that no event

@@ -38,19 +38,22 @@ enum Stage {
     Away { quick: bool },
     /// Here, and bringing it up to date took so long.
     Here(Box<WatchedTree>, Duration),
+    /// There are too many directories for the watches: it is scanned.
+    TooLarge,
 }
 
 /// A tree on its way through a scan.
 #[derive(Debug)]
 pub(super) struct Kept {
     id: u64,
-    /// None after it was found to be broken.
+    /// None after it was found to be broken, or too large.
     tree: Option<Box<WatchedTree>>,
     /// One that it takes the place of.
     old: Option<Box<WatchedTree>>,
     watches: usize,
     /// Whether all of it is to be read.
     pub(super) is_new: bool,
+    too_large: bool,
 }
 
 /// Trees that nobody needs any more.
@@ -80,10 +83,28 @@ impl Keepers {
         self.by_id.get(&id).is_none_or(|keeper| matches!(keeper.stage, Stage::None))
     }
 
+    /// Whether it has too many directories for the watches there are, and is scanned.
+    pub(super) fn is_too_large(&self, id: u64) -> bool {
+        self.by_id.get(&id).is_some_and(|keeper| matches!(keeper.stage, Stage::TooLarge))
+    }
+
+    /// A scan found so many directories in one that was too large: where that is much less, it is watched when it is due
+    /// again.
+    pub(super) fn was_scanned(&mut self, id: u64, directories: u64) {
+        let watches = self.share(id);
+        let few = watch::most_directories(watches) / 2;
+        if let Some(keeper) = self.by_id.get_mut(&id)
+            && matches!(keeper.stage, Stage::TooLarge)
+            && usize::try_from(directories).is_ok_and(|directories| directories <= few)
+        {
+            keeper.stage = Stage::None;
+        }
+    }
+
     /// Whether it is to be expected that it is brought up to date within `time`.
     pub(super) fn is_quick(&self, id: u64, time: Duration) -> bool {
         self.by_id.get(&id).is_some_and(|keeper| match &keeper.stage {
-            Stage::None => false,
+            Stage::None | Stage::TooLarge => false,
             Stage::Away { quick } => *quick,
             Stage::Here(_, took) => *took <= time,
         })
@@ -91,7 +112,7 @@ impl Keepers {
 
     /// Gives out the tree of these directories: that of the last tick, unless it is told to begin `anew` or they are others.
     pub(super) fn take(&mut self, id: u64, members: &[Member], walk: &Walk, anew: bool, times: Times) -> Kept {
-        let watches = self.grant(id);
+        let watches = self.share(id);
         let keeper = self.by_id.entry(id).or_default();
         keeper.watches = watches;
         let same = keeper.members.len() == members.len()
@@ -103,11 +124,11 @@ impl Keepers {
         let kept = match known {
             Some(mut tree) if same && !anew => {
                 tree.set_watches(watches);
-                Kept { id, tree: Some(tree), old: None, watches, is_new: false }
+                Kept { id, tree: Some(tree), old: None, watches, is_new: false, too_large: false }
             }
             old => {
                 let tree = WatchedTree::new(&walk.scan()).watches(watches).verify(times.verify).ttl(times.ttl);
-                Kept { id, tree: Some(Box::new(tree)), old, watches, is_new: true }
+                Kept { id, tree: Some(Box::new(tree)), old, watches, is_new: true, too_large: false }
             }
         };
         keeper.members = members.to_vec();
@@ -116,7 +137,7 @@ impl Keepers {
     }
 
     /// How many watches it may have: those it has, and its share of what is left.
-    fn grant(&mut self, id: u64) -> usize {
+    fn share(&mut self, id: u64) -> usize {
         let most = *self.most.get_or_insert_with(|| watch::most_watches() / 4);
         let own = self.by_id.get(&id).map_or(0, |keeper| keeper.watches);
         let taken = self.by_id.values().map(|keeper| keeper.watches).fold(0, usize::saturating_add);
@@ -134,7 +155,8 @@ impl Keepers {
                 keeper.watches = if kept.tree.is_some() { kept.watches } else { 0 };
                 // How long it took to read all of it says nothing about what comes.
                 let took = if kept.is_new { Duration::ZERO } else { took };
-                keeper.stage = kept.tree.map_or(Stage::None, |tree| Stage::Here(tree, took));
+                let gone = if kept.too_large { Stage::TooLarge } else { Stage::None };
+                keeper.stage = kept.tree.map_or(gone, |tree| Stage::Here(tree, took));
             }
             None => retired.0.extend(kept.tree.map(|tree| *tree)),
         }
@@ -152,13 +174,18 @@ pub(super) struct Times {
 }
 
 impl Kept {
-    /// Brings it up to date, and gives what each of the marks of the walk holds.
-    pub(super) fn refresh(&mut self, marks: &[PathBuf], cancel: &Cancel) -> Result<Vec<Result<Found>>> {
+    /// Brings it up to date, and gives what each of the marks of the walk holds; none where it is too large, and is to be
+    /// scanned.
+    pub(super) fn refresh(&mut self, marks: &[PathBuf], cancel: &Cancel) -> Result<Option<Vec<Result<Found>>>> {
         // Its watches are for the new one.
         self.old = None;
         // It comes back when nothing went wrong halfway.
-        let Some(mut tree) = self.tree.take() else { return Ok(Vec::new()) };
+        let Some(mut tree) = self.tree.take() else { return Ok(None) };
         let result = tree.refresh(Monotonic::now(), cancel);
+        if tree.is_too_large() {
+            (self.too_large, self.watches) = (true, 0);
+            return result.map(|_| None);
+        }
         self.tree = Some(tree);
         let watched = result?;
         self.watches = watched.watches;
@@ -176,7 +203,7 @@ impl Kept {
                 *found = Err(error);
             }
         }
-        Ok(found)
+        Ok(Some(found))
     }
 }
 

@@ -209,7 +209,8 @@ fn directory(slice: &Slice<'_>, own: u64, inclusive: u64, total: u64, age: impl 
     let usage = slice.value.map(|value| &value.usage);
     let failures = u64::from(slice.failure.is_some());
     // What is scanned though it was to be watched is not kept up to date by events.
-    let watch = slice.value.and_then(|value| value.watch.or(slice.watched.then_some(Watch::SCANNED)));
+    let scanned = |value: &Value| Watch { directories: value.usage.directories, ..Watch::SCANNED };
+    let watch = slice.value.and_then(|value| value.watch.or(slice.watched.then(|| scanned(value))));
     let watch = watch.map(|watch| Watch { verified_age: watch.verified_at.map(&age), ..watch });
     Part {
         name: slice.name.clone(),

@@ -144,7 +144,7 @@ pub struct Part {
 /// [`Directory::watched`](crate::Directory::watched).
 ///
 /// All but `uncertain_files` and `uncertain_bytes` is told of the outermost watched directory that this one is in, with all in it. Where it is
-/// [scanned](WatchMode::Scanned) by its TTL, the counts are 0.
+/// [scanned](WatchMode::Scanned) by its TTL, all counts but that of `directories` are 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -196,8 +196,9 @@ pub enum WatchMode {
     /// None has a watch: there is no inotify to be had, or no watch is left. All are read again when the TTL is over.
     #[default]
     Polled,
-    /// It is scanned when the TTL is over, as if it was not to be watched: events do not report all changes of its file
-    /// system, which needs a server or a program to answer (NFS, FUSE), or shows what the kernel has (proc, sysfs, cgroup).
+    /// It is scanned when the TTL is over, as if it was not to be watched. Events do not report all changes of its file
+    /// system, which needs a server or a program to answer (NFS, FUSE), or shows what the kernel has (proc, sysfs, cgroup);
+    /// or it has far more directories than there are watches, and nothing is kept of them.
     Scanned,
     /// There were more events than the kernel keeps, and not all was read again since.
     Overflow,

@@ -276,7 +276,10 @@ impl Shared {
     fn work(&self, mut job: Job) -> Option<Job> {
         let began = Monotonic::now();
         let run = AssertUnwindSafe(|| match &mut job.kept {
-            Some(kept) => kept.refresh(&job.walk.marks, &self.cancel),
+            Some(kept) => match kept.refresh(&job.walk.marks, &self.cancel)? {
+                Some(found) => Ok(found),
+                None => job.walk.run(&self.cancel, &job.flight.pulse),
+            },
             None => job.walk.run(&self.cancel, &job.flight.pulse),
         });
         let result = std::panic::catch_unwind(run);
@@ -475,9 +478,7 @@ impl State {
     fn sort_out(&mut self) {
         let mut outermost: Option<(u64, Home)> = None;
         let mut keepers = Vec::new();
-        for entry in &mut self.entries {
-            entry.keeper = None;
-        }
+        let before: Vec<Option<u64>> = self.entries.iter_mut().map(|entry| entry.keeper.take()).collect();
         // When the source is gone nothing is kept.
         for place in if self.closed { Vec::new() } else { self.sorted() } {
             let Some(entry) = self.entries.get_mut(place) else { continue };
@@ -487,10 +488,19 @@ impl State {
                 if !entry.directory.watched || !home.safe || !home.reported {
                     continue;
                 }
-                outermost = Some((entry.id, home.clone()));
                 keepers.push(entry.id);
+                if self.keepers.is_too_large(entry.id) {
+                    continue;
+                }
+                outermost = Some((entry.id, home.clone()));
             }
             entry.keeper = outermost.as_ref().map(|(id, _)| *id);
+        }
+        for (entry, before) in self.entries.iter_mut().zip(before) {
+            // What was kept up to date with another one, or was scanned, is watched from now on: nothing else reads it at once.
+            if entry.keeper == Some(entry.id) && before != entry.keeper {
+                entry.invalidate();
+            }
         }
         self.keepers.settle(&keepers).discard();
     }
@@ -561,7 +571,13 @@ impl State {
         self.ended = self.ended.saturating_add(1);
         let retired = self.give_back(job.kept.take(), took);
         let mut values = match result {
-            Ok(found) => values(&job, found, ended, took),
+            Ok(found) => {
+                if let Some(first) = job.members.first() {
+                    let directories = found.iter().flatten().map(|found| found.usage.directories);
+                    self.keepers.was_scanned(first.id, directories.fold(0, u64::saturating_add));
+                }
+                values(&job, found, ended, took)
+            }
             Err(error) => job.members.iter().map(|_| Err(error.to_string())).collect(),
         };
         for (member, value) in job.members.iter().zip(values.drain(..)).filter(|(member, _)| !member.guest) {

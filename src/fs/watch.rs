@@ -166,11 +166,20 @@ impl WatchedTree {
         self.turns.take(&mut self.tree, now);
         done.asked = self.ask_unheard(ASKED);
         self.settle(now, cancel, &mut done)?;
+        if self.is_too_large() {
+            return Ok(self.tell(done, now, start.elapsed()));
+        }
         done.asked = done.asked.saturating_add(self.ask_externals(ASKED));
         self.verify_some(now, cancel, &mut done)?;
         self.settle(now, cancel, &mut done)?;
         self.turns.end(&self.tree, now, start.elapsed());
         Ok(self.tell(done, now, start.elapsed()))
+    }
+
+    /// Whether there are so many directories without a watch that to scan costs less than to know them: nothing but this is to
+    /// be asked of it any more.
+    pub(crate) fn is_too_large(&self) -> bool {
+        self.tree.nodes.len() > most_directories(self.budget)
     }
 
     /// Takes the events there are.
@@ -190,6 +199,9 @@ impl WatchedTree {
                 for change in self.read(batch, now, cancel)? {
                     let count = if change.why == Queued::InTurn { &mut done.in_turn } else { &mut done.dirty };
                     *count = count.saturating_add(1);
+                }
+                if self.is_too_large() {
+                    return Ok(());
                 }
                 continue;
             }
@@ -228,6 +240,8 @@ impl WatchedTree {
         if let Some(notify) = &mut self.notify {
             notify.set_room(self.budget.saturating_sub(self.tree.wds.len()));
         }
+        self.tree.most = most_directories(self.budget);
+        *self.tree.found.get_mut() = 0;
         let (tree, notify, exclude) = (&self.tree, self.notify.as_ref(), &self.exclude);
         let reader = || Reader::new(tree, notify, exclude, cancel);
         let outcomes: Vec<Outcome> = pool::each(&batch, reader, |reader, id| reader.read(*id));
@@ -400,6 +414,13 @@ impl WatchedTree {
             }
         }
     }
+}
+
+/// So many directories are known at most where so many can be watched.
+pub(crate) fn most_directories(watches: usize) -> usize {
+    /// So many need no watch, some 10 MB.
+    const FEW: usize = 1 << 14;
+    watches.saturating_add(watches.max(FEW))
 }
 
 /// So many files are asked at a refresh that have one name, and so many that have several.

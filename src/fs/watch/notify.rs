@@ -77,17 +77,19 @@ impl Notify {
     /// Watches an open directory; `again` where it is watched already. It is named by its descriptor, so that nothing can be
     /// put in its place meanwhile.
     pub(super) fn watch(&self, dir: BorrowedFd<'_>, again: bool) -> Watch {
-        if !again && (self.full.load(Ordering::Relaxed) || self.room.load(Ordering::Relaxed) == 0) {
+        // Taken before it is used: other threads watch at the same time.
+        let take = |room: usize| room.checked_sub(1);
+        if !again
+            && (self.full.load(Ordering::Relaxed)
+                || self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err())
+        {
             return Watch::Refused;
         }
         let path = CString::new(format!("/proc/self/fd/{}", dir.as_raw_fd())).unwrap_or_default();
         match inotify::add_watch(&self.fd, &*path, CHANGES) {
-            Ok(wd) => {
-                let less = |room: usize| room.checked_sub(usize::from(!again));
-                let _ = self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-                Watch::At(wd)
-            }
+            Ok(wd) => Watch::At(wd),
             Err(errno) => {
+                self.room.fetch_add(usize::from(!again), Ordering::Relaxed);
                 // What is not allowed for one directory can be for others.
                 let one = matches!(errno, Errno::ACCESS | Errno::PERM | Errno::NOENT | Errno::NOTDIR);
                 self.full.store(!one, Ordering::Relaxed);

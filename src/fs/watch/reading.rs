@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use rustix::fs::{CWD, Mode, OFlags, RawDir};
@@ -182,6 +183,9 @@ impl<'a> Reader<'a> {
                     if !self.is_outside(here, &found) {
                         reading.odd |= found.id.inode != entry.ino() && found.mount_root != Some(true);
                         reading.count(name, &found, is_open(name));
+                        if found.is_dir() && self.is_too_much() {
+                            break;
+                        }
                     }
                 }
                 Err(errno) if vanished(errno) => {}
@@ -190,6 +194,11 @@ impl<'a> Reader<'a> {
         }
         self.buffer = buffer;
         goes_on
+    }
+
+    /// Whether so many directories were found that those that were not known are too many, too: the tree is given up.
+    fn is_too_much(&self) -> bool {
+        self.tree.found.fetch_add(1, Ordering::Relaxed) / 2 > self.tree.most
     }
 
     /// Asks only the names that events told.

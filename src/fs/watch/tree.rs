@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::ffi::CStr;
 use std::path::Path;
+use std::sync::atomic::AtomicUsize;
 
 use rustix::fs::inotify::ReadFlags;
 
@@ -66,6 +67,9 @@ pub(super) struct Tree {
     pub(super) by_path: bool,
     /// Counts the refreshes.
     pub(super) round: u32,
+    /// So many directories may be known, and so many were found by the readings under way.
+    pub(super) most: usize,
+    pub(super) found: AtomicUsize,
     /// Whether a file system went away under its watches, and whether events were lost.
     pub(super) unmounted: bool,
     pub(super) overflowed: bool,
@@ -101,6 +105,8 @@ impl Tree {
             unneeded: Vec::new(),
             by_path: false,
             round: 0,
+            most: usize::MAX,
+            found: AtomicUsize::new(0),
             unmounted: false,
             overflowed: false,
         }
