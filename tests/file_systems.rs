@@ -351,6 +351,68 @@ fn what_only_all_mounted_have_is_refused_by_others() {
 }
 
 #[test]
+fn what_is_left_out_of_a_directory_counts_for_the_rest() {
+    if !alone("what_is_left_out_of_a_directory_counts_for_the_rest") {
+        return;
+    }
+    let dir = Scratch::new();
+    mount(&["-t", "tmpfs", "-o", "size=40m", "exclude"], dir.path());
+    let at = |path: &str| dir.path().join(path);
+    for path in ["d/cache/kept", "d/src/cache", "e/cache"] {
+        fs::create_dir_all(at(path)).unwrap();
+    }
+    for (path, pages) in
+        [("d/cache/a", 16), ("d/cache/kept/a", 32), ("d/src/a", 64), ("d/src/a.tmp", 128), ("d/src/cache/a", 256)]
+    {
+        fill(at(path), pages << 12);
+    }
+    fill(at("e/cache/a"), 512 << 12);
+    assert!(Directory::new("d", at("d")).exclude("[").unwrap_err().is_config());
+    let mut sources = [false, true].map(|watched| {
+        let directory = |name: &str| {
+            let directory = Directory::new(name, at(name)).wait();
+            if watched { directory.watched() } else { directory }
+        };
+        let d = directory("d").exclude("/cache").unwrap().exclude("*.tmp").unwrap();
+        let source = FileSystems::new().register(FileSystem::new("f", dir.path()));
+        source.directory(d).directory(directory("e").exclude("cache").unwrap()).directory(directory(""))
+    });
+    for source in &mut sources {
+        let registry = source.registry();
+        let mut check = |d: usize, e: usize, rest: usize, kept: Option<usize>| {
+            let fs = tick(source).samples.remove(0);
+            for (name, pages) in [("d", Some(d)), ("e", Some(e)), ("", Some(rest)), ("kept", kept)] {
+                let bytes = fs.directory(name).map(|part| part.bytes);
+                assert_eq!(bytes, pages.map(|pages| (pages as u64) << 12), "{name}");
+            }
+            // What is left out is used all the same.
+            let other = fs.parts.iter().find(|part| part.kind == PartKind::Other).unwrap();
+            let sum: u64 = fs.parts.iter().filter(|part| part.kind == PartKind::Directory).map(|part| part.bytes).sum();
+            assert_eq!(other.bytes, fs.used_bytes - sum);
+            assert!(!fs.overcommitted);
+        };
+        check(64 + 256, 0, 0, None);
+        // What is registered where another one leaves everything out is no part of that, nor when it goes.
+        let kept = registry.add_directory(Directory::new("kept", at("d/cache/kept")).wait()).unwrap();
+        check(64 + 256, 0, 0, Some(32));
+        registry.invalidate_all();
+        check(64 + 256, 0, 0, Some(32));
+        drop(kept);
+        check(64 + 256, 0, 0, None);
+    }
+    // What changes is read at the next tick.
+    let [_, mut source] = sources;
+    fill(at("d/src/b"), 1 << 12);
+    fill(at("d/cache/b"), 1 << 12);
+    fs::rename(at("d/src/a.tmp"), at("d/src/c")).unwrap();
+    let fs = tick(&mut source).samples.remove(0);
+    assert_eq!(fs.directory("d").unwrap().bytes, (64 + 256 + 1 + 128) << 12);
+    fs::rename(at("d/src"), at("e/cache/src")).unwrap();
+    let fs = tick(&mut source).samples.remove(0);
+    assert_eq!((fs.directory("d").unwrap().bytes, fs.directory("e").unwrap().bytes), (0, 0));
+}
+
+#[test]
 fn what_is_optional_may_be_missing() {
     let (dir, _) = scratch();
     let at = |path: &str| dir.path().join(path);

@@ -1,9 +1,11 @@
 //! A directory whose size is kept: its settings, and when it is due.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::{Monotonic, Text};
+use super::scan::Globs;
+use crate::{Monotonic, Result, Text};
 
 /// A directory of a file system, to be told as a part of it of its own: see [`FileSystems::directory`](crate::FileSystems).
 ///
@@ -31,6 +33,7 @@ pub struct Directory {
     pub(super) patience: Patience,
     pub(super) watched: bool,
     pub(super) optional: bool,
+    pub(super) exclude: Arc<Globs>,
     verify: Option<Duration>,
 }
 
@@ -62,6 +65,7 @@ impl Directory {
             patience: Patience::First,
             watched: false,
             optional: false,
+            exclude: Arc::default(),
             verify: None,
         }
     }
@@ -193,6 +197,26 @@ impl Directory {
     pub fn verify(mut self, period: Duration) -> Self {
         self.verify = Some(period);
         self
+    }
+
+    /// Leaves out what a glob matches, and all that is below it: a name (`*.tmp`, `.snapshots`) or a path from the directory
+    /// on (`/cache`, `build/**/*.o`), as in [`Scan::exclude`](crate::Scan::exclude). Call it again for more globs. What is
+    /// left out counts for what else is used, unless it is in another registered directory. Default: nothing.
+    ///
+    /// A registered directory below is not left out by that: it counts for itself. Where two with the same path are
+    /// registered, the globs of the first are used.
+    ///
+    /// # Errors
+    ///
+    /// When it is not a glob ([`is_config`](crate::Error::is_config)).
+    ///
+    /// ```
+    /// let srv = appmon::Directory::new("srv", "/srv").exclude("/cache")?.exclude("*.tmp")?;
+    /// # Ok::<(), appmon::Error>(())
+    /// ```
+    pub fn exclude(mut self, glob: &str) -> Result<Self> {
+        Arc::make_mut(&mut self.exclude).add(glob)?;
+        Ok(self)
     }
 
     /// It may be missing: while nothing is there, or something that is no directory, or its file system is not mounted or not

@@ -251,7 +251,8 @@ mod tests {
     }
 
     fn take(keepers: &mut Keepers, id: u64) -> Kept {
-        let walk = Walk { marks: vec!["/".into()], settings: super::super::usage::Settings::default() };
+        let settings = super::super::usage::Settings::default();
+        let walk = Walk { marks: vec!["/".into()], excludes: Vec::new(), settings };
         let times = Times { ttl: Duration::MAX, verify: Duration::MAX, quick: Duration::ZERO };
         keepers.take(id, &[], &walk, false, times)
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::FileSystemSample;
 use super::sample::{Part, PartKind, Watch, fraction};
-use super::scan::Usage;
+use super::scan::{Globs, Usage};
 use crate::{Monotonic, Text, WirePath};
 
 /// A directory, as the parts are made of it.
@@ -21,6 +21,15 @@ pub(super) struct Slice<'a> {
     pub(super) failure: Option<&'a str>,
     /// Whether it was asked to be watched.
     pub(super) watched: bool,
+    /// What is left out of it.
+    pub(super) exclude: &'a Globs,
+}
+
+impl Slice<'_> {
+    /// Whether a scan of it counts a directory in it that was not told apart.
+    fn counts(&self, inner: &Self) -> bool {
+        inner.path.strip_prefix(self.path).is_ok_and(|below| !self.exclude.leaves_out(below))
+    }
 }
 
 /// What the last successful scan of a directory found.
@@ -78,7 +87,9 @@ fn attribute(slices: &[Slice<'_>], parents: &[Option<usize>]) -> Vec<(u64, u64)>
             let ids: Vec<u64> = inside.iter().filter_map(|place| slices.get(*place)).map(|slice| slice.id).collect();
             let gone = value.inner.iter().filter(|(id, _)| !ids.contains(id)).map(|(_, bytes)| *bytes);
             let own = gone.fold(value.usage.allocated_bytes, u64::saturating_add);
-            let new = inside.iter().zip(&ids).filter(|(_, id)| !value.inner.contains_key(id)).map(|(place, _)| place);
+            let counts = |place: usize| slices.get(place).is_some_and(|inner| slice.counts(inner));
+            let new = inside.iter().zip(&ids).filter(|(place, id)| !value.inner.contains_key(id) && counts(**place));
+            let new = new.map(|(place, _)| place);
             new.map(inclusive).fold(own, u64::saturating_sub)
         });
         let all = inside.iter().map(inclusive).fold(own, u64::saturating_add);
@@ -271,7 +282,7 @@ mod tests {
         expected: &[(u64, u64)],
         other: u64,
     ) -> FileSystemSample {
-        let name = Text::from("x");
+        let (name, exclude) = (Text::from("x"), Globs::default());
         let mut slices: Vec<_> = directories
             .iter()
             .zip(1..)
@@ -282,6 +293,7 @@ mod tests {
                 value: value.as_ref(),
                 failure: None,
                 watched: false,
+                exclude: &exclude,
             })
             .collect();
         slices.sort_by(|a, b| order((a.path, a.id), (b.path, b.id)));
@@ -348,10 +360,10 @@ mod tests {
             bytes in prop::collection::vec(prop_oneof![Just(None), (0_u64..60).prop_map(Some), any::<u64>().prop_map(Some)], 8),
             inner in prop::collection::vec((1_u64..9, any::<u64>()), 0..6),
         ) {
-            let name = Text::from("x");
+            let (name, exclude) = (Text::from("x"), Globs::default());
             let values: Vec<_> = bytes.iter().map(|bytes| bytes.map(|bytes| value(bytes, &inner))).collect();
             let mut slices: Vec<_> = paths.iter().zip(&values).zip(1..).map(|((path, value), id)| {
-                Slice { id, name: &name, path: Path::new(path), value: value.as_ref(), failure: None, watched: false }
+                Slice { id, name: &name, path: Path::new(path), value: value.as_ref(), failure: None, watched: false, exclude: &exclude }
             }).collect();
             slices.sort_by(|a, b| order((a.path, a.id), (b.path, b.id)));
             let mut sample = sample(used, 77, 3);

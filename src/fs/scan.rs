@@ -19,6 +19,7 @@ mod usage;
 mod worker;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use boundary::Boundary;
@@ -28,7 +29,7 @@ pub use usage::{Largest, Partial, ScanError, ScanErrors, Usage};
 
 pub(in crate::fs) use boundary::Fence;
 pub(in crate::fs) use entry::{Born, Entry, FileId};
-pub(in crate::fs) use exclude::Exclude;
+pub(in crate::fs) use exclude::{Exclude, Globs};
 pub(in crate::fs) use opener::vanished;
 pub(in crate::fs) use tally::at_most;
 
@@ -121,8 +122,14 @@ impl Scan {
     ///
     /// When it is not a glob ([`is_config`](crate::Error::is_config)).
     pub fn exclude(mut self, glob: &str) -> Result<Self> {
-        self.exclude.add(glob)?;
+        self.exclude.all.add(glob)?;
         Ok(self)
+    }
+
+    /// What is left out of each of the trees, in their order.
+    pub(in crate::fs) fn exclude_of_each(mut self, own: Vec<Arc<Globs>>) -> Self {
+        self.exclude.of_each(own);
+        self
     }
 
     /// Tells the largest files, as many as this, in [`Usage::largest`]. None by default.

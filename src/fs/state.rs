@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -519,7 +519,13 @@ impl State {
         let members: Vec<Member> = entries().filter_map(member).collect();
         let mut marks: Vec<PathBuf> = members.iter().map(|member| member.home.path.clone()).collect();
         marks.dedup();
-        let walk = Walk { marks, settings: self.settings };
+        // Of those with the same path the last one has it all.
+        let exclude_of = |path: &PathBuf| {
+            let member = members.iter().rev().find(|member| member.home.path == *path)?;
+            Some(Arc::clone(&self.entry(member.id)?.directory.exclude))
+        };
+        let excludes = marks.iter().map(|mark| exclude_of(mark).unwrap_or_default()).collect();
+        let walk = Walk { marks, excludes, settings: self.settings };
         let kept = keeper.map(|keeper| self.keepers.take(keeper, &members, &walk, anew, times));
         // What is brought up to date does not wait until others have read all of theirs.
         let counted = safe && kept.as_ref().is_none_or(|kept| kept.is_new);
@@ -635,7 +641,9 @@ fn values(
                 (inclusive.get_mut(parent), inner.get_mut(parent), job.members.get(place))
         {
             *sum = sum.saturating_add(all);
-            map.insert(member.id, all);
+            // Where it is left out of the outer one, that does not get it when it is told apart no more.
+            let outer = job.members.get(parent).map_or(Path::new(""), |outer| outer.home.path.as_path());
+            map.insert(member.id, if job.walk.leaves_out(outer, &member.home.path) { 0 } else { all });
         }
     }
     for (value, inner) in values.iter_mut().zip(inner) {
@@ -730,6 +738,7 @@ impl Entry {
             value: self.value.as_ref(),
             failure: self.failure.as_deref(),
             watched: self.directory.watched,
+            exclude: &self.directory.exclude,
         })
     }
 }

@@ -1,11 +1,12 @@
 //! What directories hold: the one place where the registry meets what scans.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::io::Errno;
 
 use super::sample::Watch;
-use super::scan::{Boundary, Progress, Scan, Usage};
+use super::scan::{Boundary, Globs, Progress, Scan, Usage};
 use crate::{Cancel, Error, Monotonic, Result};
 
 /// A tree, and the directories in it that are told apart.
@@ -13,6 +14,8 @@ use crate::{Cancel, Error, Monotonic, Result};
 pub(super) struct Walk {
     /// The root first, then those in it, each once and before those in it.
     pub(super) marks: Vec<PathBuf>,
+    /// What is left out of each of them.
+    pub(super) excludes: Vec<Arc<Globs>>,
     pub(super) settings: Settings,
 }
 
@@ -44,12 +47,20 @@ impl Walk {
         Ok(parts.into_iter().rev().map(|part| part.usage.and_then(|usage| found(usage, &part.path))).collect())
     }
 
+    /// Whether a directory in one of the marks is left out of that.
+    pub(super) fn leaves_out(&self, mark: &Path, inner: &Path) -> bool {
+        let exclude = self.marks.iter().position(|known| known == mark).and_then(|place| self.excludes.get(place));
+        let below = inner.strip_prefix(mark).unwrap_or(inner);
+        exclude.is_some_and(|exclude| exclude.leaves_out(below))
+    }
+
     /// How the tree is walked: on one mount, and from the inside out, since a file with names in several of the marks counts
     /// for the first.
     pub(super) fn scan(&self) -> Scan {
         let mut inside_out = self.marks.iter().rev();
         let first = inside_out.next().cloned().unwrap_or_default();
         let mut scan = inside_out.fold(Scan::new(first), Scan::and).boundary(Boundary::SameMount);
+        scan = scan.exclude_of_each(self.excludes.iter().rev().cloned().collect());
         if let Some(threads) = self.settings.threads {
             scan = scan.threads(threads);
         }
@@ -81,7 +92,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, moved) = (dir.path().join("d"), dir.path().join("moved"));
         std::fs::create_dir(&path).unwrap();
-        let walk = Walk { marks: vec![path.clone(), path.clone()], settings: Settings::default() };
+        let marks = vec![path.clone(), path.clone()];
+        let walk = Walk { marks, excludes: Vec::new(), settings: Settings::default() };
         let scan = |walk: &Walk| walk.run(&Cancel::new(), &Progress::new()).unwrap();
         assert!(scan(&walk).iter().all(Result::is_ok), "the same directory twice");
         let mut tree = WatchedTree::new(&walk.scan()).verify(Duration::MAX);

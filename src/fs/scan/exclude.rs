@@ -2,14 +2,24 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
 
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 
 use crate::{Error, Result};
 
-/// Globs, told apart by what they are matched with.
+/// What is left out of trees: of all of them, and of each one.
 #[derive(Clone, Debug, Default)]
 pub(in crate::fs) struct Exclude {
+    pub(super) all: Globs,
+    /// By tree; those without any at the end can be missing.
+    own: Vec<Arc<Globs>>,
+}
+
+/// Globs, told apart by what they are matched with.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(in crate::fs) struct Globs {
     names: Set,
     paths: Set,
 }
@@ -21,6 +31,38 @@ struct Set {
 }
 
 impl Exclude {
+    /// What is left out of each of the trees.
+    pub(super) fn of_each(&mut self, own: Vec<Arc<Globs>>) {
+        self.own = own;
+    }
+
+    /// Whether nothing is left out of any tree.
+    pub(in crate::fs) fn is_empty(&self) -> bool {
+        self.all.is_empty() && self.own.iter().all(|own| own.is_empty())
+    }
+
+    /// Whether an entry of this tree is left out; `path` is that below its root, and ends with the name.
+    pub(in crate::fs) fn matches(&self, root: usize, path: &[u8], name: &[u8]) -> bool {
+        self.all.matches(path, name) || self.own.get(root).is_some_and(|own| own.matches(path, name))
+    }
+}
+
+impl PartialEq for Set {
+    fn eq(&self, other: &Self) -> bool {
+        self.globs == other.globs
+    }
+}
+
+impl Globs {
+    /// Whether a path below the root of the tree is left out, or is in a directory that is.
+    pub(in crate::fs) fn leaves_out(&self, below: &Path) -> bool {
+        let is_left_out = |path: &Path| {
+            let name = path.file_name().map(OsStr::as_bytes);
+            name.is_some_and(|name| self.matches(path.as_os_str().as_bytes(), name))
+        };
+        !self.is_empty() && below.ancestors().any(is_left_out)
+    }
+
     /// One more glob: of a path when there is a `/` in it, of a name otherwise.
     pub(in crate::fs) fn add(&mut self, glob: &str) -> Result<()> {
         let wrong = |why: globset::Error| Error::config(format!("not a glob: {glob:?}: {why}"));
@@ -59,7 +101,7 @@ mod tests {
 
     #[test]
     fn globs_of_names_and_of_paths() {
-        let mut exclude = Exclude::default();
+        let mut exclude = Globs::default();
         assert!(exclude.is_empty());
         for glob in ["*.o", "/target", "a/**/cache", "b/*/x", "c\\*"] {
             exclude.add(glob).unwrap();

@@ -206,7 +206,9 @@ impl<'a> Worker<'a> {
             return true;
         }
         let exclude = self.shared.exclude;
-        if !exclude.is_empty() && exclude.matches(self.path.below_root(&here.node, name), name.to_bytes()) {
+        if !exclude.is_empty()
+            && exclude.matches(here.node.root, self.path.below_root(&here.node, name), name.to_bytes())
+        {
             return self.shared.brake.goes_on();
         }
         if !self.shared.brake.admits() {

@@ -81,6 +81,7 @@ pub(super) struct Reader<'a> {
 
 /// The directory that is read.
 struct Here {
+    root: u32,
     fence: Fence,
     /// Where in its path the part below the root begins, and where it ends.
     below: usize,
@@ -114,7 +115,7 @@ impl<'a> Reader<'a> {
             Err(errno) => return Outcome::Failed(errno),
         };
         let fence = self.tree.roots.get(node.root).map_or(Fence::None, |root| root.fence);
-        let here = Here { fence, below, end: self.path.len() };
+        let here = Here { root: node.root, fence, below, end: self.path.len() };
         let itself = Sums::of(&itself);
         if node.queued == Queued::Names
             && let Some(ledger) = &node.ledger
@@ -223,7 +224,8 @@ impl<'a> Reader<'a> {
         }
         self.path.truncate(here.end);
         self.path.extend_from_slice(name.to_bytes());
-        self.exclude.matches(self.path.get(here.below..).unwrap_or_default(), name.to_bytes())
+        let path = self.path.get(here.below..).unwrap_or_default();
+        self.exclude.matches(here.root as usize, path, name.to_bytes())
     }
 
     fn is_outside(&self, here: &Here, entry: &Entry) -> bool {

@@ -216,10 +216,11 @@ impl Tree {
         let Some(name) = heard.name else { return self.queue(id, Queued::Changed) };
         let content = ReadFlags::MODIFY | ReadFlags::CLOSE_WRITE | ReadFlags::ATTRIB;
         if what.intersects(content) && !exclude.is_empty() {
+            let root = node.root as usize;
             let mut path = Vec::new();
             let below = self.nodes.path(id, &mut path);
             path.extend_from_slice(name.to_bytes());
-            if exclude.matches(path.get(below..).unwrap_or_default(), name.to_bytes()) {
+            if exclude.matches(root, path.get(below..).unwrap_or_default(), name.to_bytes()) {
                 return;
             }
         }
