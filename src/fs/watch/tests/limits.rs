@@ -206,6 +206,13 @@ fn what_may_not_be_read() {
     rig.audit();
 }
 
+/// One refresh, after which nothing rests from the last reading, however long that took.
+#[track_caller]
+fn rested(rig: &mut Rig) {
+    rig.now = rig.now.plus(1000 * SECOND);
+    rig.check();
+}
+
 #[test]
 fn large_directories_are_read_once() {
     let mut rig = Rig::of(in_memory());
@@ -214,9 +221,9 @@ fn large_directories_are_read_once() {
     for n in 0..count {
         rig.write(&format!("large/{n}"), n % 3 * 4000);
     }
-    rig.check();
+    rested(&mut rig);
     rig.write("large/7", 100_000);
-    rig.check();
+    rested(&mut rig);
     let node = |rig: &Rig| rig.watched.tree.nodes.child(root(rig), b"large").unwrap();
     let read_at = |rig: &Rig| rig.watched.tree.nodes.get(node(rig)).unwrap().read_at;
     let before = read_at(&rig);
@@ -226,40 +233,40 @@ fn large_directories_are_read_once() {
     rig.write("large/new", 200_000);
     std::fs::remove_file(rig.path("large/9")).unwrap();
     std::fs::rename(rig.path("large/10"), rig.path("large/11")).unwrap();
-    rig.check();
+    rested(&mut rig);
     std::fs::rename(rig.path("large/new"), rig.path("new")).unwrap();
     std::fs::write(rig.path("large/12"), b"").unwrap();
-    rig.check();
+    rested(&mut rig);
     assert_eq!(read_at(&rig), before);
     rig.audit();
     // A directory, or a name of a file with several, takes a reading.
     rig.mkdir("large/directory");
     rig.write("large/directory/f", 5000);
-    rig.check();
+    rested(&mut rig);
     hard_link(rig.path("large/13"), rig.path("large/14.link")).unwrap();
-    rig.check();
+    rested(&mut rig);
     hard_link(rig.path("new"), rig.path("large/new")).unwrap();
-    rig.check();
+    rested(&mut rig);
     rig.write("large/new", 5);
-    rig.check();
+    rested(&mut rig);
     // So many at once are as soon read.
     for n in 100..count {
         rig.write(&format!("large/{n}"), n % 2 * 4000);
     }
-    rig.check();
+    rested(&mut rig);
     rig.audit();
     // It is kept as long as it serves.
     assert!(rig.watched.tree.ledgered > 0);
     for _ in 0..2 {
         rig.now = rig.now.plus(1_000_000 * SECOND);
-        rig.check();
+        rested(&mut rig);
     }
     assert_eq!(rig.watched.tree.ledgered, 0);
     rig.write("large/7", 1);
-    rig.check();
+    rested(&mut rig);
     assert!(rig.watched.tree.ledgered > 0);
     std::fs::remove_dir_all(rig.path("large")).unwrap();
-    rig.check();
+    rested(&mut rig);
     assert_eq!(rig.watched.tree.ledgered, 0);
     rig.audit();
 }
