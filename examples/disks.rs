@@ -97,10 +97,7 @@ fn table(tick: &Snapshot<Rated<FileSystemSample>>) -> String {
         let _ = writeln!(
             out,
             "{} ({}, {}) {} B{growth}{full}{stalled}",
-            fs.mount_point.display(),
-            fs.device,
-            fs.fs_type,
-            fs.total_bytes
+            fs.mount_point, fs.device, fs.fs_type, fs.total_bytes
         );
         for part in &fs.parts {
             let age =

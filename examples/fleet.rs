@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use appmon::broker::nats::Consumer;
-use appmon::{Error, FileSystemSample, ProcessSample, Rated, Result, Snapshot, SnapshotStreamExt};
+use appmon::{Error, FileSystemSample, ProcessSample, Rated, Result, Snapshot, SnapshotStreamExt, Text};
 use futures::StreamExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
@@ -135,13 +135,13 @@ impl Fleet {
         for (host, process) in self.busiest(top) {
             let cores = process.rates.as_ref().map_or(0.0, |rates| rates.cpu.cores);
             let rss = process.memory.rss_bytes >> 20;
-            let _ = writeln!(text, "{host:<32} {:>7} {cores:>6.2} {rss:>9}  {}", process.id.pid, process.info.name);
+            let (host, pid, name) = (plain(host), process.id.pid, &process.info.name);
+            let _ = writeln!(text, "{host:<32} {pid:>7} {cores:>6.2} {rss:>9}  {name}");
         }
         let _ = writeln!(text, "\n{:<32} {:>7} {:>9}  FILE SYSTEM", "HOST", "USED %", "FREE GiB");
         for (host, disk) in self.fullest(top) {
             let free = disk.free_bytes >> 30;
-            let mount_point = disk.mount_point.display();
-            let _ = writeln!(text, "{host:<32} {:>7.1} {free:>9}  {mount_point}", used(disk));
+            let _ = writeln!(text, "{:<32} {:>7.1} {free:>9}  {}", plain(host), used(disk), disk.mount_point);
         }
         let hosts = self.processes.len().max(self.disks.len());
         let processes: usize = self.processes.values().map(Vec::len).sum();
@@ -157,6 +157,11 @@ impl Fleet {
     fn fullest(&self, top: usize) -> Vec<(&str, &FileSystemSample)> {
         top_of(&self.disks, top, used)
     }
+}
+
+/// A name that came from elsewhere, without what a terminal would act on. Those in samples are shown so by themselves.
+fn plain(host: &str) -> Text {
+    Text::from(host)
 }
 
 fn top_of<T>(latest: &Latest<T>, top: usize, by: impl Fn(&T) -> f64) -> Vec<(&str, &T)> {

@@ -1,6 +1,7 @@
 //! Everything that runs and everything that is mounted, as lines of JSON on standard output.
 
 use std::future::Future;
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -93,7 +94,8 @@ async fn run(args: Args) -> Result<()> {
 fn lines<T: Sample + Serialize>(events: impl Stream<Item = Result<Event<T>>>) -> impl Stream<Item = Result<Vec<u8>>> {
     events.filter_map(|event| match event {
         Ok(event) => {
-            let mut line = serde_json::to_vec(&event).ok()?;
+            let mut line = Vec::new();
+            event.serialize(&mut serde_json::Serializer::with_formatter(&mut line, Plain)).ok()?;
             line.push(b'\n');
             Some(Ok(line))
         }
@@ -103,6 +105,30 @@ fn lines<T: Sample + Serialize>(events: impl Stream<Item = Result<Event<T>>>) ->
             None
         }
     })
+}
+
+/// JSON that can go to a terminal: anybody can put what it would act on into the name of a process. JSON has only the first
+/// 32 characters escaped, of those that control a terminal or turn the direction of writing.
+struct Plain;
+
+impl serde_json::ser::Formatter for Plain {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> std::io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, odd)) = rest.char_indices().find(|(_, char)| !is_plain(*char)) {
+            let (before, from) = rest.split_at(at);
+            writer.write_all(before.as_bytes())?;
+            for unit in odd.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            rest = &from[odd.len_utf8()..];
+        }
+        writer.write_all(rest.as_bytes())
+    }
+}
+
+fn is_plain(char: char) -> bool {
+    !char.is_control()
+        && !matches!(char, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// Runs until it ends by itself, is told to stop, or nobody reads what it writes: all of them are a good end.

@@ -2,7 +2,10 @@
 
 use std::fmt;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+use crate::text::{Escaped, Lines};
 
 /// A result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -178,11 +181,15 @@ impl From<rustix::io::Errno> for Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write;
+
+        // Paths and texts of foreign origin can hold anything; whoever sees the error may sit at a terminal.
         if let Some(path) = &self.0.path {
-            write!(f, "{}: ", path.display())?;
+            write!(f, "{}: ", Escaped(path.as_os_str().as_bytes()))?;
         }
+        let mut f = Lines(f);
         match &self.0.kind {
-            Kind::Io(error) => error.fmt(f),
+            Kind::Io(error) => write!(f, "{error}"),
             Kind::Malformed(what) => write!(f, "not understood: {what}"),
             Kind::Config(what) | Kind::Broker(what, _) => f.write_str(what),
             Kind::Unsupported => f.write_str("this kernel does not have it"),
@@ -205,6 +212,26 @@ impl std::error::Error for Error {
             Kind::Io(error) => Some(error),
             Kind::Broker(_, Some(cause)) => Some(&**cause),
             _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_act_on_is_escaped() {
+        let error = Error::config("line 1\n  ^ \u{1b}[2J\u{202e}").at("/srv/\u{1b}]0;x\u{7}\n");
+        assert_eq!(error.to_string(), "/srv/\\u{1b}]0;x\\u{7}\\n: line 1\n  ^ \\u{1b}[2J\\u{202e}");
+        for error in [
+            Error::malformed("a\u{9b}b"),
+            Error::panicked("a\u{9b}b".to_owned()),
+            Error::io(io::Error::other("a\u{9b}b")),
+            Error::config("a\u{9b}b"),
+        ] {
+            assert!(error.to_string().ends_with("a\\u{9b}b"), "{error}");
+            assert!(!format!("{error:?}").contains('\u{9b}'));
         }
     }
 }

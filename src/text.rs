@@ -13,8 +13,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Bytes that are meant to be read: a process name, a user's name, an argument.
 ///
-/// The kernel promises no encoding for these. A `Text` keeps every byte; [`Display`](fmt::Display) shows
-/// what is not UTF-8 as `U+FFFD`. Cloning shares the bytes.
+/// The kernel promises no encoding for these, and any user can give a process any name. A `Text` keeps every byte.
+/// [`Display`](fmt::Display) is for people: what a terminal would act on, or what would not be seen (control characters and
+/// escape sequences, line breaks, marks that turn the direction of writing), and bytes that are not UTF-8, are escaped as in
+/// a Rust string: `\n`, `\u{1b}`, `\xff`. All else is shown as it is, backslashes too. For the exact text there are
+/// [`as_bytes`](Self::as_bytes), [`to_str`](Self::to_str) and [`to_string_lossy`](Self::to_string_lossy). Cloning shares the
+/// bytes.
 ///
 /// In the wire form it is a string, or `{"bytes": [..]}` where it is not UTF-8, so that nothing is lost.
 ///
@@ -24,6 +28,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// let name = Text::from("postgres");
 /// assert_eq!(name, "postgres");
 /// assert_eq!(format!("{name:<10}|"), "postgres  |");
+/// assert_eq!(Text::from("\u{1b}[2Jcaf\u{e9}\n").to_string(), r"\u{1b}[2Jcafé\n");
 ///
 /// let odd = Text::from(&b"a\xff"[..]);
 /// let json = serde_json::to_string(&odd).unwrap();
@@ -52,7 +57,7 @@ impl Text {
         std::str::from_utf8(&self.0).ok()
     }
 
-    /// The text, with `U+FFFD` in place of what is not UTF-8.
+    /// The text, with `U+FFFD` in place of what is not UTF-8. Not for terminals: [`Display`](fmt::Display) is.
     #[must_use]
     pub fn to_string_lossy(&self) -> std::borrow::Cow<'_, str> {
         String::from_utf8_lossy(&self.0)
@@ -115,7 +120,62 @@ impl PartialEq<&str> for Text {
 
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.to_string_lossy())
+        Escaped(&self.0).fmt(f)
+    }
+}
+
+/// Bytes as a person may see them.
+pub(crate) struct Escaped<'a>(pub(crate) &'a [u8]);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Ok(text) = std::str::from_utf8(self.0)
+            && text.chars().all(is_plain)
+        {
+            return f.pad(text);
+        }
+        let mut text = String::with_capacity(self.0.len());
+        for chunk in self.0.utf8_chunks() {
+            for char in chunk.valid().chars() {
+                if is_plain(char) {
+                    text.push(char);
+                } else {
+                    text.extend(char.escape_debug());
+                }
+            }
+            for byte in chunk.invalid() {
+                text.push_str(&format!("\\x{byte:02x}"));
+            }
+        }
+        f.pad(&text)
+    }
+}
+
+/// Whether a character shows as itself, and does nothing else to a terminal or to the text around it.
+pub(crate) fn is_plain(char: char) -> bool {
+    if char.is_ascii() {
+        return !char.is_ascii_control();
+    }
+    // What std escapes in a string: its tables know what is printed. Behind a letter, since a mark that combines with what
+    // is before it is escaped at the beginning only.
+    let mut buffer = [b'a'; 5];
+    let length = buffer.get_mut(1..).map_or(0, |rest| char.encode_utf8(rest).len());
+    let text = buffer.get(..length.saturating_add(1)).and_then(|text| std::str::from_utf8(text).ok());
+    text.is_some_and(|text| text.escape_debug().count() == 2)
+}
+
+/// Passes text on with what is not plain in it escaped, but for line breaks.
+pub(crate) struct Lines<'a, 'b>(pub(crate) &'a mut fmt::Formatter<'b>);
+
+impl fmt::Write for Lines<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for (nth, line) in text.split('\n').enumerate() {
+            if nth > 0 {
+                self.0.write_char('\n')?;
+            }
+            write!(self.0, "{}", Escaped(line.as_bytes()))?;
+        }
+        Ok(())
     }
 }
 
@@ -180,11 +240,28 @@ impl schemars::JsonSchema for Text {
 
 /// A path whose wire form is that of [`Text`]: serde's own refuses what is not UTF-8.
 ///
-/// It compares as a [`Path`] does, by components. Cloning shares the bytes.
+/// It compares as a [`Path`] does, by components. Its [`Display`](fmt::Display) is that of [`Text`], for people: unlike
+/// [`Path::display`], it escapes what a terminal would act on. Cloning shares the bytes.
+///
+/// ```
+/// use appmon::WirePath;
+///
+/// let path = WirePath::from("/srv/a\nb");
+/// assert_eq!(path.to_string(), r"/srv/a\nb");
+/// assert_eq!(path.display().to_string(), r"/srv/a\nb");
+/// assert_eq!(path.file_name().unwrap(), "a\nb");
+/// ```
 #[derive(Clone, Default)]
 pub struct WirePath(Text);
 
 impl WirePath {
+    /// The path for people, as its [`Display`](fmt::Display) shows it: what would otherwise be [`Path::display`], which
+    /// passes escape sequences on to the terminal.
+    #[must_use]
+    pub fn display(&self) -> impl fmt::Display {
+        &self.0
+    }
+
     /// Whether both share their bytes.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         self.0.is_same(&other.0)
@@ -273,6 +350,12 @@ impl Hash for WirePath {
     }
 }
 
+impl fmt::Display for WirePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 impl fmt::Debug for WirePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("WirePath").field(&&**self).finish()
@@ -299,5 +382,44 @@ impl schemars::JsonSchema for WirePath {
 
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
         Wire::json_schema(generator)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_act_on_is_escaped() {
+        for (bytes, shown) in [
+            (&b"postgres: writer"[..], "postgres: writer"),
+            (b"dev-disk-by\\x2duuid.device", r"dev-disk-by\x2duuid.device"),
+            (b"it's \"quoted\"", "it's \"quoted\""),
+            (b"", ""),
+            (b"a\x1b[31mb\x1b]0;title\x07", r"a\u{1b}[31mb\u{1b}]0;title\u{7}"),
+            (b"\t\r\n\0\x7f", r"\t\r\n\0\u{7f}"),
+            ("\u{9b}31m".as_bytes(), r"\u{9b}31m"),
+            (b"\x9b31m\xff", r"\x9b31m\xff"),
+            ("gpj.\u{202e}exe \u{2066}\u{200f}".as_bytes(), r"gpj.\u{202e}exe \u{2066}\u{200f}"),
+            ("a\u{2028}b\u{feff}\u{200b}".as_bytes(), r"a\u{2028}b\u{feff}\u{200b}"),
+            ("größe 日本 ᾘ0".as_bytes(), "größe 日本 ᾘ0"),
+            // A mark that combines with the letter before it.
+            ("e\u{301}".as_bytes(), "e\u{301}"),
+        ] {
+            assert_eq!(Text::from(bytes).to_string(), shown);
+            assert_eq!(WirePath::from(bytes).to_string(), shown);
+            assert_eq!(WirePath::from(bytes).display().to_string(), shown);
+            assert_eq!(format!("{:>3}", Escaped(bytes)), format!("{shown:>3}"));
+        }
+        for char in '\0'..=char::MAX {
+            let is_control = char.is_control() || matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+            assert!(!(is_control && is_plain(char)), "{}", char.escape_unicode());
+        }
+    }
+
+    #[test]
+    fn it_is_as_wide_as_it_is_shown() {
+        assert_eq!(format!("{:<8}|", Text::from("a\nb")), r"a\nb    |");
+        assert_eq!(format!("{:>8}|", WirePath::from("/a\nb")), r"   /a\nb|");
     }
 }

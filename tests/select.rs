@@ -97,6 +97,14 @@ fn values() {
 }
 
 #[test]
+fn the_longest_age_is_written_and_read() {
+    for age in [Duration::MAX, Duration::from_secs(u64::MAX), Duration::from_nanos(u64::MAX)] {
+        let shown = Select::older_than(age).to_string();
+        assert_eq!(shown.parse::<Select>().unwrap().to_string(), shown);
+    }
+}
+
+#[test]
 fn built_and_written_are_the_same() {
     let dir = OsString::from_vec(b"/srv/\xff*".to_vec());
     for (built, shown) in [
@@ -108,6 +116,7 @@ fn built_and_written_are_the_same() {
         (Select::user(Pattern::regex("^a|b").unwrap()), "user~\"^a|b\""),
         (Select::older_than(Duration::from_millis(90_500)), "age>1m30s500ms"),
         (Select::younger_than(Duration::ZERO), "age<0s"),
+        (Select::name("a\u{9b}\u{202e}\u{7f}"), r#"name="a\xc2\x9b\xe2\x80\xae\x7f""#),
         (!(Select::unit("a") | Select::kernel_threads()), "!(unit=a.service | kernel_thread)"),
         ((1..4).map(Select::pid).fold(Select::none(), |all, pid| all | pid), "pid=1 | pid=2 | pid=3"),
         ((1..3).rev().fold(Select::pid(3), |all, pid| Select::pid(pid) | all), "pid=1 | pid=2 | pid=3"),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::pattern::{Kind, looks_like_glob};
 use super::{ALL_GENERATIONS, Condition, Op, Pattern, Select};
+use crate::text::is_plain;
 
 /// The text form. A function of your own is shown as `<closure>`, which does not read back.
 impl fmt::Display for Select {
@@ -117,7 +118,7 @@ impl fmt::Display for Quoted<'_> {
         use fmt::Write;
 
         if let Ok(text) = std::str::from_utf8(self.0)
-            && !text.contains(char::is_control)
+            && text.chars().all(is_plain)
         {
             if !text.is_empty() && !text.contains(ends_bare_value) && !text.starts_with('=') {
                 // `name=` and `=x` would read as `name==` and `x`.
@@ -132,8 +133,12 @@ impl fmt::Display for Quoted<'_> {
             for char in chunk.valid().chars() {
                 match char {
                     '"' | '\\' => write!(f, "\\{char}")?,
-                    char if char.is_ascii_control() => write!(f, "\\x{:02x}", u32::from(char))?,
-                    char => f.write_char(char)?,
+                    char if is_plain(char) => f.write_char(char)?,
+                    char => {
+                        for byte in char.encode_utf8(&mut [0; 4]).bytes() {
+                            write!(f, "\\x{byte:02x}")?;
+                        }
+                    }
                 }
             }
             for byte in chunk.invalid() {
