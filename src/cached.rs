@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Cancel, Monotonic, Result, Snapshot, Source};
+use crate::{Cancel, Monotonic, Result, Snapshot, Source, SourceExt};
 
 /// The source of [`SourceExt::cached`](crate::SourceExt::cached).
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ where
             return Ok(());
         }
         self.last = None;
-        self.source.collect(snapshot, cancel)?;
+        self.source.read_into(snapshot, cancel)?;
         // The reading's own length on top of the time given: that keeps the clock out of here.
         let ended = now.plus(snapshot.took);
         self.last = Some(Kept { snapshot: snapshot.clone(), ended });
@@ -62,13 +62,12 @@ where
 
 /// Copies what a reading saw, leaving `seq` and `lag`: those belong to the tick that is being made.
 fn copy<T: Clone>(from: &Snapshot<T>, to: &mut Snapshot<T>) {
-    to.boot_id = from.boot_id;
-    to.time = from.time;
-    to.at = from.at;
-    to.took = from.took;
-    to.skipped = from.skipped;
-    to.notices.clone_from(&from.notices);
-    to.samples.clone_from(&from.samples);
+    // Field by field, for the memory of the lists; a field that is new is not forgotten here.
+    let Snapshot { host, seq: _, boot_id, time, at, took, lag: _, skipped, notices, samples } = from;
+    to.host.clone_from(host);
+    (to.boot_id, to.time, to.at, to.took, to.skipped) = (*boot_id, *time, *at, *took, *skipped);
+    to.notices.clone_from(notices);
+    to.samples.clone_from(samples);
 }
 
 impl<S: Source> Source for Cached<S>
@@ -79,5 +78,48 @@ where
 
     fn collect(&mut self, snapshot: &mut Snapshot<S::Sample>, cancel: &Cancel) -> Result<()> {
         self.collect_at(Monotonic::now(), snapshot, cancel)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{BootId, Notice};
+
+    /// Relays what another host read; it sets no time.
+    struct Relay;
+
+    impl Source for Relay {
+        type Sample = u32;
+
+        fn collect(&mut self, snapshot: &mut Snapshot<u32>, _: &Cancel) -> Result<()> {
+            snapshot.host = Some("db-1".into());
+            snapshot.skipped.denied = 7;
+            snapshot.notices.push(Notice::NoPulse);
+            snapshot.samples.push(1);
+            let begin = Monotonic::now();
+            while Monotonic::now() == begin {}
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_repeated_is_the_same_in_all_but_its_tick() {
+        let mut cached = Relay.cached(Duration::MAX);
+        let mut first = Snapshot { seq: 1, lag: Duration::from_secs(1), ..Snapshot::default() };
+        cached.collect(&mut first, &Cancel::new()).unwrap();
+        assert_eq!(first.host, Some(Arc::from("db-1")));
+        assert_eq!(first.boot_id, BootId::current(), "whoever calls a source stamps");
+        assert!(first.at > Monotonic::default() && first.took > Duration::ZERO);
+
+        let mut again = Snapshot { seq: 2, lag: Duration::from_secs(2), ..Snapshot::default() };
+        cached.collect(&mut again, &Cancel::new()).unwrap();
+        assert_eq!((again.seq, again.lag), (2, Duration::from_secs(2)));
+        assert_eq!(Snapshot { seq: first.seq, lag: first.lag, ..again }, first);
+
+        let read = cached.read(&Cancel::new()).unwrap();
+        assert_eq!(Snapshot { seq: first.seq, lag: first.lag, ..read }, first, "its times are those of the reading");
     }
 }

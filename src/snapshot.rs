@@ -1,7 +1,7 @@
 //! What a source saw at one tick.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::de::{Error as _, Unexpected};
@@ -42,8 +42,8 @@ pub struct Snapshot<T> {
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub took: Duration,
-    /// How long after its scheduled time the reading began: grows when the consumer or the runtime is busy. Nanoseconds
-    /// in the wire form.
+    /// How long after its scheduled time the reading began, on its thread: grows when the consumer, the runtime, or its pool
+    /// of blocking threads is busy. Nanoseconds in the wire form.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub lag: Duration,
@@ -128,7 +128,13 @@ impl BootId {
     /// The id of the running machine; nil where it cannot be read.
     #[must_use]
     pub fn current() -> Self {
-        std::fs::read("/proc/sys/kernel/random/boot_id").ok().and_then(|text| Self::parse(&text)).unwrap_or_default()
+        // It does not change, and is asked for at every tick.
+        static CURRENT: OnceLock<BootId> = OnceLock::new();
+        if let Some(current) = CURRENT.get() {
+            return *current;
+        }
+        let read = std::fs::read("/proc/sys/kernel/random/boot_id").ok().and_then(|text| Self::parse(&text));
+        read.map_or_else(Self::default, |read| *CURRENT.get_or_init(|| read))
     }
 
     /// The id written as a UUID; `None` for anything else.
@@ -200,10 +206,26 @@ impl schemars::JsonSchema for BootId {
 }
 
 impl<T> Snapshot<T> {
-    /// Starts a reading: drops what the snapshot held, keeping its memory, and stamps it with the time.
+    /// How many samples it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.samples.len()
+    }
+
+    /// Whether it has no samples.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.samples.is_empty()
+    }
+
+    /// Starts a reading of this machine: drops what the snapshot held, keeping its memory, and stamps it with the time and
+    /// the machine's [`BootId`]. `seq` and `lag` are left as they are.
     ///
-    /// For those who write a [`Source`](crate::Source); `boot_id`, `seq` and `lag` are left as they are.
+    /// [`SourceExt::read`](crate::SourceExt::read) and [`Sampler`](crate::Sampler) call it for every
+    /// [`Source`](crate::Source). A source that is read by [`collect`](crate::Source::collect) itself may call it too.
     pub fn begin(&mut self) {
+        self.host = None;
+        self.boot_id = BootId::current();
         self.time = Timestamp::now();
         self.at = Monotonic::now();
         self.took = Duration::ZERO;
@@ -278,6 +300,21 @@ impl<'a, T> IntoIterator for &'a Snapshot<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reading_begins_with_nothing_of_the_last_one() {
+        let mut snapshot: Snapshot<u32> = [3, 4].into_iter().collect();
+        assert_eq!((snapshot.len(), snapshot.is_empty()), (2, false));
+        (snapshot.host, snapshot.took) = (Some("elsewhere".into()), Duration::from_secs(7));
+        snapshot.notices.push(Notice::NoPulse);
+        snapshot.skipped.denied = 1;
+        snapshot.begin();
+        assert_eq!((snapshot.len(), snapshot.is_empty()), (0, true));
+        assert_eq!((&snapshot.host, snapshot.took), (&None, Duration::ZERO));
+        assert_eq!((snapshot.notices.len(), snapshot.skipped), (0, Skipped::default()));
+        assert_eq!(snapshot.boot_id, BootId::current());
+        assert!(snapshot.at > Monotonic::default() && snapshot.time > Timestamp::default());
+    }
 
     #[test]
     fn boot_id_is_a_uuid_both_ways() {

@@ -8,10 +8,10 @@ use crate::{Cached, Error, Result, Sampler, Snapshot};
 
 /// Knows *how* to read: synchronous, blocking, without any runtime.
 ///
-/// [`SourceExt::every`] turns it into a stream. Without a runtime, call [`collect`](Self::collect) in a loop of your own.
+/// [`SourceExt::every`] turns it into a stream. Without a runtime, call [`SourceExt::read`] in a loop of your own.
 ///
 /// ```
-/// use appmon::{Cancel, Result, Snapshot, Source};
+/// use appmon::{Cancel, Result, Snapshot, Source, SourceExt};
 ///
 /// struct LoadAverage;
 ///
@@ -19,28 +19,29 @@ use crate::{Cached, Error, Result, Sampler, Snapshot};
 ///     type Sample = String;
 ///
 ///     fn collect(&mut self, snapshot: &mut Snapshot<String>, cancel: &Cancel) -> Result<()> {
-///         snapshot.begin();
 ///         cancel.check()?;
 ///         let text = std::fs::read_to_string("/proc/loadavg").map_err(appmon::Error::io)?;
 ///         snapshot.samples.push(text);
-///         snapshot.end();
 ///         Ok(())
 ///     }
 /// }
 ///
-/// let mut snapshot = Snapshot::default();
-/// LoadAverage.collect(&mut snapshot, &Cancel::new())?;
-/// assert_eq!(snapshot.samples.len(), 1);
+/// let snapshot = LoadAverage.read(&Cancel::new())?;
+/// assert_eq!(snapshot.len(), 1);
 /// # Ok::<(), appmon::Error>(())
 /// ```
 pub trait Source {
     /// What it reads.
     type Sample;
 
-    /// Reads once, into `snapshot`, whose memory is used again.
+    /// Reads once, into `snapshot`: what an implementation provides, for [`SourceExt::read`] and [`Sampler`] to call.
     ///
-    /// An implementation calls [`Snapshot::begin`] first and [`Snapshot::end`] last, and polls `cancel` often enough to
-    /// stop within a millisecond or so of work.
+    /// They hand in a snapshot that is empty and stamped with the time, the start of the machine and, afterwards, how long
+    /// the reading took. An implementation adds its samples, and polls `cancel` often enough to stop within a millisecond or
+    /// so of work. One that reads of another time or another machine (a recording, a relay) sets `time`, `at`, `took`,
+    /// `boot_id` and `host` itself.
+    ///
+    /// The sources of this crate stamp their snapshots themselves, so that they can be read by this method too.
     ///
     /// # Errors
     ///
@@ -67,13 +68,55 @@ impl<S: Source + ?Sized> Source for Box<S> {
 
 /// What can be made of every [`Source`].
 pub trait SourceExt: Source + Sized {
+    /// Reads once: a snapshot with its times, how long the reading took, and which start of the machine they count from.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Source::collect`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use appmon::{Cancel, Processes, SourceExt};
+    ///
+    /// let snapshot = Processes::new().read(&Cancel::new())?;
+    /// println!("{} processes, read in {:?}", snapshot.len(), snapshot.took);
+    /// # Ok::<(), appmon::Error>(())
+    /// ```
+    fn read(&mut self, cancel: &Cancel) -> Result<Snapshot<Self::Sample>> {
+        let mut snapshot = Snapshot::default();
+        self.read_into(&mut snapshot, cancel)?;
+        Ok(snapshot)
+    }
+
+    /// The same, into a snapshot whose memory is used again. After an error it holds nothing of use.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Source::collect`].
+    fn read_into(&mut self, snapshot: &mut Snapshot<Self::Sample>, cancel: &Cancel) -> Result<()> {
+        snapshot.begin();
+        let began = snapshot.at;
+        self.collect(snapshot, cancel)?;
+        // Not where it stands for a reading of another time.
+        if snapshot.took.is_zero() && snapshot.at >= began {
+            snapshot.end();
+        }
+        Ok(())
+    }
+
     /// A stream that reads this source every `period`, on tokio's pool of blocking threads.
     ///
-    /// The first reading is due at once. See [`Sampler`] for missed ticks, jitter and alignment.
+    /// The first reading is due at once. See [`Sampler`] for missed ticks, jitter and alignment. A period beyond what the
+    /// clock can count to, such as [`Duration::MAX`], means that there is no second reading: the stream stays pending.
+    ///
+    /// # Errors
+    ///
+    /// With a `period` of zero the stream gives one error ([`Error::is_config`]), reads nothing, and ends.
     ///
     /// # Panics
     ///
-    /// When `period` is zero. The stream itself panics when it is polled outside of a tokio runtime with the time driver.
+    /// The stream panics when it is polled outside of a tokio runtime with the time driver.
     ///
     /// # Examples
     ///
@@ -102,7 +145,11 @@ pub trait SourceExt: Source + Sized {
 
     /// The same source, read at most once in `ttl`; in between its last snapshot is given again, with its original times.
     ///
-    /// The time to live counts from the end of a reading. An error is not kept: the next call tries again.
+    /// The time to live counts from the end of a reading. An error is not kept: the next call tries again. A `ttl` of zero
+    /// keeps nothing, [`Duration::MAX`] keeps the first snapshot for ever.
+    ///
+    /// No time passes between a snapshot and its repetition, so a repeated one has no rates
+    /// ([`rates`](crate::SnapshotStreamExt::rates)); the next that was read has them again.
     ///
     /// # Examples
     ///
