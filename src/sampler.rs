@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinError, JoinHandle};
 use tokio::time::{Instant, MissedTickBehavior, Sleep};
 
-use crate::{Cancel, Error, Result, Snapshot, Source};
+use crate::{Cancel, Error, Result, Snapshot, Source, SourceExt};
 
 /// A stream that reads a source at every tick, on tokio's pool of blocking threads.
 ///
@@ -30,7 +30,7 @@ use crate::{Cancel, Error, Result, Snapshot, Source};
 /// [`Snapshot::seq`].
 ///
 /// An `Err` means that this tick failed; the next one tries again. A source that panics gives one error
-/// ([`Error::is_panic`]), and the stream ends.
+/// ([`Error::is_panic`]), and the stream ends; so does a period of zero ([`Error::is_config`]).
 ///
 /// # Cancel safety
 ///
@@ -57,8 +57,8 @@ enum State<S: Source> {
     /// Waiting for the next tick.
     Idle { source: S },
     /// The source is in the pool, and comes back with what it saw.
-    Reading { handle: JoinHandle<(S, Result<Snapshot<S::Sample>>)>, seq: u64, lag: Duration },
-    /// The source was lost to a panic or a shutdown.
+    Reading { handle: JoinHandle<(S, Result<Snapshot<S::Sample>>)> },
+    /// The source was lost to a panic or a shutdown, or is not to be read.
     Done,
 }
 
@@ -67,9 +67,7 @@ where
     S: Source + Send + 'static,
     S::Sample: Send + 'static,
 {
-    #[track_caller]
     pub(crate) fn new(source: S, period: Duration) -> Self {
-        assert!(!period.is_zero(), "the period of a sampler must not be zero");
         Self {
             state: State::Idle { source },
             schedule: Schedule::new(period),
@@ -137,7 +135,9 @@ where
     /// Waits for the next tick.
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.watch();
-        let due = self.schedule.due(SystemTime::now());
+        let Some(due) = self.schedule.due(SystemTime::now()) else {
+            return Poll::Pending; // For ever: nothing is to wake it.
+        };
         if due <= Instant::now() {
             // Without the timer, which would round it up to its next millisecond.
             return Poll::Ready(());
@@ -172,14 +172,15 @@ where
     }
 
     /// Sends the source to the pool.
-    fn start(&mut self, mut source: S, tick: Tick) {
+    fn start(&mut self, mut source: S, now: Instant, tick: Tick) {
         let cancel = self.cancel.clone();
         let handle = tokio::task::spawn_blocking(move || {
-            let mut snapshot = Snapshot::default();
-            let result = source.collect(&mut snapshot, &cancel);
-            (source, result.map(|()| snapshot))
+            // It can have waited for a thread.
+            let lag = tick.lag.saturating_add(Instant::now().saturating_duration_since(now));
+            let result = source.read(&cancel);
+            (source, result.map(|snapshot| Snapshot { seq: tick.seq, lag, ..snapshot }))
         });
-        self.state = State::Reading { handle, seq: tick.seq, lag: tick.lag };
+        self.state = State::Reading { handle };
     }
 }
 
@@ -196,12 +197,11 @@ where
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
-            if let State::Reading { handle, seq, lag } = &mut this.state {
-                let (seq, lag) = (*seq, *lag);
+            if let State::Reading { handle } = &mut this.state {
                 return Poll::Ready(Some(match ready!(Pin::new(handle).poll(cx)) {
                     Ok((source, result)) => {
                         this.state = State::Idle { source };
-                        result.map(|snapshot| Snapshot { seq, lag, ..snapshot })
+                        result
                     }
                     Err(lost) => {
                         this.state = State::Done;
@@ -210,12 +210,17 @@ where
                 }));
             }
             if matches!(this.state, State::Idle { .. }) {
+                if this.schedule.period.is_zero() {
+                    this.state = State::Done;
+                    return Poll::Ready(Some(Err(Error::config("the period between two readings is zero"))));
+                }
                 ready!(this.poll_due(cx));
             }
             match std::mem::replace(&mut this.state, State::Done) {
                 State::Idle { source } => {
-                    let tick = this.schedule.tick(Instant::now(), SystemTime::now());
-                    this.start(source, tick);
+                    let now = Instant::now();
+                    let tick = this.schedule.tick(now, SystemTime::now());
+                    this.start(source, now, tick);
                 }
                 _ => return Poll::Ready(None),
             }
@@ -239,7 +244,7 @@ impl<S: Source> Drop for Sampler<S> {
         if let Some(watch) = &self.watch {
             watch.task.abort();
         }
-        if let State::Reading { handle, .. } = &self.state {
+        if let State::Reading { handle } = &self.state {
             // Keeps a reading from starting that is still in the pool's queue.
             handle.abort();
         }
@@ -273,10 +278,26 @@ struct Schedule {
     jitter: Duration,
     aligned: bool,
     /// When the next tick is due, without jitter.
-    next: Option<Instant>,
+    next: Next,
     /// The jitter of the next tick.
     delay: Duration,
     seq: u64,
+}
+
+/// When the next tick is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    /// The schedule has not started.
+    First,
+    At(Instant),
+    /// Not within the time that the clock can count.
+    Never,
+}
+
+impl From<Option<Instant>> for Next {
+    fn from(at: Option<Instant>) -> Self {
+        at.map_or(Self::Never, Self::At)
+    }
 }
 
 /// A tick that has come.
@@ -296,29 +317,28 @@ impl Schedule {
             missed: MissedTickBehavior::Skip,
             jitter: Duration::ZERO,
             aligned: false,
-            next: None,
+            next: Next::First,
             delay: Duration::ZERO,
             seq: 0,
         }
     }
 
-    /// When the next tick is due, jitter included. The first call starts the schedule.
-    fn due(&mut self, wall: SystemTime) -> Instant {
-        let next = match self.next {
-            Some(next) => next,
-            None => {
-                let now = Instant::now();
-                let wait = if self.aligned { until_multiple(wall, self.period) } else { Duration::ZERO };
-                self.delay = self.draw();
-                *self.next.insert(now.checked_add(wait).unwrap_or(now))
-            }
-        };
-        next.checked_add(self.delay).unwrap_or(next)
+    /// When the next tick is due, jitter included; `None` for never. The first call starts the schedule.
+    fn due(&mut self, wall: SystemTime) -> Option<Instant> {
+        if self.next == Next::First {
+            let wait = if self.aligned { until_multiple(wall, self.period) } else { Duration::ZERO };
+            self.delay = self.draw();
+            self.next = Instant::now().checked_add(wait).into();
+        }
+        match self.next {
+            Next::At(next) => next.checked_add(self.delay),
+            Next::First | Next::Never => None,
+        }
     }
 
     /// Takes the tick that is due by now, and plans the one after it.
     fn tick(&mut self, now: Instant, wall: SystemTime) -> Tick {
-        let scheduled = self.next.unwrap_or(now);
+        let scheduled = if let Next::At(next) = self.next { next } else { now };
         let late = now.saturating_duration_since(scheduled).saturating_sub(self.delay);
         let missed = if late > ON_TIME { whole_periods(late, self.period) } else { 0 };
         let (skipped, next) = match self.missed {
@@ -330,8 +350,7 @@ impl Schedule {
         let tick =
             Tick { seq: self.seq.saturating_add(skipped), lag: late.saturating_sub(periods(skipped, self.period)) };
         self.seq = tick.seq.saturating_add(1);
-        let next = next.unwrap_or(now);
-        self.next = Some(if self.aligned { self.align(next, now, wall) } else { next });
+        self.next = next.map(|next| if self.aligned { self.align(next, now, wall) } else { next }).into();
         self.delay = self.draw();
         tick
     }
@@ -357,18 +376,24 @@ impl Schedule {
 
 /// How long until the wall clock shows a multiple of `period`.
 fn until_multiple(wall: SystemTime, period: Duration) -> Duration {
-    let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
-    let over = since.checked_rem(period.as_nanos()).unwrap_or(0);
-    if over == 0 {
-        return Duration::ZERO;
+    let since = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    match since.as_nanos().checked_rem(period.as_nanos()) {
+        None | Some(0) => Duration::ZERO,
+        Some(over) => period.saturating_sub(from_nanos(over)),
     }
-    let rest = period.as_nanos().saturating_sub(over);
-    u64::try_from(rest).map_or(period, Duration::from_nanos)
 }
 
 fn periods(count: u64, period: Duration) -> Duration {
-    let nanos = u128::from(count).saturating_mul(period.as_nanos());
-    u64::try_from(nanos).map_or(Duration::MAX, Duration::from_nanos)
+    from_nanos(u128::from(count).saturating_mul(period.as_nanos()))
+}
+
+/// The longest duration there is where it would be longer.
+fn from_nanos(nanos: u128) -> Duration {
+    const SECOND: u128 = 1_000_000_000;
+    let (seconds, rest) = (nanos.checked_div(SECOND), nanos.checked_rem(SECOND));
+    let seconds = u64::try_from(seconds.unwrap_or(0));
+    let rest = u32::try_from(rest.unwrap_or(0)).unwrap_or(0);
+    seconds.map_or(Duration::MAX, |seconds| Duration::new(seconds, rest))
 }
 
 fn whole_periods(late: Duration, period: Duration) -> u64 {
@@ -417,20 +442,28 @@ mod tests {
         assert_eq!(until_multiple(wall(59_999), MINUTE), Duration::from_millis(1));
         assert_eq!(until_multiple(SystemTime::UNIX_EPOCH - MINUTE, MINUTE), Duration::ZERO, "before 1970 is 1970");
         // Longer than the time since 1970, and than 64 bits of nanoseconds.
-        assert!(until_multiple(wall(0), Duration::MAX) <= Duration::MAX);
+        let since_1970 = Duration::from_secs(60_000_000);
+        assert_eq!(until_multiple(wall(0), Duration::MAX), Duration::MAX - since_1970);
+        assert_eq!(until_multiple(wall(0), since_1970 * 3), since_1970 * 2);
+        let millennium = Duration::from_secs(1000 * 365 * 86_400);
+        assert_eq!(until_multiple(wall(1), millennium), millennium - since_1970 - Duration::from_millis(1));
     }
 
     /// Takes a tick this long after `start`, when the wall clock shows `wall_millis`; gives when the next is due after `start`.
     fn aligned_tick(schedule: &mut Schedule, start: Instant, after: u64, wall_millis: u64) -> Duration {
         schedule.tick(start + Duration::from_millis(after), wall(wall_millis));
-        schedule.next.unwrap() - start
+        at(schedule.next) - start
+    }
+
+    fn at(next: Next) -> Instant {
+        if let Next::At(at) = next { at } else { panic!("{next:?}") }
     }
 
     #[tokio::test(start_paused = true)]
     async fn aligned_ticks_follow_the_wall_clock() {
         let start = Instant::now();
         let mut schedule = Schedule { aligned: true, ..Schedule::new(MINUTE) };
-        assert_eq!(schedule.due(wall(45_000)) - start, Duration::from_secs(15));
+        assert_eq!(schedule.due(wall(45_000)).unwrap() - start, Duration::from_secs(15));
         // Undisturbed: a minute apart.
         assert_eq!(aligned_tick(&mut schedule, start, 15_000, 60_000), Duration::from_secs(75));
         // The wall clock lost 10 s, as by a step back: the full minute comes 10 s later.
@@ -450,7 +483,7 @@ mod tests {
         schedule.due(wall(0));
         let tick = schedule.tick(start + Duration::from_secs(130), wall(130_000));
         assert_eq!(tick, Tick { seq: 2, lag: Duration::from_secs(10) });
-        assert_eq!(schedule.next.unwrap() - start, Duration::from_secs(180));
+        assert_eq!(at(schedule.next) - start, Duration::from_secs(180));
     }
 
     #[tokio::test(start_paused = true)]
@@ -458,7 +491,7 @@ mod tests {
         let start = Instant::now();
         let mut schedule = Schedule { jitter: Duration::from_secs(1), ..Schedule::new(MINUTE) };
         for number in 0..1000_u32 {
-            let due = schedule.due(wall(0));
+            let due = schedule.due(wall(0)).unwrap();
             let base = start + MINUTE * number;
             assert!((base..=base + Duration::from_secs(1)).contains(&due));
             assert_eq!(schedule.tick(due, wall(0)), Tick { seq: number.into(), lag: Duration::ZERO });
@@ -466,13 +499,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_end_of_time_is_no_panic() {
-        let mut schedule = Schedule { aligned: true, jitter: Duration::MAX, ..Schedule::new(Duration::MAX) };
-        let due = schedule.due(wall(1));
-        schedule.tick(due, wall(1));
-        let due = schedule.due(wall(1));
-        schedule.tick(due, wall(1));
-        assert_eq!(schedule.seq, 2);
+    async fn what_never_comes_is_never_due() {
+        let start = Instant::now();
+        for missed in [MissedTickBehavior::Skip, MissedTickBehavior::Delay, MissedTickBehavior::Burst] {
+            for late in [Duration::ZERO, Duration::from_secs(3600)] {
+                let mut schedule = Schedule { missed, ..Schedule::new(Duration::MAX) };
+                assert_eq!(schedule.due(wall(1)), Some(start));
+                assert_eq!(schedule.tick(start + late, wall(1)), Tick { seq: 0, lag: late });
+                assert_eq!((schedule.next, schedule.due(wall(1))), (Next::Never, None));
+            }
+        }
+        let mut schedule = Schedule { aligned: true, ..Schedule::new(Duration::MAX) };
+        assert_eq!(schedule.due(wall(1)), None, "the next multiple is beyond the end of time");
+        let mut schedule = Schedule { jitter: Duration::MAX, ..Schedule::new(Duration::MAX) };
+        assert!(schedule.due(wall(1)).is_none_or(|due| due >= start));
+        // Far away is not never.
+        let year = Duration::from_secs(365 * 86_400);
+        let mut schedule = Schedule::new(1000 * year);
+        schedule.tick(start, wall(0));
+        assert_eq!(schedule.due(wall(0)), Some(start + 1000 * year));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_shortest_periods_are_counted() {
         // Periods shorter than what counts as late, and far more missed ones than 32 bits hold.
         let mut schedule = Schedule::new(Duration::from_nanos(1));
         schedule.due(wall(0));

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, SystemTime};
 
-use appmon::{Cancel, Error, Result, Sampler, Snapshot, Source, SourceExt};
+use appmon::{BootId, Cancel, Error, Monotonic, Result, Sampler, Snapshot, Source, SourceExt, Timestamp};
 use futures::stream::FusedStream;
 use futures::{StreamExt, poll};
 use tokio::runtime::{Builder, Runtime};
@@ -511,10 +511,119 @@ fn a_reading_in_the_queue_of_a_pool_that_shuts_down_is_no_panic() {
     });
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_period_of_zero_is_an_error_and_nothing_is_read() {
+    let numbers = numbers();
+    let begun = Arc::clone(&numbers.begun);
+    let mut stream = numbers.every(Duration::ZERO).jitter(SECOND).aligned();
+    let error = stream.next().await.unwrap().unwrap_err();
+    assert!(error.is_config() && error.to_string().contains("period"), "{error}");
+    assert!(stream.is_terminated());
+    assert!(stream.next().await.is_none());
+    assert_eq!(begun.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_period_without_end_is_one_reading() {
+    let century = Duration::from_secs(100 * 365 * 86_400);
+    for missed in [MissedTickBehavior::Skip, MissedTickBehavior::Delay, MissedTickBehavior::Burst] {
+        let numbers = numbers();
+        let begun = Arc::clone(&numbers.begun);
+        let mut stream = numbers.every(Duration::MAX).missed_ticks(missed);
+        assert_eq!(stream.next().await.unwrap().unwrap().seq, 0);
+        for _ in 0..3 {
+            let waited = tokio::time::timeout(century, stream.next()).await;
+            assert!(waited.is_err(), "{missed:?}: never again");
+        }
+        assert_eq!(begun.load(Ordering::SeqCst), 1);
+        assert!(!stream.is_terminated());
+    }
+    // Long is not without end.
+    let mut stream = numbers().every(10 * century);
+    let start = Instant::now();
+    assert_eq!(ticks(&mut stream, start, 2).await, [(0, 0, 0), ((10 * century).as_millis(), 1, 0)]);
+}
+
 #[test]
-#[should_panic = "must not be zero"]
-fn a_period_of_zero_is_refused() {
-    let _ = numbers().every(Duration::ZERO);
+fn the_wait_for_a_thread_of_the_pool_is_lag() {
+    let mut builder = Builder::new_current_thread();
+    let runtime = builder.enable_time().start_paused(true).max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let (open, gate) = mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || gate.recv());
+        let mut stream = numbers().every(SECOND);
+        assert!(poll!(stream.next()).is_pending(), "the only thread of the pool is busy");
+        advance(Duration::from_millis(700)).await;
+        assert!(poll!(stream.next()).is_pending());
+        open.send(()).unwrap();
+        busy.await.unwrap().unwrap();
+        let snapshot = stream.next().await.unwrap().unwrap();
+        assert_eq!((snapshot.seq, snapshot.lag), (0, Duration::from_millis(700)));
+        let snapshot = stream.next().await.unwrap().unwrap();
+        assert_eq!((snapshot.seq, snapshot.lag), (1, Duration::ZERO));
+    });
+}
+
+/// A source that stamps nothing.
+struct Bare;
+
+impl Source for Bare {
+    type Sample = Monotonic;
+
+    fn collect(&mut self, snapshot: &mut Snapshot<Monotonic>, _: &Cancel) -> Result<()> {
+        let now = Monotonic::now();
+        snapshot.samples.push(now);
+        // So that it takes some time by any clock.
+        while Monotonic::now() == now {}
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_stamps_nothing_has_its_times() {
+    let mut snapshots = Vec::new();
+    let mut stream = Bare.every(SECOND);
+    for _ in 0..2 {
+        snapshots.push(stream.next().await.unwrap().unwrap());
+    }
+    snapshots.push(Bare.read(&Cancel::new()).unwrap());
+    let mut used = snapshots[0].clone();
+    used.host = Some("elsewhere".into());
+    Bare.read_into(&mut used, &Cancel::new()).unwrap();
+    snapshots.push(used);
+    for snapshot in &snapshots {
+        assert_eq!(snapshot.boot_id, BootId::current());
+        assert_eq!((&snapshot.host, snapshot.len()), (&None, 1));
+        let read = snapshot.samples[0];
+        assert!(snapshot.at <= read && read.since(snapshot.at).unwrap() <= snapshot.took);
+        assert!(snapshot.took > Duration::ZERO);
+        assert!(snapshot.time > Timestamp::default());
+    }
+    assert!(snapshots.is_sorted_by_key(|snapshot| snapshot.at));
+    assert_eq!([snapshots[0].seq, snapshots[1].seq], [0, 1]);
+}
+
+/// Gives what was read elsewhere, at another time.
+struct Recorded;
+
+impl Source for Recorded {
+    type Sample = ();
+
+    fn collect(&mut self, snapshot: &mut Snapshot<()>, _: &Cancel) -> Result<()> {
+        snapshot.host = Some("db-1".into());
+        snapshot.boot_id = BootId::default();
+        snapshot.at = Monotonic::from_nanos(7);
+        snapshot.time = Timestamp::from_unix_nanos(70);
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_has_times_of_its_own_keeps_them() {
+    let snapshot = Recorded.every(SECOND).next().await.unwrap().unwrap();
+    assert_eq!(snapshot.host.as_deref(), Some("db-1"));
+    assert_eq!((snapshot.boot_id, snapshot.at), (BootId::default(), Monotonic::from_nanos(7)));
+    assert_eq!((snapshot.time, snapshot.took), (Timestamp::from_unix_nanos(70), Duration::ZERO));
 }
 
 #[tokio::test(start_paused = true)]
