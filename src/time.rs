@@ -1,7 +1,7 @@
 //! Clocks: the monotonic one everything is measured by, and the wall clock for display.
 
 use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -139,6 +139,38 @@ impl schemars::JsonSchema for Timestamp {
     }
 }
 
+/// When to stop waiting. A time that the clock cannot count to never comes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline(Option<Instant>);
+
+impl Deadline {
+    pub(crate) const NEVER: Self = Self(None);
+
+    /// So long from now.
+    pub(crate) fn after(wait: Duration) -> Self {
+        Instant::now().checked_add(wait).map_or(Self::NEVER, |at| Self(Some(at)))
+    }
+
+    /// How long until then; 0 when it is over.
+    pub(crate) fn left(self) -> Duration {
+        self.0.map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
+    }
+}
+
+/// So long from now, on tokio's clock.
+#[cfg(feature = "forward")]
+pub(crate) fn from_now(time: Duration) -> tokio::time::Instant {
+    after(tokio::time::Instant::now(), time)
+}
+
+/// So long after `instant`; where the clock cannot count that far, so far away that nobody lives to see it.
+#[cfg(feature = "forward")]
+pub(crate) fn after(instant: tokio::time::Instant, time: Duration) -> tokio::time::Instant {
+    // As tokio does it: far, and not so far that a clock overflows.
+    const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
+    instant.checked_add(time.min(FAR)).unwrap_or(instant)
+}
+
 /// A duration in nanoseconds, the end of the range where it is longer than 584 years.
 pub(crate) fn duration_nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
@@ -189,4 +221,29 @@ pub(crate) fn ticks_to_nanos(ticks: u64, ticks_per_second: u64) -> u64 {
     }
     let nanos = u128::from(ticks).saturating_mul(1_000_000_000).checked_div(u128::from(ticks_per_second)).unwrap_or(0);
     u64::try_from(nanos).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_that_cannot_be_counted_to_never_comes() {
+        assert_eq!(Deadline::after(Duration::ZERO).left(), Duration::ZERO);
+        let hour = Duration::from_secs(3600);
+        assert!(Deadline::after(2 * hour).left() > hour);
+        assert_eq!(Deadline::after(Duration::MAX).left(), Duration::MAX);
+        assert_eq!(Deadline::NEVER.left(), Duration::MAX);
+    }
+
+    #[cfg(feature = "forward")]
+    #[tokio::test(start_paused = true)]
+    async fn what_is_far_away_is_not_now() {
+        let now = tokio::time::Instant::now();
+        let year = Duration::from_secs(365 * 86_400);
+        assert_eq!(from_now(Duration::ZERO), now);
+        assert_eq!(after(now, Duration::from_secs(7)), now + Duration::from_secs(7));
+        assert!(from_now(Duration::MAX) > now + 20 * year);
+        assert!(after(now + 50 * year, Duration::MAX) > now + 50 * year);
+    }
 }

@@ -11,8 +11,8 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use appmon::{
-    Change, Fields, Notice, Pattern, ProcessId, ProcessSample, ProcessState, Processes, Reading, Select, Skipped,
-    SnapshotStreamExt, SourceExt, Text,
+    Cancel, Change, Fields, Notice, Pattern, ProcessId, ProcessSample, ProcessState, Processes, Reading,
+    Select, Skipped, SnapshotStreamExt, SourceExt, Text,
 };
 use futures::StreamExt;
 use rustix::fs::{FileType, Mode, OFlags};
@@ -463,4 +463,52 @@ fn a_stream_and_its_runtime_end_while_a_file_blocks() {
     ended.recv_timeout(Duration::from_secs(120)).expect("it ends");
     // Somebody waits for it still, and is not waited for.
     drop(writer(&root.join("12/cmdline")));
+}
+
+#[test]
+fn without_an_end_of_the_budget_everything_is_waited_for() {
+    let directory = root();
+    let root = directory.path();
+    for pid in 10..210 {
+        Fake::new(pid, "fake").write(root);
+    }
+    // More than the threads that serve where none is held up, and they are held up until all others were read.
+    let blocked = [10, 11, 12];
+    for pid in blocked {
+        fifo(&root.join(format!("{pid}/cmdline")));
+    }
+    let mut source = Processes::new().root(root).fields(Fields::DEFAULT | Fields::CMDLINE).slow_budget(Duration::MAX);
+    let snapshot = std::thread::scope(|scope| {
+        let reading = scope.spawn(|| tick(&mut source));
+        for pid in blocked {
+            writer(&root.join(format!("{pid}/cmdline"))).write_all(b"late\0").unwrap();
+        }
+        reading.join().unwrap()
+    });
+    assert_eq!(snapshot.skipped, Skipped::default());
+    for pid in 10..210 {
+        let cmdline = get(&snapshot, pid).info.cmdline.value().unwrap();
+        let expected = if pid < 13 { "late".to_owned() } else { "/bin/fake".to_owned() };
+        assert_eq!(cmdline[0], *expected, "{pid}");
+    }
+}
+
+#[test]
+fn a_wait_without_end_is_cancelled() {
+    let directory = root();
+    let root = directory.path();
+    Fake::new(10, "fake").write(root);
+    fifo(&root.join("10/cmdline"));
+    let mut source = Processes::new().root(root).fields(Fields::DEFAULT | Fields::CMDLINE).slow_budget(Duration::MAX);
+    let cancel = Cancel::new();
+    let result = std::thread::scope(|scope| {
+        let reading = scope.spawn(|| source.read(&cancel));
+        // It is being read.
+        let writer = writer(&root.join("10/cmdline"));
+        cancel.cancel();
+        let result = reading.join().unwrap();
+        drop(writer);
+        result
+    });
+    assert!(result.unwrap_err().is_cancelled());
 }

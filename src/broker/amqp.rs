@@ -47,6 +47,7 @@ use crate::broker::amqp::confirm::{Answer, InFlight};
 use crate::broker::amqp::connection::{Connection, Server};
 use crate::broker::batch::Batch;
 use crate::forward::{Escape, Message, Outcome, Publish, Template};
+use crate::time::from_now;
 use crate::{Error, Result};
 
 /// Publishes to an exchange of one broker, with confirmations.
@@ -177,8 +178,7 @@ impl Amqp {
     }
 
     fn deadline(&self) -> Instant {
-        let now = Instant::now();
-        now.checked_add(self.timeout).unwrap_or(now)
+        from_now(self.timeout)
     }
 
     /// The connection that is there, or a new one.

@@ -66,6 +66,7 @@ use crate::broker::kafka::address::Address;
 use crate::broker::kafka::call::Call;
 use crate::broker::kafka::producer::{Producer, Retired};
 use crate::forward::{Escape, Message, Outcome, Publish, Template};
+use crate::time::from_now;
 use crate::{Error, Result};
 
 /// Publishes to the topics of a Kafka cluster.
@@ -199,8 +200,8 @@ impl Kafka {
         self
     }
 
-    /// How long a batch may take, the connection included, at least 100 ms; half a second may be added to let go of what was not
-    /// acknowledged. Default: 5 s.
+    /// How long a batch may take, the connection included, at least 100 ms and at most five minutes; half a second may be added
+    /// to let go of what was not acknowledged. Default: 5 s.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.clamp(Duration::from_millis(100), Duration::from_secs(300));
@@ -298,8 +299,7 @@ impl Publish for Kafka {
         if batch.is_empty() {
             return Vec::new();
         }
-        let now = Instant::now();
-        let deadline = now.checked_add(self.timeout).unwrap_or(now);
+        let deadline = from_now(self.timeout);
         if let Err(error) = self.ready(deadline).await {
             return Outcome::none_sent(batch, error);
         }
@@ -330,8 +330,7 @@ impl Publish for Kafka {
     async fn check(&mut self) -> Option<Result<()>> {
         // A producer that is there knows all that it would ask for.
         self.hang_up();
-        let now = Instant::now();
-        let deadline = now.checked_add(self.timeout).unwrap_or(now);
+        let deadline = from_now(self.timeout);
         if let Err(error) = self.ready(deadline).await {
             return Some(Err(error));
         }

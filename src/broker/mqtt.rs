@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::broker::tls;
 use crate::forward::{Escape, Message, Outcome, Publish, Template};
 use crate::sampler::hop;
+use crate::time::from_now;
 use crate::{Error, Result};
 
 use address::{Address, Credentials};
@@ -358,9 +359,7 @@ impl fmt::Debug for Mqtt {
 
 impl Settings {
     fn deadline(&self) -> Instant {
-        let now = Instant::now();
-        // A timeout beyond what a clock holds is none.
-        now.checked_add(self.timeout).or_else(|| now.checked_add(Duration::from_secs(1 << 30))).unwrap_or(now)
+        from_now(self.timeout)
     }
 
     /// How many messages may be on their way. Where the broker can answer "not now" to one of them alone, those after it must wait

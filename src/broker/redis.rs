@@ -40,6 +40,7 @@ use crate::broker::batch::Batch;
 use crate::broker::redis::connection::{Connection, Server};
 use crate::broker::redis::reply::Answer;
 use crate::forward::{Escape, Message, Outcome, Publish, Template};
+use crate::time::from_now;
 use crate::{Error, Result};
 
 /// Publishes to the streams of one Redis server.
@@ -219,8 +220,7 @@ impl Streams {
 
 impl Publish for Streams {
     async fn publish(&mut self, batch: &[Message]) -> Vec<Outcome> {
-        let now = Instant::now();
-        let deadline = now.checked_add(self.timeout).unwrap_or(now);
+        let deadline = from_now(self.timeout);
         let mut batch = Batch::new(batch);
         let mut connection = match self.connection(deadline).await {
             Ok(connection) => connection,
@@ -238,8 +238,7 @@ impl Publish for Streams {
     }
 
     async fn check(&mut self) -> Option<Result<()>> {
-        let now = Instant::now();
-        let deadline = now.checked_add(self.timeout).unwrap_or(now);
+        let deadline = from_now(self.timeout);
         let mut connection = match self.connection(deadline).await {
             Ok(connection) => connection,
             Err(error) => return Some(Err(error)),

@@ -62,4 +62,15 @@ mod tests {
         backoff.reset();
         assert!(backoff.next_wait() <= first);
     }
+
+    #[test]
+    fn extremes_are_what_they_say() {
+        let mut backoff = Backoff::new(Duration::ZERO, Duration::ZERO);
+        assert!((0..100).all(|_| backoff.next_wait() == Duration::ZERO));
+        let mut backoff = Backoff::new(Duration::MAX, Duration::MAX);
+        // Each is a random one of up to 584 years.
+        assert!((0..100).map(|_| backoff.next_wait()).max() > Some(Duration::from_secs(365 * 86_400)));
+        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::MAX);
+        assert!((0..200).map(|_| backoff.next_wait()).max() > Some(Duration::from_secs(365 * 86_400)));
+    }
 }

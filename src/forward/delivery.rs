@@ -17,6 +17,7 @@ use crate::forward::bisection::{Bisection, Next};
 use crate::forward::outbox::{BatchLimits, Entry, Outbox, Tried};
 use crate::forward::status::Shared;
 use crate::forward::{Encoder, Message, Outcome, Publish, Report};
+use crate::time::{after, from_now};
 use crate::{Error, Sample, Snapshot};
 
 /// Room for what a protocol adds to a payload: the attributes, a subject.
@@ -231,7 +232,7 @@ impl<P: Publish + 'static> Delivery<P> {
         let waits = !self.closing && self.backlog.has_room() && !self.backlog.fills(limits);
         if waits && !self.settings.linger.is_zero() {
             let since = *self.waiting_since.get_or_insert_with(Instant::now);
-            let until = since.checked_add(self.settings.linger).unwrap_or(since);
+            let until = after(since, self.settings.linger);
             let linger = self.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
             if linger.deadline() != until {
                 linger.as_mut().reset(until);
@@ -351,8 +352,7 @@ impl<P: Publish + 'static> Delivery<P> {
 
     /// The end, until about then: what is neither accepted nor in a spool is lost, and counted.
     pub(super) async fn end(self, until: Instant) -> Report {
-        let now = Instant::now();
-        let until = until.max(now.checked_add(CLOSING).unwrap_or(now));
+        let until = until.max(from_now(CLOSING));
         let state = self.state;
         let goodbye = async move {
             // One that is still publishing could take for ever.

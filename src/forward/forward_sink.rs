@@ -11,8 +11,9 @@ use futures::Sink;
 use serde::Serialize;
 
 use crate::forward::delivery::Delivery;
-use crate::forward::forward_task::{self, Opening};
+use crate::forward::forward_task::Opening;
 use crate::forward::{Forwarder, Monitor, Publish, Report};
+use crate::time::from_now;
 use crate::{Error, Result, Sample, Snapshot};
 
 /// A `futures::Sink` of snapshots over a [`Forwarder`].
@@ -130,7 +131,7 @@ impl<T: Sample + Serialize, P: Publish + 'static> Sink<Snapshot<T>> for ForwardS
 /// Sends what waits, for at most `time`, and ends.
 async fn drain<P: Publish + 'static>(mut drive: Box<Delivery<P>>, time: Duration) -> Report {
     drive.close();
-    let until = forward_task::from_now(time);
+    let until = from_now(time);
     let settled = std::future::poll_fn(|cx| drive.poll(cx));
     let _ = tokio::time::timeout_at(until, settled).await;
     drive.end(until).await

@@ -6,11 +6,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::forward::delivery::Delivery;
 use crate::forward::{Forwarder, Publish, Report};
+use crate::time::from_now;
 use crate::{Result, Sample, Snapshot};
 
 pub(super) struct ForwardTask<P> {
@@ -123,11 +124,4 @@ impl<P: Publish + 'static> ForwardTask<P> {
             drive.failed_tick();
         }
     }
-}
-
-pub(super) fn from_now(time: Duration) -> Instant {
-    // As tokio does it: far, and not so far that a clock overflows.
-    const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
-    let now = Instant::now();
-    now.checked_add(time.min(FAR)).unwrap_or(now)
 }

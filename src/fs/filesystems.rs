@@ -5,7 +5,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{StatVfs, StatVfsMountFlags};
 use rustix::io::Errno;
@@ -19,6 +19,7 @@ use super::sample::{FileSystemSample, Inodes, Stalled};
 use super::shut::Shut;
 use super::state::{Present, Shared};
 use super::table::{Table, Watched};
+use crate::time::Deadline;
 use crate::{BootId, Cancel, Error, Monotonic, Pattern, Reading, Result, Skipped, Snapshot, Source, Text};
 
 /// File systems, and what directories hold of them, as a [`Source`].
@@ -373,8 +374,7 @@ impl FileSystems {
         if missing == 0 {
             return Ok(());
         }
-        let deadline = Instant::now().checked_add(self.budget).unwrap_or_else(Instant::now);
-        self.answers.wait(deadline, cancel, |number, answer| {
+        self.answers.wait(Deadline::after(self.budget), cancel, |number, answer| {
             // One of an earlier tick may come now.
             if take(seats, number, answer) == Some(now) {
                 missing = missing.saturating_sub(1);

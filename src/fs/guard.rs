@@ -3,11 +3,12 @@
 use std::ffi::CString;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::StatVfs;
 use rustix::io::Errno;
 
+use crate::time::Deadline;
 use crate::{Cancel, Monotonic, Result};
 
 /// How often `Cancel` is polled while a tick waits.
@@ -74,14 +75,14 @@ impl Answers {
     /// Takes answers until `deadline`, or until `answer` says that none is missing.
     pub(super) fn wait(
         &mut self,
-        deadline: Instant,
+        deadline: Deadline,
         cancel: &Cancel,
         mut answer: impl FnMut(u64, Answer) -> bool,
     ) -> Result<()> {
         let receiver = self.receiver.get_mut().unwrap_or_else(PoisonError::into_inner);
         loop {
             cancel.check()?;
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.left();
             match receiver.recv_timeout(left.min(POLL)) {
                 Ok((number, given)) => {
                     if answer(number, given) {
@@ -125,7 +126,7 @@ mod tests {
         assert_eq!(guard.since, Some(Monotonic::from_nanos(7)));
         assert!(other.ask(Monotonic::from_nanos(7)));
         let mut given = Vec::new();
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Deadline::after(Duration::from_secs(60));
         answers
             .wait(deadline, &Cancel::new(), |number, (_, answer)| {
                 given.push((number, answer.map(|stat| stat.f_blocks > 0)));
@@ -140,7 +141,7 @@ mod tests {
     fn waiting_is_cancelled() {
         let cancel = Cancel::new();
         cancel.cancel();
-        let deadline = Instant::now() + Duration::from_secs(600);
+        let deadline = Deadline::after(Duration::MAX);
         assert!(Answers::new().wait(deadline, &cancel, |_, _| true).unwrap_err().is_cancelled());
     }
 }

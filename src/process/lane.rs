@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::Cancel;
+use crate::time::Deadline;
 
 /// Threads that work off jobs, started when first needed. A tick waits for their answers as long as its budget lasts.
 ///
@@ -28,6 +29,9 @@ pub(crate) struct Lane<J, A> {
 
 /// How often `Cancel` is polled while a tick waits.
 const POLL: Duration = Duration::from_millis(1);
+
+/// After how many of these without an answer those who are at work count as held up, while others wait.
+const HELD_UP: u32 = 10;
 
 /// How many threads serve where none is held up.
 const USUAL: usize = 2;
@@ -88,22 +92,29 @@ impl<J: Send + 'static, A: Send + 'static> Lane<J, A> {
 
     /// Takes the answers there are, waiting for the missing ones until `deadline` or until it is cancelled. A job that held
     /// up an earlier call is not waited for again.
-    pub(crate) fn take(&mut self, deadline: Instant, cancel: &Cancel, mut answer: impl FnMut(A)) {
+    pub(crate) fn take(&mut self, deadline: Deadline, cancel: &Cancel, mut answer: impl FnMut(A)) {
         let mut progress = false;
+        let mut in_vain: u32 = 0;
         while self.open > 0 && !cancel.is_cancelled() {
-            let left =
-                if self.may_progress() { deadline.saturating_duration_since(Instant::now()) } else { Duration::ZERO };
+            let left = if self.may_progress() { deadline.left() } else { Duration::ZERO };
             let answers = self.answers.get_mut().unwrap_or_else(PoisonError::into_inner);
             match answers.recv_timeout(left.min(POLL)) {
                 Ok((round, found)) => {
                     progress = true;
+                    in_vain = 0;
                     self.open = self.open.saturating_sub(1);
                     if round == self.queue.lock().round {
                         self.answered = self.answered.saturating_add(1);
                     }
                     answer(found);
                 }
-                Err(RecvTimeoutError::Timeout) if left > POLL => {}
+                Err(RecvTimeoutError::Timeout) if left > POLL => {
+                    in_vain = in_vain.saturating_add(1);
+                    // A deadline can be far away, or never come.
+                    if in_vain.checked_rem(HELD_UP) == Some(0) && !self.queue.lock().jobs.is_empty() {
+                        self.spawn();
+                    }
+                }
                 // We hold a sender ourselves, so it is never disconnected.
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                     // All threads are held up and jobs wait: one more gets by. With some progress it is only much to do.
@@ -217,12 +228,12 @@ mod tests {
         lane.give((0..100).map(|n| (n, (n == 3).then(|| Arc::clone(&gate)))));
         let mut answers = Vec::new();
         while answers.len() < 99 {
-            lane.take(Instant::now() + Duration::from_millis(10), &Cancel::new(), |n| answers.push(n));
+            lane.take(Deadline::after(Duration::from_millis(10)), &Cancel::new(), |n| answers.push(n));
         }
         assert!(!answers.contains(&3));
         release.send(()).unwrap();
         while answers.len() < 100 {
-            lane.take(Instant::now() + Duration::from_secs(1), &Cancel::new(), |n| answers.push(n));
+            lane.take(Deadline::after(Duration::from_secs(1)), &Cancel::new(), |n| answers.push(n));
         }
         assert_eq!(answers.last(), Some(&3));
     }
@@ -240,11 +251,12 @@ mod tests {
                 gate.lock().unwrap().recv().unwrap();
             }
         });
-        let far = || Instant::now() + Duration::from_secs(1_000_000);
+        let far = || Deadline::after(Duration::from_secs(1_000_000));
+        let at_once = || Deadline::after(Duration::ZERO);
         let never = Cancel::new();
         lane.give([blocks()]);
         begun.recv().unwrap();
-        lane.take(Instant::now(), &never, |()| unreachable!());
+        lane.take(at_once(), &never, |()| unreachable!());
         lane.take(far(), &never, |()| unreachable!());
         // What is asked for besides is waited for.
         lane.give([None, None]);
@@ -254,19 +266,76 @@ mod tests {
         // Nor is anything waited for when all threads are held up.
         lane.give([blocks(), None]);
         begun.recv().unwrap();
-        lane.take(Instant::now(), &never, |()| unreachable!());
+        lane.take(at_once(), &never, |()| unreachable!());
         lane.take(far(), &never, |()| unreachable!());
         release.send(()).unwrap();
         release.send(()).unwrap();
         while answers < 5 {
-            lane.take(Instant::now() + Duration::from_millis(20), &never, |()| answers += 1);
+            lane.take(Deadline::after(Duration::from_millis(20)), &never, |()| answers += 1);
         }
     }
 
     #[test]
+    fn without_an_end_it_waits_for_all() {
+        let (release, gate) = channel::<()>();
+        let gate = Arc::new(Mutex::new(gate));
+        let mut lane = Lane::new(8, |job: (u32, Option<Arc<Mutex<Receiver<()>>>>)| {
+            if let Some(gate) = &job.1 {
+                gate.lock().unwrap().recv().unwrap();
+            }
+            job.0
+        });
+        // More are held up than threads serve as a rule: the others get by, and then let them go.
+        lane.give((0..100).map(|n| (n, (n < 4).then(|| Arc::clone(&gate)))));
+        let mut answers = Vec::new();
+        lane.take(Deadline::after(Duration::MAX), &Cancel::new(), |n| {
+            answers.push(n);
+            if answers.len() == 96 {
+                assert!(answers.iter().all(|n| *n >= 4));
+                (0..4).for_each(|_| release.send(()).unwrap());
+            }
+        });
+        assert_eq!(answers.len(), 100);
+        // Nobody releases this one.
+        lane.give([(0, Some(gate))]);
+        let cancel = Cancel::new();
+        let stop = cancel.clone();
+        let stopper = std::thread::spawn(move || stop.cancel());
+        lane.take(Deadline::NEVER, &cancel, |_| unreachable!());
+        stopper.join().unwrap();
+        drop(release);
+    }
+
+    #[test]
     fn a_dropped_lane_forgets_its_jobs() {
-        let mut lane = Lane::new(1, |n: u32| n);
-        lane.give(0..1000);
+        struct Job {
+            /// Shared by all jobs that are there.
+            _here: Arc<()>,
+            ran: Arc<Mutex<u32>>,
+            blocks: Option<(Sender<()>, Receiver<()>)>,
+        }
+        let (here, ran) = (Arc::new(()), Arc::new(Mutex::new(0)));
+        let job = |blocks| Job { _here: Arc::clone(&here), ran: Arc::clone(&ran), blocks };
+        let mut lane = Lane::new(1, |job: Job| {
+            *job.ran.lock().unwrap() += 1;
+            if let Some((began, gate)) = job.blocks {
+                began.send(()).unwrap();
+                let _ = gate.recv();
+                began.send(()).unwrap();
+            }
+        });
+        let ((began, begun), (release, gate)) = (channel(), channel());
+        lane.give(std::iter::once(job(Some((began, gate)))).chain((0..1000).map(|_| job(None))));
+        begun.recv().unwrap();
+        assert_eq!(Arc::strong_count(&here), 1002);
         drop(lane);
+        assert_eq!(Arc::strong_count(&here), 2, "only the job that was started is left");
+        release.send(()).unwrap();
+        begun.recv().unwrap();
+        // The worker is the last that holds the jobs' share: when it is gone, nothing more ran.
+        while Arc::strong_count(&here) > 1 {
+            std::thread::yield_now();
+        }
+        assert_eq!(*ran.lock().unwrap(), 1);
     }
 }

@@ -1,11 +1,12 @@
 //! The names of users and groups, asked for beside the tick and kept.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 
 use super::lane::Lane;
+use crate::time::Deadline;
 use crate::{Cancel, Monotonic, Reading, Text};
 
 /// A user or group id.
@@ -59,7 +60,7 @@ impl Names {
     }
 
     /// Waits for what was asked for until `deadline`; says whether anything came.
-    pub(crate) fn wait(&mut self, deadline: Instant, cancel: &Cancel, now: Monotonic) -> bool {
+    pub(crate) fn wait(&mut self, deadline: Deadline, cancel: &Cancel, now: Monotonic) -> bool {
         let mut any = false;
         let known = &mut self.known;
         self.lane.take(deadline, cancel, |(id, name)| {
@@ -98,7 +99,7 @@ mod tests {
         assert_eq!(names.get(Id::User(0), now), Reading::Skipped);
         names.get(Id::Group(0), now);
         names.get(Id::User(4_000_000_001), now);
-        while names.wait(Instant::now() + Duration::from_secs(5), &Cancel::new(), now) {}
+        while names.wait(Deadline::after(Duration::from_secs(5)), &Cancel::new(), now) {}
         assert_eq!(names.get(Id::User(0), now), Reading::Value(Text::from("root")));
         assert_eq!(names.get(Id::Group(0), now), Reading::Value(Text::from("root")));
         assert_eq!(names.get(Id::User(4_000_000_001), now), Reading::NotApplicable);

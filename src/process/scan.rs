@@ -4,7 +4,6 @@ mod decide;
 mod slow;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use super::descriptors::FdBudget;
 use super::discover::{By, Discovery};
@@ -17,6 +16,7 @@ use super::reader::{Plan, Reader};
 use super::slow::{Answer, Job, work};
 use super::table::{Entry, Outcome, Slot, Standing, Task};
 use super::{Fields, ProcFs, ProcessSample};
+use crate::time::Deadline;
 use crate::{Cancel, Monotonic, Result, Skipped, Snapshot};
 
 /// What a source of processes keeps from tick to tick.
@@ -132,7 +132,7 @@ impl Scan {
             self.read(cancel)?;
         }
         self.ask_slow(now);
-        let deadline = Instant::now().checked_add(self.config.asked.slow.budget).unwrap_or_else(Instant::now);
+        let deadline = Deadline::after(self.config.asked.slow.budget);
         self.take_slow(now, deadline, cancel)?;
         for _ in 0..DECISIONS {
             if self.config.all || !self.decide(now) {

@@ -9,6 +9,7 @@ use crate::Error;
 use crate::broker::kafka::outcome::{Verdict, advice, is_of_topic, verdict};
 use crate::broker::kafka::producer::{GIVING_UP, Producer, Report};
 use crate::forward::{Escape, Message, Outcome, Template};
+use crate::time::from_now;
 
 /// One call of `publish`. When it is dropped before its end, it gives up what is on its way.
 pub(super) struct Call<'a> {
@@ -228,8 +229,7 @@ impl<'a> Call<'a> {
             return;
         }
         self.producer.give_up();
-        let now = Instant::now();
-        let deadline = now.checked_add(GIVING_UP).unwrap_or(now);
+        let deadline = from_now(GIVING_UP);
         while self.pending > 0 {
             match tokio::time::timeout_at(deadline, self.producer.report()).await {
                 Ok(Report::Settled(number, result)) => self.settled(number, result),

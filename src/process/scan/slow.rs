@@ -1,7 +1,6 @@
 //! What the slow lane does for a tick: what is due, and where it goes.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::{Scan, ScanConfig};
 use crate::process::names::{Id, Names};
@@ -10,6 +9,7 @@ use crate::process::pulse::pulse;
 use crate::process::slow::{Content, Job, Kind};
 use crate::process::table::{Entry, Outcome, Slot, SlowFile, Standing};
 use crate::process::{Fields, ProcessInfo, ProcessState};
+use crate::time::Deadline;
 use crate::{Cancel, Monotonic, Reading, Result, Skipped};
 
 impl Scan {
@@ -92,7 +92,7 @@ impl Scan {
     }
 
     /// Takes what the slow lane has read, waiting until `deadline` at most.
-    pub(super) fn take_slow(&mut self, now: Monotonic, deadline: Instant, cancel: &Cancel) -> Result<()> {
+    pub(super) fn take_slow(&mut self, now: Monotonic, deadline: Deadline, cancel: &Cancel) -> Result<()> {
         let (slots, config, has_pulse) = (&mut self.slots, &self.config, self.procfs.has_pulse());
         self.lane.take(deadline, cancel, |answer| {
             let Ok(at) = slots.binary_search_by_key(&answer.id.pid, |slot| slot.pid) else { return };
