@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
 
 mod common;
+#[path = "common/mounts.rs"]
+mod mounts;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -11,12 +13,15 @@ use std::time::Duration;
 
 use appmon::{
     Change, Fields, Notice, ProcessSample, ProcessState, Processes, Reading, Select, Snapshot, SnapshotStreamExt,
+    SourceExt,
 };
 
 use common::{
     Helper, assert_no_loss, direct, find, get, is_root, next, pid_namespace, require, run_inside, tick, ticks, until,
     until_asleep, until_named,
 };
+
+use mounts::{Frozen, Scratch, alone};
 
 /// `nobody`.
 const NOBODY: u32 = 65534;
@@ -455,4 +460,54 @@ fn a_process_whose_memory_is_locked_holds_up_nobody_else() {
             .value()
             .is_some_and(|cmdline| cmdline.iter().any(|argument| *argument == BLOCKED))
     });
+}
+
+#[test]
+fn a_pid_file_that_does_not_answer_leaves_the_selection_undecided() {
+    if !alone("a_pid_file_that_does_not_answer_leaves_the_selection_undecided") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let (hung, well) = (scratch.path().join("hung"), scratch.path().join("well.pid"));
+    std::fs::create_dir(&hung).unwrap();
+    let Some(frozen) = Frozen::mount(&hung) else { return };
+    let helper = Helper::sh("read x", &[]);
+    std::fs::write(&well, format!("{}\n", helper.pid())).unwrap();
+    let hung = Select::pid_file(hung.join("x.pid"));
+    let own = Select::pid(std::process::id());
+    let source = |select| Processes::new().select(select).slow_budget(Duration::from_millis(20));
+    let mut negated = source(!hung.clone() & own.clone());
+    let mut beside = source(Select::pid_file(&well) | (hung.clone() & own.clone()));
+    let mut source = source(hung | own);
+    // It answers that there is no such file.
+    until("it is known that it names nobody", || {
+        let snapshot = tick(&mut source);
+        (snapshot.len(), snapshot.skipped.undecided) == (1, 0) && tick(&mut negated).len() == 1
+    });
+
+    frozen.freeze();
+    for _ in 0..3 {
+        let snapshot = tick(&mut source);
+        get(&snapshot, std::process::id());
+        assert!(snapshot.skipped.undecided > 0, "any other can be the one");
+        let snapshot = tick(&mut negated);
+        assert_eq!((snapshot.len(), snapshot.skipped.undecided), (0, 1), "nor is it known that it is not");
+    }
+    until("the file beside it is read", || {
+        let snapshot = tick(&mut beside);
+        assert!(find(&snapshot, std::process::id()).is_none());
+        find(&snapshot, helper.pid()).is_some()
+    });
+    // Nor does it hold up the end of a stream and its runtime.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
+    let mut stream = std::mem::take(&mut source).every(Duration::from_millis(1));
+    for _ in 0..3 {
+        let snapshot = runtime.block_on(futures::StreamExt::next(&mut stream)).unwrap().unwrap();
+        get(&snapshot, std::process::id());
+    }
+    drop(runtime);
+    drop(stream);
+
+    frozen.thaw();
+    until("it answers", || tick(&mut negated).len() == 1);
 }

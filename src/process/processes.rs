@@ -150,9 +150,9 @@ impl Processes {
     }
 
     /// How long a tick waits for what can block or take long: command lines, environments, `smaps_rollup`, many open files,
-    /// the names of users. Default: 100 ms. What is not there by then is [`Reading::Skipped`](crate::Reading::Skipped) in
-    /// this tick, and there at a later one. With [`Duration::MAX`] a tick takes as long as the slowest of them, and ends
-    /// early only when it is cancelled.
+    /// the names of users, and the [pid files](Select::pid_file) of a selection. Default: 100 ms. What is not there by then
+    /// is [`Reading::Skipped`](crate::Reading::Skipped) in this tick, and there at a later one. With [`Duration::MAX`] a tick
+    /// takes as long as the slowest of them, and ends early only when it is cancelled.
     pub fn slow_budget(mut self, budget: Duration) -> Self {
         self.config.slow.budget = budget;
         self

@@ -13,6 +13,7 @@ use super::names::Names;
 use super::processes::Config;
 use super::pulse::pulse;
 use super::reader::{Plan, Reader};
+use super::select::PidFiles;
 use super::slow::{Answer, Job, work};
 use super::table::{Entry, Outcome, Slot, Standing, Task};
 use super::{Fields, ProcFs, ProcessSample};
@@ -32,6 +33,7 @@ pub(crate) struct Scan {
     /// Goes with the source: what is under way in the lane stops then.
     alive: Arc<()>,
     names: Names,
+    pid_files: PidFiles,
     /// Pids of this tick that ended.
     gone: Vec<u32>,
     tick: u64,
@@ -99,6 +101,7 @@ impl Scan {
             lane: Lane::new(config.slow.threads, work),
             alive: Arc::new(()),
             names: Names::new(),
+            pid_files: PidFiles::new(&config.select),
             gone: Vec::new(),
             tick: 0,
             last: None,
@@ -131,6 +134,7 @@ impl Scan {
         if self.reread_orphans() {
             self.read(cancel)?;
         }
+        self.pid_files.ask();
         self.ask_slow(now);
         let deadline = Deadline::after(self.config.asked.slow.budget);
         self.take_slow(now, deadline, cancel)?;

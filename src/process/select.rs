@@ -65,8 +65,8 @@ pub(crate) use pid_file::PidFiles;
 ///
 /// # What is not known
 ///
-/// A field that was not reached within its tick's budget ([`Reading::Skipped`](crate::Reading::Skipped)) decides
-/// nothing: the process is not selected by it, and is not selected by the negation either, until the field is there. So
+/// A field, or a pid file, that was not reached within its tick's budget ([`Reading::Skipped`](crate::Reading::Skipped))
+/// decides nothing: the process is not selected by it, and is not selected by the negation either, until the field is there. So
 /// an exclusion never lets a process through because its command line came late.
 ///
 /// A field that cannot be had (denied, meaningless as a kernel thread's executable, or not to be read: a working directory
@@ -221,8 +221,10 @@ impl Select {
     /// The process a pid file names, if it started before the file was written (give or take 2 s): a stale file never
     /// selects a stranger that got the same pid.
     ///
-    /// The file is read again at every tick; its first line is the pid. A file that is missing, not a regular file or not
-    /// a pid selects nothing. The time of writing is the wall clock's, so a clock that is set by more than those 2 s after
+    /// The file is read again at every tick, beside it; its first line is the pid. A file that is missing, denied, not a
+    /// regular file or not a pid selects nothing. One that does not answer within the
+    /// [budget](crate::Processes::slow_budget) of the tick, or cannot be read for another reason, decides nothing in it.
+    /// At most 64 files that do not answer are waited for at a time. The time of writing is the wall clock's, so a clock that is set by more than those 2 s after
     /// the file was written can hide the process.
     #[must_use]
     pub fn pid_file(path: impl Into<PathBuf>) -> Self {

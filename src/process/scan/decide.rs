@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Scan;
 use crate::Monotonic;
-use crate::process::select::{PidFiles, Relatives, Subject};
+use crate::process::select::{Relatives, Subject};
 use crate::process::table::{Outcome, Slot, Standing, Task, forget_counters};
 use crate::time::ticks_to_nanos;
 
@@ -14,7 +14,6 @@ impl Scan {
     /// to be read for that: of what was selected only now.
     pub(super) fn decide(&mut self, now: Monotonic) -> bool {
         let select = &self.config.asked.select;
-        let pid_files = PidFiles::read(select);
         let family = Family { slots: &self.slots, ticks_per_second: self.procfs.ticks_per_second(), now };
         let moved = self.slots.iter().any(|slot| matches!(slot.outcome, Outcome::Changed | Outcome::Gone));
         let all = self.config.restless || (self.config.tree && moved);
@@ -22,7 +21,7 @@ impl Scan {
         for (at, slot) in self.slots.iter().enumerate() {
             let undecided = slot.standing == Standing::Unknown || slot.outcome == Outcome::Changed || slot.undecided;
             if (all || undecided) && slot.outcome != Outcome::Gone && slot.entry.known {
-                decided.push((at, select.matches(&family.subject(slot), &family, &pid_files)));
+                decided.push((at, select.matches(&family.subject(slot), &family, &self.pid_files)));
             }
         }
         for (at, selected) in decided {

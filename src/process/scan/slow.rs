@@ -113,6 +113,7 @@ impl Scan {
             }
             slot.count_missing_fields();
         });
+        self.pid_files.wait(deadline, cancel);
         if self.names.wait(deadline, cancel, now) {
             for slot in self.slots.iter_mut().filter(|slot| slot.unnamed) {
                 if name(slot, &mut self.names, now) {

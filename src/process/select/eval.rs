@@ -209,7 +209,7 @@ impl Condition {
             Self::Number(NumberField::Uid, uid) => Some(info.uid == *uid),
             Self::Number(NumberField::Gid, gid) => Some(info.gid == *gid),
             Self::Unit(unit) => decide(&info.cgroup, |cgroup| is_in_unit(cgroup.as_bytes(), unit.as_bytes())),
-            Self::PidFile(path) => Some(pid_files.names(path, subject.id)),
+            Self::PidFile(path) => pid_files.names(path, subject.id),
             Self::KernelThread => Some(info.kernel_thread),
             Self::OlderThan(age) => Some(subject.age > *age),
             Self::YoungerThan(age) => Some(subject.age < *age),

@@ -1,16 +1,18 @@
 //! The pid files a selection names.
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::{Condition, Select};
-use crate::Monotonic;
 use crate::process::ProcessId;
-use crate::time::{clock_ticks_per_second, ticks_to_nanos};
+use crate::process::lane::Lane;
+use crate::time::{Deadline, clock_ticks_per_second, ticks_to_nanos};
+use crate::{Cancel, Monotonic};
 
 /// How much later than its pid file a process may seem to have started: the kernel's clocks tick coarsely, and the wall
 /// clock is being slewed.
@@ -19,14 +21,33 @@ const SLACK_NS: i128 = 2_000_000_000;
 /// A pid and the end of its line; what is after it is not read.
 const LINE_BYTES: usize = 32;
 
-/// The pid files of a selection, as they were read for one tick.
+/// The pid files of a selection, read beside the tick: a file can be on a server that does not answer.
 #[derive(Debug, Default)]
 pub(crate) struct PidFiles {
-    written: HashMap<PathBuf, Written>,
+    files: HashMap<PathBuf, PidFile>,
+    /// `None` where there are no files.
+    lane: Option<Lane<PathBuf, (PathBuf, Content)>>,
     ticks_per_second: u64,
 }
 
+#[derive(Debug)]
+struct PidFile {
+    content: Content,
+    /// It is being read.
+    asked: bool,
+}
+
 /// What a pid file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    /// It was not reached in this tick, or could not be read though it may be there.
+    Unknown,
+    /// No process.
+    Nothing,
+    Names(Written),
+}
+
+/// The process that a file names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Written {
     pid: u32,
@@ -34,44 +55,99 @@ struct Written {
     at_ns: i128,
 }
 
+/// How many threads read where files do not answer: each that hangs keeps one.
+const THREADS: usize = 64;
+
 impl PidFiles {
-    /// Reads all that the selection names. Touches nothing when there are none.
-    pub(crate) fn read(select: &Select) -> Self {
-        let paths = select.conditions().filter_map(|condition| match condition {
-            Condition::PidFile(path) => Some(path),
-            _ => None,
-        });
-        let written = paths.filter_map(|path| Some((path.clone(), read(path)?))).collect();
-        Self { written, ticks_per_second: clock_ticks_per_second() }
+    /// All that the selection names, none of them read.
+    pub(crate) fn new(select: &Select) -> Self {
+        let files: HashMap<_, _> = select
+            .conditions()
+            .filter_map(|condition| match condition {
+                Condition::PidFile(path) => Some((path.clone(), PidFile { content: Content::Unknown, asked: false })),
+                _ => None,
+            })
+            .collect();
+        let lane = (!files.is_empty()).then(|| Lane::new(files.len().min(THREADS), work));
+        Self { files, lane, ticks_per_second: clock_ticks_per_second() }
     }
 
-    /// Whether the file at this path names this process, and not an earlier one of its pid.
-    pub(crate) fn names(&self, path: &Path, process: ProcessId) -> bool {
-        self.written.get(path).is_some_and(|written| {
-            written.pid == process.pid
-                && started_before(ticks_to_nanos(process.start_ticks, self.ticks_per_second), *written)
-        })
+    /// Begins a tick: asks for all of them anew, but for those that have not answered yet.
+    pub(crate) fn ask(&mut self) {
+        let Some(lane) = &mut self.lane else { return };
+        self.files.values_mut().for_each(|file| file.content = Content::Unknown);
+        // What was late for the last tick.
+        take(lane, &mut self.files, Deadline::after(Duration::ZERO), &Cancel::new());
+        lane.give(self.files.iter_mut().filter(|(_, file)| !file.asked).map(|(path, file)| {
+            file.asked = true;
+            path.clone()
+        }));
+    }
+
+    /// Waits for the answers until `deadline`.
+    pub(crate) fn wait(&mut self, deadline: Deadline, cancel: &Cancel) {
+        if let Some(lane) = &mut self.lane {
+            take(lane, &mut self.files, deadline, cancel);
+        }
+    }
+
+    /// Whether the file at this path names this process, and not an earlier one of its pid; `None` where that is not known
+    /// in this tick.
+    pub(crate) fn names(&self, path: &Path, process: ProcessId) -> Option<bool> {
+        match self.files.get(path).map(|file| file.content) {
+            Some(Content::Unknown) => None,
+            Some(Content::Names(written)) => Some(
+                written.pid == process.pid
+                    && started_before(ticks_to_nanos(process.start_ticks, self.ticks_per_second), written),
+            ),
+            Some(Content::Nothing) | None => Some(false),
+        }
     }
 }
 
-fn read(path: &Path) -> Option<Written> {
-    // Opening a FIFO without a writer would wait for one.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file: OwnedFd = rustix::fs::open(path, flags, Mode::empty()).ok()?;
-    let stat = rustix::fs::fstat(&file).ok()?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return None;
+fn take(
+    lane: &mut Lane<PathBuf, (PathBuf, Content)>,
+    files: &mut HashMap<PathBuf, PidFile>,
+    deadline: Deadline,
+    cancel: &Cancel,
+) {
+    lane.take(deadline, cancel, |(path, content)| {
+        files.insert(path, PidFile { content, asked: false });
+    });
+}
+
+/// Reads one file; runs on a thread of the lane.
+fn work(path: PathBuf) -> (PathBuf, Content) {
+    let content = match read(&path) {
+        Ok(written) => written.map_or(Content::Nothing, Content::Names),
+        // It is not there, or not for us.
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::PERM | Errno::LOOP | Errno::NAMETOOLONG) => {
+            Content::Nothing
+        }
+        Err(_) => Content::Unknown,
+    };
+    (path, content)
+}
+
+fn read(path: &Path) -> rustix::io::Result<Option<Written>> {
+    // As a place only: what opens a device or a FIFO does something to it.
+    let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
+    if FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode) != FileType::RegularFile {
+        return Ok(None);
     }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(format!("/proc/self/fd/{}", place.as_raw_fd()), flags, Mode::empty())?;
+    let stat = rustix::fs::fstat(&file)?;
     let mut buffer = [0; LINE_BYTES];
-    let length = rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut buffer, 0)).ok()?;
+    let length = rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut buffer, 0))?;
     let mtime_ns =
         i128::from(stat.st_mtime).saturating_mul(1_000_000_000).saturating_add(i128::from(stat.st_mtime_nsec));
     let wall_ns = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
     let boot_ns = Monotonic::now().as_nanos();
-    Some(Written {
-        pid: parse(buffer.get(..length)?)?,
-        at_ns: to_boottime(mtime_ns, i128::try_from(wall_ns).ok()?, i128::from(boot_ns)),
-    })
+    Ok(buffer.get(..length).and_then(parse).map(|pid| Written {
+        pid,
+        at_ns: to_boottime(mtime_ns, i128::try_from(wall_ns).unwrap_or(i128::MAX), i128::from(boot_ns)),
+    }))
 }
 
 /// The pid on the first line; further lines, as PostgreSQL's have, are its own business.
@@ -144,27 +220,69 @@ mod tests {
         assert!(started_before(u64::MAX, Written { pid: 1, at_ns: to_boottime(i128::MAX, i128::MIN, 0) }));
     }
 
+    /// Whether the file names the process, once all are read.
+    fn names(select: &Select, path: &Path, process: ProcessId) -> bool {
+        let mut files = PidFiles::new(select);
+        files.ask();
+        files.wait(Deadline::NEVER, &Cancel::new());
+        files.names(path, process).expect("it was read")
+    }
+
     #[test]
     fn files() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.pid");
         let select = Select::pid_file(&path) | Select::pid_file(directory.path());
-        let names = |process| PidFiles::read(&select).names(&path, process);
+        let names = |process| names(&select, &path, process);
         let first = ProcessId { pid: 123, start_ticks: 0 };
         assert!(!names(first));
         std::fs::write(&path, "123\n").unwrap();
         assert!(names(first));
         assert!(!names(ProcessId { pid: 124, start_ticks: 0 }));
         assert!(!names(ProcessId { pid: 123, start_ticks: u64::MAX }));
-        assert!(!PidFiles::read(&select).names(directory.path(), first));
-        assert!(!PidFiles::read(&Select::all()).names(&path, first));
+        assert!(!super::tests::names(&select, directory.path(), first));
 
         let file = std::fs::File::options().write(true).open(&path).unwrap();
         file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
         assert!(!names(first));
+    }
 
-        std::fs::remove_file(&path).unwrap();
+    #[test]
+    fn what_is_no_file_is_not_opened() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.pid");
         rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::Fifo, Mode::RUSR, 0).unwrap();
-        assert!(!names(first));
+        let events = rustix::fs::inotify::init(rustix::fs::inotify::CreateFlags::NONBLOCK).unwrap();
+        rustix::fs::inotify::add_watch(&events, &path, rustix::fs::inotify::WatchFlags::OPEN).unwrap();
+        assert!(!names(&Select::pid_file(&path), &path, ProcessId { pid: 123, start_ticks: 0 }));
+        let opened = rustix::io::read(&events, &mut [0_u8; 64]);
+        assert_eq!(opened, Err(Errno::AGAIN), "opening a FIFO or a device does something to it");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_known() {
+        // Of its own thread alone: a regular file that exists and cannot be read.
+        let mut files = PidFiles::new(&Select::pid_file("/proc/self/mem"));
+        files.ask();
+        files.wait(Deadline::NEVER, &Cancel::new());
+        assert_eq!(files.names(Path::new("/proc/self/mem"), ProcessId { pid: 123, start_ticks: 0 }), None);
+    }
+
+    #[test]
+    fn an_answer_counts_for_the_tick_it_comes_in() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.pid");
+        std::fs::write(&path, "123\n").unwrap();
+        let mut files = PidFiles::new(&Select::pid_file(&path));
+        let first = ProcessId { pid: 123, start_ticks: 0 };
+        assert_eq!(files.names(&path, first), None, "not read yet");
+        files.ask();
+        files.wait(Deadline::NEVER, &Cancel::new());
+        assert_eq!(files.names(&path, first), Some(true));
+        std::fs::remove_file(&path).unwrap();
+        files.ask();
+        assert_eq!(files.names(&path, first), None, "what it was at an earlier tick does not count");
+        files.wait(Deadline::NEVER, &Cancel::new());
+        assert_eq!(files.names(&path, first), Some(false));
     }
 }
