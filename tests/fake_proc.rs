@@ -11,7 +11,7 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use appmon::{
-    Cancel, Change, Fields, Notice, Pattern, ProcessId, ProcessSample, ProcessState, Processes, Reading,
+    Cancel, Change, Fields, Notice, Pattern, ProcessId, ProcessSample, ProcessState, ProcessTree, Processes, Reading,
     Select, Skipped, SnapshotStreamExt, SourceExt, Text,
 };
 use futures::StreamExt;
@@ -463,6 +463,62 @@ fn a_stream_and_its_runtime_end_while_a_file_blocks() {
     ended.recv_timeout(Duration::from_secs(120)).expect("it ends");
     // Somebody waits for it still, and is not waited for.
     drop(writer(&root.join("12/cmdline")));
+}
+
+/// A process of which nothing can be read but its stat.
+fn write_stat_only(fake: &Fake, root: &Path) {
+    std::fs::create_dir_all(fake.directory(root)).unwrap();
+    fake.stat(root);
+}
+
+#[test]
+fn a_tree_may_be_as_deep_as_there_are_processes() {
+    let directory = root();
+    let root = directory.path();
+    let last = 6_001;
+    // The deeper, the smaller the pid: no order of the pids helps.
+    for pid in 2..=last {
+        let ppid = if pid == last { 1 } else { pid + 1 };
+        write_stat_only(&Fake { ppid, ..Fake::new(pid, if pid == last { "top" } else { "chain" }) }, root);
+    }
+    let source = |select: &str| Processes::new().root(root).fields(Fields::empty()).select(select.parse().unwrap());
+    let pids = |snapshot: &appmon::Snapshot<ProcessSample>| {
+        snapshot.samples.iter().map(|sample| sample.id.pid).collect::<Vec<_>>()
+    };
+    let mut below = source("with_descendants(name=top)");
+    assert_eq!(pids(&tick(&mut below)), (2..=last).collect::<Vec<_>>());
+    let mut some = source("with_descendants(name=top, 5000) & !with_descendants(name=top, 4998) | topmost(name=chain)");
+    assert_eq!(pids(&tick(&mut some)), [last - 5_000, last - 4_999, last - 1]);
+
+    // It is cut in the middle: what is below has another ancestor.
+    write_stat_only(&Fake { ppid: 1, ..Fake::new(3_000, "chain") }, root);
+    assert_eq!(pids(&tick(&mut below)), (3_001..=last).collect::<Vec<_>>());
+    let snapshot = tick(&mut source("all"));
+    let tree = ProcessTree::new(&snapshot);
+    assert_eq!(tree.roots().count(), 1);
+    assert_eq!(tree.summary(get(&snapshot, 1).id).processes, u64::from(last));
+}
+
+#[test]
+fn a_cycle_of_parents_is_no_endless_tree() {
+    let directory = root();
+    let root = directory.path();
+    for (pid, ppid) in [(10, 12), (11, 10), (12, 11), (13, 11), (14, 14)] {
+        write_stat_only(&Fake { ppid, ..Fake::new(pid, "loop") }, root);
+    }
+    for (select, selected) in [
+        ("with_descendants(pid=11)", &[10, 11, 12, 13][..]),
+        ("with_descendants(pid=11, 1)", &[11, 12, 13]),
+        ("topmost(name=loop)", &[14]),
+        ("topmost(with_descendants(pid=1))", &[1]),
+    ] {
+        let mut source = Processes::new().root(root).select(select.parse().unwrap());
+        for _ in 0..2 {
+            let snapshot = tick(&mut source);
+            let pids: Vec<_> = snapshot.samples.iter().map(|sample| sample.id.pid).collect();
+            assert_eq!(pids, selected, "{select}");
+        }
+    }
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use appmon::{
-    Change, Fields, Monotonic, ProcFs, ProcessId, ProcessSample, ProcessState, Processes, Reading, Secret, Select,
-    SnapshotStreamExt, Text,
+    Change, Fields, Monotonic, ProcFs, ProcessId, ProcessSample, ProcessState, ProcessTree, Processes, Reading, Secret,
+    Select, Snapshot, SnapshotStreamExt, Text,
 };
 use rustix::process::Signal;
 
@@ -832,4 +832,27 @@ fn rates_of_a_new_process_count_from_its_birth() {
     let again = next(&mut stream);
     let rated = again.samples.iter().find(|rated| rated.id.pid == helper.pid()).unwrap();
     assert!(rated.rates.unwrap().io.value().unwrap().read_chars < 1_000_000.0);
+}
+
+#[test]
+fn a_deep_tree_of_living_processes_is_selected_to_its_end() {
+    // Each waits for the next; the last for a line, or for the end of this program.
+    let script = "f() { if [ $1 -gt 0 ]; then ( f $(($1 - 1)) ); else echo ready; read x; fi; }; f $0";
+    let mut helper = Helper::sh(script, &["300"]);
+    assert_eq!(helper.line(), "ready");
+    let top = Select::pid(helper.pid());
+    let snapshot = tick(&mut Processes::new().select(top.clone().with_descendants()));
+    assert_eq!(snapshot.len(), 301);
+    let tree = ProcessTree::new(&snapshot);
+    let top_id = get(&snapshot, helper.pid()).id;
+    assert_eq!(tree.summary(top_id).processes, 301);
+    let last = tree.subtree(top_id).last().unwrap().id.pid;
+    let end = top.clone().with_descendants_to(300) & !top.clone().with_descendants_to(299);
+    let mut end = Processes::new().select(end);
+    let pids = |snapshot: Snapshot<ProcessSample>| snapshot.into_iter().map(|one| one.id.pid).collect::<Vec<_>>();
+    assert_eq!(pids(tick(&mut end)), [last]);
+    assert_eq!(pids(tick(&mut end)), [last]);
+    helper.say("");
+    helper.wait();
+    assert!(tick(&mut end).is_empty());
 }

@@ -66,7 +66,7 @@ impl std::fmt::Debug for ScanConfig {
 /// From how many processes on reading is worth a second thread: starting one costs as much as reading two or three.
 const PARALLEL: usize = 64;
 
-/// How often a tick decides about a selection: reading what was selected can show that it is another program by now.
+/// How often a tick reads what it selected: that can show that it is another program by now.
 const DECISIONS: usize = 3;
 
 /// How many processes a thread takes at a time.
@@ -131,20 +131,23 @@ impl Scan {
         self.renew(now);
         self.take_pulses(now, cancel)?;
         self.read(cancel)?;
-        if self.reread_orphans() {
+        if self.reread_orphans(cancel)? {
             self.read(cancel)?;
         }
         self.pid_files.ask();
-        self.ask_slow(now);
+        self.ask_slow(now, cancel)?;
         let deadline = Deadline::after(self.config.asked.slow.budget);
         self.take_slow(now, deadline, cancel)?;
-        for _ in 0..DECISIONS {
-            if self.config.all || !self.decide(now) {
+        let mut decisions: usize = 0;
+        while !self.config.all && self.decide(now, cancel)? {
+            decisions = decisions.saturating_add(1);
+            if decisions > DECISIONS {
+                self.leave_undecided();
                 break;
             }
             // What was selected just now has not been read beyond what decided that.
             self.read(cancel)?;
-            self.ask_slow(now);
+            self.ask_slow(now, cancel)?;
             self.take_slow(now, deadline, cancel)?;
         }
         self.settle(skipped);
@@ -154,7 +157,10 @@ impl Scan {
         let selected = || self.slots.iter().filter(|slot| slot.standing == Standing::Selected);
         // Counted first, so that the snapshot's memory is taken once.
         snapshot.samples.reserve(selected().count());
-        snapshot.samples.extend(selected().filter(|slot| slot.entry.known).map(Slot::sample));
+        for slot in selected().filter(|slot| slot.entry.known) {
+            cancel.check()?;
+            snapshot.samples.push(slot.sample());
+        }
         Ok(())
     }
 
@@ -337,20 +343,21 @@ impl Scan {
     }
 
     /// Marks the children of those that ended: they have another parent now. Says whether there are any.
-    fn reread_orphans(&mut self) -> bool {
+    fn reread_orphans(&mut self, cancel: &Cancel) -> Result<bool> {
         self.gone.clear();
         self.gone.extend(self.slots.iter().filter(|slot| slot.has_ended()).map(|slot| slot.pid));
         if self.gone.is_empty() {
-            return false;
+            return Ok(false);
         }
         let mut any = false;
         for slot in &mut self.slots {
+            cancel.check()?;
             if slot.entry.known && !slot.has_ended() && self.gone.binary_search(&slot.entry.sample.ppid).is_ok() {
                 slot.ask(Task::Read);
                 any = true;
             }
         }
-        any
+        Ok(any)
     }
 
     /// Counts what could not be read, removes what is gone, and closes what is not needed.

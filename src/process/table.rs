@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::descriptors::Kept;
 use super::file::Owner;
+use super::select::Verdict;
 use super::slow::Kind;
 use super::{ProcessInfo, ProcessSample};
 use crate::{Monotonic, Reading};
@@ -101,6 +102,8 @@ pub(crate) struct Entry {
     pub(crate) owner: Owner,
     pub(crate) marks: Marks,
     pub(crate) comm: Comm,
+    /// What a selection over trees decided about it last.
+    pub(crate) verdict: Verdict,
     /// Whether any reading has succeeded.
     pub(crate) known: bool,
     pub(crate) kept: Kept,

@@ -4,24 +4,35 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::Scan;
-use crate::Monotonic;
-use crate::process::select::{Relatives, Subject};
+use crate::process::select::{Family, Subject, Verdict};
 use crate::process::table::{Outcome, Slot, Standing, Task, forget_counters};
 use crate::time::ticks_to_nanos;
+use crate::{Cancel, Monotonic, Result};
 
 impl Scan {
     /// Decides about those of which something changed, and about all where that can change others. Says whether something is
     /// to be read for that: of what was selected only now.
-    pub(super) fn decide(&mut self, now: Monotonic) -> bool {
+    pub(super) fn decide(&mut self, now: Monotonic, cancel: &Cancel) -> Result<bool> {
         let select = &self.config.asked.select;
-        let family = Family { slots: &self.slots, ticks_per_second: self.procfs.ticks_per_second(), now };
+        let restless = self.config.restless;
+        let processes =
+            Processes { slots: &self.slots, ticks_per_second: self.procfs.ticks_per_second(), now, restless };
         let moved = self.slots.iter().any(|slot| matches!(slot.outcome, Outcome::Changed | Outcome::Gone));
-        let all = self.config.restless || (self.config.tree && moved);
         let mut decided: Vec<(usize, Option<bool>)> = Vec::new();
-        for (at, slot) in self.slots.iter().enumerate() {
-            let undecided = slot.standing == Standing::Unknown || slot.outcome == Outcome::Changed || slot.undecided;
-            if (all || undecided) && slot.outcome != Outcome::Gone && slot.entry.known {
-                decided.push((at, select.matches(&family.subject(slot), &family, &self.pid_files)));
+        if !self.config.tree {
+            for (at, slot) in self.slots.iter().enumerate() {
+                cancel.check()?;
+                if (restless || is_new(slot))
+                    && let Some(subject) = processes.subject(at)
+                {
+                    decided.push((at, select.matches(&subject, &self.pid_files)));
+                }
+            }
+        } else if restless || moved || self.slots.iter().any(is_new) {
+            let verdicts = select.judge(&processes, &self.pid_files, cancel)?;
+            for (at, slot) in self.slots.iter_mut().enumerate().filter(|(_, slot)| can_be_decided(slot)) {
+                verdicts.keep(at, &mut slot.entry.verdict);
+                decided.push((at, verdicts.selected(at)));
             }
         }
         for (at, selected) in decided {
@@ -58,16 +69,25 @@ impl Scan {
             }
         }
         if moved {
-            self.keep_ancestors_awake();
+            self.keep_ancestors_awake(cancel)?;
         }
-        self.slots.iter().any(|slot| slot.task > Task::Rest)
+        Ok(self.slots.iter().any(|slot| slot.task > Task::Rest))
+    }
+
+    /// Gives up for this tick on those that were selected only now and are not read: they are decided about at the next one.
+    pub(super) fn leave_undecided(&mut self) {
+        let is_unread = |slot: &&mut Slot| slot.task == Task::ReadAll && slot.outcome != Outcome::Failed;
+        for slot in self.slots.iter_mut().filter(is_unread) {
+            slot.standing = Standing::Unknown;
+        }
     }
 
     /// What is not selected rests, but not those whose end or change shows in the selected ones: their parents, since an
     /// orphan has another parent, and all their ancestors where those decide about them.
-    fn keep_ancestors_awake(&mut self) {
+    fn keep_ancestors_awake(&mut self, cancel: &Cancel) -> Result<()> {
         let mut awake: HashSet<u32> = HashSet::new();
         for slot in self.slots.iter().filter(|slot| slot.standing == Standing::Selected) {
+            cancel.check()?;
             let mut ppid = slot.entry.sample.ppid;
             while let Ok(at) = self.slots.binary_search_by_key(&ppid, |slot| slot.pid)
                 && let Some(parent) = self.slots.get(at)
@@ -83,33 +103,49 @@ impl Scan {
                 slot.rest_until_tick = 0;
             }
         }
+        Ok(())
     }
 }
 
+/// Whether something of a process has not been decided about.
+fn is_new(slot: &Slot) -> bool {
+    slot.standing == Standing::Unknown || slot.outcome == Outcome::Changed || slot.undecided
+}
+
+fn can_be_decided(slot: &Slot) -> bool {
+    slot.entry.known && slot.outcome != Outcome::Gone
+}
+
 /// The processes as each other's parents.
-struct Family<'s> {
+struct Processes<'s> {
     slots: &'s [Slot],
     ticks_per_second: u64,
     now: Monotonic,
+    restless: bool,
 }
 
-impl Family<'_> {
-    fn subject<'a>(&self, slot: &'a Slot) -> Subject<'a> {
+impl Family for Processes<'_> {
+    fn count(&self) -> usize {
+        self.slots.len()
+    }
+
+    fn subject(&self, nth: usize) -> Option<Subject<'_>> {
+        let slot = self.slots.get(nth).filter(|slot| can_be_decided(slot))?;
         let sample = &slot.entry.sample;
         let start = Monotonic::from_nanos(ticks_to_nanos(sample.id.start_ticks, self.ticks_per_second));
-        Subject {
+        Some(Subject {
             id: sample.id,
             ppid: sample.ppid,
             info: slot.entry.info(),
             age: self.now.since(start).unwrap_or(Duration::ZERO),
-        }
+        })
     }
-}
 
-impl Relatives for Family<'_> {
-    fn parent<'a>(&'a self, of: &Subject<'a>) -> Option<Subject<'a>> {
-        let at = self.slots.binary_search_by_key(&of.ppid, |slot| slot.pid).ok()?;
-        let parent = self.slots.get(at).filter(|slot| slot.entry.known && slot.outcome != Outcome::Gone)?;
-        Some(self.subject(parent))
+    fn find(&self, pid: u32) -> Option<usize> {
+        self.slots.binary_search_by_key(&pid, |slot| slot.pid).ok()
+    }
+
+    fn earlier(&self, nth: usize) -> Option<&Verdict> {
+        self.slots.get(nth).filter(|slot| !self.restless && !is_new(slot)).map(|slot| &slot.entry.verdict)
     }
 }

@@ -27,7 +27,7 @@ impl Scan {
     }
 
     /// Asks for what is due of the slow files, and for names.
-    pub(super) fn ask_slow(&mut self, now: Monotonic) {
+    pub(super) fn ask_slow(&mut self, now: Monotonic, cancel: &Cancel) -> Result<()> {
         let (fields, cadence) = (self.config.asked.fields, self.config.asked.slow.cadence);
         let mut jobs: Vec<(Option<Monotonic>, Job)> = Vec::new();
         if !self.gone.is_empty() {
@@ -37,6 +37,7 @@ impl Scan {
         }
         let any_slow = (fields | self.facts).intersects(Fields::SLOW | Fields::FD_COUNT);
         for slot in self.slots.iter_mut().filter(|slot| any_slow || slot.unnamed) {
+            cancel.check()?;
             let wanted = match slot.standing {
                 Standing::Selected => fields | self.facts,
                 _ if slot.outcome == Outcome::Same && slot.entry.known && slot.standing == Standing::Unselected => {
@@ -89,6 +90,7 @@ impl Scan {
         // What was read longest ago comes first.
         jobs.sort_by_key(|(read_at, _)| *read_at);
         self.lane.give(jobs.into_iter().map(|(_, job)| job));
+        Ok(())
     }
 
     /// Takes what the slow lane has read, waiting until `deadline` at most.

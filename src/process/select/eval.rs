@@ -5,12 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Condition, NumberField, Op, PidFiles, Select, TextField};
-use crate::Reading;
 use crate::process::cgroup::without_mark;
 use crate::process::{ProcessId, ProcessInfo};
-
-/// How many ancestors are looked at, the nearest first. The tables of a hostile tree may hold a cycle.
-const MAX_ANCESTORS: usize = 4096;
+use crate::{Cancel, Reading, Result};
 
 /// A process as far as it decides whether it is selected.
 #[derive(Clone, Copy, Debug)]
@@ -21,50 +18,145 @@ pub(crate) struct Subject<'a> {
     pub(crate) age: Duration,
 }
 
-/// Where the parents of processes are looked up.
-pub(crate) trait Relatives {
-    /// The process whose pid is the subject's `ppid`, where it is known.
-    fn parent<'a>(&'a self, of: &Subject<'a>) -> Option<Subject<'a>>;
+/// All processes there are, by numbers from 0.
+pub(crate) trait Family {
+    /// How many numbers there are.
+    fn count(&self) -> usize;
+
+    /// The process of this number; `None` where there is none that could be decided about.
+    fn subject(&self, nth: usize) -> Option<Subject<'_>>;
+
+    /// The number of the process of a pid.
+    fn find(&self, pid: u32) -> Option<usize>;
+
+    /// What was decided about a process before, where nothing of its own changed since that a condition could ask for.
+    fn earlier(&self, nth: usize) -> Option<&Verdict>;
+}
+
+/// What was decided about a process.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Verdict {
+    /// Whether it is selected; `None` when a field that decides it is not there yet.
+    pub(crate) selected: Option<bool>,
+    /// For each function over trees, inner ones first.
+    branches: Vec<Branch>,
+}
+
+/// What was decided about all processes.
+#[derive(Debug)]
+pub(crate) struct Verdicts {
+    selected: Vec<Option<bool>>,
+    /// For each process, and in that for each function over trees.
+    branches: Vec<Branch>,
+    width: usize,
+}
+
+impl Verdicts {
+    /// Whether a process is selected.
+    pub(crate) fn selected(&self, nth: usize) -> Option<bool> {
+        self.selected.get(nth).copied().flatten()
+    }
+
+    /// Keeps what was decided about a process, for the next time.
+    pub(crate) fn keep(&self, nth: usize, verdict: &mut Verdict) {
+        verdict.selected = self.selected(nth);
+        verdict.branches.clear();
+        verdict.branches.extend_from_slice(self.branches(nth));
+    }
+
+    fn branches(&self, nth: usize) -> &[Branch] {
+        let begin = nth.saturating_mul(self.width);
+        self.branches.get(begin..begin.saturating_add(self.width)).unwrap_or_default()
+    }
+
+    fn branch_mut(&mut self, nth: usize, tree: usize) -> Option<&mut Branch> {
+        self.branches.get_mut(nth.saturating_mul(self.width).saturating_add(tree))
+    }
 }
 
 impl Select {
-    /// Whether the process is selected; `None` when a field that decides it is not there yet.
-    pub(crate) fn matches(
-        &self,
-        subject: &Subject<'_>,
-        relatives: &dyn Relatives,
-        pid_files: &PidFiles,
-    ) -> Option<bool> {
-        let mut trees = self.trees();
-        if trees.is_empty() {
-            return self.decide(0, subject, &trees, pid_files);
-        }
-        // From the oldest ancestor down to the subject, each function over trees keeps what it saw above. Inner ones come
-        // first, so that outer ones find their value; each condition is asked at most once of each process.
-        for member in lineage(subject, relatives).iter().rev() {
-            for nth in 0..trees.len() {
-                let Some(at) = trees.get(nth).map(|tree| tree.at) else { break };
-                let operand = self.decide(at.saturating_add(1), member, &trees, pid_files);
-                if let Some(tree) = trees.get_mut(nth) {
-                    tree.descend(operand);
+    /// Whether a process is selected by an expression that has no functions over trees; `None` when a field that decides
+    /// it is not there yet.
+    pub(crate) fn matches(&self, subject: &Subject<'_>, pid_files: &PidFiles) -> Option<bool> {
+        self.decide(0, subject, &[], &[], pid_files)
+    }
+
+    /// Decides about all processes at once, in a time that grows with their number and not with how deep they are below
+    /// each other: anybody can make them deep. What was decided before is not asked again where nothing changed.
+    pub(crate) fn judge(&self, family: &impl Family, pid_files: &PidFiles, cancel: &Cancel) -> Result<Verdicts> {
+        let (trees, count) = (self.trees(), family.count());
+        let order = parents_first(family, cancel)?;
+        let width = trees.len();
+        let mut verdicts = Verdicts {
+            selected: vec![None; count],
+            branches: vec![Branch::default(); count.saturating_mul(width)],
+            width,
+        };
+        // Whether the conditions asked so far have the same values as before.
+        let mut same: Vec<bool> =
+            (0..count).map(|nth| family.earlier(nth).is_some_and(|earlier| earlier.branches.len() == width)).collect();
+        let earlier = |nth: usize, same: &[bool]| {
+            let is_same = same.get(nth).copied().unwrap_or(false);
+            is_same.then(|| family.earlier(nth)).flatten()
+        };
+        // From the oldest ancestors down, each function over trees keeps what it saw above. Inner ones come first, so that
+        // outer ones find their value.
+        for (nth_tree, tree) in trees.iter().enumerate() {
+            for (nth, parent) in &order {
+                cancel.check()?;
+                let before = earlier(*nth, &same).and_then(|earlier| earlier.branches.get(nth_tree));
+                let operand = match before {
+                    Some(before) => before.operand,
+                    None => family.subject(*nth).and_then(|subject| {
+                        self.decide(tree.at.saturating_add(1), &subject, &trees, verdicts.branches(*nth), pid_files)
+                    }),
+                };
+                let above = parent.and_then(|parent| verdicts.branches(parent).get(nth_tree));
+                let branch = Branch::below(above, operand, tree.depth);
+                if before.is_none_or(|before| before.value != branch.value)
+                    && let Some(same) = same.get_mut(*nth)
+                {
+                    *same = false;
+                }
+                if let Some(slot) = verdicts.branch_mut(*nth, nth_tree) {
+                    *slot = branch;
                 }
             }
         }
-        self.decide(0, subject, &trees, pid_files)
+        for (nth, _) in &order {
+            cancel.check()?;
+            let selected = match earlier(*nth, &same) {
+                Some(earlier) => earlier.selected,
+                None => family
+                    .subject(*nth)
+                    .and_then(|subject| self.decide(0, &subject, &trees, verdicts.branches(*nth), pid_files)),
+            };
+            if let Some(slot) = verdicts.selected.get_mut(*nth) {
+                *slot = selected;
+            }
+        }
+        Ok(verdicts)
     }
 
     /// The functions over trees, inner ones before outer ones.
     fn trees(&self) -> Vec<Tree> {
         let tree = |(at, node): (usize, &super::Node)| match node.op {
-            Op::WithDescendants(depth) => Some(Tree::new(at, Some(depth))),
-            Op::Topmost => Some(Tree::new(at, None)),
+            Op::WithDescendants(depth) => Some(Tree { at, depth: Some(depth) }),
+            Op::Topmost => Some(Tree { at, depth: None }),
             _ => None,
         };
         self.nodes.iter().enumerate().rev().filter_map(tree).collect()
     }
 
     /// The value of the expression whose root is at `root`, for one process, with the functions over trees decided.
-    fn decide(&self, root: usize, subject: &Subject<'_>, trees: &[Tree], pid_files: &PidFiles) -> Option<bool> {
+    fn decide(
+        &self,
+        root: usize,
+        subject: &Subject<'_>,
+        trees: &[Tree],
+        branches: &[Branch],
+        pid_files: &PidFiles,
+    ) -> Option<bool> {
         let mut groups: Vec<Group> = Vec::new();
         let mut at = root;
         loop {
@@ -79,7 +171,7 @@ impl Select {
                 }
                 Op::And => Some(true),
                 Op::Or => Some(false),
-                Op::WithDescendants(_) | Op::Topmost => value_of(trees, at),
+                Op::WithDescendants(_) | Op::Topmost => value_of(trees, branches, at),
                 Op::Is(condition) => condition.test(subject, pid_files),
             };
             let mut value = negate(value, node.negated);
@@ -125,68 +217,112 @@ impl Group {
     }
 }
 
-/// A function over trees, on its way down from the oldest ancestor to the process.
+/// A function over trees.
+#[derive(Debug)]
 struct Tree {
     /// Which node it is.
     at: usize,
     /// How far below its operand it selects; `None` for the topmost.
     depth: Option<u32>,
-    /// Its value for the process it is at.
+}
+
+/// A function over trees, at one process.
+#[derive(Clone, Copy, Debug, Default)]
+struct Branch {
+    /// The value of its operand for the process alone.
+    operand: Option<bool>,
+    /// Its own.
     value: Option<bool>,
     /// How many generations ago its operand was true, and how many ago it was not known.
     since_true: Option<u32>,
     since_unknown: Option<u32>,
 }
 
-impl Tree {
-    fn new(at: usize, depth: Option<u32>) -> Self {
-        Self { at, depth, value: None, since_true: None, since_unknown: None }
-    }
-
-    /// Goes to a child, of which the operand is this.
-    fn descend(&mut self, operand: Option<bool>) {
+impl Branch {
+    /// That of a child of `above`, of which the operand is this.
+    fn below(above: Option<&Self>, operand: Option<bool>, depth: Option<u32>) -> Self {
         let within = |since: Option<u32>, depth| since.is_some_and(|generations| generations <= depth);
         let any = |since_true, since_unknown, depth| match (within(since_true, depth), within(since_unknown, depth)) {
             (true, _) => Some(true),
             (false, true) => None,
             (false, false) => Some(false),
         };
-        let above = any(self.since_true, self.since_unknown, u32::MAX);
+        let (true_above, unknown_above) = above.map_or((None, None), |above| (above.since_true, above.since_unknown));
+        let ancestors = any(true_above, unknown_above, u32::MAX);
         let next = |since: Option<u32>| since.map(|generations| generations.saturating_add(1));
-        self.since_true = if operand == Some(true) { Some(0) } else { next(self.since_true) };
-        self.since_unknown = if operand.is_none() { Some(0) } else { next(self.since_unknown) };
-        self.value = match self.depth {
-            Some(depth) => any(self.since_true, self.since_unknown, depth),
-            None => match (operand, above) {
+        let since_true = if operand == Some(true) { Some(0) } else { next(true_above) };
+        let since_unknown = if operand.is_none() { Some(0) } else { next(unknown_above) };
+        let value = match depth {
+            Some(depth) => any(since_true, since_unknown, depth),
+            None => match (operand, ancestors) {
                 (Some(false), _) | (_, Some(true)) => Some(false),
                 (Some(true), Some(false)) => Some(true),
                 _ => None,
             },
         };
+        Self { operand, value, since_true, since_unknown }
     }
 }
 
-fn value_of(trees: &[Tree], at: usize) -> Option<bool> {
+fn value_of(trees: &[Tree], branches: &[Branch], at: usize) -> Option<bool> {
     let nth = trees.binary_search_by(|tree| at.cmp(&tree.at)).ok()?;
-    trees.get(nth)?.value
+    branches.get(nth)?.value
 }
 
 fn negate(value: Option<bool>, negated: bool) -> Option<bool> {
     value.map(|value| value != negated)
 }
 
-/// The process and its ancestors, the nearest first.
-fn lineage<'a>(subject: &Subject<'a>, relatives: &'a dyn Relatives) -> Vec<Subject<'a>> {
-    let mut lineage = vec![*subject];
-    let mut child = *subject;
-    while child.ppid != 0 && lineage.len() <= MAX_ANCESTORS {
-        // A parent that started after its child is a stranger with the pid of a parent that is gone.
-        let parent = relatives.parent(&child).filter(|parent| parent.id.start_ticks <= child.id.start_ticks);
-        let Some(parent) = parent.filter(|parent| parent.id.pid != child.id.pid) else { break };
-        lineage.push(parent);
-        child = parent;
+/// All processes with their parents, each after its parent.
+///
+/// The data of a hostile tree may hold cycles. Those in one come twice, the first time as if it had a beginning: so each is
+/// seen below all others.
+fn parents_first(family: &impl Family, cancel: &Cancel) -> Result<Vec<(usize, Option<usize>)>> {
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    enum Seen {
+        No,
+        /// It is on the way up from where this walk began, so many steps from there.
+        After(usize),
+        Yes,
     }
-    lineage
+    let mut seen = vec![Seen::No; family.count()];
+    let mut order = Vec::with_capacity(family.count());
+    let mut way: Vec<(usize, Option<usize>)> = Vec::new();
+    for first in 0..family.count() {
+        let mut next = Some(first);
+        while let Some(nth) = next
+            && let Some(mark @ Seen::No) = seen.get_mut(nth)
+            && let Some(subject) = family.subject(nth)
+        {
+            cancel.check()?;
+            *mark = Seen::After(way.len());
+            next = parent(family, &subject);
+            way.push((nth, next));
+        }
+        if let Some(Seen::After(begin)) = next.and_then(|next| seen.get(next)) {
+            let cycle = way.get(*begin..).unwrap_or_default();
+            // The last has the first as its parent.
+            order.extend(cycle.last().map(|(nth, _)| (*nth, None)));
+            order.extend(cycle.iter().rev().skip(1));
+        }
+        while let Some((nth, parent)) = way.pop() {
+            cancel.check()?;
+            order.push((nth, parent));
+            if let Some(mark) = seen.get_mut(nth) {
+                *mark = Seen::Yes;
+            }
+        }
+    }
+    Ok(order)
+}
+
+/// The number of a process's parent. One that started after its child is a stranger with the pid of a parent that is gone.
+fn parent(family: &impl Family, of: &Subject<'_>) -> Option<usize> {
+    if of.ppid == 0 || of.ppid == of.id.pid {
+        return None;
+    }
+    let nth = family.find(of.ppid)?;
+    family.subject(nth).filter(|parent| parent.id.start_ticks <= of.id.start_ticks).map(|_| nth)
 }
 
 impl Condition {

@@ -1,6 +1,6 @@
 //! Whether the right processes are selected.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,38 +10,66 @@ use super::*;
 use crate::process::{Fields, Pattern};
 use crate::{Text, WirePath};
 
-/// Processes by pid, all of them alive and five minutes old.
+/// Processes by pid, all of them alive and five minutes old. Their numbers are their pids.
 #[derive(Default)]
-struct Table(HashMap<u32, (ProcessId, u32, ProcessInfo)>);
+struct Table {
+    processes: BTreeMap<u32, (ProcessId, u32, ProcessInfo)>,
+    /// What was decided before about those that did not change.
+    earlier: HashMap<u32, Verdict>,
+}
 
 impl Table {
     /// Adds a process that started at its pid's tick.
     fn add(&mut self, pid: u32, ppid: u32, name: &str) -> &mut ProcessInfo {
         let info = ProcessInfo { name: name.into(), ..ProcessInfo::default() };
         let id = ProcessId { pid, start_ticks: u64::from(pid) };
-        &mut self.0.entry(pid).insert_entry((id, ppid, info)).into_mut().2
+        self.earlier.remove(&pid);
+        self.processes.insert(pid, (id, ppid, info));
+        &mut self.processes.get_mut(&pid).unwrap().2
     }
 
-    fn subject(&self, pid: u32) -> Option<Subject<'_>> {
-        let (id, ppid, info) = self.0.get(&pid)?;
-        Some(Subject { id: *id, ppid: *ppid, info, age: Duration::from_secs(300) })
+    fn judge(&self, select: &Select) -> Verdicts {
+        select.judge(self, &PidFiles::default(), &Cancel::new()).unwrap()
+    }
+
+    /// Decides about all, and keeps that.
+    fn decide(&mut self, select: &Select) -> Vec<Option<bool>> {
+        let verdicts = self.judge(select);
+        for pid in self.processes.keys() {
+            verdicts.keep(*pid as usize, self.earlier.entry(*pid).or_default());
+        }
+        self.processes.keys().map(|pid| verdicts.selected(*pid as usize)).collect()
     }
 
     fn ask(&self, select: &Select, pid: u32) -> Option<bool> {
-        select.matches(&self.subject(pid).unwrap(), self, &PidFiles::default())
+        if select.is_tree() {
+            return self.judge(select).selected(pid as usize);
+        }
+        select.matches(&self.subject(pid as usize).unwrap(), &PidFiles::default())
     }
 
     fn selected(&self, select: &str) -> Vec<u32> {
         let select = select.parse().unwrap();
-        let mut pids: Vec<u32> = self.0.keys().copied().filter(|pid| self.ask(&select, *pid) == Some(true)).collect();
-        pids.sort_unstable();
-        pids
+        self.processes.keys().copied().filter(|pid| self.ask(&select, *pid) == Some(true)).collect()
     }
 }
 
-impl Relatives for Table {
-    fn parent<'a>(&'a self, of: &Subject<'a>) -> Option<Subject<'a>> {
-        self.subject(of.ppid)
+impl Family for Table {
+    fn count(&self) -> usize {
+        self.processes.keys().next_back().map_or(0, |last| *last as usize + 1)
+    }
+
+    fn subject(&self, nth: usize) -> Option<Subject<'_>> {
+        let (id, ppid, info) = self.processes.get(&u32::try_from(nth).unwrap())?;
+        Some(Subject { id: *id, ppid: *ppid, info, age: Duration::from_secs(300) })
+    }
+
+    fn find(&self, pid: u32) -> Option<usize> {
+        self.processes.contains_key(&pid).then_some(pid as usize)
+    }
+
+    fn earlier(&self, nth: usize) -> Option<&Verdict> {
+        self.earlier.get(&u32::try_from(nth).unwrap())
     }
 }
 
@@ -96,25 +124,80 @@ fn trees() {
 fn a_parent_that_started_later_is_none() {
     let mut table = table();
     // The pid of sshd was given to another process after its death.
-    table.0.get_mut(&2).unwrap().0.start_ticks = 1000;
+    table.processes.get_mut(&2).unwrap().0.start_ticks = 1000;
     assert_eq!(table.selected("with_descendants(name=sshd)"), [2]);
     assert_eq!(table.selected("topmost(name=init | name=bash)"), [1, 3]);
 }
 
 #[test]
-fn a_cycle_and_a_very_long_chain_end() {
+fn in_a_cycle_each_is_below_all_others() {
     let mut table = Table::default();
-    for (pid, ppid) in [(1, 2), (2, 3), (3, 1), (4, 4)] {
+    for (pid, ppid) in [(1, 2), (2, 3), (3, 1), (4, 4), (5, 1)] {
         table.add(pid, ppid, "loop");
-        table.0.get_mut(&pid).unwrap().0.start_ticks = 7;
+        table.processes.get_mut(&pid).unwrap().0.start_ticks = 7;
     }
-    assert_eq!(table.selected("with_descendants(pid=2)"), [1, 2, 3]);
+    assert_eq!(table.selected("with_descendants(pid=2)"), [1, 2, 3, 5]);
+    assert_eq!(table.selected("with_descendants(pid=3, 1)"), [2, 3]);
+    assert_eq!(table.selected("with_descendants(pid=1, 1)"), [1, 3, 5]);
+    assert_eq!(table.selected("with_descendants(pid=5)"), [5]);
     assert_eq!(table.selected("topmost(name=loop)"), [4]);
-    for pid in 10..10_000 {
-        table.add(pid, pid - 1, "chain");
+    assert_eq!(table.selected("topmost(pid=5)"), [5]);
+    assert_eq!(table.selected("with_descendants(with_descendants(pid=3, 1) & !pid=3)"), [1, 2, 3, 5]);
+}
+
+/// A chain of processes, each the child of the one before, and a selection that counts what it asks of it.
+fn chain(count: u32) -> (Table, Select, impl Fn() -> usize) {
+    let mut table = Table::default();
+    for pid in 1..=count {
+        table.add(pid, pid - 1, if pid == 1 { "first" } else { "chain" });
     }
-    assert_eq!(table.ask(&Select::pid(10).with_descendants(), 4000), Some(true));
-    assert_eq!(table.ask(&Select::pid(10).with_descendants(), 9000), Some(false));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let first = Select::matching(move |process| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        process.name == "first"
+    });
+    (table, first, move || asked.swap(0, Ordering::Relaxed))
+}
+
+#[test]
+fn a_chain_has_no_end_and_each_process_is_asked_once() {
+    let count = 20_000;
+    let (mut table, first, asked) = chain(count);
+    let select = first.with_descendants();
+    assert!(table.decide(&select).iter().all(|selected| *selected == Some(true)));
+    assert_eq!(asked(), 20_000, "each condition is asked once of each process, however deep it is");
+    // Nobody changed.
+    assert!(table.decide(&select).iter().all(|selected| *selected == Some(true)));
+    assert_eq!(asked(), 0);
+    // One in the middle did, and it has another parent by now.
+    table.add(10_000, 0, "chain");
+    let decided = table.decide(&select);
+    assert_eq!(asked(), 1);
+    assert!(decided[..9_999].iter().all(|selected| *selected == Some(true)));
+    assert!(decided[9_999..].iter().all(|selected| *selected == Some(false)), "all below it are decided anew");
+    let (table, first, _) = chain(count);
+    let last = table.judge(&first.clone().with_descendants_to(count - 1)).selected(20_000);
+    assert_eq!(last, Some(true), "to the last generation");
+    assert_eq!(table.judge(&first.with_descendants_to(count - 2)).selected(20_000), Some(false));
+}
+
+#[test]
+fn a_decision_can_be_cancelled() {
+    let (table, _, _) = chain(20_000);
+    let cancel = Cancel::new();
+    let stop = cancel.clone();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let select = Select::matching(move |_| {
+        if counted.fetch_add(1, Ordering::Relaxed) == 100 {
+            stop.cancel();
+        }
+        false
+    });
+    let error = select.with_descendants().judge(&table, &PidFiles::default(), &cancel).unwrap_err();
+    assert!(error.is_cancelled());
+    assert_eq!(asked.load(Ordering::Relaxed), 101);
 }
 
 #[test]
@@ -233,10 +316,10 @@ fn what_is_decided_asks_no_further() {
     assert_eq!(table.ask(&(Select::name("x") & ask.clone()), 5), Some(false));
     assert_eq!(table.ask(&(Select::name("vim") | ask.clone()), 5), Some(true));
     assert_eq!(asked.load(Ordering::Relaxed), 0);
-    // Once of each of the five in the line, whatever the nesting.
+    // Once of each of the six, whatever the nesting.
     let nested = (0..50).fold(ask, |select, _| select.with_descendants().topmost());
     assert_eq!(table.ask(&nested, 5), Some(false));
-    assert_eq!(asked.load(Ordering::Relaxed), 5);
+    assert_eq!(asked.load(Ordering::Relaxed), 6);
 }
 
 #[test]
@@ -353,5 +436,32 @@ proptest! {
         let read: Select = select.to_string().parse().unwrap();
         prop_assert_eq!(table.ask(&read, pid), plain.value(&line), "{}", &select);
         prop_assert_eq!(read.to_string(), select.to_string());
+    }
+
+    #[test]
+    fn what_is_kept_is_what_would_be_decided_anew(
+        plain in plain(),
+        parents in prop::collection::vec((0..8u32, 0..3u8, prop::option::of(any::<bool>())), 1..8),
+        changes in prop::collection::vec((0..8usize, 0..8u32, 0..3u8, prop::option::of(any::<bool>())), 0..6),
+    ) {
+        let select = plain.select().with_descendants_to(2);
+        let mut table = Table::default();
+        let set = |table: &mut Table, pid: u32, (ppid, name, exe): (u32, u8, Option<bool>)| {
+            let info = table.add(pid, ppid, &name.to_string());
+            info.exe = exe.map_or(Reading::Skipped, |is| Reading::Value(if is { "/e" } else { "/f" }.into()));
+            // Cycles are possible.
+            table.processes.get_mut(&pid).unwrap().0.start_ticks = 7;
+        };
+        let count = parents.len();
+        for (pid, process) in (1u32..).zip(parents) {
+            set(&mut table, pid, process);
+        }
+        table.decide(&select);
+        for (nth, ppid, name, exe) in changes {
+            set(&mut table, u32::try_from(nth % count).unwrap() + 1, (ppid, name, exe));
+            let kept = table.decide(&select);
+            table.earlier.clear();
+            prop_assert_eq!(kept, table.decide(&select), "{}", &select);
+        }
     }
 }
