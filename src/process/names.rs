@@ -21,6 +21,8 @@ pub(crate) enum Id {
 pub(crate) struct Names {
     lane: Lane<Id, (Id, Reading<Text>)>,
     known: HashMap<Id, Name>,
+    /// How many may be known before those of nobody are forgotten.
+    most: usize,
 }
 
 #[derive(Debug)]
@@ -30,7 +32,7 @@ struct Name {
     at: Monotonic,
 }
 
-/// How many names are kept: those of a machine, not all that hostile user namespaces can make up.
+/// How many names are kept without a look at who needs them. Anybody can have more ids in use, with a user namespace.
 const MOST: usize = 4096;
 
 /// How long a name is good for.
@@ -38,14 +40,11 @@ const TTL: Duration = Duration::from_secs(600);
 
 impl Names {
     pub(crate) fn new() -> Self {
-        Self { lane: Lane::new(2, |id| (id, resolve(id))), known: HashMap::new() }
+        Self { lane: Lane::new(2, |id| (id, resolve(id))), known: HashMap::new(), most: MOST }
     }
 
     /// The name of an id as far as it is known now, asking for it where it is not or is old.
     pub(crate) fn get(&mut self, id: Id, now: Monotonic) -> Reading<Text> {
-        if self.known.len() >= MOST {
-            self.known.retain(|_, name| name.asked);
-        }
         let name = self.known.entry(id).or_insert_with(|| Name {
             name: Reading::Skipped,
             asked: false,
@@ -57,6 +56,18 @@ impl Names {
             self.lane.give([id]);
         }
         name.name.clone()
+    }
+
+    /// Whether there are so many that those of nobody are to be forgotten.
+    pub(crate) fn are_many(&self) -> bool {
+        self.known.len() > self.most
+    }
+
+    /// Forgets the names that nobody has any more.
+    pub(crate) fn retain(&mut self, is_used: impl Fn(Id) -> bool) {
+        self.known.retain(|id, name| name.asked || is_used(*id));
+        // As many again have to come before the next look, which so costs no more than they did.
+        self.most = self.known.len().saturating_mul(2).max(MOST);
     }
 
     /// Waits for what was asked for until `deadline`; says whether anything came.
@@ -103,5 +114,24 @@ mod tests {
         assert_eq!(names.get(Id::User(0), now), Reading::Value(Text::from("root")));
         assert_eq!(names.get(Id::Group(0), now), Reading::Value(Text::from("root")));
         assert_eq!(names.get(Id::User(4_000_000_001), now), Reading::NotApplicable);
+    }
+
+    #[test]
+    fn more_ids_than_are_kept_by_default_all_have_names() {
+        let mut names = Names::new();
+        let now = Monotonic::now();
+        let ids = || (0..u32::try_from(MOST + 900).unwrap()).map(|nth| Id::User(4_000_000_000 + nth));
+        for id in ids().chain([Id::User(0)]) {
+            assert_eq!(names.get(id, now), Reading::Skipped);
+        }
+        while names.known.values().any(|name| name.asked) {
+            names.wait(Deadline::NEVER, &Cancel::new(), now);
+        }
+        assert!(ids().all(|id| names.get(id, now) == Reading::NotApplicable), "none was forgotten while it is needed");
+        assert_eq!(names.get(Id::User(0), now), Reading::Value(Text::from("root")));
+        assert!(names.are_many());
+        names.retain(|id| id == Id::User(0));
+        assert!(!names.are_many());
+        assert_eq!(names.known.len(), 1);
     }
 }

@@ -3,13 +3,14 @@
 mod decide;
 mod slow;
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::descriptors::FdBudget;
 use super::discover::{By, Discovery};
 use super::file::{PidPath, owner};
 use super::lane::Lane;
-use super::names::Names;
+use super::names::{Id, Names};
 use super::processes::Config;
 use super::pulse::pulse;
 use super::reader::{Plan, Reader};
@@ -403,6 +404,11 @@ impl Scan {
         });
         skipped.add(counted);
         self.budget.make_room(&mut self.slots, starved, self.tick);
+        if self.names.are_many() {
+            let infos = self.slots.iter().map(|slot| &slot.entry.sample.info);
+            let used: HashSet<Id> = infos.flat_map(|info| [Id::User(info.uid), Id::Group(info.gid)]).collect();
+            self.names.retain(|id| used.contains(&id));
+        }
     }
 }
 
