@@ -1,7 +1,6 @@
 //! Everything that runs and everything that is mounted, as lines of JSON on standard output.
 
 use std::future::Future;
-use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -85,18 +84,17 @@ async fn run(args: Args) -> Result<()> {
             }
         };
         let Some(line) = line else { break };
-        out.write_all(&line).await.map_err(appmon::Error::io)?;
+        out.write_all(line.as_bytes()).await.map_err(appmon::Error::io)?;
     }
     out.flush().await.map_err(appmon::Error::io)
 }
 
 /// Each event as a line of JSON. A tick that failed is told, and the next one tries again.
-fn lines<T: Sample + Serialize>(events: impl Stream<Item = Result<Event<T>>>) -> impl Stream<Item = Result<Vec<u8>>> {
+fn lines<T: Sample + Serialize>(events: impl Stream<Item = Result<Event<T>>>) -> impl Stream<Item = Result<String>> {
     events.filter_map(|event| match event {
         Ok(event) => {
-            let mut line = Vec::new();
-            event.serialize(&mut serde_json::Serializer::with_formatter(&mut line, Plain)).ok()?;
-            line.push(b'\n');
+            let mut line = plain(&serde_json::to_string(&event).ok()?);
+            line.push('\n');
             Some(Ok(line))
         }
         Err(error) if error.is_panic() || error.is_config() => Some(Err(error)),
@@ -107,28 +105,23 @@ fn lines<T: Sample + Serialize>(events: impl Stream<Item = Result<Event<T>>>) ->
     })
 }
 
-/// JSON that can go to a terminal: anybody can put what it would act on into the name of a process. JSON has only the first
-/// 32 characters escaped, of those that control a terminal or turn the direction of writing.
-struct Plain;
-
-impl serde_json::ser::Formatter for Plain {
-    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> std::io::Result<()> {
-        let mut rest = fragment;
-        while let Some((at, odd)) = rest.char_indices().find(|(_, char)| !is_plain(*char)) {
-            let (before, from) = rest.split_at(at);
-            writer.write_all(before.as_bytes())?;
-            for unit in odd.encode_utf16(&mut [0; 2]) {
-                write!(writer, "\\u{unit:04x}")?;
+/// JSON for a terminal too: anybody can put what it would act on into the name of a process, and JSON has only the first 32
+/// of those characters escaped. It stays the same JSON.
+fn plain(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for char in json.chars() {
+        match char {
+            '\u{7f}'..='\u{9f}'
+            | '\u{61c}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' => {
+                text.push_str(&format!("\\u{:04x}", u32::from(char)));
             }
-            rest = &from[odd.len_utf8()..];
+            _ => text.push(char),
         }
-        writer.write_all(rest.as_bytes())
     }
-}
-
-fn is_plain(char: char) -> bool {
-    !char.is_control()
-        && !matches!(char, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    text
 }
 
 /// Runs until it ends by itself, is told to stop, or nobody reads what it writes: all of them are a good end.

@@ -34,13 +34,31 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         scan = scan.exclude(&glob)?;
     }
     let usage = scan.run(&Cancel::new())?;
-    let mut out = std::io::stdout().lock();
-    serde_json::to_writer_pretty(&mut out, &usage)?;
-    writeln!(out)?;
+    let text = serde_json::to_string_pretty(&usage)?;
+    writeln!(std::io::stdout().lock(), "{}", plain(&text))?;
     if memory {
         let status = std::fs::read_to_string("/proc/self/status")?;
         let most = status.lines().find(|line| line.starts_with("VmHWM"));
         writeln!(std::io::stderr().lock(), "{}", most.unwrap_or_default())?;
     }
     Ok(())
+}
+
+/// JSON for a terminal too: file names can have what it would act on, and JSON has only the first 32 of those characters
+/// escaped. It stays the same JSON.
+fn plain(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for char in json.chars() {
+        match char {
+            '\u{7f}'..='\u{9f}'
+            | '\u{61c}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' => {
+                text.push_str(&format!("\\u{:04x}", u32::from(char)));
+            }
+            _ => text.push(char),
+        }
+    }
+    text
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Serialize};
 
+use crate::text::Escaped;
 use crate::time::nanos;
 use crate::{Monotonic, Result, Timestamp};
 
@@ -113,7 +114,9 @@ pub enum Notice {
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::HidePid { hidepid } => write!(f, "processes of other users are hidden (hidepid={hidepid})"),
+            Self::HidePid { hidepid } => {
+                write!(f, "processes of other users are hidden (hidepid={})", Escaped(hidepid.as_bytes()))
+            }
             Self::SubsetPid => f.write_str("only processes are visible in this /proc (subset=pid)"),
             Self::NoPulse => f.write_str("no CPU clocks for this /proc: everything is read at every tick"),
         }

@@ -238,7 +238,8 @@ impl Mqtt {
         self
     }
 
-    /// The keep-alive time, in whole seconds; zero is none. Default: five minutes.
+    /// The keep-alive time, in whole seconds; zero is none, and no more than 65,535 s (18 hours) can be said to a broker.
+    /// Default: five minutes.
     ///
     /// When no message goes out for one and a half of it the broker ends the connection. It should be longer than the time
     /// between two messages, or each of them costs a new connection; the longer it is, the longer the broker keeps the
