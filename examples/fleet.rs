@@ -77,7 +77,9 @@ async fn run(args: Args) -> Result<()> {
     let mut disks = disks.stream();
     let mut fleet = Fleet::default();
     let mut tables = 0;
-    let mut clock = tokio::time::interval_at(tokio::time::Instant::now() + args.every, args.every);
+    // A clock cannot count to the end of time.
+    let every = args.every.min(Duration::from_secs(30 * 365 * 86_400));
+    let mut clock = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::io)?;
     while tables < args.count {

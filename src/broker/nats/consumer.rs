@@ -150,9 +150,11 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Consumer<T> {
     }
 
     /// After how long without an acknowledgement a message comes again, to this consumer or another one of its name: more than the
-    /// time between two polls of the stream. It is kept under a durable name. Default: 30 s.
+    /// time between two polls of the stream. It is kept under a durable name. Default, and zero: 30 s; at most a
+    /// hundred years.
     pub fn ack_wait(mut self, time: Duration) -> Self {
-        self.ack_wait = time;
+        // Sent as signed nanoseconds, and more wraps around on the way.
+        self.ack_wait = time.min(Duration::from_secs(100 * 365 * 86_400));
         self
     }
 
@@ -451,5 +453,19 @@ impl<T: Sample + DeserializeOwned + Send + 'static> State<T> {
             (1.., _) | (0, Begin::Oldest) => DeliverPolicy::All,
             (0, Begin::New) => DeliverPolicy::New,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ProcessSample;
+
+    #[test]
+    fn the_longest_wait_for_an_acknowledgement_does_not_wrap_around() {
+        let consumer = Consumer::<ProcessSample>::new("nats://127.0.0.1:4222", "samples").unwrap();
+        let long = consumer.ack_wait(Duration::MAX).ack_wait;
+        assert!(i64::try_from(long.as_nanos()).is_ok());
+        assert!(long > Duration::from_secs(50 * 365 * 86_400));
     }
 }
