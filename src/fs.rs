@@ -1,5 +1,6 @@
 //! File systems: the mount table, the source that reads what is mounted, what directories hold, and what is in them.
 
+mod backing;
 mod directory;
 mod entries;
 mod filesystems;

@@ -26,7 +26,9 @@ pub enum MountChange {
     Mounted(Mount),
     /// It was unmounted.
     Unmounted(Mount),
-    /// It was moved, or mounted again with other options.
+    /// It was moved, or remounted with other options. Where the kernel does not tell mounts apart that have the same id one
+    /// after the other (before Linux 6.8, and of file systems that may hang when they are asked), one that was moved is an
+    /// `Unmounted` and a `Mounted`.
     Changed(Mount),
 }
 
@@ -65,6 +67,8 @@ pub struct MountChanges {
     fd: AsyncFd<Table>,
     known: BTreeMap<u32, Mount>,
     pending: VecDeque<MountChange>,
+    /// Whether the table is to be read again though nothing was told.
+    yielded: bool,
 }
 
 struct Table(Watched);
@@ -87,13 +91,13 @@ impl MountChanges {
     /// Outside of a tokio runtime with the I/O driver.
     pub fn new() -> Result<Self> {
         let mut watched = Watched::open()?;
-        let known = by_id(watched.read()?.mounts);
+        let known = identified(&mut watched)?;
         #[allow(
             deprecated,
             reason = "the others leave the promise to us, which the lints forbid; the file is owned, so it stays open"
         )]
         let fd = AsyncFd::with_interest(Table(watched), Interest::PRIORITY).map_err(Error::io)?;
-        Ok(Self { fd, known, pending: VecDeque::new() })
+        Ok(Self { fd, known, pending: VecDeque::new(), yielded: false })
     }
 
     /// What is mounted, as of the last change that was given: in the order of their ids.
@@ -103,8 +107,7 @@ impl MountChanges {
 
     /// Reads the table, and finds out what is different.
     fn refresh(&mut self) -> Result<()> {
-        let new = by_id(self.fd.get_mut().0.read()?.mounts);
-        let same_mount = |a: &Mount, b: &Mount| (a.device, &a.fs_type, &a.root) == (b.device, &b.fs_type, &b.root);
+        let new = identified(&mut self.fd.get_mut().0)?;
         for (id, old) in &self.known {
             if new.get(id).is_none_or(|new| !same_mount(old, new)) {
                 self.pending.push_back(MountChange::Unmounted(old.clone()));
@@ -112,7 +115,7 @@ impl MountChanges {
         }
         for (id, mount) in &new {
             match self.known.get(id) {
-                Some(old) if old == mount => {}
+                Some(old) if same_mount(old, mount) && is_as_before(old, mount) => {}
                 Some(old) if same_mount(old, mount) => self.pending.push_back(MountChange::Changed(mount.clone())),
                 _ => self.pending.push_back(MountChange::Mounted(mount.clone())),
             }
@@ -122,8 +125,26 @@ impl MountChanges {
     }
 }
 
-fn by_id(mounts: Vec<Mount>) -> BTreeMap<u32, Mount> {
-    mounts.into_iter().map(|mount| (mount.id, mount)).collect()
+/// The mounts of now by their ids, with those that are never used again.
+fn identified(watched: &mut Watched) -> Result<BTreeMap<u32, Mount>> {
+    let mut table = watched.read()?;
+    table.identify();
+    Ok(table.into_mounts().into_iter().map(|mount| (mount.id, mount)).collect())
+}
+
+/// Whether it is the same mount, and not another one that has its id. Where the kernel does not tell, one that is at another
+/// place, or from elsewhere, is taken for another one: it is gone from where it was in any case.
+fn same_mount(old: &Mount, new: &Mount) -> bool {
+    (old.device, &old.fs_type, &old.root) == (new.device, &new.fs_type, &new.root)
+        && match (old.unique_id, new.unique_id) {
+            (Some(old), Some(new)) => old == new,
+            _ => (&old.mount_point, &old.source) == (&new.mount_point, &new.source),
+        }
+}
+
+/// Whether nothing of it is different; what could be asked for may be.
+fn is_as_before(old: &Mount, new: &Mount) -> bool {
+    Mount { unique_id: old.unique_id, ..new.clone() } == *old
 }
 
 impl Stream for MountChanges {
@@ -135,10 +156,17 @@ impl Stream for MountChanges {
             if let Some(change) = this.pending.pop_front() {
                 return Poll::Ready(Some(Ok(change)));
             }
-            match ready!(this.fd.poll_read_ready(cx)) {
-                // Before the reading: what happens meanwhile is told again.
-                Ok(mut guard) => guard.clear_ready(),
-                Err(error) => return Poll::Ready(Some(Err(Error::io(error)))),
+            // What may be torn is read again, without being told: the kernel has told already. Others have their turn before.
+            if this.fd.get_ref().0.is_torn() && !std::mem::replace(&mut this.yielded, true) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if !std::mem::take(&mut this.yielded) {
+                match ready!(this.fd.poll_read_ready(cx)) {
+                    // Before the reading: what happens meanwhile is told again.
+                    Ok(mut guard) => guard.clear_ready(),
+                    Err(error) => return Poll::Ready(Some(Err(Error::io(error)))),
+                }
             }
             if let Err(error) = this.refresh() {
                 return Poll::Ready(Some(Err(error)));

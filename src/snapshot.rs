@@ -109,6 +109,9 @@ pub enum Notice {
     /// The CPU clocks of the processes cannot be asked: they are in another pid namespace, or under another root.
     /// Everything is read at every tick. The samples are the same.
     NoPulse,
+    /// The mount of `/` is not in the mount table of this process, as after a `chroot(2)`: of file systems, only those that
+    /// are mounted below its root can be seen.
+    NoRootMount,
 }
 
 impl fmt::Display for Notice {
@@ -119,6 +122,7 @@ impl fmt::Display for Notice {
             }
             Self::SubsetPid => f.write_str("only processes are visible in this /proc (subset=pid)"),
             Self::NoPulse => f.write_str("no CPU clocks for this /proc: everything is read at every tick"),
+            Self::NoRootMount => f.write_str("only what is mounted below the root of this process is visible (chroot)"),
         }
     }
 }

@@ -20,7 +20,7 @@ use super::shut::Shut;
 use super::state::{Present, Shared};
 use super::table::{Table, Watched};
 use crate::time::Deadline;
-use crate::{BootId, Cancel, Error, Monotonic, Pattern, Reading, Result, Skipped, Snapshot, Source, Text};
+use crate::{BootId, Cancel, Error, Monotonic, Notice, Pattern, Reading, Result, Skipped, Snapshot, Source, Text};
 
 /// File systems, and what directories hold of them, as a [`Source`].
 ///
@@ -36,13 +36,17 @@ use crate::{BootId, Cancel, Error, Monotonic, Pattern, Reading, Result, Skipped,
 /// come and go. Samples come in the order of their mount points.
 ///
 /// A directory belongs to the mount it really is on, whatever leads there: symbolic links are followed, and a bind mount is
-/// told from what it shows. What lies in two registered directories counts for the inner one; a file with names in several
-/// directories that are scanned together counts once, for the innermost. A hard link between two that are not in one
-/// another counts in both, as `du` of each does.
+/// told from what it shows. A link of /proc that leads elsewhere than its text says, such as `/proc/PID/root` of a process in
+/// another mount namespace, is an error.
+///
+/// What lies in two registered directories counts for the inner one; a file with names in several directories that are scanned together counts once, for the
+/// innermost. A hard link between two that are not in one another counts in both, as `du` of each does.
 ///
 /// A mount that does not answer, as that of a server that is away, holds up nothing: what needs a server or a program to
-/// answer is asked by a thread of its own, never twice at a time. The sample then says so
-/// ([`FileSystemSample::stalled`]) and keeps the last figures, until it answers. An automount is never touched.
+/// answer is asked by a thread of its own, never twice at a time. So is what stands on such a one: an overlay with layers
+/// there, an image on a loop device; and where that cannot be found out, because it was set up in another mount namespace.
+/// The sample then says so ([`FileSystemSample::stalled`]) and keeps the last figures, until it answers. An automount is
+/// never touched.
 ///
 /// # Errors
 ///
@@ -85,6 +89,8 @@ pub struct FileSystems {
     /// Registered file systems that are not mounted.
     absent: u64,
     seats: Vec<Seat>,
+    /// Those that left while their mount had not answered: who comes back finds their thread.
+    departed: Vec<Seat>,
     answers: Answers,
 }
 
@@ -109,6 +115,8 @@ struct Seat {
     /// For a mount that may hang.
     guard: Option<Guard>,
     answer: Option<Answer>,
+    /// Whether something else was found mounted there by the last answer.
+    is_new: bool,
 }
 
 impl FileSystem {
@@ -168,6 +176,7 @@ impl FileSystems {
             stale: true,
             absent: 0,
             seats: Vec::new(),
+            departed: Vec::new(),
             answers: Answers::new(),
         }
     }
@@ -311,6 +320,7 @@ impl FileSystems {
             if stale {
                 self.table = watched.read()?;
                 self.read_at = Some(now);
+                self.table.identify();
             }
             let (targets, met) = plan::targets(&self.table, discovery.as_ref(), &file_systems)?;
             self.absent = file_systems.len().saturating_sub(met.len()) as u64;
@@ -337,17 +347,22 @@ impl FileSystems {
     /// Makes the seats those of `targets`; what is known of a mount stays.
     fn seat(&mut self, targets: Vec<Target>, met: &[u64]) {
         let mut old = std::mem::take(&mut self.seats);
-        for target in targets {
-            let same = |seat: &Seat| {
-                let (a, b) = (&seat.target.mount, &target.mount);
-                (a.id, a.device, &a.mount_point) == (b.id, b.device, &b.mount_point) && seat.target.safe == target.safe
-            };
-            let kept = old.iter().position(same).map(|place| old.swap_remove(place));
+        old.append(&mut self.departed);
+        for mut target in targets {
+            let kept = old.iter().position(|seat| seat.is_of(&target)).map(|place| old.swap_remove(place));
             let path = CString::new(target.mount.mount_point.as_os_str().as_bytes()).unwrap_or_default();
-            let (guard, answer) = kept.map_or((None, None), |seat| (seat.guard, seat.answer));
+            let (guard, answer) = match kept {
+                Some(seat) => {
+                    target.mount.unique_id = target.mount.unique_id.or(seat.target.mount.unique_id);
+                    (seat.guard, seat.answer)
+                }
+                None => (None, None),
+            };
             let shut = Shut::new(&target.mount);
-            self.seats.push(Seat { target, path, shut, guard, answer });
+            self.seats.push(Seat { target, path, shut, guard, answer, is_new: false });
         }
+        self.departed = old;
+        self.departed.retain(Seat::is_silent);
         let mut state = self.shared.lock();
         state.present = self.seats.iter().map(Seat::present).collect();
         for known in &mut state.file_systems {
@@ -357,12 +372,13 @@ impl FileSystems {
 
     /// Asks the mounts that may hang and have answered all so far, and waits for them within the budget.
     fn ask(&mut self, now: Monotonic, cancel: &Cancel) -> Result<()> {
-        let seats = &mut self.seats;
+        let (seats, departed) = (&mut self.seats, &mut self.departed);
         self.answers.drain(|number, answer| {
+            departed.retain(|seat| !seat.is_guarded_by(number));
             take(seats, number, answer);
         });
         let mut missing = 0_usize;
-        for seat in seats.iter_mut().filter(|seat| !seat.target.safe) {
+        for seat in self.seats.iter_mut().filter(|seat| !seat.target.safe) {
             if seat.guard.is_none() {
                 // Where no thread can be started the next tick tries again.
                 seat.guard = self.answers.guard(seat.path.clone()).ok();
@@ -371,23 +387,48 @@ impl FileSystems {
                 missing = missing.saturating_add(1);
             }
         }
-        if missing == 0 {
-            return Ok(());
+        if missing > 0 {
+            let (seats, departed) = (&mut self.seats, &mut self.departed);
+            self.answers.wait(Deadline::after(self.budget), cancel, |number, answer| {
+                departed.retain(|seat| !seat.is_guarded_by(number));
+                // One of an earlier tick may come now.
+                if take(seats, number, answer) == Some(now) {
+                    missing = missing.saturating_sub(1);
+                }
+                missing == 0
+            })?;
         }
-        self.answers.wait(Deadline::after(self.budget), cancel, |number, answer| {
-            // One of an earlier tick may come now.
-            if take(seats, number, answer) == Some(now) {
-                missing = missing.saturating_sub(1);
+        self.forget_replaced();
+        Ok(())
+    }
+
+    /// What was scanned on a mount is forgotten when another one has its place.
+    fn forget_replaced(&mut self) {
+        let mut replaced = Vec::new();
+        for seat in &mut self.seats {
+            if std::mem::take(&mut seat.is_new) {
+                replaced.extend_from_slice(&seat.target.mounts);
             }
-            missing == 0
-        })
+        }
+        if !replaced.is_empty() {
+            self.shared.lock().forget_unseen_on(&replaced);
+        }
     }
 }
+
+/// How long a tick relies on the mount table that it began with.
+const LONG: Duration = Duration::from_millis(1);
 
 /// Takes the answer of a guard; gives when it was asked.
 fn take(seats: &mut [Seat], number: u64, answer: Answer) -> Option<Monotonic> {
     // A guard may have left its seat meanwhile.
-    let seat = seats.iter_mut().find(|seat| seat.guard.as_ref().is_some_and(|guard| guard.number() == number))?;
+    let seat = seats.iter_mut().find(|seat| seat.is_guarded_by(number))?;
+    let mount = &mut seat.target.mount;
+    let is_other = |old: Option<u64>, new: Option<u64>| matches!((old, new), (Some(old), Some(new)) if old != new);
+    let fsid = |answer: &Answer| answer.figures.as_ref().ok().map(|stat| stat.f_fsid);
+    seat.is_new |=
+        is_other(mount.unique_id, answer.unique_id) || is_other(seat.answer.as_ref().and_then(fsid), fsid(&answer));
+    mount.unique_id = answer.unique_id.or(mount.unique_id);
     seat.answer = Some(answer);
     seat.guard.as_mut()?.since.take()
 }
@@ -401,15 +442,26 @@ impl Source for FileSystems {
         snapshot.boot_id = self.boot_id;
         let began = snapshot.at;
         self.plan(began)?;
+        if self.table.is_rootless {
+            snapshot.notices.push(Notice::NoRootMount);
+        }
         self.ask(began, cancel)?;
         // Where the figures do not come nothing else is tried.
         let stalled: Vec<u32> = self.seats.iter().flat_map(|seat| seat.stalled_mounts()).copied().collect();
         self.shared.scan(&stalled, self.budget, cancel)?;
-        // After the scans, which may have taken long: that keeps them close together.
+        // Where the scans took long something may be mounted over what would be asked here.
+        let took = Monotonic::now().since(began).unwrap_or_default();
+        if took > LONG && self.watched.as_ref().is_some_and(Watched::has_changed) {
+            self.stale = true;
+            self.plan(began)?;
+            self.ask(began, cancel)?;
+        }
+        // After the scans: that keeps them close together.
         let now = Monotonic::now();
         for seat in self.seats.iter_mut().filter(|seat| seat.target.safe) {
             cancel.check()?;
-            seat.answer = Some((now, rustix::fs::statvfs(&*seat.path)));
+            let unique_id = seat.target.mount.unique_id;
+            seat.answer = Some(Answer { at: now, figures: rustix::fs::statvfs(&*seat.path), unique_id });
         }
 
         let mut state = self.shared.lock();
@@ -436,7 +488,7 @@ impl Source for FileSystems {
         }
         samples.truncate(told);
         snapshot.samples = samples;
-        state.have_data(self.seats.iter().map(|seat| matches!(seat.answer, Some((_, Ok(_))))));
+        state.have_data(self.seats.iter().map(Seat::has_figures));
         drop(state);
         snapshot.end();
         Ok(())
@@ -452,19 +504,40 @@ impl Seat {
         }
     }
 
+    /// Whether it is of what a target is: not only at the same place, and with the same numbers, which are used again.
+    fn is_of(&self, target: &Target) -> bool {
+        let (a, b) = (&self.target.mount, &target.mount);
+        (a.id, a.device, &a.root, &a.mount_point) == (b.id, b.device, &b.root, &b.mount_point)
+            && (&a.fs_type, &a.source, self.target.safe) == (&b.fs_type, &b.source, target.safe)
+            && a.unique_id.zip(b.unique_id).is_none_or(|(a, b)| a == b)
+    }
+
+    fn is_guarded_by(&self, number: u64) -> bool {
+        self.guard.as_ref().is_some_and(|guard| guard.number() == number)
+    }
+
+    /// Whether it was asked what it has not answered.
+    fn is_silent(&self) -> bool {
+        self.guard.as_ref().is_some_and(|guard| guard.since.is_some())
+    }
+
+    fn has_figures(&self) -> bool {
+        self.answer.as_ref().is_some_and(|answer| answer.figures.is_ok())
+    }
+
     /// The mounts of this file system, if it has not answered.
     fn stalled_mounts(&self) -> &[u32] {
-        if self.guard.as_ref().is_some_and(|guard| guard.since.is_some()) { &self.target.mounts } else { &[] }
+        if self.is_silent() { &self.target.mounts } else { &[] }
     }
 
     /// Whether it is told: it has a size, and could be asked, or has not answered yet.
     fn is_told(&self, skipped: &mut Skipped) -> bool {
-        let count = match &self.answer {
-            Some((_, Ok(stat))) => return stat.f_blocks > 0 || self.target.by_hand,
-            None if self.guard.as_ref().is_some_and(|guard| guard.since.is_some()) => return true,
-            Some((_, Err(Errno::ACCESS | Errno::PERM))) => &mut skipped.denied,
+        let count = match self.answer.as_ref().map(|answer| &answer.figures) {
+            Some(Ok(stat)) => return stat.f_blocks > 0 || self.target.by_hand,
+            None if self.is_silent() => return true,
+            Some(Err(Errno::ACCESS | Errno::PERM)) => &mut skipped.denied,
             // Unmounted since the table was read.
-            Some((_, Err(Errno::NOENT))) => &mut skipped.vanished,
+            Some(Err(Errno::NOENT)) => &mut skipped.vanished,
             _ => &mut skipped.failed,
         };
         *count = count.saturating_add(1);
@@ -479,6 +552,8 @@ impl Seat {
             mount_point: mount.mount_point.clone(),
             device: mount.source.clone(),
             device_id: mount.device,
+            mount_id: None,
+            fsid: 0,
             fs_type: mount.fs_type.clone(),
             total_bytes: 0,
             used_bytes: 0,
@@ -504,10 +579,10 @@ impl Seat {
         {
             *sample = self.begin();
         }
-        sample.device_id = mount.device;
+        (sample.device_id, sample.mount_id) = (mount.device, mount.unique_id);
         sample.stalled = self.guard.as_ref().and_then(|guard| guard.since).map(|since| Stalled { since });
         match &self.answer {
-            Some((at, Ok(stat))) => {
+            Some(Answer { at, figures: Ok(stat), .. }) => {
                 sample.at = Some(*at);
                 measure(sample, stat);
                 // Where it may hang its figures are all that is asked for.
@@ -515,7 +590,7 @@ impl Seat {
                 sample.read_only |= can_ask && self.shut.is_shut(&self.path, mount);
             }
             _ => {
-                sample.at = None;
+                (sample.at, sample.fsid) = (None, 0);
                 (sample.total_bytes, sample.used_bytes, sample.free_bytes, sample.reserved_bytes) = (0, 0, 0, 0);
                 (sample.inodes, sample.read_only) = (Reading::Skipped, mount.read_only());
                 (sample.overcommitted, sample.parts) = (false, Vec::new());
@@ -530,6 +605,7 @@ fn measure(sample: &mut FileSystemSample, stat: &StatVfs) {
     let total = bytes(stat.f_blocks);
     let unused = bytes(stat.f_bfree).min(total);
     let free = bytes(stat.f_bavail).min(unused);
+    sample.fsid = stat.f_fsid;
     sample.total_bytes = total;
     sample.used_bytes = total.saturating_sub(unused);
     sample.free_bytes = free;

@@ -1,6 +1,8 @@
 //! Mounts that may hang: each is asked by a thread of its own, and what does not answer is not asked again until it does.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,14 +10,33 @@ use std::time::Duration;
 use rustix::fs::StatVfs;
 use rustix::io::Errno;
 
+use super::table;
 use crate::time::Deadline;
 use crate::{Cancel, Monotonic, Result};
 
 /// How often `Cancel` is polled while a tick waits.
 const POLL: Duration = Duration::from_millis(1);
 
-/// What a mount answered, and when.
-pub(super) type Answer = (Monotonic, std::result::Result<StatVfs, Errno>);
+/// What a mount answered.
+pub(super) struct Answer {
+    /// When.
+    pub(super) at: Monotonic,
+    pub(super) figures: std::result::Result<StatVfs, Errno>,
+    /// Which mount it is: a number that is never used again.
+    pub(super) unique_id: Option<u64>,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answer").field("at", &self.at).field("error", &self.error()).finish_non_exhaustive()
+    }
+}
+
+impl Answer {
+    pub(super) fn error(&self) -> Option<Errno> {
+        self.figures.as_ref().err().copied()
+    }
+}
 
 /// Where the answers of all guards come together.
 #[derive(Debug)]
@@ -54,8 +75,9 @@ impl Answers {
         let answers = self.sender.clone();
         let worker = move || {
             while questions.recv().is_ok() {
-                let answer = rustix::fs::statvfs(&*path);
-                if answers.send((number, (Monotonic::now(), answer))).is_err() {
+                let figures = rustix::fs::statvfs(&*path);
+                let unique_id = table::unique_id(Path::new(OsStr::from_bytes(path.to_bytes())));
+                if answers.send((number, Answer { at: Monotonic::now(), figures, unique_id })).is_err() {
                     return;
                 }
             }
@@ -128,8 +150,8 @@ mod tests {
         let mut given = Vec::new();
         let deadline = Deadline::after(Duration::from_secs(60));
         answers
-            .wait(deadline, &Cancel::new(), |number, (_, answer)| {
-                given.push((number, answer.map(|stat| stat.f_blocks > 0)));
+            .wait(deadline, &Cancel::new(), |number, answer| {
+                given.push((number, answer.figures.map(|stat| stat.f_blocks > 0)));
                 given.len() == 2
             })
             .unwrap();

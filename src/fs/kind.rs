@@ -9,6 +9,8 @@ pub(crate) enum Kind {
     Remote,
     /// Holds no files of anybody: not asked.
     Pseudo,
+    /// Holds no files of anybody either, but is served by a program that may not answer: not asked, nor looked at.
+    Served,
     /// Mounts something when it is touched: never touched.
     Automount,
 }
@@ -19,12 +21,13 @@ impl Kind {
         match fs_type {
             b"autofs" => Self::Automount,
             b"bdev" | b"binder" | b"binfmt_misc" | b"bpf" | b"cgroup" | b"cgroup2" | b"configfs" | b"cpuset"
-            | b"debugfs" | b"devpts" | b"fuse.gvfsd-fuse" | b"fuse.lxcfs" | b"fuse.portal" | b"fusectl" | b"mqueue"
-            | b"nfsd" | b"nsfs" | b"pipefs" | b"proc" | b"pstore" | b"resctrl" | b"rpc_pipefs" | b"securityfs"
-            | b"selinuxfs" | b"smackfs" | b"sockfs" | b"sysfs" | b"tracefs" | b"xenfs" => Self::Pseudo,
-            b"adfs" | b"affs" | b"aufs" | b"bcachefs" | b"befs" | b"bfs" | b"btrfs" | b"cramfs" | b"devtmpfs"
-            | b"ecryptfs" | b"efivarfs" | b"efs" | b"erofs" | b"exfat" | b"ext2" | b"ext3" | b"ext4" | b"f2fs"
-            | b"hfs" | b"hfsplus" | b"hpfs" | b"hugetlbfs" | b"iso9660" | b"jffs2" | b"jfs" | b"minix" | b"msdos"
+            | b"debugfs" | b"devpts" | b"fusectl" | b"mqueue" | b"nfsd" | b"nsfs" | b"pipefs" | b"proc" | b"pstore"
+            | b"resctrl" | b"rpc_pipefs" | b"securityfs" | b"selinuxfs" | b"smackfs" | b"sockfs" | b"sysfs"
+            | b"tracefs" | b"xenfs" => Self::Pseudo,
+            b"fuse.gvfsd-fuse" | b"fuse.lxcfs" | b"fuse.portal" => Self::Served,
+            b"adfs" | b"affs" | b"bcachefs" | b"befs" | b"bfs" | b"btrfs" | b"cramfs" | b"devtmpfs" | b"ecryptfs"
+            | b"efivarfs" | b"efs" | b"erofs" | b"exfat" | b"ext2" | b"ext3" | b"ext4" | b"f2fs" | b"hfs"
+            | b"hfsplus" | b"hpfs" | b"hugetlbfs" | b"iso9660" | b"jffs2" | b"jfs" | b"minix" | b"msdos"
             | b"nilfs2" | b"ntfs" | b"ntfs3" | b"omfs" | b"overlay" | b"qnx4" | b"qnx6" | b"ramfs" | b"reiserfs"
             | b"romfs" | b"rootfs" | b"squashfs" | b"sysv" | b"tmpfs" | b"ubifs" | b"udf" | b"ufs" | b"vfat"
             | b"xfs" | b"zfs" | b"zonefs" => Self::Local,
@@ -42,10 +45,17 @@ impl Kind {
         self == Self::Local
     }
 
-    /// Whether looking at a path on it can neither hang nor mount something.
+    /// Whether looking at a path on it can neither hang nor mount something, as far as its type tells: what it stands on is
+    /// found out from the mount table.
     pub(crate) fn is_safe(self) -> bool {
         matches!(self, Self::Local | Self::Pseudo)
     }
+}
+
+/// Whether the root of a mount can be asked for what the kernel itself knows of it, though the file system may hang: it is
+/// not so where the kernel makes sure of a root whenever a path leads to it, as NFS does.
+pub(crate) fn is_known_by_kernel(fs_type: &[u8]) -> bool {
+    fs_type == b"fuse" || fs_type == b"fuseblk" || fs_type.starts_with(b"fuse.") || Kind::of(fs_type).is_safe()
 }
 
 #[cfg(test)]
@@ -63,5 +73,9 @@ mod tests {
         }
         assert!(!Kind::of(b"autofs").is_safe());
         assert!(Kind::of(b"proc").is_safe());
+        for served in ["fuse.lxcfs", "fuse.gvfsd-fuse", "fuse.portal"] {
+            assert_eq!(Kind::of(served.as_bytes()), Kind::Served, "{served}");
+            assert!(!Kind::of(served.as_bytes()).is_safe(), "{served}");
+        }
     }
 }

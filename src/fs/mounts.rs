@@ -18,6 +18,10 @@ use crate::{Text, WirePath};
 pub struct Mount {
     /// Unique among the mounts of now; used again after an unmount.
     pub id: u32,
+    /// Never used again before the machine restarts: `STATX_MNT_ID_UNIQUE` of `statx(2)`, since Linux 6.8. `None` where the
+    /// kernel has none, where asking for it could hang, and for a mount that is hidden below another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique_id: Option<u64>,
     /// The mount this one is mounted on.
     pub parent: u32,
     /// The device, the same for all mounts of one file system.
@@ -108,6 +112,7 @@ fn line(line: &[u8]) -> Option<Mount> {
     fields.find(|field| *field == b"-")?;
     Some(Mount {
         id,
+        unique_id: None,
         parent,
         device,
         root,
@@ -124,7 +129,7 @@ fn path(field: &[u8]) -> WirePath {
 }
 
 /// Undoes the kernel's `\040` for a space, tab, newline, backslash and `#`.
-fn unescape(field: &[u8]) -> Cow<'_, [u8]> {
+pub(super) fn unescape(field: &[u8]) -> Cow<'_, [u8]> {
     if !field.contains(&b'\\') {
         return Cow::Borrowed(field);
     }
@@ -196,6 +201,7 @@ mod tests {
             mounts,
             [Mount {
                 id: 36,
+                unique_id: None,
                 parent: 35,
                 device: DeviceId { major: 98, minor: 0 },
                 root: WirePath::from("/"),

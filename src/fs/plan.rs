@@ -1,13 +1,17 @@
 //! Which mounts are told as file systems, and which directory belongs to which.
 
+use std::cell::Cell;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FileType;
 
 use super::directory::Directory;
 use super::kind::Kind;
 use super::mounts::{self, DeviceId, Mount};
 use super::state::Known;
-use super::table::{Place, Table};
+use super::table::{Look, Place, Table};
 use crate::{Error, Pattern, Result, Text};
 
 /// Which of the mounted file systems are taken by themselves.
@@ -38,6 +42,9 @@ pub(super) struct Home {
     /// The place of its file system among the targets.
     pub(super) target: usize,
     pub(super) mount: u32,
+    /// Which mount that is, whatever number it has: that which is never used again, and of older kernels the number that
+    /// the file system gives itself. None where asking could hang.
+    identity: Option<(u64, u64)>,
     device: DeviceId,
     /// Without symbolic links.
     pub(super) path: PathBuf,
@@ -49,7 +56,8 @@ pub(super) struct Home {
 
 impl Home {
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        (self.mount, self.device, &self.path) == (other.mount, other.device, &other.path)
+        let key = |home: &Self| (home.mount, home.identity, home.device);
+        key(self) == key(other) && self.path == other.path
     }
 
     /// Whether this is the directory `outer`, or in it, on the same mount.
@@ -81,8 +89,10 @@ pub(super) fn targets(
 ) -> Result<(Vec<Target>, Vec<u64>)> {
     let mut targets: Vec<Target> = Vec::new();
     if let Some(discovery) = discovery {
-        let asked: Vec<_> =
-            table.visible().filter(|(mount, _)| !matches!(mount.kind(), Kind::Pseudo | Kind::Automount)).collect();
+        let asked: Vec<_> = table
+            .visible()
+            .filter(|(mount, _)| !matches!(mount.kind(), Kind::Pseudo | Kind::Served | Kind::Automount))
+            .collect();
         for (mount, mounts) in mounts::fold(asked.iter().map(|(mount, _)| *mount)) {
             if discovery.takes(mount) {
                 let safe = asked.iter().any(|(asked, safe)| asked.id == mount.id && *safe);
@@ -93,17 +103,21 @@ pub(super) fn targets(
     }
     let mut met = Vec::new();
     for known in file_systems {
-        let place = match place(table, &known.file_system.name, &known.file_system.path, "file system") {
-            Ok(place) if *place.path == *place.mount.mount_point && place.mount.kind() != Kind::Automount => place,
+        let (name, path) = (&known.file_system.name, &known.file_system.path);
+        let place = match place(table, name, path, "file system") {
+            Ok(place) if is_mount_point(table, &place) => place,
             _ if known.met || known.file_system.optional => continue,
             Err(error) => return Err(error),
             Ok(place) => {
-                return Err(Error::config(format!(
-                    "nothing is mounted there for the file system {:?}: it is a path of what is mounted at {}",
-                    known.file_system.name,
-                    place.mount.mount_point.display()
-                ))
-                .at(&known.file_system.path));
+                let why = if table.is_listed(place.mount) {
+                    let on = place.mount.mount_point.display();
+                    format!(
+                        "nothing is mounted there for the file system {name:?}: it is a path of what is mounted at {on}"
+                    )
+                } else {
+                    format!("the file system {name:?} {UNSEEN}")
+                };
+                return Err(Error::config(why).at(path));
             }
         };
         met.push(known.id);
@@ -127,6 +141,13 @@ pub(super) fn targets(
     Ok((targets, met))
 }
 
+fn is_mount_point(table: &Table, place: &Place<'_>) -> bool {
+    *place.path == *place.mount.mount_point && place.mount.kind() != Kind::Automount && table.is_listed(place.mount)
+}
+
+/// Said of what is on the mount of `/` where that is not in the mount table.
+const UNSEEN: &str = "is on what `/` is on, and that is not in the mount table of this process (chroot(2))";
+
 /// Where a directory is.
 ///
 /// # Errors
@@ -138,27 +159,80 @@ pub(super) fn home<'a>(
     directory: &Directory,
 ) -> Result<Home> {
     let place = place(table, &directory.name, &directory.path, "directory")?;
-    if place.seen && !std::fs::symlink_metadata(&place.path).is_ok_and(|meta| meta.is_dir()) {
+    let look = if place.seen { Look::no_follow(&place.path).ok() } else { None };
+    if place.seen && look.is_none_or(|look| look.kind != FileType::Directory) {
         return Err(Error::config(format!("{:?} is not a directory", directory.name)).at(&directory.path));
     }
     let mut targets = targets.into_iter();
     let target = targets.position(|target| target.mounts.contains(&place.mount.id)).ok_or_else(|| {
-        Error::config(format!(
-            "the directory {:?} is on the file system mounted at {}, which is not registered",
-            directory.name,
-            place.mount.mount_point.display()
-        ))
-        .at(&directory.path)
+        let name = &directory.name;
+        let why = if table.is_listed(place.mount) {
+            let on = place.mount.mount_point.display();
+            format!("the directory {name:?} is on the file system mounted at {on}, which is not registered")
+        } else {
+            format!("the directory {name:?} {UNSEEN}")
+        };
+        Error::config(why).at(&directory.path)
     })?;
+    let unique_id = look.and_then(|look| look.unique_id()).or(place.mount.unique_id);
+    let identity = match (unique_id, look) {
+        (Some(id), _) => Some((id, 0)),
+        (None, Some(look)) => Some((look.mount, rustix::fs::statvfs(&place.path).map_or(0, |stat| stat.f_fsid))),
+        (None, None) => None,
+    };
     let (mount, device) = (place.mount.id, place.mount.device);
     let reported = Kind::reports_changes(place.mount.fs_type.as_bytes());
-    Ok(Home { target, mount, device, path: place.path, safe: place.seen, reported })
+    Ok(Home { target, mount, identity, device, path: place.path, safe: place.seen, reported })
 }
 
-fn place<'a>(table: &'a Table, name: &Text, path: &std::path::Path, what: &str) -> Result<Place<'a>> {
-    table.resolve(path, |path| std::fs::read_link(path)).map_err(|error| {
-        let at = error.path().unwrap_or(path).to_path_buf();
-        let why = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-        Error::config(format!("the {what} {name:?} cannot be found: {why}")).at(at)
-    })
+fn place<'a>(table: &'a Table, name: &Text, path: &Path, what: &str) -> Result<Place<'a>> {
+    // Links of /proc lead to a file, and not to where their text says: that may be the text of another mount namespace, or
+    // of what is hidden since.
+    let (by_kernel, elsewhere) = (Cell::new(false), Cell::new(false));
+    let follow = |at: &Path, mount: &Mount| {
+        let target = std::fs::read_link(at)?;
+        if mount.kind() == Kind::Pseudo {
+            by_kernel.set(true);
+            if is_of_another_namespace(at, mount) {
+                elsewhere.set(true);
+                return Err(io::Error::other("it leads to another mount namespace"));
+            }
+        }
+        Ok(target)
+    };
+    let error = |why: &str, at: &Path| Error::config(format!("the {what} {name:?} cannot be found: {why}")).at(at);
+    let found = table.resolve(path, follow).map_err(|fault| {
+        if elsewhere.get() {
+            return error(
+                "a link in its path leads to another mount namespace, whose mounts cannot be seen here",
+                path,
+            );
+        }
+        let why = std::error::Error::source(&fault).map_or_else(|| fault.to_string(), ToString::to_string);
+        error(&why, fault.path().unwrap_or(path))
+    })?;
+    if by_kernel.get() && found.seen {
+        let there = Look::follow(path).map_err(|fault| error(&fault.to_string(), path))?;
+        if Look::no_follow(&found.path).ok() != Some(there) {
+            let text = found.path.display();
+            return Err(error(
+                &format!("a link in its path leads elsewhere than its text says, which is {text}"),
+                path,
+            ));
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a link is one of a process in another mount namespace: what its text says is true there.
+fn is_of_another_namespace(link: &Path, mount: &Mount) -> bool {
+    let Ok(below) = link.strip_prefix(&*mount.mount_point) else { return false };
+    let mut steps = below.iter();
+    let Some(pid) = steps.next().filter(|pid| pid.as_bytes().iter().all(u8::is_ascii_digit)) else { return false };
+    if mount.fs_type != "proc" || steps.next().is_none() {
+        return false;
+    }
+    let namespace = |process: &Path| std::fs::read_link(process.join("ns/mnt"));
+    let (theirs, ours) = (namespace(&mount.mount_point.join(pid)), namespace(Path::new("/proc/self")));
+    matches!((theirs, ours), (Ok(theirs), Ok(ours)) if theirs != ours)
 }

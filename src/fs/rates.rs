@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::sample::Identity;
 use super::{DeviceId, FileSystemSample, Part, PartKind};
 use crate::time::optional_nanos;
 use crate::{Counters, Monotonic, Text, WirePath};
@@ -59,8 +60,12 @@ impl FileSystemRates {
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct FileSystemTotals {
-    /// Which file system it is.
+    /// Which file system it is, among those of its time.
     pub device_id: DeviceId,
+    /// Which mount it is, where that is known.
+    pub mount_id: Option<u64>,
+    /// The number that the file system gives itself, where it has answered.
+    pub fsid: Option<u64>,
     /// Its size.
     pub total_bytes: u64,
     /// What is used of it.
@@ -103,8 +108,11 @@ impl Counters for FileSystemSample {
     type Rates = FileSystemRates;
 
     fn totals(&self) -> FileSystemTotals {
+        let Identity { device_id, mount_id, fsid } = self.identity();
         FileSystemTotals {
-            device_id: self.device_id,
+            device_id,
+            mount_id,
+            fsid,
             total_bytes: self.total_bytes,
             used_bytes: self.used_bytes,
             parts: self.parts.iter().map(|part| self.totals_of(part)).collect(),
@@ -115,9 +123,12 @@ impl Counters for FileSystemSample {
         self.at.unwrap_or_default()
     }
 
-    /// `None` where another file system is mounted there now, or its size has changed: what is used is then no growth.
+    /// `None` where another file system is mounted there now, or the same again, or its size has changed: what is used is
+    /// then no growth.
     fn rates(&self, earlier: &FileSystemTotals, elapsed: Duration) -> Option<FileSystemRates> {
-        if (self.device_id, self.total_bytes) != (earlier.device_id, earlier.total_bytes) {
+        let FileSystemTotals { device_id, mount_id, fsid, .. } = *earlier;
+        let is_same = self.identity().is_same(&Identity { device_id, mount_id, fsid });
+        if !is_same || self.total_bytes != earlier.total_bytes {
             return None;
         }
         let used_bytes = growth(earlier.used_bytes, self.used_bytes, elapsed)?;
@@ -304,6 +315,13 @@ mod tests {
         assert_eq!(resized.rates(&earlier, SECOND), None);
         let other = FileSystemSample { device_id: DeviceId { major: 0, minor: 9 }, ..sample(100, 60, 2, 12) };
         assert_eq!(other.rates(&earlier, SECOND), None);
+        // What the kernel uses again is no proof of the same.
+        let by_id = |mount_id, fsid| FileSystemSample { mount_id, fsid, ..sample(100, 60, 2, 12) };
+        let known = by_id(Some(5), 7).totals();
+        assert!(by_id(Some(5), 7).rates(&known, SECOND).is_some());
+        assert!(by_id(None, 7).rates(&known, SECOND).is_some(), "a recording of an older kernel");
+        assert_eq!(by_id(Some(6), 7).rates(&known, SECOND), None);
+        assert_eq!(by_id(Some(5), 8).rates(&known, SECOND), None);
         assert_eq!(sample(100, 60, 2, 10).rates(&earlier, Duration::ZERO), None, "stalled: no time passed");
     }
 }

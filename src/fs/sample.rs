@@ -22,8 +22,16 @@ pub struct FileSystemSample {
     pub mount_point: WirePath,
     /// What is mounted: the path of a device, or a name without a meaning.
     pub device: Text,
-    /// The number of the device, which tells file systems apart.
+    /// The number of the device, which tells the file systems of now apart. It is used again after an unmount.
     pub device_id: DeviceId,
+    /// The mount: a number that is never used again before the machine restarts, `STATX_MNT_ID_UNIQUE` of `statx(2)`. `None`
+    /// before Linux 6.8, and where the file system has not answered yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount_id: Option<u64>,
+    /// The number that the file system gives itself, where it has one: `f_fsid` of `statvfs(3)`; 0 otherwise. Many types make
+    /// it of their UUID, some of the device.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub fsid: u64,
     /// The type: `ext4`, `tmpfs`.
     pub fs_type: Text,
     /// Its size: `f_blocks` of `statvfs(3)`, in bytes.
@@ -279,6 +287,35 @@ impl FileSystemSample {
     }
 }
 
+/// What tells a file system from another one at the same place.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Identity {
+    pub(super) device_id: DeviceId,
+    pub(super) mount_id: Option<u64>,
+    /// Not known before the first answer.
+    pub(super) fsid: Option<u64>,
+}
+
+impl Identity {
+    /// Whether nothing that is known of both is different.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let same = |a: Option<u64>, b: Option<u64>| a.zip(b).is_none_or(|(a, b)| a == b);
+        self.device_id == other.device_id && same(self.mount_id, other.mount_id) && same(self.fsid, other.fsid)
+    }
+}
+
+impl FileSystemSample {
+    pub(super) fn identity(&self) -> Identity {
+        let Self { device_id, mount_id, fsid, .. } = *self;
+        Identity { device_id, mount_id, fsid: self.at.map(|_| fsid) }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 #[expect(clippy::cast_precision_loss, reason = "a fraction is derived: 53 bits are more than it needs")]
 pub(super) fn fraction(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
@@ -292,8 +329,9 @@ impl Sample for FileSystemSample {
         self.mount_point.clone()
     }
 
-    /// Whether something else is mounted there now.
+    /// Whether something else is mounted there now, or the same again.
     fn is_changed(&self, earlier: &Self) -> bool {
-        (self.device_id, &self.device, &self.fs_type) != (earlier.device_id, &earlier.device, &earlier.fs_type)
+        (&self.device, &self.fs_type) != (&earlier.device, &earlier.fs_type)
+            || !self.identity().is_same(&earlier.identity())
     }
 }

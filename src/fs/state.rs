@@ -379,6 +379,14 @@ impl State {
         self.entries.iter().any(|entry| entry.is_to_be_looked_up(now))
     }
 
+    /// Forgets what was found on mounts that may hang and have others in their place.
+    pub(super) fn forget_unseen_on(&mut self, mounts: &[u32]) {
+        let is_there = |entry: &Entry| entry.home.as_ref().is_some_and(|h| !h.safe && mounts.contains(&h.mount));
+        for entry in self.entries.iter_mut().filter(|entry| is_there(entry)) {
+            entry.clear();
+        }
+    }
+
     pub(super) fn have_data(&mut self, answered: impl Iterator<Item = bool>) {
         for (present, answered) in self.present.iter_mut().zip(answered) {
             present.has_data = answered;

@@ -1,6 +1,6 @@
 //! The mount table as a tree: what a path is on, without touching what may hang.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -8,8 +8,11 @@ use std::os::unix::fs::FileExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{AtFlags, CWD, FileType, StatxFlags};
 use rustix::io::Errno;
 
+use super::backing::{self, Ground, Kernel};
+use super::kind;
 use super::mounts::{self, Mount};
 use crate::{Error, Result};
 
@@ -19,10 +22,15 @@ const TABLE: &str = "/proc/self/mountinfo";
 /// The mounts of now, and which is mounted on which.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    pub(crate) mounts: Vec<Mount>,
+    /// After those of the table comes what `/` is on, where that is not among them.
+    mounts: Vec<Mount>,
     /// By the mount that is mounted on, and where: the place in `mounts`.
     children: HashMap<(u32, PathBuf), usize>,
     root: Option<usize>,
+    /// Whether the mount of `/` is not in the table: after a `chroot(2)`.
+    pub(crate) is_rootless: bool,
+    /// By place: whether it can be looked at without being held up, by its type and by what it stands on.
+    safe: Vec<bool>,
 }
 
 /// Where a path leads to.
@@ -40,29 +48,46 @@ pub(crate) struct Place<'a> {
 impl Table {
     pub(crate) fn read() -> Result<Self> {
         let bytes = std::fs::read(TABLE).map_err(|error| Error::io(error).at(TABLE))?;
-        Ok(Self::new(mounts::parse(&bytes).collect()))
+        Ok(Self::new(mounts::parse(&bytes).collect(), &Kernel))
     }
 
-    pub(crate) fn new(mounts: Vec<Mount>) -> Self {
+    pub(in crate::fs) fn new(mut mounts: Vec<Mount>, ground: &dyn Ground) -> Self {
+        // The root of all is mounted on what is not in the table.
+        let known: HashSet<u32> = mounts.iter().map(|mount| mount.id).collect();
+        let is_bottom = |mount: &Mount| mount.id == mount.parent || !known.contains(&mount.parent);
+        let bottom = mounts.iter().position(|mount| *mount.mount_point == *Path::new("/") && is_bottom(mount));
+        if bottom.is_none() {
+            // What `/` is on has no line. What is mounted on it names it as its parent.
+            let id = mounts.iter().find(|mount| is_bottom(mount)).map_or(0, |mount| mount.parent);
+            mounts.push(Mount { id, parent: id, mount_point: "/".into(), ..Mount::default() });
+        }
+        let root = bottom.unwrap_or(mounts.len().saturating_sub(1));
         let children: HashMap<_, _> = mounts
             .iter()
             .enumerate()
-            .filter(|(_, mount)| mount.id != mount.parent)
+            .filter(|(place, mount)| mount.id != mount.parent && *place != root)
             .map(|(place, mount)| ((mount.parent, mount.mount_point.to_path_buf()), place))
             .collect();
-        // The root of all is mounted on what is not in the table.
-        let known: std::collections::HashSet<u32> = mounts.iter().map(|mount| mount.id).collect();
-        let root = mounts.iter().position(|mount| {
-            *mount.mount_point == *Path::new("/") && (mount.id == mount.parent || !known.contains(&mount.parent))
-        });
-        let mut table = Self { mounts, children, root };
-        table.root = root.map(|root| table.top(root, Path::new("/")).unwrap_or(root));
+        let mut table = Self { mounts, children, root: Some(root), is_rootless: bottom.is_none(), safe: Vec::new() };
+        table.root = Some(table.top(root, Path::new("/")).unwrap_or(root));
+        table.judge(ground);
         table
+    }
+
+    /// The mounts, in the order of the table.
+    pub(crate) fn mounts(&self) -> &[Mount] {
+        let listed = self.mounts.len().saturating_sub(usize::from(self.is_rootless));
+        self.mounts.get(..listed).unwrap_or_default()
+    }
+
+    /// Whether the table has this mount.
+    pub(crate) fn is_listed(&self, mount: &Mount) -> bool {
+        self.mounts().iter().any(|listed| std::ptr::eq(listed, mount))
     }
 
     /// The mounts that paths lead to: not those below others. With each, whether its path leads over nothing that may hang.
     pub(crate) fn visible(&self) -> impl Iterator<Item = (&Mount, bool)> {
-        self.mounts.iter().filter_map(|mount| {
+        self.mounts().iter().filter_map(|mount| {
             let (reached, safe) = self.reach(&mount.mount_point)?;
             (reached.id == mount.id).then_some((mount, safe))
         })
@@ -70,30 +95,39 @@ impl Table {
 
     /// The mount that a path without symbolic links is on, and whether it leads over nothing that may hang.
     pub(crate) fn reach(&self, path: &Path) -> Option<(&Mount, bool)> {
-        let place = self.resolve(path, |_| Err(Errno::INVAL.into())).ok()?;
+        let place = self.resolve(path, |_, _| Err(Errno::INVAL.into())).ok()?;
         Some((place.mount, place.seen))
     }
 
-    /// Follows a path from the root. `read_link` is asked for each step that is not a mount point, unless it is on a mount
-    /// that may hang or that mounts something when it is touched; it gives `EINVAL` for what is no symbolic link.
+    /// Follows a path from the root. `read_link` is asked for each step that is not a mount point, with the mount it is on,
+    /// unless that may hang or mounts something when it is touched; it returns `EINVAL` for what is no symbolic link.
     ///
     /// # Errors
     ///
-    /// Those of `read_link`; where there is no mount of `/` in the table (after a `chroot(2)`).
+    /// Those of `read_link`.
     pub(crate) fn resolve(
         &self,
         path: &Path,
-        mut read_link: impl FnMut(&Path) -> io::Result<PathBuf>,
+        read_link: impl FnMut(&Path, &Mount) -> io::Result<PathBuf>,
     ) -> Result<Place<'_>> {
+        let (on, path, seen) = self.walk(path, read_link, |place| self.is_safe(place))?;
+        let mount = self.mounts.get(on).ok_or_else(|| Error::config("there is no mount").at(&path))?;
+        Ok(Place { mount, path, seen })
+    }
+
+    fn walk(
+        &self,
+        path: &Path,
+        mut read_link: impl FnMut(&Path, &Mount) -> io::Result<PathBuf>,
+        mut is_safe: impl FnMut(usize) -> bool,
+    ) -> Result<(usize, PathBuf, bool)> {
         /// As many as the kernel follows.
         const MOST_LINKS: u32 = 40;
-        let Some(root) = self.root else {
-            return Err(Error::config("there is no mount of / to be seen here").at(path));
-        };
+        let Some(root) = self.root else { return Err(Error::config("there are no mounts").at(path)) };
         let mut todo: Vec<OsString> = steps(path);
         let mut reached = PathBuf::from("/");
         // The mount that each step so far is on, the root first, and whether the way there can be looked at.
-        let bottom = (root, self.is_safe(root));
+        let bottom = (root, is_safe(root));
         let mut trail: Vec<(usize, bool)> = vec![bottom];
         let mut links = 0_u32;
         while let Some(step) = todo.pop() {
@@ -110,14 +144,14 @@ impl Table {
                 Some(Component::Normal(name)) => {
                     reached.push(name);
                     if let Some(mounted) = self.top(on, &reached) {
-                        trail.push((mounted, safe && self.is_safe(mounted)));
+                        trail.push((mounted, safe && is_safe(mounted)));
                         continue;
                     }
-                    if !safe {
+                    let (true, Some(mount)) = (safe, self.mounts.get(on)) else {
                         trail.push((on, safe));
                         continue;
-                    }
-                    match read_link(&reached) {
+                    };
+                    match read_link(&reached, mount) {
                         Ok(target) => {
                             links = links.saturating_add(1);
                             if links > MOST_LINKS {
@@ -134,12 +168,71 @@ impl Table {
             }
         }
         let (on, seen) = trail.last().copied().unwrap_or(bottom);
-        let mount = self.mounts.get(on).ok_or_else(|| Error::config("there is no mount").at(path))?;
-        Ok(Place { mount, path: reached, seen })
+        Ok((on, reached, seen))
     }
 
     fn is_safe(&self, place: usize) -> bool {
-        self.mounts.get(place).is_some_and(|mount| mount.kind().is_safe())
+        self.safe.get(place).copied().unwrap_or(false)
+    }
+
+    /// Finds out of each mount whether it can be looked at without being held up.
+    fn judge(&mut self, ground: &dyn Ground) {
+        let judged = std::cell::RefCell::new(vec![None; self.mounts.len()]);
+        // This very process stands on it: nothing can be done without it.
+        if let Some(root) = self.root
+            && self.mounts.get(root).is_some_and(|mount| mount.kind().is_safe() || self.is_rootless)
+            && let Some(slot) = judged.borrow_mut().get_mut(root)
+        {
+            *slot = Some(true);
+        }
+        self.safe = (0..self.mounts.len()).map(|place| self.stands_safely(place, ground, &judged)).collect();
+    }
+
+    fn stands_safely(&self, place: usize, ground: &dyn Ground, judged: &std::cell::RefCell<Vec<Option<bool>>>) -> bool {
+        if let Some(known) = judged.borrow().get(place).copied().flatten() {
+            return known;
+        }
+        // What stands on itself, by whatever way, is not known to be safe.
+        let put = |safe| {
+            if let Some(slot) = judged.borrow_mut().get_mut(place) {
+                *slot = Some(safe);
+            }
+        };
+        put(false);
+        let Some(mount) = self.mounts.get(place).filter(|mount| mount.kind().is_safe()) else { return false };
+        // Where a file cannot be found it was named in another mount namespace, and there is no telling what it is on.
+        let can_be_found = |path: &Path| {
+            path.is_absolute()
+                && self
+                    .walk(path, |path, _| ground.read_link(path), |on| self.stands_safely(on, ground, judged))
+                    .is_ok_and(|(.., seen)| seen)
+        };
+        let safe = backing::files(mount, ground).is_some_and(|files| files.iter().all(|file| can_be_found(file)));
+        put(safe);
+        safe
+    }
+
+    /// Asks the kernel for the ids of mounts that it never uses again, as far as that cannot hang.
+    pub(crate) fn identify(&mut self) {
+        let can_be_asked = |mount: &Mount, safe: bool| {
+            let way = || self.reach(mount.mount_point.parent()?);
+            safe || (kind::is_known_by_kernel(mount.fs_type.as_bytes()) && way().is_none_or(|(_, safe)| safe))
+        };
+        let found: Vec<(u32, u64)> = self
+            .visible()
+            .filter(|(mount, safe)| can_be_asked(mount, *safe))
+            .filter_map(|(mount, _)| Some((mount.id, unique_id(&mount.mount_point)?)))
+            .collect();
+        for (id, unique) in found {
+            if let Some(mount) = self.mounts.iter_mut().find(|mount| mount.id == id) {
+                mount.unique_id = Some(unique);
+            }
+        }
+    }
+
+    pub(crate) fn into_mounts(mut self) -> Vec<Mount> {
+        self.mounts.truncate(self.mounts().len());
+        self.mounts
     }
 
     /// The topmost mount on `path`, a directory of the mount `below`; none where nothing is mounted there.
@@ -157,6 +250,54 @@ impl Table {
     }
 }
 
+/// `STATX_MNT_ID_UNIQUE`, which the kernel never uses again. Since Linux 6.8; before, it is ignored.
+pub(in crate::fs) const MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+
+/// What is at a path: which file, and on which mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::fs) struct Look {
+    pub(in crate::fs) kind: FileType,
+    pub(in crate::fs) device: (u32, u32),
+    pub(in crate::fs) inode: u64,
+    /// The id of the mount: that which is never used again, where the kernel has one.
+    pub(in crate::fs) mount: u64,
+    pub(in crate::fs) is_unique: bool,
+}
+
+impl Look {
+    /// Looks at what a path leads to. No server is asked by that, and nothing mounted.
+    pub(in crate::fs) fn follow(path: &Path) -> io::Result<Self> {
+        Self::at(path, AtFlags::empty())
+    }
+
+    /// Looks at what is at a path, a symbolic link as well.
+    pub(in crate::fs) fn no_follow(path: &Path) -> io::Result<Self> {
+        Self::at(path, AtFlags::SYMLINK_NOFOLLOW)
+    }
+
+    fn at(path: &Path, flags: AtFlags) -> io::Result<Self> {
+        let flags = flags | AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
+        let wanted = StatxFlags::TYPE | StatxFlags::INO | StatxFlags::MNT_ID | MNT_ID_UNIQUE;
+        let statx = rustix::io::retry_on_intr(|| rustix::fs::statx(CWD, path, flags, wanted))?;
+        Ok(Self {
+            kind: FileType::from_raw_mode(statx.stx_mode.into()),
+            device: (statx.stx_dev_major, statx.stx_dev_minor),
+            inode: statx.stx_ino,
+            mount: statx.stx_mnt_id,
+            is_unique: statx.stx_mask & MNT_ID_UNIQUE.bits() != 0,
+        })
+    }
+
+    pub(in crate::fs) fn unique_id(&self) -> Option<u64> {
+        self.is_unique.then_some(self.mount)
+    }
+}
+
+/// The unique id of the mount at `path`.
+pub(crate) fn unique_id(path: &Path) -> Option<u64> {
+    Look::no_follow(path).ok()?.unique_id()
+}
+
 /// The steps of a path, the last first.
 fn steps(path: &Path) -> Vec<OsString> {
     let mut steps: Vec<_> = path.components().map(|step| step.as_os_str().to_owned()).collect();
@@ -169,20 +310,33 @@ fn steps(path: &Path) -> Vec<OsString> {
 pub(crate) struct Watched {
     file: File,
     buffer: Vec<u8>,
+    /// Whether what was read last may be torn: it is to be read again.
+    torn: bool,
 }
 
 impl Watched {
     pub(crate) fn open() -> Result<Self> {
         let file = File::open(TABLE).map_err(|error| Error::io(error).at(TABLE))?;
-        Ok(Self { file, buffer: Vec::new() })
+        Ok(Self { file, buffer: Vec::new(), torn: false })
     }
 
     pub(crate) fn file(&self) -> &File {
         &self.file
     }
 
-    /// Whether something was mounted or unmounted since the last time it was asked, or since it was opened.
+    /// Whether something was mounted or unmounted since the last time it was asked, or since it was opened; or the last
+    /// reading did not get hold of a table that stood still.
     pub(crate) fn has_changed(&self) -> bool {
+        // Both, as asking makes the kernel forget.
+        self.is_told() | self.torn
+    }
+
+    /// Whether the last reading did not get hold of a table that stood still.
+    pub(crate) fn is_torn(&self) -> bool {
+        self.torn
+    }
+
+    fn is_told(&self) -> bool {
         let mut fds = [PollFd::new(&self.file, PollFlags::PRI)];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         // What cannot be asked is read.
@@ -191,16 +345,27 @@ impl Watched {
 
     /// Reads the table.
     pub(crate) fn read(&mut self) -> Result<Table> {
-        /// A table that never stands still is taken as it is.
+        Ok(Table::new(self.list()?, &Kernel))
+    }
+
+    /// Reads the mounts alone.
+    pub(crate) fn list(&mut self) -> Result<Vec<Mount>> {
+        self.list_while(Self::is_told)
+    }
+
+    fn list_while(&mut self, mut has_changed: impl FnMut(&Self) -> bool) -> Result<Vec<Mount>> {
+        /// A table that never stands still is taken as it is, and read again at the next opportunity.
         const TRIES: usize = 8;
+        self.torn = true;
         for _ in 0..TRIES {
             self.fill().map_err(|error| Error::io(error).at(TABLE))?;
             // It is read in pieces: it may have changed in between.
-            if !self.has_changed() {
+            if !has_changed(self) {
+                self.torn = false;
                 break;
             }
         }
-        Ok(Table::new(mounts::parse(&self.buffer).collect()))
+        Ok(mounts::parse(&self.buffer).collect())
     }
 
     fn fill(&mut self) -> io::Result<()> {
@@ -226,6 +391,7 @@ impl Watched {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fs::DeviceId;
 
     const MOUNTS: &str = "\
         27 1 254:0 / / rw - ext4 /dev/vda rw\n\
@@ -240,11 +406,34 @@ mod tests {
         53 50 0:53 / /old rw - tmpfs tmpfs rw\n";
 
     fn table() -> Table {
-        Table::new(mounts::parse(MOUNTS.as_bytes()).collect())
+        Table::new(mounts::parse(MOUNTS.as_bytes()).collect(), &World)
+    }
+
+    /// A world in which all files are there but those in `/gone`, and one loop device lies in a file of a server.
+    struct World;
+
+    impl Ground for World {
+        fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
+            assert!(!path.starts_with("/net/"), "touched {}", path.display());
+            Err(if path.starts_with("/gone") { Errno::NOENT } else { Errno::INVAL }.into())
+        }
+
+        fn device(&self, path: &Path) -> Option<DeviceId> {
+            Some(DeviceId { major: 7, minor: if path == Path::new("/dev/loop1") { 1 } else { 2 } })
+        }
+
+        fn files(&self, device: DeviceId) -> Option<Vec<PathBuf>> {
+            match (device.major, device.minor) {
+                (7, 1) => Some(vec!["/net/a/image".into()]),
+                (7, _) => Some(vec!["/srv/image".into()]),
+                (43, _) => None,
+                _ => Some(Vec::new()),
+            }
+        }
     }
 
     /// A world in which these are all the symbolic links.
-    fn links(path: &Path) -> io::Result<PathBuf> {
+    fn links(path: &Path, _: &Mount) -> io::Result<PathBuf> {
         match path.to_str().unwrap() {
             "/var/log" => Ok(PathBuf::from("../srv/./log")),
             "/shm" => Ok(PathBuf::from("/dev/shm/x")),
@@ -301,12 +490,121 @@ mod tests {
         assert_eq!(visible, [(27, true), (30, true), (40, false), (41, false), (42, false), (52, true), (53, true)]);
     }
 
+    #[track_caller]
+    fn check_safe(line: &str, safe: bool) {
+        let text = format!("{MOUNTS}90 27 {line}\n");
+        let table = Table::new(mounts::parse(text.as_bytes()).collect(), &World);
+        let (mount, found) = table.reach(Path::new("/x/y")).unwrap();
+        assert_eq!((mount.id, found), (90, safe), "{line}");
+    }
+
     #[test]
-    fn the_live_table_leads_everywhere() {
+    fn what_a_mount_stands_on_makes_it_safe_or_not() {
+        let overlay = |options: &str| format!("0:90 / /x rw - overlay over rw,{options}");
+        check_safe(&overlay("lowerdir=/srv/a:/b,upperdir=/u,workdir=/w"), true);
+        check_safe(&overlay("lowerdir=/srv/a:/net/a/b"), false);
+        check_safe(&overlay("lowerdir=/srv/a::/net/a/b"), false);
+        check_safe(&overlay("lowerdir=/srv/a,upperdir=/net/a/u,workdir=/net/a/w"), false);
+        check_safe(&overlay("lowerdir+=/srv/a,lowerdir+=/net/a/b"), false);
+        check_safe(&overlay("lowerdir+=/srv/a,datadir+=/net/a/b"), false);
+        // A colon in a path is none between two.
+        check_safe(&overlay("lowerdir=/srv/a\\:/net/a/b"), true);
+        check_safe(&overlay("lowerdir=/srv/a\\134:/net/a/b"), true);
+        // Named in another mount namespace, or from a directory that nobody knows.
+        check_safe(&overlay("lowerdir=/gone/a"), false);
+        check_safe(&overlay("lowerdir=a:b"), false);
+        check_safe(&overlay("index=off"), false);
+        // On itself.
+        check_safe(&overlay("lowerdir=/x/a"), false);
+        check_safe("0:90 / /x rw - ecryptfs /srv/secret rw", true);
+        check_safe("0:90 / /x rw - ecryptfs /net/a/secret rw", false);
+        check_safe("7:2 / /x rw - ext4 /dev/loop2 rw", true);
+        check_safe("7:1 / /x rw - ext4 /dev/loop1 rw", false);
+        check_safe("0:90 / /x rw - btrfs /dev/loop1 rw", false);
+        check_safe("0:90 / /x rw - btrfs /dev/loop2 rw", true);
+        check_safe("43:0 / /x rw - xfs /dev/nbd0 rw", false);
+        check_safe("0:90 / /x ro - erofs /srv/image ro", true);
+        check_safe("0:90 / /x ro - erofs /net/a/image ro", false);
+        check_safe("0:90 / /x ro - erofs none ro,fsid=x", false);
+        check_safe("8:4 / /x ro - erofs /dev/sda4 ro", true);
+        check_safe("0:90 / /x rw - tmpfs /net/a rw", true);
+        check_safe("8:3 / /x rw - xfs /dev/sda3 rw", true);
+        check_safe("0:90 / /x rw - fuse.lxcfs lxcfs rw", false);
+    }
+
+    #[test]
+    fn a_layer_on_a_layer_is_followed_down() {
+        let text = format!(
+            "{MOUNTS}90 27 0:90 / /x rw - overlay o rw,lowerdir=/net/a/b\n91 27 0:91 / /z rw - overlay o rw,lowerdir=/x/y\n"
+        );
+        let table = Table::new(mounts::parse(text.as_bytes()).collect(), &World);
+        assert!(!table.reach(Path::new("/z/a")).unwrap().1);
+        // This process stands on it, whatever that is.
+        let table = Table::new(mounts::parse(b"1 0 0:9 / / rw - overlay o rw,lowerdir=/gone/b\n").collect(), &World);
+        assert!(table.reach(Path::new("/a")).unwrap().1);
+        assert!(
+            !Table::new(mounts::parse(b"1 0 0:9 / / rw - nfs4 h:/ rw\n").collect(), &World)
+                .reach(Path::new("/a"))
+                .unwrap()
+                .1
+        );
+    }
+
+    #[test]
+    fn below_another_root_what_is_mounted_can_be_reached() {
+        let text = b"90 33 0:9 / /proc rw - proc proc rw\n91 33 0:50 / /data rw - tmpfs d rw\n92 91 0:51 / /data/x rw - nfs4 h:/ rw\n";
+        let table = Table::new(mounts::parse(text).collect(), &World);
+        assert!(table.is_rootless);
+        let visible: Vec<_> = table.visible().map(|(mount, safe)| (mount.id, safe)).collect();
+        assert_eq!(visible, [(90, true), (91, true), (92, false)]);
+        let (mount, safe) = table.reach(Path::new("/etc")).unwrap();
+        assert_eq!((mount.id, safe), (33, true));
+        assert_eq!(table.mounts().len(), 3);
+        let empty = Table::new(Vec::new(), &World);
+        assert!(empty.is_rootless && empty.visible().next().is_none());
+        assert_eq!(empty.into_mounts(), []);
+    }
+
+    #[test]
+    fn a_table_that_never_stood_still_has_changed() {
+        let mut watched = Watched::open().unwrap();
+        let mut tries = 0;
+        watched
+            .list_while(|_| {
+                tries += 1;
+                true
+            })
+            .unwrap();
+        assert_eq!(tries, 8);
+        assert!(watched.has_changed() && watched.has_changed(), "until it is read");
+        let mut tries = 0;
+        watched
+            .list_while(|_| {
+                tries += 1;
+                tries < 3
+            })
+            .unwrap();
+        assert!(!watched.torn);
+    }
+
+    /// The id of the mount that the kernel finds at a path, as the table has it.
+    fn mount_id(path: &Path) -> u64 {
+        let statx = rustix::fs::statx(CWD, path, AtFlags::NO_AUTOMOUNT, StatxFlags::MNT_ID).unwrap();
+        statx.stx_mnt_id
+    }
+
+    #[test]
+    fn the_live_table_leads_where_the_kernel_does() {
         let mut watched = Watched::open().unwrap();
         let table = watched.read().unwrap();
-        let place = table.resolve(Path::new("/proc/self/cwd"), |path| std::fs::read_link(path)).unwrap();
+        let place = table.resolve(Path::new("/proc/self/cwd"), |path, _| std::fs::read_link(path)).unwrap();
         assert_eq!(place.path, std::fs::canonicalize("/proc/self/cwd").unwrap());
-        assert_eq!(Table::read().unwrap().mounts.is_empty(), table.mounts.is_empty());
+        assert_eq!(u64::from(place.mount.id), mount_id(&place.path));
+        let ours = ["/", "/proc", "/proc/self", "/dev", "/dev/shm", "/sys/fs/cgroup", "/etc"];
+        for path in ours.map(Path::new).into_iter().filter(|path| path.exists()) {
+            let place = table.resolve(path, |path, _| std::fs::read_link(path)).unwrap();
+            assert_eq!(u64::from(place.mount.id), mount_id(path), "{}", path.display());
+        }
+        assert!(table.visible().any(|(mount, _)| *mount.mount_point == *Path::new("/proc")));
     }
 }

@@ -14,7 +14,7 @@ use fuser::{
     ReplyDirectory, ReplyStatfs, Request,
 };
 
-use super::common::{inside, is_root, require};
+use super::common::{Helper, inside, is_root, require};
 
 /// Runs a test in a mount namespace of its own, with what it mounts. Gives whether this is inside of it.
 #[track_caller]
@@ -134,6 +134,21 @@ impl Frozen {
     }
 }
 
+/// Mounts a file system of the type `fuse.` and `subtype` that has never answered. It ends with the helper; `None` where there
+/// is no FUSE.
+pub(crate) fn mount_silent(subtype: &str, at: &Path) -> Option<Helper> {
+    const SCRIPT: &str = "\
+import ctypes, os, sys
+fd = os.open('/dev/fuse', os.O_RDWR)
+options = b'fd=%d,rootmode=40000,user_id=0,group_id=0' % fd
+done = ctypes.CDLL(None).mount(b'silent', sys.argv[2].encode(), b'fuse.' + sys.argv[1].encode(), 0, options)
+print('mounted' if done == 0 else 'refused', flush=True)
+sys.stdin.read()";
+    let mut helper = Helper::python(SCRIPT, &[subtype, at.to_str().unwrap()]);
+    let mounted = helper.line() == "mounted";
+    require(mounted, "FUSE").then_some(helper)
+}
+
 impl Drop for Frozen {
     fn drop(&mut self) {
         self.thaw();
@@ -159,28 +174,35 @@ impl Filesystem for Served {
         reply.statfs(1000, 400, 300, 0, 0, 512, 255, 4096);
     }
 
-    fn getattr(&self, _: &Request, _: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+    fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         self.0.pass(|state| state.figures);
-        reply.attr(&Duration::from_secs(1_000), &directory());
+        // The kernel keeps nothing of it: it asks whenever it is asked.
+        reply.attr(&Duration::ZERO, &directory(inode));
     }
 
-    fn lookup(&self, _: &Request, _: INodeNo, _: &OsStr, reply: fuser::ReplyEntry) {
+    /// Two empty directories are in it.
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: fuser::ReplyEntry) {
         self.0.pass(|state| state.figures);
-        reply.error(fuser::Errno::ENOENT);
+        let inode = match name.as_encoded_bytes() {
+            b"one" if parent == INodeNo::ROOT => 2,
+            b"two" if parent == INodeNo::ROOT => 3,
+            _ => return reply.error(fuser::Errno::ENOENT),
+        };
+        reply.entry(&Duration::ZERO, &directory(INodeNo(inode)), fuser::Generation(0));
     }
 
-    fn readdir(&self, _: &Request, _: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+    fn readdir(&self, _: &Request, inode: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         self.0.pass(|state| state.directories);
         if offset == 0 {
-            let _ = reply.add(INodeNo::ROOT, 1, FileType::Directory, ".");
+            let _ = reply.add(inode, 1, FileType::Directory, ".");
         }
         reply.ok();
     }
 }
 
-fn directory() -> FileAttr {
+fn directory(inode: INodeNo) -> FileAttr {
     FileAttr {
-        ino: INodeNo::ROOT,
+        ino: inode,
         size: 4096,
         blocks: 8,
         atime: UNIX_EPOCH,

@@ -31,10 +31,10 @@ impl Mounts {
         if !self.stale {
             return Vec::new();
         }
-        let Ok(now) = table.read() else { return Vec::new() };
+        let Ok(now) = table.list() else { return Vec::new() };
         self.stale = false;
         let tell = |mount: Mount| (mount.id, mount.device, mount.mount_point.to_path_buf());
-        let old = std::mem::replace(&mut self.known, now.mounts.into_iter().map(tell).collect());
+        let old = std::mem::replace(&mut self.known, now.into_iter().map(tell).collect());
         old.symmetric_difference(&self.known).map(|(.., place)| place.clone()).collect()
     }
 }
