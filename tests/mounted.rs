@@ -14,12 +14,12 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use appmon::{
-    Cancel, Counters, Directory, FileSystem, FileSystemSample, FileSystems, MountChange, MountChanges, Notice, Part,
-    Scan, Snapshot, Source, WatchMode,
+    Boundary, Cancel, Counters, Directory, FileSystem, FileSystemSample, FileSystems, MountChange, MountChanges,
+    Notice, Part, PartKind, Scan, Snapshot, Source, WatchMode,
 };
 use futures::{FutureExt, StreamExt};
 
-use common::{Helper, is_root, require};
+use common::{Helper, is_root, require, until};
 use mounts::{Frozen, Scratch, alone, mount, mount_silent, unmount};
 
 const NEVER: Duration = Duration::from_secs(1_000_000);
@@ -47,6 +47,10 @@ fn at<'a>(snapshot: &'a Snapshot<FileSystemSample>, path: &Path) -> &'a FileSyst
 fn part(snapshot: &Snapshot<FileSystemSample>, name: &str) -> Part {
     let found = snapshot.samples.iter().find_map(|fs| fs.directory(name).cloned());
     found.unwrap_or_else(|| panic!("{name} is not in {snapshot:?}"))
+}
+
+fn other(fs: &FileSystemSample) -> u64 {
+    fs.parts.iter().find(|part| part.kind == PartKind::Other).unwrap().bytes
 }
 
 fn fill(path: impl AsRef<Path>, bytes: usize) {
@@ -79,6 +83,14 @@ fn not_held_up<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 
     }
 }
 
+/// Threads of this process by name.
+fn threads(name: &str) -> usize {
+    let tasks = fs::read_dir("/proc/self/task").unwrap();
+    let name =
+        |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).ok().filter(|comm| comm.trim() == name);
+    tasks.filter_map(|task| name(task.ok()?)).count()
+}
+
 /// A tmpfs with these directories in it.
 fn tmpfs(directories: &[&str]) -> (Scratch, impl Fn(&str) -> PathBuf + use<>) {
     let scratch = Scratch::new();
@@ -88,6 +100,231 @@ fn tmpfs(directories: &[&str]) -> (Scratch, impl Fn(&str) -> PathBuf + use<>) {
         fs::create_dir_all(root.join(name)).unwrap();
     }
     (scratch, move |name: &str| root.join(name))
+}
+
+#[test]
+fn what_is_on_another_mount_below_is_not_taken_off() {
+    if !alone("what_is_on_another_mount_below_is_not_taken_off") {
+        return;
+    }
+    let (scratch, path) = tmpfs(&["a/sub", "a/own", "a/foreign", "o/deep"]);
+    fill(path("a/x"), 1_000_000);
+    fill(path("a/own/x"), 500_000);
+    fill(path("o/y"), 3_000_000);
+    fill(path("o/deep/z"), 2_000_000);
+    mount(&["--bind", path("o").to_str().unwrap()], &path("a/sub"));
+    mount(&["-t", "tmpfs", "-o", "size=8m", "y"], &path("a/foreign"));
+    fill(path("a/foreign/x"), 100_000);
+    for watched in [false, true] {
+        let directory = |name: &str, at: &str| {
+            let directory = Directory::new(name, path(at));
+            if watched { directory.watched() } else { directory }
+        };
+        let mut source = FileSystems::mounted()
+            .directory(directory("a", "a"))
+            .directory(directory("own", "a/own"))
+            .directory(directory("sub", "a/sub"))
+            .directory(directory("deep", "a/sub/deep"))
+            .directory(directory("foreign", "a/foreign"));
+        for _ in 0..3 {
+            let snapshot = tick(&mut source);
+            let check = |name: &str, own: &[&str], all: &[&str], mounts: u64| {
+                let found = part(&snapshot, name);
+                let expected = |files: &[&str]| blocks(&files.iter().map(|file| path(file)).collect::<Vec<_>>());
+                assert_eq!((found.bytes, found.inclusive_bytes), (expected(own), Some(expected(all))), "{name}");
+                assert!(found.complete, "{found:?}");
+                assert_eq!(found.excluded_mounts, Some(mounts), "{name}");
+            };
+            check("a", &["a/x"], &["a/x", "a/own/x"], 2);
+            check("own", &["a/own/x"], &["a/own/x"], 0);
+            check("sub", &["o/y"], &["o/y", "o/deep/z"], 0);
+            check("deep", &["o/deep/z"], &["o/deep/z"], 0);
+            check("foreign", &["a/foreign/x"], &["a/foreign/x"], 0);
+            assert!(!at(&snapshot, scratch.path()).overcommitted);
+            assert_eq!(other(at(&snapshot, scratch.path())), 0);
+        }
+    }
+}
+
+#[test]
+fn a_directory_by_two_paths_counts_once() {
+    if !alone("a_directory_by_two_paths_counts_once") {
+        return;
+    }
+    let (scratch, path) = tmpfs(&["d/in/ner", "e", "f"]);
+    fill(path("d/x"), 2_000_000);
+    fill(path("d/in/x"), 1_000_000);
+    fill(path("d/in/ner/x"), 400_000);
+    fill(path("rest"), 300_000);
+    mount(&["--bind", path("d").to_str().unwrap()], &path("e"));
+    mount(&["--bind", path("d/in").to_str().unwrap()], &path("f"));
+    let all = blocks(&["d/x", "d/in/x", "d/in/ner/x"].map(&path));
+    let rest = blocks(&[path("rest")]);
+    for watched in [false, true] {
+        let directory = |name: &str, at: &str| {
+            let directory = Directory::new(name, path(at)).ttl(NEVER);
+            if watched { directory.watched() } else { directory }
+        };
+        // Whichever comes first, all at once or one after the other.
+        let sets: [&[(&str, &str)]; 3] = [
+            &[("d", "d"), ("e", "e")],
+            &[("f", "f"), ("e", "e"), ("d", "d"), ("ner", "d/in/ner")],
+            &[("in", "d/in"), ("f", "f"), ("e", "e")],
+        ];
+        for set in sets {
+            for late in [false, true] {
+                let mut source = FileSystems::mounted();
+                let registry = source.registry();
+                for (name, at) in set {
+                    registry.add_directory(directory(name, at)).unwrap().keep();
+                    if late {
+                        tick(&mut source);
+                    }
+                }
+                let snapshot = tick(&mut source);
+                let fs = at(&snapshot, scratch.path());
+                assert_eq!((other(fs), fs.overcommitted), (rest, false), "{set:?} {fs:?}");
+                let own = fs.parts.iter().filter(|part| part.kind == PartKind::Directory).map(|part| part.bytes);
+                assert_eq!(own.sum::<u64>(), all);
+                for (name, at) in set {
+                    let files: &[&str] = match *at {
+                        "d" | "e" => &["d/x", "d/in/x", "d/in/ner/x"],
+                        "d/in/ner" => &["d/in/ner/x"],
+                        _ => &["d/in/x", "d/in/ner/x"],
+                    };
+                    let expected = blocks(&files.iter().map(|file| path(file)).collect::<Vec<_>>());
+                    assert_eq!(part(&snapshot, name).inclusive_bytes, Some(expected), "{set:?} {name}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_left_out_of_a_directory_is_so_by_another_way_too() {
+    if !alone("what_is_left_out_of_a_directory_is_so_by_another_way_too") {
+        return;
+    }
+    let (_scratch, path) = tmpfs(&["d/cache", "way"]);
+    fill(path("d/x"), 2_000_000);
+    fill(path("d/cache/x"), 1_000_000);
+    mount(&["--bind", path("d/cache").to_str().unwrap()], &path("way"));
+    let (outer, inner) = (blocks(&[path("d/x")]), blocks(&[path("d/cache/x")]));
+    for watched in [false, true] {
+        for late in [false, true] {
+            let outside = Directory::new("d", path("d")).ttl(NEVER).exclude("/cache").unwrap();
+            let outside = if watched { outside.watched() } else { outside };
+            let mut source = FileSystems::mounted().directory(outside);
+            let registry = source.registry();
+            if late {
+                tick(&mut source);
+            }
+            let by_way = registry.add_directory(Directory::new("way", path("way")).ttl(NEVER)).unwrap();
+            let snapshot = tick(&mut source);
+            assert_eq!((part(&snapshot, "d").bytes, part(&snapshot, "way").bytes), (outer, inner), "{watched} {late}");
+            drop(by_way);
+            assert_eq!(part(&tick(&mut source), "d").bytes, outer, "{watched} {late}");
+        }
+    }
+}
+
+#[test]
+fn what_is_hidden_by_a_mount_is_not_taken_off() {
+    if !alone("what_is_hidden_by_a_mount_is_not_taken_off") {
+        return;
+    }
+    // `d/in` is hidden in `d` by a mount, and can be seen by another way.
+    let (scratch, path) = tmpfs(&["d/in", "way"]);
+    fill(path("d/x"), 2_000_000);
+    fill(path("d/in/x"), 1_000_000);
+    mount(&["--bind", path("d").to_str().unwrap()], &path("way"));
+    mount(&["-t", "tmpfs", "-o", "size=1m", "y"], &path("d/in"));
+    let (outer, inner) = (blocks(&[path("d/x")]), blocks(&[path("way/in/x")]));
+    let directory = |name: &str, at: &str| Directory::new(name, path(at)).ttl(NEVER);
+    let mut source = FileSystems::mounted().directory(directory("d", "d")).directory(directory("in", "way/in"));
+    let snapshot = tick(&mut source);
+    assert_eq!((part(&snapshot, "d").bytes, part(&snapshot, "in").bytes), (outer, inner));
+    assert_eq!((part(&snapshot, "d").inclusive_bytes, part(&snapshot, "d").excluded_mounts), (Some(outer), Some(1)));
+    assert!(!at(&snapshot, scratch.path()).overcommitted);
+    // When it comes to light it is in `d` as well, from its next scan on; at no time anything counts twice.
+    unmount(&path("d/in"));
+    assert_eq!((part(&tick(&mut source), "d").bytes, part(&tick(&mut source), "in").bytes), (outer, inner));
+    assert!(source.registry().invalidate("d"));
+    until("it is in the outer one", || {
+        let snapshot = tick(&mut source);
+        assert_eq!((part(&snapshot, "d").bytes, part(&snapshot, "in").bytes), (outer, inner));
+        part(&snapshot, "d").inclusive_bytes == Some(outer + inner)
+    });
+    assert_eq!(part(&tick(&mut source), "d").excluded_mounts, Some(0));
+}
+
+#[test]
+fn a_mount_that_hangs_below_a_directory_holds_up_nothing() {
+    if !alone("a_mount_that_hangs_below_a_directory_holds_up_nothing") {
+        return;
+    }
+    let (_scratch, path) = tmpfs(&["srv/remote", "srv/late"]);
+    fill(path("srv/file"), 1_000_000);
+    let Some(frozen) = Frozen::mount(&path("srv/remote")) else { return };
+    frozen.freeze();
+    let mut late: Option<Frozen> = None;
+    for watched in [false, true] {
+        let directory = Directory::new("srv", path("srv")).ttl(Duration::ZERO).wait();
+        let directory = if watched { directory.watched() } else { directory };
+        let mut source = FileSystems::mounted().directory(directory);
+        let (mut source, first) = not_held_up("the first tick", move || {
+            let first = part(&tick(&mut source), "srv");
+            (source, first)
+        });
+        let held = u64::from(late.is_some());
+        assert_eq!((first.bytes, first.complete), (blocks(&[path("srv/file")]), true), "{first:?}");
+        assert_eq!(first.excluded_mounts, Some(1 + held));
+        // One that is mounted later holds up nothing either, and what else is there goes on.
+        if late.is_none() {
+            late = Frozen::mount(&path("srv/late"));
+            late.as_ref().unwrap().freeze();
+        }
+        fill(path("srv/file"), 2_000_000);
+        let expected = blocks(&[path("srv/file")]);
+        let next = not_held_up("the next tick", move || part(&tick(&mut source), "srv"));
+        assert_eq!((next.bytes, next.complete, next.excluded_mounts), (expected, true, Some(2)), "{next:?}");
+        if watched {
+            assert!(next.watch.is_some_and(|watch| watch.mode == WatchMode::Watched && watch.settled), "{next:?}");
+        }
+        fill(path("srv/file"), 1_000_000);
+    }
+    // Scans by hand, too.
+    for boundary in [Boundary::SameDevice, Boundary::SameMount] {
+        let srv = path("srv");
+        let usage = not_held_up("a scan", move || Scan::new(srv).boundary(boundary).run(&Cancel::new()).unwrap());
+        assert_eq!((usage.allocated_bytes, usage.excluded_mounts), (blocks(&[path("srv/file")]), 2), "{boundary:?}");
+        assert!(usage.is_complete());
+    }
+    frozen.thaw();
+}
+
+#[test]
+fn the_root_directory_is_scanned_though_a_mount_in_it_hangs() {
+    if !alone("the_root_directory_is_scanned_though_a_mount_in_it_hangs") {
+        return;
+    }
+    // The whole of a file system, with a mount in the depth that shadows files and directories.
+    let (_scratch, path) = tmpfs(&["a/b/c/d/e", "a/file"]);
+    fill(path("a/b/c/x"), 100_000);
+    let Some(frozen) = Frozen::mount(&path("a/b/c/d")) else { return };
+    frozen.freeze();
+    let root = path("");
+    let usage = not_held_up("a scan", {
+        let root = root.clone();
+        move || Scan::new(root).threads(4).run(&Cancel::new()).unwrap()
+    });
+    assert_eq!((usage.allocated_bytes, usage.directories, usage.excluded_mounts), (blocks(&[path("a/b/c/x")]), 5, 1));
+    // A symbolic link that leads over the mount that hangs is no reason to wait.
+    std::os::unix::fs::symlink(path("a/b/c/d/one"), path("link")).unwrap();
+    let registry = FileSystems::mounted().registry();
+    let link = path("link");
+    not_held_up("registering", move || drop(registry.add_directory(Directory::new("link", link))));
+    frozen.thaw();
 }
 
 #[test]
@@ -142,7 +379,7 @@ fn what_stands_on_what_cannot_be_found_may_hang() {
     // As what was named in another mount namespace: the paths lead to nothing here.
     fs::remove_file(path("image")).unwrap();
     fs::rename(path("lower"), path("elsewhere")).unwrap();
-    assert_eq!(modes(), [WatchMode::Polled, WatchMode::Polled]);
+    assert!(modes().iter().all(|mode| *mode != WatchMode::Watched));
 }
 
 #[test]
@@ -394,6 +631,49 @@ fn what_is_mounted_below_another_root_is_told() {
     back();
     assert_eq!((nothing.samples.len(), &*nothing.notices), (0, &[Notice::NoRootMount][..]));
     assert_eq!(tick(&mut FileSystems::mounted()).notices, []);
+}
+
+#[test]
+fn what_hangs_has_no_more_threads_however_often_it_is_registered() {
+    if !alone("what_hangs_has_no_more_threads_however_often_it_is_registered") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let Some(frozen) = Frozen::mount(scratch.path()) else { return };
+    frozen.freeze_directories();
+    let mut source = FileSystems::mounted().budget(Duration::from_millis(10));
+    let registry = source.registry();
+    until("its figures are known", || at(&tick(&mut source), scratch.path()).at.is_some());
+    for n in 0..20 {
+        let name = ["one", "two"][n % 2];
+        let hung = registry.add_directory(Directory::new(name, scratch.path().join(name))).unwrap();
+        let snapshot = tick(&mut source);
+        assert!(!part(&snapshot, name).complete);
+        assert!(at(&snapshot, scratch.path()).stalled.is_some(), "{n}");
+        drop(hung);
+        tick(&mut source);
+    }
+    assert_eq!(threads("appmon-director"), 1);
+    frozen.thaw();
+    let back = registry.add_directory(Directory::new("one", scratch.path().join("one"))).unwrap();
+    until("it is scanned", || part(&tick(&mut source), "one").complete);
+    drop(back);
+    drop(source);
+
+    // Its figures, too.
+    frozen.freeze();
+    let mut source = FileSystems::new().budget(Duration::from_millis(1));
+    let registry = source.registry();
+    for n in 0..20 {
+        let hung = registry.add_file_system(FileSystem::new("hung", scratch.path())).unwrap();
+        assert!(at(&tick(&mut source), scratch.path()).stalled.is_some(), "{n}");
+        drop(hung);
+        tick(&mut source);
+    }
+    assert_eq!(threads("appmon-mount"), 1);
+    frozen.thaw();
+    let _back = registry.add_file_system(FileSystem::new("back", scratch.path())).unwrap();
+    until("it answers", || at(&tick(&mut source), scratch.path()).stalled.is_none());
 }
 
 #[test]

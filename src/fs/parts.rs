@@ -1,7 +1,7 @@
 //! What a file system's total is made of.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ pub(super) struct Slice<'a> {
     pub(super) id: u64,
     pub(super) name: &'a Text,
     pub(super) path: &'a Path,
+    /// Where it is: as of when its value was found, if it has one.
+    pub(super) spot: &'a Spot,
     pub(super) value: Option<&'a Value>,
     /// Whether the last scan failed, and why.
     pub(super) failure: Option<&'a str>,
@@ -28,7 +30,8 @@ pub(super) struct Slice<'a> {
 impl Slice<'_> {
     /// Whether a scan of it counts a directory in it that was not told apart.
     fn counts(&self, inner: &Self) -> bool {
-        inner.path.strip_prefix(self.path).is_ok_and(|below| !self.exclude.leaves_out(below))
+        let below = inner.spot.location.strip_prefix(&self.spot.location);
+        below.is_ok_and(|below| !self.exclude.leaves_out(below))
     }
 }
 
@@ -40,28 +43,49 @@ pub(super) struct Value {
     /// By id, what each directory held that was registered then and lies directly in this one: all of it, that in further
     /// ones too. It is not in `usage`.
     pub(super) inner: Arc<HashMap<u64, u64>>,
+    /// Where it was, and what of it could not be counted.
+    pub(super) spot: Arc<Spot>,
     /// As of when that is.
     pub(super) at: Monotonic,
     pub(super) took: Duration,
     pub(super) watch: Option<Watch>,
 }
 
-/// Sorts directories so that each comes before those in it. Of two with the same path, the one registered later comes
-/// first: it is taken to be around the earlier one, which has it all.
-pub(super) fn order(a: (&Path, u64), b: (&Path, u64)) -> std::cmp::Ordering {
-    a.0.cmp(b.0).then(b.1.cmp(&a.1))
+/// Where a directory is in its file system: by the path from the root of that, so that it is the same whatever mount leads
+/// there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Spot {
+    pub(super) location: PathBuf,
+    /// The directories and files in it that other mounts hide: they are not counted, nor what is in them.
+    pub(super) hidden: Vec<PathBuf>,
 }
 
-/// For each of the sorted directories, in which of the others it lies directly.
-pub(super) fn nest<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Vec<Option<usize>> {
-    let mut open: Vec<(usize, &Path)> = Vec::new();
+impl Spot {
+    /// Whether what is counted of the directory has all that is in `inner`, or is the same.
+    fn covers(&self, inner: &Self) -> bool {
+        inner.location.starts_with(&self.location)
+            && !self.hidden.iter().any(|hidden| inner.location.starts_with(hidden))
+    }
+}
+
+/// Sorts directories of a file system so that each comes before those in it. Of two that are the same, that of which less can
+/// be seen comes first, then the one registered later: it is taken to be around the other one, which has it all.
+pub(super) fn order(a: (&Spot, u64), b: (&Spot, u64)) -> std::cmp::Ordering {
+    let seen = b.0.hidden.len().cmp(&a.0.hidden.len());
+    a.0.location.cmp(&b.0.location).then(seen).then(b.1.cmp(&a.1))
+}
+
+/// For each of the sorted directories, in which of the others it lies directly, so that it is counted with that; those with
+/// different keys are on different file systems.
+pub(super) fn nest<'a, K: PartialEq>(spots: impl IntoIterator<Item = (K, &'a Spot)>) -> Vec<Option<usize>> {
+    let mut open: Vec<(usize, K, &Spot)> = Vec::new();
     let mut parents = Vec::new();
-    for (place, path) in paths.into_iter().enumerate() {
-        while open.last().is_some_and(|(_, outer)| !path.starts_with(outer)) {
+    for (place, (key, spot)) in spots.into_iter().enumerate() {
+        while open.last().is_some_and(|(_, of, outer)| *of != key || !spot.location.starts_with(&outer.location)) {
             open.pop();
         }
-        parents.push(open.last().map(|(place, _)| *place));
-        open.push((place, path));
+        parents.push(open.iter().rev().find(|(.., outer)| outer.covers(spot)).map(|(place, ..)| *place));
+        open.push((place, key, spot));
     }
     parents
 }
@@ -133,7 +157,7 @@ pub(super) fn fill(sample: &mut FileSystemSample, slices: &[Slice<'_>], now: Mon
         sample.parts.reserve_exact(slices.len().saturating_add(3));
     }
     if !slices.is_empty() {
-        let parents = nest(slices.iter().map(|slice| slice.path));
+        let parents = nest(slices.iter().map(|slice| ((), slice.spot)));
         let mut bytes = attribute(slices, &parents);
         let measured = measured(slices, &parents, &bytes);
         shared = fit(&mut bytes, &parents, sample.used_bytes);
@@ -174,6 +198,7 @@ pub(super) fn fill(sample: &mut FileSystemSample, slices: &[Slice<'_>], now: Mon
                     first_error: None,
                     files: None,
                     directories: None,
+                    excluded_mounts: None,
                     apparent_bytes: None,
                     took: None,
                     watch: None,
@@ -241,6 +266,7 @@ fn directory(slice: &Slice<'_>, own: u64, inclusive: u64, total: u64, age: impl 
         }),
         files: usage.map(|usage| usage.files),
         directories: usage.map(|usage| usage.directories),
+        excluded_mounts: usage.map(|usage| usage.excluded_mounts),
         apparent_bytes: usage.map(|usage| usage.apparent_bytes),
         took: slice.value.map(|value| value.took),
         watch,
@@ -257,6 +283,7 @@ mod tests {
         Value {
             usage: Usage { allocated_bytes: bytes, ..Usage::default() },
             inner: Arc::new(inner.iter().copied().collect()),
+            spot: Arc::default(),
             at: Monotonic::from_nanos(5),
             took: Duration::ZERO,
             watch: None,
@@ -274,6 +301,29 @@ mod tests {
         }
     }
 
+    fn spot(location: &str, hidden: &[PathBuf]) -> Spot {
+        Spot { location: location.into(), hidden: hidden.to_vec() }
+    }
+
+    #[test]
+    fn what_is_hidden_lies_in_nothing() {
+        let spots = [
+            spot("/", &["/a/x".into(), "/h".into()]),
+            spot("/a", &["/a/x".into(), "/a/y".into()]),
+            spot("/a", &["/a/x".into()]),
+            spot("/a/b", &[]),
+            spot("/a/x", &[]),
+            spot("/a/x/z", &[]),
+            spot("/a/y/z", &[]),
+            spot("/ab", &[]),
+        ];
+        let parents = nest(spots.iter().map(|spot| ((), spot)));
+        assert_eq!(parents, [None, Some(0), Some(1), Some(2), None, Some(4), Some(2), Some(0)]);
+        // On different file systems nothing lies in one another.
+        let parents = nest(spots.iter().enumerate());
+        assert_eq!(parents, [None; 8]);
+    }
+
     /// The own and the inclusive bytes of directories by path, with what their scans found.
     #[track_caller]
     fn check(
@@ -283,20 +333,23 @@ mod tests {
         other: u64,
     ) -> FileSystemSample {
         let (name, exclude) = (Text::from("x"), Globs::default());
+        let spots: Vec<_> = directories.iter().map(|(path, _)| spot(path, &[])).collect();
         let mut slices: Vec<_> = directories
             .iter()
+            .zip(&spots)
             .zip(1..)
-            .map(|((path, value), id)| Slice {
+            .map(|(((path, value), spot), id)| Slice {
                 id,
                 name: &name,
                 path: Path::new(path),
+                spot,
                 value: value.as_ref(),
                 failure: None,
                 watched: false,
                 exclude: &exclude,
             })
             .collect();
-        slices.sort_by(|a, b| order((a.path, a.id), (b.path, b.id)));
+        slices.sort_by(|a, b| order((a.spot, a.id), (b.spot, b.id)));
         let mut sample = sample(used, 50, 5);
         fill(&mut sample, &slices, Monotonic::from_nanos(9));
         let found: Vec<_> = sample
@@ -359,13 +412,18 @@ mod tests {
             paths in prop::collection::vec("(/[ab]){0,3}", 0..8),
             bytes in prop::collection::vec(prop_oneof![Just(None), (0_u64..60).prop_map(Some), any::<u64>().prop_map(Some)], 8),
             inner in prop::collection::vec((1_u64..9, any::<u64>()), 0..6),
+            hidden in prop::collection::vec("([ab](/[ab])?)?", 8),
         ) {
             let (name, exclude) = (Text::from("x"), Globs::default());
             let values: Vec<_> = bytes.iter().map(|bytes| bytes.map(|bytes| value(bytes, &inner))).collect();
-            let mut slices: Vec<_> = paths.iter().zip(&values).zip(1..).map(|((path, value), id)| {
-                Slice { id, name: &name, path: Path::new(path), value: value.as_ref(), failure: None, watched: false, exclude: &exclude }
+            let spots: Vec<_> = paths.iter().zip(&hidden).map(|(path, hidden)| {
+                let below = Path::new(path).join(hidden);
+                spot(path, if hidden.is_empty() { &[] } else { std::slice::from_ref(&below) })
             }).collect();
-            slices.sort_by(|a, b| order((a.path, a.id), (b.path, b.id)));
+            let mut slices: Vec<_> = paths.iter().zip(&spots).zip(&values).zip(1..).map(|(((path, spot), value), id)| {
+                Slice { id, name: &name, path: Path::new(path), spot, value: value.as_ref(), failure: None, watched: false, exclude: &exclude }
+            }).collect();
+            slices.sort_by(|a, b| order((a.spot, a.id), (b.spot, b.id)));
             let mut sample = sample(used, 77, 3);
             fill(&mut sample, &slices, Monotonic::from_nanos(9));
             let sum: u128 = sample.parts.iter().map(|part| u128::from(part.bytes)).sum();

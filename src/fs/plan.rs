@@ -4,12 +4,14 @@ use std::cell::Cell;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::FileType;
 
 use super::directory::Directory;
 use super::kind::Kind;
 use super::mounts::{self, DeviceId, Mount};
+use super::parts::Spot;
 use super::state::Known;
 use super::table::{Look, Place, Table};
 use crate::{Error, Pattern, Result, Text};
@@ -45,7 +47,9 @@ pub(super) struct Home {
     /// Which mount that is, whatever number it has: that which is never used again, and of older kernels the number that
     /// the file system gives itself. None where asking could hang.
     identity: Option<(u64, u64)>,
-    device: DeviceId,
+    pub(super) device: DeviceId,
+    /// Where it is in its file system, whatever way leads there.
+    pub(super) spot: Arc<Spot>,
     /// Without symbolic links.
     pub(super) path: PathBuf,
     /// Whether it can be looked at without being held up.
@@ -58,11 +62,6 @@ impl Home {
     pub(super) fn is_same(&self, other: &Self) -> bool {
         let key = |home: &Self| (home.mount, home.identity, home.device);
         key(self) == key(other) && self.path == other.path
-    }
-
-    /// Whether this is the directory `outer`, or in it, on the same mount.
-    pub(super) fn is_in(&self, outer: &Self) -> bool {
-        self.mount == outer.mount && self.path.starts_with(&outer.path)
     }
 }
 
@@ -181,8 +180,18 @@ pub(super) fn home<'a>(
         (None, None) => None,
     };
     let (mount, device) = (place.mount.id, place.mount.device);
+    let spot = Arc::new(spot(table, &place));
     let reported = Kind::reports_changes(place.mount.fs_type.as_bytes());
-    Ok(Home { target, mount, identity, device, path: place.path, safe: place.seen, reported })
+    Ok(Home { target, mount, identity, device, spot, path: place.path, safe: place.seen, reported })
+}
+
+/// Where a directory is in its file system, and where other mounts begin in it.
+fn spot(table: &Table, place: &Place<'_>) -> Spot {
+    let below = |path: &Path, from: &Path| path.strip_prefix(from).map(Path::to_path_buf).unwrap_or_default();
+    let location = place.mount.root.join(below(&place.path, &place.mount.mount_point));
+    let mounts = table.below(place.mount.id, &place.path);
+    let hidden = mounts.map(|(point, ..)| location.join(below(point, &place.path))).collect();
+    Spot { location, hidden }
 }
 
 fn place<'a>(table: &'a Table, name: &Text, path: &Path, what: &str) -> Result<Place<'a>> {

@@ -122,7 +122,7 @@ pub struct Part {
     /// When that was, by the monotonic clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Monotonic>,
-    /// For a directory: whether all that is in it was counted. For what else is used: whether all directories are complete.
+    /// For a directory: whether all that is in it was counted, but for [other mounts](Self::excluded_mounts). For what else is used: whether all directories are complete.
     pub complete: bool,
     /// How much of the directory could not be read, and is missing in `bytes`.
     pub errors: u64,
@@ -136,6 +136,10 @@ pub struct Part {
     /// How many directories there are in it, and itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directories: Option<u64>,
+    /// How many other mounts are in it: what is in those is on another file system, or is shown by another way, and is not
+    /// counted here. Register them as directories of their own, where they matter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub excluded_mounts: Option<u64>,
     /// The length of the files in it, as they would be copied. `u64::MAX` where they are longer than that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub apparent_bytes: Option<u64>,

@@ -7,6 +7,7 @@ mod engine;
 mod entry;
 mod exclude;
 mod links;
+mod mounted;
 mod node;
 mod opener;
 mod part;
@@ -30,6 +31,7 @@ pub use usage::{Largest, Partial, ScanError, ScanErrors, Usage};
 pub(in crate::fs) use boundary::Fence;
 pub(in crate::fs) use entry::{Born, Entry, FileId};
 pub(in crate::fs) use exclude::{Exclude, Globs};
+pub(in crate::fs) use mounted::{Mounted, is_mounted, open_on_mount};
 pub(in crate::fs) use opener::vanished;
 pub(in crate::fs) use tally::at_most;
 
@@ -105,7 +107,8 @@ impl Scan {
         self
     }
 
-    /// What to do about other file systems below. They are left out by default ([`Boundary::SameDevice`]).
+    /// What to do about other file systems below. They are left out by default ([`Boundary::SameDevice`]), and
+    /// [counted](Usage::excluded_mounts); those that may hang are not even looked at.
     pub fn boundary(mut self, boundary: Boundary) -> Self {
         self.boundary = boundary;
         self

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -53,6 +53,8 @@ pub(super) struct State {
     /// How often it was looked for scans that are due.
     #[cfg(test)]
     pub(super) looks: u64,
+    /// Scans under way on mounts that may hang, of directories that have left, too: by mount.
+    unsafe_flights: Vec<(u32, Arc<Flight>)>,
     queue: VecDeque<Job>,
     pub(super) closed: bool,
 }
@@ -129,6 +131,31 @@ pub(super) struct Member {
     pub(super) home: Home,
     /// Whether what is found of it does not count: it is kept up to date by itself, and only told apart here.
     guest: bool,
+    /// Its place among the marks of the walk: that of others which are the same directory, too.
+    mark: usize,
+}
+
+/// How the directories that are somewhere lie in each other.
+#[derive(Debug)]
+struct Nest {
+    /// Their places among the entries: by file system, and as [`parts::order`] has them.
+    places: Vec<usize>,
+    /// For each of `places`, which of these it lies in directly.
+    parents: Vec<Option<usize>>,
+}
+
+impl Nest {
+    /// The places among the entries of a directory and of all in it, by its number here.
+    fn members(&self, nth: usize) -> impl Iterator<Item = usize> {
+        let mut inside = vec![false; self.places.len()];
+        self.places.iter().zip(&self.parents).enumerate().skip(nth).filter_map(move |(number, (place, parent))| {
+            let is_inside = number == nth || parent.is_some_and(|parent| inside.get(parent) == Some(&true));
+            if let Some(slot) = inside.get_mut(number) {
+                *slot = is_inside;
+            }
+            is_inside.then_some(*place)
+        })
+    }
 }
 
 /// A directory that a tick waits for.
@@ -161,6 +188,7 @@ impl Shared {
             ended: 0,
             #[cfg(test)]
             looks: 0,
+            unsafe_flights: Vec::new(),
             queue: VecDeque::new(),
             closed: false,
         };
@@ -348,9 +376,21 @@ impl State {
 
     pub(super) fn remove(&mut self, id: u64) {
         self.entries.retain(|entry| entry.id != id);
+        self.drop_waiting();
         self.sort_out();
         self.file_systems.retain(|known| known.id != id);
         self.changed();
+    }
+
+    /// Scans that have not begun, and that nobody waits for any more.
+    fn drop_waiting(&mut self) {
+        let queue = std::mem::take(&mut self.queue);
+        let is_wanted = |job: &Job| job.members.iter().any(|member| self.entry(member.id).is_some());
+        let (wanted, unwanted): (VecDeque<Job>, VecDeque<Job>) = queue.into_iter().partition(is_wanted);
+        self.queue = wanted;
+        for job in unwanted {
+            self.give_back(job.kept, Duration::ZERO).discard();
+        }
     }
 
     /// The directories of a file system, sorted, as its parts are made of them; and since when one of their scans has shown
@@ -358,8 +398,8 @@ impl State {
     pub(super) fn slices(&self, target: usize) -> (Vec<Slice<'_>>, Option<Monotonic>) {
         let here = |entry: &&Entry| entry.home.as_ref().is_some_and(|home| home.target == target);
         let mut slices: Vec<Slice<'_>> = self.entries.iter().filter(here).filter_map(Entry::slice).collect();
-        slices.sort_by(|a, b| parts::order((a.path, a.id), (b.path, b.id)));
-        let silent = |entry: &Entry| Some(entry.flight.as_ref().filter(|f| !f.safe && f.is_silent())?.began);
+        slices.sort_by(|a, b| parts::order((a.spot, a.id), (b.spot, b.id)));
+        let silent = |entry: &Entry| Some(self.flight_on(entry.home.as_ref()?).filter(|f| f.is_silent())?.began);
         (slices, self.entries.iter().filter(here).filter_map(silent).min())
     }
 
@@ -401,9 +441,13 @@ impl State {
     fn flight(&self, id: u64) -> Option<Arc<Flight>> {
         let entry = self.entry(id)?;
         let home = entry.home.as_ref()?;
-        let other =
-            || self.entries.iter().find(|other| !home.safe && other.flight.is_some() && other.is_on(home.mount));
-        entry.flight.clone().or_else(|| other()?.flight.clone())
+        entry.flight.as_ref().or_else(|| self.flight_on(home)).cloned()
+    }
+
+    /// The scan under way on the mount that a directory is on, where that may hang: it can be of one that has left since.
+    fn flight_on(&self, home: &Home) -> Option<&Arc<Flight>> {
+        let (_, flight) = self.unsafe_flights.iter().find(|(mount, _)| !home.safe && *mount == home.mount)?;
+        Some(flight)
     }
 
     /// Whether a tick still has to wait for a directory.
@@ -421,8 +465,8 @@ impl State {
         {
             self.looks = self.looks.saturating_add(1);
         }
-        let places = self.sorted();
-        for (nth, place) in places.iter().enumerate() {
+        let nest = self.nest();
+        for (nth, place) in nest.places.iter().enumerate() {
             let Some(entry) = self.entries.get(*place) else { continue };
             let Some(home) = &entry.home else { continue };
             if stalled.contains(&home.mount) {
@@ -433,11 +477,11 @@ impl State {
             if keeper.map_or_else(|| !wanted(entry.id) || !entry.is_due(now), |keeper| keeper != entry.id) {
                 continue;
             }
-            let inside = |place: &&usize| {
-                self.entries.get(**place).and_then(|e| e.home.as_ref()).is_some_and(|inner| inner.is_in(home))
+            // One by a way that may hang is scanned by itself.
+            let is_like = |place: &usize| {
+                self.entries.get(*place).and_then(|e| e.home.as_ref()).is_some_and(|inner| inner.safe == home.safe)
             };
-            let members: Vec<usize> =
-                places.get(nth..).unwrap_or_default().iter().take_while(inside).copied().collect();
+            let members: Vec<usize> = nest.members(nth).filter(is_like).collect();
             let of = |place: &usize| self.entries.get(*place);
             if keeper.is_some() && !members.iter().filter_map(of).any(|entry| wanted(entry.id)) {
                 continue;
@@ -447,8 +491,7 @@ impl State {
             }
             let busy = |place: &usize| of(place).is_some_and(|entry| entry.flight.is_some() && entry.keeper == keeper);
             // One scan of a directory at a time, and one on a mount that may hang.
-            let mount_busy = || self.entries.iter().any(|e| e.flight.is_some() && e.is_on(home.mount));
-            if members.iter().any(busy) || (!home.safe && mount_busy()) {
+            if members.iter().any(busy) || self.flight_on(home).is_some() {
                 continue;
             }
             let safe = home.safe;
@@ -464,45 +507,40 @@ impl State {
         }
     }
 
-    fn key(&self, place: usize) -> Option<(u32, (&std::path::Path, u64))> {
-        let entry = self.entries.get(place)?;
-        let home = entry.home.as_ref()?;
-        Some((home.mount, (home.path.as_path(), entry.id)))
-    }
-
-    /// The directories that are somewhere: by mount, and as [`parts::order`] has them.
-    fn sorted(&self) -> Vec<usize> {
-        let mut places: Vec<usize> = (0..self.entries.len())
-            .filter(|place| self.entries.get(*place).is_some_and(|e| e.home.is_some()))
-            .collect();
-        places.sort_by(|a, b| match (self.key(*a), self.key(*b)) {
-            (Some(a), Some(b)) => a.0.cmp(&b.0).then(parts::order(a.1, b.1)),
+    /// How the directories that are somewhere lie in each other: by where they are in their file system, and what can be seen
+    /// of it on their mount.
+    fn nest(&self) -> Nest {
+        let home = |place: &usize| self.entries.get(*place).and_then(|entry| Some((entry.home.as_ref()?, entry.id)));
+        let mut places: Vec<usize> = (0..self.entries.len()).filter(|place| home(place).is_some()).collect();
+        let key = |home: &Home| (home.target, home.device);
+        places.sort_by(|a, b| match (home(a), home(b)) {
+            (Some((a, a_id)), Some((b, b_id))) => {
+                key(a).cmp(&key(b)).then_with(|| parts::order((&a.spot, a_id), (&b.spot, b_id)))
+            }
             _ => std::cmp::Ordering::Equal,
         });
-        places
+        let parents = parts::nest(places.iter().filter_map(home).map(|(home, _)| (key(home), &*home.spot)));
+        Nest { places, parents }
     }
 
     /// Finds out which directory is kept up to date with which watched one: the outermost.
     fn sort_out(&mut self) {
-        let mut outermost: Option<(u64, Home)> = None;
-        let mut keepers = Vec::new();
         let before: Vec<Option<u64>> = self.entries.iter_mut().map(|entry| entry.keeper.take()).collect();
+        let (mut keepers, mut of) = (Vec::new(), Vec::new());
         // When the source is gone nothing is kept.
-        for place in if self.closed { Vec::new() } else { self.sorted() } {
-            let Some(entry) = self.entries.get_mut(place) else { continue };
-            let Some(home) = &entry.home else { continue };
-            if outermost.as_ref().is_none_or(|(_, outer)| !home.is_in(outer)) {
+        let nest = if self.closed { Nest { places: Vec::new(), parents: Vec::new() } } else { self.nest() };
+        for (place, parent) in nest.places.iter().zip(&nest.parents) {
+            let outer: Option<u64> = parent.and_then(|parent| of.get(parent).copied().flatten());
+            let Some(entry) = self.entries.get_mut(*place) else { continue };
+            if let Some(home) = entry.home.as_ref().filter(|home| home.safe) {
+                entry.keeper = outer;
                 // Where others make changes, or the kernel itself, events do not tell of them.
-                if !entry.directory.watched || !home.safe || !home.reported {
-                    continue;
+                if outer.is_none() && entry.directory.watched && home.reported {
+                    keepers.push(entry.id);
+                    entry.keeper = (!self.keepers.is_too_large(entry.id)).then_some(entry.id);
                 }
-                keepers.push(entry.id);
-                if self.keepers.is_too_large(entry.id) {
-                    continue;
-                }
-                outermost = Some((entry.id, home.clone()));
             }
-            entry.keeper = outermost.as_ref().map(|(id, _)| *id);
+            of.push(entry.keeper);
         }
         for (entry, before) in self.entries.iter_mut().zip(before) {
             // What was kept up to date with another one, or was scanned, is watched from now on: nothing else reads it at once.
@@ -515,8 +553,9 @@ impl State {
 
     fn job(&mut self, members: &[usize], keeper: Option<u64>, began: Monotonic, safe: bool) -> Job {
         let entries = || members.iter().filter_map(|place| self.entries.get(*place));
-        let member =
-            |entry: &Entry| Some(Member { id: entry.id, home: entry.home.clone()?, guest: entry.keeper != keeper });
+        let member = |entry: &Entry| {
+            Some(Member { id: entry.id, home: entry.home.clone()?, guest: entry.keeper != keeper, mark: 0 })
+        };
         let anew = entries().any(|entry| entry.last.is_none_or(|last| last.outdated));
         let watched = || entries().filter(|entry| entry.directory.watched);
         let times = Times {
@@ -524,15 +563,18 @@ impl State {
             verify: watched().map(|entry| entry.directory.verified_every()).min().unwrap_or_default(),
             quick: self.quick,
         };
-        let members: Vec<Member> = entries().filter_map(member).collect();
-        let mut marks: Vec<PathBuf> = members.iter().map(|member| member.home.path.clone()).collect();
-        marks.dedup();
-        // Of those with the same path the last one has it all.
-        let exclude_of = |path: &PathBuf| {
-            let member = members.iter().rev().find(|member| member.home.path == *path)?;
-            Some(Arc::clone(&self.entry(member.id)?.directory.exclude))
-        };
-        let excludes = marks.iter().map(|mark| exclude_of(mark).unwrap_or_default()).collect();
+        let mut members: Vec<Member> = entries().filter_map(member).collect();
+        let (mut marks, mut excludes): (Vec<PathBuf>, Vec<_>) = (Vec::new(), Vec::new());
+        // Of those that are the same, the last one has it all.
+        for same in members.chunk_by_mut(|a, b| a.home.spot.location == b.home.spot.location) {
+            for member in &mut *same {
+                member.mark = marks.len();
+            }
+            let Some(last) = same.last() else { continue };
+            let exclude = self.entry(last.id).map(|entry| Arc::clone(&entry.directory.exclude));
+            marks.push(last.home.path.clone());
+            excludes.push(exclude.unwrap_or_default());
+        }
         let walk = Walk { marks, excludes, settings: self.settings };
         let kept = keeper.map(|keeper| self.keepers.take(keeper, &members, &walk, anew, times));
         // What is brought up to date does not wait until others have read all of theirs.
@@ -544,6 +586,9 @@ impl State {
 
     fn launch(&mut self, shared: &Arc<Shared>, job: Job) {
         let counted = job.flight.counted;
+        if let Some(member) = job.members.first().filter(|_| !job.flight.safe) {
+            self.unsafe_flights.push((member.home.mount, Arc::clone(&job.flight)));
+        }
         if counted {
             if self.running >= self.scans {
                 self.queue.push_back(job);
@@ -584,6 +629,7 @@ impl State {
     ) -> Retired {
         self.ended = self.ended.saturating_add(1);
         let retired = self.give_back(job.kept.take(), took);
+        self.unsafe_flights.retain(|(_, flight)| !Arc::ptr_eq(flight, &job.flight));
         let mut values = match result {
             Ok(found) => {
                 if let Some(first) = job.members.first() {
@@ -623,22 +669,21 @@ fn values(
     let all: Vec<_> = found.into_iter().map(|found| found.map_err(|error| error.to_string())).collect();
     let mut values = Vec::with_capacity(job.members.len());
     for (place, member) in job.members.iter().enumerate() {
-        let path = &member.home.path;
-        let mark = job.walk.marks.iter().position(|mark| mark == path);
-        let found =
-            mark.and_then(|mark| all.get(mark)).cloned().unwrap_or_else(|| Err("it was not scanned".to_owned()));
-        // Of those with the same path the last one has it all.
+        let found = all.get(member.mark).cloned().unwrap_or_else(|| Err("it was not scanned".to_owned()));
+        // Of those that are the same the last one has it all.
         let next = job.members.get(place.saturating_add(1));
-        let is_around = next.is_some_and(|next| next.home.path == *path);
+        let is_around = next.is_some_and(|next| next.mark == member.mark);
         values.push(found.map(|Found { mut usage, at, mut watch }| {
             if is_around {
-                usage = Usage { partial: usage.partial, ..Usage::default() };
+                let Usage { partial, excluded_mounts, .. } = usage;
+                usage = Usage { partial, excluded_mounts, ..Usage::default() };
                 watch = watch.map(|watch| Watch { uncertain_files: 0, uncertain_bytes: 0, ..watch });
             }
-            Value { usage, inner: Arc::default(), at: at.unwrap_or(ended), took, watch }
+            let (at, spot) = (at.unwrap_or(ended), Arc::clone(&member.home.spot));
+            Value { usage, inner: Arc::default(), spot, at, took, watch }
         }));
     }
-    let parents = parts::nest(job.members.iter().map(|member| member.home.path.as_path()));
+    let parents = parts::nest(job.members.iter().map(|member| ((), &*member.home.spot)));
     let mut inclusive: Vec<u64> =
         values.iter().map(|value| value.as_ref().map_or(0, |value| value.usage.allocated_bytes)).collect();
     let mut inner: Vec<HashMap<u64, u64>> = vec![HashMap::new(); values.len()];
@@ -650,8 +695,12 @@ fn values(
         {
             *sum = sum.saturating_add(all);
             // Where it is left out of the outer one, that does not get it when it is told apart no more.
-            let outer = job.members.get(parent).map_or(Path::new(""), |outer| outer.home.path.as_path());
-            map.insert(member.id, if job.walk.leaves_out(outer, &member.home.path) { 0 } else { all });
+            let is_left_out = |outer: &Member| {
+                let below = member.home.spot.location.strip_prefix(&outer.home.spot.location);
+                below.is_ok_and(|below| job.walk.leaves_out(outer.mark, below))
+            };
+            let is_left_out = job.members.get(parent).is_some_and(is_left_out);
+            map.insert(member.id, if is_left_out { 0 } else { all });
         }
     }
     for (value, inner) in values.iter_mut().zip(inner) {
@@ -701,10 +750,6 @@ impl Entry {
         place.is_some() && self.home.as_ref().map(|home| home.target) == place
     }
 
-    fn is_on(&self, mount: u32) -> bool {
-        self.home.as_ref().is_some_and(|home| home.mount == mount)
-    }
-
     fn is_due(&self, now: Monotonic) -> bool {
         self.flight.is_none() && self.last.is_none_or(|last| last.is_over(&self.directory, now))
     }
@@ -739,10 +784,12 @@ impl Entry {
     }
 
     fn slice(&self) -> Option<Slice<'_>> {
+        let home = self.home.as_ref()?;
         Some(Slice {
             id: self.id,
             name: &self.directory.name,
-            path: &self.home.as_ref()?.path,
+            path: &home.path,
+            spot: self.value.as_ref().map_or(&home.spot, |value| &value.spot),
             value: self.value.as_ref(),
             failure: self.failure.as_deref(),
             watched: self.directory.watched,

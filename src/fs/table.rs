@@ -235,6 +235,20 @@ impl Table {
         self.mounts
     }
 
+    /// Where other mounts begin in the directory `path` of this mount: those that can be reached there.
+    pub(crate) fn below<'a>(&'a self, mount: u32, path: &'a Path) -> impl Iterator<Item = (&'a Path, &'a Mount, bool)> {
+        self.mounts().iter().enumerate().filter_map(move |(place, other)| {
+            let point: &Path = &other.mount_point;
+            let is_below = other.parent == mount && point != path && point.starts_with(path);
+            // A mount hides what was mounted below its mount point before.
+            let is_hidden = || {
+                let above = point.ancestors().skip(1).take_while(|above| *above != path);
+                above.into_iter().any(|above| self.children.contains_key(&(mount, above.to_path_buf())))
+            };
+            (is_below && !is_hidden()).then(|| (point, other, self.is_safe(place)))
+        })
+    }
+
     /// The topmost mount on `path`, a directory of the mount `below`; none where nothing is mounted there.
     fn top(&self, below: usize, path: &Path) -> Option<usize> {
         let mut top = None;
@@ -563,6 +577,24 @@ mod tests {
         let empty = Table::new(Vec::new(), &World);
         assert!(empty.is_rootless && empty.visible().next().is_none());
         assert_eq!(empty.into_mounts(), []);
+    }
+
+    #[test]
+    fn mounts_below_a_directory_but_for_those_in_others() {
+        let text = format!("{MOUNTS}60 27 0:60 / /old/other/deep rw - tmpfs x rw\n");
+        let table = Table::new(mounts::parse(text.as_bytes()).collect(), &World);
+        let below = |mount, path: &str| {
+            let found: Vec<_> = table
+                .below(mount, Path::new(path))
+                .map(|(at, mount, safe)| (at.to_str().unwrap().to_owned(), mount.id, safe))
+                .collect();
+            found
+        };
+        let expected = [("/dev/shm", 25, true), ("/net", 40, false), ("/old", 50, true), ("/srv", 52, true)];
+        assert_eq!(below(27, "/"), expected.map(|(at, id, safe)| (at.to_owned(), id, safe)), "not what /old hides");
+        assert_eq!(below(27, "/dev"), [("/dev/shm".to_owned(), 25, true)]);
+        assert_eq!(below(27, "/srv"), []);
+        assert_eq!(below(40, "/net"), [("/net/a".to_owned(), 41, false)]);
     }
 
     #[test]

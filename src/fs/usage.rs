@@ -47,11 +47,9 @@ impl Walk {
         Ok(parts.into_iter().rev().map(|part| part.usage.and_then(|usage| found(usage, &part.path))).collect())
     }
 
-    /// Whether a directory in one of the marks is left out of that.
-    pub(super) fn leaves_out(&self, mark: &Path, inner: &Path) -> bool {
-        let exclude = self.marks.iter().position(|known| known == mark).and_then(|place| self.excludes.get(place));
-        let below = inner.strip_prefix(mark).unwrap_or(inner);
-        exclude.is_some_and(|exclude| exclude.leaves_out(below))
+    /// Whether a directory in one of the marks is left out of that: by the path from there on.
+    pub(super) fn leaves_out(&self, mark: usize, below: &Path) -> bool {
+        self.excludes.get(mark).is_some_and(|exclude| exclude.leaves_out(below))
     }
 
     /// How the tree is walked: on one mount, and from the inside out, since a file with names in several of the marks counts

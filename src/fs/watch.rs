@@ -159,7 +159,9 @@ impl WatchedTree {
         }
         self.tree.take_up_again();
         self.tree.look_at_roots(self.notify.as_ref());
-        for place in self.mounts.changes() {
+        let changes = self.mounts.changes();
+        self.tree.look_for_mounts(!changes.is_empty());
+        for place in changes {
             self.tree.changed_at(&place);
         }
         self.hear();

@@ -13,7 +13,8 @@ pub enum Boundary {
     /// Leave out what is on another mount, bind mounts too. On kernels before 5.8, which do not tell, what is on
     /// another device.
     SameMount,
-    /// Scan whatever there is. What is mounted at two places counts at both.
+    /// Scan whatever there is. What is mounted at two places counts at both, and a mount that does not answer holds up the
+    /// scan for as long.
     Cross,
 }
 
@@ -33,6 +34,11 @@ impl Fence {
             (Boundary::SameMount, Some(mount)) => Self::Mount(mount),
             (Boundary::SameMount, None) | (Boundary::SameDevice, _) => Self::Device(root.id.device),
         }
+    }
+
+    /// Whether nothing on another mount is inside.
+    pub(in crate::fs) fn is_mount(self) -> bool {
+        matches!(self, Self::Mount(_))
     }
 
     /// Whether an entry is outside.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -17,6 +17,7 @@ use super::crew::{Crew, Plan};
 use super::entry::{Entry, FileId};
 use super::exclude::Exclude;
 use super::links::Links;
+use super::mounted::Mounted;
 use super::node::{Descriptors, Node};
 use super::queue::Queue;
 use super::tally::Tally;
@@ -31,6 +32,7 @@ pub(super) struct Shared<'a> {
     pub(super) roots: Vec<Root>,
     /// The roots by what they are, where there are several.
     by_id: HashMap<FileId, usize>,
+    pub(super) mounted: Mounted,
     pub(super) exclude: &'a Exclude,
     pub(super) largest: usize,
     pub(super) brake: Brake<'a>,
@@ -44,6 +46,8 @@ pub(super) struct Shared<'a> {
 #[derive(Debug)]
 pub(super) struct Root {
     pub(super) fence: Fence,
+    /// Whether it is on a file system that cannot hang.
+    pub(super) is_local: bool,
     /// What it is, unless it could not be asked.
     place: Option<(Arc<Node>, Entry)>,
     /// Why it could not be read; 0 if it could.
@@ -64,6 +68,7 @@ impl Root {
         Self {
             fence: found.as_ref().map_or(Fence::None, |(_, entry)| Fence::new(scan.boundary, entry)),
             error: AtomicI32::new(found.as_ref().err().map_or(0, |errno| errno.raw_os_error())),
+            is_local: false,
             place: found.ok(),
             inside: AtomicUsize::new(NOWHERE),
             same_as: None,
@@ -99,11 +104,22 @@ pub(super) fn run(scan: &Scan, cancel: &Cancel, progress: &Progress) -> Result<V
     let plan = Plan::new(scan.threads.or(scan.entries_per_second.map(|_| 1)));
     let mut roots: Vec<_> = scan.paths.iter().zip(0..).map(|(path, index)| Root::find(path, index, scan)).collect();
     let by_id = tell_apart(&mut roots);
+    let directory = |root: &Root| root.place.as_ref().map(|(_, entry)| *entry).filter(Entry::is_dir);
+    let (mounted, local) = if roots.iter().any(|root| directory(root).is_some()) {
+        let paths = scan.paths.iter().map(PathBuf::as_path);
+        Mounted::find(paths.zip(roots.iter().map(directory)), scan.boundary)
+    } else {
+        (Mounted::default(), Vec::new())
+    };
+    for (root, is_local) in roots.iter_mut().zip(local) {
+        root.is_local = is_local;
+    }
     // Names of what is a root itself can be met twice.
     let files = roots.iter().filter_map(|root| root.place.as_ref()).any(|(_, entry)| !entry.is_dir());
     let shared = Shared {
         roots,
         by_id,
+        mounted,
         exclude: &scan.exclude,
         largest: scan.largest,
         brake: Brake::new(cancel, start, scan.max_duration, scan.max_entries, scan.entries_per_second),

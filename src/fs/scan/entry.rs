@@ -5,6 +5,8 @@ use std::os::fd::AsFd;
 
 use rustix::fs::{AtFlags, FileType, Statx, StatxAttributes, StatxFlags};
 
+use crate::fs::table::MNT_ID_UNIQUE;
+
 /// Which file it is, whatever its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::fs) struct FileId {
@@ -20,7 +22,7 @@ pub(in crate::fs) struct Entry {
     pub(in crate::fs) links: u32,
     pub(in crate::fs) allocated_bytes: u64,
     pub(in crate::fs) apparent_bytes: u64,
-    /// The mount it is on, where the kernel tells.
+    /// The mount it is on, where the kernel tells: by the number that is never used again, since Linux 6.8.
     pub(in crate::fs) mount: Option<u64>,
     /// Whether something is mounted here, where the kernel tells.
     pub(in crate::fs) mount_root: Option<bool>,
@@ -38,13 +40,22 @@ const WANTED: StatxFlags = StatxFlags::TYPE
     .union(StatxFlags::SIZE)
     .union(StatxFlags::BLOCKS)
     .union(StatxFlags::MNT_ID)
-    .union(StatxFlags::BTIME);
+    .union(StatxFlags::BTIME)
+    .union(MNT_ID_UNIQUE);
 
 impl Entry {
     /// What `name` in `dir` is; nothing is followed and nothing mounted by that.
     #[inline]
     pub(in crate::fs) fn read(dir: impl AsFd, name: &CStr) -> rustix::io::Result<Self> {
         Self::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)
+    }
+
+    /// The same of a directory on a file system that cannot hang: if something that may was mounted at `name` just now, it
+    /// is not asked.
+    #[inline]
+    pub(in crate::fs) fn read_local(dir: impl AsFd, name: &CStr) -> rustix::io::Result<Self> {
+        let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::STATX_DONT_SYNC;
+        Self::statx(dir, name, flags)
     }
 
     /// What the root of a tree is: what it leads to is mounted when it must be.
@@ -77,7 +88,7 @@ impl Entry {
                 FileType::RegularFile | FileType::Symlink => statx.stx_size,
                 _ => 0,
             },
-            mount: told.contains(StatxFlags::MNT_ID).then_some(statx.stx_mnt_id),
+            mount: told.intersects(StatxFlags::MNT_ID | MNT_ID_UNIQUE).then_some(statx.stx_mnt_id),
             mount_root: statx
                 .stx_attributes_mask
                 .contains(mount_root)

@@ -8,8 +8,10 @@ use std::time::Duration;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::boundary::Fence;
 use super::brake::Brake;
 use super::entry::Entry;
+use super::mounted::open_on_mount;
 use super::node::{Descriptors, Dir, Node};
 use super::queue::Queue;
 use super::task::Child;
@@ -56,18 +58,26 @@ impl<'a> Opener<'a> {
 
     /// Opens the root of a tree.
     pub(super) fn open_root(&mut self, node: &Node) -> rustix::io::Result<Arc<Dir>> {
-        let fd = self.open(CWD, node.name(), OFlags::RDONLY | OFlags::NOFOLLOW)?;
+        let fd = self.open(CWD, node.name(), OFlags::RDONLY | OFlags::NOFOLLOW, false)?;
         Ok(self.descriptors.hold(fd))
     }
 
     /// Opens a directory in its parent, which is opened again where it was not kept.
-    pub(super) fn open_child(&mut self, child: &Child) -> rustix::io::Result<Arc<Dir>> {
+    /// `EXDEV` is the answer where something was mounted meanwhile that is outside of the tree.
+    pub(super) fn open_child(&mut self, child: &Child, fence: Fence) -> rustix::io::Result<Arc<Dir>> {
         self.restore();
         let parent = match &child.dir {
             Some(dir) => Arc::clone(dir),
-            None => self.reopen(&child.parent)?,
+            None => self.reopen(&child.parent, fence.is_mount())?,
         };
-        let fd = self.open(parent.as_fd(), &child.name, OFlags::RDONLY | OFlags::NOFOLLOW)?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW;
+        let fd = match self.open(parent.as_fd(), &child.name, flags, !matches!(fence, Fence::None)) {
+            // What may hang is not opened to find out.
+            Err(Errno::XDEV) if !fence.excludes(&Entry::read_local(&parent, &child.name)?) => {
+                self.open(parent.as_fd(), &child.name, flags, false)?
+            }
+            opened => opened?,
+        };
         Ok(self.descriptors.hold(fd))
     }
 
@@ -83,7 +93,7 @@ impl<'a> Opener<'a> {
     }
 
     /// A directory that was open before, if it still is where it was.
-    fn reopen(&mut self, node: &Arc<Node>) -> rustix::io::Result<Arc<Dir>> {
+    fn reopen(&mut self, node: &Arc<Node>, on_mount: bool) -> rustix::io::Result<Arc<Dir>> {
         if let Some((last, dir)) = &self.last {
             if Arc::ptr_eq(last, node) {
                 return Ok(Arc::clone(dir));
@@ -91,14 +101,14 @@ impl<'a> Opener<'a> {
             if let Some(levels) = node.levels_above(last, CLIMB) {
                 let dir = Arc::clone(dir);
                 let up = CString::new("../".repeat(levels)).unwrap_or_default();
-                if let Ok(fd) = self.open(dir.as_fd(), &up, OFlags::PATH)
+                if let Ok(fd) = self.open(dir.as_fd(), &up, OFlags::PATH, on_mount)
                     && is(&fd, node)
                 {
                     return self.found(node, fd);
                 }
             }
         }
-        let fd = self.descend(node)?;
+        let fd = self.descend(node, on_mount)?;
         if is(&fd, node) { self.found(node, fd) } else { Err(Errno::NOENT) }
     }
 
@@ -110,10 +120,10 @@ impl<'a> Opener<'a> {
     }
 
     /// Goes down from the root, as far at once as a path can be long.
-    fn descend(&mut self, node: &Node) -> rustix::io::Result<OwnedFd> {
+    fn descend(&mut self, node: &Node, on_mount: bool) -> rustix::io::Result<OwnedFd> {
         let mut line = node.line();
         let root = line.pop().map(Node::name).unwrap_or_default();
-        let mut fd = self.open(CWD, root, OFlags::PATH)?;
+        let mut fd = self.open(CWD, root, OFlags::PATH, false)?;
         let mut step = Vec::with_capacity(STEP);
         while let Some(node) = line.pop() {
             step.extend_from_slice(node.name().to_bytes());
@@ -122,19 +132,23 @@ impl<'a> Opener<'a> {
             if step.len().saturating_add(next) >= STEP {
                 // Names of the kernel have no zeros.
                 let path = CString::new(std::mem::take(&mut step)).unwrap_or_default();
-                fd = self.open(fd.as_fd(), &path, OFlags::PATH)?;
+                fd = self.open(fd.as_fd(), &path, OFlags::PATH, on_mount)?;
             }
         }
         Ok(fd)
     }
 
-    fn open(&mut self, dir: BorrowedFd<'_>, name: &CStr, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    fn open(&mut self, dir: BorrowedFd<'_>, name: &CStr, flags: OFlags, on_mount: bool) -> rustix::io::Result<OwnedFd> {
         /// How long to wait for others to close something, in milliseconds.
         const PATIENCE: u32 = 1000;
         let flags = flags | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let mut tries: u32 = 0;
         loop {
-            match rustix::io::retry_on_intr(|| rustix::fs::openat(dir, name, flags, Mode::empty())) {
+            let open = || match on_mount {
+                true => open_on_mount(dir, name, flags),
+                false => rustix::fs::openat(dir, name, flags, Mode::empty()),
+            };
+            match rustix::io::retry_on_intr(open) {
                 Err(errno @ (Errno::MFILE | Errno::NFILE)) => {
                     if !self.make_room(tries) || tries > PATIENCE {
                         return Err(errno);

@@ -15,6 +15,8 @@ pub(super) struct Sums {
     names: u64,
     /// Those files.
     linked: u64,
+    /// Other mounts, and what else the boundary leaves out.
+    mounts: u64,
 }
 
 impl Sums {
@@ -32,6 +34,11 @@ impl Sums {
         self.names = self.names.wrapping_add(1);
     }
 
+    /// What is beyond the boundary.
+    pub(super) fn count_mount(&mut self) {
+        self.mounts = self.mounts.wrapping_add(1);
+    }
+
     /// A file with several names.
     pub(super) fn count_link(&mut self, link: &Link) {
         self.linked = self.linked.wrapping_add(1);
@@ -47,6 +54,7 @@ impl Sums {
         sum(&mut self.directories, other.directories);
         sum(&mut self.names, other.names);
         sum(&mut self.linked, other.linked);
+        sum(&mut self.mounts, other.mounts);
     }
 
     /// Entries, however they were counted.
@@ -90,6 +98,7 @@ impl Tally {
             files: self.sums.files.wrapping_add(self.sums.linked),
             directories: self.sums.directories,
             hard_links: self.sums.names.saturating_sub(self.sums.linked),
+            excluded_mounts: self.sums.mounts,
             errors: self.errors.clone(),
             largest: self.top.files(),
             ..Usage::default()

@@ -26,6 +26,10 @@ pub struct Usage {
     pub directories: u64,
     /// Further names of the files: hard links that took no space.
     pub hard_links: u64,
+    /// Other mounts in the tree, and subvolumes of btrfs, that the [boundary](crate::Boundary) left out: nothing that is in
+    /// them is counted here. That is no error, and the usage is complete without them.
+    #[serde(default)]
+    pub excluded_mounts: u64,
     /// What could not be read, and is missing above.
     #[serde(default, skip_serializing_if = "ScanErrors::is_empty")]
     pub errors: ScanErrors,
@@ -112,6 +116,7 @@ impl Usage {
         sum(&mut self.files, other.files);
         sum(&mut self.directories, other.directories);
         sum(&mut self.hard_links, other.hard_links);
+        sum(&mut self.excluded_mounts, other.excluded_mounts);
         self.errors.add(&other.errors);
         self.partial = match (self.partial, other.partial) {
             // What stopped the scan says more than what it met on its way.

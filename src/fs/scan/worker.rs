@@ -1,6 +1,6 @@
 //! One thread of a scan: reads directories, and counts what is in them.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use super::crew::Crew;
 use super::engine::Shared;
 use super::entry::Entry;
 use super::links::{Link, Seen};
+use super::mounted::is_mounted;
 use super::node::{Dir, Node};
 use super::opener::{Opener, vanished};
 use super::path::PathBuffer;
@@ -40,10 +41,13 @@ pub(super) struct Worker<'a> {
 }
 
 /// The directory that is read.
-struct Here {
+struct Here<'a> {
     node: Arc<Node>,
     dir: Arc<Dir>,
     fence: Fence,
+    is_local: bool,
+    /// Names at which other mounts begin.
+    mounted: &'a [CString],
 }
 
 /// As much as the kernel is asked for at once.
@@ -120,13 +124,16 @@ impl<'a> Worker<'a> {
     }
 
     fn open_child(&mut self, child: Child) -> bool {
-        match self.opener.open_child(&child) {
+        let fence = self.shared.roots.get(child.parent.root).map_or(Fence::None, |root| root.fence);
+        match self.opener.open_child(&child, fence) {
             Ok(dir) => {
                 let Child { parent, name, id, dir: kept } = child;
                 drop(kept);
                 self.read(Node::child(&parent, name, id), dir);
             }
             Err(errno) if vanished(errno) => {}
+            // Something was mounted there meanwhile.
+            Err(Errno::XDEV) => self.sums.count_mount(),
             Err(Errno::MFILE | Errno::NFILE) if self.own > 0 => {
                 self.shared.queue.push(self.own, Task::Directories(Batch::one(child)));
                 return false;
@@ -187,13 +194,15 @@ impl<'a> Worker<'a> {
         self.leave(here);
     }
 
-    fn enter(&mut self, node: Arc<Node>, dir: Arc<Dir>) -> Here {
+    fn enter(&mut self, node: Arc<Node>, dir: Arc<Dir>) -> Here<'a> {
         self.path.leave();
-        let fence = self.shared.roots.get(node.root).map_or(Fence::None, |root| root.fence);
-        Here { node, dir, fence }
+        let root = self.shared.roots.get(node.root);
+        let (fence, is_local) = root.map_or((Fence::None, false), |root| (root.fence, root.is_local));
+        let mounted = self.shared.mounted.names(node.id);
+        Here { node, dir, fence, is_local, mounted }
     }
 
-    fn leave(&mut self, here: Here) {
+    fn leave(&mut self, here: Here<'_>) {
         self.give_found(&here);
         self.settle(here.node.root);
         self.opener.leave(here.node, here.dir);
@@ -201,7 +210,7 @@ impl<'a> Worker<'a> {
 
     /// One entry of a directory; `false` when the scan is stopped.
     #[inline]
-    fn look_at(&mut self, here: &Here, name: &CStr) -> bool {
+    fn look_at(&mut self, here: &Here<'_>, name: &CStr) -> bool {
         if matches!(name.to_bytes(), b"." | b"..") {
             return true;
         }
@@ -219,7 +228,12 @@ impl<'a> Worker<'a> {
             self.look_after_crew();
             self.settle(here.node.root);
         }
-        match Entry::read(&here.dir, name) {
+        if is_mounted(here.mounted, &here.dir, name) {
+            self.sums.count_mount();
+            return true;
+        }
+        let read = if here.is_local { Entry::read_local(&here.dir, name) } else { Entry::read(&here.dir, name) };
+        match read {
             Ok(entry) => self.count(here, name, &entry),
             Err(errno) if vanished(errno) => {}
             Err(errno) => self.fail(&here.node, Some(name), errno),
@@ -228,8 +242,12 @@ impl<'a> Worker<'a> {
     }
 
     #[inline]
-    fn count(&mut self, here: &Here, name: &CStr, entry: &Entry) {
-        if here.fence.excludes(entry) || self.shared.is_root(entry, here.node.root) {
+    fn count(&mut self, here: &Here<'_>, name: &CStr, entry: &Entry) {
+        if here.fence.excludes(entry) {
+            self.sums.count_mount();
+            return;
+        }
+        if self.shared.is_root(entry, here.node.root) {
             return;
         }
         if entry.is_dir() {
@@ -271,7 +289,7 @@ impl<'a> Worker<'a> {
 
     /// Gives other threads what was found and read so far.
     #[cold]
-    fn hand_over(&mut self, here: &Here, entries: &mut RawDir<'_, &Arc<Dir>>) {
+    fn hand_over(&mut self, here: &Here<'_>, entries: &mut RawDir<'_, &Arc<Dir>>) {
         if self.shared.queue.is_full(self.own) {
             return;
         }
@@ -304,7 +322,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn give_found(&mut self, here: &Here) {
+    fn give_found(&mut self, here: &Here<'_>) {
         if let Some(mut found) = self.found.take() {
             found.dir = self.shared.descriptors.may_keep().then(|| Arc::clone(&here.dir));
             self.shared.queue.push(self.own, Task::Directories(found));

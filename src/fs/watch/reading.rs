@@ -1,6 +1,6 @@
 //! Reads one directory: watched first, so that what changes while it is read is heard of.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
@@ -17,7 +17,7 @@ use super::sums::Sums;
 use super::tree::Tree;
 use super::unheard::{self, Unheard};
 use crate::Cancel;
-use crate::fs::scan::{Born, Entry, Exclude, Fence, FileId, vanished};
+use crate::fs::scan::{Born, Entry, Exclude, Fence, FileId, is_mounted, open_on_mount, vanished};
 
 /// What became of the wish to read a directory.
 #[derive(Debug)]
@@ -80,9 +80,11 @@ pub(super) struct Reader<'a> {
 }
 
 /// The directory that is read.
-struct Here {
+struct Here<'a> {
     root: u32,
     fence: Fence,
+    /// Names at which other mounts begin.
+    mounted: &'a [CString],
     /// Where in its path the part below the root begins, and where it ends.
     below: usize,
     end: usize,
@@ -104,18 +106,21 @@ impl<'a> Reader<'a> {
         }
         let start = Instant::now();
         let below = self.tree.nodes.path(id, &mut self.path);
-        let opened = open(&self.path, node.parent.is_none().then_some(&*node.name)).and_then(|dir| {
+        let fence = self.tree.roots.get(node.root).map_or(Fence::None, |root| root.fence);
+        let root = node.parent.is_none().then_some(&*node.name);
+        let opened = open(&self.path, root, below, fence.is_mount()).and_then(|dir| {
             let itself = Entry::of(&dir)?;
             if itself.id == node.id { Ok((dir, itself)) } else { Err(Errno::NOENT) }
         });
         let (dir, itself) = match opened {
             Ok(opened) => opened,
-            Err(errno) if vanished(errno) => return Outcome::Vanished,
+            // With something mounted over it, it is not there either.
+            Err(errno) if vanished(errno) || errno == Errno::XDEV => return Outcome::Vanished,
             Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => return Outcome::Later,
             Err(errno) => return Outcome::Failed(errno),
         };
-        let fence = self.tree.roots.get(node.root).map_or(Fence::None, |root| root.fence);
-        let here = Here { root: node.root, fence, below, end: self.path.len() };
+        let mounted = self.tree.mounted.names(node.id);
+        let here = Here { root: node.root, fence, mounted, below, end: self.path.len() };
         let itself = Sums::of(&itself);
         if node.queued == Queued::Names
             && let Some(ledger) = &node.ledger
@@ -156,7 +161,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads all entries; `false` when it was cancelled.
-    fn list(&mut self, here: &Here, dir: &OwnedFd, is_open: impl Fn(&CStr) -> bool, reading: &mut Reading) -> bool {
+    fn list(&mut self, here: &Here<'_>, dir: &OwnedFd, is_open: impl Fn(&CStr) -> bool, reading: &mut Reading) -> bool {
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut entries = RawDir::new(dir, &mut buffer);
         let mut goes_on = true;
@@ -179,9 +184,15 @@ impl<'a> Reader<'a> {
                 goes_on = false;
                 break;
             }
-            match Entry::read(dir, name) {
+            if is_mounted(here.mounted, dir, name) {
+                reading.sums.mounts = reading.sums.mounts.saturating_add(1);
+                continue;
+            }
+            match Entry::read_local(dir, name) {
                 Ok(found) => {
-                    if !self.is_outside(here, &found) {
+                    if here.fence.excludes(&found) {
+                        reading.sums.mounts = reading.sums.mounts.saturating_add(1);
+                    } else if !self.tree.roots.is_root(&found) {
                         reading.odd |= found.id.inode != entry.ino() && found.mount_root != Some(true);
                         reading.count(name, &found, is_open(name));
                         if found.is_dir() && self.is_too_much() {
@@ -203,13 +214,17 @@ impl<'a> Reader<'a> {
     }
 
     /// Asks only the names that events told.
-    fn ask(&mut self, here: &Here, dir: &OwnedFd, itself: Sums, ledger: &Ledger) -> Outcome {
+    fn ask(&mut self, here: &Here<'_>, dir: &OwnedFd, itself: Sums, ledger: &Ledger) -> Outcome {
         let mut names = Vec::with_capacity(ledger.touched.len());
         for name in &ledger.touched {
             if self.is_excluded(here, name) {
                 continue;
             }
-            match Entry::read(dir, name) {
+            if is_mounted(here.mounted, dir, name) {
+                names.push((name.clone(), None));
+                continue;
+            }
+            match Entry::read_local(dir, name) {
                 Ok(found) => names.push((name.clone(), Some(found).filter(|found| !self.is_outside(here, found)))),
                 Err(errno) if vanished(errno) => names.push((name.clone(), None)),
                 Err(_) => return Outcome::Later,
@@ -218,7 +233,7 @@ impl<'a> Reader<'a> {
         Outcome::Asked(Box::new(Asked { itself, names }))
     }
 
-    fn is_excluded(&mut self, here: &Here, name: &CStr) -> bool {
+    fn is_excluded(&mut self, here: &Here<'_>, name: &CStr) -> bool {
         if self.exclude.is_empty() {
             return false;
         }
@@ -228,7 +243,7 @@ impl<'a> Reader<'a> {
         self.exclude.matches(here.root as usize, path, name.to_bytes())
     }
 
-    fn is_outside(&self, here: &Here, entry: &Entry) -> bool {
+    fn is_outside(&self, here: &Here<'_>, entry: &Entry) -> bool {
         here.fence.excludes(entry) || self.tree.roots.is_root(entry)
     }
 
@@ -239,8 +254,10 @@ impl<'a> Reader<'a> {
         if node.odd {
             return true;
         }
-        self.tree.nodes.path(id, &mut self.path);
-        let Ok(dir) = open(&self.path, node.parent.is_none().then_some(&*node.name)) else { return false };
+        let below = self.tree.nodes.path(id, &mut self.path);
+        let on_mount = self.tree.roots.get(node.root).is_some_and(|root| root.fence.is_mount());
+        let root = node.parent.is_none().then_some(&*node.name);
+        let Ok(dir) = open(&self.path, root, below, on_mount) else { return false };
         let mut met: Vec<FileId> = Vec::new();
         let mut entries = RawDir::new(&dir, &mut self.buffer);
         while let Some(Ok(entry)) = entries.next() {
@@ -286,8 +303,8 @@ pub(super) fn ask(nodes: &Nodes, id: NodeId, name: &CStr) -> Option<Entry> {
     nodes.path(id, &mut path);
     path.extend_from_slice(name.to_bytes());
     let path = self::name(&path);
-    match Entry::read(CWD, &path) {
-        Err(Errno::NAMETOOLONG) => path_of_parent(nodes, id).and_then(|dir| Entry::read(dir, name).ok()),
+    match Entry::read_local(CWD, &path) {
+        Err(Errno::NAMETOOLONG) => path_of_parent(nodes, id).and_then(|dir| Entry::read_local(dir, name).ok()),
         read => read.ok(),
     }
 }
@@ -296,7 +313,7 @@ pub(super) fn ask(nodes: &Nodes, id: NodeId, name: &CStr) -> Option<Entry> {
 fn path_of_parent(nodes: &Nodes, id: NodeId) -> Option<OwnedFd> {
     let mut path = Vec::new();
     nodes.path(id, &mut path);
-    open(&path, None).ok()
+    open(&path, None, 0, false).ok()
 }
 
 /// A span with one more number in it.
@@ -304,33 +321,41 @@ pub(super) fn widen(span: (u64, u64), number: u64) -> (u64, u64) {
     (span.0.min(number), span.1.max(number))
 }
 
-/// Opens a directory by its path, as far at once as a path can be long. `root` is the path of a root, as it was given.
-fn open(path: &[u8], root: Option<&CStr>) -> rustix::io::Result<OwnedFd> {
+/// Opens a directory by its path, as far at once as a path can be long. `root` is the path of a root, as it was given;
+/// otherwise that of the root ends at `below`, and `on_mount` says that nothing below may be on another mount.
+fn open(path: &[u8], root: Option<&CStr>, below: usize, on_mount: bool) -> rustix::io::Result<OwnedFd> {
     /// So much of a path is given to the kernel at once: less than its limit of 4,096 bytes, with the longest name.
     const STEP: usize = 3800;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let step = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     if let Some(root) = root {
-        return openat(CWD, root, flags);
+        return openat(CWD, root, flags, false);
     }
     let mut path = path.strip_suffix(b"/").unwrap_or(path);
     let mut dir: Option<OwnedFd> = None;
+    if on_mount && let Some((root, tail)) = path.split_at_checked(below) {
+        dir = Some(openat(CWD, &name(root), step, false)?);
+        path = tail;
+    }
     while path.len() > STEP {
         let head = path.get(..STEP).unwrap_or_default();
         let cut = head.iter().rposition(|byte| *byte == b'/').filter(|cut| *cut > 0).ok_or(Errno::NAMETOOLONG)?;
         let (head, tail) = path.split_at(cut);
-        let step = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         dir = Some(match &dir {
-            Some(dir) => openat(dir, &name(head), step)?,
-            None => openat(CWD, &name(head), step)?,
+            Some(dir) => openat(dir, &name(head), step, on_mount)?,
+            None => openat(CWD, &name(head), step, false)?,
         });
         path = tail.get(1..).unwrap_or_default();
     }
     match &dir {
-        Some(dir) => openat(dir, &name(path), flags),
-        None => openat(CWD, &name(path), flags),
+        Some(dir) => openat(dir, &name(path), flags, on_mount),
+        None => openat(CWD, &name(path), flags, false),
     }
 }
 
-fn openat(dir: impl AsFd, path: &CStr, flags: OFlags) -> rustix::io::Result<OwnedFd> {
-    rustix::io::retry_on_intr(|| rustix::fs::openat(dir.as_fd(), path, flags, Mode::empty()))
+fn openat(dir: impl AsFd, path: &CStr, flags: OFlags, on_mount: bool) -> rustix::io::Result<OwnedFd> {
+    rustix::io::retry_on_intr(|| match on_mount {
+        true => open_on_mount(dir.as_fd(), path, flags),
+        false => rustix::fs::openat(dir.as_fd(), path, flags, Mode::empty()),
+    })
 }

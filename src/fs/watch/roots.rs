@@ -5,6 +5,7 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::CWD;
 use rustix::io::Errno;
 
 use super::nodes::NodeId;
@@ -72,7 +73,7 @@ impl Roots {
 
     /// Looks at the paths, and gives what is there.
     pub(super) fn look(&mut self) -> Vec<Found> {
-        let entries: Vec<_> = self.all.iter().map(|root| Entry::root(&root.name)).collect();
+        let entries: Vec<_> = self.all.iter().map(|root| Entry::read_local(CWD, &root.name)).collect();
         self.by_id.clear();
         let several = self.all.len() > 1;
         let mut found = Vec::with_capacity(self.all.len());
@@ -96,6 +97,15 @@ impl Roots {
             });
         }
         found
+    }
+
+    /// The roots that are directories, and what to do about other mounts below them.
+    pub(super) fn directories(&self) -> (impl Iterator<Item = (&Path, Option<Entry>)>, Boundary) {
+        let entry = |root: &Root| match root.place {
+            Place::Directory(entry, _) => Some(entry),
+            _ => None,
+        };
+        (self.all.iter().map(move |root| (root.path.as_path(), entry(root))), self.boundary)
     }
 
     /// What to do about other file systems below a root.

@@ -20,6 +20,8 @@ pub(super) struct Sums {
     /// Sparse files that have one name, and their bytes: they can take more space without an event.
     pub(super) sparse: u64,
     pub(super) sparse_bytes: u128,
+    /// Other mounts, and what else the boundary leaves out.
+    pub(super) mounts: u64,
 }
 
 impl Sums {
@@ -67,6 +69,7 @@ impl Sums {
         self.linked = apply(self.linked, other.linked);
         self.sparse = apply(self.sparse, other.sparse);
         self.sparse_bytes = bytes(self.sparse_bytes, other.sparse_bytes);
+        self.mounts = apply(self.mounts, other.mounts);
     }
 
     /// As a scan tells them.
@@ -77,6 +80,7 @@ impl Sums {
             files: self.files.wrapping_add(self.linked),
             directories: self.directories,
             hard_links: self.names.saturating_sub(self.linked),
+            excluded_mounts: self.mounts,
             ..Usage::default()
         }
     }

@@ -5,6 +5,7 @@ use std::ffi::CStr;
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 
+use rustix::fs::CWD;
 use rustix::fs::inotify::ReadFlags;
 
 use super::ledger::{LARGE, MOST};
@@ -16,13 +17,16 @@ use super::sums::Sums;
 use super::turns::may_read;
 use super::wds::Wds;
 use crate::Monotonic;
-use crate::fs::scan::{Entry, Exclude, FileId};
+use crate::fs::scan::{Entry, Exclude, FileId, Mounted};
 
 /// The directories, and the sums of the trees: those are kept by differences, so that what did not change costs nothing.
 #[derive(Debug)]
 pub(super) struct Tree {
     pub(super) nodes: Nodes,
     pub(super) roots: Roots,
+    /// Where other mounts begin in them, and of which roots that is.
+    pub(super) mounted: Mounted,
+    mounted_in: Vec<Option<(FileId, Option<u64>)>>,
     pub(super) links: Links,
     pub(super) wds: Wds,
     /// By root: the directories, and the files with one name.
@@ -81,6 +85,8 @@ impl Tree {
         Self {
             nodes: Nodes::default(),
             roots,
+            mounted: Mounted::default(),
+            mounted_in: Vec::new(),
             links: Links::new(count),
             wds: Wds::default(),
             totals: vec![Sums::default(); count],
@@ -325,7 +331,19 @@ impl Tree {
         if notify?.is_still(&root.name, known) {
             return None;
         }
-        Entry::root(&root.name).ok().filter(Entry::is_dir)
+        Entry::read_local(CWD, &root.name).ok().filter(Entry::is_dir)
+    }
+
+    /// Finds out where other mounts begin, if the mount table `has_changed`, or a root is another.
+    pub(super) fn look_for_mounts(&mut self, has_changed: bool) {
+        let (roots, boundary) = self.roots.directories();
+        let roots: Vec<_> = roots.collect();
+        let key = |entry: Entry| (entry.id, entry.mount);
+        let of: Vec<_> = roots.iter().map(|(_, entry)| entry.map(key)).collect();
+        if has_changed || of != self.mounted_in {
+            (self.mounted, _) = Mounted::find(roots, boundary);
+            self.mounted_in = of;
+        }
     }
 
     fn plant(&mut self, entry: Entry, root: u32) -> Place {
