@@ -140,6 +140,113 @@ fn a_pid_that_is_used_again_by_one_that_is_selected_is_in_the_next_tick() {
     }
 }
 
+/// The last pid that was given out here.
+fn last_pid() -> u32 {
+    let loadavg = std::fs::read_to_string("/proc/loadavg").unwrap();
+    loadavg.split_whitespace().next_back().unwrap().parse().unwrap()
+}
+
+/// Gives pids out, to threads that end at once, until the last one is as wanted.
+fn give_out_until(wanted: impl Fn(u32) -> bool) {
+    for _ in 0..100_000 {
+        if wanted(last_pid()) {
+            return;
+        }
+        std::thread::spawn(|| ()).join().unwrap();
+    }
+    panic!("{} is the last pid after 100,000", last_pid());
+}
+
+/// Sets `pid_max` of this namespace, where that is not the whole machine's.
+fn set_pid_max(pid_max: u32) -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
+    let version = (numbers.next().unwrap(), numbers.next().unwrap());
+    let own = common::require(version >= (6, 14), "a kernel with a pid_max for each pid namespace");
+    own && common::require(
+        std::fs::write("/proc/sys/kernel/pid_max", pid_max.to_string()).is_ok(),
+        "the right to set the pid_max of a pid namespace",
+    )
+}
+
+#[test]
+fn who_was_born_while_the_pids_went_round_is_in_the_next_tick() {
+    let Some(by) = pid_namespace() else { return };
+    if !inside("who_was_born_while_the_pids_went_round_is_in_the_next_tick", &by) {
+        return;
+    }
+    // Changed while the source runs, to as few as a hundred pids.
+    let mut source = Processes::new();
+    tick(&mut source);
+    for pid_max in [600, 400, 32_768, 400] {
+        if !set_pid_max(pid_max) {
+            return;
+        }
+        give_out_until(|last| last > 310 && last < 330);
+        for _ in 0..3 {
+            tick(&mut source);
+            let before = last_pid();
+            give_out_until(|last| last > before + 20);
+            let helpers: Vec<Helper> = (0..5).map(|_| Helper::sh("read x", &[])).collect();
+            let first = helpers.iter().map(Helper::pid).min().unwrap();
+            // Round, to a little after where it was: as if only a few had been given out.
+            give_out_until(|last| last < before);
+            give_out_until(|last| last > before);
+            assert!(last_pid() < first, "{before} {} {first}", last_pid());
+            let snapshot = tick(&mut source);
+            for helper in &helpers {
+                get(&snapshot, helper.pid());
+            }
+            drop(helpers);
+            give_out_until(|last| last > 310 && last < 330);
+        }
+    }
+}
+
+#[test]
+fn who_has_a_pid_out_of_turn_is_seen_within_the_time_that_the_snapshot_makes_known() {
+    let Some(by) = pid_namespace() else { return };
+    if !inside("who_has_a_pid_out_of_turn_is_seen_within_the_time_that_the_snapshot_makes_known", &by) {
+        return;
+    }
+    let out_of_turn = |pid: u32| {
+        let before = last_pid();
+        let helper = with_pid(pid, "read x");
+        std::fs::write("/proc/sys/kernel/ns_last_pid", before.to_string()).unwrap();
+        helper
+    };
+    // So many that looking at the pids that were given out is cheaper than a listing.
+    let _crowd = Crowd::new(100);
+    let every = Duration::from_millis(300);
+    let mut source = Processes::new().list_every(every);
+    let mut always = Processes::new().list_every(Duration::ZERO);
+    tick(&mut always);
+    let mut last = tick(&mut source);
+    for nth in 0..3 {
+        let helper = out_of_turn(20_000 + nth * 1_000);
+        let born = Monotonic::now();
+        let snapshot = tick(&mut always);
+        get(&snapshot, helper.pid());
+        assert_eq!(snapshot.listed_at, Some(snapshot.at));
+        until("it is seen", || {
+            let snapshot = tick(&mut source);
+            let listed_at = snapshot.listed_at.unwrap();
+            assert!(snapshot.at.since(listed_at).unwrap() < every);
+            assert!(listed_at >= last.listed_at.unwrap() && listed_at <= snapshot.at);
+            let seen = find(&snapshot, helper.pid()).is_some();
+            assert!(seen || listed_at < born, "listed after its birth, and missed");
+            last = snapshot;
+            seen
+        });
+    }
+    // It may be never.
+    let mut never = Processes::new().list_every(Duration::MAX);
+    let first = tick(&mut never);
+    assert_eq!(first.listed_at, Some(first.at));
+    let second = tick(&mut never);
+    assert_eq!(second.listed_at, first.listed_at);
+}
+
 #[test]
 fn inside_of_a_pid_namespace_only_what_ran_is_read() {
     let Some(by) = pid_namespace() else { return };

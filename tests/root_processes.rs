@@ -216,6 +216,69 @@ fn one_s_own_process_is_readable_when_its_main_thread_has_exited() {
     }
 }
 
+/// A process of root that becomes nobody's when told to.
+const BECOMES: &str = "
+    mkfifo -m 666 $(dirname $1)/fifo
+    sh -c 'read x < $0; exec setpriv --reuid=65534 --regid=65534 --clear-groups sleep 100000' $(dirname $1)/fifo \
+        </dev/null >/dev/null 2>&1 &
+    export BECOMES=$!
+    ";
+
+#[test]
+fn one_that_stops_being_hidden_is_in_the_next_tick() {
+    let prepare = format!("{BECOMES} mount -o remount,hidepid=2 /proc;");
+    if !as_nobody("one_that_stops_being_hidden_is_in_the_next_tick", &prepare) {
+        return;
+    }
+    let becomes = pid_of("BECOMES");
+    let mut source = Processes::new().max_age(NEVER);
+    for _ in 0..5 {
+        let snapshot = tick(&mut source);
+        assert_eq!(find(&snapshot, becomes), None);
+        assert_eq!(snapshot.listed_at, Some(snapshot.at));
+    }
+    std::fs::write(std::env::current_exe().unwrap().with_file_name("fifo"), "go on\n").unwrap();
+    until("it is shown", || Path::new(&format!("/proc/{becomes}")).exists());
+    assert_eq!(get(&tick(&mut source), becomes).info.uid, NOBODY);
+}
+
+/// Has a child of the pid it is given, out of turn, as a restored checkpoint has.
+const OUT_OF_TURN: &str = "
+import ctypes, os, signal, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+pid = ctypes.c_int(int(sys.argv[1]))
+# clone3 with set_tid.
+arguments = struct.pack('10Q', 0, 0, 0, 0, signal.SIGCHLD, 0, 0, 0, ctypes.addressof(pid), 1)
+child = libc.syscall(435, arguments, len(arguments))
+if child == 0:
+    while True:
+        signal.pause()
+print(child, flush=True)
+signal.pause()
+";
+
+#[test]
+fn who_has_a_pid_out_of_turn_is_in_the_next_tick_outside_of_containers() {
+    use std::os::unix::fs::MetadataExt;
+    let first = std::fs::metadata("/proc/self/ns/pid").unwrap().ino() == 0xefff_fffc;
+    if !require(is_root() && first, "root in the first pid namespace") {
+        return;
+    }
+    let mut source = Processes::new().list_every(Duration::MAX);
+    tick(&mut source);
+    let pid_max: u32 = std::fs::read_to_string("/proc/sys/kernel/pid_max").unwrap().trim().parse().unwrap();
+    let loadavg = std::fs::read_to_string("/proc/loadavg").unwrap();
+    let last: u32 = loadavg.split_whitespace().next_back().unwrap().parse().unwrap();
+    for nth in 1..=5 {
+        // As far from the pids that are given out now as may be, below them too.
+        let wanted = (last + pid_max / 7 * nth) % (pid_max - 1_000) + 500;
+        let free = (wanted..).find(|pid| !Path::new(&format!("/proc/{pid}")).exists()).unwrap();
+        let mut helper = Helper::python(OUT_OF_TURN, &[&free.to_string()]);
+        assert_eq!(helper.number(), free);
+        assert_eq!(get(&tick(&mut source), free).ppid, helper.pid());
+    }
+}
+
 fn remounted(option: &str) -> String {
     format!("{ROOT_PROCESSES} mount -o remount,{option} /proc;")
 }

@@ -324,6 +324,8 @@ struct Head<'a> {
     took: Duration,
     #[serde(with = "nanos")]
     lag: Duration,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listed_at: Option<Monotonic>,
     skipped: Skipped,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     notices: &'a [Notice],
@@ -341,6 +343,7 @@ impl<'a> Head<'a> {
             at: snapshot.at,
             took: snapshot.took,
             lag: snapshot.lag,
+            listed_at: snapshot.listed_at,
             skipped: snapshot.skipped,
             notices: &snapshot.notices,
         }

@@ -10,20 +10,32 @@ use super::file::Buffer;
 use super::number::decimal;
 use super::procfs::{Listing, ProcFs};
 use super::pulse::pulse;
-use crate::{Error, Monotonic, Result};
+use crate::{Cancel, Monotonic, Result};
 
 /// Finds the processes that were born since the last tick.
 ///
 /// The last field of `/proc/loadavg` is the last pid handed out. While it stands still nothing was born; when it moved a
-/// little, only the pids in between are probed. Listing /proc remains for the first tick, for large moves and wrap-arounds,
-/// and from time to time, since a pid can be handed out of turn (`clone3` with `set_tid`).
+/// little, only the pids in between are probed. Listing /proc remains for the first tick, for large moves, for whenever the
+/// counter may have gone round, and from time to time, since a pid can be handed out of turn (`clone3` with `set_tid`).
 #[derive(Debug)]
 pub(crate) struct Discovery {
     listing: Listing,
     /// None where pids cannot be probed: then every tick lists.
     counter: Option<Counter>,
+    /// None where the number of processes is not to be had.
+    census: Option<Census>,
+    list_every: Duration,
     listed_at: Option<Monotonic>,
     found: Vec<Found>,
+}
+
+/// What to look for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Search {
+    /// What is new, by the cheapest way there is.
+    New,
+    /// All there is.
+    All,
 }
 
 /// A process that was found: one that is new, or a known one that may be another now.
@@ -54,10 +66,16 @@ pub(crate) struct Findings<'a> {
 #[derive(Debug)]
 struct Counter {
     loadavg: OwnedFd,
+    pid_max: OwnedFd,
+    /// None where `/proc/stat` counts what the pids of another namespace were given to as well: then it is no evidence.
+    stat: Option<OwnedFd>,
     buffer: Buffer,
-    pid_max: u32,
     last: u32,
     last_at: Monotonic,
+    /// How many tasks there were at the last tick.
+    tasks: u64,
+    /// How many had been cloned when that was last asked.
+    clones: Option<u64>,
     windows: VecDeque<Window>,
 }
 
@@ -70,8 +88,15 @@ struct Window {
     since: Monotonic,
 }
 
-/// How often /proc is listed all the same.
-const LIST_EVERY: Duration = Duration::from_secs(30);
+/// How many processes there are, by the links of the root directory of /proc.
+#[derive(Debug)]
+struct Census {
+    procfs: ProcFs,
+    /// Its links that are no processes.
+    others: u64,
+    /// By how much the count was too high when all were known.
+    excess: u64,
+}
 
 /// How long a window is probed: a pid is handed out some time before its process can be seen.
 const SETTLED: Duration = Duration::from_millis(200);
@@ -79,35 +104,59 @@ const SETTLED: Duration = Duration::from_millis(200);
 /// More pids than are ever handed out and not yet visible at one instant.
 const IN_FLIGHT: u32 = 256;
 
-/// More births than a machine manages in a second: in the time it takes for `pid_max` of them the counter could have gone
-/// round unnoticed.
-const BIRTHS_PER_SECOND: u64 = 20_000;
+/// Between how many pids `Cancel` is polled while they are probed.
+const POLL: u32 = 512;
+
+/// When the counter goes round it goes on from here; lower pids are given out once.
+const RESERVED_PIDS: u32 = 300;
+
+/// More pids than a machine gives out in a second: a `clone(2)` that fails by a limit on processes uses one up too, and a CPU
+/// makes a hundred thousand of these; all CPUs share a lock for it.
+const PIDS_PER_SECOND: u128 = 2_000_000;
+
+/// How many pids a task keeps from being given out, at most: its own, and those of a process group and a session whose leaders
+/// are gone.
+const PIDS_OF_A_TASK: u64 = 3;
 
 impl Discovery {
-    pub(crate) fn new(procfs: &ProcFs) -> Result<Self> {
-        let counter = if procfs.has_pulse() { Counter::open(procfs) } else { None };
-        Ok(Self { listing: Listing::open(procfs)?, counter, listed_at: None, found: Vec::new() })
+    pub(crate) fn new(procfs: &ProcFs, list_every: Duration) -> Result<Self> {
+        // What stops being hidden gives no evidence: then only listings tell.
+        let listed_only = !procfs.has_pulse() || procfs.hides_processes();
+        let counter = if listed_only { None } else { Counter::open(procfs) };
+        let counted = counter.is_some() && procfs.is_of_first_namespace();
+        let census = counted.then(|| Census { procfs: procfs.clone(), others: u64::MAX, excess: 0 });
+        Ok(Self { listing: Listing::open(procfs)?, counter, census, list_every, listed_at: None, found: Vec::new() })
+    }
+
+    /// When all were last listed.
+    pub(crate) fn listed_at(&self) -> Option<Monotonic> {
+        self.listed_at
     }
 
     /// Finds what may be new, `known` processes being there already.
-    pub(crate) fn tick(&mut self, procfs: &ProcFs, known: usize, now: Monotonic) -> Result<Findings<'_>> {
+    pub(crate) fn find(
+        &mut self,
+        search: Search,
+        known: usize,
+        now: Monotonic,
+        cancel: &Cancel,
+    ) -> Result<Findings<'_>> {
         self.found.clear();
-        let listed = self.listed_at.and_then(|at| now.since(at)).is_some_and(|age| age < LIST_EVERY);
-        let probe = match &mut self.counter {
-            // The counter first, then the listing: what is born in between is in the next window.
-            Some(counter) => counter.advance(known, now),
-            None => Probe::List,
-        };
-        if probe == Probe::Windows && listed {
+        let listed = self.listed_at.and_then(|at| now.since(at)).is_some_and(|age| age < self.list_every);
+        // The counter first, then the listing: what is born in between is in the next window.
+        let probe = self.counter.as_mut().map_or(Probe::List, |counter| counter.advance(known, now));
+        // One listing a tick: what is born after it is found at the next one.
+        let listed = listed || (search == Search::New && self.listed_at == Some(now));
+        if probe == Probe::Windows && listed && search == Search::New {
             if let Some(counter) = &self.counter {
-                counter.probe(&mut self.found);
+                counter.probe(&mut self.found, cancel)?;
             }
             return Ok(Findings { all: false, found: &self.found });
         }
+        // Until it has succeeded, the next tick lists as well.
+        self.listed_at = None;
         let found = &mut self.found;
-        self.listing
-            .list(|pid, ino| found.push(Found { pid, by: By::Listing(ino) }))
-            .map_err(|errno| Error::from(errno).at(procfs.path()))?;
+        let others = self.listing.list(cancel, |pid, ino| found.push(Found { pid, by: By::Listing(ino) }))?;
         if !self.found.is_sorted_by_key(|found| found.pid) {
             self.found.sort_unstable_by_key(|found| found.pid);
         }
@@ -115,7 +164,34 @@ impl Discovery {
         if let Some(counter) = &mut self.counter {
             counter.listed();
         }
+        if let Some(census) = &mut self.census {
+            census.others = others;
+        }
         Ok(Findings { all: true, found: &self.found })
+    }
+
+    /// Whether there are no more processes than `known`, as far as can be told.
+    pub(crate) fn misses_none(&mut self, known: usize) -> bool {
+        let Some(census) = &mut self.census else { return true };
+        let Some(surplus) = census.surplus(known) else { return true };
+        let missing = surplus > census.excess;
+        census.excess = census.excess.min(surplus);
+        !missing
+    }
+
+    /// All were listed, and `known` of them are there: whatever is counted besides is none that can be found.
+    pub(crate) fn all_are_known(&mut self, known: usize) {
+        if let Some(census) = &mut self.census {
+            census.excess = census.surplus(known).unwrap_or(0);
+        }
+    }
+}
+
+impl Census {
+    /// How many more processes are counted than are known.
+    fn surplus(&self, known: usize) -> Option<u64> {
+        let counted = self.procfs.links()?.saturating_sub(self.others);
+        Some(counted.saturating_sub(u64::try_from(known).unwrap_or(u64::MAX)))
     }
 }
 
@@ -128,37 +204,50 @@ enum Probe {
 
 impl Counter {
     fn open(procfs: &ProcFs) -> Option<Self> {
-        let open = |path| rustix::fs::openat(procfs.dir(), path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-        let loadavg = open("loadavg").ok()?;
-        // lxcfs puts a file of its own in this place, with another idea of the last field.
-        if rustix::fs::fstatfs(&loadavg).ok()?.f_type != rustix::fs::PROC_SUPER_MAGIC {
-            return None;
-        }
-        let mut buffer = Buffer::new();
-        let pid_max = open("sys/kernel/pid_max").ok().and_then(|fd| decimal(buffer.read(fd).ok()?.trim_ascii()));
-        let pid_max = pid_max.unwrap_or(32_768);
-        Some(Self { loadavg, buffer, pid_max, last: 0, last_at: Monotonic::default(), windows: VecDeque::new() })
+        let open = |path| {
+            let file = rustix::fs::openat(procfs.dir(), path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+            // lxcfs puts files of its own in these places, with another idea of what they hold.
+            let is_proc = rustix::fs::fstatfs(&file).ok()?.f_type == rustix::fs::PROC_SUPER_MAGIC;
+            is_proc.then_some(file)
+        };
+        Some(Self {
+            loadavg: open("loadavg")?,
+            pid_max: open("sys/kernel/pid_max")?,
+            stat: if procfs.is_of_first_namespace() { open("stat") } else { None },
+            buffer: Buffer::new(),
+            last: 0,
+            last_at: Monotonic::default(),
+            tasks: 0,
+            clones: None,
+            windows: VecDeque::new(),
+        })
     }
 
-    /// Reads the counter, and says whether the pids it passed can be probed.
+    /// Reads the counter, and returns how what it passed is to be found.
     fn advance(&mut self, known: usize, now: Monotonic) -> Probe {
         let last_tick = self.last_at;
         self.windows
             .retain(|window| window.since >= last_tick || now.since(window.since).unwrap_or_default() < SETTLED);
-        let Some(last) = self.buffer.read(&self.loadavg).ok().and_then(last_pid) else { return Probe::List };
+        let Some((tasks, last)) = self.buffer.read(&self.loadavg).ok().and_then(tasks_and_last_pid) else {
+            return Probe::List;
+        };
+        // It can be set at any time, and is that of our pid namespace since Linux 6.14.
+        let pid_max = self.buffer.read(&self.pid_max).ok().and_then(|text| decimal(text.trim_ascii())).unwrap_or(0);
         let (before, before_at) = (self.last, self.last_at);
+        let most_tasks = std::mem::replace(&mut self.tasks, tasks).max(tasks);
         (self.last, self.last_at) = (last, now);
-        let elapsed = now.since(before_at).unwrap_or_default();
-        let births = elapsed.as_secs().saturating_mul(BIRTHS_PER_SECOND);
-        let wrapped = last < before;
-        if wrapped {
+        if last < before {
             // Up to the highest pid, and on from the lowest.
-            self.windows.push_back(Window { first: before.saturating_add(1), last: self.pid_max, since: now });
+            self.windows.push_back(Window { first: before.saturating_add(1), last: pid_max, since: now });
             self.windows.push_back(Window { first: 1, last, since: now });
-        } else if last > before {
+            return Probe::List;
+        }
+        if last > before {
             self.windows.push_back(Window { first: before.saturating_add(1), last, since: now });
         }
-        if wrapped || births > u64::from(self.pid_max) {
+        let elapsed = now.since(before_at).unwrap_or_default();
+        let round = pids_to_go_round(pid_max, most_tasks);
+        if may_be_given_out(round, elapsed) && self.cloned().is_none_or(|clones| clones >= round) {
             return Probe::List;
         }
         let to_probe =
@@ -168,14 +257,29 @@ impl Counter {
         if to_probe > bearable { Probe::List } else { Probe::Windows }
     }
 
-    fn probe(&self, found: &mut Vec<Found>) {
+    /// How many processes and threads were cloned since the last tick, or since before it; `None` where that is not known.
+    /// Those that failed are not counted, though each took a pid: so many of them are found by the census.
+    fn cloned(&mut self) -> Option<u64> {
+        let clones = clones(self.buffer.read(self.stat.as_ref()?).ok()?)?;
+        let before = self.clones.replace(clones)?;
+        clones.checked_sub(before)
+    }
+
+    fn probe(&self, found: &mut Vec<Found>, cancel: &Cancel) -> Result<()> {
         for window in &self.windows {
-            let alive = (window.first..=window.last).filter(|pid| pulse(*pid).is_some());
-            found.extend(alive.map(|pid| Found { pid, by: By::Birth(window.since) }));
+            for pid in window.first..=window.last {
+                if pid.checked_rem(POLL) == Some(0) {
+                    cancel.check()?;
+                }
+                if pulse(pid).is_some() {
+                    found.push(Found { pid, by: By::Birth(window.since) });
+                }
+            }
         }
         // Windows are in the order of time, and do not overlap but after a wrap-around, which ends in a listing.
         found.sort_by_key(|found| found.pid);
         found.dedup_by_key(|found| found.pid);
+        Ok(())
     }
 
     /// After a listing, only what was handed out last can still be on its way.
@@ -186,10 +290,28 @@ impl Counter {
     }
 }
 
-/// `0.20 0.18 0.12 1/80 11206`
-fn last_pid(loadavg: &[u8]) -> Option<u32> {
-    let last = loadavg.trim_ascii_end().rsplit(|byte| *byte == b' ').next()?;
-    decimal(last)
+/// How many pids have to be given out for the counter to go round, at least: those that are in use are passed over.
+fn pids_to_go_round(pid_max: u32, tasks: u64) -> u64 {
+    u64::from(pid_max.saturating_sub(RESERVED_PIDS)).saturating_sub(tasks.saturating_mul(PIDS_OF_A_TASK))
+}
+
+/// Whether so many pids may have been given out in this time.
+fn may_be_given_out(pids: u64, elapsed: Duration) -> bool {
+    elapsed.as_nanos().saturating_mul(PIDS_PER_SECOND) >= u128::from(pids).saturating_mul(1_000_000_000)
+}
+
+/// `0.20 0.18 0.12 1/80 11206`: 80 tasks, and the last pid.
+fn tasks_and_last_pid(loadavg: &[u8]) -> Option<(u64, u32)> {
+    let mut fields = loadavg.trim_ascii_end().rsplit(|byte| *byte == b' ');
+    let last = decimal(fields.next()?)?;
+    let tasks = fields.next()?.rsplit(|byte| *byte == b'/').next()?;
+    Some((decimal(tasks)?, last))
+}
+
+/// The line `processes 11206` of `/proc/stat`: how many processes and threads were cloned since the machine started.
+fn clones(stat: &[u8]) -> Option<u64> {
+    let line = stat.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"processes "))?;
+    decimal(line.trim_ascii())
 }
 
 #[cfg(test)]
@@ -198,18 +320,81 @@ mod tests {
 
     #[test]
     fn the_last_field_is_the_last_pid() {
-        assert_eq!(last_pid(b"0.20 0.18 0.12 1/80 11206\n"), Some(11206));
-        assert_eq!(last_pid(b""), None);
+        assert_eq!(tasks_and_last_pid(b"0.20 0.18 0.12 1/80 11206\n"), Some((80, 11206)));
+        assert_eq!(tasks_and_last_pid(b""), None);
+        assert_eq!(tasks_and_last_pid(b"11206"), None);
+    }
+
+    #[test]
+    fn clones_are_counted() {
+        assert_eq!(clones(b"cpu  1 2 3\nctxt 7\nprocesses 8123\nprocs_running 2\n"), Some(8123));
+        assert_eq!(clones(b"cpu  1 2 3\n"), None);
+        assert!(clones(&std::fs::read("/proc/stat").unwrap()).unwrap() > 0);
+    }
+
+    #[test]
+    fn the_counter_goes_round_over_what_is_free() {
+        assert_eq!(pids_to_go_round(32_768, 0), 32_468);
+        assert_eq!(pids_to_go_round(600, 90), 30);
+        // So many tasks that hardly a pid is free.
+        assert_eq!(pids_to_go_round(600, 290), 0);
+        assert_eq!(pids_to_go_round(0, 1), 0);
+        assert!(may_be_given_out(0, Duration::ZERO));
+        assert!(!may_be_given_out(1, Duration::ZERO));
+        assert!(may_be_given_out(32_468, Duration::from_millis(100)));
+        assert!(!may_be_given_out(1 << 22, Duration::from_secs(1)));
+        assert!(may_be_given_out(u64::MAX, Duration::MAX));
+    }
+
+    #[test]
+    fn as_many_clones_as_there_are_pids_end_in_a_listing() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, content: &str| {
+            std::fs::write(directory.path().join(name), content).unwrap();
+            std::fs::File::open(directory.path().join(name)).unwrap().into()
+        };
+        let mut counter = Counter {
+            loadavg: file("loadavg", "0 0 0 1/100 5000"),
+            pid_max: file("pid_max", "32768\n"),
+            stat: Some(file("stat", "processes 70000\n")),
+            buffer: Buffer::new(),
+            last: 0,
+            last_at: Monotonic::default(),
+            tasks: 0,
+            clones: None,
+            windows: VecDeque::new(),
+        };
+        let mut tick = |second: u64, loadavg: &str, clones: u64, pid_max: u32| {
+            file("loadavg", loadavg);
+            file("stat", &format!("processes {clones}\n"));
+            file("pid_max", &pid_max.to_string());
+            let probe = counter.advance(1_000, Monotonic::from_nanos(second * 1_000_000_000));
+            if probe == Probe::List {
+                counter.listed();
+            }
+            probe
+        };
+        assert_eq!(tick(1, "0 0 0 1/100 5000", 70_000, 32_768), Probe::List, "the first");
+        assert_eq!(tick(2, "0 0 0 1/100 5010", 70_010, 32_768), Probe::Windows);
+        assert_eq!(tick(3, "0 0 0 1/100 5010", 70_010 + 32_168, 32_768), Probe::List, "all that were free");
+        assert_eq!(tick(4, "0 0 0 1/100 5020", 102_178 + 32_167, 32_768), Probe::Windows, "one less");
+        assert_eq!(tick(5, "0 0 0 1/8000 5030", 134_355, 32_768), Probe::Windows);
+        assert_eq!(tick(6, "0 0 0 1/100 5040", 144_355, 32_768), Probe::List, "8,000 tasks had used up 24,000");
+        assert_eq!(tick(7, "0 0 0 1/100 5050", 144_365, 32_768), Probe::Windows);
+        assert_eq!(tick(8, "0 0 0 1/100 5060", 145_365, 1_000), Probe::List, "fewer pids by now");
+        assert_eq!(tick(9, "0 0 0 1/100 5070", 145_375, 4_194_304), Probe::Windows);
+        assert_eq!(tick(10, "0 0 0 1/100 5060", 145_376, 4_194_304), Probe::List, "round");
     }
 
     #[test]
     fn a_child_is_found_without_listing() {
         let procfs = ProcFs::new("/proc").unwrap();
         assert!(procfs.has_pulse());
-        let mut discovery = Discovery::new(&procfs).unwrap();
-        assert!(discovery.tick(&procfs, 0, Monotonic::now()).unwrap().all);
+        let mut discovery = Discovery::new(&procfs, Duration::MAX).unwrap();
+        let cancel = Cancel::new();
+        assert!(discovery.find(Search::New, 0, Monotonic::now(), &cancel).unwrap().all);
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
-        let findings = discovery.tick(&procfs, 10_000, Monotonic::now()).unwrap();
+        let findings = discovery.find(Search::New, 10_000, Monotonic::now(), &cancel).unwrap();
         assert!(!findings.all);
         assert!(findings.found.iter().any(|found| found.pid == child.id()));
         child.kill().unwrap();

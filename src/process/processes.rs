@@ -58,6 +58,7 @@ pub(crate) struct Config {
     pub(crate) fields: Fields,
     pub(crate) max_age: Duration,
     pub(crate) recheck: Duration,
+    pub(crate) list_every: Duration,
     pub(crate) max_fds: Option<usize>,
     pub(crate) threads: Option<usize>,
     pub(crate) slow: SlowLane,
@@ -86,6 +87,7 @@ impl Processes {
                 fields: Fields::DEFAULT,
                 max_age: Duration::from_secs(60),
                 recheck: Duration::from_secs(15),
+                list_every: Duration::from_secs(10),
                 max_fds: None,
                 threads: None,
                 slow: SlowLane::default(),
@@ -123,6 +125,21 @@ impl Processes {
     /// working directory are still there, are read at every fourth of these readings. They are spread over the ticks.
     pub fn max_age(mut self, age: Duration) -> Self {
         self.config.max_age = age;
+        self
+    }
+
+    /// How old the last listing of /proc may get. Default: 10 s.
+    ///
+    /// New processes are found by the pids that the kernel gave out, without a listing, and are in the next snapshot; where
+    /// the pids may have gone round since the last tick, that tick lists. This bounds what only a listing can tell: a pid
+    /// given out of turn (`clone3(2)` with `set_tid`, as a restored checkpoint has it), or whose birth took the kernel longer
+    /// than 200 ms. [`Snapshot::listed_at`] is when that was. Outside of containers the number of processes is compared at
+    /// each tick too, so that these are found at once. Where others' processes are hidden (`hidepid`), every tick lists.
+    ///
+    /// A listing takes about 1 µs for each process. `Duration::ZERO` lists at every tick, [`Duration::MAX`] never again but
+    /// where it has to be.
+    pub fn list_every(mut self, period: Duration) -> Self {
+        self.config.list_every = period;
         self
     }
 

@@ -4,14 +4,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags, RawDir, SeekFrom};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom};
 
 use super::file::Buffer;
 use super::handle::Process;
 use super::number::decimal;
 use super::status::Status;
 use crate::fs::{DeviceId, Mount, mounts};
-use crate::{BootId, Error, Notice, Result};
+use crate::{BootId, Cancel, Error, Notice, Result};
 
 /// A mounted proc file system: `/proc`, that of a host at `/host/proc`, or a directory that looks like one.
 ///
@@ -102,7 +102,7 @@ impl ProcFs {
     pub fn pids(&self) -> Result<Vec<u32>> {
         let mut listing = Listing::open(self)?;
         let mut pids = Vec::new();
-        listing.list(|pid, _| pids.push(pid)).map_err(|errno| Error::from(errno).at(self.path()))?;
+        listing.list(&Cancel::new(), |pid, _| pids.push(pid))?;
         pids.sort_unstable();
         Ok(pids)
     }
@@ -123,11 +123,31 @@ impl ProcFs {
     pub(crate) fn has_pulse(&self) -> bool {
         self.0.pulse
     }
+
+    /// Whether there are processes that are not listed: those of others.
+    pub(crate) fn hides_processes(&self) -> bool {
+        self.0.notices.iter().any(|notice| matches!(notice, Notice::HidePid { .. }))
+    }
+
+    /// Whether all processes of the machine are in here: this is the /proc of the first pid namespace.
+    pub(crate) fn is_of_first_namespace(&self) -> bool {
+        /// The inode number of the first pid namespace, the same on every machine (`PROC_PID_INIT_INO`).
+        const FIRST: u64 = 0xefff_fffc;
+        self.has_pulse()
+            && rustix::fs::statat(self.dir(), c"self/ns/pid", AtFlags::empty()).is_ok_and(|stat| stat.st_ino == FIRST)
+    }
+
+    /// How many links its root directory has: one for each directory in it, and one for each process of the machine. The
+    /// kernel counts those when it is asked.
+    pub(crate) fn links(&self) -> Option<u64> {
+        rustix::fs::fstat(self.dir()).ok().map(|stat| u64::from(stat.st_nlink))
+    }
 }
 
 /// Lists the processes, again and again, by one open directory and one buffer.
 #[derive(Debug)]
 pub(crate) struct Listing {
+    procfs: ProcFs,
     dir: OwnedFd,
     buffer: Vec<u8>,
 }
@@ -141,20 +161,28 @@ impl Listing {
         let dir =
             rustix::fs::openat(procfs.dir(), c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
                 .map_err(|errno| Error::from(errno).at(procfs.path()))?;
-        Ok(Self { dir, buffer: Vec::with_capacity(Self::SIZE) })
+        Ok(Self { procfs: procfs.clone(), dir, buffer: Vec::with_capacity(Self::SIZE) })
     }
 
-    /// Calls `found` with each pid and the inode number of its directory.
-    pub(crate) fn list(&mut self, mut found: impl FnMut(u32, u64)) -> rustix::io::Result<()> {
-        rustix::fs::seek(&self.dir, SeekFrom::Start(0))?;
+    /// Calls `found` with each pid and the inode number of its directory. Returns how many other directories there are, `.`
+    /// and `..` too.
+    pub(crate) fn list(&mut self, cancel: &Cancel, mut found: impl FnMut(u32, u64)) -> Result<u64> {
+        let failed = |errno| Error::from(errno).at(self.procfs.path());
+        rustix::fs::seek(&self.dir, SeekFrom::Start(0)).map_err(failed)?;
         let mut entries = RawDir::new(&self.dir, self.buffer.spare_capacity_mut());
+        let mut others = 0_u64;
         while let Some(entry) = entries.next() {
-            let entry = entry?;
+            let entry = entry.map_err(failed)?;
             if let Some(pid) = decimal(entry.file_name().to_bytes()) {
                 found(pid, entry.ino());
+            } else if entry.file_type() == FileType::Directory {
+                others = others.saturating_add(1);
+            }
+            if entries.is_buffer_empty() {
+                cancel.check()?;
             }
         }
-        Ok(())
+        Ok(others)
     }
 }
 

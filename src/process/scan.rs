@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::descriptors::FdBudget;
-use super::discover::{By, Discovery};
+use super::discover::{By, Discovery, Search};
 use super::file::{PidPath, owner};
 use super::lane::Lane;
 use super::names::{Id, Names};
@@ -95,7 +95,7 @@ impl Scan {
         }
         let shown = config.fields.contains(Fields::CMDLINE) && config.redact.is_none();
         Ok(Self {
-            discovery: Discovery::new(&procfs)?,
+            discovery: Discovery::new(&procfs, config.list_every)?,
             slots: Vec::new(),
             readers: (0..threads).map(|_| Reader::new(procfs.clone())).collect(),
             budget: FdBudget::new(max_fds),
@@ -128,13 +128,15 @@ impl Scan {
         snapshot.notices.extend_from_slice(self.procfs.notices());
         let skipped = &mut snapshot.skipped;
 
-        self.discover(now)?;
+        self.discover(Search::New, now, cancel)?;
         self.renew(now);
         self.take_pulses(now, cancel)?;
         self.read(cancel)?;
-        if self.reread_orphans(cancel)? {
-            self.read(cancel)?;
-        }
+        // Once it is known who ended.
+        self.complete(now, cancel)?;
+        snapshot.listed_at = self.discovery.listed_at();
+        self.mark_orphans(cancel)?;
+        self.read(cancel)?;
         self.pid_files.ask();
         self.ask_slow(now, cancel)?;
         let deadline = Deadline::after(self.config.asked.slow.budget);
@@ -170,9 +172,9 @@ impl Scan {
     }
 
     /// Adds what is new, and marks what may be another process by now.
-    fn discover(&mut self, now: Monotonic) -> Result<()> {
+    fn discover(&mut self, search: Search, now: Monotonic, cancel: &Cancel) -> Result<()> {
         let first = self.first_standing();
-        let findings = self.discovery.tick(&self.procfs, self.slots.len(), now)?;
+        let findings = self.discovery.find(search, self.slots.len(), now, cancel)?;
         let known = self.slots.len();
         let mut at = 0_usize;
         for found in findings.found {
@@ -200,15 +202,34 @@ impl Scan {
                 }
             }
         }
-        if findings.all && !self.procfs.has_pulse() {
-            // Without a pulse a listing is all that tells who is gone.
+        if findings.all {
             for slot in self.slots.iter_mut().filter(|slot| slot.listed != self.tick) {
-                slot.outcome = Outcome::Gone;
+                if self.procfs.has_pulse() {
+                    // It ended, or is hidden by now.
+                    slot.ask(Task::Read);
+                } else {
+                    // Without a pulse a listing is all that tells who is gone.
+                    slot.outcome = Outcome::Gone;
+                }
             }
         }
         if self.slots.len() > known {
             self.slots.sort_by_key(|slot| slot.pid);
         }
+        Ok(())
+    }
+
+    /// Looks again where there are more processes than are known: for those that were born meanwhile first, then for all.
+    fn complete(&mut self, now: Monotonic, cancel: &Cancel) -> Result<()> {
+        for search in [Search::New, Search::All] {
+            let known = self.slots.iter().filter(|slot| slot.outcome != Outcome::Gone).count();
+            if self.discovery.misses_none(known) {
+                return Ok(());
+            }
+            self.discover(search, now, cancel)?;
+        }
+        let known = self.slots.iter().filter(|slot| slot.outcome != Outcome::Gone).count();
+        self.discovery.all_are_known(known);
         Ok(())
     }
 
@@ -343,22 +364,20 @@ impl Scan {
         Ok(())
     }
 
-    /// Marks the children of those that ended: they have another parent now. Says whether there are any.
-    fn reread_orphans(&mut self, cancel: &Cancel) -> Result<bool> {
+    /// Marks the children of those that ended to be read again: they have another parent now.
+    fn mark_orphans(&mut self, cancel: &Cancel) -> Result<()> {
         self.gone.clear();
         self.gone.extend(self.slots.iter().filter(|slot| slot.has_ended()).map(|slot| slot.pid));
         if self.gone.is_empty() {
-            return Ok(false);
+            return Ok(());
         }
-        let mut any = false;
         for slot in &mut self.slots {
             cancel.check()?;
             if slot.entry.known && !slot.has_ended() && self.gone.binary_search(&slot.entry.sample.ppid).is_ok() {
                 slot.ask(Task::Read);
-                any = true;
             }
         }
-        Ok(any)
+        Ok(())
     }
 
     /// Counts what could not be read, removes what is gone, and closes what is not needed.

@@ -62,6 +62,8 @@ struct Document<'a, T> {
     took: Duration,
     #[serde(with = "nanos")]
     lag: Duration,
+    #[serde(default)]
+    listed_at: Option<Monotonic>,
     skipped: Skipped,
     #[serde(default)]
     notices: Vec<Notice>,
@@ -84,6 +86,7 @@ fn decode_snapshot<T: Sample + DeserializeOwned>(codec: Codec, payload: &[u8]) -
         at: document.at,
         took: document.took,
         lag: document.lag,
+        listed_at: document.listed_at,
         skipped: document.skipped,
         notices: document.notices,
         samples: document.samples,
