@@ -30,6 +30,7 @@ struct Fake {
     threads: u32,
     start_ticks: u64,
     start_stack: u64,
+    flags: u32,
 }
 
 impl Fake {
@@ -44,6 +45,7 @@ impl Fake {
             threads: 1,
             start_ticks: 1000,
             start_stack: 0x7ffc_0000_1000,
+            flags: 4_194_304,
         }
     }
 
@@ -53,12 +55,12 @@ impl Fake {
 
     /// Writes its stat in place.
     fn stat(&self, root: &Path) {
-        let Self { pid, state, ppid, user_ticks, threads, start_ticks, start_stack, .. } = self;
+        let Self { pid, state, ppid, user_ticks, threads, start_ticks, start_stack, flags, .. } = self;
         let mut line = format!("{pid} (").into_bytes();
         line.extend_from_slice(&self.comm);
         line.extend_from_slice(
             format!(
-                ") {state} {ppid} {pid} {pid} 0 -1 4194304 100 0 2 0 {user_ticks} 3 0 0 20 0 {threads} 0 {start_ticks} 4096000 \
+                ") {state} {ppid} {pid} {pid} 0 -1 {flags} 100 0 2 0 {user_ticks} 3 0 0 20 0 {threads} 0 {start_ticks} 4096000 \
                  250 18446744073709551615 94000000000000 94000000100000 {start_stack} 0 0 0 0 0 0 0 0 0 17 1 0 0 0 0 0 \
                  94000000200000 94000000300000 94000000400000 1 2 3 4 0\n"
             )
@@ -361,6 +363,65 @@ fn an_exec_that_is_read_in_its_middle_is_one_exec() {
     }
     let snapshot = tick(&mut source);
     assert_eq!((get(&snapshot, 42).info.execs, get(&snapshot, 43).info.execs), (1, 1));
+}
+
+#[test]
+fn a_rename_is_no_exec_where_an_exec_cannot_be_known() {
+    let root = root();
+    let root = root.path();
+    // A kernel thread's, and those that a reader without the right to trace gets.
+    let mut worker = Fake { start_stack: 0, flags: 2_129_984, ..Fake::new(42, "kworker/0:0") };
+    let mut other = Fake { start_stack: 1, ..Fake::new(43, "other") };
+    worker.write(root);
+    other.write(root);
+    let source =
+        || Processes::new().root(root).fields(Fields::DEFAULT | Fields::CMDLINE).slow_budget(Duration::from_secs(300));
+    let mut changes = ticks(source()).changes();
+    let mut plain = source();
+    next(&mut changes);
+    tick(&mut plain);
+    for nth in 0..15 {
+        worker.comm = format!("kworker/0:{nth}-events").into_bytes();
+        other.comm = format!("worker {nth}").into_bytes();
+        for fake in [&mut worker, &mut other] {
+            fake.user_ticks += 1;
+            fake.write(root);
+        }
+        assert_eq!(next(&mut changes).samples, []);
+        let snapshot = tick(&mut plain);
+        for fake in [&worker, &other] {
+            let info = &get(&snapshot, fake.pid).info;
+            assert_eq!((info.execs, info.name.as_bytes()), (0, &fake.comm[..]));
+        }
+        // It may be another program all the same: its arguments are those of now.
+        let cmdline = get(&snapshot, 43).info.cmdline.value().unwrap();
+        assert_eq!(cmdline[0], format!("/bin/worker {nth}").as_str());
+    }
+}
+
+#[test]
+fn an_exec_after_which_nothing_may_be_known_is_counted_once_it_is_known() {
+    let root = root();
+    let root = root.path();
+    let known = Fake::new(42, "known");
+    known.write(root);
+    let mut source = Processes::new().root(root);
+    tick(&mut source);
+    // The addresses are hidden for a while, and another name is shown.
+    Fake { start_stack: 1, ..Fake::new(42, "hidden") }.write(root);
+    assert_eq!(get(&tick(&mut source), 42).info.execs, 0);
+    known.write(root);
+    assert_eq!(get(&tick(&mut source), 42).info.execs, 0, "the same program");
+    Fake { start_stack: 1, ..Fake::new(42, "hidden") }.write(root);
+    assert_eq!(get(&tick(&mut source), 42).info.execs, 0);
+    Fake { start_stack: 0x7ffc_0000_2000, ..Fake::new(42, "another") }.write(root);
+    assert_eq!(get(&tick(&mut source), 42).info.execs, 1);
+    // A thread of the kernel that has a program now: a helper that the kernel started.
+    Fake { start_stack: 0, flags: 2_129_984, ..Fake::new(43, "kworker/u8:1") }.write(root);
+    assert_eq!(get(&tick(&mut source), 43).info.execs, 0);
+    Fake { start_stack: 1, ..Fake::new(43, "modprobe") }.write(root);
+    let snapshot = tick(&mut source);
+    assert_eq!((get(&snapshot, 43).info.execs, get(&snapshot, 43).info.kernel_thread), (1, false));
 }
 
 fn fifo(path: &Path) {

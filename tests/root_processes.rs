@@ -163,14 +163,15 @@ fn of_the_processes_of_others_is_read_what_may_be() {
     // The others are counted only where nothing of them may be read.
     assert_no_loss(&snapshot);
 
-    // That it executes a program is seen without the right to see its memory.
+    // Without the right to see its memory nobody knows whether it executed a program or took another name: what it is called
+    // and its arguments are those of now all the same.
     let fifo = std::env::current_exe().unwrap().with_file_name("fifo");
     std::fs::write(fifo, "go on\n").unwrap();
     until_named(execs, "sleep");
     until_asleep(execs);
     let snapshot = tick(&mut source);
     let info = &get(&snapshot, execs).info;
-    assert_eq!((info.execs, info.name.to_str()), (1, Some("sleep")));
+    assert_eq!((info.execs, info.name.to_str()), (0, Some("sleep")));
     assert_eq!(*info.cmdline.value().unwrap(), ["sleep", "100000"]);
 }
 
@@ -214,6 +215,38 @@ fn one_s_own_process_is_readable_when_its_main_thread_has_exited() {
         assert!(sample.namespaces.value().is_some_and(|namespaces| namespaces.mnt.is_some()));
         assert!(sample.memory.rss_bytes > 0);
     }
+}
+
+/// A process of root that takes another name when told to, and then executes a program.
+const RENAMES: &str = "
+    mkfifo -m 666 $(dirname $1)/fifo
+    sh -c 'read x < $0; printf renamed >/proc/self/comm; read x < $0' $(dirname $1)/fifo </dev/null >/dev/null 2>&1 &
+    export RENAMES=$!
+    ";
+
+#[test]
+fn a_process_of_others_that_takes_another_name_is_unchanged() {
+    if !as_nobody("a_process_of_others_that_takes_another_name_is_unchanged", RENAMES) {
+        return;
+    }
+    let renames = pid_of("RENAMES");
+    until_named(renames, "sh");
+    until_asleep(renames);
+    let source = || Processes::new().slow_budget(PATIENT);
+    let (mut changes, mut plain) = (ticks(source()).changes(), source());
+    next(&mut changes);
+    tick(&mut plain);
+    std::fs::write(std::env::current_exe().unwrap().with_file_name("fifo"), "go on\n").unwrap();
+    until_named(renames, "renamed");
+    until_asleep(renames);
+    let of_it = next(&mut changes).samples.into_iter().filter(|change| match change {
+        Change::Changed { after, .. } => after.id.pid == renames,
+        _ => false,
+    });
+    assert_eq!(of_it.count(), 0);
+    let snapshot = tick(&mut plain);
+    let info = &get(&snapshot, renames).info;
+    assert_eq!((info.execs, info.name.to_str()), (0, Some("renamed")));
 }
 
 /// A process of root that becomes nobody's when told to.

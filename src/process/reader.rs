@@ -276,10 +276,12 @@ impl Visit<'_> {
 
     /// Brings the info up to date; says whether anything in it changed, or the parent did.
     fn info(&mut self, pid: u32, entry: &mut Entry, line: &Line) -> Result<bool, Failure> {
-        let execed = entry.known && line.execed(entry.marks);
+        let execed = entry.known && line.execed(entry.marks, entry.sample.info.kernel_thread);
         // One that was read in its middle is over now, and its arguments are there.
         let settled = entry.known && line.marks.are_known() && !entry.marks.are_known();
-        if line.marks.are_known() || line.renamed {
+        // A new name where nothing else can be known: most likely only that, and maybe another program.
+        let unsure = entry.known && line.renamed && !line.marks.are_known() && !line.exited;
+        if line.marks.are_known() {
             entry.marks = line.marks;
         }
         let before = entry.owner;
@@ -313,7 +315,7 @@ impl Visit<'_> {
         if execed {
             info.execs = info.execs.saturating_add(1);
         }
-        if !entry.known || execed || settled {
+        if !entry.known || execed || settled || unsure {
             entry.slow.cmdline.stale = true;
             entry.slow.environ.stale = true;
         }
@@ -615,9 +617,10 @@ struct Line {
 }
 
 impl Line {
-    /// Whether the process was seen to `execve(2)`: another program has other addresses. Where those may not be seen, a
-    /// new name is taken for a sign.
-    fn execed(&self, before: Marks) -> bool {
-        if before.are_known() && self.marks.are_known() { before != self.marks } else { self.renamed && !self.exited }
+    /// Whether the process was seen to `execve(2)`: another program has other addresses, and a thread of the kernel has
+    /// become one with a program. Where those may not be seen it cannot be known: a new name is a new name.
+    fn execed(&self, before: Marks, was_kernel_thread: bool) -> bool {
+        let moved = before.are_known() && self.marks.are_known() && before != self.marks;
+        moved || (was_kernel_thread && !self.kernel_thread)
     }
 }

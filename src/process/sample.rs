@@ -156,7 +156,9 @@ pub struct ProcessInfo {
     pub cgroup: Reading<Text>,
     /// Whether it is a thread of the kernel, which has no executable and no memory of its own.
     pub kernel_thread: bool,
-    /// How many times it was seen to `execve(2)` since the source first saw it.
+    /// How many times it was seen to `execve(2)` since the source first saw it: by the addresses of its program and stack in
+    /// `/proc/PID/stat`. Where the kernel hides those (the processes of others, without the right to trace them) an exec
+    /// cannot be known and is not counted; `name` and `cmdline` follow it all the same.
     pub execs: u32,
 }
 
