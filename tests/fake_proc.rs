@@ -400,6 +400,30 @@ fn a_rename_is_no_exec_where_an_exec_cannot_be_known() {
 }
 
 #[test]
+fn the_age_of_one_that_starts_in_the_future_is_not_known() {
+    let root = root();
+    let root = root.path();
+    // In a thousand years, and what overflows.
+    Fake { start_ticks: 3_155_695_200_000, ..Fake::new(42, "future") }.write(root);
+    Fake { start_ticks: u64::MAX, ..Fake::new(43, "overflow") }.write(root);
+    // An hour from now.
+    let soon = (appmon::Monotonic::now().as_nanos() / 1_000_000_000 + 3_600) * 100;
+    Fake { start_ticks: soon, ..Fake::new(44, "soon") }.write(root);
+    for select in [
+        Select::younger_than(Duration::from_secs(1_000_000_000)),
+        !Select::younger_than(Duration::from_secs(1_000_000_000)),
+        Select::older_than(Duration::ZERO),
+        !Select::older_than(Duration::ZERO),
+    ] {
+        let snapshot = tick(&mut Processes::new().root(root).select(select.clone()));
+        assert!(snapshot.samples.iter().all(|sample| sample.id.pid == 1), "{select}");
+        assert_eq!(snapshot.skipped.undecided, 3, "{select}");
+    }
+    let rated = next(&mut ticks(Processes::new().root(root)).rates());
+    assert!(rated.samples.iter().all(|rated| rated.rates.is_none()));
+}
+
+#[test]
 fn an_exec_after_which_nothing_may_be_known_is_counted_once_it_is_known() {
     let root = root();
     let root = root.path();

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use appmon::{
-    Change, Fields, Monotonic, Notice, ProcFs, ProcessId, ProcessSample, Processes, Select, SnapshotStreamExt,
+    Change, Fields, Monotonic, Notice, ProcFs, ProcessId, ProcessSample, ProcessTree, Processes, Select, SnapshotStreamExt,
 };
 
 use common::{
@@ -245,6 +245,53 @@ fn who_has_a_pid_out_of_turn_is_seen_within_the_time_that_the_snapshot_makes_kno
     assert_eq!(first.listed_at, Some(first.at));
     let second = tick(&mut never);
     assert_eq!(second.listed_at, first.listed_at);
+}
+
+/// How to start a program in a time namespace where the machine started only now.
+fn time_namespace() -> Option<Vec<String>> {
+    let uptime = Monotonic::now().as_nanos() / 1_000_000_000;
+    let mut by = vec!["unshare".to_owned()];
+    if !common::is_root() {
+        by.push("--map-root-user".to_owned());
+    }
+    by.extend(["--fork", "--kill-child", "--time", "--boottime"].map(str::to_owned));
+    by.push(format!("-{}", uptime - 1));
+    let works = Command::new(&by[0]).args(&by[1..]).arg("true").stderr(std::process::Stdio::null()).status();
+    let works = works.is_ok_and(|status| status.success());
+    common::require(works, "a time namespace of its own").then_some(by)
+}
+
+#[test]
+fn who_started_before_the_zero_of_the_time_namespace_is_as_old_as_it_is() {
+    let Some(by) = time_namespace() else { return };
+    if !inside("who_started_before_the_zero_of_the_time_namespace_is_as_old_as_it_is", &by) {
+        return;
+    }
+    let me = std::process::id();
+    let snapshot = tick(&mut Processes::new());
+    assert!(get(&snapshot, me).id.start_ticks < 1 << 40);
+    assert!(get(&snapshot, 1).id.start_ticks > 1 << 40, "as the kernel writes it");
+    assert_eq!(get(&snapshot, 1).id, direct(1).id());
+    // Everybody's parent is there.
+    let tree = ProcessTree::new(&snapshot);
+    for sample in snapshot.samples.iter().filter(|sample| find(&snapshot, sample.ppid).is_some()) {
+        assert_eq!(tree.parent(sample.id).map(|parent| parent.id.pid), Some(sample.ppid), "{}", sample.id);
+    }
+    let root = std::iter::successors(tree.get(get(&snapshot, me).id), |sample| tree.parent(sample.id)).last().unwrap();
+    assert_eq!(root.id.pid, 1);
+    let below = tick(&mut Processes::new().select(Select::pid(1).with_descendants()));
+    get(&below, me);
+    // Nobody is younger than the zero who started before it.
+    let since_zero = Duration::from_nanos(snapshot.at.as_nanos());
+    let young = tick(&mut Processes::new().select(Select::younger_than(since_zero)));
+    get(&young, me);
+    assert_eq!(find(&young, 1), None);
+    let old = tick(&mut Processes::new().select(Select::older_than(since_zero)));
+    get(&old, 1);
+    assert_eq!(find(&old, me), None);
+    // What was there before is no newcomer.
+    let rated = next(&mut ticks(Processes::new()).rates());
+    assert!(rated.samples.iter().filter(|rated| rated.id.start_ticks > 1 << 40).all(|rated| rated.rates.is_none()));
 }
 
 #[test]

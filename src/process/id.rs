@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::time::{clock_ticks_per_second, ticks_to_nanos};
+
 /// A process, never confused with a later one of the same pid.
 ///
 /// Together with the snapshot's `boot_id` it is unique across reboots. Both parts are integers of the kernel and
@@ -16,12 +18,50 @@ pub struct ProcessId {
     /// The process id (thread group id), as the reader's pid namespace numbers it.
     pub pid: u32,
     /// When it started, in clock ticks (`sysconf(_SC_CLK_TCK)`) after the start of the machine: field 22 of
-    /// `/proc/PID/stat`.
+    /// `/proc/PID/stat`, as the kernel writes it. In a time namespace it counts from that one's zero; what started before
+    /// that wraps round to a very large number.
     pub start_ticks: u64,
+}
+
+impl ProcessId {
+    /// When it started, in nanoseconds of `CLOCK_BOOTTIME`; negative before the zero of the time namespace.
+    pub(crate) fn start_ns(self, ticks_per_second: u64) -> i64 {
+        match ticks_to_nanos(self.start_ticks, ticks_per_second) {
+            // Later than any kernel writes.
+            u64::MAX => i64::MAX,
+            // The kernel takes a negative number of nanoseconds for an unsigned one, and divides that into ticks.
+            nanos => nanos.cast_signed(),
+        }
+    }
+
+    /// Whether it can be the parent of `child`: what started later has the pid of a parent that ended.
+    pub(crate) fn may_be_parent_of(self, child: Self) -> bool {
+        let ticks_per_second = clock_ticks_per_second();
+        self.pid != child.pid && self.start_ns(ticks_per_second) <= child.start_ns(ticks_per_second)
+    }
 }
 
 impl std::fmt::Display for ProcessId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}@{}", self.pid, self.start_ticks)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_before_the_zero_is_negative() {
+        let id = |pid, start_ticks| ProcessId { pid, start_ticks };
+        assert_eq!(id(1, 1_000).start_ns(100), 10_000_000_000);
+        // 2^64 ns less 1,106.75 s, in ticks of 10 ms.
+        let before = id(1, 1_844_674_296_695);
+        let ago = -before.start_ns(100);
+        assert!((1_106_760_000_000 - ago).abs() < 10_000_000, "{ago}");
+        assert!(before.may_be_parent_of(id(2, 0)) && before.may_be_parent_of(id(2, before.start_ticks + 1)));
+        assert!(!before.may_be_parent_of(id(2, before.start_ticks - 1)) && !id(2, 0).may_be_parent_of(before));
+        assert!(!id(1, 7).may_be_parent_of(id(1, 8)), "itself");
+        assert_eq!(id(1, u64::MAX).start_ns(100), i64::MAX, "what no kernel writes");
     }
 }

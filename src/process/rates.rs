@@ -114,7 +114,8 @@ impl Counters for ProcessSample {
 
     fn birth(&self) -> Option<(Monotonic, ProcessTotals)> {
         // The kernel cuts the start off to a tick, so the life counted is never shorter than it was.
-        let birth = ticks_to_nanos(self.id.start_ticks, clock_ticks_per_second());
+        // One that began before the zero of the time namespace was there before any tick.
+        let birth = u64::try_from(self.id.start_ns(clock_ticks_per_second())).ok()?;
         let nothing = ProcessTotals { io: Reading::Value(Io::NOTHING), ..ProcessTotals::default() };
         Some((Monotonic::from_nanos(birth), nothing))
     }

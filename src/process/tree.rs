@@ -67,10 +67,7 @@ impl<'a, T: AsRef<ProcessSample>> ProcessTree<'a, T> {
             let sample = sample.as_ref();
             // A process of the parent's pid that started later is another one, and a process is not its own parent.
             let parent = by_pid.get(&sample.ppid).copied().filter(|parent| {
-                *parent != at
-                    && samples
-                        .get(*parent)
-                        .is_some_and(|parent| parent.as_ref().id.start_ticks <= sample.id.start_ticks)
+                samples.get(*parent).is_some_and(|parent| parent.as_ref().id.may_be_parent_of(sample.id))
             });
             if let (Some(parent), Some(slot)) = (parent, parents.get_mut(at)) {
                 *slot = Some(parent);

@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::Scan;
 use crate::process::select::{Family, Subject, Verdict};
 use crate::process::table::{Outcome, Slot, Standing, Task, forget_counters};
-use crate::time::ticks_to_nanos;
 use crate::{Cancel, Monotonic, Result};
 
 impl Scan {
@@ -15,8 +14,9 @@ impl Scan {
     pub(super) fn decide(&mut self, now: Monotonic, cancel: &Cancel) -> Result<bool> {
         let select = &self.config.asked.select;
         let restless = self.config.restless;
+        let latest = now.max(Monotonic::now());
         let processes =
-            Processes { slots: &self.slots, ticks_per_second: self.procfs.ticks_per_second(), now, restless };
+            Processes { slots: &self.slots, ticks_per_second: self.procfs.ticks_per_second(), now, latest, restless };
         let moved = self.slots.iter().any(|slot| matches!(slot.outcome, Outcome::Changed | Outcome::Gone));
         let mut decided: Vec<(usize, Option<bool>)> = Vec::new();
         if !self.config.tree {
@@ -120,8 +120,20 @@ fn can_be_decided(slot: &Slot) -> bool {
 struct Processes<'s> {
     slots: &'s [Slot],
     ticks_per_second: u64,
+    /// When the tick began, and the latest that a process it saw can be born.
     now: Monotonic,
+    latest: Monotonic,
     restless: bool,
+}
+
+impl Processes<'_> {
+    /// How old one is that started then. One that was born in this tick is new; the age of one that starts in the future, by
+    /// the clock of this process, is not known.
+    fn age(&self, start_ns: i64) -> Option<Duration> {
+        let since = |at: Monotonic| u64::try_from(i128::from(at.as_nanos()).saturating_sub(start_ns.into())).ok();
+        let age = since(self.now).or_else(|| since(self.latest).map(|_| 0));
+        age.map(Duration::from_nanos)
+    }
 }
 
 impl Family for Processes<'_> {
@@ -132,12 +144,11 @@ impl Family for Processes<'_> {
     fn subject(&self, nth: usize) -> Option<Subject<'_>> {
         let slot = self.slots.get(nth).filter(|slot| can_be_decided(slot))?;
         let sample = &slot.entry.sample;
-        let start = Monotonic::from_nanos(ticks_to_nanos(sample.id.start_ticks, self.ticks_per_second));
         Some(Subject {
             id: sample.id,
             ppid: sample.ppid,
             info: slot.entry.info(),
-            age: self.now.since(start).unwrap_or(Duration::ZERO),
+            age: self.age(sample.id.start_ns(self.ticks_per_second)),
         })
     }
 

@@ -15,7 +15,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) id: ProcessId,
     pub(crate) ppid: u32,
     pub(crate) info: &'a ProcessInfo,
-    pub(crate) age: Duration,
+    /// `None` where it is not known.
+    pub(crate) age: Option<Duration>,
 }
 
 /// All processes there are, by numbers from 0.
@@ -322,7 +323,7 @@ fn parent(family: &impl Family, of: &Subject<'_>) -> Option<usize> {
         return None;
     }
     let nth = family.find(of.ppid)?;
-    family.subject(nth).filter(|parent| parent.id.start_ticks <= of.id.start_ticks).map(|_| nth)
+    family.subject(nth).filter(|parent| parent.id.may_be_parent_of(of.id)).map(|_| nth)
 }
 
 impl Condition {
@@ -347,8 +348,8 @@ impl Condition {
             Self::Unit(unit) => decide(&info.cgroup, |cgroup| is_in_unit(cgroup.as_bytes(), unit.as_bytes())),
             Self::PidFile(path) => pid_files.names(path, subject.id),
             Self::KernelThread => Some(info.kernel_thread),
-            Self::OlderThan(age) => Some(subject.age > *age),
-            Self::YoungerThan(age) => Some(subject.age < *age),
+            Self::OlderThan(age) => subject.age.map(|known| known > *age),
+            Self::YoungerThan(age) => subject.age.map(|known| known < *age),
             Self::Closure(function) => Some(function(info)),
         }
     }

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::{Condition, Select};
 use crate::process::ProcessId;
 use crate::process::lane::Lane;
-use crate::time::{Deadline, clock_ticks_per_second, ticks_to_nanos};
+use crate::time::{Deadline, clock_ticks_per_second};
 use crate::{Cancel, Monotonic};
 
 /// How much later than its pid file a process may seem to have started: the kernel's clocks tick coarsely, and the wall
@@ -98,7 +98,7 @@ impl PidFiles {
             Some(Content::Unknown) => None,
             Some(Content::Names(written)) => Some(
                 written.pid == process.pid
-                    && started_before(ticks_to_nanos(process.start_ticks, self.ticks_per_second), written),
+                    && started_before(process.start_ns(self.ticks_per_second), written),
             ),
             Some(Content::Nothing) | None => Some(false),
         }
@@ -170,7 +170,7 @@ fn to_boottime(instant_ns: i128, wall_now_ns: i128, boot_now_ns: i128) -> i128 {
 }
 
 /// Whether a process was there when the file was written.
-fn started_before(start_ns: u64, written: Written) -> bool {
+fn started_before(start_ns: i64, written: Written) -> bool {
     i128::from(start_ns) <= written.at_ns.saturating_add(SLACK_NS)
 }
 
@@ -216,8 +216,8 @@ mod tests {
         let stale = Written { pid: 1, at_ns: to_boottime(0, 1_700_000_100 * S, 1000 * S) };
         assert!(!started_before(0, stale));
         // Extremes do not wrap.
-        assert!(!started_before(u64::MAX, Written { pid: 1, at_ns: to_boottime(i128::MIN, i128::MAX, 0) }));
-        assert!(started_before(u64::MAX, Written { pid: 1, at_ns: to_boottime(i128::MAX, i128::MIN, 0) }));
+        assert!(!started_before(i64::MAX, Written { pid: 1, at_ns: to_boottime(i128::MIN, i128::MAX, 0) }));
+        assert!(started_before(i64::MAX, Written { pid: 1, at_ns: to_boottime(i128::MAX, i128::MIN, 0) }));
     }
 
     /// Whether the file names the process, once all are read.
