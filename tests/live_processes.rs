@@ -277,6 +277,47 @@ fn a_name_that_a_process_gives_itself_is_no_change() {
     assert_eq!(next(), []);
 }
 
+/// Two processes that share a table of open files: the second opens a hundred when told to, while the first stands still.
+const SHARED_FILES: &str = "
+import ctypes, os, signal, struct, sys
+libc = ctypes.CDLL(None)
+start, done = os.pipe(), os.pipe()
+# clone3(CLONE_FILES), which has the same number everywhere.
+arguments = struct.pack('8Q', 0x400, 0, 0, 0, signal.SIGCHLD, 0, 0, 0)
+if libc.syscall(435, arguments, len(arguments)) == 0:
+    os.read(start[0], 1)
+    for _ in range(100):
+        os.open('/dev/null', os.O_RDONLY)
+    os.write(done[1], b'x')
+    while True:
+        signal.pause()
+print('ready', flush=True)
+while True:
+    signal.pause()
+";
+
+#[test]
+fn open_files_that_another_process_opened_are_counted_as_of_the_reading() {
+    let mut helper = Helper::python(SHARED_FILES, &[]);
+    assert_eq!(helper.line(), "ready");
+    let pid = helper.pid();
+    until_asleep(pid);
+    let mut source =
+        Processes::new().select(Select::pid(pid)).fields(Fields::DEFAULT | Fields::FD_COUNT).max_age(Duration::ZERO);
+    let before = *get(&tick(&mut source), pid).fd_count.value().unwrap();
+    let start = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    assert_eq!(before, start as u64);
+    // By its table, its own write wakes the other one up: the first stands still.
+    let pipe = |end: &str| format!("/proc/{pid}/fd/{end}");
+    std::fs::write(pipe("4"), "x").unwrap();
+    let mut byte = [0];
+    std::io::Read::read_exact(&mut std::fs::File::open(pipe("5")).unwrap(), &mut byte).unwrap();
+    let snapshot = tick(&mut source);
+    let sample = get(&snapshot, pid);
+    assert_eq!(sample.fd_count.value().copied(), Some(before + 100));
+    assert_eq!(sample.read_at, sample.at);
+}
+
 #[test]
 fn a_new_process_is_in_the_next_tick() {
     let mut source = Processes::new();

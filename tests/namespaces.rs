@@ -8,7 +8,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use appmon::{
-    Change, Fields, Monotonic, Notice, ProcFs, ProcessId, ProcessSample, ProcessTree, Processes, Select, SnapshotStreamExt,
+    Change, Fields, Monotonic, Notice, ProcFs, ProcessId, ProcessSample, ProcessTree, Processes, Select,
+    SnapshotStreamExt,
 };
 
 use common::{

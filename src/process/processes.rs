@@ -120,8 +120,8 @@ impl Processes {
 
     /// How old the reading of an idle process may get. Default: 60 s.
     ///
-    /// Its counters are exact at every tick all the same; this bounds the age of what can change while it stands still:
-    /// memory under reclaim, `nice`, the names of its user and group. Its control group, and whether its executable and
+    /// Its counters are exact at every tick all the same; this bounds the age of what others can change while it stands still:
+    /// memory, `nice` and what else [`ProcessSample::read_at`] names, the names of its user and group. Its control group, and whether its executable and
     /// working directory are still there, are read at every fourth of these readings. They are spread over the ticks.
     pub fn max_age(mut self, age: Duration) -> Self {
         self.config.max_age = age;

@@ -25,7 +25,10 @@ use crate::{Monotonic, Reading, Text, WirePath};
 const PF_KTHREAD: u32 = 0x0020_0000;
 
 /// What a process that stands still does not change, and nobody else does.
-const OWN: Fields = Fields::IO.union(Fields::SCHEDSTAT).union(Fields::FD_COUNT).union(Fields::NAMESPACES);
+///
+/// Not its open files: processes can share a table of them (`CLONE_FILES`). Not its schedstat: one that waits for a CPU is
+/// moved from one to another, and has waited for longer then, without having run.
+const OWN: Fields = Fields::IO.union(Fields::NAMESPACES);
 
 /// How many descriptors are counted within the tick: that takes half a millisecond, a few when they were never counted.
 const FEW_FDS: u64 = 512;

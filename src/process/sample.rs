@@ -75,12 +75,14 @@ pub struct ProcessSample {
     /// The environment it was started with.
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub environ: Reading<Arc<Environ>>,
-    /// When the counters were known to be these: now for a process that did not run since they were read. What it did
+    /// When `cpu`, `faults`, `io` and `threads` were known to be these: now for a process that did not run since they were read. What it did
     /// since it last came onto a CPU may be missing, if that was less than a scheduler's tick ago (1 to 10 ms): the kernel
     /// accounts a process when it leaves its CPU and at such ticks. Nanoseconds of `CLOCK_BOOTTIME` in the wire form.
     pub at: Monotonic,
-    /// When the files were last read. What can change without the process running (memory under reclaim, `nice`, `ppid`) is
-    /// as of then. Nanoseconds of `CLOCK_BOOTTIME` in the wire form.
+    /// When the files were last read. What others can change while the process stands still is as of then: `memory`, `nice`,
+    /// `state`, `ppid`; `statm`, `status`, `limits` and `oom`; `fd_count`, since processes can share a table of open files
+    /// (`CLONE_FILES`); `schedstat`, since one that waits for a CPU waits longer. Nanoseconds of `CLOCK_BOOTTIME` in the
+    /// wire form.
     pub read_at: Monotonic,
 }
 
