@@ -20,6 +20,7 @@ mod procfs;
 mod pulse;
 mod rates;
 mod reader;
+mod reclaim;
 mod sample;
 mod scan;
 mod schedstat;

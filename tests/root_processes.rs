@@ -31,6 +31,96 @@ const PATIENT: Duration = Duration::from_secs(300);
 /// Long enough that nothing is read again only since it is old.
 const NEVER: Duration = Duration::from_secs(1_000_000);
 
+/// A memory control group that can be made to give its memory back, removed at the end.
+struct MemoryGroup(std::path::PathBuf);
+
+impl MemoryGroup {
+    fn new() -> Option<Self> {
+        let name = format!("appmon-test-{}", std::process::id());
+        ["/sys/fs/cgroup/memory", "/sys/fs/cgroup"].iter().find_map(|root| {
+            let path = Path::new(root).join(&name);
+            std::fs::create_dir(&path).ok()?;
+            let group = Self(path);
+            let can = ["memory.force_empty", "memory.reclaim"].iter().any(|file| group.0.join(file).exists());
+            can.then_some(group)
+        })
+    }
+
+    /// Takes from its processes what they do not need.
+    fn reclaim(&self) {
+        // Either refuses where not everything could be taken.
+        let _ = std::fs::write(self.0.join("memory.force_empty"), "0");
+        if self.0.join("memory.reclaim").exists() {
+            let _ = std::fs::write(self.0.join("memory.reclaim"), "64M");
+        }
+    }
+}
+
+impl Drop for MemoryGroup {
+    fn drop(&mut self) {
+        let removed = || std::fs::remove_dir(&self.0).is_ok() || !self.0.exists();
+        until("the control group is removed", removed);
+    }
+}
+
+/// Joins a control group, writes a file there and maps it, and stands still.
+const MAPS: &str = "
+import mmap, os, signal, sys
+open(sys.argv[1] + '/cgroup.procs', 'w').write('0')
+with open(sys.argv[2], 'w+b') as file:
+    file.write(b'x' * (16 << 20))
+    file.flush()
+    os.fsync(file.fileno())
+    memory = mmap.mmap(file.fileno(), 0, mmap.MAP_SHARED, mmap.PROT_READ)
+sum(memory[at] for at in range(0, len(memory), 4096))
+print('ready', flush=True)
+while True:
+    signal.pause()
+";
+
+#[test]
+fn memory_that_was_reclaimed_is_renewed_early() {
+    if !require(is_root(), "root") {
+        return;
+    }
+    let Some(group) = MemoryGroup::new() else {
+        require(false, "a control group whose memory can be reclaimed");
+        return;
+    };
+    // Not in memory, as /tmp may be.
+    let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+    let file = directory.path().join("file");
+    let mut helper = Helper::python(MAPS, &[group.0.to_str().unwrap(), file.to_str().unwrap()]);
+    assert_eq!(helper.line(), "ready");
+    let pid = helper.pid();
+    until_asleep(pid);
+    let rss = || direct(pid).stat().unwrap().rss_pages * rustix::param::page_size() as u64;
+    let max_age = Duration::from_secs(10);
+    let mut source = Processes::new().max_age(max_age);
+    let mut before = tick(&mut source);
+    until("it stands still", || {
+        let read_at = get(&before, pid).read_at;
+        before = tick(&mut source);
+        get(&before, pid).read_at == read_at
+    });
+    let mapped = get(&before, pid).memory.rss_bytes;
+    group.reclaim();
+    if !require(rss() + (8 << 20) < mapped, "a file system whose pages can be reclaimed") {
+        return;
+    }
+    // A fifth of the time, and the second in which reclaim is looked for once.
+    let bound = before.at.plus(max_age / 5).plus(Duration::from_secs(1));
+    let last = loop {
+        let snapshot = tick(&mut source);
+        if snapshot.at > bound || get(&snapshot, pid).memory.rss_bytes < mapped {
+            break snapshot;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    assert_eq!(get(&last, pid).memory.rss_bytes, rss());
+    drop(helper);
+}
+
 /// Becomes nobody when told to, and root again never.
 const DROPS: &str = "
 import os, sys

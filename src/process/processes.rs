@@ -15,7 +15,8 @@ use crate::{Cancel, Result, Snapshot, Source, Text};
 /// A process that did not run since the last tick has changed none of its own counters. The kernel says whether it ran by
 /// one cheap call, the process's CPU clock. So a tick finds what is new, takes every pulse, reads the files of what ran
 /// only, and gives the rest again, with counters that are exact as of [`ProcessSample::at`], which is now. What can change
-/// without the process running (memory under reclaim, `nice`) is read again within [`max_age`](Self::max_age).
+/// without the process running (memory under reclaim, `nice`) is read again within [`max_age`](Self::max_age), earlier after
+/// memory was reclaimed.
 ///
 /// ```text
 /// find what is new ──► take the pulses ──► read what ran ──► slow files, names ──► select ──► snapshot
@@ -85,7 +86,7 @@ impl Processes {
                 root: PathBuf::from("/proc"),
                 select: Select::all(),
                 fields: Fields::DEFAULT,
-                max_age: Duration::from_secs(60),
+                max_age: Duration::from_secs(300),
                 recheck: Duration::from_secs(15),
                 list_every: Duration::from_secs(10),
                 max_fds: None,
@@ -118,11 +119,13 @@ impl Processes {
         self
     }
 
-    /// How old the reading of an idle process may get. Default: 60 s.
+    /// How old the reading of an idle process may get. Default: 5 min.
     ///
     /// Its counters are exact at every tick all the same; this bounds the age of what others can change while it stands still:
-    /// memory, `nice` and what else [`ProcessSample::read_at`] names, the names of its user and group. Its control group, and whether its executable and
-    /// working directory are still there, are read at every fourth of these readings. They are spread over the ticks.
+    /// memory, `nice` and what else [`ProcessSample::read_at`] names, its control group, whether its executable and working
+    /// directory are still there, the names of its user and group. Two things are renewed within a fifth of it (1 min): the
+    /// memory of all, after the kernel reclaimed some anywhere (`pgsteal_*` and others in `/proc/vmstat`; where these cannot be
+    /// read, always); and the control group of those that run. These readings are spread over the ticks.
     pub fn max_age(mut self, age: Duration) -> Self {
         self.config.max_age = age;
         self

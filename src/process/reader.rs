@@ -307,8 +307,8 @@ impl Visit<'_> {
             return Ok(line.reparented);
         }
         // Its links are its own to change, but others can remove what they point to; and another process can move one that
-        // stands still to another control group. Hardly ever one does.
-        let links = news || entry.moved || entry.links_are_due();
+        // stands still to another control group.
+        entry.moved = false;
         let mut info = ProcessInfo::clone(&entry.sample.info);
         if let Some(name) = &line.name {
             info.name = name.clone();
@@ -322,14 +322,13 @@ impl Visit<'_> {
             entry.slow.cmdline.stale = true;
             entry.slow.environ.stale = true;
         }
-        if self.fields.contains(Fields::EXE) && links {
+        if self.fields.contains(Fields::EXE) {
             self.link(pid, c"exe", &mut info.exe, line)?;
         }
-        if self.fields.contains(Fields::CWD) && links {
+        if self.fields.contains(Fields::CWD) {
             self.link(pid, c"cwd", &mut info.cwd, line)?;
         }
-        entry.moved &= !links;
-        if self.fields.contains(Fields::CGROUP) && links {
+        if self.fields.contains(Fields::CGROUP) {
             let cgroups = self.file_of_life(pid, c"cgroup", Cgroups::parse)?;
             match cgroups {
                 // What it was in is known better than what the kernel shows now.

@@ -5,6 +5,7 @@ mod slow;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::descriptors::FdBudget;
 use super::discover::{By, Discovery, Search};
@@ -14,6 +15,7 @@ use super::names::{Id, Names};
 use super::processes::Config;
 use super::pulse::pulse;
 use super::reader::{Plan, Reader};
+use super::reclaim::Reclaim;
 use super::select::PidFiles;
 use super::slow::{Answer, Job, work};
 use super::table::{Entry, Outcome, Slot, Standing, Task};
@@ -39,9 +41,12 @@ pub(crate) struct Scan {
     gone: Vec<u32>,
     tick: u64,
     last: Option<Monotonic>,
-    /// Which slot's reading is renewed next, and how much of a slot is due.
-    renew_next: usize,
-    renew_due: f64,
+    /// Whose readings are renewed, in turn: all within `max_age`, and those that have a reason several times as often.
+    all_turns: Turns,
+    early_turns: Turns,
+    reclaim: Reclaim,
+    /// When reclaim was last seen.
+    reclaimed_at: Monotonic,
     /// What to read to decide about a selection.
     facts: Fields,
     config: ScanConfig,
@@ -64,8 +69,12 @@ impl std::fmt::Debug for ScanConfig {
     }
 }
 
-/// From how many processes on reading is worth a second thread: starting one costs as much as reading two or three.
-const PARALLEL: usize = 64;
+/// From how many processes on reading is worth a second thread: they take two milliseconds. Starting one for each tick costs
+/// as much as reading ten.
+const PARALLEL: usize = 256;
+
+/// How many times as often as all the others those are renewed that have a reason.
+const EARLY: u32 = 5;
 
 /// How often a tick reads what it selected: that can show that it is another program by now.
 const DECISIONS: usize = 3;
@@ -106,8 +115,10 @@ impl Scan {
             gone: Vec::new(),
             tick: 0,
             last: None,
-            renew_next: 0,
-            renew_due: 0.0,
+            all_turns: Turns::default(),
+            early_turns: Turns::default(),
+            reclaim: Reclaim::new(&procfs),
+            reclaimed_at: Monotonic::default(),
             facts,
             config: ScanConfig {
                 all,
@@ -233,26 +244,28 @@ impl Scan {
         Ok(())
     }
 
-    /// Marks those whose reading is to be renewed at this tick: so many that each has its turn within `max_age`.
+    /// Marks those whose reading is to be renewed at this tick: so many that each has its turn within `max_age`, and earlier
+    /// where there is a reason: it ran since its info was read, or memory was reclaimed since its own was.
     fn renew(&mut self, now: Monotonic) {
         let max_age = self.config.asked.max_age;
         let elapsed = self.last.and_then(|last| now.since(last)).unwrap_or_default();
-        let share = if max_age.is_zero() { 1.0 } else { elapsed.as_secs_f64() / max_age.as_secs_f64() };
-        #[expect(clippy::cast_precision_loss, reason = "a share of a number of processes")]
-        let due = (share * self.slots.len() as f64).min(self.slots.len() as f64);
-        self.renew_due += due;
-        while self.renew_due >= 1.0 && !self.slots.is_empty() {
-            self.renew_due -= 1.0;
-            if self.renew_next >= self.slots.len() {
-                self.renew_next = 0;
-            }
-            if let Some(slot) = self.slots.get_mut(self.renew_next)
-                && slot.standing == Standing::Selected
-            {
-                slot.ask(Task::Renew);
-            }
-            self.renew_next = self.renew_next.saturating_add(1);
+        self.all_turns.advance(&mut self.slots, elapsed, max_age, |slot| slot.ask(Task::Renew));
+        if !self.procfs.has_pulse() {
+            // Everything is read at every tick.
+            return;
         }
+        if self.reclaim.was_seen(now) {
+            self.reclaimed_at = now;
+        }
+        let reclaimed_at = self.reclaimed_at;
+        let early = max_age.checked_div(EARLY).unwrap_or_default();
+        self.early_turns.advance(&mut self.slots, elapsed, early, |slot| {
+            if slot.entry.moved {
+                slot.ask(Task::Renew);
+            } else if slot.read_at < reclaimed_at {
+                slot.ask(Task::Read);
+            }
+        });
     }
 
     /// Looks who ran, and who is gone.
@@ -431,9 +444,83 @@ impl Scan {
     }
 }
 
+/// Turns that come round to each process within a time, so many at each tick.
+#[derive(Debug, Default)]
+struct Turns {
+    /// Whose turn was last.
+    last: u32,
+    /// How much of a turn is due.
+    due: f64,
+    /// How many there were at most in this round: those that ended make it no longer for the others.
+    most: usize,
+}
+
+impl Turns {
+    fn advance(&mut self, slots: &mut [Slot], elapsed: Duration, round: Duration, mut turn: impl FnMut(&mut Slot)) {
+        let share = if round.is_zero() { 1.0 } else { (elapsed.as_secs_f64() / round.as_secs_f64()).min(1.0) };
+        self.most = self.most.max(slots.len());
+        #[expect(clippy::cast_precision_loss, reason = "a share of a number of processes")]
+        let (all, most) = (slots.len() as f64, self.most as f64);
+        self.due = (self.due + share * most).min(all);
+        // By the pid, so that nobody is left out when others come and go.
+        let mut next = slots.partition_point(|slot| slot.pid <= self.last);
+        while self.due >= 1.0 {
+            self.due -= 1.0;
+            if next >= slots.len() {
+                next = 0;
+                self.most = slots.len();
+            }
+            let Some(slot) = slots.get_mut(next) else { return };
+            self.last = slot.pid;
+            next = next.saturating_add(1);
+            if slot.standing == Standing::Selected {
+                turn(slot);
+            }
+        }
+    }
+}
+
 /// Whether a process has changed its user or group since its owner was asked for.
 fn has_other_owner(procfs: &ProcFs, slot: &Slot) -> bool {
     let known = slot.entry.owner;
     owner(procfs.dir(), PidPath::new(slot.pid).as_c_str())
         .is_ok_and(|found| (found.uid, found.gid) != (known.uid, known.gid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_has_its_turn_within_the_time_whoever_comes_and_goes() {
+        let slot = |pid| {
+            let mut slot = Slot::new(pid);
+            slot.standing = Standing::Selected;
+            slot
+        };
+        let mut slots: Vec<Slot> = (0..1_000).map(|nth| slot(nth * 10)).collect();
+        let mut turns = Turns::default();
+        let mut had: Vec<u32> = Vec::new();
+        for nth in 0..100 {
+            turns.advance(&mut slots, Duration::from_secs(1), Duration::from_secs(100), |slot| had.push(slot.pid));
+            // Those at the front end, and others are born there.
+            slots.retain(|slot| slot.pid >= 2_000 || slot.pid % 50 != nth % 50);
+            slots.push(slot(nth * 10 + 1));
+            slots.sort_by_key(|slot| slot.pid);
+        }
+        let missed: Vec<u32> =
+            slots.iter().map(|slot| slot.pid).filter(|pid| pid % 10 == 0 && !had.contains(pid)).collect();
+        assert_eq!(missed, [0_u32; 0]);
+        // In one piece, and none twice.
+        had.clear();
+        turns.advance(&mut slots, Duration::from_secs(1_000), Duration::from_secs(100), |slot| had.push(slot.pid));
+        had.sort_unstable();
+        assert_eq!(had, slots.iter().map(|slot| slot.pid).collect::<Vec<_>>());
+        had.clear();
+        turns.advance(&mut slots, Duration::from_secs(1_000), Duration::MAX, |slot| had.push(slot.pid));
+        assert_eq!(had, [0_u32; 0]);
+        turns.advance(&mut slots, Duration::ZERO, Duration::ZERO, |slot| had.push(slot.pid));
+        assert_eq!(had.len(), slots.len());
+        turns.advance(&mut [], Duration::ZERO, Duration::ZERO, |_| unreachable!());
+    }
 }

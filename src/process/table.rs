@@ -110,29 +110,17 @@ pub(crate) struct Entry {
     /// How many ticks the next rest is.
     pub(crate) rest_ticks: u64,
     pub(crate) slow: Slow,
-    /// It ran since its links were read.
+    /// It ran since its links and its control group were read.
     pub(crate) moved: bool,
     /// How many readings until its owner is asked for again.
     owner_in: u8,
-    /// How many renewals until its links and its control group are read again.
-    links_in: u8,
 }
 
 /// Every how many readings of a process that runs its owner is asked for. A change of user without an `execve(2)` is
 /// rare, and asking costs a fifth of a reading.
 const OWNER_EVERY: u8 = 16;
 
-/// Every how many renewals of a process that stands still its links and its control group are read.
-const LINKS_EVERY: u8 = 4;
-
 impl Entry {
-    /// Whether links and control group are to be read at this renewal.
-    pub(crate) fn links_are_due(&mut self) -> bool {
-        let due = self.links_in == 0;
-        self.links_in = if due { LINKS_EVERY - 1 } else { self.links_in.saturating_sub(1) };
-        due
-    }
-
     /// Whether the owner is to be asked for at this reading.
     pub(crate) fn owner_is_due(&mut self) -> bool {
         let due = self.owner_in == 0;
