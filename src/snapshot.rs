@@ -48,12 +48,12 @@ pub struct Snapshot<T> {
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub lag: Duration,
-    /// When all that was there was last listed, by the monotonic clock; `None` from a source that does not list. What was
-    /// there by then is in `samples` or counted in `skipped`. What only a listing can find (for processes:
-    /// [`Processes::list_every`](crate::Processes::list_every)) may be missing if it came later. Nanoseconds in the wire
-    /// form.
+    /// When all that was there was last known, by the monotonic clock: listed, or counted and found to be as many. `None` from
+    /// a source that always knows all. What was there by then is in `samples`, counted in `skipped`, or not selected. What only
+    /// a listing can find may be missing if it came later: for processes see
+    /// [`Processes::list_every`](crate::Processes::list_every). Nanoseconds in the wire form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub listed_at: Option<Monotonic>,
+    pub complete_at: Option<Monotonic>,
     /// What is not in `samples`, counted by reason.
     pub skipped: Skipped,
     /// What limits every reading of this source, each once.
@@ -242,7 +242,7 @@ impl<T> Snapshot<T> {
         self.time = Timestamp::now();
         self.at = Monotonic::now();
         self.took = Duration::ZERO;
-        self.listed_at = None;
+        self.complete_at = None;
         self.skipped = Skipped::default();
         self.notices.clear();
         self.samples.clear();
@@ -263,7 +263,7 @@ impl<T> Snapshot<T> {
             at: self.at,
             took: self.took,
             lag: self.lag,
-            listed_at: self.listed_at,
+            complete_at: self.complete_at,
             skipped: self.skipped,
             notices: self.notices,
             samples: convert(self.samples),
@@ -281,7 +281,7 @@ impl<T> Default for Snapshot<T> {
             at: Monotonic::default(),
             took: Duration::ZERO,
             lag: Duration::ZERO,
-            listed_at: None,
+            complete_at: None,
             skipped: Skipped::default(),
             notices: Vec::new(),
             samples: Vec::new(),

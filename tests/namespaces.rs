@@ -228,14 +228,14 @@ fn who_has_a_pid_out_of_turn_is_seen_within_the_time_that_the_snapshot_makes_kno
         let born = Monotonic::now();
         let snapshot = tick(&mut always);
         get(&snapshot, helper.pid());
-        assert_eq!(snapshot.listed_at, Some(snapshot.at));
+        assert_eq!(snapshot.complete_at, Some(snapshot.at));
         until("it is seen", || {
             let snapshot = tick(&mut source);
-            let listed_at = snapshot.listed_at.unwrap();
-            assert!(snapshot.at.since(listed_at).unwrap() < every);
-            assert!(listed_at >= last.listed_at.unwrap() && listed_at <= snapshot.at);
+            let complete_at = snapshot.complete_at.unwrap();
+            assert!(snapshot.at.since(complete_at).unwrap() < every);
+            assert!(complete_at >= last.complete_at.unwrap() && complete_at <= snapshot.at);
             let seen = find(&snapshot, helper.pid()).is_some();
-            assert!(seen || listed_at < born, "listed after its birth, and missed");
+            assert!(seen || complete_at < born, "listed after its birth, and missed");
             last = snapshot;
             seen
         });
@@ -243,9 +243,9 @@ fn who_has_a_pid_out_of_turn_is_seen_within_the_time_that_the_snapshot_makes_kno
     // It may be never.
     let mut never = Processes::new().list_every(Duration::MAX);
     let first = tick(&mut never);
-    assert_eq!(first.listed_at, Some(first.at));
+    assert_eq!(first.complete_at, Some(first.at));
     let second = tick(&mut never);
-    assert_eq!(second.listed_at, first.listed_at);
+    assert_eq!(second.complete_at, first.complete_at);
 }
 
 /// How to start a program in a time namespace where the machine started only now.

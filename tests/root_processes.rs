@@ -358,7 +358,7 @@ fn one_that_stops_being_hidden_is_in_the_next_tick() {
     for _ in 0..5 {
         let snapshot = tick(&mut source);
         assert_eq!(find(&snapshot, becomes), None);
-        assert_eq!(snapshot.listed_at, Some(snapshot.at));
+        assert_eq!(snapshot.complete_at, Some(snapshot.at));
     }
     std::fs::write(std::env::current_exe().unwrap().with_file_name("fifo"), "go on\n").unwrap();
     until("it is shown", || Path::new(&format!("/proc/{becomes}")).exists());

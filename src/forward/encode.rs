@@ -325,7 +325,7 @@ struct Head<'a> {
     #[serde(with = "nanos")]
     lag: Duration,
     #[serde(skip_serializing_if = "Option::is_none")]
-    listed_at: Option<Monotonic>,
+    complete_at: Option<Monotonic>,
     skipped: Skipped,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     notices: &'a [Notice],
@@ -343,7 +343,7 @@ impl<'a> Head<'a> {
             at: snapshot.at,
             took: snapshot.took,
             lag: snapshot.lag,
-            listed_at: snapshot.listed_at,
+            complete_at: snapshot.complete_at,
             skipped: snapshot.skipped,
             notices: &snapshot.notices,
         }

@@ -25,7 +25,9 @@ pub(crate) struct Discovery {
     /// None where the number of processes is not to be had.
     census: Option<Census>,
     list_every: Duration,
+    /// When /proc was last listed, and when all were last known: then too, or when their number was right.
     listed_at: Option<Monotonic>,
+    complete_at: Option<Monotonic>,
     found: Vec<Found>,
 }
 
@@ -98,6 +100,9 @@ struct Census {
     excess: u64,
 }
 
+/// Every how many times `list_every` it is listed though the number of processes was right at each tick.
+const LISTED_ALL_THE_SAME: u32 = 6;
+
 /// How long a window is probed: a pid is handed out some time before its process can be seen.
 const SETTLED: Duration = Duration::from_millis(200);
 
@@ -125,12 +130,20 @@ impl Discovery {
         let counter = if listed_only { None } else { Counter::open(procfs) };
         let counted = counter.is_some() && procfs.is_of_first_namespace();
         let census = counted.then(|| Census { procfs: procfs.clone(), others: u64::MAX, excess: 0 });
-        Ok(Self { listing: Listing::open(procfs)?, counter, census, list_every, listed_at: None, found: Vec::new() })
+        Ok(Self {
+            listing: Listing::open(procfs)?,
+            counter,
+            census,
+            list_every,
+            listed_at: None,
+            complete_at: None,
+            found: Vec::new(),
+        })
     }
 
-    /// When all were last listed.
-    pub(crate) fn listed_at(&self) -> Option<Monotonic> {
-        self.listed_at
+    /// When all were last known.
+    pub(crate) fn complete_at(&self) -> Option<Monotonic> {
+        self.complete_at
     }
 
     /// Finds what may be new, `known` processes being there already.
@@ -142,7 +155,9 @@ impl Discovery {
         cancel: &Cancel,
     ) -> Result<Findings<'_>> {
         self.found.clear();
-        let listed = self.listed_at.and_then(|at| now.since(at)).is_some_and(|age| age < self.list_every);
+        let within = |at: Option<Monotonic>, age| at.and_then(|at| now.since(at)).is_some_and(|passed| passed < age);
+        let listed = within(self.complete_at, self.list_every)
+            && within(self.listed_at, self.list_every.saturating_mul(LISTED_ALL_THE_SAME));
         // The counter first, then the listing: what is born in between is in the next window.
         let probe = self.counter.as_mut().map_or(Probe::List, |counter| counter.advance(known, now));
         // One listing a tick: what is born after it is found at the next one.
@@ -154,13 +169,13 @@ impl Discovery {
             return Ok(Findings { all: false, found: &self.found });
         }
         // Until it has succeeded, the next tick lists as well.
-        self.listed_at = None;
+        (self.listed_at, self.complete_at) = (None, None);
         let found = &mut self.found;
         let others = self.listing.list(cancel, |pid, ino| found.push(Found { pid, by: By::Listing(ino) }))?;
         if !self.found.is_sorted_by_key(|found| found.pid) {
             self.found.sort_unstable_by_key(|found| found.pid);
         }
-        self.listed_at = Some(now);
+        (self.listed_at, self.complete_at) = (Some(now), Some(now));
         if let Some(counter) = &mut self.counter {
             counter.listed();
         }
@@ -170,12 +185,16 @@ impl Discovery {
         Ok(Findings { all: true, found: &self.found })
     }
 
-    /// Whether there are no more processes than `known`, as far as can be told.
-    pub(crate) fn misses_none(&mut self, known: usize) -> bool {
+    /// Whether there are no more processes than `known`, as far as can be told. `all_alive`: none of these can have ended
+    /// unnoticed since the tick began at `now`.
+    pub(crate) fn misses_none(&mut self, known: usize, all_alive: bool, now: Monotonic) -> bool {
         let Some(census) = &mut self.census else { return true };
         let Some(surplus) = census.surplus(known) else { return true };
         let missing = surplus > census.excess;
         census.excess = census.excess.min(surplus);
+        if !missing && all_alive {
+            self.complete_at = Some(now);
+        }
         !missing
     }
 

@@ -131,13 +131,17 @@ impl Processes {
         self
     }
 
-    /// How old the last listing of /proc may get. Default: 10 s.
+    /// How long ago it may be that all processes were known, before /proc is listed. Default: 10 s.
     ///
     /// New processes are found by the pids that the kernel gave out, without a listing, and are in the next snapshot; where
     /// the pids may have gone round since the last tick, that tick lists. This bounds what only a listing can tell: a pid
     /// given out of turn (`clone3(2)` with `set_tid`, as a restored checkpoint has it), or whose birth took the kernel longer
-    /// than 200 ms. [`Snapshot::listed_at`] is when that was. Outside of containers the number of processes is compared at
-    /// each tick too, so that these are found at once. Where others' processes are hidden (`hidepid`), every tick lists.
+    /// than 200 ms. [`Snapshot::complete_at`] is when all were known last.
+    ///
+    /// Outside of containers the kernel's number of processes is compared at each tick. Where it is higher, that tick lists;
+    /// where it is right, all are known, and it is listed a sixth as often. With a selection a process may be missed there as
+    /// long as another one, that is not selected, has ended and is not looked at yet. Where others' processes are hidden
+    /// (`hidepid`), every tick lists.
     ///
     /// A listing takes about 1 µs for each process. `Duration::ZERO` lists at every tick, [`Duration::MAX`] never again but
     /// where it has to be.

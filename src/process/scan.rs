@@ -145,7 +145,7 @@ impl Scan {
         self.read(cancel)?;
         // Once it is known who ended.
         self.complete(now, cancel)?;
-        snapshot.listed_at = self.discovery.listed_at();
+        snapshot.complete_at = self.discovery.complete_at();
         self.mark_orphans(cancel)?;
         self.read(cancel)?;
         self.pid_files.ask();
@@ -234,7 +234,7 @@ impl Scan {
     fn complete(&mut self, now: Monotonic, cancel: &Cancel) -> Result<()> {
         for search in [Search::New, Search::All] {
             let known = self.slots.iter().filter(|slot| slot.outcome != Outcome::Gone).count();
-            if self.discovery.misses_none(known) {
+            if self.discovery.misses_none(known, self.config.all, now) {
                 return Ok(());
             }
             self.discover(search, now, cancel)?;

@@ -63,7 +63,7 @@ struct Document<'a, T> {
     #[serde(with = "nanos")]
     lag: Duration,
     #[serde(default)]
-    listed_at: Option<Monotonic>,
+    complete_at: Option<Monotonic>,
     skipped: Skipped,
     #[serde(default)]
     notices: Vec<Notice>,
@@ -86,7 +86,7 @@ fn decode_snapshot<T: Sample + DeserializeOwned>(codec: Codec, payload: &[u8]) -
         at: document.at,
         took: document.took,
         lag: document.lag,
-        listed_at: document.listed_at,
+        complete_at: document.complete_at,
         skipped: document.skipped,
         notices: document.notices,
         samples: document.samples,
