@@ -137,6 +137,7 @@ pub(crate) fn full_snapshot<T>(samples: Vec<T>) -> Snapshot<T> {
     snapshot.at = Monotonic::from_nanos(2_000_000_000_000);
     snapshot.took = Duration::from_micros(1500);
     snapshot.lag = Duration::from_nanos(1);
+    snapshot.complete_at = Some(Monotonic::from_nanos(11));
     snapshot.skipped.vanished = 1;
     snapshot.skipped.denied = 2;
     snapshot.skipped.malformed = 3;
