@@ -139,6 +139,7 @@ impl ProcFs {
 
     /// How many links its root directory has: one for each directory in it, and one for each process of the machine. The
     /// kernel counts those when it is asked.
+    #[allow(clippy::useless_conversion, reason = "32 bits on other machines")]
     pub(crate) fn links(&self) -> Option<u64> {
         rustix::fs::fstat(self.dir()).ok().map(|stat| u64::from(stat.st_nlink))
     }
