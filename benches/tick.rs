@@ -41,7 +41,7 @@ fn main() {
         wake();
     }
     if want("cpu") {
-        cpu();
+        cpu(&mut fleet);
     }
 }
 
@@ -212,30 +212,57 @@ fn wake() {
     );
 }
 
-/// Our own CPU time at one tick a second, rates and all.
-fn cpu() {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let seconds = 20;
-    let (used, elapsed) = runtime.block_on(async {
-        let mut ticks = Processes::new().every(Duration::from_secs(1)).rates();
-        ticks.try_next().await.unwrap().unwrap();
-        let (start, before) = (Instant::now(), cpu_time());
-        for _ in 0..seconds {
-            std::hint::black_box(ticks.try_next().await.unwrap().unwrap());
-        }
-        (cpu_time() - before, start.elapsed())
+/// The CPU time of the whole process at one tick a second, rates and all, of which 20 of 2,000 processes run in each second;
+/// beside what their CPU clocks alone take, once a second too.
+fn cpu(fleet: &mut Fleet) {
+    let pids = fleet.pids();
+    let seconds = 30;
+    let (started, start) = std::sync::mpsc::channel();
+    let (ended, end) = std::sync::mpsc::channel::<()>();
+    let ours = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let mut ticks = Processes::new().every(Duration::from_secs(1)).rates();
+            // What is new at first is read in full.
+            for _ in 0..3 {
+                ticks.try_next().await.unwrap().unwrap();
+            }
+            started.send(()).unwrap();
+            while end.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+                std::hint::black_box(ticks.try_next().await.unwrap().unwrap());
+            }
+        });
     });
-    let share = used.as_secs_f64() / elapsed.as_secs_f64();
+    start.recv().unwrap();
+    let (begin, all_before, own_before) = (Instant::now(), process_cpu(), thread_cpu());
+    let mut clocks_took = Duration::ZERO;
+    for _ in 0..seconds {
+        // About in the middle between two ticks.
+        std::thread::sleep(Duration::from_millis(500));
+        let before = thread_cpu();
+        clocks(&pids);
+        clocks_took += thread_cpu() - before;
+        std::thread::sleep(Duration::from_millis(500));
+        fleet.poke(20);
+    }
+    let (elapsed, all, own) = (begin.elapsed(), process_cpu() - all_before, thread_cpu() - own_before);
+    ended.send(()).unwrap();
+    ours.join().unwrap();
+    let percent = |used: Duration| used.as_secs_f64() / elapsed.as_secs_f64() * 100.0;
     let _ = writeln!(
         std::io::stdout(),
-        "\ncpu: {:.3} % of one core at one tick a second, with rates, over {seconds} s",
-        share * 100.0
+        "\ncpu: {:.3} % of one core at one tick a second, with rates, over {seconds} s; 2,000 CPU clocks {:.3} %",
+        percent(all - own),
+        percent(clocks_took)
     );
 }
 
-fn cpu_time() -> Duration {
-    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID).unwrap();
-    time.into()
+fn process_cpu() -> Duration {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID).unwrap().into()
+}
+
+fn thread_cpu() -> Duration {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
 }
 
 fn clocks(pids: &[u32]) {
