@@ -152,7 +152,7 @@ pub struct ProcessInfo {
     /// had ended; begins with `/..` where it is outside of the reader's cgroup namespace.
     ///
     /// A process can be moved to another group at any time: this is up to [`max_age`](crate::Processes::max_age) old for
-    /// one that runs, and up to four times that for one that stands still. A process that has ended keeps the one that it was
+    /// one that stands still, and up to a fifth of that for one that runs. A process that has ended keeps the one that it was
     /// last seen in, where the kernel does not show that any more (in hierarchies of version 1).
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub cgroup: Reading<Text>,
