@@ -96,10 +96,9 @@ impl PidFiles {
     pub(crate) fn names(&self, path: &Path, process: ProcessId) -> Option<bool> {
         match self.files.get(path).map(|file| file.content) {
             Some(Content::Unknown) => None,
-            Some(Content::Names(written)) => Some(
-                written.pid == process.pid
-                    && started_before(process.start_ns(self.ticks_per_second), written),
-            ),
+            Some(Content::Names(written)) => {
+                Some(written.pid == process.pid && started_before(process.start_ns(self.ticks_per_second), written))
+            }
             Some(Content::Nothing) | None => Some(false),
         }
     }
