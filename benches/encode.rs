@@ -9,7 +9,6 @@
     reason = "a benchmark"
 )]
 
-#[allow(dead_code, reason = "each benchmark uses a part of it")]
 mod common;
 
 use std::hint::black_box;

@@ -12,7 +12,6 @@
     clippy::arithmetic_side_effects
 )]
 
-#[allow(dead_code)]
 mod common;
 
 use std::fs;

@@ -12,7 +12,6 @@
     reason = "a benchmark"
 )]
 
-#[allow(dead_code, reason = "each benchmark uses a part of it")]
 mod common;
 
 use std::fs;

@@ -113,6 +113,7 @@ mod sampler;
 pub mod schema;
 #[cfg(test)]
 #[path = "../tests/support/skipped.rs"]
+#[allow(unreachable_pub, reason = "the tests package shares it")]
 mod skipped;
 mod snapshot;
 mod source;

@@ -1,5 +1,7 @@
 //! What the benchmarks share: a fleet of processes that run when they are told to, and side-by-side timing.
 
+#![allow(dead_code, reason = "each benchmark uses a part of it")]
+
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};

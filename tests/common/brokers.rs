@@ -1,6 +1,5 @@
 //! Real brokers on loopback, what goes wrong between them and us, and who is right in the end.
 
-#![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is the report of a test")]
 
 use std::collections::BTreeMap;
@@ -17,11 +16,11 @@ use appmon::{Result, Sample, Snapshot};
 use rustix::process::{Pid, Signal, WaitOptions};
 use serde::{Deserialize, Serialize};
 
-use crate::common::until;
+use crate::until;
 
 /// A port of loopback that nobody uses now. It is none of those the kernel gives to whoever connects: one of them could be taken
 /// before the broker is there, even by what waits for it.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = (std::process::id() % 20_000) as u16;
     loop {
@@ -34,14 +33,14 @@ pub(crate) fn free_port() -> u16 {
 
 /// A broker of this test, which ends with it.
 #[derive(Debug)]
-pub(crate) struct Broker {
+pub struct Broker {
     child: Child,
     port: u16,
 }
 
 impl Broker {
     /// Starts it, and waits until it listens on `port`.
-    pub(crate) fn start(command: &mut Command, port: u16) -> Self {
+    pub fn start(command: &mut Command, port: u16) -> Self {
         let name = command.get_program().to_owned();
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let mut broker = Self { child: child.unwrap_or_else(|error| panic!("{}: {error}", name.display())), port };
@@ -52,7 +51,7 @@ impl Broker {
         broker
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.port
     }
 
@@ -62,24 +61,24 @@ impl Broker {
     }
 
     /// Holds it up, from when this returns: connections stay, nothing is answered.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         self.signal(Signal::STOP);
         let pid = Pid::from_child(&self.child);
         let (_, status) = rustix::process::waitpid(Some(pid), WaitOptions::UNTRACED).unwrap().unwrap();
         assert!(status.stopped(), "{status:?}");
     }
 
-    pub(crate) fn go_on(&self) {
+    pub fn go_on(&self) {
         self.signal(Signal::CONT);
     }
 
     /// Has it read its configuration again, a moment later.
-    pub(crate) fn reload(&self) {
+    pub fn reload(&self) {
         self.signal(Signal::HUP);
     }
 
     /// `kill -9`, and waits for its end.
-    pub(crate) fn kill(mut self) {
+    pub fn kill(mut self) {
         self.end();
     }
 
@@ -97,7 +96,7 @@ impl Drop for Broker {
 
 /// What stands between a client and its broker, and can go wrong.
 #[derive(Clone, Debug)]
-pub(crate) struct Proxy {
+pub struct Proxy {
     port: u16,
     target: Arc<AtomicU16>,
     advertised: Arc<AtomicBool>,
@@ -111,7 +110,7 @@ const REFUSE: u8 = 2;
 
 impl Proxy {
     /// Passes on to `port`.
-    pub(crate) fn to(port: u16) -> Self {
+    pub fn to(port: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let proxy = Self {
             port: listener.local_addr().unwrap().port(),
@@ -158,47 +157,47 @@ impl Proxy {
     }
 
     /// For brokers that tell clients where to connect, as Kafka's: what they say of themselves is said of the proxy.
-    pub(crate) fn advertised(self) -> Self {
+    pub fn advertised(self) -> Self {
         self.advertised.store(true, Ordering::SeqCst);
         self
     }
 
     /// Passes new connections on to another port.
-    pub(crate) fn redirect(&self, port: u16) {
+    pub fn redirect(&self, port: u16) {
         self.target.store(port, Ordering::SeqCst);
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.port
     }
 
     /// From now on nothing comes through, and nobody is told: a half-open connection.
-    pub(crate) fn swallow(&self) {
+    pub fn swallow(&self) {
         self.state.store(SWALLOW, Ordering::SeqCst);
     }
 
     /// Ends all connections and takes no others.
-    pub(crate) fn refuse(&self) {
+    pub fn refuse(&self) {
         self.state.store(REFUSE, Ordering::SeqCst);
         self.cut();
     }
 
     /// Ends all connections.
-    pub(crate) fn cut(&self) {
+    pub fn cut(&self) {
         for stream in self.open.lock().unwrap().drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
 
     /// Passes on again; what was swallowed is gone, and so are the connections it was missing in.
-    pub(crate) fn pass(&self) {
+    pub fn pass(&self) {
         self.cut();
         self.state.store(PASS, Ordering::SeqCst);
     }
 }
 
 /// Replaces an address of loopback in an answer of Kafka: the host as text, the port as 32 bits after it.
-pub(crate) fn rename(answer: &mut [u8], from: u16, to: u16) {
+pub fn rename(answer: &mut [u8], from: u16, to: u16) {
     let address = |port: u16| [&b"127.0.0.1\0\0"[..], &port.to_be_bytes()].concat();
     let (from, to) = (address(from), address(to));
     let mut at = 0;
@@ -210,9 +209,9 @@ pub(crate) fn rename(answer: &mut [u8], from: u16, to: u16) {
 
 /// A sample of the tests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Reading {
-    pub(crate) number: u64,
-    pub(crate) text: String,
+pub struct Reading {
+    pub number: u64,
+    pub text: String,
 }
 
 impl Sample for Reading {
@@ -225,7 +224,7 @@ impl Sample for Reading {
 }
 
 /// The `seq`-th snapshot, of `count` samples.
-pub(crate) fn snapshot(seq: u64, count: u64) -> Snapshot<Reading> {
+pub fn snapshot(seq: u64, count: u64) -> Snapshot<Reading> {
     let text = format!("of snapshot {seq}: ü \"quoted\"");
     let mut snapshot: Snapshot<_> = (0..count).map(|number| Reading { number, text: text.clone() }).collect();
     snapshot.seq = seq;
@@ -234,17 +233,17 @@ pub(crate) fn snapshot(seq: u64, count: u64) -> Snapshot<Reading> {
 
 /// A broker with everything noted that goes to it, and what became of it.
 #[derive(Debug)]
-pub(crate) struct Recorded<P> {
+pub struct Recorded<P> {
     inner: P,
     log: Log,
 }
 
 /// What was sent, by its id, and whether it was accepted.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Log(Arc<Mutex<BTreeMap<MessageId, (Message, bool)>>>);
+pub struct Log(Arc<Mutex<BTreeMap<MessageId, (Message, bool)>>>);
 
 impl<P> Recorded<P> {
-    pub(crate) fn new(inner: P) -> (Self, Log) {
+    pub fn new(inner: P) -> (Self, Log) {
         let log = Log::default();
         (Self { inner, log: log.clone() }, log)
     }
@@ -288,12 +287,12 @@ impl<P: Publish> Publish for Recorded<P> {
 }
 
 impl Log {
-    pub(crate) fn accepted(&self) -> Vec<Message> {
+    pub fn accepted(&self) -> Vec<Message> {
         self.0.lock().unwrap().values().filter(|(_, accepted)| *accepted).map(|(message, _)| message.clone()).collect()
     }
 
     /// Waits until so many were accepted.
-    pub(crate) async fn until_accepted(&self, count: usize) {
+    pub async fn until_accepted(&self, count: usize) {
         for _ in 0..12_000 {
             if self.accepted().len() >= count {
                 return;
@@ -305,7 +304,7 @@ impl Log {
 
     /// All that was accepted arrived, as it was, and the first of each in order.
     #[track_caller]
-    pub(crate) fn check(&self, arrived: &[(MessageId, Vec<u8>)]) {
+    pub fn check(&self, arrived: &[(MessageId, Vec<u8>)]) {
         let mut first: Vec<MessageId> = Vec::new();
         let mut payloads: BTreeMap<MessageId, &[u8]> = BTreeMap::new();
         for (id, payload) in arrived {

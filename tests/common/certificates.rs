@@ -1,7 +1,5 @@
 //! Certificates of a broker and its client, for one test.
 
-#![allow(dead_code, reason = "each test program uses a part of it")]
-
 use std::sync::Arc;
 
 use rustls::client::WantsClientCert;
@@ -9,14 +7,14 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 
 /// A server, a client, and who signed both. The server's are in files.
-pub(crate) struct Certificates {
+pub struct Certificates {
     folder: tempfile::TempDir,
     roots: RootCertStore,
     client: (CertificateDer<'static>, PrivateKeyDer<'static>),
 }
 
 impl Certificates {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority_key = rcgen::KeyPair::generate().unwrap();
         let mut authority = rcgen::CertificateParams::new([]).unwrap();
@@ -41,7 +39,7 @@ impl Certificates {
     }
 
     /// `ca.pem`, `server.pem` or `server.key`.
-    pub(crate) fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.folder.path().join(name).display().to_string()
     }
 
@@ -52,13 +50,13 @@ impl Certificates {
     }
 
     /// Trusts the server, and has a certificate.
-    pub(crate) fn client(&self) -> Arc<ClientConfig> {
+    pub fn client(&self) -> Arc<ClientConfig> {
         let (certificate, key) = (self.client.0.clone(), self.client.1.clone_key());
         self.config().with_client_auth_cert(vec![certificate], key).unwrap().into()
     }
 
     /// Trusts the server, and has none.
-    pub(crate) fn stranger(&self) -> Arc<ClientConfig> {
+    pub fn stranger(&self) -> Arc<ClientConfig> {
         self.config().with_no_client_auth().into()
     }
 }

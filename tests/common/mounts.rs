@@ -1,6 +1,5 @@
 //! What the tests mount.
 
-#![allow(dead_code, reason = "each test program uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a panic is the report of a test")]
 
 use std::ffi::OsStr;
@@ -14,11 +13,11 @@ use fuser::{
     ReplyDirectory, ReplyStatfs, Request,
 };
 
-use super::common::{Helper, inside, is_root, require};
+use crate::{Helper, inside, is_root, require};
 
 /// Runs a test in a mount namespace of its own, with what it mounts. Gives whether this is inside of it.
 #[track_caller]
-pub(crate) fn alone(test: &str) -> bool {
+pub fn alone(test: &str) -> bool {
     require(is_root(), "root, to mount") && inside(test, &["unshare", "--mount", "--propagation", "private"])
 }
 
@@ -29,29 +28,29 @@ fn run(command: &mut Command) {
 }
 
 #[track_caller]
-pub(crate) fn mount(arguments: &[&str], at: &Path) {
+pub fn mount(arguments: &[&str], at: &Path) {
     run(Command::new("mount").args(arguments).arg(at));
 }
 
 #[track_caller]
-pub(crate) fn remount(options: &str, at: &Path) {
+pub fn remount(options: &str, at: &Path) {
     run(Command::new("mount").arg("-o").arg(format!("remount,{options}")).arg(at));
 }
 
 #[track_caller]
-pub(crate) fn unmount(at: &Path) {
+pub fn unmount(at: &Path) {
     run(Command::new("umount").arg(at));
 }
 
 /// A directory for the mounts of a test, which go with it.
-pub(crate) struct Scratch(tempfile::TempDir);
+pub struct Scratch(tempfile::TempDir);
 
 impl Scratch {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.0.path()
     }
 }
@@ -70,14 +69,14 @@ impl Drop for Scratch {
 
 /// An ext4 of 32 MiB in a file; its loop device goes when it is unmounted.
 #[track_caller]
-pub(crate) fn loop_ext4(image: &Path, at: &Path) {
+pub fn loop_ext4(image: &Path, at: &Path) {
     std::fs::File::create(image).unwrap().set_len(32 << 20).unwrap();
     run(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "5"]).arg(image));
     mount(&["-o", "loop", image.to_str().unwrap()], at);
 }
 
 /// A file system that answers when it is let.
-pub(crate) struct Frozen {
+pub struct Frozen {
     gate: Arc<Gate>,
     _session: BackgroundSession,
 }
@@ -97,7 +96,7 @@ struct State {
 
 impl Frozen {
     /// Mounts one that is not frozen; `None` where there is no FUSE.
-    pub(crate) fn mount(at: &Path) -> Option<Self> {
+    pub fn mount(at: &Path) -> Option<Self> {
         let gate = Arc::new(Gate::default());
         let mut config = Config::default();
         config.mount_options = vec![MountOption::FSName("frozen".to_owned())];
@@ -114,29 +113,29 @@ impl Frozen {
     }
 
     /// From now on nothing is answered.
-    pub(crate) fn freeze(&self) {
+    pub fn freeze(&self) {
         self.set(|state| (state.figures, state.directories) = (true, true));
     }
 
     /// From now on no directory is read.
-    pub(crate) fn freeze_directories(&self) {
+    pub fn freeze_directories(&self) {
         self.set(|state| state.directories = true);
     }
 
     /// Answers what was asked, and all else.
-    pub(crate) fn thaw(&self) {
+    pub fn thaw(&self) {
         self.set(|state| (state.figures, state.directories) = (false, false));
     }
 
     /// How many questions wait for an answer.
-    pub(crate) fn held(&self) -> usize {
+    pub fn held(&self) -> usize {
         self.gate.state.lock().unwrap().held
     }
 }
 
 /// Mounts a file system of the type `fuse.` and `subtype` that has never answered. It ends with the helper; `None` where there
 /// is no FUSE.
-pub(crate) fn mount_silent(subtype: &str, at: &Path) -> Option<Helper> {
+pub fn mount_silent(subtype: &str, at: &Path) -> Option<Helper> {
     const SCRIPT: &str = "\
 import ctypes, os, sys
 fd = os.open('/dev/fuse', os.O_RDWR)

@@ -3,10 +3,10 @@
 use std::io::Write;
 
 /// Where `tests/run` collects which tests could not run, and why.
-pub(crate) const REPORT: &str = "APPMON_TEST_SKIPPED";
+pub const REPORT: &str = "APPMON_TEST_SKIPPED";
 
 /// Whether a test can be done here. Where everything must be (`CI` is set), it fails when it cannot; elsewhere it is reported.
-pub(crate) fn require(feature: bool, what: &str) -> bool {
+pub fn require(feature: bool, what: &str) -> bool {
     if !feature {
         assert!(std::env::var_os("CI").is_none_or(|ci| ci.is_empty()), "needed for the tests: {what}");
         report(what);
@@ -15,7 +15,7 @@ pub(crate) fn require(feature: bool, what: &str) -> bool {
 }
 
 /// Reports that a test cannot run here: at once on standard error, and to `tests/run`, which shows all of them at its end.
-pub(crate) fn report(what: &str) {
+pub fn report(what: &str) {
     let thread = std::thread::current();
     let test = thread.name().unwrap_or("a test");
     // Written and not printed: what a test prints that passes is shown to nobody.
@@ -28,4 +28,4 @@ pub(crate) fn report(what: &str) {
 }
 
 /// What the line on standard error begins with.
-pub(crate) const MARK: &str = "skipped: ";
+pub const MARK: &str = "skipped: ";

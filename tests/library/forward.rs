@@ -10,12 +10,7 @@ use futures::{SinkExt, Stream, StreamExt, stream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-#[path = "common/brokers.rs"]
-mod brokers;
-#[path = "common/mod.rs"]
-mod common;
-
-use brokers::{Reading, snapshot};
+use common::brokers::{Reading, snapshot};
 
 /// A broker that does as it is told: for each message it asks the script, which is given how often it was sent before.
 struct Scripted<F> {

@@ -2,10 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
 
-mod common;
-#[path = "common/mounts.rs"]
-mod mounts;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -21,8 +17,8 @@ use futures::{StreamExt, TryStreamExt};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use common::mounts::{Frozen, Scratch, alone, loop_ext4, mount, remount, unmount};
 use common::{Helper, require, until};
-use mounts::{Frozen, Scratch, alone, loop_ext4, mount, remount, unmount};
 
 const NEVER: Duration = Duration::from_secs(1_000_000);
 
@@ -101,7 +97,7 @@ fn scratch() -> (TempDir, FileSystems) {
 
 #[test]
 fn what_df_shows_and_its_figures() {
-    if !alone("what_df_shows_and_its_figures") {
+    if !alone("file_systems::what_df_shows_and_its_figures") {
         return;
     }
     let dir = Scratch::new();
@@ -158,7 +154,7 @@ fn what_df_shows_and_its_figures() {
 
 #[test]
 fn mounts_come_and_go() {
-    if !alone("mounts_come_and_go") {
+    if !alone("file_systems::mounts_come_and_go") {
         return;
     }
     let (dir, mut source) = (Scratch::new(), FileSystems::mounted());
@@ -191,7 +187,7 @@ fn mounts_come_and_go() {
 
 #[test]
 fn changes_of_the_mount_table_are_told() {
-    if !alone("changes_of_the_mount_table_are_told") {
+    if !alone("file_systems::changes_of_the_mount_table_are_told") {
         return;
     }
     let dir = Scratch::new();
@@ -215,7 +211,7 @@ fn changes_of_the_mount_table_are_told() {
 
 #[test]
 fn which_file_systems_by_type_and_by_path() {
-    if !alone("which_file_systems_by_type_and_by_path") {
+    if !alone("file_systems::which_file_systems_by_type_and_by_path") {
         return;
     }
     let dir = Scratch::new();
@@ -244,7 +240,7 @@ fn which_file_systems_by_type_and_by_path() {
 
 #[test]
 fn a_directory_belongs_to_the_mount_it_is_on() {
-    if !alone("a_directory_belongs_to_the_mount_it_is_on") {
+    if !alone("file_systems::a_directory_belongs_to_the_mount_it_is_on") {
         return;
     }
     let dir = Scratch::new();
@@ -352,7 +348,7 @@ fn what_only_all_mounted_have_is_refused_by_others() {
 
 #[test]
 fn what_is_left_out_of_a_directory_counts_for_the_rest() {
-    if !alone("what_is_left_out_of_a_directory_counts_for_the_rest") {
+    if !alone("file_systems::what_is_left_out_of_a_directory_counts_for_the_rest") {
         return;
     }
     let dir = Scratch::new();
@@ -683,7 +679,7 @@ fn what_cannot_be_read_is_told_and_the_rest_is_there() {
 
 #[test]
 fn directories_that_share_what_they_store_are_made_to_fit() {
-    if !alone("directories_that_share_what_they_store_are_made_to_fit") {
+    if !alone("file_systems::directories_that_share_what_they_store_are_made_to_fit") {
         return;
     }
     let dir = Scratch::new();
@@ -713,7 +709,7 @@ print('down')
 
 #[test]
 fn a_file_system_that_stopped_after_an_error_is_read_only() {
-    if !alone("a_file_system_that_stopped_after_an_error_is_read_only") {
+    if !alone("file_systems::a_file_system_that_stopped_after_an_error_is_read_only") {
         return;
     }
     let dir = Scratch::new();
@@ -756,7 +752,7 @@ fn a_file_system_that_stopped_after_an_error_is_read_only() {
 
 #[test]
 fn rates_are_of_what_was_measured() {
-    if !alone("rates_are_of_what_was_measured") {
+    if !alone("file_systems::rates_are_of_what_was_measured") {
         return;
     }
     let dir = Scratch::new();
@@ -809,7 +805,7 @@ fn rates_are_of_what_was_measured() {
 
 #[test]
 fn a_file_system_of_no_size_has_directories() {
-    if !alone("a_file_system_of_no_size_has_directories") {
+    if !alone("file_systems::a_file_system_of_no_size_has_directories") {
         return;
     }
     let dir = Scratch::new();
@@ -826,7 +822,7 @@ fn a_file_system_of_no_size_has_directories() {
 
 #[test]
 fn a_mount_that_hangs_holds_up_nothing() {
-    if !alone("a_mount_that_hangs_holds_up_nothing") {
+    if !alone("file_systems::a_mount_that_hangs_holds_up_nothing") {
         return;
     }
     let dir = Scratch::new();
@@ -860,7 +856,7 @@ fn a_mount_that_hangs_holds_up_nothing() {
 
 #[test]
 fn a_runtime_ends_while_a_mount_hangs() {
-    if !alone("a_runtime_ends_while_a_mount_hangs") {
+    if !alone("file_systems::a_runtime_ends_while_a_mount_hangs") {
         return;
     }
     let dir = Scratch::new();
@@ -893,7 +889,7 @@ fn a_runtime_ends_while_a_mount_hangs() {
 
 #[test]
 fn a_scan_that_hangs_holds_up_nothing() {
-    if !alone("a_scan_that_hangs_holds_up_nothing") {
+    if !alone("file_systems::a_scan_that_hangs_holds_up_nothing") {
         return;
     }
     let dir = Scratch::new();
@@ -918,7 +914,7 @@ fn a_scan_that_hangs_holds_up_nothing() {
 
 #[test]
 fn an_automount_is_never_touched() {
-    if !alone("an_automount_is_never_touched") {
+    if !alone("file_systems::an_automount_is_never_touched") {
         return;
     }
     let dir = Scratch::new();

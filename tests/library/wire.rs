@@ -15,10 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-#[path = "support/full.rs"]
-mod full;
-
-use full::{full_sample, full_snapshot, odd_sample};
+use common::full::{full_sample, full_snapshot, odd_sample};
 
 fn pretty(value: &impl Serialize) -> String {
     serde_json::to_string_pretty(value).unwrap()

@@ -2,10 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a panic is the report of a test")]
 
-#[path = "common/brokers.rs"]
-mod brokers;
-mod common;
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -28,7 +24,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use brokers::{Broker, Log, Proxy, Recorded, free_port, snapshot};
+use common::brokers::{Broker, Log, Proxy, Recorded, free_port, snapshot};
 use common::{require, until};
 
 /// Mosquitto's files, and how it is started. Mosquitto itself can come and go.

@@ -2,10 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
 
-mod common;
-#[path = "common/mounts.rs"]
-mod mounts;
-
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -21,7 +17,7 @@ use common::{
     until_asleep, until_named,
 };
 
-use mounts::{Frozen, Scratch, alone};
+use common::mounts::{Frozen, Scratch, alone};
 
 /// `nobody`.
 const NOBODY: u32 = 65534;
@@ -223,7 +219,7 @@ fn pid_of(variable: &str) -> u32 {
 
 #[test]
 fn of_the_processes_of_others_is_read_what_may_be() {
-    if !as_nobody("of_the_processes_of_others_is_read_what_may_be", ROOT_PROCESSES) {
+    if !as_nobody("root_processes::of_the_processes_of_others_is_read_what_may_be", ROOT_PROCESSES) {
         return;
     }
     assert!(!is_root());
@@ -280,7 +276,7 @@ libc.syscall(EXIT, 0)
 
 #[test]
 fn one_s_own_process_is_readable_when_its_main_thread_has_exited() {
-    if !as_nobody("one_s_own_process_is_readable_when_its_main_thread_has_exited", "") {
+    if !as_nobody("root_processes::one_s_own_process_is_readable_when_its_main_thread_has_exited", "") {
         return;
     }
     assert!(!is_root());
@@ -316,7 +312,7 @@ const RENAMES: &str = "
 
 #[test]
 fn a_process_of_others_that_takes_another_name_is_unchanged() {
-    if !as_nobody("a_process_of_others_that_takes_another_name_is_unchanged", RENAMES) {
+    if !as_nobody("root_processes::a_process_of_others_that_takes_another_name_is_unchanged", RENAMES) {
         return;
     }
     let renames = pid_of("RENAMES");
@@ -350,7 +346,7 @@ const BECOMES: &str = "
 #[test]
 fn one_that_stops_being_hidden_is_in_the_next_tick() {
     let prepare = format!("{BECOMES} mount -o remount,hidepid=2 /proc;");
-    if !as_nobody("one_that_stops_being_hidden_is_in_the_next_tick", &prepare) {
+    if !as_nobody("root_processes::one_that_stops_being_hidden_is_in_the_next_tick", &prepare) {
         return;
     }
     let becomes = pid_of("BECOMES");
@@ -441,14 +437,14 @@ fn only_own(notice: &Notice, hidden: u32) {
 
 #[test]
 fn hidepid_2_hides_others_and_says_so_once() {
-    if as_nobody("hidepid_2_hides_others_and_says_so_once", &remounted("hidepid=2")) {
+    if as_nobody("root_processes::hidepid_2_hides_others_and_says_so_once", &remounted("hidepid=2")) {
         only_own(&Notice::HidePid { hidepid: hidepid(&["2", "invisible"]) }, pid_of("HIDDEN"));
     }
 }
 
 #[test]
 fn hidepid_4_hides_others_and_says_so_once() {
-    if as_nobody("hidepid_4_hides_others_and_says_so_once", &remounted("hidepid=4")) {
+    if as_nobody("root_processes::hidepid_4_hides_others_and_says_so_once", &remounted("hidepid=4")) {
         only_own(&Notice::HidePid { hidepid: hidepid(&["4", "ptraceable"]) }, pid_of("HIDDEN"));
     }
 }
@@ -463,7 +459,7 @@ fn hidepid(either: &[&str]) -> String {
 
 #[test]
 fn hidepid_1_shows_that_there_are_others() {
-    if !as_nobody("hidepid_1_shows_that_there_are_others", &remounted("hidepid=1")) {
+    if !as_nobody("root_processes::hidepid_1_shows_that_there_are_others", &remounted("hidepid=1")) {
         return;
     }
     let mut source = Processes::new();
@@ -480,7 +476,7 @@ fn hidepid_1_shows_that_there_are_others() {
 
 #[test]
 fn a_proc_of_processes_only_will_do() {
-    if !as_nobody("a_proc_of_processes_only_will_do", &remounted("subset=pid")) {
+    if !as_nobody("root_processes::a_proc_of_processes_only_will_do", &remounted("subset=pid")) {
         return;
     }
     assert!(!Path::new("/proc/loadavg").exists());
@@ -650,7 +646,7 @@ fn a_process_whose_memory_is_locked_holds_up_nobody_else() {
 
 #[test]
 fn a_pid_file_that_does_not_answer_leaves_the_selection_undecided() {
-    if !alone("a_pid_file_that_does_not_answer_leaves_the_selection_undecided") {
+    if !alone("root_processes::a_pid_file_that_does_not_answer_leaves_the_selection_undecided") {
         return;
     }
     let scratch = Scratch::new();

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a panic is the report of a test")]
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -239,7 +237,7 @@ fn deep_directories_with_few_descriptors() {
         rustix::fs::openat(dir, "a/file", OFlags::CREATE | OFlags::WRONLY, Mode::RWXU).unwrap();
     });
     same_as_du(&tree.0);
-    again("deep_directories_with_few_descriptors", &["prlimit", "--nofile=40"], &tree.0);
+    again("scan::deep_directories_with_few_descriptors", &["prlimit", "--nofile=40"], &tree.0);
 }
 
 #[test]
@@ -258,7 +256,7 @@ fn what_cannot_be_read_is_told() {
         fs::set_permissions(tree.join("listable"), fs::Permissions::from_mode(0o744)).unwrap();
         if is_root() && is_there("setpriv") {
             again(
-                "what_cannot_be_read_is_told",
+                "scan::what_cannot_be_read_is_told",
                 &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"],
                 &tree.0,
             );
@@ -359,7 +357,7 @@ fn mounts_below() {
     let Some(tree) = is_again() else {
         if require(is_root(), "root, to mount") && is_there("unshare") {
             let tree = Tree::new();
-            again("mounts_below", &["unshare", "--mount", "--propagation=private"], &tree.0);
+            again("scan::mounts_below", &["unshare", "--mount", "--propagation=private"], &tree.0);
         }
         return;
     };
@@ -456,7 +454,7 @@ fn a_cancelled_scan_leaves_nothing_behind() {
         for n in 0..20_000 {
             tree.file(format!("{}/{n}", n % 20), 0);
         }
-        return again("a_cancelled_scan_leaves_nothing_behind", &["env"], &tree.0);
+        return again("scan::a_cancelled_scan_leaves_nothing_behind", &["env"], &tree.0);
     };
     let threads = || {
         let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -440,7 +438,7 @@ fn what_stood_still_by_its_clock_has_the_counters_of_a_full_reading() {
 
 #[test]
 fn what_is_not_selected_is_left_alone_though_it_runs() {
-    if !inside("what_is_not_selected_is_left_alone_though_it_runs", &["/usr/bin/env"]) {
+    if !inside("live_processes::what_is_not_selected_is_left_alone_though_it_runs", &["/usr/bin/env"]) {
         return;
     }
     let crowd = Crowd::new(200);
@@ -460,7 +458,7 @@ fn what_is_not_selected_is_left_alone_though_it_runs() {
 #[test]
 fn few_descriptors_cost_no_samples() {
     let limited = ["/bin/sh", "-c", "ulimit -n 64 && exec \"$@\"", "sh"];
-    if !inside("few_descriptors_cost_no_samples", &limited) {
+    if !inside("live_processes::few_descriptors_cost_no_samples", &limited) {
         return;
     }
     let crowd = Crowd::new(300);
@@ -522,7 +520,7 @@ fn few_descriptors_cost_no_samples() {
 #[test]
 fn what_was_not_read_for_lack_of_descriptors_is_read_later() {
     let limited = ["/bin/sh", "-c", "ulimit -n 64 && exec \"$@\"", "sh"];
-    if !inside("what_was_not_read_for_lack_of_descriptors_is_read_later", &limited) {
+    if !inside("live_processes::what_was_not_read_for_lack_of_descriptors_is_read_later", &limited) {
         return;
     }
     let mut source = Processes::new()

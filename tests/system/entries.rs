@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a panic is the report of a test")]
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
@@ -200,7 +198,7 @@ fn what_cannot_be_opened_is_told_and_the_walk_goes_on() {
     if is_root() {
         let is_there = Command::new("setpriv").arg("--version").output().is_ok();
         if require(is_there, "setpriv") {
-            as_nobody("what_cannot_be_opened_is_told_and_the_walk_goes_on", TREE, tree.path());
+            as_nobody("entries::what_cannot_be_opened_is_told_and_the_walk_goes_on", TREE, tree.path());
         }
     } else {
         set("listable", 0o444);

@@ -1,9 +1,5 @@
 //! Snapshots as messages: what is in them, to the byte, and how they are split.
 
-#[path = "common/brokers.rs"]
-mod brokers;
-mod common;
-
 use std::io::Write as _;
 
 use appmon::forward::{Codec, Encoded, Encoder, Form, Host, Message, MessageId};
@@ -11,7 +7,7 @@ use appmon::{BootId, Event, Monotonic, Notice, Sample, Skipped, Snapshot, Timest
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use brokers::{Reading, snapshot};
+use common::brokers::{Reading, snapshot};
 
 /// What a consumer makes of a message of [`Form::Snapshot`]; and, written, what the message is.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]

@@ -3,10 +3,6 @@
 #![allow(clippy::print_stdout, reason = "the cluster of another process tells where it is")]
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a panic is the report of a test")]
 
-#[path = "common/brokers.rs"]
-mod brokers;
-mod common;
-
 use std::ffi::OsStr;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -19,7 +15,7 @@ use std::time::{Duration, Instant};
 use appmon::broker::kafka::{Compression, Consumer, Consuming, Kafka};
 use appmon::forward::{Encoder, Forwarder, Host, Message, MessageId, Outcome, Publish};
 use appmon::{ForwardExt, Snapshot, Timestamp};
-use brokers::{Broker, Log, Proxy, Reading, Recorded, free_port, snapshot};
+use common::brokers::{Broker, Log, Proxy, Reading, Recorded, free_port, snapshot};
 use common::{Helper, require};
 use futures::StreamExt as _;
 use rdkafka::config::ClientConfig;
@@ -674,7 +670,7 @@ impl Gate {
             while let Ok(count) = answers.read(&mut buffer)
                 && count > 0
             {
-                brokers::rename(&mut buffer[..count], port, own);
+                common::brokers::rename(&mut buffer[..count], port, own);
                 if back.write_all(&buffer[..count]).is_err() {
                     break;
                 }
@@ -776,7 +772,7 @@ mod tls {
                         while let Ok(count) = answers.read(&mut buffer).await
                             && count > 0
                         {
-                            crate::brokers::rename(&mut buffer[..count], port, own);
+                            common::brokers::rename(&mut buffer[..count], port, own);
                             back.write_all(&buffer[..count]).await?;
                             back.flush().await?;
                         }
@@ -936,7 +932,7 @@ fn cluster_of_another_process() {
 
 fn another_process() -> (Helper, u16) {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "cluster_of_another_process", "--nocapture", "--test-threads=1"]).env(CHILD, "1");
+    command.args(["--exact", "kafka::cluster_of_another_process", "--nocapture", "--test-threads=1"]).env(CHILD, "1");
     let mut helper = Helper::spawn(&mut command);
     loop {
         if let Some(servers) = helper.line().strip_prefix("listening on ") {

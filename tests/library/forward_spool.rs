@@ -14,12 +14,7 @@ use appmon::{Error, ForwardExt, Result, Snapshot};
 use futures::{Stream, stream};
 use tokio_util::sync::CancellationToken;
 
-#[path = "common/brokers.rs"]
-mod brokers;
-#[path = "common/mod.rs"]
-mod common;
-
-use brokers::{Reading, snapshot};
+use common::brokers::{Reading, snapshot};
 
 /// A broker that is away or there, and keeps what it gets.
 #[derive(Clone, Default)]
@@ -297,7 +292,7 @@ async fn a_killed_process_loses_nothing_that_was_spooled() {
             command.env("APPMON_TEST_TAKES", "1");
         }
         let mut child = command
-            .args(["child", "--exact", "--nocapture"])
+            .args(["forward_spool::child", "--exact", "--nocapture"])
             .env("APPMON_TEST_SPOOL", &path)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

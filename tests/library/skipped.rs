@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod common;
-
 use std::process::Command;
 
 /// Set where the test is to find that it cannot run.
@@ -18,15 +16,18 @@ fn a_test_that_cannot_run_here_is_reported() {
     let report = tempfile::NamedTempFile::new().unwrap();
     let run = |ci: &str| {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "a_test_that_cannot_run_here_is_reported"]).env(MISSING, "1").env("CI", ci);
+        command.args(["--exact", "skipped::a_test_that_cannot_run_here_is_reported"]).env(MISSING, "1").env("CI", ci);
         command.env(common::skipped::REPORT, report.path()).output().unwrap()
     };
     let output = run("");
     assert!(output.status.success());
     // Although the harness keeps to itself what a test prints that passes.
     let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.contains("skipped: a_test_that_cannot_run_here_is_reported: what no machine has\n"), "{text}");
-    let lines = "a_test_that_cannot_run_here_is_reported\twhat no machine has\n";
+    assert!(
+        text.contains("skipped: skipped::a_test_that_cannot_run_here_is_reported: what no machine has\n"),
+        "{text}"
+    );
+    let lines = "skipped::a_test_that_cannot_run_here_is_reported\twhat no machine has\n";
     assert_eq!(std::fs::read_to_string(report.path()).unwrap(), lines);
     // Where everything must be there, it fails, and is no such line.
     assert!(!run("true").status.success());
@@ -35,7 +36,7 @@ fn a_test_that_cannot_run_here_is_reported() {
 
 #[test]
 fn what_is_missing_inside_of_a_test_is_reported_outside() {
-    let test = "what_is_missing_inside_of_a_test_is_reported_outside";
+    let test = "skipped::what_is_missing_inside_of_a_test_is_reported_outside";
     if std::env::var_os(MISSING).is_some() {
         if common::inside(test, &["env", "CI="]) {
             common::require(false, "what no namespace has");

@@ -2,10 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
 
-mod common;
-#[path = "common/mounts.rs"]
-mod mounts;
-
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -19,8 +15,8 @@ use appmon::{
 };
 use futures::{FutureExt, StreamExt};
 
+use common::mounts::{Frozen, Scratch, alone, mount, mount_silent, unmount};
 use common::{Helper, is_root, require, until};
-use mounts::{Frozen, Scratch, alone, mount, mount_silent, unmount};
 
 const NEVER: Duration = Duration::from_secs(1_000_000);
 
@@ -128,7 +124,7 @@ fn tmpfs(directories: &[&str]) -> (Scratch, impl Fn(&str) -> PathBuf + use<>) {
 
 #[test]
 fn what_is_on_another_mount_below_is_not_taken_off() {
-    if !alone("what_is_on_another_mount_below_is_not_taken_off") {
+    if !alone("mounted::what_is_on_another_mount_below_is_not_taken_off") {
         return;
     }
     let (scratch, path) = tmpfs(&["a/sub", "a/own", "a/foreign", "o/deep"]);
@@ -172,7 +168,7 @@ fn what_is_on_another_mount_below_is_not_taken_off() {
 
 #[test]
 fn a_directory_by_two_paths_counts_once() {
-    if !alone("a_directory_by_two_paths_counts_once") {
+    if !alone("mounted::a_directory_by_two_paths_counts_once") {
         return;
     }
     let (scratch, path) = tmpfs(&["d/in/ner", "e", "f"]);
@@ -226,7 +222,7 @@ fn a_directory_by_two_paths_counts_once() {
 
 #[test]
 fn what_is_left_out_of_a_directory_is_so_by_another_way_too() {
-    if !alone("what_is_left_out_of_a_directory_is_so_by_another_way_too") {
+    if !alone("mounted::what_is_left_out_of_a_directory_is_so_by_another_way_too") {
         return;
     }
     let (_scratch, path) = tmpfs(&["d/cache", "way"]);
@@ -254,7 +250,7 @@ fn what_is_left_out_of_a_directory_is_so_by_another_way_too() {
 
 #[test]
 fn what_is_hidden_by_a_mount_is_not_taken_off() {
-    if !alone("what_is_hidden_by_a_mount_is_not_taken_off") {
+    if !alone("mounted::what_is_hidden_by_a_mount_is_not_taken_off") {
         return;
     }
     // `d/in` is hidden in `d` by a mount, and can be seen by another way.
@@ -284,7 +280,7 @@ fn what_is_hidden_by_a_mount_is_not_taken_off() {
 
 #[test]
 fn a_mount_that_hangs_below_a_directory_holds_up_nothing() {
-    if !alone("a_mount_that_hangs_below_a_directory_holds_up_nothing") {
+    if !alone("mounted::a_mount_that_hangs_below_a_directory_holds_up_nothing") {
         return;
     }
     let (_scratch, path) = tmpfs(&["srv/remote", "srv/late"]);
@@ -329,7 +325,7 @@ fn a_mount_that_hangs_below_a_directory_holds_up_nothing() {
 
 #[test]
 fn the_root_directory_is_scanned_though_a_mount_in_it_hangs() {
-    if !alone("the_root_directory_is_scanned_though_a_mount_in_it_hangs") {
+    if !alone("mounted::the_root_directory_is_scanned_though_a_mount_in_it_hangs") {
         return;
     }
     // The whole of a file system, with a mount in the depth that shadows files and directories.
@@ -353,7 +349,7 @@ fn the_root_directory_is_scanned_though_a_mount_in_it_hangs() {
 
 #[test]
 fn what_a_directory_stands_on_decides_whether_it_may_hang() {
-    if !alone("what_a_directory_stands_on_decides_whether_it_may_hang") {
+    if !alone("mounted::what_a_directory_stands_on_decides_whether_it_may_hang") {
         return;
     }
     let (_scratch, path) = tmpfs(&["fuse", "over", "upper", "work", "written"]);
@@ -387,11 +383,11 @@ fn what_a_directory_stands_on_decides_whether_it_may_hang() {
 
 #[test]
 fn what_stands_on_what_cannot_be_found_may_hang() {
-    if !alone("what_stands_on_what_cannot_be_found_may_hang") {
+    if !alone("mounted::what_stands_on_what_cannot_be_found_may_hang") {
         return;
     }
     let (_scratch, path) = tmpfs(&["lower/a", "lower/b", "over", "disk"]);
-    mounts::loop_ext4(&path("image"), &path("disk"));
+    common::mounts::loop_ext4(&path("image"), &path("disk"));
     mount(&["-t", "overlay", "-o", &format!("lowerdir={0}/a:{0}/b", path("lower").display()), "o"], &path("over"));
     // Events tell what changes only where nothing can hang.
     let modes = || {
@@ -408,7 +404,7 @@ fn what_stands_on_what_cannot_be_found_may_hang() {
 
 #[test]
 fn a_pseudo_file_system_of_a_program_may_hang() {
-    if !alone("a_pseudo_file_system_of_a_program_may_hang") {
+    if !alone("mounted::a_pseudo_file_system_of_a_program_may_hang") {
         return;
     }
     let (_scratch, path) = tmpfs(&["lx"]);
@@ -426,14 +422,14 @@ fn a_pseudo_file_system_of_a_program_may_hang() {
 
 #[test]
 fn another_file_system_at_the_same_place_is_another_one() {
-    if !alone("another_file_system_at_the_same_place_is_another_one") {
+    if !alone("mounted::another_file_system_at_the_same_place_is_another_one") {
         return;
     }
     let scratch = Scratch::new();
     let (disk, image) = (scratch.path().join("disk"), |n: u32| scratch.path().join(n.to_string()));
     fs::create_dir(&disk).unwrap();
     for (n, bytes) in [(1, 3_000_000), (2, 9_000_000)] {
-        mounts::loop_ext4(&image(n), &disk);
+        common::mounts::loop_ext4(&image(n), &disk);
         fs::create_dir(disk.join("d")).unwrap();
         fill(disk.join("d/f"), bytes);
         unmount(&disk);
@@ -472,7 +468,7 @@ fn another_file_system_at_the_same_place_is_another_one() {
 
 #[test]
 fn a_program_that_takes_the_place_of_another_is_another_file_system() {
-    if !has_unique_ids() || !alone("a_program_that_takes_the_place_of_another_is_another_file_system") {
+    if !has_unique_ids() || !alone("mounted::a_program_that_takes_the_place_of_another_is_another_file_system") {
         return;
     }
     let scratch = Scratch::new();
@@ -491,7 +487,7 @@ fn a_program_that_takes_the_place_of_another_is_another_file_system() {
 
 #[test]
 fn an_unmount_and_a_mount_are_two_changes() {
-    if !has_unique_ids() || !alone("an_unmount_and_a_mount_are_two_changes") {
+    if !has_unique_ids() || !alone("mounted::an_unmount_and_a_mount_are_two_changes") {
         return;
     }
     let scratch = Scratch::new();
@@ -529,7 +525,7 @@ fn an_unmount_and_a_mount_are_two_changes() {
 
 #[test]
 fn a_mount_that_is_moved_is_the_same() {
-    if !has_unique_ids() || !alone("a_mount_that_is_moved_is_the_same") {
+    if !has_unique_ids() || !alone("mounted::a_mount_that_is_moved_is_the_same") {
         return;
     }
     let scratch = Scratch::new();
@@ -549,7 +545,7 @@ fn a_mount_that_is_moved_is_the_same() {
 
 #[test]
 fn a_link_that_leads_elsewhere_than_its_text_is_an_error() {
-    if !alone("a_link_that_leads_elsewhere_than_its_text_is_an_error") {
+    if !alone("mounted::a_link_that_leads_elsewhere_than_its_text_is_an_error") {
         return;
     }
     let (_scratch, path) = tmpfs(&["data", "hidden"]);
@@ -613,7 +609,7 @@ fn a_link_that_leads_elsewhere_than_its_text_is_an_error() {
 
 #[test]
 fn what_is_mounted_below_another_root_is_told() {
-    if !alone("what_is_mounted_below_another_root_is_told") {
+    if !alone("mounted::what_is_mounted_below_another_root_is_told") {
         return;
     }
     let scratch = Scratch::new();
@@ -660,7 +656,7 @@ fn what_is_mounted_below_another_root_is_told() {
 
 #[test]
 fn what_hangs_has_no_more_threads_however_often_it_is_registered() {
-    if !alone("what_hangs_has_no_more_threads_however_often_it_is_registered") {
+    if !alone("mounted::what_hangs_has_no_more_threads_however_often_it_is_registered") {
         return;
     }
     let scratch = Scratch::new();
@@ -703,7 +699,7 @@ fn what_hangs_has_no_more_threads_however_often_it_is_registered() {
 
 #[test]
 fn a_table_that_never_stood_still_is_read_again() {
-    if !alone("a_table_that_never_stood_still_is_read_again") {
+    if !alone("mounted::a_table_that_never_stood_still_is_read_again") {
         return;
     }
     let scratch = Scratch::new();
@@ -739,7 +735,7 @@ sys.stdin.read()";
 #[test]
 fn as_nobody_nothing_of_this_needs_a_right() {
     // The unique ids of mounts, and what they stand on, are asked for by everybody: as whoever runs the tests, if not root.
-    let test = "as_nobody_nothing_of_this_needs_a_right";
+    let test = "mounted::as_nobody_nothing_of_this_needs_a_right";
     let by = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
     if is_root() && !common::inside(test, &by) {
         return;

@@ -10,15 +10,12 @@ use futures::{StreamExt, TryStreamExt, stream};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-#[path = "support/full.rs"]
-mod full;
-
-use full::{full_sample, full_snapshot, odd_sample};
+use common::full::{full_sample, full_snapshot, odd_sample};
 
 /// Run with the environment variable `UPDATE_SCHEMA=1`, this writes the files instead.
 #[test]
 fn the_files_are_those_of_the_code() {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("schema");
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).join("schema");
     let expected: BTreeMap<_, _> = appmon::schema::all()
         .into_iter()
         .map(|(name, text)| (folder.join(name).with_extension("json"), text))

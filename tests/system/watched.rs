@@ -2,10 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
 
-mod common;
-#[path = "common/mounts.rs"]
-mod mounts;
-
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -21,8 +17,8 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use tempfile::TempDir;
 
+use common::mounts::{Frozen, Scratch, alone, loop_ext4, mount, unmount};
 use common::{Helper, inside, until};
-use mounts::{Frozen, Scratch, alone, loop_ext4, mount, unmount};
 
 const NEVER: Duration = Duration::from_secs(1_000_000);
 
@@ -306,7 +302,7 @@ proptest! {
 
 #[test]
 fn watched_is_scanned_on_a_disk() {
-    if !alone("watched_is_scanned_on_a_disk") {
+    if !alone("watched::watched_is_scanned_on_a_disk") {
         return;
     }
     let dir = Scratch::new();
@@ -325,7 +321,7 @@ fn watched_is_scanned_on_a_disk() {
 
 #[test]
 fn mounts_in_it_are_no_part_of_it() {
-    if !alone("mounts_in_it_are_no_part_of_it") {
+    if !alone("watched::mounts_in_it_are_no_part_of_it") {
         return;
     }
     let dir = Scratch::new();
@@ -439,7 +435,7 @@ fn what_has_far_more_directories_than_watches_is_scanned() {
 
 #[test]
 fn a_file_system_that_others_change_is_scanned() {
-    if !alone("a_file_system_that_others_change_is_scanned") {
+    if !alone("watched::a_file_system_that_others_change_is_scanned") {
         return;
     }
     let dir = Scratch::new();
@@ -455,7 +451,7 @@ fn a_file_system_that_others_change_is_scanned() {
 
 #[test]
 fn a_file_system_without_events_is_scanned() {
-    if !alone("a_file_system_without_events_is_scanned") {
+    if !alone("watched::a_file_system_without_events_is_scanned") {
         return;
     }
     let dir = Scratch::new();
@@ -759,7 +755,7 @@ fn check_at(source: &mut FileSystems, path: &Path, at: &Path) {
 
 #[test]
 fn a_root_is_followed_when_what_is_at_its_path_is_of_another_type() {
-    if !alone("a_root_is_followed_when_what_is_at_its_path_is_of_another_type") {
+    if !alone("watched::a_root_is_followed_when_what_is_at_its_path_is_of_another_type") {
         return;
     }
     let directories: [fn(&Path) -> Directory; 2] =
@@ -872,7 +868,7 @@ fn threads() -> usize {
 
 #[test]
 fn nothing_is_left_behind() {
-    if !inside("nothing_is_left_behind", &["env"]) {
+    if !inside("watched::nothing_is_left_behind", &["env"]) {
         return;
     }
     let dir = in_memory();
@@ -914,7 +910,9 @@ fn without_an_instance_it_is_polled() {
     ];
     let works =
         std::process::Command::new(by[0]).args(&by[1..]).arg("true").status().is_ok_and(|status| status.success());
-    if !common::require(works, "a user namespace of its own") || !inside("without_an_instance_it_is_polled", &by) {
+    if !common::require(works, "a user namespace of its own")
+        || !inside("watched::without_an_instance_it_is_polled", &by)
+    {
         return;
     }
     let dir = in_memory();

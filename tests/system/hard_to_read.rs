@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
 
-mod common;
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -333,7 +331,7 @@ fn a_working_directory_with_too_long_a_path_is_decided() {
 fn where_no_names_are_known_nobody_waits_for_one() {
     let hide = "mount -t tmpfs none /etc && exec \"$@\"";
     let by = ["unshare", "--mount", "--propagation", "private", "/bin/sh", "-c", hide, "sh"];
-    let test = "where_no_names_are_known_nobody_waits_for_one";
+    let test = "hard_to_read::where_no_names_are_known_nobody_waits_for_one";
     if !common::require(is_root(), "root, to hide /etc/passwd") || !common::inside(test, &by) {
         return;
     }

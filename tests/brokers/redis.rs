@@ -2,20 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a panic is the report of a test")]
 
-#[path = "common/brokers.rs"]
-mod brokers;
-#[path = "common/certificates.rs"]
-mod certificates;
-mod common;
-
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use appmon::ForwardExt;
 use appmon::broker::redis::Streams;
 use appmon::forward::{Encoder, Forwarder, Host, Message, MessageId, Outcome, Publish};
-use brokers::{Broker, Proxy, Recorded, free_port, snapshot};
-use certificates::Certificates;
+use common::brokers::{Broker, Proxy, Recorded, free_port, snapshot};
+use common::certificates::Certificates;
 use common::{require, until};
 
 const KEY: &str = "appmon:reading";

@@ -1,7 +1,14 @@
 //! What the tests on a live kernel share.
 
-#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(missing_docs, missing_debug_implementations, clippy::new_without_default, reason = "for tests alone")]
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a panic is the report of a test")]
+
+#[cfg(feature = "forward")]
+pub mod brokers;
+#[cfg(feature = "tls")]
+pub mod certificates;
+pub mod full;
+pub mod mounts;
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
@@ -13,17 +20,17 @@ use appmon::{Cancel, ProcFs, Process, ProcessSample, ProcessState, Processes, Re
 use rustix::process::{Pid, Signal, WaitOptions};
 
 #[path = "../support/skipped.rs"]
-pub(crate) mod skipped;
+pub mod skipped;
 
-pub(crate) use skipped::require;
+pub use skipped::require;
 
-pub(crate) fn is_root() -> bool {
+pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
 /// Waits for what the kernel gives no event of.
 #[track_caller]
-pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(120);
     while !condition() {
         assert!(Instant::now() < deadline, "never: {what}");
@@ -33,7 +40,7 @@ pub(crate) fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 /// A child in a process group of its own, which ends with it.
 #[derive(Debug)]
-pub(crate) struct Helper {
+pub struct Helper {
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
@@ -41,51 +48,51 @@ pub(crate) struct Helper {
 }
 
 impl Helper {
-    pub(crate) fn spawn(command: &mut Command) -> Self {
+    pub fn spawn(command: &mut Command) -> Self {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0).spawn().unwrap();
         let (input, output) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
         Self { child, input, output, ended: false }
     }
 
     /// A shell script; `$0`, `$1` … are the arguments.
-    pub(crate) fn sh(script: &str, arguments: &[&str]) -> Self {
+    pub fn sh(script: &str, arguments: &[&str]) -> Self {
         Self::spawn(Command::new("/bin/sh").arg("-c").arg(script).args(arguments))
     }
 
-    pub(crate) fn python(script: &str, arguments: &[&str]) -> Self {
+    pub fn python(script: &str, arguments: &[&str]) -> Self {
         Self::spawn(Command::new("python3").arg("-c").arg(script).args(arguments))
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// The next line it writes.
-    pub(crate) fn line(&mut self) -> String {
+    pub fn line(&mut self) -> String {
         let mut line = String::new();
         assert_ne!(self.output.read_line(&mut line).unwrap(), 0, "the helper ended");
         line.trim_end().to_owned()
     }
 
     /// The next line it writes: a number.
-    pub(crate) fn number(&mut self) -> u32 {
+    pub fn number(&mut self) -> u32 {
         self.line().trim().parse().unwrap()
     }
 
     /// Gives it a line to read.
-    pub(crate) fn say(&mut self, line: &str) {
+    pub fn say(&mut self, line: &str) {
         let input = self.input.as_mut().unwrap();
         writeln!(input, "{line}").unwrap();
         input.flush().unwrap();
     }
 
     /// Sends a signal to it alone.
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         rustix::process::kill_process(raw(self.pid()), signal).unwrap();
     }
 
     /// Stops it, and waits until it is.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         self.signal(Signal::STOP);
         let (_, status) = rustix::process::waitpid(Some(raw(self.pid())), WaitOptions::UNTRACED).unwrap().unwrap();
         assert!(status.stopped());
@@ -93,25 +100,25 @@ impl Helper {
     }
 
     /// Waits until it ended, and leaves it a zombie.
-    pub(crate) fn wait_unreaped(&self) {
+    pub fn wait_unreaped(&self) {
         let which = rustix::process::WaitId::Pid(raw(self.pid()));
         let options = rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT;
         rustix::process::waitid(which, options).unwrap().unwrap();
     }
 
     /// Waits until it ended by itself, and reaps it.
-    pub(crate) fn wait(&mut self) {
+    pub fn wait(&mut self) {
         self.input = None;
         self.child.wait().unwrap();
     }
 
     /// Whether it has not ended by itself.
-    pub(crate) fn is_running(&mut self) -> bool {
+    pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
     /// Ends it and its group, and reaps it: afterwards it is gone.
-    pub(crate) fn end(&mut self) {
+    pub fn end(&mut self) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
@@ -128,13 +135,13 @@ impl Drop for Helper {
 
 /// Many children that do nothing, in one process group.
 #[derive(Debug)]
-pub(crate) struct Crowd {
+pub struct Crowd {
     group: i32,
     children: Vec<Child>,
 }
 
 impl Crowd {
-    pub(crate) fn new(count: usize) -> Self {
+    pub fn new(count: usize) -> Self {
         let mut crowd = Self { group: 0, children: Vec::new() };
         for _ in 0..count {
             let mut command = Command::new("sleep");
@@ -148,12 +155,12 @@ impl Crowd {
         crowd
     }
 
-    pub(crate) fn pids(&self) -> Vec<u32> {
+    pub fn pids(&self) -> Vec<u32> {
         self.children.iter().map(Child::id).collect()
     }
 
     /// Lets each one run a little: stops them all, waits until they are, and lets them go on.
-    pub(crate) fn run(&self) {
+    pub fn run(&self) {
         let group = Pid::from_raw(self.group).unwrap();
         rustix::process::kill_process_group(group, Signal::STOP).unwrap();
         for child in &self.children {
@@ -174,65 +181,65 @@ impl Drop for Crowd {
     }
 }
 
-pub(crate) fn raw(pid: u32) -> Pid {
+pub fn raw(pid: u32) -> Pid {
     Pid::from_raw(i32::try_from(pid).unwrap()).unwrap()
 }
 
-pub(crate) fn try_tick(source: &mut Processes) -> Result<Snapshot<ProcessSample>> {
+pub fn try_tick(source: &mut Processes) -> Result<Snapshot<ProcessSample>> {
     let mut snapshot = Snapshot::default();
     source.collect(&mut snapshot, &Cancel::new())?;
     Ok(snapshot)
 }
 
 #[track_caller]
-pub(crate) fn tick(source: &mut Processes) -> Snapshot<ProcessSample> {
+pub fn tick(source: &mut Processes) -> Snapshot<ProcessSample> {
     try_tick(source).unwrap()
 }
 
 /// The ticks of a source as a stream, each when it is polled.
-pub(crate) fn ticks(mut source: Processes) -> impl futures::Stream<Item = Result<Snapshot<ProcessSample>>> + Unpin {
+pub fn ticks(mut source: Processes) -> impl futures::Stream<Item = Result<Snapshot<ProcessSample>>> + Unpin {
     futures::stream::repeat_with(move || try_tick(&mut source))
 }
 
 /// The next item of a stream that is never pending.
 #[track_caller]
-pub(crate) fn next<T>(stream: &mut (impl futures::Stream<Item = Result<T>> + Unpin)) -> T {
+pub fn next<T>(stream: &mut (impl futures::Stream<Item = Result<T>> + Unpin)) -> T {
     use futures::{FutureExt, StreamExt};
     stream.next().now_or_never().unwrap().unwrap().unwrap()
 }
 
-pub(crate) fn find(snapshot: &Snapshot<ProcessSample>, pid: u32) -> Option<&ProcessSample> {
+pub fn find(snapshot: &Snapshot<ProcessSample>, pid: u32) -> Option<&ProcessSample> {
     snapshot.samples.iter().find(|sample| sample.id.pid == pid)
 }
 
 #[track_caller]
-pub(crate) fn get(snapshot: &Snapshot<ProcessSample>, pid: u32) -> &ProcessSample {
+pub fn get(snapshot: &Snapshot<ProcessSample>, pid: u32) -> &ProcessSample {
     find(snapshot, pid).unwrap_or_else(|| panic!("{pid} is not in the samples"))
 }
 
 /// Nothing was left out but what had ended when its turn came.
 #[track_caller]
-pub(crate) fn assert_no_loss<T>(snapshot: &Snapshot<T>) {
+pub fn assert_no_loss<T>(snapshot: &Snapshot<T>) {
     let skipped = snapshot.skipped;
     assert_eq!((skipped.denied, skipped.malformed, skipped.failed, skipped.fields), (0, 0, 0, 0), "{skipped:?}");
 }
 
 /// A handle to read a process's files directly.
 #[track_caller]
-pub(crate) fn direct(pid: u32) -> Process {
+pub fn direct(pid: u32) -> Process {
     ProcFs::new("/proc").unwrap().process(pid).unwrap()
 }
 
 /// Waits until a process sleeps, and is off its processor: the kernel adds to the CPU clock of one that is on it only at a
 /// tick of the scheduler, so that one that runs right now may seem to stand still.
 #[track_caller]
-pub(crate) fn until_asleep(pid: u32) {
+pub fn until_asleep(pid: u32) {
     until_off(pid, ProcessState::Sleeping);
 }
 
 /// Waits until a process is in this state, and off its processor.
 #[track_caller]
-pub(crate) fn until_off(pid: u32, state: ProcessState) {
+pub fn until_off(pid: u32, state: ProcessState) {
     until("off its processor", || {
         direct(pid).stat().unwrap().state == state
             && std::fs::read_to_string(format!("/proc/{pid}/syscall")).map_or(true, |call| call.trim() != "running")
@@ -241,12 +248,12 @@ pub(crate) fn until_off(pid: u32, state: ProcessState) {
 
 /// Waits until a process has this name: a child of `posix_spawn` may not have executed its program yet.
 #[track_caller]
-pub(crate) fn until_named(pid: u32, name: &str) {
+pub fn until_named(pid: u32, name: &str) {
     until(name, || direct(pid).stat().unwrap().comm == name);
 }
 
 /// What of a process only changes while it runs.
-pub(crate) fn counters(process: &Process) -> Result<Vec<u64>> {
+pub fn counters(process: &Process) -> Result<Vec<u64>> {
     let (io, status, stat) = (process.io()?, process.status()?, process.stat()?);
     Ok(vec![
         stat.utime_ticks,
@@ -270,7 +277,7 @@ pub(crate) fn counters(process: &Process) -> Result<Vec<u64>> {
 
 /// The same of a sample with `Fields::IO` and `Fields::STATUS`.
 #[track_caller]
-pub(crate) fn counters_of(sample: &ProcessSample) -> Vec<u64> {
+pub fn counters_of(sample: &ProcessSample) -> Vec<u64> {
     let io = sample.io.value().unwrap_or_else(|| panic!("io of {}: {:?}", sample.id, sample.io));
     let status = sample.status.value().unwrap_or_else(|| panic!("status of {}: {:?}", sample.id, sample.status));
     let ticks = |ns: u64| ns * rustix::param::clock_ticks_per_second() / 1_000_000_000;
@@ -300,7 +307,7 @@ const INSIDE: &str = "APPMON_TEST_INSIDE";
 /// Runs a test in a process of its own, which the program and arguments of `by` start. Gives true inside of it, where the
 /// test goes on; gives false outside, when the test was passed inside.
 #[track_caller]
-pub(crate) fn inside<S: AsRef<OsStr>>(test: &str, by: &[S]) -> bool {
+pub fn inside<S: AsRef<OsStr>>(test: &str, by: &[S]) -> bool {
     if std::env::var_os(INSIDE).is_some_and(|inside| inside == *test) {
         return true;
     }
@@ -310,7 +317,7 @@ pub(crate) fn inside<S: AsRef<OsStr>>(test: &str, by: &[S]) -> bool {
 
 /// Runs a test in a process of its own, of a test program that may lie elsewhere.
 #[track_caller]
-pub(crate) fn run_inside<S: AsRef<OsStr>>(test: &str, by: &[S], program: &std::path::Path) {
+pub fn run_inside<S: AsRef<OsStr>>(test: &str, by: &[S], program: &std::path::Path) {
     let (first, rest) = by.split_first().unwrap();
     let mut command = Command::new(first);
     command.args(rest).arg(program).args(["--exact", test, "--nocapture", "--test-threads=1"]);
@@ -333,7 +340,7 @@ pub(crate) fn run_inside<S: AsRef<OsStr>>(test: &str, by: &[S], program: &std::p
 
 /// How to start a program in a pid namespace with a /proc of its own, where that is possible: as root, or as root of a user
 /// namespace. All that is in it ends with that program.
-pub(crate) fn pid_namespace() -> Option<Vec<&'static str>> {
+pub fn pid_namespace() -> Option<Vec<&'static str>> {
     let mut by = vec!["unshare"];
     if !is_root() {
         by.push("--map-root-user");

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
 
-mod common;
-
 use std::process::Command;
 use std::time::Duration;
 
@@ -39,7 +37,7 @@ fn wait_for_another_tick() {
 #[test]
 fn a_pid_that_is_used_again_is_another_process() {
     let Some(by) = pid_namespace() else { return };
-    if !inside("a_pid_that_is_used_again_is_another_process", &by) {
+    if !inside("namespaces::a_pid_that_is_used_again_is_another_process", &by) {
         return;
     }
     let fields = Fields::all();
@@ -106,7 +104,7 @@ fn a_pid_that_is_used_again_is_another_process() {
 #[test]
 fn a_pid_that_is_used_again_by_one_that_is_selected_is_in_the_next_tick() {
     let Some(by) = pid_namespace() else { return };
-    if !inside("a_pid_that_is_used_again_by_one_that_is_selected_is_in_the_next_tick", &by) {
+    if !inside("namespaces::a_pid_that_is_used_again_by_one_that_is_selected_is_in_the_next_tick", &by) {
         return;
     }
     // With so many, looking at the pids that were given out is cheaper than a listing.
@@ -173,7 +171,7 @@ fn set_pid_max(pid_max: u32) -> bool {
 #[test]
 fn who_was_born_while_the_pids_went_round_is_in_the_next_tick() {
     let Some(by) = pid_namespace() else { return };
-    if !inside("who_was_born_while_the_pids_went_round_is_in_the_next_tick", &by) {
+    if !inside("namespaces::who_was_born_while_the_pids_went_round_is_in_the_next_tick", &by) {
         return;
     }
     // Changed while the source runs, to as few as a hundred pids.
@@ -207,7 +205,7 @@ fn who_was_born_while_the_pids_went_round_is_in_the_next_tick() {
 #[test]
 fn who_has_a_pid_out_of_turn_is_seen_within_the_time_that_the_snapshot_makes_known() {
     let Some(by) = pid_namespace() else { return };
-    if !inside("who_has_a_pid_out_of_turn_is_seen_within_the_time_that_the_snapshot_makes_known", &by) {
+    if !inside("namespaces::who_has_a_pid_out_of_turn_is_seen_within_the_time_that_the_snapshot_makes_known", &by) {
         return;
     }
     let out_of_turn = |pid: u32| {
@@ -265,7 +263,7 @@ fn time_namespace() -> Option<Vec<String>> {
 #[test]
 fn who_started_before_the_zero_of_the_time_namespace_is_as_old_as_it_is() {
     let Some(by) = time_namespace() else { return };
-    if !inside("who_started_before_the_zero_of_the_time_namespace_is_as_old_as_it_is", &by) {
+    if !inside("namespaces::who_started_before_the_zero_of_the_time_namespace_is_as_old_as_it_is", &by) {
         return;
     }
     let me = std::process::id();
@@ -298,7 +296,7 @@ fn who_started_before_the_zero_of_the_time_namespace_is_as_old_as_it_is() {
 #[test]
 fn inside_of_a_pid_namespace_only_what_ran_is_read() {
     let Some(by) = pid_namespace() else { return };
-    if !inside("inside_of_a_pid_namespace_only_what_ran_is_read", &by) {
+    if !inside("namespaces::inside_of_a_pid_namespace_only_what_ran_is_read", &by) {
         return;
     }
     assert_eq!(std::process::id(), 1);

@@ -14,12 +14,7 @@ use futures::{Stream, StreamExt, stream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-#[path = "common/brokers.rs"]
-mod brokers;
-#[path = "common/mod.rs"]
-mod common;
-
-use brokers::{Broker, Log, Proxy, Reading, Recorded, free_port, snapshot};
+use common::brokers::{Broker, Log, Proxy, Reading, Recorded, free_port, snapshot};
 
 const STREAM: &str = "APPMON";
 

@@ -55,7 +55,7 @@ const LIMITS: &str = "Limit                     Soft Limit           Hard Limit 
     Max realtime priority     13                   14                   \n\
     Max realtime timeout      15                   18446744073709551614 us        \n";
 
-pub(crate) fn full_sample() -> ProcessSample {
+pub fn full_sample() -> ProcessSample {
     let mut info = ProcessInfo::default();
     info.name = "cat".into();
     info.exe = Reading::Value("/usr/bin/cat".into());
@@ -111,7 +111,7 @@ pub(crate) fn full_sample() -> ProcessSample {
 }
 
 /// A small sample that has each kind of [`Reading`], and texts and paths that are not UTF-8.
-pub(crate) fn odd_sample() -> ProcessSample {
+pub fn odd_sample() -> ProcessSample {
     let not_utf8 = &b"a\xff"[..];
     let mut info = ProcessInfo::default();
     info.name = not_utf8.into();
@@ -129,7 +129,7 @@ pub(crate) fn odd_sample() -> ProcessSample {
     sample
 }
 
-pub(crate) fn full_snapshot<T>(samples: Vec<T>) -> Snapshot<T> {
+pub fn full_snapshot<T>(samples: Vec<T>) -> Snapshot<T> {
     let mut snapshot: Snapshot<T> = samples.into_iter().collect();
     snapshot.seq = 7;
     snapshot.boot_id = serde_json::from_str(r#""0d1c7a1e-9f2b-4c3d-8e4f-0123456789ab""#).unwrap();

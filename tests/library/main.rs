@@ -1,0 +1,23 @@
+//! Everything else that needs no broker: parsers, streams, the wire form, forwarding, what must compile.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is the report of a test")]
+
+mod allocations;
+mod combinators;
+mod contract;
+#[cfg(feature = "forward")]
+mod encode;
+mod fake_proc;
+#[cfg(feature = "forward")]
+mod forward;
+#[cfg(feature = "forward")]
+mod forward_spool;
+mod house;
+mod parsers;
+mod promises;
+mod sampler;
+#[cfg(feature = "schema")]
+mod schema;
+mod select;
+mod skipped;
+mod wire;

@@ -1,0 +1,13 @@
+//! Against the live kernel: processes and file systems, as anybody and as root.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is the report of a test")]
+
+mod entries;
+mod file_systems;
+mod hard_to_read;
+mod live_processes;
+mod mounted;
+mod namespaces;
+mod root_processes;
+mod scan;
+mod watched;
