@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::{Cancel, Monotonic, Result, Snapshot, Source, SourceExt};
+use crate::source::read_into;
+use crate::{Cancel, Monotonic, Result, Snapshot, Source};
 
 /// The source of [`SourceExt::cached`](crate::SourceExt::cached).
 #[derive(Clone, Debug)]
@@ -52,7 +53,7 @@ where
             return Ok(());
         }
         self.last = None;
-        self.source.read_into(snapshot, cancel)?;
+        read_into(&mut self.source, snapshot, cancel)?;
         // The reading's own length on top of the time given: that keeps the clock out of here.
         let ended = now.plus(snapshot.took);
         self.last = Some(Kept { snapshot: snapshot.clone(), ended });
@@ -108,7 +109,7 @@ mod tests {
 
     #[test]
     fn what_is_repeated_is_the_same_in_all_but_its_tick() {
-        let mut cached = Relay.cached(Duration::MAX);
+        let mut cached = Cached::new(Relay, Duration::MAX);
         let mut first = Snapshot { seq: 1, lag: Duration::from_secs(1), ..Snapshot::default() };
         cached.collect(&mut first, &Cancel::new()).unwrap();
         assert_eq!(first.host, Some(Arc::from("db-1")));
@@ -120,7 +121,8 @@ mod tests {
         assert_eq!((again.seq, again.lag), (2, Duration::from_secs(2)));
         assert_eq!(Snapshot { seq: first.seq, lag: first.lag, ..again }, first);
 
-        let read = cached.read(&Cancel::new()).unwrap();
+        let mut read = Snapshot::default();
+        read_into(&mut cached, &mut read, &Cancel::new()).unwrap();
         assert_eq!(Snapshot { seq: first.seq, lag: first.lag, ..read }, first, "its times are those of the reading");
     }
 }

@@ -3,6 +3,7 @@
 mod backing;
 mod directory;
 mod entries;
+mod file_system;
 mod filesystems;
 mod guard;
 mod keeper;
@@ -22,7 +23,8 @@ mod watch;
 
 pub use directory::Directory;
 pub use entries::{Entries, Entry, EntryMetadata, Walk, entries};
-pub use filesystems::{FileSystem, FileSystems};
+pub use file_system::FileSystem;
+pub use filesystems::FileSystems;
 pub use mounts::{DeviceId, Mount};
 pub use rates::{FileSystemRates, FileSystemTotals, PartRates, PartTotals};
 pub use registry::{Registered, Registry};

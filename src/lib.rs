@@ -117,6 +117,7 @@ pub mod schema;
 mod skipped;
 mod snapshot;
 mod source;
+mod source_ext;
 mod stream_ext;
 mod text;
 mod time;
@@ -142,7 +143,8 @@ pub use process::{
 pub use reading::Reading;
 pub use sampler::Sampler;
 pub use snapshot::{BootId, Notice, Skipped, Snapshot};
-pub use source::{Cancel, Source, SourceExt};
+pub use source::{Cancel, Source};
+pub use source_ext::SourceExt;
 pub use stream_ext::{Change, Changes, Event, Rates, Retain, Samples, SnapshotStreamExt};
 pub use text::{Text, WirePath};
 pub use time::{Monotonic, Timestamp};

@@ -2,6 +2,7 @@
 
 mod args;
 mod cgroup;
+mod config;
 mod descriptors;
 mod discover;
 mod fields;
@@ -37,6 +38,7 @@ mod tree;
 
 pub use args::{Environ, parse_cmdline};
 pub use cgroup::{Cgroup, Cgroups};
+pub use config::Secret;
 pub use fields::Fields;
 pub use handle::Process;
 pub use id::ProcessId;
@@ -44,7 +46,7 @@ pub use io::Io;
 pub use limits::{Limit, Limits};
 pub use namespaces::Namespaces;
 pub use oom::Oom;
-pub use processes::{Processes, Secret};
+pub use processes::Processes;
 pub use procfs::ProcFs;
 pub use rates::{CpuRates, FaultRates, IoRates, ProcessRates, ProcessTotals};
 pub use sample::{Cpu, Faults, Memory, ProcessInfo, ProcessSample};

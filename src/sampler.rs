@@ -12,7 +12,8 @@ use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinError, JoinHandle};
 use tokio::time::{Instant, MissedTickBehavior, Sleep};
 
-use crate::{Cancel, Error, Result, Snapshot, Source, SourceExt};
+use crate::source::read_into;
+use crate::{Cancel, Error, Result, Snapshot, Source};
 
 /// A stream that reads a source at every tick, on tokio's pool of blocking threads.
 ///
@@ -177,8 +178,9 @@ where
         let handle = tokio::task::spawn_blocking(move || {
             // It can have waited for a thread.
             let lag = tick.lag.saturating_add(Instant::now().saturating_duration_since(now));
-            let result = source.read(&cancel);
-            (source, result.map(|snapshot| Snapshot { seq: tick.seq, lag, ..snapshot }))
+            let mut snapshot = Snapshot::default();
+            let result = read_into(&mut source, &mut snapshot, &cancel);
+            (source, result.map(|()| Snapshot { seq: tick.seq, lag, ..snapshot }))
         });
         self.state = State::Reading { handle };
     }

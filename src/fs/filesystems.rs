@@ -3,7 +3,6 @@
 use std::ffi::CString;
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use rustix::fs::{StatVfs, StatVfsMountFlags};
 use rustix::io::Errno;
 
 use super::directory::Directory;
+use super::file_system::FileSystem;
 use super::guard::{Answer, Answers, Guard};
 use super::parts;
 use super::plan::{self, Discovery, Target};
@@ -96,15 +96,6 @@ pub struct FileSystems {
     answers: Answers,
 }
 
-/// A file system to be told by a name of its own: see [`FileSystems::register`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use = "a file system has to be registered with a source or a registry"]
-pub struct FileSystem {
-    pub(super) name: Text,
-    pub(super) path: PathBuf,
-    pub(super) optional: bool,
-}
-
 /// The table is read so often though nothing was mounted or unmounted: options that a file system changed by itself are in
 /// there, and are no change of it.
 const RECHECK: Duration = Duration::from_secs(60);
@@ -119,34 +110,6 @@ struct Seat {
     answer: Option<Answer>,
     /// Whether something else was found mounted there by the last answer.
     is_new: bool,
-}
-
-impl FileSystem {
-    /// What is mounted at `mount_point`, by a name of your choice.
-    pub fn new(name: impl Into<Text>, mount_point: impl AsRef<Path>) -> Self {
-        let path = mount_point.as_ref();
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-        // `/mnt/` and `/mnt` are the same.
-        Self { name: name.into(), path: path.components().collect(), optional: false }
-    }
-
-    /// It may not be mounted: then it has no sample, and that is no error. Default: it has to be mounted at first.
-    pub fn optional(mut self) -> Self {
-        self.optional = true;
-        self
-    }
-
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &Text {
-        &self.name
-    }
-
-    /// Its mount point.
-    #[must_use]
-    pub fn mount_point(&self) -> &Path {
-        &self.path
-    }
 }
 
 impl FileSystems {
@@ -715,7 +678,7 @@ mod tests {
     fn what_is_mounted_is_told() {
         let mut snapshot = Snapshot::default();
         FileSystems::mounted().collect(&mut snapshot, &Cancel::new()).unwrap();
-        assert!(snapshot.samples.iter().any(|fs| *fs.mount_point == *Path::new("/")));
+        assert!(snapshot.samples.iter().any(|fs| *fs.mount_point == *std::path::Path::new("/")));
         assert!(snapshot.samples.is_sorted_by_key(|fs| fs.mount_point.clone()));
         for fs in &snapshot {
             assert_eq!(fs.used_bytes + fs.free_bytes + fs.reserved_bytes, fs.total_bytes, "{fs:?}");

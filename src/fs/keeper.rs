@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::plan::Member;
 use super::sample::{Watch, WatchMode};
-use super::state::Member;
 use super::usage::{self, Found, Walk};
 use super::watch::{self, Mode, Reason, Watched, WatchedTree};
 use crate::{Cancel, Monotonic, Result};

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use rustix::fs::FileType;
 
 use super::directory::Directory;
+use super::file_system::FileSystem;
 use super::kind::Kind;
 use super::mounts::{self, DeviceId, Mount};
 use super::parts::Spot;
-use super::state::Known;
 use super::table::{Look, Place, Table};
 use crate::{Error, Pattern, Result, Text};
 
@@ -38,6 +38,15 @@ pub(super) struct Target {
     pub(super) by_hand: bool,
 }
 
+/// A file system that was registered.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) id: u64,
+    pub(super) file_system: FileSystem,
+    /// Whether it was found mounted once.
+    pub(super) met: bool,
+}
+
 /// Where a directory is.
 #[derive(Clone, Debug)]
 pub(super) struct Home {
@@ -56,6 +65,17 @@ pub(super) struct Home {
     pub(super) safe: bool,
     /// Whether events report what changes in it.
     pub(super) reported: bool,
+}
+
+/// A directory of a scan.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub(super) id: u64,
+    pub(super) home: Home,
+    /// Whether what is found of it does not count: it is kept up to date by itself, and only told apart here.
+    pub(super) guest: bool,
+    /// Its place among the marks of the walk: that of others which are the same directory, too.
+    pub(super) mark: usize,
 }
 
 impl Home {

@@ -11,7 +11,7 @@ use super::FileSystem;
 use super::directory::{Attempt, Directory, Patience};
 use super::keeper::{Keepers, Kept, Retired, Times};
 use super::parts::{self, Slice, Value};
-use super::plan::{Discovery, Home};
+use super::plan::{Discovery, Home, Known, Member};
 use super::sample::Watch;
 use super::scan::{Progress, Usage};
 use super::usage::{Found, Settings, Walk};
@@ -57,15 +57,6 @@ pub(super) struct State {
     unsafe_flights: Vec<(u32, Arc<Flight>)>,
     queue: VecDeque<Job>,
     pub(super) closed: bool,
-}
-
-/// A file system that was registered.
-#[derive(Clone, Debug)]
-pub(super) struct Known {
-    pub(super) id: u64,
-    pub(super) file_system: FileSystem,
-    /// Whether it was found mounted once.
-    pub(super) met: bool,
 }
 
 /// A file system as it was last seen.
@@ -122,17 +113,6 @@ struct Job {
     flight: Arc<Flight>,
     /// For a watched directory: what is known of it.
     kept: Option<Kept>,
-}
-
-/// A directory of a scan.
-#[derive(Clone, Debug)]
-pub(super) struct Member {
-    pub(super) id: u64,
-    pub(super) home: Home,
-    /// Whether what is found of it does not count: it is kept up to date by itself, and only told apart here.
-    guest: bool,
-    /// Its place among the marks of the walk: that of others which are the same directory, too.
-    mark: usize,
 }
 
 /// How the directories that are somewhere lie in each other.

@@ -26,6 +26,7 @@
 //!   two refreshes, are found by that alone.
 
 mod apply;
+mod asking;
 mod hunt;
 mod ledger;
 mod links;

@@ -3,8 +3,6 @@
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::table::Slot;
-
 /// The files that are kept open for a process that runs, in the order of [`Kept`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hot {
@@ -76,24 +74,21 @@ impl FdBudget {
     }
 
     /// After a tick: closes the files of those that ran longest ago, as many as were wanted and had no room, and half of
-    /// all when descriptors ran out altogether.
-    pub(crate) fn make_room(&self, slots: &mut [Slot], starved: bool, tick: u64) {
+    /// all when descriptors ran out altogether. `kept` is what is kept of each process, and the tick it ran at last.
+    pub(crate) fn make_room<'a>(&self, kept: impl Iterator<Item = (u64, &'a mut Kept)>, starved: bool, tick: u64) {
         let wanted = self.wanted.swap(0, Ordering::Relaxed);
         let (room, recent) = if starved { (self.open().div_ceil(2), tick) } else { (wanted, tick.saturating_sub(1)) };
         if room == 0 {
             return;
         }
-        let mut keepers: Vec<&mut Slot> = slots
-            .iter_mut()
-            .filter(|slot| slot.entry.kept.len() > 0 && (starved || slot.ran_at_tick < recent))
-            .collect();
-        keepers.sort_unstable_by_key(|slot| slot.ran_at_tick);
+        let mut idle: Vec<_> = kept.filter(|(ran_at, kept)| kept.len() > 0 && (starved || *ran_at < recent)).collect();
+        idle.sort_unstable_by_key(|(ran_at, _)| *ran_at);
         let aim = self.open().saturating_sub(room);
-        for slot in keepers {
+        for (_, kept) in idle {
             if self.open() <= aim {
                 break;
             }
-            self.close_all(&mut slot.entry.kept);
+            self.close_all(kept);
         }
     }
 }

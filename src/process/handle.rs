@@ -43,6 +43,17 @@ pub struct Process {
     id: ProcessId,
 }
 
+impl ProcFs {
+    /// A process, held so that a later one of the same pid is never mistaken for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_not_found`] when there is none of that pid, or a thread only; [`Error::is_denied`] when it is hidden.
+    pub fn process(&self, pid: u32) -> Result<Process> {
+        Process::open(self.clone(), pid)
+    }
+}
+
 impl Process {
     pub(crate) fn open(procfs: ProcFs, pid: u32) -> Result<Self> {
         let path = procfs.path().join(pid.to_string());

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::config::{Config, Secret};
 use super::lane::SlowLane;
 use super::scan::Scan;
-use super::{Environ, Fields, ProcFs, ProcessId, ProcessSample, Select};
-use crate::{Cancel, Result, Snapshot, Source, Text};
+use super::{Fields, ProcFs, ProcessId, ProcessSample, Select};
+use crate::{Cancel, Result, Snapshot, Source};
 
 /// The processes of a machine, as a [`Source`] whose cost follows what ran and not how many there are.
 ///
@@ -49,33 +50,6 @@ use crate::{Cancel, Result, Snapshot, Source, Text};
 pub struct Processes {
     config: Config,
     scan: Option<Scan>,
-}
-
-/// What was asked for.
-#[derive(Clone)]
-pub(crate) struct Config {
-    pub(crate) root: PathBuf,
-    pub(crate) select: Select,
-    pub(crate) fields: Fields,
-    pub(crate) max_age: Duration,
-    pub(crate) recheck: Duration,
-    pub(crate) list_every: Duration,
-    pub(crate) max_fds: Option<usize>,
-    pub(crate) threads: Option<usize>,
-    pub(crate) slow: SlowLane,
-    pub(crate) redact: Option<Redact>,
-}
-
-type Redact = Arc<dyn Fn(ProcessId, &mut Secret<'_>) + Send + Sync>;
-
-/// What [`Processes::redact`] sees before anyone else.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Secret<'a> {
-    /// The arguments of a process.
-    Cmdline(&'a mut Vec<Text>),
-    /// The environment of a process.
-    Environ(&'a mut Environ),
 }
 
 impl Processes {

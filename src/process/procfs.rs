@@ -7,7 +7,6 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom};
 
 use super::file::Buffer;
-use super::handle::Process;
 use super::number::decimal;
 use super::status::Status;
 use crate::fs::{DeviceId, Mount, mounts};
@@ -83,15 +82,6 @@ impl ProcFs {
     #[must_use]
     pub fn notices(&self) -> &[Notice] {
         &self.0.notices
-    }
-
-    /// A process, held so that a later one of the same pid is never mistaken for it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::is_not_found`] when there is none of that pid, or a thread only; [`Error::is_denied`] when it is hidden.
-    pub fn process(&self, pid: u32) -> Result<Process> {
-        Process::open(self.clone(), pid)
     }
 
     /// The pids of all processes that are visible, in order.

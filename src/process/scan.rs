@@ -7,12 +7,12 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::config::Config;
 use super::descriptors::FdBudget;
 use super::discover::{By, Discovery, Search};
 use super::file::{PidPath, owner};
 use super::lane::Lane;
 use super::names::{Id, Names};
-use super::processes::Config;
 use super::pulse::pulse;
 use super::reader::{Plan, Reader};
 use super::reclaim::Reclaim;
@@ -435,7 +435,8 @@ impl Scan {
             true
         });
         skipped.add(counted);
-        self.budget.make_room(&mut self.slots, starved, self.tick);
+        let kept = self.slots.iter_mut().map(|slot| (slot.ran_at_tick, &mut slot.entry.kept));
+        self.budget.make_room(kept, starved, self.tick);
         if self.names.are_many() {
             let infos = self.slots.iter().map(|slot| &slot.entry.sample.info);
             let used: HashSet<Id> = infos.flat_map(|info| [Id::User(info.uid), Id::Group(info.gid)]).collect();

@@ -34,16 +34,12 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ),
     ("ticks", &["snapshot", "counters", "source", "cached"]),
     ("sources", &["process", "process::*", "fs", "fs::*"]),
-    ("sampler", &["sampler", "async_process", "mount_changes"]),
+    ("sampler", &["sampler", "source_ext", "async_process", "mount_changes"]),
     ("combinators", &["stream_ext", "stream_ext::*"]),
     ("forward", &["forward", "forward::*"]),
     ("brokers", &["broker", "broker::*"]),
     ("front", &["lib", "schema"]),
 ];
-
-/// Imports that go up all the same, and why.
-const EXCEPTIONS: [(&str, &str, &str); 1] =
-    [("source", "sampler", "`SourceExt::every` is a provided method, so its signature names what it makes")];
 
 /// Circles that are still to be undone.
 const KNOWN: [&[&str]; 0] = [];
@@ -179,7 +175,6 @@ impl House {
 
     fn imports_that_go_up(&self) -> Vec<String> {
         let mut faults = BTreeSet::new();
-        let mut unused: BTreeSet<_> = EXCEPTIONS.iter().map(|(from, to, _)| (*from, *to)).collect();
         for name in self.rooms.keys() {
             if layer(name).is_none() {
                 faults.insert(format!("{name} is in no layer: say in tests/library/house.rs which it belongs to"));
@@ -190,27 +185,18 @@ impl House {
             if below <= above || (to == "lib" && items.iter().all(|item| item == "self")) {
                 continue;
             }
-            match EXCEPTIONS.iter().find(|(a, b, _)| a == from && b == to) {
-                Some((a, b, _)) => _ = unused.remove(&(*a, *b)),
-                None => {
-                    let items = items.iter().cloned().collect::<Vec<_>>().join(", ");
-                    let [(above, _), (below, _)] = [LAYERS[above], LAYERS[below]];
-                    faults.insert(format!("{from} ({above}) imports {items} of {to} ({below}), which is above it"));
-                }
-            }
-        }
-        if self.rooms.len() > 40 {
-            faults
-                .extend(unused.iter().map(|(from, to)| format!("nothing of {from} imports {to}: end that exception")));
+            let items = items.iter().cloned().collect::<Vec<_>>().join(", ");
+            let [(above, _), (below, _)] = [LAYERS[above], LAYERS[below]];
+            faults.insert(format!("{from} ({above}) imports {items} of {to} ({below}), which is above it"));
         }
         faults.into_iter().collect()
     }
 
-    /// The circles, each with the imports that make it; those of [`EXCEPTIONS`] aside.
+    /// The circles, each with the imports that make it.
     fn circles(&self) -> Vec<Circle> {
         let mut to: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (from, target) in self.arrows.keys() {
-            if !EXCEPTIONS.iter().any(|(a, b, _)| a == from && b == target) && target != "lib" {
+            if target != "lib" {
                 to.entry(from).or_default().push(target);
             }
         }
@@ -464,8 +450,7 @@ fn an_import_that_goes_up_is_found() {
     let up = "process::scan (sources) imports Sampler of sampler (sampler), which is above it";
     assert_eq!(with("process::scan", "use crate::Sampler;"), [up]);
     assert_eq!(with("process::scan", "// use crate::Sampler;\n/// [`crate::Sampler`]\nfn f() {}"), [""; 0]);
-    assert_eq!(with("source", "use crate::Sampler;"), [""; 0], "an exception");
-    assert_eq!(with("cached", "use crate::Sampler;").len(), 1, "of that module alone");
+    assert_eq!(with("source_ext", "use crate::Sampler;"), [""; 0], "of its own layer");
     assert_eq!(with("other", "").len(), 1, "a module of no layer");
     let within = "pub(crate) mod x {\n    use super::Y;\n}\nstruct Y;\n";
     assert_eq!(with("process::stat", within), [""; 0], "that is its own");

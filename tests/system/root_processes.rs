@@ -305,8 +305,8 @@ fn one_s_own_process_is_readable_when_its_main_thread_has_exited() {
 
 /// A process of root that takes another name when told to, and then executes a program.
 const RENAMES: &str = "
-    mkfifo -m 666 $(dirname $1)/fifo
-    sh -c 'read x < $0; printf renamed >/proc/self/comm; read x < $0' $(dirname $1)/fifo </dev/null >/dev/null 2>&1 &
+    mkfifo -m 666 $(dirname $1)/fifo $(dirname $1)/fifo.never
+    sh -c 'read x < $0; printf renamed >/proc/self/comm; read x < $0.never' $(dirname $1)/fifo </dev/null >/dev/null 2>&1 &
     export RENAMES=$!
     ";
 

@@ -684,7 +684,7 @@ fn a_scan_can_move() -> Result<()> {
     fn sent<T: Send + Sync + Clone + 'static>(value: T) -> T {
         value
     }
-    sent(Scan::new("src")).exclude("*.rs")?.run(&sent(Cancel::new())).map(|usage| drop(sent(usage)))?;
+    sent(Scan::new("common")).exclude("*.rs")?.run(&sent(Cancel::new())).map(|usage| drop(sent(usage)))?;
     sent(Progress::new());
     Ok(())
 }

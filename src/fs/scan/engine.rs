@@ -1,108 +1,81 @@
 //! Sets up a scan, starts its threads, and puts together what they counted.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry as Slot;
-use std::ffi::CString;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use rustix::io::Errno;
 
-use super::boundary::Fence;
 use super::brake::Brake;
 use super::crew::{Crew, Plan};
-use super::entry::{Entry, FileId};
-use super::exclude::Exclude;
+use super::entry::Entry;
 use super::links::Links;
 use super::mounted::Mounted;
-use super::node::{Descriptors, Node};
+use super::node::Descriptors;
+use super::part::Part;
+use super::progress::Progress;
 use super::queue::Queue;
+use super::settings::Scan;
+use super::shared::{NOWHERE, Root, Shared, tell_apart};
 use super::tally::Tally;
 use super::task::{Task, Work};
+use super::usage::{Partial, Usage};
 use super::worker::Worker;
-use super::{Part, Partial, Progress, Scan, Usage};
 use crate::{Cancel, Error, Result};
 
-/// What the threads of a scan share.
-#[derive(Debug)]
-pub(super) struct Shared<'a> {
-    pub(super) roots: Vec<Root>,
-    /// The roots by what they are, where there are several.
-    by_id: HashMap<FileId, usize>,
-    pub(super) mounted: Mounted,
-    pub(super) exclude: &'a Exclude,
-    pub(super) largest: usize,
-    pub(super) brake: Brake<'a>,
-    pub(super) progress: &'a Progress,
-    pub(super) queue: Queue,
-    pub(super) links: Links,
-    pub(super) descriptors: Arc<Descriptors>,
-}
-
-/// One of the directories that are told apart.
-#[derive(Debug)]
-pub(super) struct Root {
-    pub(super) fence: Fence,
-    /// Whether it is on a file system that cannot hang.
-    pub(super) is_local: bool,
-    /// What it is, unless it could not be asked.
-    place: Option<(Arc<Node>, Entry)>,
-    /// Why it could not be read; 0 if it could.
-    error: AtomicI32,
-    /// The root whose tree it was met in.
-    inside: AtomicUsize,
-    /// The root before it that is the same directory.
-    same_as: Option<usize>,
-}
-
-const NOWHERE: usize = usize::MAX;
-
-impl Root {
-    fn find(path: &Path, index: usize, scan: &Scan) -> Self {
-        let found = CString::new(path.as_os_str().as_bytes())
-            .map_err(|_| Errno::INVAL)
-            .and_then(|path| Entry::root(&path).map(|entry| (Node::root(path.into(), entry.id, index), entry)));
-        Self {
-            fence: found.as_ref().map_or(Fence::None, |(_, entry)| Fence::new(scan.boundary, entry)),
-            error: AtomicI32::new(found.as_ref().err().map_or(0, |errno| errno.raw_os_error())),
-            is_local: false,
-            place: found.ok(),
-            inside: AtomicUsize::new(NOWHERE),
-            same_as: None,
-        }
+impl Scan {
+    /// Scans, and tells all trees together; each file counts once.
+    ///
+    /// # Errors
+    ///
+    /// When one of the trees cannot be opened: [`is_not_found`](crate::Error::is_not_found),
+    /// [`is_denied`](crate::Error::is_denied). [`is_cancelled`](crate::Error::is_cancelled) when `cancel` was set, which is
+    /// seen within a millisecond or so of work.
+    pub fn run(&self, cancel: &Cancel) -> Result<Usage> {
+        self.run_with(cancel, &Progress::new())
     }
 
-    pub(super) fn failed(&self, errno: Errno) {
-        self.error.store(errno.raw_os_error(), Ordering::Relaxed);
-    }
-}
-
-impl Shared<'_> {
-    /// Whether an entry in the tree of root `of` is a root itself, and so not of that tree.
-    #[inline]
-    pub(super) fn is_root(&self, entry: &Entry, of: usize) -> bool {
-        !self.by_id.is_empty() && self.meet(entry, of)
+    /// Scans as [`run`](Self::run) does, and lets other threads see how far it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    pub fn run_with(&self, cancel: &Cancel, progress: &Progress) -> Result<Usage> {
+        Part::sum(run(self, cancel, progress)?)
     }
 
-    fn meet(&self, entry: &Entry, of: usize) -> bool {
-        let root = self.by_id.get(&entry.id).and_then(|root| self.roots.get(*root));
-        if let Some(root) = root {
-            // The first, where it is met in several trees by mounts of the same directory.
-            root.inside.fetch_min(of, Ordering::Relaxed);
-        }
-        root.is_some()
+    /// Scans all trees in one go, and tells each apart, in the order they were given in.
+    ///
+    /// A tree inside of another counts for itself: [`Part::usage`] is what is in no other, so that their sum counts nothing
+    /// twice, and [`Part::inclusive`] adds those inside. A file that has names in several trees counts for the first of them.
+    ///
+    /// ```
+    /// use appmon::{Cancel, Progress, Scan, ScanPart as Part};
+    ///
+    /// let scan = Scan::new("src").and("src/fs");
+    /// let parts = scan.run_each(&Cancel::new(), &Progress::new())?;
+    /// assert_eq!(parts[1].inside, Some(0));
+    /// let all = Part::inclusive(&parts, 0).unwrap();
+    /// assert_eq!(all.files, parts[0].usage.as_ref().unwrap().files + parts[1].usage.as_ref().unwrap().files);
+    /// # Ok::<(), appmon::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`is_cancelled`](crate::Error::is_cancelled) when `cancel` was set. A tree that cannot be opened has its error in
+    /// its [`Part`].
+    pub fn run_each(&self, cancel: &Cancel, progress: &Progress) -> Result<Vec<Part>> {
+        run(self, cancel, progress)
     }
 }
 
 /// Scans all directories, each counted where it belongs.
-pub(super) fn run(scan: &Scan, cancel: &Cancel, progress: &Progress) -> Result<Vec<Part>> {
+fn run(scan: &Scan, cancel: &Cancel, progress: &Progress) -> Result<Vec<Part>> {
     let start = Instant::now();
     // Who leaves the disk to others has no use for more than one thread.
     let plan = Plan::new(scan.threads.or(scan.entries_per_second.map(|_| 1)));
-    let mut roots: Vec<_> = scan.paths.iter().zip(0..).map(|(path, index)| Root::find(path, index, scan)).collect();
+    let mut roots: Vec<_> =
+        scan.paths.iter().zip(0..).map(|(path, index)| Root::find(path, index, scan.boundary)).collect();
     let by_id = tell_apart(&mut roots);
     let directory = |root: &Root| root.place.as_ref().map(|(_, entry)| *entry).filter(Entry::is_dir);
     let (mounted, local) = if roots.iter().any(|root| directory(root).is_some()) {
@@ -150,25 +123,6 @@ pub(super) fn run(scan: &Scan, cancel: &Cancel, progress: &Progress) -> Result<V
         Part { path: path.as_path().into(), usage, inside, same_as: root.same_as, top: tally.top }
     });
     Ok(parts.collect())
-}
-
-/// Finds roots that are the same; where there are several, gives them by what they are.
-fn tell_apart(roots: &mut [Root]) -> HashMap<FileId, usize> {
-    let mut by_id = HashMap::new();
-    if roots.len() > 1 {
-        for (root, index) in roots.iter_mut().zip(0..) {
-            let Some((_, entry)) = &root.place else { continue };
-            // A file with several names is told by them, wherever they are.
-            if !entry.is_dir() && entry.links > 1 {
-                continue;
-            }
-            match by_id.entry(entry.id) {
-                Slot::Vacant(slot) => _ = slot.insert(index),
-                Slot::Occupied(first) => root.same_as = Some(*first.get()),
-            }
-        }
-    }
-    by_id
 }
 
 /// Lets the threads work; gives what was counted of each root.

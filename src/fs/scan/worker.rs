@@ -9,13 +9,13 @@ use rustix::io::Errno;
 
 use super::boundary::Fence;
 use super::crew::Crew;
-use super::engine::Shared;
 use super::entry::Entry;
 use super::links::{Link, Seen};
 use super::mounted::is_mounted;
 use super::node::{Dir, Node};
 use super::opener::{Opener, vanished};
 use super::path::PathBuffer;
+use super::shared::Shared;
 use super::tally::{Sums, Tally};
 use super::task::{Batch, Child, Chunk, Names, Task, Work};
 use super::usage::Largest;

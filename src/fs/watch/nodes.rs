@@ -1,10 +1,11 @@
 //! The directories of the watched trees.
 
 use std::ffi::{CStr, CString};
+use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::ledger::Ledger;
+use super::ledger::{LARGE, Ledger};
 use super::notify::Wd;
 use super::sums::Sums;
 use super::unheard;
@@ -101,6 +102,17 @@ pub(super) struct Fault {
 pub(super) const NO_SPAN: (u64, u64) = (u64::MAX, 0);
 
 impl Node {
+    /// Whether it may be read now: a large one that changes all the time rests for a while after it was.
+    pub(super) fn may_read(&self, now: Monotonic) -> bool {
+        /// So many times as long as reading it took.
+        const REST: u32 = 20;
+        if self.entries < LARGE || self.queued != Queued::Changed || !self.was_changed {
+            return true;
+        }
+        let rest = Duration::from_micros(self.took.into()).saturating_mul(REST);
+        self.read_at.is_none_or(|read_at| now >= read_at.plus(rest))
+    }
+
     pub(super) fn new(
         parent: Option<NodeId>,
         name: Box<CStr>,

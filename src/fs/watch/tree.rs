@@ -14,7 +14,6 @@ use super::nodes::{Node, NodeId, Nodes, Queued};
 use super::notify::{Heard, Notify, Wd};
 use super::roots::{Found, Place, Roots};
 use super::sums::Sums;
-use super::turns::may_read;
 use super::wds::Wds;
 use crate::Monotonic;
 use crate::fs::scan::{Entry, Exclude, FileId, Mounted};
@@ -171,7 +170,7 @@ impl Tree {
                 continue;
             }
             let times = if node.round.0 == round { node.round.1 } else { 0 };
-            if times < TIMES && may_read(node, now) {
+            if times < TIMES && node.may_read(now) {
                 node.round = (round, times.saturating_add(1));
                 batch.push(id);
             } else {

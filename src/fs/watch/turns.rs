@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use super::ledger::LARGE;
 use super::nodes::{Node, NodeId, Queued};
 use super::tree::Tree;
 use crate::Monotonic;
@@ -36,17 +35,6 @@ pub(super) struct Turns {
 
 /// How long nothing is read for lost events after that was done, at first.
 const PAUSE: Duration = Duration::from_secs(5);
-
-/// Whether a directory may be read now: a large one that changes all the time rests for a while after it was.
-pub(super) fn may_read(node: &Node, now: Monotonic) -> bool {
-    /// So many times as long as reading it took.
-    const REST: u32 = 20;
-    if node.entries < LARGE || node.queued != Queued::Changed || !node.was_changed {
-        return true;
-    }
-    let rest = Duration::from_micros(node.took.into()).saturating_mul(REST);
-    node.read_at.is_none_or(|read_at| now >= read_at.plus(rest))
-}
 
 impl Turns {
     pub(super) fn new() -> Self {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{Scan, ScanConfig};
+use crate::process::config::Secret;
 use crate::process::names::{Id, Names};
-use crate::process::processes::Secret;
 use crate::process::pulse::pulse;
 use crate::process::slow::{Content, Job, Kind};
 use crate::process::table::{Entry, Outcome, Slot, SlowFile, Standing};

@@ -1,0 +1,42 @@
+//! A file system that is registered by name.
+
+use std::path::{Path, PathBuf};
+
+use crate::Text;
+
+/// A file system to be told by a name of its own: see [`FileSystems::register`](crate::FileSystems::register).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a file system has to be registered with a source or a registry"]
+pub struct FileSystem {
+    pub(super) name: Text,
+    pub(super) path: PathBuf,
+    pub(super) optional: bool,
+}
+
+impl FileSystem {
+    /// What is mounted at `mount_point`, by a name of your choice.
+    pub fn new(name: impl Into<Text>, mount_point: impl AsRef<Path>) -> Self {
+        let path = mount_point.as_ref();
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        // `/mnt/` and `/mnt` are the same.
+        Self { name: name.into(), path: path.components().collect(), optional: false }
+    }
+
+    /// It may not be mounted: then it has no sample, and that is no error. Default: it has to be mounted at first.
+    pub fn optional(mut self) -> Self {
+        self.optional = true;
+        self
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &Text {
+        &self.name
+    }
+
+    /// Its mount point.
+    #[must_use]
+    pub fn mount_point(&self) -> &Path {
+        &self.path
+    }
+}

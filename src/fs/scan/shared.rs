@@ -1,0 +1,111 @@
+//! What the threads of a scan share.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+
+use rustix::io::Errno;
+
+use super::boundary::{Boundary, Fence};
+use super::brake::Brake;
+use super::entry::{Entry, FileId};
+use super::exclude::Exclude;
+use super::links::Links;
+use super::mounted::Mounted;
+use super::node::{Descriptors, Node};
+use super::progress::Progress;
+use super::queue::Queue;
+
+/// What the threads of a scan share.
+#[derive(Debug)]
+pub(super) struct Shared<'a> {
+    pub(super) roots: Vec<Root>,
+    /// The roots by what they are, where there are several.
+    pub(super) by_id: HashMap<FileId, usize>,
+    pub(super) mounted: Mounted,
+    pub(super) exclude: &'a Exclude,
+    pub(super) largest: usize,
+    pub(super) brake: Brake<'a>,
+    pub(super) progress: &'a Progress,
+    pub(super) queue: Queue,
+    pub(super) links: Links,
+    pub(super) descriptors: Arc<Descriptors>,
+}
+
+/// One of the directories that are told apart.
+#[derive(Debug)]
+pub(super) struct Root {
+    pub(super) fence: Fence,
+    /// Whether it is on a file system that cannot hang.
+    pub(super) is_local: bool,
+    /// What it is, unless it could not be asked.
+    pub(super) place: Option<(Arc<Node>, Entry)>,
+    /// Why it could not be read; 0 if it could.
+    pub(super) error: AtomicI32,
+    /// The root whose tree it was met in.
+    pub(super) inside: AtomicUsize,
+    /// The root before it that is the same directory.
+    pub(super) same_as: Option<usize>,
+}
+
+pub(super) const NOWHERE: usize = usize::MAX;
+
+impl Root {
+    pub(super) fn find(path: &Path, index: usize, boundary: Boundary) -> Self {
+        let found = CString::new(path.as_os_str().as_bytes())
+            .map_err(|_| Errno::INVAL)
+            .and_then(|path| Entry::root(&path).map(|entry| (Node::root(path.into(), entry.id, index), entry)));
+        Self {
+            fence: found.as_ref().map_or(Fence::None, |(_, entry)| Fence::new(boundary, entry)),
+            error: AtomicI32::new(found.as_ref().err().map_or(0, |errno| errno.raw_os_error())),
+            is_local: false,
+            place: found.ok(),
+            inside: AtomicUsize::new(NOWHERE),
+            same_as: None,
+        }
+    }
+
+    pub(super) fn failed(&self, errno: Errno) {
+        self.error.store(errno.raw_os_error(), Ordering::Relaxed);
+    }
+}
+
+impl Shared<'_> {
+    /// Whether an entry in the tree of root `of` is a root itself, and so not of that tree.
+    #[inline]
+    pub(super) fn is_root(&self, entry: &Entry, of: usize) -> bool {
+        !self.by_id.is_empty() && self.meet(entry, of)
+    }
+
+    fn meet(&self, entry: &Entry, of: usize) -> bool {
+        let root = self.by_id.get(&entry.id).and_then(|root| self.roots.get(*root));
+        if let Some(root) = root {
+            // The first, where it is met in several trees by mounts of the same directory.
+            root.inside.fetch_min(of, Ordering::Relaxed);
+        }
+        root.is_some()
+    }
+}
+
+/// Finds roots that are the same; where there are several, gives them by what they are.
+pub(super) fn tell_apart(roots: &mut [Root]) -> HashMap<FileId, usize> {
+    let mut by_id = HashMap::new();
+    if roots.len() > 1 {
+        for (root, index) in roots.iter_mut().zip(0..) {
+            let Some((_, entry)) = &root.place else { continue };
+            // A file with several names is told by them, wherever they are.
+            if !entry.is_dir() && entry.links > 1 {
+                continue;
+            }
+            match by_id.entry(entry.id) {
+                Slot::Vacant(slot) => _ = slot.insert(index),
+                Slot::Occupied(first) => root.same_as = Some(*first.get()),
+            }
+        }
+    }
+    by_id
+}

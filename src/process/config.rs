@@ -1,0 +1,36 @@
+//! The settings of a source of processes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::lane::SlowLane;
+use super::{Environ, Fields, ProcessId, Select};
+use crate::Text;
+
+/// What was asked for.
+#[derive(Clone)]
+pub(crate) struct Config {
+    pub(crate) root: PathBuf,
+    pub(crate) select: Select,
+    pub(crate) fields: Fields,
+    pub(crate) max_age: Duration,
+    pub(crate) recheck: Duration,
+    pub(crate) list_every: Duration,
+    pub(crate) max_fds: Option<usize>,
+    pub(crate) threads: Option<usize>,
+    pub(crate) slow: SlowLane,
+    pub(crate) redact: Option<Redact>,
+}
+
+pub(crate) type Redact = Arc<dyn Fn(ProcessId, &mut Secret<'_>) + Send + Sync>;
+
+/// What [`Processes::redact`] sees before anyone else.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Secret<'a> {
+    /// The arguments of a process.
+    Cmdline(&'a mut Vec<Text>),
+    /// The environment of a process.
+    Environ(&'a mut Environ),
+}

@@ -1,0 +1,108 @@
+//! What can be made of every source.
+
+use std::time::Duration;
+
+use crate::source::read_into;
+use crate::{Cached, Cancel, Result, Sampler, Snapshot, Source};
+
+/// What can be made of every [`Source`].
+pub trait SourceExt: Source + Sized {
+    /// Reads once: a snapshot with its times, how long the reading took, and which start of the machine they count from.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Source::collect`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use appmon::{Cancel, Processes, SourceExt};
+    ///
+    /// let snapshot = Processes::new().read(&Cancel::new())?;
+    /// println!("{} processes, read in {:?}", snapshot.len(), snapshot.took);
+    /// # Ok::<(), appmon::Error>(())
+    /// ```
+    fn read(&mut self, cancel: &Cancel) -> Result<Snapshot<Self::Sample>> {
+        let mut snapshot = Snapshot::default();
+        self.read_into(&mut snapshot, cancel)?;
+        Ok(snapshot)
+    }
+
+    /// The same, into a snapshot whose memory is used again. After an error it holds nothing of use.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Source::collect`].
+    fn read_into(&mut self, snapshot: &mut Snapshot<Self::Sample>, cancel: &Cancel) -> Result<()> {
+        read_into(self, snapshot, cancel)
+    }
+
+    /// A stream that reads this source every `period`, on tokio's pool of blocking threads.
+    ///
+    /// The first reading is due at once. See [`Sampler`] for missed ticks, jitter and alignment. A period beyond what the
+    /// clock can count to, such as [`Duration::MAX`], means that there is no second reading: the stream stays pending.
+    ///
+    /// # Errors
+    ///
+    /// With a `period` of zero the stream gives one error ([`Error::is_config`]), reads nothing, and ends.
+    ///
+    /// # Panics
+    ///
+    /// The stream panics when it is polled outside of a tokio runtime with the time driver.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use appmon::{Processes, SourceExt};
+    /// use futures::TryStreamExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> appmon::Result<()> {
+    /// let mut ticks = Processes::new().every(Duration::from_secs(1));
+    /// if let Some(tick) = ticks.try_next().await? {
+    ///     println!("{} processes", tick.samples.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn every(self, period: Duration) -> Sampler<Self>
+    where
+        Self: Send + 'static,
+        Self::Sample: Send + 'static,
+    {
+        Sampler::new(self, period)
+    }
+
+    /// The same source, read at most once in `ttl`; in between its last snapshot is given again, with its original times.
+    ///
+    /// The time to live counts from the end of a reading. An error is not kept: the next call tries again. A `ttl` of zero
+    /// keeps nothing, [`Duration::MAX`] keeps the first snapshot for ever.
+    ///
+    /// No time passes between a snapshot and its repetition, so a repeated one has no rates
+    /// ([`rates`](crate::SnapshotStreamExt::rates)); the next that was read has them again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use appmon::{Cancel, Processes, Snapshot, Source, SourceExt};
+    ///
+    /// let mut processes = Processes::new().cached(Duration::from_secs(60));
+    /// let (mut first, mut again) = (Snapshot::default(), Snapshot::default());
+    /// processes.collect(&mut first, &Cancel::new())?;
+    /// processes.collect(&mut again, &Cancel::new())?;
+    /// assert_eq!(first.at, again.at);
+    /// # Ok::<(), appmon::Error>(())
+    /// ```
+    fn cached(self, ttl: Duration) -> Cached<Self>
+    where
+        Self::Sample: Clone,
+    {
+        Cached::new(self, ttl)
+    }
+}
+
+impl<S: Source> SourceExt for S {}
