@@ -1,6 +1,7 @@
 //! Which host samples are from.
 
 use std::fmt::Write as _;
+use std::io;
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -43,17 +44,28 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// [`Error::is_config`] when there is neither a machine id nor a host name.
+    /// [`Error::is_config`] when there is neither a machine id nor a host name; an I/O error, with the path, when one of them may be
+    /// there and cannot be read (no descriptor left, for one): what cannot be read is not replaced by another name, under which the
+    /// host would be another one.
     pub fn this() -> Result<Self> {
+        Self::found(|path| std::fs::read(path))
+    }
+
+    fn found(read: impl Fn(&str) -> io::Result<Vec<u8>>) -> Result<Self> {
+        let text = |path: &str| match read(path) {
+            Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).trim().to_owned()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                Ok(String::new())
+            }
+            Err(error) => Err(Error::io(error).at(path)),
+        };
         for path in ["/etc/machine-id", "/var/lib/dbus/machine-id"] {
-            if let Ok(text) = std::fs::read_to_string(path)
-                && let Some(id) = derive(text.trim())
-            {
+            if let Some(id) = derive(&text(path)?) {
                 return Ok(Self(id.into()));
             }
         }
-        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        Self::new(name.trim()).map_err(|_| Error::config("this host has no machine id and no name: give it one"))
+        Self::new(text("/proc/sys/kernel/hostname")?)
+            .map_err(|_| Error::config("this host has no machine id and no name: give it one"))
     }
 
     /// The name.
@@ -93,6 +105,31 @@ mod tests {
         assert_ne!(derive("0123456789abcdef0123456789abcdee").unwrap(), one);
         assert_eq!(derive("uninitialized"), None);
         assert_eq!(derive(""), None);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_another_host() {
+        const ID: &[u8] = b"0123456789abcdef0123456789abcdef\n";
+        let emfile = || io::Error::from(rustix::io::Errno::MFILE);
+        let absent = || io::Error::from(io::ErrorKind::NotFound);
+        let host = |etc: &dyn Fn() -> io::Result<Vec<u8>>, dbus: &dyn Fn() -> io::Result<Vec<u8>>| {
+            Host::found(|path| match path {
+                "/etc/machine-id" => etc(),
+                "/var/lib/dbus/machine-id" => dbus(),
+                _ => Ok(b"web-17\n".to_vec()),
+            })
+        };
+        let derived = host(&|| Ok(ID.to_vec()), &|| Err(absent())).unwrap();
+        assert_eq!(host(&|| Err(absent()), &|| Ok(ID.to_vec())).unwrap(), derived);
+        assert_eq!(host(&|| Ok(b"uninitialized".to_vec()), &|| Ok(ID.to_vec())).unwrap(), derived);
+        assert_eq!(host(&|| Err(absent()), &|| Err(absent())).unwrap().as_str(), "web-17");
+        for error in [host(&|| Err(emfile()), &|| Ok(ID.to_vec())), host(&|| Err(absent()), &|| Err(emfile()))] {
+            let error = error.unwrap_err();
+            assert_eq!(error.errno(), Some(rustix::io::Errno::MFILE), "{error}");
+            assert!(error.to_string().contains("machine-id"), "{error}");
+        }
+        let nothing = Host::found(|_| Err(absent())).unwrap_err();
+        assert!(nothing.is_config(), "{nothing}");
     }
 
     #[test]
