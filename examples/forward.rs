@@ -34,7 +34,8 @@ Usage: forward --to URL [--every DURATION] [--count TICKS] [OPTION]...
   --deadline DURATION    how long after the end what waits may still be sent  [default: 30s]
   --help                 this text
 
-The last line on standard output is a report as JSON. The exit status is 0 when everything was accepted.";
+Ctrl-C or SIGTERM ends it, and what waits has until the deadline; a second one ends it at once. The last line on standard output
+is a report as JSON. The exit status is 0 when everything was accepted, or is in the spool.";
 
 #[derive(Clone)]
 struct Args {
@@ -73,10 +74,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(args)) {
+    match runtime.block_on(run_until_told(args)) {
         Ok(report) => {
             println(&serde_json::to_string(&report).unwrap_or_default());
-            if report.is_complete() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            if report.is_lossless() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(error) => {
             eprintln!("forward: {error}");
@@ -85,21 +86,66 @@ fn main() -> ExitCode {
     }
 }
 
+/// Forwards until this program is told to end: once in order, twice at once.
+async fn run_until_told(args: Args) -> Result<Report> {
+    let stop = Stop::default();
+    let connected = stop.connected.clone();
+    tokio::select! {
+        report = run(args, &stop) => report,
+        error = stop.by_signal() => Err(error),
+        // While it still connects there is nothing to send.
+        () = async {
+            stop.first.cancelled().await;
+            if connected.is_cancelled() {
+                std::future::pending::<()>().await;
+            }
+        } => Ok(Report::default()),
+    }
+}
+
+/// What ends it.
+#[derive(Clone, Default)]
+struct Stop {
+    first: CancellationToken,
+    second: CancellationToken,
+    /// Cancelled when the forwarder begins, which has its own way to end.
+    connected: CancellationToken,
+}
+
+impl Stop {
+    /// Cancels one after the other at each signal; comes back only where none can be had.
+    async fn by_signal(&self) -> Error {
+        let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+        let (mut interrupt, mut terminate) = match signals {
+            (Ok(interrupt), Ok(terminate)) => (interrupt, terminate),
+            (Err(error), _) | (_, Err(error)) => return Error::io(error),
+        };
+        for token in [&self.first, &self.second] {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            token.cancel();
+        }
+        std::future::pending().await
+    }
+}
+
 /// Forwards to the broker that the URL is of.
-async fn run(args: Args) -> Result<Report> {
+async fn run(args: Args, stop: &Stop) -> Result<Report> {
     let url = args.to.clone();
     let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
     match scheme {
         #[cfg(feature = "nats")]
-        "nats" | "tls" => forward(args, appmon::broker::nats::JetStream::connect(&*url).await?).await,
+        "nats" | "tls" => forward(args, stop, appmon::broker::nats::JetStream::connect(&*url).await?).await,
         #[cfg(feature = "kafka")]
-        "kafka" | "kafkas" => forward(args, appmon::broker::kafka::Kafka::connect(&url).await?).await,
+        "kafka" | "kafkas" => forward(args, stop, appmon::broker::kafka::Kafka::connect(&url).await?).await,
         #[cfg(feature = "amqp")]
-        "amqp" | "amqps" => forward(args, appmon::broker::amqp::Amqp::connect(&url).await?).await,
+        "amqp" | "amqps" => forward(args, stop, appmon::broker::amqp::Amqp::connect(&url).await?).await,
         #[cfg(feature = "mqtt")]
-        "mqtt" | "mqtts" => forward(args, appmon::broker::mqtt::Mqtt::connect(&url).await?).await,
+        "mqtt" | "mqtts" => forward(args, stop, appmon::broker::mqtt::Mqtt::connect(&url).await?).await,
         #[cfg(feature = "redis")]
-        "redis" | "rediss" => forward(args, appmon::broker::redis::Streams::connect(&url).await?).await,
+        "redis" | "rediss" => forward(args, stop, appmon::broker::redis::Streams::connect(&url).await?).await,
         "" => Err(Error::config(format!("--to {url}: it has no scheme, such as nats://"))),
         #[allow(unreachable_patterns, reason = "what it was built with is above")]
         "nats" | "tls" | "kafka" | "kafkas" | "amqp" | "amqps" | "mqtt" | "mqtts" | "redis" | "rediss" => {
@@ -117,14 +163,15 @@ async fn run(args: Args) -> Result<Report> {
     }
 }
 
-async fn forward<P: Publish + 'static>(args: Args, queue: P) -> Result<Report> {
-    let token = CancellationToken::new();
+async fn forward<P: Publish + 'static>(args: Args, stop: &Stop, queue: P) -> Result<Report> {
+    stop.connected.cancel();
     let mut forwarder = Forwarder::new(queue)
         .codec(args.codec)
         // Up to what the broker says it takes.
         .max_message_bytes(4 << 20)
         .deadline(args.deadline)
-        .shutdown(token.clone())
+        .shutdown(stop.first.clone())
+        .abort(stop.second.clone())
         .on_rejected(|message, error| eprintln!("forward: {} was refused: {error}", message.id));
     if let Some(host) = args.host {
         forwarder = forwarder.host(host);
@@ -143,25 +190,8 @@ async fn forward<P: Publish + 'static>(args: Args, queue: P) -> Result<Report> {
     };
     tokio::select! {
         report = forwarded => report,
-        error = stop_by_signal(token) => Err(error),
         () = watched => Err(Error::config("watching never ends")),
     }
-}
-
-/// Ends what is forwarded, in order, when this program is told to end; comes back only where it cannot be told.
-async fn stop_by_signal(token: CancellationToken) -> Error {
-    let mut terminate = match signal(SignalKind::terminate()) {
-        Ok(terminate) => terminate,
-        Err(error) => return Error::io(error),
-    };
-    tokio::select! {
-        result = tokio::signal::ctrl_c() => if let Err(error) = result {
-            return Error::io(error);
-        },
-        _ = terminate.recv() => {}
-    }
-    token.cancel();
-    std::future::pending().await
 }
 
 /// Says when it does not work, and when it does again.

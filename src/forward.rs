@@ -25,10 +25,12 @@
 //! reason in the [`Report`]. It knows no broker: those are in `broker`, each a feature and a module of its own.
 
 mod backoff;
+mod batch;
 mod bisection;
 mod codec;
 mod delivery;
 mod disk_outbox;
+mod document;
 mod encode;
 mod ext;
 mod forward_sink;
@@ -39,11 +41,14 @@ mod host;
 mod memory_outbox;
 mod message;
 mod outbox;
+mod overflow;
 mod publish;
 mod report;
+mod split;
 mod spool;
 mod status;
 mod template;
+mod waiting;
 
 pub use backoff::Backoff;
 pub use codec::Codec;
@@ -53,8 +58,8 @@ pub use forward_sink::ForwardSink;
 pub use forward_to::{ForwardTo, ForwardToAll, Forwarders};
 pub use forwarder::Forwarder;
 pub use host::Host;
-pub use memory_outbox::Overflow;
 pub use message::{Form, Message, MessageId};
+pub use overflow::Overflow;
 pub use publish::{Outcome, Publish};
 pub use report::{Count, Dropped, Report};
 pub use spool::DeadLetter;

@@ -13,12 +13,23 @@ use tokio::time::{Instant, Sleep};
 use tracing::Instrument as _;
 
 use crate::forward::backoff::Backoff;
+use crate::forward::batch::{BatchLimits, Entry, Tried};
 use crate::forward::bisection::{Bisection, Next};
-use crate::forward::outbox::{BatchLimits, Entry, Outbox, Tried};
+use crate::forward::encode::Encoder;
+use crate::forward::message::Message;
+use crate::forward::outbox::Outbox;
+use crate::forward::publish::{Outcome, Publish};
+use crate::forward::report::Report;
+use crate::forward::split::Splitter;
 use crate::forward::status::Shared;
-use crate::forward::{Encoder, Message, Outcome, Publish, Report};
 use crate::time::{after, from_now};
 use crate::{Error, Sample, Snapshot};
+
+/// No message is split to less because it was refused.
+const LEAST_BYTES: usize = 512;
+
+/// A message of so many bytes is not too large for anybody.
+const SMALL_BYTES: usize = 4 << 10;
 
 /// Room for what a protocol adds to a payload: the attributes, a subject.
 const OVERHEAD_BYTES: usize = 2 << 10;
@@ -48,6 +59,10 @@ impl Settings {
 pub(super) struct Delivery<P> {
     state: State<P>,
     encoder: Encoder,
+    /// The largest payload there may be, as far as it is known, and the largest that was accepted.
+    limit: usize,
+    proven: usize,
+    splitter: Splitter,
     backlog: Outbox,
     /// The batch under work, in order: what is published, or was in vain.
     batch: VecDeque<Entry>,
@@ -112,11 +127,15 @@ impl<P: Publish + 'static> Delivery<P> {
         mut settings: Settings,
         shared: Arc<Shared>,
     ) -> Self {
-        encoder.set_max_bytes(settings.most_bytes(&publish));
+        let limit = settings.most_bytes(&publish);
+        encoder.set_max_bytes(limit);
         let destination: Arc<str> = publish.destination().into();
         let rejected = Rejected { destination: Arc::clone(&destination), call: settings.on_rejected.take() };
         Self {
             state: State::Idle(publish),
+            limit,
+            proven: SMALL_BYTES,
+            splitter: Splitter::default(),
             encoder,
             backlog,
             batch: VecDeque::new(),
@@ -169,9 +188,13 @@ impl<P: Publish + 'static> Delivery<P> {
         self.shared.update(|status| status.report.failed_ticks = status.report.failed_ticks.saturating_add(1));
     }
 
-    /// From now on nothing waits for company.
+    /// From now on nothing waits for company, and what waits for another attempt has it at once: the broker may be back.
     pub(super) fn close(&mut self) {
         self.closing = true;
+        self.state = match std::mem::replace(&mut self.state, State::Gone) {
+            State::BackingOff { publish, .. } => State::Idle(publish),
+            other => other,
+        };
     }
 
     /// Goes on with it. Ready when all is settled; then there is nothing to wait for but another snapshot.
@@ -203,8 +226,11 @@ impl<P: Publish + 'static> Delivery<P> {
                 let count = *count;
                 let (publish, attempt) = ready!(future.as_mut().poll(cx));
                 // It may have been told when it connected.
-                self.encoder.set_max_bytes(self.settings.most_bytes(&publish));
+                self.limit = self.settings.most_bytes(&publish);
                 let wait = self.settle(count, attempt);
+                self.encoder.set_max_bytes(self.limit);
+                self.proven = self.proven.min(self.limit.max(SMALL_BYTES));
+                self.split_large();
                 self.state = match wait {
                     None => State::Idle(publish),
                     Some(wait) => State::BackingOff { publish, until: Box::pin(tokio::time::sleep(wait)) },
@@ -243,13 +269,49 @@ impl<P: Publish + 'static> Delivery<P> {
         }
         self.waiting_since = None;
         self.batch.extend(self.backlog.take(limits));
+        self.split_large();
         !self.batch.is_empty()
+    }
+
+    /// Splits what was encoded when a larger limit was known, or none.
+    fn split_large(&mut self) {
+        let mut batch = VecDeque::with_capacity(self.batch.len());
+        for entry in self.batch.drain(..) {
+            let Some(pieces) = self.splitter.split(&entry.message, self.limit) else {
+                batch.push_back(entry);
+                continue;
+            };
+            self.backlog.split(&entry, pieces.len());
+            let more = u64::try_from(pieces.len()).unwrap_or(u64::MAX).saturating_sub(1);
+            self.shared.update(|status| status.report.messages = status.report.messages.saturating_add(more));
+            batch.extend(pieces.into_iter().map(|message| Entry::new(message, entry.position)));
+        }
+        self.batch = batch;
+    }
+
+    /// Whether a message was refused for its size and can be made smaller: then it is, before the next attempt.
+    fn is_too_large(limit: &mut usize, settings: &mut Settings, message: &Message, outcome: &Outcome) -> bool {
+        let bytes = message.payload.len();
+        match outcome {
+            Outcome::TooLarge(_) if bytes <= *limit => {
+                // A power of two: a later process that has to find out finds the same, and splits in the same way.
+                *limit = (bytes.next_power_of_two() / 2).max(LEAST_BYTES);
+                settings.max_message_bytes = settings.max_message_bytes.min(*limit);
+            }
+            Outcome::TooLarge(_) | Outcome::Rejected(_) => {}
+            _ => return false,
+        }
+        bytes > *limit && Splitter::can_split(message)
     }
 
     /// Sends what is next of the batch.
     fn publish(&mut self) {
         let State::Idle(mut publish) = std::mem::replace(&mut self.state, State::Gone) else { return };
-        let sent = self.poison.next(self.batch.len());
+        let mut sent = self.poison.next(self.batch.len());
+        // Where it turns out that a part of a snapshot has to be split, none of those behind it is to be there already.
+        let mut entries = self.batch.iter().take(sent.count);
+        let unproven = entries.position(|entry| entry.message.payload.len() > self.proven);
+        sent.count = unproven.map_or(sent.count, |index| index.saturating_add(1));
         let messages: Vec<_> = self.batch.iter().take(sent.count).map(|entry| entry.message.clone()).collect();
         let span = tracing::debug_span!("publish", destination = &*self.destination, messages = messages.len());
         let limit = self.settings.publish_timeout;
@@ -281,16 +343,21 @@ impl<P: Publish + 'static> Delivery<P> {
         let mut outcomes = outcomes.into_iter();
         for (index, entry) in self.batch.iter_mut().enumerate().take(count) {
             self.shared.update(|status| count_again(&mut status.report, entry.tried));
-            match outcomes.next().unwrap_or_else(|| Outcome::Unknown(Error::broker("no outcome was given"))) {
+            let outcome = outcomes.next().unwrap_or_else(|| Outcome::Unknown(Error::broker("no outcome was given")));
+            if Self::is_too_large(&mut self.limit, &mut self.settings, &entry.message, &outcome) {
+                continue;
+            }
+            match outcome {
                 outcome @ (Outcome::Accepted | Outcome::Duplicate) => {
                     accepted = accepted.saturating_add(1);
+                    self.proven = self.proven.max(entry.message.payload.len());
                     self.shared.update(|status| {
-                        self.backlog.accepted(entry, &mut status.report);
+                        self.backlog.settled(entry, None, &mut status.report);
                         count_accepted(&mut status.report, &entry.message, matches!(outcome, Outcome::Duplicate));
                     });
                     settled.push(index);
                 }
-                Outcome::Rejected(error) => {
+                Outcome::Rejected(error) | Outcome::TooLarge(error) => {
                     self.rejected.set_aside(&mut self.backlog, &self.shared, entry, &error);
                     settled.push(index);
                 }
@@ -401,7 +468,7 @@ impl Rejected {
         tracing::warn!(destination = &*self.destination, id = %entry.message.id, %error, "rejected");
         shared.update(|status| {
             status.report.dropped.rejected.add(1, entry.message.samples.into());
-            backlog.rejected(entry, error, &mut status.report);
+            backlog.settled(entry, Some(error), &mut status.report);
         });
         if let Some(call) = &mut self.call {
             call(&entry.message, error);

@@ -3,7 +3,9 @@
 use futures::Stream;
 use serde::Serialize;
 
-use super::{ForwardTo, ForwardToAll, Forwarder, Forwarders, Publish};
+use super::forward_to::{ForwardTo, ForwardToAll, Forwarders};
+use super::forwarder::Forwarder;
+use super::publish::Publish;
 use crate::{Result, Sample, Snapshot};
 
 /// What brings a stream of snapshots to message brokers.
@@ -42,7 +44,9 @@ pub trait ForwardExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
     ///
     /// # Errors
     ///
-    /// As [`forward_to`](Self::forward_to), when a setting of any of them is wrong.
+    /// As [`forward_to`](Self::forward_to). One whose settings are wrong, or whose spool cannot be opened, ends no other: its error
+    /// is logged and in the [status](crate::forward::Status::last_error) of its monitor at once, and is what this gives when
+    /// all others have ended, whose reports are with their monitors then.
     ///
     /// # Cancel safety
     ///

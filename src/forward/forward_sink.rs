@@ -12,7 +12,10 @@ use serde::Serialize;
 
 use crate::forward::delivery::Delivery;
 use crate::forward::forward_task::Opening;
-use crate::forward::{Forwarder, Monitor, Publish, Report};
+use crate::forward::forwarder::Forwarder;
+use crate::forward::publish::Publish;
+use crate::forward::report::Report;
+use crate::forward::status::Monitor;
 use crate::time::from_now;
 use crate::{Error, Result, Sample, Snapshot};
 
@@ -49,10 +52,21 @@ impl<T, P> fmt::Debug for ForwardSink<T, P> {
     }
 }
 
+impl<P: Publish + 'static> Forwarder<P> {
+    /// A `futures::Sink` of snapshots, for `StreamExt::forward` and such.
+    ///
+    /// # Errors
+    ///
+    /// The sink itself gives [`Error::is_config`] at its first use when a setting is wrong.
+    pub fn into_sink<T: Sample + Serialize>(self) -> ForwardSink<T, P> {
+        ForwardSink::new(self)
+    }
+}
+
 impl<T, P: Publish + 'static> ForwardSink<T, P> {
     pub(super) fn new(forwarder: Forwarder<P>) -> Self {
         Self {
-            deadline: forwarder.ends().1,
+            deadline: forwarder.ends().deadline,
             monitor: forwarder.monitor(),
             phase: Phase::Opening(Box::pin(forwarder.open())),
             samples: PhantomData,

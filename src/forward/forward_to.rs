@@ -10,7 +10,9 @@ use pin_project_lite::pin_project;
 use serde::Serialize;
 
 use crate::forward::forward_task::ForwardTask;
-use crate::forward::{Forwarder, Publish, Report};
+use crate::forward::forwarder::Forwarder;
+use crate::forward::publish::Publish;
+use crate::forward::report::Report;
 use crate::{Error, Result, Sample, Snapshot};
 
 pin_project! {
@@ -189,7 +191,12 @@ where
                 if report.is_none()
                     && let Poll::Ready(result) = lane.poll(cx)
                 {
-                    *report = Some(result?);
+                    // One that could not begin ends no other.
+                    *report = Some(result.unwrap_or_else(|error| {
+                        tracing::error!(%error, "a forwarder does not begin");
+                        this.failed.get_or_insert(error);
+                        Report::default()
+                    }));
                 }
             }
             if this.reports.iter().all(Option::is_some) {

@@ -5,18 +5,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::forward::backoff::Backoff;
+use crate::forward::batch::BatchLimits;
+use crate::forward::codec::Codec;
 use crate::forward::delivery::{Delivery, OnRejected, Settings};
 use crate::forward::disk_outbox::DiskOutbox;
+use crate::forward::encode::Encoder;
+use crate::forward::host::Host;
 use crate::forward::memory_outbox::MemoryOutbox;
-use crate::forward::outbox::{BatchLimits, Outbox};
+use crate::forward::message::Message;
+use crate::forward::outbox::Outbox;
+use crate::forward::overflow::Overflow;
+use crate::forward::publish::Publish;
 use crate::forward::spool::Spool;
-use crate::forward::status::Shared;
-use crate::forward::{Codec, Encoder, ForwardSink, Host, Message, Monitor, Overflow, Publish};
-use crate::{Error, Result, Sample};
+use crate::forward::status::{Monitor, Shared};
+use crate::{Error, Result};
 
 /// Brings snapshots to a broker: at least once, in order, through outages, with every loss counted.
 ///
@@ -62,15 +67,22 @@ pub struct Forwarder<P> {
     max_message_bytes: usize,
     batch: BatchLimits,
     linger: Duration,
-    queue: (usize, usize),
+    queue: BatchLimits,
     overflow: Overflow,
     retry: (Duration, Duration),
     publish_timeout: Duration,
-    shutdown: Option<CancellationToken>,
-    deadline: Duration,
+    ends: Ends,
     spool: Option<(PathBuf, u64)>,
     on_rejected: Option<OnRejected>,
     shared: Arc<Shared>,
+}
+
+/// What ends a forwarder, and how long that may take.
+#[derive(Clone)]
+pub(super) struct Ends {
+    pub(super) shutdown: Option<CancellationToken>,
+    pub(super) abort: Option<CancellationToken>,
+    pub(super) deadline: Duration,
 }
 
 impl<P: Publish> fmt::Debug for Forwarder<P> {
@@ -94,12 +106,11 @@ impl<P: Publish + 'static> Forwarder<P> {
             max_message_bytes: 512 << 10,
             batch: BatchLimits { messages: 256, bytes: 1 << 20 },
             linger: Duration::ZERO,
-            queue: (1024, 16 << 20),
+            queue: BatchLimits { messages: 1024, bytes: 16 << 20 },
             overflow: Overflow::default(),
             retry: (Duration::from_millis(100), Duration::from_secs(10)),
             publish_timeout: Duration::from_secs(30),
-            shutdown: None,
-            deadline: Duration::from_secs(30),
+            ends: Ends { shutdown: None, abort: None, deadline: Duration::from_secs(30) },
             spool: None,
             on_rejected: None,
             shared: Arc::default(),
@@ -147,7 +158,7 @@ impl<P: Publish + 'static> Forwarder<P> {
     /// How much may wait in memory: messages, and bytes of payload. The batch on its way and the snapshot that is being taken
     /// come on top. Default: 1,024, and 16 MiB.
     pub fn queue(mut self, messages: usize, bytes: usize) -> Self {
-        self.queue = (messages.max(1), bytes.max(1));
+        self.queue = BatchLimits { messages: messages.max(1), bytes: bytes.max(1) };
         self
     }
 
@@ -175,14 +186,23 @@ impl<P: Publish + 'static> Forwarder<P> {
     /// [deadline](Self::deadline). Default: only the end of the stream ends it. No effect on a [sink](Self::into_sink), whose
     /// end is that it is closed.
     pub fn shutdown(mut self, token: CancellationToken) -> Self {
-        self.shutdown = Some(token);
+        self.ends.shutdown = Some(token);
+        self
+    }
+
+    /// Ends forwarding at once when `token` is cancelled, whatever still waits and whatever the [deadline](Self::deadline) is:
+    /// nothing more is sent, what waits stays in the spool or is lost and counted, and the report comes within about half a second.
+    /// For those who ask twice to [shut down](Self::shutdown). Default: none. No effect on a [sink](Self::into_sink), which
+    /// is dropped for that.
+    pub fn abort(mut self, token: CancellationToken) -> Self {
+        self.ends.abort = Some(token);
         self
     }
 
     /// How long after the end of the stream or the cancellation of the token what waits may still be sent. Then it stays in the
     /// spool, or is lost and counted. With a deadline of zero nothing more is begun. Default: 30 s.
     pub fn deadline(mut self, time: Duration) -> Self {
-        self.deadline = time;
+        self.ends.deadline = time;
         self
     }
 
@@ -193,7 +213,7 @@ impl<P: Publish + 'static> Forwarder<P> {
     ///
     /// A message is safe when it was written (one `fsync` for all that came meanwhile, 0.3 ms on a good disk). One process at
     /// a time has a spool. When it is full, [`overflow`](Self::overflow) says what happens, and [`queue`](Self::queue) bounds
-    /// what is in memory on the way to it, and again what is at hand on the way from it; about 10 MiB come on top. A disk
+    /// what is in memory on the way to it, and again the bytes that are at hand on the way from it; about 10 MiB come on top. A disk
     /// that gives errors does not hold up a broker that is well: what could not be written goes without it, and at the end is written
     /// behind what could. One that does not answer at all holds up everything, within the deadline at the end. What a broker refused
     /// for good is kept in it as long as a sixteenth of its size is enough: [`DeadLetter`](crate::forward::DeadLetter) reads it.
@@ -215,32 +235,33 @@ impl<P: Publish + 'static> Forwarder<P> {
         self.shared.monitor()
     }
 
-    /// A `futures::Sink` of snapshots, for `StreamExt::forward` and such.
-    ///
-    /// # Errors
-    ///
-    /// The sink itself gives [`Error::is_config`] at its first use when a setting is wrong.
-    pub fn into_sink<T: Sample + Serialize>(self) -> ForwardSink<T, P> {
-        ForwardSink::new(self)
-    }
-
     /// Checks the settings, opens the spool.
     pub(super) async fn open(self) -> Result<Box<Delivery<P>>> {
+        let shared = Arc::clone(&self.shared);
+        let opened = self.try_open().await;
+        if let Err(error) = &opened {
+            shared.update(|status| status.last_error = Some(error.to_string()));
+        }
+        opened
+    }
+
+    async fn try_open(self) -> Result<Box<Delivery<P>>> {
         let host = self.host.as_deref().map_or_else(Host::this, Host::new)?;
         let encoder = Encoder::new(host).codec(self.codec).per_sample(self.per_sample);
-        let (max_messages, max_bytes) = self.queue;
         let backlog = match self.spool {
-            None => Outbox::Memory(MemoryOutbox::new(max_messages, max_bytes, self.overflow)),
+            None => Outbox::Memory(MemoryOutbox::new(self.queue, self.overflow)),
             Some((path, _)) if self.overflow == Overflow::LatestPerKey => {
                 return Err(Error::config("a spool keeps every message: it does not go with LatestPerKey").at(path));
             }
             Some((path, spool_bytes)) => {
                 let (spool, opened) = Spool::open(&path, spool_bytes).await?;
                 self.shared.update(|status| {
-                    status.report.replayed = opened.messages.saturating_add(opened.corrupt);
-                    status.report.dropped.corrupt.add(opened.corrupt, 0);
+                    // How many there were in a damaged file is not known: more than none.
+                    let corrupt = u64::from(opened.damaged);
+                    status.report.replayed = opened.left.messages.saturating_add(corrupt);
+                    status.report.dropped.corrupt.add(corrupt, 0);
                 });
-                Outbox::DiskOutbox(Box::new(DiskOutbox::new(spool, opened, self.overflow, max_messages, max_bytes)))
+                Outbox::Disk(Box::new(DiskOutbox::new(spool, opened, self.overflow, self.queue)))
             }
         };
         let settings = Settings {
@@ -254,8 +275,8 @@ impl<P: Publish + 'static> Forwarder<P> {
         Ok(Box::new(Delivery::new(self.publish, encoder, backlog, backoff, settings, self.shared)))
     }
 
-    /// What ends it, and how long that may take.
-    pub(super) fn ends(&self) -> (Option<CancellationToken>, Duration) {
-        (self.shutdown.clone(), self.deadline)
+    /// What ends it.
+    pub(super) fn ends(&self) -> Ends {
+        self.ends.clone()
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::forward::Codec;
+use crate::forward::codec::Codec;
 use crate::{BootId, Error, Monotonic, Result, Timestamp};
 
 /// One message on its way to a broker. Clones share the payload.

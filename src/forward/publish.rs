@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use crate::forward::Message;
+use crate::forward::message::Message;
 use crate::{Error, Result};
 
 /// Brings messages to a broker: what a message queue implements, and all that a [`Forwarder`](crate::forward::Forwarder) knows of
@@ -41,7 +41,8 @@ pub trait Publish: Send {
         std::future::ready(None)
     }
 
-    /// The largest message the broker takes, in bytes with its headers, where that is known.
+    /// The largest message the broker takes, in bytes with its headers, where that is known. It is asked after each attempt, and may
+    /// change: what was encoded before is split.
     fn max_message_bytes(&self) -> Option<usize> {
         None
     }
@@ -69,7 +70,12 @@ pub enum Outcome {
     Retry(Error),
     /// Nobody knows: it was sent and no answer came. It is sent again with the same id.
     Unknown(Error),
-    /// The broker refuses it, and will again: too large, malformed, no permission.
+    /// The broker refuses it for its size, and did not store it. It is split and sent again, in pieces of up to
+    /// [`Publish::max_message_bytes`] where that is less, and of half its size else; so larger ones are from then on. What cannot be
+    /// split is refused for good.
+    TooLarge(Error),
+    /// The broker refuses it, and will again: malformed, no permission. Where it is larger than [`Publish::max_message_bytes`] says
+    /// after the attempt, it counts as [`TooLarge`](Self::TooLarge).
     Rejected(Error),
 }
 

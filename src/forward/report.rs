@@ -34,7 +34,8 @@ pub struct Report {
     pub retried: u64,
     /// Of those, how often nobody knew whether the broker had it: consumers may see these twice, with the same id.
     pub unknown: u64,
-    /// Messages that stay in the spool for the next run.
+    /// Messages that stay in the spool for the next run. Accepted ones that could not be removed from it any more (on a full disk) are
+    /// not among them; they are sent again with the same id.
     pub spooled: u64,
     /// What will not arrive.
     pub dropped: Dropped,
@@ -101,14 +102,16 @@ impl Report {
     /// Whether all that was taken in was accepted: nothing missed, dropped or left in the spool.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.missed_snapshots == 0 && self.spooled == 0 && self.dropped.total() == Count::default()
+        self.spooled == 0 && self.is_lossless()
+    }
+
+    /// Whether nothing is lost: all that was taken in was accepted, or waits in the spool for the next run.
+    #[must_use]
+    pub fn is_lossless(&self) -> bool {
+        self.missed_snapshots == 0 && self.dropped.total() == Count::default()
     }
 
     /// Whether each message is accounted for: accepted, in the spool, or dropped for a reason. So it is at the end.
-    ///
-    /// There is one exception: a spool whose file is damaged while it is open. What was lost in it is counted as `corrupt`,
-    /// though it may have been at hand in memory, and be accepted all the same; and what could not be removed from it any more
-    /// counts as spooled, and comes again.
     #[must_use]
     pub fn is_balanced(&self) -> bool {
         let gone = self.accepted.saturating_add(self.spooled).saturating_add(self.dropped.total().messages);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::forward::Report;
+use crate::forward::report::Report;
 
 /// How a forwarder is doing at this moment.
 #[derive(Clone, Debug, Default)]

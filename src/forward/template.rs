@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::forward::Message;
+use crate::forward::message::Message;
 use crate::{Error, Result};
 
 /// A pattern of subjects, topics, routing keys or stream names, such as `appmon.{kind}.{host}`.

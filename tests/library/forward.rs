@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use appmon::forward::{Count, Forwarder, Forwarders, Message, Outcome, Overflow, Publish, Report};
+use appmon::forward::{Codec, Count, Forwarder, Forwarders, Message, Outcome, Overflow, Publish, Report};
 use appmon::{Error, ForwardExt, Result, Snapshot};
 use futures::{SinkExt, Stream, StreamExt, stream};
 use tokio::time::Instant;
@@ -479,4 +479,190 @@ async fn a_deadline_of_zero_begins_nothing_more() {
     let forwarder = Forwarder::new(publish).host("h").shutdown(token).deadline(Duration::ZERO);
     let report = snapshots(5).forward_to(forwarder).await.unwrap();
     assert_eq!((report.snapshots, sent.all().len()), (0, 0), "told to end before it began");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_another_attempt_has_it_at_the_end() {
+    // It is back, and the next attempt would be a minute later.
+    let there = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let is_there = Arc::clone(&there);
+    let script = move |_, _| match is_there.load(std::sync::atomic::Ordering::SeqCst) {
+        true => Outcome::Accepted,
+        false => Outcome::Retry(broken()),
+    };
+    let (publish, sent) = scripted(script);
+    let token = CancellationToken::new();
+    let minute = Duration::from_secs(3600);
+    let forwarder = Forwarder::new(publish).host("h").retry(minute, minute).deadline(Duration::from_secs(3));
+    let forwarder = forwarder.shutdown(token.clone());
+    let stream = Box::pin(snapshots(80).chain(stream::pending()));
+    let task = tokio::spawn(stream.forward_to(forwarder));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(sent.batches().len(), 1, "it waits");
+    there.store(true, std::sync::atomic::Ordering::SeqCst);
+    token.cancel();
+    let report = task.await.unwrap().unwrap();
+    assert_eq!((report.accepted, report.dropped.total().messages), (80, 0), "{report:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_twice_does_not_wait_for_the_deadline() {
+    let (publish, _) = scripted(|_, _| Outcome::Retry(broken()));
+    let (first, second) = (CancellationToken::new(), CancellationToken::new());
+    let forwarder = Forwarder::new(publish).host("h").deadline(Duration::from_secs(3600));
+    let forwarder = forwarder.shutdown(first.clone()).abort(second.clone());
+    let task = tokio::spawn(Box::pin(snapshots(80).chain(stream::pending())).forward_to(forwarder));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    first.cancel();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(!task.is_finished(), "it has until the deadline");
+    let begin = Instant::now();
+    second.cancel();
+    let report = task.await.unwrap().unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    assert_eq!(report.dropped.shutdown.messages, 80);
+    assert!(report.is_balanced() && !report.is_lossless());
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_cannot_begin_ends_no_other() {
+    let (good, sent) = scripted(|_, _| Outcome::Accepted);
+    let (bad, never) = scripted(|_, _| Outcome::Accepted);
+    let good = Forwarder::new(good).host("h");
+    let bad = Forwarder::new(bad).host("h").spool("/no/such/folder/spool", 1 << 20);
+    let (monitor, bad_monitor) = (good.monitor(), bad.monitor());
+    let error = ticks(20).forward_to_all(Forwarders::new().with(bad).with(good)).await.unwrap_err();
+    assert!(error.to_string().contains("/no/such/folder"), "{error}");
+    assert!(bad_monitor.status().last_error.unwrap().contains("/no/such/folder"));
+    assert_eq!((sent.all().len(), never.all().len()), (20, 0));
+    assert!(monitor.status().report.is_complete());
+}
+
+#[tokio::test(start_paused = true)]
+async fn polled_after_its_end_it_does_not_hang() {
+    let (publish, _) = scripted(|_, _| Outcome::Accepted);
+    let mut forwarding = Box::pin(snapshots(3).forward_to(Forwarder::new(publish).host("h")));
+    let report = (&mut forwarding).await.unwrap();
+    let again = tokio::time::timeout(TICK, &mut forwarding).await.expect("it answers").unwrap();
+    assert_eq!(again, report);
+    let (publish, _) = scripted(|_, _| Outcome::Accepted);
+    let mut forwarding = Box::pin(snapshots(3).forward_to(Forwarder::new(publish).host("")));
+    assert!((&mut forwarding).await.unwrap_err().is_config());
+    assert!(tokio::time::timeout(TICK, &mut forwarding).await.expect("it answers").unwrap_err().is_config());
+}
+
+/// A broker that tells its limit late, or by refusing; it keeps what it takes.
+#[derive(Clone, Default)]
+struct Narrow {
+    limit: usize,
+    /// Whether it can say what the limit is: once it was connected.
+    tells: bool,
+    connected: Arc<std::sync::atomic::AtomicBool>,
+    /// So many attempts find nobody there.
+    away: usize,
+    got: Arc<Mutex<Vec<Message>>>,
+}
+
+impl Publish for Narrow {
+    async fn publish(&mut self, batch: &[Message]) -> Vec<Outcome> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        if self.away > 0 {
+            self.away -= 1;
+            return batch.iter().map(|_| Outcome::Retry(broken())).collect();
+        }
+        self.connected.store(true, std::sync::atomic::Ordering::SeqCst);
+        let outcome = |message: &Message| match message.payload.len() <= self.limit {
+            true => {
+                self.got.lock().unwrap().push(message.clone());
+                Outcome::Accepted
+            }
+            false if self.tells => Outcome::Rejected(Error::broker("too large")),
+            false => Outcome::TooLarge(Error::broker("too large")),
+        };
+        batch.iter().map(outcome).collect()
+    }
+
+    fn max_message_bytes(&self) -> Option<usize> {
+        let tells = self.tells && self.connected.load(std::sync::atomic::Ordering::SeqCst);
+        tells.then_some(self.limit + 2048)
+    }
+}
+
+impl Narrow {
+    /// The samples of each snapshot by its number, put together from the parts as a consumer does: they come in order, one after the
+    /// other, of one producer, and only the last one is the last.
+    fn snapshots(&self) -> Vec<(u64, Vec<serde_json::Value>)> {
+        let mut whole: Vec<(u64, Vec<serde_json::Value>)> = Vec::new();
+        let mut ids = BTreeSet::new();
+        let mut open: Option<(u64, u64, u64)> = None;
+        for message in self.got.lock().unwrap().iter() {
+            assert!(ids.insert(message.id), "{} came twice", message.id);
+            let document: serde_json::Value = match message.codec {
+                Codec::MessagePack => rmp_serde::from_slice(&message.payload).unwrap(),
+                _ => serde_json::from_slice(&message.payload).unwrap(),
+            };
+            let samples = document["samples"].as_array().unwrap().clone();
+            assert_eq!(samples.len(), message.samples as usize);
+            let seq = document["seq"].as_u64().unwrap();
+            let (part, last) = (document["part"].as_u64(), document["last"].as_bool());
+            match open {
+                None => {
+                    assert_eq!(part.unwrap_or(0), 0);
+                    whole.push((seq, samples));
+                }
+                Some((of, number, id)) => {
+                    assert_eq!(
+                        (seq, part, message.id.seq),
+                        (of, Some(number), id),
+                        "parts of a snapshot follow each other"
+                    );
+                    whole.last_mut().unwrap().1.extend(samples);
+                }
+            }
+            open = (last == Some(false)).then(|| (seq, part.unwrap() + 1, message.id.seq + 1));
+        }
+        assert_eq!(open, None);
+        whole
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_large_is_split_and_stays_what_it_was() {
+    for codec in [Codec::Json, Codec::MessagePack] {
+        // Encoded as a whole, and in parts already.
+        for most in [4 << 20, 40_000] {
+            for (tells, away) in [(true, 0), (true, 5), (false, 0), (false, 5)] {
+                let broker = Narrow { limit: 10_000, tells, away, ..Narrow::default() };
+                let forwarder = Forwarder::new(broker.clone()).host("h").codec(codec).max_message_bytes(most);
+                let large = stream::iter((0..6).map(|seq| Ok(snapshot(seq, 2000))));
+                let report = large.forward_to(forwarder).await.unwrap();
+                let what = format!("{codec} {most} {tells} {away} {report:?}");
+                assert!(report.is_complete() && report.is_balanced(), "{what}");
+                assert_eq!(report.accepted_samples, 12_000, "{what}");
+                let sizes: Vec<_> = broker.got.lock().unwrap().iter().map(|message| message.payload.len()).collect();
+                assert!(sizes.iter().all(|size| *size <= 10_000), "{what} {sizes:?}");
+                for (seq, samples) in broker.snapshots() {
+                    let expected = serde_json::to_value(&snapshot(seq, 2000).samples).unwrap();
+                    assert_eq!(samples, *expected.as_array().unwrap(), "{what}");
+                }
+                assert_eq!(broker.snapshots().len(), 6, "{what}");
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lines_are_split_too_and_a_sample_that_is_too_large_is_refused() {
+    let broker = Narrow { limit: 5000, tells: true, away: 2, ..Narrow::default() };
+    let forwarder = Forwarder::new(broker.clone()).host("h").codec(Codec::Ndjson);
+    let report = stream::iter((0..3).map(|seq| Ok(snapshot(seq, 500)))).forward_to(forwarder).await.unwrap();
+    assert!(report.is_complete() && report.is_balanced(), "{report:?}");
+    let lines: usize = broker.got.lock().unwrap().iter().map(|m| m.payload.split(|b| *b == b'\n').count() - 1).sum();
+    assert_eq!((lines, report.accepted_samples), (1500, 1500));
+
+    let broker = Narrow { limit: 20, tells: false, ..Narrow::default() };
+    let forwarder = Forwarder::new(broker.clone()).host("h").per_sample();
+    let report = snapshots(3).forward_to(forwarder).await.unwrap();
+    assert_eq!((report.accepted, report.dropped.rejected.messages), (0, 9), "{report:?}");
+    assert!(report.is_balanced());
 }

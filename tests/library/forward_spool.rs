@@ -337,21 +337,98 @@ async fn a_killed_process_loses_nothing_that_was_spooled() {
     }
 }
 
-#[tokio::test]
-async fn a_full_disk_does_not_hold_up_a_broker_that_is_well() {
+/// A disk of a megabyte; `None` where there is no right to make one.
+fn small_disk() -> Option<(Unmount, tempfile::TempDir)> {
     if !common::require(common::is_root(), "root, for a file system of its own") {
-        return;
+        return None;
     }
     let dir = tempfile::tempdir().unwrap();
     let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "none"]).arg(dir.path()).status().unwrap();
     assert!(mount.success());
-    struct Unmount(PathBuf);
-    impl Drop for Unmount {
-        fn drop(&mut self) {
-            let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-        }
+    Some((Unmount(dir.path().to_owned()), dir))
+}
+
+struct Unmount(PathBuf);
+
+impl Drop for Unmount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
-    let _unmount = Unmount(dir.path().to_owned());
+}
+
+#[tokio::test]
+async fn the_report_balances_on_a_full_disk() {
+    let Some((_unmount, dir)) = small_disk() else { return };
+    let path = dir.path().join("spool.redb");
+    let broker = Switch::default();
+    let forwarder = forwarder(&broker, &path, 64 << 20).overflow(Overflow::DropNewest).queue(50, 1 << 20);
+    let forwarder = forwarder.deadline(Duration::from_secs(3));
+    let monitor = forwarder.monitor();
+    let mut sink = forwarder.into_sink();
+    use futures::SinkExt;
+    let mut seq = 0;
+    while monitor.status().report.dropped.newest.messages == 0 {
+        sink.feed(snapshot(seq, 100)).await.unwrap();
+        tokio::task::yield_now().await;
+        seq += 1;
+    }
+    broker.come();
+    sink.close().await.unwrap();
+    let report = monitor.status().report;
+    assert!(report.is_balanced(), "{report:?}");
+    assert!(report.accepted > 100, "{report:?}");
+    assert_eq!(broker.seqs().len() as u64, report.accepted);
+}
+
+#[tokio::test]
+async fn a_spool_that_is_moved_or_removed_is_not_claimed() {
+    for removed in [true, false] {
+        let (dir, path) = spool();
+        let broker = Switch::default();
+        let token = CancellationToken::new();
+        let forwarder = forwarder(&broker, &path, 64 << 20).shutdown(token.clone()).deadline(Duration::ZERO);
+        let monitor = forwarder.monitor();
+        let endless = futures::StreamExt::chain(snapshots(90), stream::pending());
+        let task = tokio::spawn(endless.forward_to(forwarder));
+        until("all is in the spool", || monitor.status().spool_messages >= 90).await;
+        if removed {
+            std::fs::remove_file(&path).unwrap();
+        } else {
+            std::fs::rename(&path, dir.path().join("elsewhere")).unwrap();
+        }
+        token.cancel();
+        let report = task.await.unwrap().unwrap();
+        assert!(report.is_balanced(), "{report:?}");
+        let broker = Switch::there();
+        let next = snapshots(0).forward_to(self::forwarder(&broker, &path, 64 << 20)).await.unwrap();
+        assert_eq!((report.spooled, next.replayed), (90, 90), "what is claimed is there");
+        assert_eq!(broker.seqs(), (0..90).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn what_is_in_a_spool_that_cannot_stay_is_lost_and_counted() {
+    let (dir, _) = spool();
+    let folder = dir.path().join("folder");
+    std::fs::create_dir(&folder).unwrap();
+    let path = folder.join("spool.redb");
+    let broker = Switch::default();
+    let token = CancellationToken::new();
+    let forwarder = forwarder(&broker, &path, 64 << 20).shutdown(token.clone()).deadline(Duration::ZERO);
+    let monitor = forwarder.monitor();
+    let endless = futures::StreamExt::chain(snapshots(90), stream::pending());
+    let task = tokio::spawn(endless.forward_to(forwarder));
+    until("all is in the spool", || monitor.status().spool_messages >= 90).await;
+    std::fs::remove_dir_all(&folder).unwrap();
+    token.cancel();
+    let report = task.await.unwrap().unwrap();
+    assert_eq!((report.spooled, report.dropped.shutdown.messages), (0, 90), "{report:?}");
+    assert!(report.is_balanced());
+}
+
+#[tokio::test]
+async fn a_full_disk_does_not_hold_up_a_broker_that_is_well() {
+    let Some((_unmount, dir)) = small_disk() else { return };
     let path = dir.path().join("spool.redb");
     let broker = Switch::there();
     let mut forwarder = forwarder(&broker, &path, 64 << 20).into_sink();
@@ -374,4 +451,71 @@ async fn a_full_disk_does_not_hold_up_a_broker_that_is_well() {
     let report = monitor.status().report;
     assert!(report.is_balanced() && report.is_complete(), "{report:?}");
     assert_eq!(broker.seqs(), (0..210).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_is_in_the_spool_and_too_large_is_split() {
+    /// Tells its limit when it is asked a second time, and takes every other message on the first attempt.
+    #[derive(Clone, Default)]
+    struct Narrow(Arc<Mutex<Vec<Message>>>, bool, Option<usize>);
+
+    impl Publish for Narrow {
+        fn max_message_bytes(&self) -> Option<usize> {
+            self.2
+        }
+
+        async fn publish(&mut self, batch: &[Message]) -> Vec<Outcome> {
+            tokio::task::yield_now().await;
+            self.1 = !self.1;
+            self.2 = Some(4000 + 2048);
+            let outcome = |(index, message): (usize, &Message)| match message.payload.len() {
+                4001.. => Outcome::Rejected(Error::broker("too large")),
+                _ if self.1 && index % 2 == 1 => Outcome::Retry(Error::broker("busy")),
+                _ => {
+                    self.0.lock().unwrap().push(message.clone());
+                    Outcome::Accepted
+                }
+            };
+            batch.iter().enumerate().map(outcome).collect()
+        }
+    }
+
+    let (_dir, path) = spool();
+    let away = Switch::default();
+    let token = CancellationToken::new();
+    let first = forwarder(&away, &path, 64 << 20).shutdown(token.clone()).deadline(Duration::ZERO);
+    let monitor = first.monitor();
+    let large = stream::iter((0..10).map(|seq| Ok(snapshot(seq, 500))));
+    let endless = futures::StreamExt::chain(large, stream::pending());
+    let task = tokio::spawn(endless.forward_to(first));
+    until("all is in the spool", || monitor.status().spool_messages >= 10).await;
+    token.cancel();
+    assert_eq!(task.await.unwrap().unwrap().spooled, 10);
+
+    // Ended in the middle: what is not accepted whole stays whole.
+    let narrow = Narrow::default();
+    let token = CancellationToken::new();
+    let millis = Duration::from_millis;
+    let second = Forwarder::new(narrow.clone()).host("h").retry(millis(1), millis(5)).spool(&path, 64 << 20);
+    let second = second.batch(3, 1 << 20).shutdown(token.clone()).deadline(Duration::ZERO);
+    let task = tokio::spawn(Box::pin(stream::pending::<Result<Snapshot<Reading>>>()).forward_to(second));
+    until("some are accepted", || narrow.0.lock().unwrap().len() > 3).await;
+    token.cancel();
+    let report = task.await.unwrap().unwrap();
+    assert!(report.is_balanced() && report.dropped.total().messages == 0, "{report:?}");
+
+    let third = Forwarder::new(narrow.clone()).host("h").retry(millis(1), millis(5)).spool(&path, 64 << 20);
+    let report = snapshots(0).forward_to(third).await.unwrap();
+    assert!(report.is_complete() && report.is_balanced(), "{report:?}");
+    // By their ids, each sample came.
+    let got = narrow.0.lock().unwrap();
+    let by_id: std::collections::BTreeMap<_, _> = got.iter().map(|message| (message.id, message)).collect();
+    let mut samples = 0;
+    let mut seqs = std::collections::BTreeSet::new();
+    for message in by_id.values() {
+        let document: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
+        seqs.insert(document["seq"].as_u64().unwrap());
+        samples += message.samples;
+    }
+    assert_eq!((samples, seqs.len()), (5000, 10), "split the same way again");
 }

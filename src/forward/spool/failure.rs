@@ -17,19 +17,28 @@ pub(super) enum Failure {
     /// The disk is full, or does not answer as it should.
     Io(io::Error),
     /// The file is not what was written. Also where the database stopped at an inconsistency by a panic.
-    Corrupt(String),
+    Damaged(String),
+    /// There is another file at the path, or none, and no new one can be made there: why not.
+    Moved(Box<Failure>),
+    /// A message is too large for any spool.
+    TooLarge,
 }
 
 impl Failure {
     /// The same as an error of this crate; there may be one for each of those who wait.
     pub(super) fn error(&self, path: &Path) -> Error {
         let error = match self {
+            Self::Moved(why) => {
+                let why = why.error(path);
+                return Error::config(format!("the spool's file was moved or removed, and not made anew: {why}"));
+            }
+            Self::TooLarge => Error::malformed("a message larger than a spool can hold"),
             Self::InUse => {
                 Error::config("this spool is in use: only one process and one forwarder at a time can have it")
             }
             Self::NotOurs(what) => Error::config(format!("{what}: it is left as it is, give the spool another path")),
             Self::Io(error) => Error::io(copy(error)),
-            Self::Corrupt(what) => Error::malformed(format!("the spool: {what}")),
+            Self::Damaged(what) => Error::malformed(format!("the spool: {what}")),
         };
         error.at(path)
     }
@@ -40,13 +49,15 @@ impl Failure {
             Self::InUse => Self::InUse,
             Self::NotOurs(what) => Self::NotOurs(what),
             Self::Io(error) => Self::Io(copy(error)),
-            Self::Corrupt(what) => Self::Corrupt(what.clone()),
+            Self::Damaged(what) => Self::Damaged(what.clone()),
+            Self::Moved(why) => Self::Moved(Box::new(why.again())),
+            Self::TooLarge => Self::TooLarge,
         }
     }
 
-    /// Whether the file is to be made anew of what can be found in it.
-    pub(super) fn is_corrupt(&self) -> bool {
-        matches!(self, Self::Corrupt(_))
+    /// Whether the file is to be put aside, and a new one made.
+    pub(super) fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged(_))
     }
 }
 
@@ -61,7 +72,7 @@ fn copy(error: &io::Error) -> io::Error {
 /// failure.
 pub(super) fn guarded<T>(run: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
     // What a panic leaves behind is given up: whoever calls this opens the database again.
-    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(Failure::Corrupt(panic_text(&*panic))))
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(Failure::Damaged(panic_text(&*panic))))
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
@@ -74,10 +85,10 @@ impl From<io::Error> for Failure {
         match error.kind() {
             // The file is shorter than it says, or has not the form of a database.
             io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
-                Self::Corrupt(error.to_string())
+                Self::Damaged(error.to_string())
             }
             // A bad sector: what is elsewhere is still good.
-            _ if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => Self::Corrupt(error.to_string()),
+            _ if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => Self::Damaged(error.to_string()),
             _ => Self::Io(error),
         }
     }
@@ -87,10 +98,11 @@ impl From<redb::Error> for Failure {
     fn from(error: redb::Error) -> Self {
         match error {
             redb::Error::Io(error) => error.into(),
-            redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => Self::InUse,
+            redb::Error::UpgradeRequired(_) => Self::NotOurs("this database is of another version"),
+            redb::Error::ValueTooLarge(_) => Self::TooLarge,
             // An I/O error was told before, or to somebody else.
             redb::Error::PreviousIo => Self::Io(io::Error::other(error.to_string())),
-            error => Self::Corrupt(error.to_string()),
+            error => Self::Damaged(error.to_string()),
         }
     }
 }

@@ -1,59 +1,34 @@
 //! The thread that has the file: what is asked of it meanwhile goes into one transaction.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use crate::Result;
+use crate::forward::message::Message;
 
-use crate::forward::Message;
-use crate::{Error, Result};
-
+use super::answer::{Appended, Closed, Full, Left, Range, Stored};
 use super::failure::{Failure, guarded};
-use super::place::{Opened, Place};
+use super::file::SpoolFile;
+use super::gauges::Gauges;
+use super::group::{Command, Group, Reply};
+use super::pause::Pause;
 use super::queue::{Change, Queue};
-use super::{Appended, Full, Gauges, Left, Stored};
-
-/// What is asked of the thread.
-pub(super) enum Command {
-    Append { messages: Vec<Message>, full: Full, reply: Reply<Appended> },
-    Read(Reading, Reply<Vec<Stored>>),
-    Remove(Vec<u64>),
-    DeadLetter(u64, String),
-    Close(Reply<Left>),
-}
-
-/// What is to be read.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reading {
-    pub(super) after: Option<u64>,
-    pub(super) max_messages: usize,
-    pub(super) max_bytes: usize,
-}
-
-/// Where the answer goes.
-type Reply<T> = oneshot::Sender<Result<T>>;
 
 /// Removals wait so long for an append that they can go with.
 const FLUSH: Duration = Duration::from_millis(500);
-
-/// One transaction takes no more than about so much, and no more commands, that none waits for long.
-const GROUP_BYTES: usize = 4 << 20;
-const GROUP: usize = 1000;
 
 /// A file of this length or more is made smaller when an eighth of it would do, and nothing happened for a while.
 const COMPACT_LEN: u64 = 4 << 20;
 const COMPACT_PART: u64 = 8;
 const COMPACT_IDLE: Duration = Duration::from_secs(1);
 
-/// How long nothing is tried after a failure: twice as long after each one.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
 pub(super) struct Worker {
-    place: Place,
-    max_bytes: u64,
-    state: State,
+    file: SpoolFile,
+    /// `None` after a failure: it is opened again when it is needed.
+    queue: Option<Queue>,
+    opening: Pause,
     /// What the next transaction does beside its appends.
     change: Change,
     flush_at: Option<Instant>,
@@ -63,41 +38,19 @@ pub(super) struct Worker {
     /// After a transaction that failed.
     pause: Pause,
     next: u64,
-    floor: u64,
     gauges: Arc<Gauges>,
 }
 
-enum State {
-    Open(Queue),
-    /// Something failed: the file is opened again when it is needed.
-    Shut {
-        opening: Pause,
-    },
-}
-
-/// What is asked at once.
-#[derive(Default)]
-struct Group {
-    appends: Vec<(Vec<Message>, Full)>,
-    replies: Vec<Reply<Appended>>,
-    reads: Vec<(Reading, Reply<Vec<Stored>>)>,
-    close: Option<Reply<Left>>,
-    bytes: usize,
-    commands: usize,
-}
-
 impl Worker {
-    /// Opens the file, and gives what was found in it.
-    pub(super) fn open(place: Place, max_bytes: u64, gauges: Arc<Gauges>) -> Result<(Self, Left)> {
-        let Opened { queue, corrupt } = place.open(max_bytes, 0).map_err(|failure| failure.error(place.path()))?;
-        let held = queue.held();
-        gauges.lost(corrupt);
+    /// Opens the file, and gives whether it was damaged.
+    pub(super) fn open(path: &Path, max_bytes: u64, gauges: Arc<Gauges>) -> Result<(Self, bool)> {
+        let opened = SpoolFile::open(path, max_bytes).map_err(|failure| failure.error(path));
+        let (file, queue, damaged) = opened?;
         let mut worker = Self {
-            place,
-            max_bytes,
+            file,
             next: queue.next(),
-            floor: queue.first(),
-            state: State::Open(queue),
+            queue: Some(queue),
+            opening: Pause::default(),
             change: Change::default(),
             flush_at: None,
             compact_at: None,
@@ -106,7 +59,7 @@ impl Worker {
             gauges,
         };
         worker.done();
-        Ok((worker, held))
+        Ok((worker, damaged))
     }
 
     /// Does what is asked until nobody is left who could ask.
@@ -141,21 +94,23 @@ impl Worker {
         }
     }
 
-    fn group(&mut self, group: Group) -> Option<Reply<Left>> {
+    fn group(&mut self, group: Group) -> Option<Reply<Closed>> {
         let now = Instant::now();
         if !self.change.is_empty() && self.flush_at.is_none() {
             self.flush_at = now.checked_add(FLUSH);
         }
-        if !group.appends.is_empty() || self.flush_at.is_some_and(|at| at <= now) {
-            self.commit(&group.appends, group.replies, now);
-        } else if group.commands == 0 && self.compact_at.is_some_and(|at| at <= now) {
-            self.compact();
-        }
-        for (reading, reply) in group.reads {
+        let compacts = group.is_empty() && self.compact_at.is_some_and(|at| at <= now);
+        // First what needs no disk to wait for.
+        for (range, reply) in group.reads {
             // Who does not wait for it any more is not read for.
             if !reply.is_closed() {
-                let _ = reply.send(self.read(reading));
+                let _ = reply.send(self.read(range));
             }
+        }
+        if !group.appends.is_empty() || self.flush_at.is_some_and(|at| at <= now) {
+            self.commit(&group.appends, group.replies, now);
+        } else if compacts {
+            self.compact();
         }
         group.close
     }
@@ -163,7 +118,7 @@ impl Worker {
     /// One transaction of all that waits, which is on the disk when it is done.
     fn commit(&mut self, appends: &[(Vec<Message>, Full)], replies: Vec<Reply<Appended>>, now: Instant) {
         let result = match self.pause.why(now) {
-            Some(failure) => Err(failure.error(self.place.path())),
+            Some(failure) => Err(failure.again()),
             None => self.transaction(appends, now),
         };
         match result {
@@ -172,67 +127,78 @@ impl Worker {
                     let _ = reply.send(Ok(appended));
                 }
             }
-            Err(error) => {
-                self.flush_at = if self.change.is_empty() { None } else { self.pause.until };
-                let mut error = Some(error);
+            Err(failure) => {
+                self.flush_at = if self.change.is_empty() { None } else { self.pause.until() };
                 for reply in replies {
-                    let error = error.take().or_else(|| Some(self.pause.failure.as_ref()?.error(self.place.path())));
-                    let _ = reply.send(Err(error.unwrap_or_else(Error::cancelled)));
+                    let _ = reply.send(Err(failure.error(self.file.path())));
                 }
             }
         }
     }
 
-    fn transaction(&mut self, appends: &[(Vec<Message>, Full)], now: Instant) -> Result<Vec<Appended>> {
+    fn transaction(&mut self, appends: &[(Vec<Message>, Full)], now: Instant) -> Result<Vec<Appended>, Failure> {
+        // After damage there is a new file for the next attempt.
         let result = match self.attempt(appends) {
-            // A file that was found to be corrupt is made anew by the next attempt.
-            Err(failure) if failure.is_corrupt() => self.attempt(appends),
+            Err(failure) if failure.is_damage() => self.attempt(appends),
             result => result,
         };
-        match result {
-            Ok(appended) => {
-                self.pause = Pause::default();
-                Ok(appended)
-            }
+        match &result {
+            Ok(_) => self.pause = Pause::default(),
             Err(failure) => {
-                let error = failure.error(self.place.path());
-                self.pause.begin(failure, now);
-                Err(error)
-            }
-        }
-    }
-
-    fn attempt(&mut self, appends: &[(Vec<Message>, Full)]) -> Result<Vec<Appended>, Failure> {
-        let before = self.next;
-        let result = self.with(|queue, change| queue.apply(change, appends));
-        if result.is_ok() {
-            self.change = Change::default();
-            self.flush_at = None;
-            self.done();
-        } else {
-            // It may be on the disk all the same, and those who asked are told that it is not: it is taken back.
-            if !appends.is_empty() {
-                self.change.undo = Some(self.change.undo.map_or(before, |from| from.min(before)));
-                let messages = appends.iter().map(|(messages, _)| u64::try_from(messages.len()).unwrap_or(u64::MAX));
-                self.next = messages.fold(before, u64::saturating_add);
+                self.pause.begin(failure.again(), now);
+                // On a full disk what is removed may be all that makes room for anything.
+                if !appends.is_empty() && !self.change.is_empty() {
+                    let _ = self.attempt(&[]);
+                }
             }
         }
         result
     }
 
-    fn read(&mut self, reading: Reading) -> Result<Vec<Stored>> {
-        let result = match self.with(|queue, change| queue.read(reading, change)) {
-            // As with transactions: the next one has a file that was made anew.
-            Err(failure) if failure.is_corrupt() => self.with(|queue, change| queue.read(reading, change)),
+    fn attempt(&mut self, appends: &[(Vec<Message>, Full)]) -> Result<Vec<Appended>, Failure> {
+        let before = self.next;
+        let result = self.with(|queue, change| queue.apply(change, appends)).and_then(|appended| {
+            // What is on the disk in a file that nobody finds is not safe.
+            self.stay()?;
+            Ok(appended)
+        });
+        if result.is_ok() {
+            self.change = Change::default();
+            self.flush_at = None;
+            self.done();
+        } else if !appends.is_empty() {
+            // It may be on the disk all the same, and those who asked are told that it is not: it is taken back.
+            self.change.undo = Some(self.change.undo.map_or(before, |from| from.min(before)));
+            let messages = appends.iter().map(|(messages, _)| u64::try_from(messages.len()).unwrap_or(u64::MAX));
+            self.next = messages.fold(before, u64::saturating_add);
+        }
+        result
+    }
+
+    /// Where the file is not at its path any more, all that it holds goes into a new one there.
+    fn stay(&mut self) -> Result<(), Failure> {
+        if self.file.is_at_its_path() {
+            return Ok(());
+        }
+        let Some(queue) = &self.queue else { return Err(Failure::InUse) };
+        (self.file, self.queue) = self.file.make_again(queue).map(|(file, queue)| (file, Some(queue)))?;
+        tracing::warn!(path = %self.file.path().display(), "the spool's file was moved or removed, and is made anew");
+        Ok(())
+    }
+
+    fn read(&mut self, range: Range) -> Result<Vec<Stored>> {
+        // As with transactions.
+        let result = match self.with(|queue, change| queue.read(range, change)) {
+            Err(failure) if failure.is_damage() => self.with(|queue, change| queue.read(range, change)),
             result => result,
         };
-        result.map_err(|failure| failure.error(self.place.path()))
+        result.map_err(|failure| failure.error(self.file.path()))
     }
 
     /// Does something with the queue, which is opened where it is not. After any failure it is shut.
     fn with<T>(&mut self, run: impl FnOnce(&mut Queue, &Change) -> Result<T, Failure>) -> Result<T, Failure> {
         self.reopen()?;
-        let State::Open(queue) = &mut self.state else { return Err(Failure::InUse) };
+        let Some(queue) = &mut self.queue else { return Err(Failure::InUse) };
         let result = guarded(|| run(queue, &self.change));
         if result.is_err() {
             self.shut();
@@ -241,35 +207,34 @@ impl Worker {
     }
 
     fn reopen(&mut self) -> Result<(), Failure> {
-        let State::Shut { opening } = &mut self.state else { return Ok(()) };
+        if self.queue.is_some() {
+            return Ok(());
+        }
         let now = Instant::now();
-        if let Some(failure) = opening.why(now) {
+        if let Some(failure) = self.opening.why(now) {
             return Err(failure.again());
         }
-        let opened = self.place.open(self.max_bytes, self.floor).and_then(|Opened { queue, .. }| {
-            // What was in it is known better here than from the file.
-            let there = guarded(|| queue.there(&self.change))?;
-            Ok((queue, self.gauges.get().messages.saturating_sub(there)))
-        });
-        match opened {
-            Ok((mut queue, lost)) => {
-                self.gauges.lost(lost);
-                // It may fail again before there is a transaction that tells anew: they are lost once.
-                let held = self.gauges.get();
-                self.gauges.set(Left { messages: held.messages.saturating_sub(lost), ..held });
+        match self.file.reopen() {
+            Ok((mut queue, instead)) => {
+                if let Some(file) = instead {
+                    self.file = file;
+                    let change = std::mem::take(&mut self.change);
+                    self.gauges.lose(self.next, change.removed.len().saturating_add(change.rejected.len()));
+                }
                 queue.skip_to(self.next);
-                self.state = State::Open(queue);
+                self.queue = Some(queue);
+                self.opening = Pause::default();
                 Ok(())
             }
             Err(failure) => {
-                opening.begin(failure.again(), now);
+                self.opening.begin(failure.again(), now);
                 Err(failure)
             }
         }
     }
 
     fn shut(&mut self) {
-        let queue = std::mem::replace(&mut self.state, State::Shut { opening: Pause::default() });
+        let queue = self.queue.take();
         // Its end is no better than it was.
         let _ = guarded(|| {
             drop(queue);
@@ -279,10 +244,10 @@ impl Worker {
 
     /// After a transaction: what others see of it, and whether the file is to be made smaller.
     fn done(&mut self) {
-        let State::Open(queue) = &self.state else { return };
-        (self.next, self.floor) = (queue.next(), queue.first());
-        self.gauges.set(queue.held());
-        let length = self.place.file_len();
+        let Some(queue) = &self.queue else { return };
+        self.next = queue.next();
+        self.gauges.set(queue.left());
+        let length = self.file.len();
         let least = COMPACT_LEN.max(self.compacted_len.saturating_mul(2));
         let worthwhile = length >= least && queue.bytes().saturating_mul(COMPACT_PART) < length;
         self.compact_at = if worthwhile { Instant::now().checked_add(COMPACT_IDLE) } else { None };
@@ -292,67 +257,37 @@ impl Worker {
         self.compact_at = None;
         // What fails is shut, and is opened again when it is needed.
         let _ = self.with(|queue, _| queue.compact());
-        self.compacted_len = self.place.file_len();
+        self.compacted_len = self.file.len();
     }
 
     /// The last transaction; then the file is closed and the lock given up.
-    fn close(mut self) -> Result<Left> {
-        self.pause = Pause::default();
-        if let State::Shut { opening } = &mut self.state {
-            *opening = Pause::default();
-        }
+    fn close(mut self) -> Result<Closed> {
+        (self.pause, self.opening) = (Pause::default(), Pause::default());
         if !self.change.is_empty() {
-            // Removals that cannot be written leave messages that are sent once more: what is left is told all the same.
+            // Removals that cannot be written leave messages that are sent once more: they are not counted as left.
             let _ = self.transaction(&[], Instant::now());
         }
-        let left = self.with(|queue, _| Ok(queue.held())).map_err(|failure| failure.error(self.place.path()));
-        if let State::Open(queue) = std::mem::replace(&mut self.state, State::Shut { opening: Pause::default() }) {
+        self.opening = Pause::default();
+        let left = self.with(|queue, change| queue.left_after(change)).or_else(|failure| match failure {
+            // It cannot even be read without room for its repair. What was done with is known here.
+            Failure::Io(_) => {
+                let done_with = self.change.removed.len().saturating_add(self.change.rejected.len());
+                let (left, done_with) = (self.gauges.get(), u64::try_from(done_with).unwrap_or(u64::MAX));
+                Ok(Left { messages: left.messages.saturating_sub(done_with), ..left })
+            }
+            failure => Err(failure),
+        });
+        let closed = left.map(|left| match self.stay() {
+            Ok(()) => Closed { left, lost: Left::default() },
+            Err(failure) => {
+                tracing::warn!(error = %failure.error(self.file.path()), "what was in the spool is lost");
+                Closed { left: Left::default(), lost: left }
+            }
+        });
+        if let Some(queue) = self.queue.take() {
             // What was committed is on the disk; at worst the next one who opens it repairs it.
             let _ = guarded(|| queue.close());
         }
-        left
-    }
-}
-
-impl Group {
-    fn add(&mut self, command: Command, change: &mut Change) {
-        self.commands = self.commands.saturating_add(1);
-        match command {
-            Command::Append { messages, full, reply } => {
-                let bytes = messages.iter().map(|message| message.payload.len());
-                self.bytes = bytes.fold(self.bytes, usize::saturating_add);
-                self.appends.push((messages, full));
-                self.replies.push(reply);
-            }
-            Command::Read(reading, reply) => self.reads.push((reading, reply)),
-            Command::Remove(positions) => change.removed.extend(positions),
-            Command::DeadLetter(position, reason) => change.aside.push((position, reason)),
-            Command::Close(reply) => self.close = Some(reply),
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        self.close.is_some() || self.bytes >= GROUP_BYTES || self.commands >= GROUP
-    }
-}
-
-/// Nothing is tried for a while after a failure.
-#[derive(Debug, Default)]
-struct Pause {
-    until: Option<Instant>,
-    length: Duration,
-    failure: Option<Failure>,
-}
-
-impl Pause {
-    fn begin(&mut self, failure: Failure, now: Instant) {
-        self.length = self.length.saturating_mul(2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-        self.until = now.checked_add(self.length);
-        self.failure = Some(failure);
-    }
-
-    /// Why nothing is tried now.
-    fn why(&self, now: Instant) -> Option<&Failure> {
-        self.failure.as_ref().filter(|_| self.until.is_some_and(|until| now < until))
+        closed.map_err(|failure| failure.error(self.file.path()))
     }
 }

@@ -1,0 +1,66 @@
+//! The end of an outbox: what is in memory goes to the disk.
+
+use tokio::time::Instant;
+
+use super::{Append, DiskOutbox};
+use crate::forward::batch::Entry;
+use crate::forward::message::Message;
+use crate::forward::report::Report;
+use crate::forward::spool::Closed;
+
+impl DiskOutbox {
+    /// Writes what is still in memory, and closes the spool: what is in it stays for the next run. `taken` was never settled. All
+    /// of it together has until about then; what could not be written is counted as lost.
+    pub(crate) async fn close(mut self, taken: Vec<Entry>, until: Instant, report: &mut Report) {
+        self.flush_settled();
+        let mut late = false;
+        let mut under_way: Vec<Message> = Vec::new();
+        if let Append::UnderWay { reply, messages } = std::mem::replace(&mut self.append, Append::Idle) {
+            match tokio::time::timeout_at(until, reply).await {
+                Ok(Ok(Ok(appended))) => self.appended(messages, appended, report),
+                answer => {
+                    under_way = messages;
+                    late = answer.is_err();
+                }
+            }
+        }
+        self.notice_loss(report);
+        // What was split stays in one piece, so far as it stays.
+        let again = self.taken.values().map(|taken| u64::try_from(taken.pieces.saturating_sub(1)).unwrap_or(u64::MAX));
+        report.messages = again.fold(report.messages, u64::saturating_sub);
+        let lost_below = self.lost.1;
+        let entries = taken.into_iter().chain(std::mem::take(&mut self.ready));
+        let in_memory = entries.filter(|entry| entry.position.is_none_or(|position| position < lost_below));
+        // In the order they had.
+        let mut unsaved: Vec<_> = in_memory.map(|entry| entry.message).collect();
+        unsaved.append(&mut under_way);
+        unsaved.extend(std::mem::take(&mut self.incoming));
+        if !late && !unsaved.is_empty() {
+            self.settled_meanwhile.clear();
+            match tokio::time::timeout_at(until, self.spool.append(unsaved.clone(), self.when_full())).await {
+                Ok(Ok(Ok(appended))) => {
+                    self.evict(&appended, report);
+                    unsaved.drain(..unsaved.len().min(usize::try_from(appended.stored).unwrap_or(usize::MAX)));
+                }
+                answer => late = answer.is_err(),
+            }
+        }
+        for message in unsaved {
+            report.dropped.shutdown.add(1, message.samples.into());
+        }
+        self.notice_loss(report);
+        // Whether what is late will be on the disk is not known. It was counted as lost, so it is not to be told as kept too; the
+        // thread closes the spool all the same.
+        let left = self.spool.left();
+        let mut closed = Closed { left, ..Closed::default() };
+        if !late {
+            match tokio::time::timeout_at(until, self.spool.close()).await {
+                Ok(Ok(at_last)) => closed = at_last,
+                Ok(Err(error)) => tracing::warn!(%error, "the spool did not close in order"),
+                Err(_) => {}
+            }
+        }
+        report.spooled = closed.left.messages;
+        report.dropped.shutdown.add(closed.lost.messages, closed.lost.samples);
+    }
+}
