@@ -1,6 +1,6 @@
 //! Forwarding to each broker, beside a bare loop of its client that sends the same messages in the same batches.
 //!
-//! `cargo bench --all-features --bench brokers` prints it; a broker that is not installed is left out. Kafka is librdkafka's mock
+//! `cargo bench -p appmon-benches --features brokers --bench brokers` prints it; a broker that is not installed is left out. Kafka is librdkafka's mock
 //! cluster. An argument after `--` names one broker.
 
 #![allow(

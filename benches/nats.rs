@@ -1,6 +1,6 @@
 //! NATS, with a real server beside: what the sink costs over a bare loop of its client, and how many producers one consumer follows.
 //!
-//! `cargo bench --features nats --bench nats` prints it; `nats-server` must be installed.
+//! `cargo bench -p appmon-benches --features brokers --bench nats` prints it; `nats-server` must be installed.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, clippy::cast_precision_loss)]
 

@@ -1,7 +1,7 @@
 //! Scans of 200,000 entries, beside the peers: `du`, `pdu`, `diskus`, `dua` as whole programs, and async-walkdir.
 //!
 //! `benches/peers` installs those that are not everywhere, and `cargo build --release --example usage` makes a program of
-//! ours. Then `cargo bench --bench scan` prints medians and ratios; arguments choose sections by name: `narrow`, `wide`,
+//! ours. Then `cargo bench -p appmon-benches --bench scan` prints medians and ratios; arguments choose sections by name: `narrow`, `wide`,
 //! `deep`, `walkdir`, `memory`, and `cold`, which is only done when it is named, since it empties the caches of the machine.
 
 #![allow(

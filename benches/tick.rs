@@ -1,6 +1,6 @@
 //! Ticks over 2,000 processes, beside the peers and the bare system calls, in one run.
 //!
-//! `cargo bench --bench tick` prints medians and ratios; arguments choose sections by name.
+//! `cargo bench -p appmon-benches --bench tick` prints medians and ratios; arguments choose sections by name.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 

@@ -1,6 +1,6 @@
 //! Ticks of a watched directory of 200,000 files, beside a scan of it: nothing changed, and k directories changed.
 //!
-//! `cargo bench --bench watch` prints medians and ratios. Between two ticks of it, next to nothing is to be verified, so there
+//! `cargo bench -p appmon-benches --bench watch` prints medians and ratios. Between two ticks of it, next to nothing is to be verified, so there
 //! is a tick in each second as well.
 
 #![allow(
