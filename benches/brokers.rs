@@ -174,7 +174,7 @@ async fn nats() {
     };
     let queue = async || {
         emptied().await;
-        appmon::broker::nats::JetStream::connect(&*url).await.unwrap()
+        appmon::broker::nats::JetStream::new(&*url).unwrap()
     };
     let client = async || {
         let context = emptied().await;
@@ -216,7 +216,7 @@ async fn redis_streams() {
     };
     let queue = async || {
         emptied().await;
-        appmon::broker::redis::Streams::connect(&url).await.unwrap()
+        appmon::broker::redis::Streams::new(&url).unwrap()
     };
     let client = async || {
         let connection = emptied().await;
@@ -254,7 +254,7 @@ async fn mqtt() {
     };
     let Some(server) = Server::start("mosquitto", command) else { return };
     let port = server.port;
-    let queue = async || appmon::broker::mqtt::Mqtt::connect(&format!("mqtt://127.0.0.1:{port}")).await.unwrap();
+    let queue = async || appmon::broker::mqtt::Mqtt::new(&format!("mqtt://127.0.0.1:{port}")).unwrap();
     let client = async || {
         let mut options = MqttOptions::new("bare", Broker::tcp("127.0.0.1", port));
         options.set_outgoing_inflight_upper_limit(100);
@@ -289,7 +289,7 @@ async fn kafka() {
     let cluster = rdkafka::mocking::MockCluster::new(1).unwrap();
     cluster.create_topic("appmon.process", 1, 1).unwrap();
     let servers = cluster.bootstrap_servers();
-    let queue = async || appmon::broker::kafka::Kafka::connect(&format!("kafka://{servers}")).await.unwrap();
+    let queue = async || appmon::broker::kafka::Kafka::new(&format!("kafka://{servers}")).unwrap();
     let client = async || {
         let producer: FutureProducer = ClientConfig::new()
             .set("bootstrap.servers", &servers)
@@ -359,7 +359,7 @@ async fn amqp() {
         };
         let queue = async || {
             emptied().await;
-            appmon::broker::amqp::Amqp::connect(&url).await.unwrap()
+            appmon::broker::amqp::Amqp::new(&url).unwrap()
         };
         let client = async || {
             let channel = emptied().await;

@@ -77,7 +77,7 @@ const BATCH: usize = 256;
 
 async fn by_sink(server: &Server, messages: &[Message]) -> Duration {
     server.stream().await;
-    let mut sink = JetStream::connect(&*server.url).await.unwrap();
+    let mut sink = JetStream::new(&*server.url).unwrap();
     let start = Instant::now();
     for batch in messages.chunks(BATCH) {
         assert!(sink.publish(batch).await.iter().all(Outcome::is_accepted));
@@ -123,7 +123,7 @@ async fn following(server: &Server, hosts: usize, samples: usize, codec: Codec) 
     let snapshot = snapshot(samples);
     let encoder = |host| Encoder::new(Host::new(format!("h{host}")).unwrap()).codec(codec);
     let mut encoders: Vec<_> = (0..hosts).map(encoder).collect();
-    let mut sink = JetStream::connect(&*server.url).await.unwrap();
+    let mut sink = JetStream::new(&*server.url).unwrap();
     for _ in 0..2 {
         let tick: Vec<_> = encoders.iter_mut().flat_map(|encoder| encoder.encode(&snapshot).messages).collect();
         for batch in tick.chunks(BATCH) {

@@ -137,15 +137,15 @@ async fn run(args: Args, stop: &Stop) -> Result<Report> {
     let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
     match scheme {
         #[cfg(feature = "nats")]
-        "nats" | "tls" => forward(args, stop, appmon::broker::nats::JetStream::connect(&*url).await?).await,
+        "nats" | "tls" => forward(args, stop, appmon::broker::nats::JetStream::new(&*url)?).await,
         #[cfg(feature = "kafka")]
-        "kafka" | "kafkas" => forward(args, stop, appmon::broker::kafka::Kafka::connect(&url).await?).await,
+        "kafka" | "kafkas" => forward(args, stop, appmon::broker::kafka::Kafka::new(&url)?).await,
         #[cfg(feature = "amqp")]
-        "amqp" | "amqps" => forward(args, stop, appmon::broker::amqp::Amqp::connect(&url).await?).await,
+        "amqp" | "amqps" => forward(args, stop, appmon::broker::amqp::Amqp::new(&url)?).await,
         #[cfg(feature = "mqtt")]
-        "mqtt" | "mqtts" => forward(args, stop, appmon::broker::mqtt::Mqtt::connect(&url).await?).await,
+        "mqtt" | "mqtts" => forward(args, stop, appmon::broker::mqtt::Mqtt::new(&url)?).await,
         #[cfg(feature = "redis")]
-        "redis" | "rediss" => forward(args, stop, appmon::broker::redis::Streams::connect(&url).await?).await,
+        "redis" | "rediss" => forward(args, stop, appmon::broker::redis::Streams::new(&url)?).await,
         "" => Err(Error::config(format!("--to {url}: it has no scheme, such as nats://"))),
         #[allow(unreachable_patterns, reason = "what it was built with is above")]
         "nats" | "tls" | "kafka" | "kafkas" | "amqp" | "amqps" | "mqtt" | "mqtts" | "redis" | "rediss" => {

@@ -4,10 +4,14 @@
 
 #[cfg(feature = "amqp")]
 pub mod amqp;
-#[cfg(any(feature = "amqp", feature = "redis"))]
-mod batch;
+#[cfg(any(feature = "amqp", feature = "kafka", feature = "mqtt", feature = "nats", feature = "redis"))]
+mod blocking;
+#[cfg(any(feature = "kafka", feature = "nats"))]
+mod consuming;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+#[cfg(any(feature = "amqp", feature = "mqtt", feature = "nats", feature = "redis"))]
+mod link;
 #[cfg(feature = "mqtt")]
 pub mod mqtt;
 #[cfg(feature = "nats")]
@@ -20,6 +24,10 @@ pub mod redis;
 mod socket;
 #[cfg(any(feature = "amqp", feature = "mqtt", feature = "nats", feature = "redis"))]
 mod tls;
+#[cfg(any(feature = "amqp", feature = "kafka", feature = "mqtt", feature = "nats", feature = "redis"))]
+mod url;
 
+#[cfg(any(feature = "kafka", feature = "nats"))]
+pub use consuming::Consuming;
 #[cfg(any(feature = "kafka", feature = "nats"))]
 pub use receive::ReceiveCounts;

@@ -9,7 +9,7 @@
 //! use appmon::forward::Forwarder;
 //! use appmon::{ForwardExt, Processes, SnapshotStreamExt, SourceExt};
 //!
-//! let queue = JetStream::connect("nats://127.0.0.1:4222").await?;
+//! let queue = JetStream::new("nats://127.0.0.1:4222")?;
 //! let report = Processes::new()
 //!     .every(Duration::from_secs(1))
 //!     .rates()

@@ -1,10 +1,10 @@
 //! Kafka, and what speaks its protocol (Redpanda, WarpStream, Tansu …).
 //!
 //! ```no_run
-//! # async fn forward() -> appmon::Result<()> {
+//! # fn forward() -> appmon::Result<()> {
 //! use appmon::broker::kafka::{Compression, Kafka};
 //!
-//! let queue = Kafka::connect("kafka://10.0.0.5:9092,10.0.0.6:9092").await?.topic("metrics.{kind}")?.compression(Compression::Snappy);
+//! let queue = Kafka::new("kafka://10.0.0.5:9092,10.0.0.6:9092")?.topic("metrics.{kind}")?.compression(Compression::Snappy);
 //! # Ok(())
 //! # }
 //! ```
@@ -34,11 +34,10 @@
 //! Certificates are files, or PEM texts, named by [`Kafka::set`]:
 //!
 //! ```no_run
-//! # async fn forward() -> appmon::Result<()> {
+//! # fn forward() -> appmon::Result<()> {
 //! use appmon::broker::kafka::Kafka;
 //!
-//! let queue = Kafka::connect("kafkas://monitor:secret@broker.example:9093")
-//!     .await?
+//! let queue = Kafka::new("kafkas://monitor:secret@broker.example:9093")?
 //!     .set("sasl.mechanism", "SCRAM-SHA-512")? // default: PLAIN
 //!     .set("ssl.ca.location", "/etc/kafka/ca.pem")? // default: the system's
 //!     .set("ssl.certificate.location", "/etc/kafka/client.pem")?
@@ -54,7 +53,8 @@ mod outcome;
 mod producer;
 mod settings;
 
-pub use consumer::{Consumer, Consuming};
+pub use crate::broker::consuming::Consuming;
+pub use consumer::Consumer;
 
 use std::fmt;
 use std::time::Duration;
@@ -74,9 +74,16 @@ use crate::{Error, Result};
 /// | outcome | when |
 /// |---|---|
 /// | accepted | all replicas in sync have it |
-/// | retry | no broker can be reached, or lets this user in; no such topic; too few replicas; an earlier message of the batch failed |
+/// | retry | no broker can be reached, or lets this user in; no permission for this topic; no such topic, or a name no topic can have; too few replicas; an earlier message of the batch failed |
 /// | unknown | no answer came in time, and every error not named here |
-/// | rejected | larger than the client's limit or the topic's, no permission for this topic, a name no topic can have |
+/// | rejected | larger than the client's limit or the topic's, a timestamp that the topic does not take |
+///
+/// # What the user needs
+///
+/// `Write` and `Describe` on the topics, and `IdempotentWrite` on the cluster before Kafka 3.0 (or [`idempotent(false)`](Self::idempotent)):
+/// `kafka-acls --add --allow-principal User:monitor --producer --idempotent --topic appmon. --resource-pattern-type prefixed`.
+///
+/// # Connections
 ///
 /// The first batch connects, and so does the next one after a batch that was not accepted as a whole. Within one, librdkafka
 /// connects again by itself and goes on where it was: it numbers the messages, and brokers take them in the order of their numbers
@@ -158,8 +165,8 @@ impl Kafka {
     /// # Errors
     ///
     /// [`Error::is_config`] when the URL is wrong; also for `kafkas://` without the feature `kafka-ssl`.
-    pub async fn connect(url: &str) -> Result<Self> {
-        let address = Address::parse(url)?;
+    pub fn new(url: impl AsRef<str>) -> Result<Self> {
+        let address = Address::parse(url.as_ref())?;
         let template = address.topic.as_deref().unwrap_or("appmon.{kind}");
         let mut kafka = Self {
             config: settings::producer(&address)?,

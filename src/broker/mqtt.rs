@@ -1,26 +1,21 @@
 //! MQTT 5 and 3.1.1.
 
-mod address;
 mod connection;
 mod v311;
 mod v5;
 
-use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
-use tokio::time::Instant;
 
-use crate::broker::tls;
-use crate::forward::{Escape, Message, Outcome, Publish, Template};
-use crate::sampler::hop;
-use crate::time::from_now;
+use crate::broker::link::{Cause, Connect, Link, Session, Turn, publish_by_link};
+use crate::broker::mqtt::connection::Client as _;
+use crate::broker::tls::Tls;
+use crate::broker::url::{self, Form, Scheme, Url};
+use crate::forward::{Escape, Message, Template};
 use crate::{Error, Result};
-
-use address::{Address, Credentials};
-use connection::Connection;
 
 /// Publishes to an MQTT broker, with QoS 1: each message is acknowledged.
 ///
@@ -32,7 +27,7 @@ use connection::Connection;
 /// use appmon::forward::Forwarder;
 /// use appmon::{ForwardExt, Processes, SourceExt};
 ///
-/// let broker = Mqtt::connect("mqtt://user:password@127.0.0.1:1883").await?.topic("monitoring/{kind}/{host}")?;
+/// let broker = Mqtt::new("mqtt://user:password@127.0.0.1:1883")?.topic("monitoring/{kind}/{host}")?;
 /// let report = Processes::new().every(Duration::from_secs(10)).forward_to(Forwarder::new(broker)).await?;
 /// println!("{report:?}");
 /// # Ok(())
@@ -58,30 +53,30 @@ use connection::Connection;
 ///
 /// | the broker | outcome |
 /// |---|---|
-/// | is not there, or refuses the connection, the user or the password | [`Outcome::Retry`] |
-/// | has no quota left, or some other trouble of its own (MQTT 5); those of the batch that were not sent yet then wait too | [`Outcome::Retry`] |
-/// | ends the connection, or is silent for longer than the [timeout](Mqtt::timeout) | [`Outcome::Unknown`] |
-/// | does not let this user publish to this topic, or finds the message too large or malformed (MQTT 5) | [`Outcome::Rejected`] |
+/// | is not there, or refuses the connection, the user or the password | retry |
+/// | does not let this user publish to this topic, or does not take the topic (MQTT 5) | retry |
+/// | has no quota left, or some other trouble of its own (MQTT 5) | retry |
+/// | ends the connection, or is silent for longer than the [timeout](Mqtt::timeout) | unknown |
+/// | finds the message too large or malformed (MQTT 5) | rejected |
 ///
-/// A message larger than the broker says it takes (MQTT 5), or than [`Mqtt::max_packet_bytes`], is [`Outcome::Rejected`] and
-/// not sent.
+/// A message larger than the broker says it takes (MQTT 5), or than [`Mqtt::max_packet_bytes`], is rejected and not sent. A broker of
+/// 3.1.1 that ends the connection of a user who may not publish cannot be told from one that does not like the message.
+///
+/// # What the user needs
+///
+/// To publish to the topics: in an ACL file of Mosquitto `topic write appmon/#` below `user monitor`.
 ///
 /// # Connections
 ///
-/// The first message connects, and each call of [`publish`](Publish::publish) connects again where the connection was lost;
+/// The first message connects, and each call of [`publish`](crate::forward::Publish::publish) connects again where the connection was lost;
 /// each is a clean start, so that nothing is sent that the caller does not know of. There is no task in the background:
 /// between two calls nobody answers for the connection, and when no call comes for one and a half of the
 /// [keep-alive time](Mqtt::keep_alive) the broker ends it, which costs the next call a new one and nothing else.
 pub struct Mqtt {
-    /// Shared with what waits for acknowledgements.
-    settings: Arc<Settings>,
-    /// Taken while a call goes on: one that is dropped half-way leaves none, and the next call starts anew.
-    connection: Option<Connection>,
-    /// The largest packet that the broker takes, as it said when it last accepted a connection.
-    max_packet_bytes: Option<u32>,
-    /// Whether the broker owes acknowledgements of the last batch, of a connection that it did not end.
-    silent: bool,
+    link: Link<Connector>,
 }
+
+publish_by_link!(Mqtt, "100");
 
 /// A version of the protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -94,62 +89,67 @@ pub enum Version {
     V311,
 }
 
-/// All that makes a connection, and a message of a message.
-#[derive(Clone)]
-struct Settings {
-    address: Address,
-    credentials: Option<Credentials>,
-    tls: Option<Arc<ClientConfig>>,
-    version: Version,
-    topic: Template,
-    client_id: String,
-    retain: bool,
-    expiry_seconds: Option<u32>,
-    require_subscribers: bool,
-    in_flight: u16,
-    keep_alive_seconds: u16,
-    timeout: Duration,
-    max_packet_bytes: Option<u32>,
-}
+const FORM: Form = Form {
+    broker: "an MQTT broker",
+    schemes: &[Scheme { name: "mqtt", tls: false, port: 1883 }, Scheme { name: "mqtts", tls: true, port: 8883 }],
+    bare: false,
+};
+
+/// The largest packet there can be.
+const MAX_PACKET: usize = 268_435_455;
+
+/// The library's own timeout, in seconds: a call has one that holds for all of it.
+const NO_TIMEOUT: u64 = 1 << 30;
+
+/// How many messages the library has on their way at once, unless the broker wants fewer; what is more waits in it.
+const IN_FLIGHT: u16 = 1000;
 
 impl Mqtt {
-    /// A broker by its URL: `mqtt://USER:PASSWORD@HOST:PORT`, or `mqtts://` for TLS. Without a port it is 1883, or 8883 for
-    /// TLS. What stands in a user or password and may not stand in a URL is written with `%`.
+    /// A broker by its URL: `mqtt://[USER[:PASSWORD]@]HOST[:PORT]`, or `mqtts://` for TLS. Without a port it is 1883, or 8883 for
+    /// TLS. What stands in a user or password and may not stand in a URL is written with `%`. Several of one cluster, with commas
+    /// between them, are tried one after the other.
     ///
     /// Nothing is connected before there is something to publish, or a check: the broker may start later.
     ///
     /// # Errors
     ///
     /// [`Error::is_config`] when it is no such URL; the password is not in the text of the error.
-    pub async fn connect(url: &str) -> Result<Self> {
-        Self::new(url)
-    }
-
-    fn new(url: &str) -> Result<Self> {
-        let (address, credentials) = address::parse(url)?;
-        let settings = Settings {
-            tls: None,
-            address,
-            credentials,
+    pub fn new(url: impl AsRef<str>) -> Result<Self> {
+        let urls = FORM.read(url.as_ref())?;
+        for url in &urls {
+            if url.scheme.tls && url.host.contains(':') {
+                // A certificate is for a name, and the client takes an IPv6 address in brackets for one.
+                return Err(FORM.wrong("an IPv6 address with TLS: give the name of the host"));
+            }
+            if url.path.as_deref().is_some_and(|path| !path.is_empty()) || url.query.is_some() {
+                return Err(FORM.wrong("a path or query, which mean nothing here: the topic is a setting of its own"));
+            }
+            if url.user.as_deref() == Some("") && url.password.is_some() {
+                return Err(FORM.wrong("a password without a user"));
+            }
+            check_credentials(url.user.as_deref(), url.password.as_deref())?;
+        }
+        let connect = Connector {
+            urls,
+            credentials: None,
+            tls: Tls::default(),
             version: Version::default(),
             topic: "appmon/{kind}/{host}".parse()?,
             client_id: unique_client_id(),
             retain: false,
             expiry_seconds: None,
             require_subscribers: false,
-            in_flight: 100,
             keep_alive_seconds: 300,
-            timeout: Duration::from_secs(5),
             max_packet_bytes: None,
         };
-        Ok(Self { settings: Arc::new(settings), connection: None, max_packet_bytes: None, silent: false })
+        Ok(Self { link: Link::new(connect, 100) })
     }
 
     /// The version of the protocol. Default: MQTT 5. With 3.1.1 refusals go unseen, and a payload that is no JSON takes a third
     /// more.
     #[must_use]
     pub fn version(mut self, version: Version) -> Self {
-        self.set().version = version;
+        self.link.connect.version = version;
         self
     }
 
@@ -161,7 +161,7 @@ impl Mqtt {
     pub fn topic(mut self, template: &str) -> Result<Self> {
         let topic: Template = template.parse()?;
         topic.check(Escape::Mqtt)?;
-        self.set().topic = topic;
+        self.link.connect.topic = topic;
         Ok(self)
     }
 
@@ -176,17 +176,19 @@ impl Mqtt {
         if id.is_empty() || id.len() > usize::from(u16::MAX) || id.chars().any(char::is_control) {
             return Err(Error::config("an MQTT client id has 1 to 65,535 bytes and no control characters"));
         }
-        self.set().client_id = id;
+        self.link.connect.client_id = id;
         Ok(self)
     }
 
-    /// User and password, instead of those in the URL.
+    /// User and password, for all servers, instead of those in their URLs.
     ///
     /// # Errors
     ///
     /// [`Error::is_config`] when one of them is longer than 65,535 bytes.
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Result<Self> {
-        self.set().credentials = Some(Credentials::new(user.into(), Some(password.into()))?);
+        let (user, password) = (user.into(), password.into());
+        check_credentials(Some(&user), Some(&password))?;
+        self.link.connect.credentials = Some((user, password));
         Ok(self)
     }
 
@@ -197,10 +199,8 @@ impl Mqtt {
     ///
     /// [`Error::is_config`] for an `mqtt://` URL: it would say that the connection is to be without.
     pub fn tls(mut self, config: impl Into<Arc<ClientConfig>>) -> Result<Self> {
-        if !self.settings.address.tls {
-            return Err(Error::config("a TLS configuration, and mqtt://: for TLS the URL begins with mqtts://"));
-        }
-        self.set().tls = Some(config.into());
+        url::wants_tls(self.link.connect.urls.iter())?;
+        self.link.connect.tls.set(config.into());
         Ok(self)
     }
 
@@ -208,7 +208,7 @@ impl Mqtt {
     /// be old: it is not deleted when this host is gone.
     #[must_use]
     pub fn retain(mut self, retain: bool) -> Self {
-        self.set().retain = retain;
+        self.link.connect.retain = retain;
         self
     }
 
@@ -216,30 +216,20 @@ impl Mqtt {
     /// subscriber's session. MQTT 5; without effect for 3.1.1.
     #[must_use]
     pub fn expiry(mut self, expiry: Duration) -> Self {
-        self.set().expiry_seconds = Some(u32::try_from(expiry.as_secs()).unwrap_or(u32::MAX).max(1));
+        self.link.connect.expiry_seconds = Some(u32::try_from(expiry.as_secs()).unwrap_or(u32::MAX).max(1));
         self
     }
 
-    /// Whether a message that nobody subscribed to is [`Outcome::Retry`] instead of [`Outcome::Accepted`], so that it waits until
+    /// Whether a message that nobody subscribed to is [`Outcome::Retry`](crate::forward::Outcome::Retry) instead of accepted, so that it waits until
     /// somebody does. Default: no. It costs a round trip per message, each of which has to wait for the answer to the one before.
     /// MQTT 5: brokers of 3.1.1 do not tell, and with it nothing is sent to them.
     #[must_use]
     pub fn require_subscribers(mut self, require: bool) -> Self {
-        self.set().require_subscribers = require;
+        self.link.connect.require_subscribers = require;
         self
     }
 
-    /// How many messages may be on their way without an acknowledgement; at least one. Default: 100, or fewer where the broker
-    /// says so (MQTT 5). When a broker of MQTT 5 refuses one for now, because its quota is exceeded, nothing more is sent before
-    /// that one, but those on their way can come before it; with one at a time, which costs a round trip per message, none does.
-    #[must_use]
-    pub fn in_flight(mut self, messages: usize) -> Self {
-        self.set().in_flight = u16::try_from(messages).unwrap_or(u16::MAX).max(1);
-        self
-    }
-
-    /// The keep-alive time, in whole seconds; zero is none, and no more than 65,535 s (18 hours) can be said to a broker.
-    /// Default: five minutes.
+    /// The keep-alive time, in whole seconds; zero is none. Default: five minutes.
     ///
     /// When no message goes out for one and a half of it the broker ends the connection. It should be longer than the time
     /// between two messages, or each of them costs a new connection; the longer it is, the longer the broker keeps the
@@ -247,15 +237,7 @@ impl Mqtt {
     /// not answered in [time](Self::timeout) is sent again over a new connection.
     #[must_use]
     pub fn keep_alive(mut self, time: Duration) -> Self {
-        self.set().keep_alive_seconds = u16::try_from(time.as_secs()).unwrap_or(u16::MAX);
-        self
-    }
-
-    /// How long a batch may take, with connecting if need be, before what is not acknowledged counts as [`Outcome::Unknown`].
-    /// Default: five seconds. On slow lines, give it more than the largest batch takes.
-    #[must_use]
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.set().timeout = timeout;
+        self.link.connect.keep_alive_seconds = u16::try_from(time.as_secs()).unwrap_or(u16::MAX);
         self
     }
 
@@ -263,131 +245,17 @@ impl Mqtt {
     /// 3.1.1 it never does, and drops the message or the connection. Default: what a broker of MQTT 5 says.
     #[must_use]
     pub fn max_packet_bytes(mut self, bytes: u32) -> Self {
-        self.set().max_packet_bytes = Some(bytes);
+        self.link.connect.max_packet_bytes = Some(bytes);
         self
     }
-
-    fn set(&mut self) -> &mut Settings {
-        Arc::make_mut(&mut self.settings)
-    }
-
-    /// The connection that there is, if it still stands, or a new one.
-    async fn connection(&mut self, deadline: Instant) -> Result<Connection, String> {
-        if let Some(mut connection) = self.connection.take()
-            && connection.is_alive()
-        {
-            return Ok(connection);
-        }
-        if self.settings.address.tls && self.settings.tls.is_none() {
-            let config = hop(tls::of_system).await.map_err(|error| error.to_string())?;
-            self.set().tls = Some(config.into());
-        }
-        let connection = Connection::open(&self.settings, deadline).await?;
-        self.max_packet_bytes = connection.max_packet_bytes();
-        Ok(connection)
-    }
 }
 
-impl Publish for Mqtt {
-    async fn publish(&mut self, batch: &[Message]) -> Vec<Outcome> {
-        if batch.is_empty() {
-            return Vec::new();
-        }
-        let all = |why: &str| batch.iter().map(|_| Outcome::Retry(self.settings.error(why))).collect();
-        if self.settings.require_subscribers && self.settings.version == Version::V311 {
-            return all(
-                "brokers of MQTT 3.1.1 do not tell whether anybody subscribed: require no subscribers, or use MQTT 5",
-            );
-        }
-        let deadline = self.settings.deadline();
-        match self.connection(deadline).await {
-            Ok(connection) => {
-                // Also when this is dropped.
-                self.silent = true;
-                let landed = connection.publish(batch, &self.settings, deadline).await;
-                self.connection = landed.client;
-                self.silent = landed.silent;
-                landed.outcomes
-            }
-            Err(why) => batch.iter().map(|_| Outcome::Retry(self.settings.error(&why))).collect(),
-        }
+/// The protocol has no room for more.
+fn check_credentials(user: Option<&str>, password: Option<&str>) -> Result<()> {
+    if user.into_iter().chain(password).any(|text| text.len() > usize::from(u16::MAX)) {
+        return Err(Error::config("a user or password of MQTT has up to 65,535 bytes"));
     }
-
-    /// Connects anew: that the broker accepts it is the answer, and the old connection may be gone unseen.
-    async fn check(&mut self) -> Option<Result<()>> {
-        self.connection = None;
-        let answer = self.connection(self.settings.deadline()).await;
-        match answer {
-            Ok(connection) => {
-                self.connection = Some(connection);
-                // One that takes connections but acknowledges nothing waits for something, and not for another message.
-                (!self.silent).then_some(Ok(()))
-            }
-            Err(why) => Some(Err(self.settings.error(&why))),
-        }
-    }
-
-    fn max_message_bytes(&self) -> Option<usize> {
-        let packet = self.settings.packet_limit(self.max_packet_bytes)?;
-        Some(match self.settings.version {
-            Version::V5 => packet,
-            // What is no JSON is written as base64, which takes a third more.
-            Version::V311 => packet.saturating_mul(3) / 4,
-        })
-    }
-
-    fn destination(&self) -> String {
-        format!("{} {}", self.settings.address, self.settings.topic)
-    }
-
-    async fn close(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            connection.close(self.settings.deadline()).await;
-        }
-    }
-}
-
-impl fmt::Debug for Mqtt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Mqtt")
-            .field("destination", &self.destination())
-            .field("version", &self.settings.version)
-            .field("client_id", &self.settings.client_id)
-            .field("connected", &self.connection.is_some())
-            .finish_non_exhaustive()
-    }
-}
-
-impl Settings {
-    fn deadline(&self) -> Instant {
-        from_now(self.timeout)
-    }
-
-    /// How many messages may be on their way. Where the broker can answer "not now" to one of them alone, those after it must wait
-    /// for its answer.
-    fn window(&self) -> usize {
-        if self.require_subscribers { 1 } else { usize::from(self.in_flight) }
-    }
-
-    /// The largest packet: the smaller one of what the user and the broker say.
-    fn packet_limit(&self, of_broker: Option<u32>) -> Option<usize> {
-        let limit = self.max_packet_bytes.into_iter().chain(of_broker).min()?;
-        Some(usize::try_from(limit).unwrap_or(usize::MAX))
-    }
-
-    fn topic(&self, message: &Message) -> String {
-        self.topic.render(message, Escape::Mqtt)
-    }
-
-    fn error(&self, why: &str) -> Error {
-        Error::broker(format!("{}: {why}", self.address))
-    }
-
-    /// The refusal of a message that no packet of this size may carry.
-    fn too_large(&self, topic: &str, bytes: usize, limit: usize) -> Outcome {
-        let why = format!("a message to {topic} of {bytes} bytes, and the broker takes {limit}: make smaller ones");
-        Outcome::Rejected(self.error(&why))
-    }
+    Ok(())
 }
 
 /// A client id that no other has: letters and digits, 23 of them at most, as brokers of 3.1.1 must take it.
@@ -396,19 +264,165 @@ fn unique_client_id() -> String {
     format!("appmon{:016x}", RandomState::new().hash_one(()))
 }
 
+/// All that makes a connection, and a packet of a message.
+struct Connector {
+    urls: Vec<Url>,
+    credentials: Option<(String, String)>,
+    tls: Tls,
+    version: Version,
+    topic: Template,
+    client_id: String,
+    retain: bool,
+    expiry_seconds: Option<u32>,
+    require_subscribers: bool,
+    keep_alive_seconds: u16,
+    max_packet_bytes: Option<u32>,
+}
+
+/// A connection in one version of the protocol; none after it was lost.
+enum Connection {
+    V5(Option<v5::Client>),
+    V311(Option<v311::Client>),
+}
+
+impl Connector {
+    fn topic(&self, message: &Message) -> String {
+        self.topic.render(message, Escape::Mqtt)
+    }
+
+    /// Who we are at this server.
+    fn credentials(&self, url: &Url) -> Option<(String, Option<String>)> {
+        match &self.credentials {
+            Some((user, password)) => Some((user.clone(), Some(password.clone()))),
+            None => url.user.clone().filter(|user| !user.is_empty()).map(|user| (user, url.password.clone())),
+        }
+    }
+
+    async fn open(&self, url: &Url) -> Result<Connection, Cause> {
+        let tls = if url.scheme.tls { Some(self.tls.config().await?) } else { None };
+        Ok(match self.version {
+            Version::V5 => Connection::V5(Some(v5::Client::connect(self, url, tls).await?)),
+            Version::V311 => Connection::V311(Some(v311::Client::connect(self, url, tls).await?)),
+        })
+    }
+}
+
+impl Connect for Connector {
+    type Session = Connection;
+
+    fn servers(&self) -> usize {
+        self.urls.len()
+    }
+
+    async fn connect(&self, server: usize) -> Result<Connection, Cause> {
+        if self.require_subscribers && self.version == Version::V311 {
+            return Err("brokers of MQTT 3.1.1 do not tell whether anybody subscribed: \
+                        require no subscribers, or use MQTT 5"
+                .into());
+        }
+        let url = self.urls.get(server).ok_or("no server")?;
+        self.open(url).await.inspect_err(|_| self.tls.forget())
+    }
+
+    async fn send(&self, connection: &mut Connection, turn: &mut Turn<'_>) -> Result<(), Cause> {
+        match connection {
+            Connection::V5(client) => connection::send(client, turn, self).await,
+            Connection::V311(client) => connection::send(client, turn, self).await,
+        }
+    }
+
+    fn server(&self, server: usize) -> String {
+        self.urls.get(server).map_or_else(String::new, Url::to_string)
+    }
+
+    fn place(&self, message: &Message) -> String {
+        self.topic(message)
+    }
+
+    fn destination(&self) -> String {
+        format!("{} {}", url::list(&self.urls), self.topic)
+    }
+
+    fn refuse(&self, message: &Message) -> Option<Cause> {
+        const ATTRIBUTES: usize = 64 << 10;
+        let least = message.payload.len().saturating_add(ATTRIBUTES);
+        (least > MAX_PACKET).then(|| "larger than any packet of MQTT".into())
+    }
+
+    fn size(&self, message: &Message) -> usize {
+        match self.version {
+            Version::V5 => v5::size(message, self),
+            Version::V311 => v311::size(message, self),
+        }
+    }
+
+    fn limit(&self) -> Option<usize> {
+        self.max_packet_bytes.and_then(|bytes| usize::try_from(bytes).ok())
+    }
+
+    fn payload(&self, limit: usize) -> usize {
+        match self.version {
+            Version::V5 => limit,
+            // What is no JSON is written as base64, which takes a third more.
+            Version::V311 => limit.saturating_mul(3) / 4,
+        }
+    }
+
+    fn one_by_one(&self) -> bool {
+        // Where the broker can answer "not now" to one of them alone, those after it must wait for its answer.
+        self.require_subscribers
+    }
+}
+
+impl Session for Connection {
+    fn is_open(&mut self) -> bool {
+        match self {
+            Self::V5(client) => client.as_mut().is_some_and(connection::is_open),
+            Self::V311(client) => client.as_mut().is_some_and(connection::is_open),
+        }
+    }
+
+    fn limit(&self) -> Option<usize> {
+        match self {
+            Self::V5(client) => client.as_ref().and_then(v5::Client::limit),
+            Self::V311(_) => None,
+        }
+    }
+
+    async fn close(self) {
+        match self {
+            Self::V5(Some(client)) => connection::close(client).await,
+            Self::V311(Some(client)) => connection::close(client).await,
+            Self::V5(None) | Self::V311(None) => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::forward::Publish;
 
     #[test]
     fn secrets_stay_secret() {
         let broker = Mqtt::new("mqtt://me:s3cret@broker.example:1884").unwrap();
         assert_eq!(broker.destination(), "mqtt://broker.example:1884 appmon/{kind}/{host}");
-        assert!(!format!("{broker:?} {:?}", broker.settings.error("x")).contains("s3cret"));
+        assert!(!format!("{broker:?}").contains("s3cret"));
     }
 
     #[test]
     fn wrong_options_are_found_at_once() {
+        for (url, named) in [
+            ("127.0.0.1:1883", "begins with mqtt:// or mqtts://"),
+            ("mqtt://me:s3cret@h/topic", "path"),
+            ("mqtt://h?x", "query"),
+            ("mqtt://:s3cret@h", "without a user"),
+            ("mqtts://me:s3cret@[::1]", "IPv6"),
+        ] {
+            let error = Mqtt::new(url).unwrap_err();
+            assert!(error.is_config() && error.to_string().contains(named), "{url}: {error}");
+            assert!(!error.to_string().contains("s3cret"), "{error}");
+        }
         let broker = || Mqtt::new("mqtt://127.0.0.1").unwrap();
         assert!(broker().topic("a/#").unwrap_err().is_config());
         assert!(broker().topic("a/{pid}").unwrap_err().is_config());
@@ -424,12 +438,10 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_is_the_smaller_one() {
-        let mut broker = Mqtt::new("mqtt://127.0.0.1").unwrap();
+    fn a_limit_is_one_of_packets() {
+        let broker = Mqtt::new("mqtt://127.0.0.1").unwrap();
         assert_eq!(broker.max_message_bytes(), None);
-        broker.max_packet_bytes = Some(100_000);
-        assert_eq!(broker.max_message_bytes(), Some(100_000));
-        broker = broker.max_packet_bytes(50_000);
+        let broker = broker.max_packet_bytes(50_000);
         assert_eq!(broker.max_message_bytes(), Some(50_000));
         assert_eq!(broker.version(Version::V311).max_message_bytes(), Some(37_500));
     }

@@ -8,7 +8,7 @@
 //! A stream has to exist: this library makes none. `nats stream add APPMON --subjects 'appmon.>'` makes one for the default
 //! subjects, `appmon.{kind}.{host}`.
 //!
-//! Messages carry the attributes of CloudEvents as headers (`ce-id` and so on, `Content-Type`), and the id as `Nats-Msg-Id`.
+//! Messages carry the attributes of CloudEvents as headers (`ce-id` and so on, `Content-Type`), and source and id as `Nats-Msg-Id`.
 
 mod acks;
 mod consumer;
@@ -17,10 +17,14 @@ mod headers;
 mod jetstream;
 mod server;
 
-pub use consumer::{Consumer, Consuming};
+pub use crate::broker::consuming::Consuming;
+pub use consumer::Consumer;
 pub use core_nats::Core;
 pub use jetstream::JetStream;
 pub use server::Server;
 
 /// Where messages go, unless something else is said.
 const SUBJECT: &str = "appmon.{kind}.{host}";
+
+/// What is said of a subject that the server does not permit.
+const NOT_PERMITTED: &str = "no permission to publish to this subject: grant it to this user";

@@ -58,15 +58,18 @@ pub(crate) struct Received<'a> {
     /// The media type; JSON where nothing is said.
     pub(crate) content_type: Option<&'a str>,
     pub(crate) payload: &'a [u8],
+    /// Where it came from, for people: a subject, a topic.
+    pub(crate) place: &'a str,
 }
 
 impl fmt::Display for Received<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.id, self.source) {
-            (Some(id), Some(source)) => write!(f, "message {id} of {source}"),
-            (Some(id), None) => write!(f, "message {id}"),
-            (None, _) => f.write_str("a message without id"),
+            (Some(id), Some(source)) => write!(f, "message {id} of {source}")?,
+            (Some(id), None) => write!(f, "message {id}")?,
+            (None, _) => f.write_str("a message without id")?,
         }
+        if self.place.is_empty() { Ok(()) } else { write!(f, " on {}", self.place) }
     }
 }
 
@@ -141,7 +144,6 @@ impl<T: Sample + DeserializeOwned, A> Receiver<T, A> {
     }
 
     /// Gives back what waits, because nothing more will come of it.
-    #[cfg(feature = "nats")]
     pub(crate) fn take_waiting(&mut self) -> Vec<A> {
         self.parts.take_tokens()
     }
@@ -301,6 +303,7 @@ mod tests {
             event_type: Some(&event_type),
             content_type: Some(message.codec.media_type()),
             payload: &message.payload,
+            place: "",
         };
         arrivals.push(&received, message.id.seq);
     }

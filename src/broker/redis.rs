@@ -1,11 +1,11 @@
 //! Redis Streams.
 //!
 //! ```no_run
-//! # async fn forward() -> appmon::Result<()> {
+//! # fn forward() -> appmon::Result<()> {
 //! use appmon::broker::redis::Streams;
 //!
 //! // The newest 10,000 messages or so of each kind stay in the server's memory.
-//! let queue = Streams::connect("redis://monitor:secret@127.0.0.1:6379/0").await?.max_len(10_000);
+//! let queue = Streams::new("redis://monitor:secret@127.0.0.1:6379/0")?.max_len(10_000);
 //! # Ok(())
 //! # }
 //! ```
@@ -21,78 +21,79 @@
 //!
 //! # What the server needs
 //!
-//! Redis 5 or Valkey, 6.2 for [`existing_only`](Streams::existing_only); a single server: neither Sentinel nor Cluster are asked
-//! for the address of another one. A user needs the commands `+multi +exec +xadd` and the keys; with `+config|get` also the
-//! server's limits are known. Set `maxmemory-policy noeviction`: any other may throw streams away to make room.
+//! Redis 5 or Valkey, 6.2 for [`existing_only`](Streams::existing_only). Neither Sentinel nor Cluster are asked for the address of
+//! another server; where one of several may be the master, give them all. Set `maxmemory-policy noeviction`: any other may throw
+//! streams away to make room.
+//!
+//! # What the user needs
+//!
+//! The commands `+multi +exec +xadd`, and the keys: `ACL SETUSER monitor on >secret ~appmon:* +multi +exec +xadd`. With `+config|get`
+//! also the server's limits on sizes are known.
 
-mod connection;
 mod reply;
 
-use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use ::redis::Cmd;
+use ::redis::aio::MultiplexedConnection;
+use ::redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, RedisResult, Value};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Either, Fuse, FusedFuture, select};
 use rustls::ClientConfig;
-use tokio::time::Instant;
 
-use crate::broker::batch::Batch;
-use crate::broker::redis::connection::{Connection, Server};
-use crate::broker::redis::reply::Answer;
-use crate::forward::{Escape, Message, Outcome, Publish, Template};
-use crate::time::from_now;
-use crate::{Error, Result};
+use crate::Result;
+use crate::broker::link::{Cause, Connect, Link, Session, Turn, publish_by_link};
+use crate::broker::socket::{self, Cut};
+use crate::broker::tls::Tls;
+use crate::broker::url::{self, Form, Scheme, Url};
+use crate::forward::{Escape, Message, Template};
 
-/// Publishes to the streams of one Redis server.
+/// Publishes to the streams of a Redis server.
 ///
-/// A batch goes out in transactions (`MULTI` … `EXEC`) of up to 1,000 messages or 4 MiB, each of which the server takes as a
-/// whole or not at all: where it runs out of memory in the middle of a batch, no message overtakes an earlier one.
+/// A batch goes out in transactions (`MULTI` … `EXEC`) of up to [`in_flight`](Self::in_flight) messages and 4 MiB, each of which the
+/// server takes as a whole or not at all: where it runs out of memory in the middle of a batch, no message overtakes an earlier one
+/// of its stream.
 ///
 /// | outcome | when |
 /// |---|---|
 /// | accepted | the entry has an id |
-/// | retry | no connection, wrong password, out of memory (`OOM`), a replica (`READONLY`), loading, no such stream where only existing ones are asked for, and every error not named here |
+/// | retry | no connection, wrong password, out of memory (`OOM`), a replica (`READONLY`), loading, no permission (`NOPERM`), a key that holds something else (`WRONGTYPE`), no such stream where only existing ones are asked for, and every error not named here |
 /// | unknown | the connection ended, or the time was over, before the answer |
-/// | rejected | larger than the server's limit, no permission (`NOPERM`), a key that holds something else (`WRONGTYPE`) |
-///
-/// The connection is made by the first batch, and again by the next one after it failed.
+/// | rejected | larger than the server's limit |
 pub struct Streams {
-    server: Server,
-    key: Template,
-    max_len: Option<u64>,
-    existing_only: bool,
-    timeout: Duration,
-    /// In nobody's use: it is taken out while a batch is on its way, and only comes back when all was answered.
-    idle: Option<Connection>,
-    max_bytes: Option<usize>,
+    link: Link<Connector>,
 }
 
-/// The most of one transaction: the server serves nobody else meanwhile.
+publish_by_link!(Streams, "1000");
+
+const FORM: Form = Form {
+    broker: "a Redis server",
+    schemes: &[Scheme { name: "redis", tls: false, port: 6379 }, Scheme { name: "rediss", tls: true, port: 6379 }],
+    bare: false,
+};
+
+/// The most bytes of one transaction: the server serves nobody else meanwhile.
 const TRANSACTION_BYTES: usize = 4 << 20;
-const TRANSACTION_MESSAGES: usize = 1000;
 
 impl Streams {
-    /// Streams of the server at this URL, `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, or `rediss://` for TLS.
+    /// Streams of the server at this URL, `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, or `rediss://` for TLS; or of the first of
+    /// several, with commas between them, that is reached and takes what is sent.
     ///
     /// Nothing is connected yet: the server may start later.
     ///
     /// # Errors
     ///
-    /// [`Error::is_config`] when the URL is wrong.
-    pub async fn connect(url: &str) -> Result<Self> {
-        Self::new(Server::parse(url)?)
-    }
-
-    fn new(server: Server) -> Result<Self> {
-        Ok(Self {
-            server,
+    /// [`Error::is_config`](crate::Error::is_config) when the URL is wrong.
+    pub fn new(url: impl AsRef<str>) -> Result<Self> {
+        let urls = FORM.read(url.as_ref())?;
+        let servers = urls.into_iter().map(|url| Ok((user(&url)?, url))).collect::<Result<_>>()?;
+        let connect = Connector {
+            servers,
+            tls: Tls::default(),
             key: "appmon:{kind}".parse()?,
             max_len: None,
             existing_only: false,
-            timeout: Duration::from_secs(5),
-            idle: None,
-            max_bytes: None,
-        })
+        };
+        Ok(Self { link: Link::new(connect, 1000) })
     }
 
     /// The TLS configuration of a `rediss://` URL: whom to trust, and the certificate of the client where the server asks for
@@ -100,9 +101,10 @@ impl Streams {
     ///
     /// # Errors
     ///
-    /// [`Error::is_config`] for a URL without TLS.
+    /// [`Error::is_config`](crate::Error::is_config) for a URL without TLS.
     pub fn tls(mut self, config: impl Into<Arc<ClientConfig>>) -> Result<Self> {
-        self.server.configure(config.into())?;
+        url::wants_tls(self.link.connect.servers.iter().map(|(_, url)| url))?;
+        self.link.connect.tls.set(config.into());
         Ok(self)
     }
 
@@ -111,11 +113,11 @@ impl Streams {
     ///
     /// # Errors
     ///
-    /// [`Error::is_config`] when it is no [`Template`].
+    /// [`Error::is_config`](crate::Error::is_config) when it is no [`Template`].
     pub fn key(mut self, template: &str) -> Result<Self> {
         let template: Template = template.parse()?;
         template.check(Escape::Redis)?;
-        self.key = template;
+        self.link.connect.key = template;
         Ok(self)
     }
 
@@ -126,7 +128,7 @@ impl Streams {
     /// server's memory fills up: set a bound here, or `maxmemory` there.
     #[must_use]
     pub fn max_len(mut self, entries: u64) -> Self {
-        self.max_len = Some(entries.max(1));
+        self.link.connect.max_len = Some(entries.max(1));
         self
     }
 
@@ -134,21 +136,39 @@ impl Streams {
     /// `XGROUP CREATE … MKSTREAM`. Default: they are made.
     #[must_use]
     pub fn existing_only(mut self, existing_only: bool) -> Self {
-        self.existing_only = existing_only;
+        self.link.connect.existing_only = existing_only;
         self
     }
+}
 
-    /// How long a batch may take, the connection included. What is not answered by then is unknown, and the connection is given
-    /// up. Default: 5 s; at most an hour.
-    #[must_use]
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout.min(Duration::from_secs(3600));
-        self
+/// Who we are there, and which database it is.
+fn user(url: &Url) -> Result<RedisConnectionInfo> {
+    let mut user = RedisConnectionInfo::default();
+    if let Some(name) = url.user.as_deref().filter(|name| !name.is_empty()) {
+        user = user.set_username(name);
     }
+    if let Some(password) = &url.password {
+        user = user.set_password(password);
+    }
+    match url.path.as_deref().filter(|path| !path.is_empty()).map(str::parse) {
+        Some(Ok(number)) => Ok(user.set_db(number)),
+        None => Ok(user),
+        Some(Err(_)) => Err(FORM.wrong("after the host comes the number of a database")),
+    }
+}
 
+struct Connector {
+    servers: Vec<(RedisConnectionInfo, Url)>,
+    tls: Tls,
+    key: Template,
+    max_len: Option<u64>,
+    existing_only: bool,
+}
+
+impl Connector {
     fn command(&self, message: &Message) -> Cmd {
         let mut command = ::redis::cmd("XADD");
-        command.arg(self.key.render(message, Escape::Redis));
+        command.arg(self.place(message));
         if self.existing_only {
             command.arg("NOMKSTREAM");
         }
@@ -162,125 +182,119 @@ impl Streams {
         command.arg("data").arg(&*message.payload);
         command
     }
-
-    /// The connection that is there, or a new one.
-    async fn connection(&mut self, deadline: Instant) -> Result<Connection> {
-        if let Some(mut connection) = self.idle.take()
-            && connection.is_open()
-        {
-            return Ok(connection);
-        }
-        match tokio::time::timeout_at(deadline, Connection::open(&self.server)).await {
-            Ok(connection) => connection,
-            Err(_) => Err(Error::broker(format!("{}: no connection within {:?}", self.server, self.timeout))),
-        }
-    }
-
-    /// The server would close the connection at one of these, and say nothing.
-    fn reject_larger(&self, message: &Message, limit: usize) -> Option<Outcome> {
-        let bytes = entry_bytes(message);
-        let what = "its limits are proto-max-bulk-len and client-query-buffer-limit";
-        let text = || format!("{}: a message of {bytes} bytes, but it takes {limit}; {what}", self.server);
-        (bytes > limit).then(|| Outcome::Rejected(Error::broker(text())))
-    }
-
-    /// Sends one transaction and notes what became of its messages; gives whether the next one may follow.
-    async fn transact(&mut self, connection: &mut Connection, batch: &mut Batch<'_>, deadline: Instant) -> bool {
-        let bytes = connection.max_transaction_bytes().min(TRANSACTION_BYTES);
-        let turn = batch.turn(TRANSACTION_MESSAGES, bytes, entry_bytes);
-        let commands: Vec<Cmd> = turn.iter().map(|(_, message)| self.command(message)).collect();
-        let lost = match tokio::time::timeout_at(deadline, connection.transact(commands)).await {
-            Ok(Ok(answers)) => return self.settle(batch, turn, answers),
-            Ok(Err(cause)) => format!("{}: the connection ended before the answer: {cause}", self.server),
-            Err(_) => format!("{}: no answer within {:?}", self.server, self.timeout),
-        };
-        for (index, _) in turn {
-            batch.settle(index, Outcome::Unknown(Error::broker(&*lost)));
-        }
-        false
-    }
-
-    fn settle(&self, batch: &mut Batch<'_>, turn: Vec<(usize, &Message)>, answers: Vec<Answer>) -> bool {
-        let mut go_on = true;
-        for ((index, message), answer) in turn.into_iter().zip(answers) {
-            match answer {
-                Answer::Taken => batch.settle(index, Outcome::Accepted),
-                // It is sent once more, without those that were at fault.
-                Answer::Aborted => {}
-                Answer::Refused(refusal) => {
-                    let outcome = refusal.outcome(&self.server, &self.key.render(message, Escape::Redis));
-                    go_on &= matches!(outcome, Outcome::Rejected(_));
-                    batch.settle(index, outcome);
-                }
-            }
-        }
-        go_on
-    }
 }
 
-impl Publish for Streams {
-    async fn publish(&mut self, batch: &[Message]) -> Vec<Outcome> {
-        let deadline = from_now(self.timeout);
-        let mut batch = Batch::new(batch);
-        let mut connection = match self.connection(deadline).await {
-            Ok(connection) => connection,
-            Err(error) => return batch.finish(&error.to_string()),
-        };
-        self.max_bytes = Some(connection.max_message_bytes());
-        batch.settle_early(|message| self.reject_larger(message, connection.max_message_bytes()));
-        while !batch.is_settled() {
-            if !self.transact(&mut connection, &mut batch, deadline).await {
-                return batch.finish(&format!("{}: not sent, as an earlier message was not taken", self.server));
-            }
-        }
-        self.idle = Some(connection);
-        batch.finish("")
+impl Connect for Connector {
+    type Session = Connection;
+
+    fn servers(&self) -> usize {
+        self.servers.len()
     }
 
-    async fn check(&mut self) -> Option<Result<()>> {
-        let deadline = from_now(self.timeout);
-        let mut connection = match self.connection(deadline).await {
-            Ok(connection) => connection,
-            Err(error) => return Some(Err(error)),
-        };
-        let checked = tokio::time::timeout_at(deadline, connection.check()).await;
-        let checked = match checked {
-            Ok(checked) => checked.map_err(|cause| Error::broker_because(format!("{}: {cause}", self.server), cause)),
-            Err(_) => Err(Error::broker(format!("{}: no answer within {:?}", self.server, self.timeout))),
-        };
-        if checked.is_ok() {
-            self.idle = Some(connection);
-        }
-        Some(checked)
+    async fn connect(&self, server: usize) -> Result<Connection, Cause> {
+        let (user, url) = self.servers.get(server).ok_or("no server")?;
+        let opened = Connection::open(user, url, &self.tls).await;
+        opened.inspect_err(|_| self.tls.forget())
     }
 
-    fn max_message_bytes(&self) -> Option<usize> {
-        self.max_bytes
+    async fn send(&self, connection: &mut Connection, turn: &mut Turn<'_>) -> Result<(), Cause> {
+        // Not the client's own transactions: those do not tell what became of the single commands when `MULTI` is refused.
+        let mut pipeline = Pipeline::new();
+        pipeline.cmd("MULTI");
+        for message in turn.messages() {
+            pipeline.add_command(self.command(message));
+        }
+        pipeline.cmd("EXEC");
+        let replies = connection.request(&pipeline).await;
+        let replies =
+            replies.map_err(|cause| Cause::of(format!("the connection ended before the answer: {cause}"), cause))?;
+        for (at, reply) in reply::answers(replies).into_iter().enumerate() {
+            turn.settle(at, reply);
+        }
+        Ok(())
+    }
+
+    fn server(&self, server: usize) -> String {
+        self.servers.get(server).map_or_else(String::new, |(_, url)| url.to_string())
+    }
+
+    fn place(&self, message: &Message) -> String {
+        self.key.render(message, Escape::Redis)
     }
 
     fn destination(&self) -> String {
-        format!("{} {}", self.server, self.key)
-    }
-
-    async fn close(&mut self) {
-        // Whatever was sent was answered, or given up with its connection.
-        self.idle = None;
+        format!("{} {}", url::list(self.servers.iter().map(|(_, url)| url)), self.key)
     }
 }
 
-impl fmt::Debug for Streams {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Streams")
-            .field("server", &self.server)
-            .field("key", &self.key)
-            .field("max_len", &self.max_len)
-            .field("existing_only", &self.existing_only)
-            .field("timeout", &self.timeout)
-            .finish_non_exhaustive()
+/// A connection that never comes back by itself: once it ends, it has ended.
+pub(super) struct Connection {
+    client: MultiplexedConnection,
+    /// What reads and writes; it is polled together with each request, and so needs no task of its own.
+    driver: Fuse<BoxFuture<'static, ()>>,
+    max_bulk: usize,
+    max_query: usize,
+    _cut: Cut,
+}
+
+impl Connection {
+    async fn open(user: &RedisConnectionInfo, url: &Url, tls: &Tls) -> Result<Self, Cause> {
+        let (socket, cut) = socket::connect(url, tls).await?;
+        // The time is the caller's.
+        let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
+        let connected = MultiplexedConnection::new_with_config(user, socket, config).await;
+        let (client, driver) = connected.map_err(reply::refused_connection)?;
+        let driver = driver.boxed().fuse();
+        let mut connection = Self { client, driver, max_bulk: 512 << 20, max_query: 1 << 30, _cut: cut };
+        connection.ask().await.map_err(reply::refused_connection)?;
+        Ok(connection)
+    }
+
+    /// Finds out whether we may do transactions, and what the server takes; those who may not ask that get its defaults.
+    async fn ask(&mut self) -> RedisResult<()> {
+        let mut pipeline = Pipeline::with_capacity(4);
+        pipeline.cmd("MULTI").cmd("EXEC");
+        pipeline.cmd("CONFIG").arg("GET").arg("proto-max-bulk-len");
+        pipeline.cmd("CONFIG").arg("GET").arg("client-query-buffer-limit");
+        for (index, value) in self.request(&pipeline).await?.into_iter().enumerate() {
+            match (index, value) {
+                (0 | 1, Value::ServerError(error)) => return Err(error.into()),
+                (2, value) => self.max_bulk = reply::setting(value).unwrap_or(self.max_bulk),
+                (3, value) => self.max_query = reply::setting(value).unwrap_or(self.max_query),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn request(&mut self, pipeline: &Pipeline) -> RedisResult<Vec<Value>> {
+        let request = self.client.send_packed_commands(pipeline, 0, pipeline.len());
+        match select(std::pin::pin!(request), &mut self.driver).await {
+            Either::Left((replies, _)) => replies,
+            // The connection has ended; what was answered before is in the request already.
+            Either::Right(((), request)) => request.await,
+        }
+    }
+
+    /// The server closes a connection that has more than its limit in a transaction.
+    fn max_transaction_bytes(&self) -> usize {
+        self.max_query.saturating_sub(64 << 10)
     }
 }
 
-/// What a message takes in a transaction, generously: its fields are less than 1 KiB.
-fn entry_bytes(message: &Message) -> usize {
-    message.payload.len().saturating_add(message.host.len().saturating_mul(4)).saturating_add(1 << 10)
+impl Session for Connection {
+    fn is_open(&mut self) -> bool {
+        let _ = (&mut self.driver).now_or_never();
+        !self.driver.is_terminated()
+    }
+
+    fn limit(&self) -> Option<usize> {
+        Some(self.max_bulk.min(self.max_transaction_bytes()))
+    }
+
+    fn turn_bytes(&self) -> usize {
+        self.max_transaction_bytes().min(TRANSACTION_BYTES)
+    }
+
+    async fn close(self) {}
 }

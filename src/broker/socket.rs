@@ -1,89 +1,36 @@
 //! A connection to a broker by TCP, with TLS where that is asked for.
 
-use std::fmt;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
-use std::sync::Arc;
 
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 
-use crate::broker::tls;
-use crate::sampler::hop;
-use crate::{Error, Result};
+use crate::broker::link::Cause;
+use crate::broker::tls::Tls;
+use crate::broker::url::Url;
 
-/// Where a broker listens.
-pub(super) struct Endpoint {
-    host: String,
-    port: u16,
-    tls: Option<Tls>,
+/// Connects to the host of `url`.
+pub(super) async fn connect(url: &Url, tls: &Tls) -> Result<(Box<dyn Stream>, Cut), Cause> {
+    let failed = |cause: io::Error| Cause::of(format!("no connection: {cause}"), cause);
+    let config = if url.scheme.tls { Some(tls.config().await?) } else { None };
+    let socket = TcpStream::connect((&*url.host, url.port)).await.map_err(failed)?;
+    let cut = prepare(&socket).map_err(failed)?;
+    let Some(config) = config else { return Ok((Box::new(socket), cut)) };
+    let name = ServerName::try_from(url.host.clone());
+    let name = name.map_err(|_| format!("no connection: {:?} can be in no certificate", url.host))?;
+    let stream = TlsConnector::from(config).connect(name, socket).await.map_err(failed)?;
+    Ok((Box::new(stream), cut))
 }
 
-struct Tls {
-    name: ServerName<'static>,
-    /// The system's roots where none is given, read when they are needed first.
-    config: OnceCell<Arc<ClientConfig>>,
-}
-
-impl Endpoint {
-    pub(super) fn new(host: String, port: u16) -> Self {
-        Self { host, port, tls: None }
-    }
-
-    pub(super) fn with_tls(mut self) -> Result<Self> {
-        let name = ServerName::try_from(self.host.clone())
-            .map_err(|_| Error::config(format!("{:?} can be in no certificate", self.host)))?;
-        self.tls = Some(Tls { name, config: OnceCell::new() });
-        Ok(self)
-    }
-
-    /// Says whom to trust, and as whom to come; `scheme` is that of URLs with TLS.
-    pub(super) fn configure(&mut self, config: Arc<ClientConfig>, scheme: &str) -> Result<()> {
-        let Some(tls) = &mut self.tls else {
-            return Err(Error::config(format!("a TLS configuration, and none in the URL: it begins with {scheme}://")));
-        };
-        tls.config = OnceCell::from(config);
-        Ok(())
-    }
-
-    pub(super) async fn connect(&self) -> io::Result<(Box<dyn Stream>, Cut)> {
-        let tls = match &self.tls {
-            Some(tls) => Some((&tls.name, tls.config.get_or_try_init(roots_of_system).await?)),
-            None => None,
-        };
-        let socket = TcpStream::connect((&*self.host, self.port)).await?;
-        socket.set_nodelay(true)?;
-        // What was not sent when a connection is given up must not arrive later.
-        socket.set_zero_linger()?;
-        let cut = Cut(socket.as_fd().try_clone_to_owned()?.into());
-        let stream: Box<dyn Stream> = match tls {
-            None => Box::new(socket),
-            Some((name, config)) => {
-                Box::new(TlsConnector::from(Arc::clone(config)).connect(name.clone(), socket).await?)
-            }
-        };
-        Ok((stream, cut))
-    }
-}
-
-async fn roots_of_system() -> io::Result<Arc<ClientConfig>> {
-    hop(tls::of_system).await.map(Arc::new).map_err(io::Error::other)
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // An IPv6 address.
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
+fn prepare(socket: &TcpStream) -> io::Result<Cut> {
+    socket.set_nodelay(true)?;
+    // What was not sent when a connection is given up must not arrive later.
+    socket.set_zero_linger()?;
+    Ok(Cut(socket.as_fd().try_clone_to_owned()?.into()))
 }
 
 /// What clients read from and write to.

@@ -1,13 +1,53 @@
-//! TLS where the user configures none.
+//! Whom connections with TLS trust.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::broker::blocking::blocking;
 use crate::{Error, Result};
 
+/// A configuration of the user's, or else the certificates that the system trusts.
+#[derive(Clone, Default)]
+pub(super) struct Tls {
+    given: Option<Arc<ClientConfig>>,
+    /// Those of the system, read when they are needed first.
+    system: Arc<Mutex<Option<Arc<ClientConfig>>>>,
+}
+
+impl Tls {
+    /// Trusts whom `config` trusts.
+    pub(super) fn set(&mut self, config: Arc<ClientConfig>) {
+        self.given = Some(config);
+    }
+
+    /// Whether there is a configuration of the user's.
+    #[cfg(feature = "nats")]
+    pub(super) fn is_set(&self) -> bool {
+        self.given.is_some()
+    }
+
+    pub(super) async fn config(&self) -> Result<Arc<ClientConfig>> {
+        if let Some(config) = self.given.clone().or_else(|| self.system().clone()) {
+            return Ok(config);
+        }
+        let config = Arc::new(blocking(of_system).await?);
+        *self.system() = Some(Arc::clone(&config));
+        Ok(config)
+    }
+
+    /// No connection was made: what the system trusts is read again for the next one, as an authority may have been added.
+    pub(super) fn forget(&self) {
+        *self.system() = None;
+    }
+
+    fn system(&self) -> std::sync::MutexGuard<'_, Option<Arc<ClientConfig>>> {
+        self.system.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A configuration with these roots, and no client certificate.
-pub(super) fn config(roots: RootCertStore) -> Result<ClientConfig> {
+pub(super) fn with_roots(roots: RootCertStore) -> Result<ClientConfig> {
     // Given by name: which provider is the process's default is not a library's business.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
@@ -16,12 +56,12 @@ pub(super) fn config(roots: RootCertStore) -> Result<ClientConfig> {
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// A configuration with the certificates the system trusts. It reads many files.
-pub(super) fn of_system() -> Result<ClientConfig> {
+/// Reads many files.
+fn of_system() -> Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         return Err(Error::config("there are no certificates that this system trusts: give a TLS configuration"));
     }
-    config(roots)
+    with_roots(roots)
 }

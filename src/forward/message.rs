@@ -59,6 +59,15 @@ impl Message {
         format!("appmon.{}.{}", self.kind, self.form.as_str())
     }
 
+    /// The id with its source: unique among the messages of all hosts, which the id alone is not, as a relay numbers the messages of
+    /// each host by themselves. This is by what whoever takes messages knows them apart.
+    ///
+    /// As text `SOURCE/ID`, with [`source`](Self::source) and [`id`](Self::id).
+    #[must_use]
+    pub fn source_and_id(&self) -> String {
+        format!("{}/{}", self.source(), self.id)
+    }
+
     /// The attributes of the CloudEvent, by name: `specversion`, `id`, `source`, `type`, `time`, `datacontenttype`, and the
     /// extensions `sequence` (16 hexadecimal digits, in the order of their text) and `partitionkey` (the host).
     ///
@@ -102,7 +111,8 @@ impl Message {
     }
 }
 
-/// Which message it is: unique for its host, and growing in the order of sending for one producer.
+/// Which message it is: unique for its host alone, and growing in the order of sending for one producer. With its source it is
+/// unique: [`Message::source_and_id`].
 ///
 /// As text `BOOT_ID:EPOCH:SEQ`, with the last two as 16 hexadecimal digits each.
 ///

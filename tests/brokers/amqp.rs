@@ -11,7 +11,7 @@ use std::time::Duration;
 use appmon::ForwardExt;
 use appmon::broker::amqp::Amqp;
 use appmon::forward::{Encoder, Forwarder, Host, Message, MessageId, Outcome, Publish};
-use common::brokers::{Broker, Proxy, Recorded, free_port, snapshot};
+use common::brokers::{Broker, Proxy, Recorded, free_port, identities, relayed, snapshot};
 use common::certificates::Certificates;
 use common::{require, until};
 use lapin::options::{
@@ -195,7 +195,7 @@ impl Admin {
 
     async fn next(&self, queue: &str) -> Option<(MessageId, Vec<u8>, BasicProperties)> {
         let got = self.channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }).await.unwrap()?.delivery;
-        let id = got.properties.message_id().as_ref().unwrap().as_str().parse().unwrap();
+        let id = header(&got.properties, "cloudEvents:id").parse().unwrap();
         Some((id, got.data, got.properties))
     }
 
@@ -209,6 +209,11 @@ impl Admin {
     }
 }
 
+fn header(properties: &BasicProperties, name: &str) -> String {
+    let headers = properties.headers().as_ref().unwrap().inner();
+    headers.get(name).unwrap().as_long_string().unwrap().to_string()
+}
+
 fn messages_of(host: &str, count: u64) -> Vec<Message> {
     let mut encoder = Encoder::new(Host::new(host).unwrap());
     (0..count).flat_map(|seq| encoder.encode(&snapshot(seq, 3)).messages).collect()
@@ -219,7 +224,7 @@ fn messages(count: u64) -> Vec<Message> {
 }
 
 async fn connect(url: &str) -> Amqp {
-    Amqp::connect(url).await.unwrap()
+    Amqp::new(url).unwrap()
 }
 
 /// Sends all of it, in batches, as often as needed.
@@ -292,6 +297,7 @@ async fn messages_have_the_attributes_as_headers() {
         assert_eq!(text(properties.content_type()), "application/json");
         assert_eq!(text(properties.kind()), "appmon.reading.snapshot");
         assert_eq!(text(properties.app_id()), "appmon");
+        assert_eq!(text(properties.message_id()), message.source_and_id());
         let headers: BTreeMap<String, String> = properties
             .headers()
             .as_ref()
@@ -337,6 +343,31 @@ async fn what_no_queue_takes_is_not_accepted_and_others_are() {
     let arrived: Vec<MessageId> = admin.drain("some").await.into_iter().map(|(id, _)| id).collect();
     let even = batch.iter().filter(|message| &*message.host == "even").map(|message| message.id);
     assert_eq!(arrived, even.collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_relay_brings_everything_of_all_hosts() {
+    let Some(rabbit) = shared() else { return };
+    let admin = rabbit.admin().await;
+    admin.exchange("relay").await;
+    admin.channel.queue_declare("relay".into(), QueueDeclareOptions::default(), FieldTable::default()).await.unwrap();
+    admin.bind("relay", "relay", "*.a").await;
+    let mut queue = connect(&rabbit.url()).await.exchange("relay").unwrap();
+    let sent = relayed(50);
+    let outcomes = queue.publish(&sent).await;
+    for (message, outcome) in sent.iter().zip(&outcomes) {
+        let begin = if &*message.host == "a" { "Accepted" } else { "retry" };
+        assert_all(std::slice::from_ref(outcome), begin, "");
+    }
+    admin.bind("relay", "relay", "#").await;
+    let left: Vec<_> = sent.iter().filter(|message| &*message.host != "a").cloned().collect();
+    deliver(&mut queue, left.clone()).await;
+    let mut arrived = Vec::new();
+    while let Some((id, _, properties)) = admin.next("relay").await {
+        arrived.push((header(&properties, "cloudEvents:source"), id.to_string()));
+    }
+    let of_a: Vec<_> = sent.iter().filter(|message| &*message.host == "a").cloned().collect();
+    assert_eq!(arrived, [identities(&of_a), identities(&left)].concat());
 }
 
 #[tokio::test]
@@ -446,7 +477,7 @@ async fn wrong_passwords_and_virtual_hosts() {
 }
 
 #[tokio::test]
-async fn without_permission_messages_are_rejected_one_by_one() {
+async fn without_permission_messages_wait_for_it() {
     let Some(rabbit) = shared() else { return };
     let admin = rabbit.admin().await;
     admin.topology("allowed").await;
@@ -459,8 +490,11 @@ async fn without_permission_messages_are_rejected_one_by_one() {
     assert_all(&connect(&url).await.exchange("allowed").unwrap().publish(&sent).await, "Accepted", "");
     let mut queue = connect(&url).await.exchange("forbidden").unwrap();
     assert_refused(&queue.publish(&sent).await, "403 ACCESS_REFUSED");
-    assert_all(&queue.publish(&sent[..1]).await, "rejected", "403 ACCESS_REFUSED");
+    assert_all(&queue.publish(&sent[..1]).await, "retry", "grant this user to write to the exchange");
     assert!(admin.drain("forbidden").await.is_empty());
+    rabbit.control(&["set_permissions", "writer", "^$", "^(allowed|forbidden)$", "^$"]);
+    deliver(&mut queue, sent).await;
+    assert_eq!(admin.drain("forbidden").await.len(), 3);
 }
 
 #[tokio::test]
@@ -501,7 +535,7 @@ async fn a_half_open_connection_is_given_up() {
     let sent = messages(60);
     deliver(&mut queue, sent[..20].to_vec()).await;
     proxy.swallow();
-    assert_all(&queue.publish(&sent[20..40]).await, "unknown", "no confirmation within 500ms");
+    assert_all(&queue.publish(&sent[20..40]).await, "unknown", "no answer within 500ms");
     assert_all(&queue.publish(&sent[20..40]).await, "retry", "no connection within 500ms");
     assert!(matches!(queue.check().await, Some(Err(_))));
     proxy.pass();
@@ -571,7 +605,7 @@ async fn tls_with_a_certificate_of_the_client() {
     assert_all(&connect(certificates.stranger()).await.publish(&messages(1)).await, "retry", "");
     assert_all(&connect(Certificates::new().client()).await.publish(&messages(1)).await, "retry", "no connection");
     // The system's own roots know nothing of it.
-    let mut queue = Amqp::connect(&url).await.unwrap().exchange("secret").unwrap();
+    let mut queue = Amqp::new(&url).unwrap().exchange("secret").unwrap();
     assert_all(&queue.publish(&messages(1)).await, "retry", "certificate");
     assert_eq!(admin.drain("secret").await.len(), 50);
 }
@@ -617,7 +651,7 @@ async fn wrong_settings_are_errors_at_once() {
         ("amqp://host?heartbeat=s3cret", "digit"),
         (&format!("amqp://host/{}", "v".repeat(256)), "255"),
     ] {
-        let error = Amqp::connect(url).await.unwrap_err();
+        let error = Amqp::new(url).unwrap_err();
         assert!(
             error.is_config() && error.to_string().contains(named) && !error.to_string().contains("s3cret"),
             "{error}"
@@ -647,7 +681,7 @@ async fn started_after_us_stopped_and_held_up() {
 
     // Stopped, for longer than the timeout.
     rabbit.broker().stop();
-    assert_all(&queue.publish(&sent[20..40]).await, "unknown", "no confirmation within 1s");
+    assert_all(&queue.publish(&sent[20..40]).await, "unknown", "no answer within 1s");
     assert_all(&queue.publish(&sent[20..40]).await, "retry", "no connection within 1s");
     rabbit.broker().go_on();
     deliver(&mut queue, sent[20..60].to_vec()).await;

@@ -48,7 +48,7 @@ fn proxy(cluster: &Cluster) -> Proxy {
 }
 
 async fn connect(port: u16) -> Kafka {
-    Kafka::connect(&format!("kafka://127.0.0.1:{port}")).await.unwrap().timeout(Duration::from_secs(20))
+    Kafka::new(&format!("kafka://127.0.0.1:{port}")).unwrap().timeout(Duration::from_secs(20))
 }
 
 fn encoder() -> Encoder {
@@ -190,7 +190,7 @@ async fn another_program_reads_it() {
 
 #[tokio::test]
 async fn wrong_settings_are_told_at_once() {
-    let connect = async || Kafka::connect("kafka://user:secret@127.0.0.1:1").await.unwrap();
+    let connect = async || Kafka::new("kafka://user:secret@127.0.0.1:1").unwrap();
     for (key, value, named) in [
         ("no.such.setting", "1", "no.such.setting"),
         ("linger.ms", "soon", "linger.ms"),
@@ -207,9 +207,9 @@ async fn wrong_settings_are_told_at_once() {
     for template in ["", "a b", "{pid}", "a/b"] {
         assert!(connect().await.topic(template).unwrap_err().is_config(), "{template}");
     }
-    assert!(Kafka::connect("kafka://h/{pid}").await.unwrap_err().is_config());
+    assert!(Kafka::new("kafka://h/{pid}").unwrap_err().is_config());
     #[cfg(not(feature = "kafka-ssl"))]
-    assert!(Kafka::connect("kafkas://h").await.unwrap_err().to_string().contains("kafka-ssl"));
+    assert!(Kafka::new("kafkas://h").unwrap_err().to_string().contains("kafka-ssl"));
     let shown = format!("{:?}", connect().await.set("ssl.key.password", "secret").unwrap_or(connect().await));
     assert!(!shown.contains("secret") && shown.contains("kafka://127.0.0.1:1"), "{shown}");
     // What does not go together is only known by the producer, and loses nothing.
@@ -245,7 +245,7 @@ async fn a_broker_that_starts_after_us() {
     let mut queue = connect(free_port()).await;
     let outcomes = queue.publish(&messages(&mut encoder(), 1)).await;
     assert!(matches!(outcomes[0], Outcome::Retry(_)) && text(&outcomes[0]).contains("refused"), "{outcomes:?}");
-    let mut queue = Kafka::connect("kafka://no-such-host.invalid").await.unwrap();
+    let mut queue = Kafka::new("kafka://no-such-host.invalid").unwrap();
     let outcomes = queue.publish(&messages(&mut encoder(), 1)).await;
     assert!(matches!(outcomes[0], Outcome::Retry(_)) && text(&outcomes[0]).contains("no-such-host"), "{outcomes:?}");
 }
@@ -720,14 +720,14 @@ async fn a_wrong_password_costs_no_message() {
     let gate = Gate::before(port(&servers));
     let batch = messages(&mut encoder(), 3);
     for login in ["monitor:wrong-one@", "somebody:se%3Acr%40et@"] {
-        let mut queue = Kafka::connect(&format!("kafka://{login}127.0.0.1:{}", gate.port)).await.unwrap();
+        let mut queue = Kafka::new(&format!("kafka://{login}127.0.0.1:{}", gate.port)).unwrap();
         let outcomes = queue.publish(&batch).await;
         assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Retry(_))), "{outcomes:?}");
         let text = format!("{} {queue:?} {}", text(&outcomes[0]), queue.destination());
         assert!(text.contains("nope") && !text.contains("wrong-one") && !text.contains("cr@et"), "{text}");
     }
     let url = format!("kafka://{}:se%3Acr%40et@127.0.0.1:{}", Gate::USER, gate.port);
-    let (mut queue, log) = Recorded::new(Kafka::connect(&url).await.unwrap());
+    let (mut queue, log) = Recorded::new(Kafka::new(&url).unwrap());
     deliver(&mut queue, batch, |_| {}).await;
     log.check(&read(&servers, TOPIC));
 }
@@ -792,7 +792,7 @@ async fn over_tls() {
     let cluster = cluster();
     let servers = cluster.bootstrap_servers();
     let (port, certificate) = tls::before(port(&servers)).await;
-    let connect = async || Kafka::connect(&format!("kafkas://127.0.0.1:{port}")).await.unwrap();
+    let connect = async || Kafka::new(&format!("kafkas://127.0.0.1:{port}")).unwrap();
     let batch = messages(&mut encoder(), 3);
     let outcomes = connect().await.publish(&batch).await;
     assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Retry(_))), "{outcomes:?}");

@@ -14,7 +14,7 @@ use futures::{Stream, StreamExt, stream};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use common::brokers::{Broker, Log, Proxy, Reading, Recorded, free_port, snapshot};
+use common::brokers::{Broker, Log, Proxy, Reading, Recorded, free_port, relayed, snapshot};
 
 const STREAM: &str = "APPMON";
 
@@ -111,11 +111,14 @@ async fn stored(admin: &jetstream::Context) -> Vec<(MessageId, Vec<u8>)> {
     let mut messages = Vec::new();
     for sequence in state.first_sequence..=state.last_sequence {
         let message = stream.get_raw_message(sequence).await.unwrap();
-        let id = message.headers.get("Nats-Msg-Id").unwrap().as_str().parse().unwrap();
+        let id = message.headers.get("ce-id").unwrap().as_str().parse().unwrap();
         messages.push((id, message.payload.to_vec()));
     }
     messages
 }
+
+/// Where nothing is to be waited for.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Waits no longer than this for a server that holds.
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -170,7 +173,7 @@ fn forward<P: Publish + 'static>(count: u64, sink: P, token: &CancellationToken)
 }
 
 async fn jetstream(port: u16) -> JetStream {
-    JetStream::connect(server(port)).await.unwrap()
+    JetStream::new(server(port)).unwrap()
 }
 
 /// All of it was accepted in the end.
@@ -188,10 +191,11 @@ mod jet_stream {
         let Some(nats) = Nats::started() else { return };
         nats.create().await;
         let mut sink = jetstream(nats.port).await;
-        assert_eq!(sink.max_message_bytes(), Some(1 << 20));
+        assert_eq!(sink.max_message_bytes(), None, "it connects when there is something to send");
         assert_eq!(sink.destination(), format!("nats://127.0.0.1:{} appmon.{{kind}}.{{host}}", nats.port));
         let sent = messages(600);
         assert_eq!(kinds(&sink.publish(&sent).await), "A".repeat(600));
+        assert_eq!(sink.max_message_bytes(), Some(1 << 20));
         assert_eq!(kinds(&sink.publish(&sent[..3]).await), "DDD", "it is stored once");
 
         let expected: Vec<_> = sent.iter().map(|message| (message.id, message.payload.to_vec())).collect();
@@ -201,6 +205,7 @@ mod jet_stream {
         assert_eq!(first.subject.as_str(), "appmon.reading.web%2017");
         let header = |name: &str| first.headers.get(name).unwrap().as_str().to_owned();
         assert_eq!(header("ce-id"), sent[0].id.to_string());
+        assert_eq!(header("Nats-Msg-Id"), format!("urn:appmon:web%2017/{}", sent[0].id));
         assert_eq!(header("ce-type"), "appmon.reading.snapshot");
         assert_eq!(header("ce-source"), "urn:appmon:web%252017", "percent signs are escaped in headers");
         assert_eq!(header("ce-partitionkey"), "web%2017");
@@ -208,6 +213,51 @@ mod jet_stream {
         assert_eq!(header("Content-Type"), "application/json");
         sink.close().await;
         assert_eq!(kinds(&sink.publish(&sent[..1]).await), "D", "it can be opened again");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_relay_brings_everything_of_all_hosts() {
+        let Some(nats) = Nats::started() else { return };
+        nats.create().await;
+        let sent = relayed(10);
+        assert_eq!(
+            kinds(&jetstream(nats.port).await.publish(&sent).await),
+            "A".repeat(30),
+            "none is another one's double"
+        );
+        assert_eq!(nats.stored().await.len(), 30);
+        let mut arriving = Consumer::<Reading>::new(server(nats.port), STREAM).unwrap().from_oldest().stream();
+        let mut seen = BTreeSet::new();
+        while seen.len() < 30 {
+            if let Ok(snapshot) = arriving.next().await.unwrap() {
+                seen.insert((snapshot.host, snapshot.seq));
+            }
+        }
+        assert_eq!((arriving.arrived().duplicates, arriving.arrived().missing), (0, 0));
+    }
+
+    /// Two servers that are no cluster: one has no JetStream, or none for this user.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_server_that_is_sick_is_left_for_the_next() {
+        let config = |user: &str| {
+            format!(
+                "authorization {{ users: [{{ user: {user}, password: pw, permissions: {{ publish: [\"appmon.>\"], subscribe: [\"_INBOX.>\"] }} }}, {{ user: all, password: pw }}] }}"
+            )
+        };
+        let Some(mut sick) = Nats::new(&config("one")) else { return };
+        let mut command = Command::new("nats-server");
+        command.args(["-a", "127.0.0.1", "-p", &sick.port.to_string(), "-c"]).arg(sick.config.as_ref().unwrap());
+        sick.broker = Some(Broker::start(&mut command, sick.port));
+        let Some(well) = Nats::configured(&format!("jetstream: {{}}\n{}", config("two"))) else { return };
+        let options = async_nats::ConnectOptions::with_user_and_password("all".into(), "pw".into());
+        let admin = jetstream::new(options.connect(url(well.port)).await.unwrap());
+        create(&admin, Config::default()).await;
+        // Each is for its own user.
+        let urls = format!("nats://one:pw@127.0.0.1:{},nats://two:pw@127.0.0.1:{}", sick.port, well.port);
+        let (task, log) =
+            forward(100, JetStream::new(Server::new(urls).timeout(PATIENCE)).unwrap(), &CancellationToken::new());
+        assert_complete(&task.await.unwrap(), 100);
+        log.check(&stored(&admin).await);
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -426,14 +476,14 @@ mod jet_stream {
         let admin = nats.admin().await;
         create(&admin, Config { max_message_size: 6000, ..Config::default() }).await;
         let mut sink = jetstream(nats.port).await;
-        assert_eq!(sink.max_message_bytes(), Some(8192));
         let mut sent = messages(5);
         sent[1].payload = vec![b' '; 9000].into();
         sent[3].payload = vec![b' '; 7000].into();
         let outcomes = sink.publish(&sent).await;
         assert_eq!(kinds(&outcomes), "AXAXA");
-        assert!(text(&outcomes[1]).contains("max_payload"), "{}", text(&outcomes[1]));
+        assert!(text(&outcomes[1]).contains("takes 8192"), "{}", text(&outcomes[1]));
         assert!(text(&outcomes[3]).contains("max_msg_size"), "{}", text(&outcomes[3]));
+        assert_eq!(sink.max_message_bytes(), Some(3500), "half of what was too large");
 
         // The forwarder splits by what the server takes.
         let (recorded, log) = Recorded::new(sink);
@@ -475,9 +525,9 @@ mod jet_stream {
         nats.broker().stop();
         assert_eq!(kinds(&sink.publish(&sent).await), "u");
         nats.broker().go_on();
-        let error = sink.check().await.unwrap().unwrap_err();
-        assert!(error.to_string().contains("the stream does not answer"), "there is none: {error}");
+        assert!(sink.check().await.is_none(), "it answers, and did not answer to the message");
         nats.create().await;
+        assert_eq!(kinds(&sink.publish(&sent).await), "A");
         assert!(sink.check().await.unwrap().is_ok());
         nats.kill();
         assert!(sink.check().await.unwrap().unwrap_err().is_broker());
@@ -501,7 +551,7 @@ mod getting_in {
     "#;
 
     async fn outcomes(server: Server, sent: &[Message]) -> Vec<Outcome> {
-        JetStream::connect(server.timeout(TIMEOUT)).await.unwrap().publish(sent).await
+        JetStream::new(server.timeout(PATIENCE)).unwrap().publish(sent).await
     }
 
     async fn admin(port: u16) -> jetstream::Context {
@@ -535,19 +585,50 @@ mod getting_in {
     async fn with_permission_for_some_subjects_only() {
         let Some(nats) = Nats::configured(USERS) else { return };
         create(&admin(nats.port).await, Config::default()).await;
-        let some = server(nats.port).user_and_password("some", "s3cr:et");
+        let some = server(nats.port).timeout(PATIENCE).user_and_password("some", "s3cr:et");
         let mut sent = messages(4);
         sent[1].host = "db".into();
         let outcome = outcomes(some.clone(), &sent).await;
-        assert_eq!(kinds(&outcome), "AXAA");
-        assert!(text(&outcome[1]).contains("no permission"), "{}", text(&outcome[1]));
+        assert_eq!(kinds(&outcome), "ArAA", "the message is not at fault");
+        assert!(text(&outcome[1]).contains("no permission to publish to this subject: grant it"), "{outcome:?}");
 
-        let mut core = Core::connect(some).await.unwrap();
-        assert_eq!(kinds(&core.publish(&sent).await), "AXAA", "also where nobody may be asked");
+        let mut core = Core::new(some).unwrap();
+        assert_eq!(kinds(&core.publish(&sent).await), "ArAA", "also where nobody may be asked");
 
         let deaf = outcomes(server(nats.port).user_and_password("deaf", "s3cr:et"), &sent[..1]).await;
-        assert_eq!(kinds(&deaf), "u", "{deaf:?}");
-        assert!(text(&deaf[0]).to_lowercase().contains("permissions violation for subscription"), "{}", text(&deaf[0]));
+        assert_eq!(kinds(&deaf), "r", "nothing is sent where no answer can come: {deaf:?}");
+        assert!(text(&deaf[0]).contains("grant this user to subscribe to _INBOX.>"), "{}", text(&deaf[0]));
+    }
+
+    /// What the documentation says is needed is all that is needed, also after a message was not answered.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn with_the_least_permissions_through_a_stop() {
+        let least = r#"
+            jetstream: {}
+            authorization {
+                users = [
+                    { user: "all", password: "s3cr:et" }
+                    { user: "pub", password: "pub", permissions: { publish: ["appmon.>"], subscribe: ["_INBOX.>"] } }
+                ]
+            }
+        "#;
+        let Some(nats) = Nats::configured(least) else { return };
+        let admin = admin(nats.port).await;
+        create(&admin, Config::default()).await;
+        let queue = JetStream::new(server(nats.port).user_and_password("pub", "pub")).unwrap();
+        let (mut recorded, log) = Recorded::new(queue);
+        while !recorded.publish(&messages(1)).await[0].is_accepted() {}
+        nats.broker().stop();
+        let forwarder = Forwarder::new(recorded).host("h").retry(Duration::from_millis(10), Duration::from_millis(100));
+        let monitor = forwarder.monitor();
+        let task = tokio::spawn(async move { ticks(100).forward_to(forwarder).await.unwrap() });
+        while monitor.status().report.unknown < 1 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        nats.broker().go_on();
+        assert_complete(&task.await.unwrap(), 100);
+        let stored: BTreeSet<_> = stored(&admin).await.into_iter().map(|(id, _)| id).collect();
+        assert!(log.accepted().len() == 101 && log.accepted().iter().all(|message| stored.contains(&message.id)));
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -560,16 +641,16 @@ mod getting_in {
         std::fs::write(&path, &users).unwrap();
         nats.start();
         create(&admin(nats.port).await, Config::default()).await;
-        let some = server(nats.port).user_and_password("some", "s3cr:et");
+        let some = server(nats.port).timeout(PATIENCE).user_and_password("some", "s3cr:et");
         let mut sent = messages(2);
         sent[1].host = "db".into();
-        let mut queue = JetStream::connect(some.clone()).await.unwrap();
-        let mut core = Core::connect(some.clone()).await.unwrap();
-        assert_eq!(kinds(&queue.publish(&sent).await), "AX");
-        assert_eq!(kinds(&core.publish(&sent).await), "AX");
+        let mut queue = JetStream::new(some.clone()).unwrap();
+        let mut core = Core::new(some.clone()).unwrap();
+        assert_eq!(kinds(&queue.publish(&sent).await), "Ar");
+        assert_eq!(kinds(&core.publish(&sent).await), "Ar");
         std::fs::write(&path, users.replace("web%2017", "*")).unwrap();
         nats.broker().reload();
-        let permitted = async { while kinds(&outcomes(some.clone(), &sent[1..]).await) == "X" {} };
+        let permitted = async { while kinds(&outcomes(some.clone(), &sent[1..]).await) == "r" {} };
         tokio::time::timeout(Duration::from_secs(60), permitted).await.unwrap();
         // The connections stood all the time.
         assert_eq!(kinds(&queue.publish(&sent).await), "DD");
@@ -669,9 +750,9 @@ mod tls {
         create(&jetstream::new(options.connect(nats.url()).await.unwrap()), Config::default()).await;
 
         let sent = messages(3);
-        let outcomes = JetStream::connect(secure.clone()).await.unwrap().publish(&sent).await;
+        let outcomes = JetStream::new(secure.clone()).unwrap().publish(&sent).await;
         assert_eq!(kinds(&outcomes), "AAA", "{outcomes:?}");
-        assert_eq!(kinds(&Core::connect(secure.clone()).await.unwrap().publish(&sent).await), "AAA");
+        assert_eq!(kinds(&Core::new(secure.clone()).unwrap().publish(&sent).await), "AAA");
         let mut arriving = Consumer::<Reading>::new(secure, STREAM).unwrap().from_oldest().stream();
         assert_eq!(arriving.next().await.unwrap().unwrap().seq, 0);
 
@@ -681,7 +762,7 @@ mod tls {
             ("TLS, and nothing said of it", server(nats.port)),
         ] {
             let wrong = wrong.timeout(Duration::from_secs(20));
-            let outcomes = JetStream::connect(wrong).await.unwrap().publish(&sent).await;
+            let outcomes = JetStream::new(wrong).unwrap().publish(&sent).await;
             assert_eq!(kinds(&outcomes), "rrr", "{why}: {outcomes:?}");
         }
     }
@@ -692,7 +773,7 @@ mod tls {
         nats.create().await;
         let url = format!("tls://127.0.0.1:{}", nats.port);
         let server = Server::new(url).timeout(TIMEOUT).tls(client(&authority(), None));
-        let outcomes = JetStream::connect(server).await.unwrap().publish(&messages(1)).await;
+        let outcomes = JetStream::new(server).unwrap().publish(&messages(1)).await;
         assert_eq!(kinds(&outcomes), "r", "the server speaks no TLS: {outcomes:?}");
     }
 }
@@ -706,7 +787,7 @@ mod core_nats {
         let client = async_nats::connect(nats.url()).await.unwrap();
         let mut heard = client.subscribe("appmon.>").await.unwrap();
         client.flush().await.unwrap();
-        let mut sink = Core::connect(server(nats.port)).await.unwrap();
+        let mut sink = Core::new(server(nats.port)).unwrap();
         let mut sent = messages(300);
         assert_eq!(kinds(&sink.publish(&sent).await), "A".repeat(300));
         for message in &sent {
@@ -723,8 +804,9 @@ mod core_nats {
         nats.kill();
         assert_eq!(kinds(&sink.publish(&sent[2..4]).await), "rr");
         nats.start();
-        assert!(sink.check().await.unwrap().is_ok());
+        assert!(sink.check().await.is_none(), "it answers, and did not answer to messages");
         assert_eq!(kinds(&sink.publish(&sent[2..4]).await), "AA");
+        assert!(sink.check().await.unwrap().is_ok());
     }
 }
 
@@ -839,7 +921,7 @@ mod consuming {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         publish(&nats, &messages(1)).await;
-        let mut arriving = consumer(&nats).durable("one").unwrap().stream();
+        let mut arriving = consumer(&nats).durable("one").unwrap().ack_wait(Duration::from_secs(1)).stream();
         assert_eq!(next(&mut arriving).await.unwrap().seq, 0);
         assert_eq!(arriving.arrived().messages, 1, "nothing that was done comes again");
     }
@@ -877,6 +959,83 @@ mod consuming {
         }
         assert_eq!(seqs, (0..40).collect::<Vec<_>>());
         assert!(errors > 0 && arriving.arrived().missing == 0);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stream_that_was_made_anew_is_read_from_its_beginning() {
+        let Some(nats) = Nats::started() else { return };
+        nats.create().await;
+        let admin = nats.admin().await;
+        let sent = messages(100);
+        publish(&nats, &sent[..40]).await;
+        for durable in [None, Some("anew")] {
+            let consumer = consumer(&nats);
+            let consumer = match durable {
+                None => consumer,
+                Some(name) => consumer.durable(name).unwrap(),
+            };
+            let mut arriving = consumer.stream();
+            for seq in 0..40 {
+                assert_eq!(next_snapshot(&mut arriving).await.seq, seq);
+            }
+            // It has more than there was before anybody looks.
+            admin.delete_stream(STREAM).await.unwrap();
+            nats.create().await;
+            publish(&nats, &sent[40..]).await;
+            for seq in 40..100 {
+                assert_eq!(next_snapshot(&mut arriving).await.seq, seq, "{durable:?}");
+            }
+            assert_eq!(arriving.arrived().missing, 0);
+            admin.delete_stream(STREAM).await.unwrap();
+            nats.create().await;
+            publish(&nats, &sent[..40]).await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn one_name_is_for_one_consumer() {
+        use appmon::{FileSystemSample, ProcessSample};
+
+        let Some(nats) = Nats::started() else { return };
+        nats.create().await;
+        let first = || Consumer::<Reading>::new(server(nats.port), STREAM).unwrap().durable("name").unwrap();
+        publish(&nats, &messages(2)).await;
+        let mut arriving = first().stream();
+        assert_eq!(next_snapshot(&mut arriving).await.seq, 0);
+        arriving.close().await;
+
+        async fn refused<T>(stream: impl Stream<Item = Result<T>>) -> String {
+            let mut stream = std::pin::pin!(stream);
+            loop {
+                match next(&mut stream).await {
+                    Err(error) if error.is_config() => return error.to_string(),
+                    Err(error) => assert!(error.is_broker(), "{error}"),
+                    Ok(_) => panic!("it has messages"),
+                }
+            }
+        }
+        let subject = refused(first().subject("appmon.>").stream()).await;
+        assert!(subject.contains("its subject is \"appmon.reading.*\", and not \"appmon.>\""), "{subject}");
+        let wait = refused(first().ack_wait(Duration::from_secs(7)).stream()).await;
+        assert!(wait.contains("ack_wait is 30s, and not 7s") && wait.contains("name already"), "{wait}");
+        let begin = refused(first().from_now().stream()).await;
+        assert!(begin.contains("its beginning is All, and not New"), "{begin}");
+        let all = || Consumer::<ProcessSample>::new(server(nats.port), STREAM).unwrap().subject("appmon.>");
+        let other = refused(all().durable("name").unwrap().stream()).await;
+        assert!(other.contains("its kind is \"reading\", and not \"process\""), "{other}");
+
+        // Two kinds by the same subjects.
+        let made = all().durable("kinds").unwrap().stream();
+        made.close().await;
+        let mut made = all().durable("kinds").unwrap().stream();
+        let error = next(&mut made).await.unwrap_err();
+        assert!(error.is_malformed() && error.to_string().contains(" on appmon.reading.web%2017"), "{error}");
+        let disks = Consumer::<FileSystemSample>::new(server(nats.port), STREAM).unwrap().subject("appmon.>");
+        let other = refused(disks.durable("kinds").unwrap().stream()).await;
+        assert!(other.contains("its kind is \"process\", and not \"file_system\""), "{other}");
+        // Nothing of it was taken.
+        let mut arriving = first().stream();
+        assert_eq!(next_snapshot(&mut arriving).await.seq, 1);
     }
 
     #[tokio::test(flavor = "multi_thread")]

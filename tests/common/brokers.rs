@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use appmon::forward::{Message, MessageId, Outcome, Publish};
+use appmon::forward::{Encoder, Host, Message, MessageId, Outcome, Publish};
 use appmon::{Result, Sample, Snapshot};
 use rustix::process::{Pid, Signal, WaitOptions};
 use serde::{Deserialize, Serialize};
@@ -229,6 +229,25 @@ pub fn snapshot(seq: u64, count: u64) -> Snapshot<Reading> {
     let mut snapshot: Snapshot<_> = (0..count).map(|number| Reading { number, text: text.clone() }).collect();
     snapshot.seq = seq;
     snapshot
+}
+
+/// What a relay of three hosts has of `count` ticks: the messages of each host have the same numbers.
+pub fn relayed(count: u64) -> Vec<Message> {
+    let mut relay = Encoder::new(Host::new("relay").unwrap());
+    let of = |seq, host: &str| {
+        let mut snapshot = snapshot(seq, 1);
+        snapshot.host = Some(host.into());
+        snapshot
+    };
+    let ticks = (0..count).flat_map(|seq| ["a", "b", "c"].map(|host| of(seq, host)));
+    let messages: Vec<_> = ticks.flat_map(|snapshot| relay.encode(&snapshot).messages).collect();
+    assert_eq!(messages[0].id, messages[1].id, "unique for its source only");
+    messages
+}
+
+/// Of which source each message is, and its id there, in order.
+pub fn identities(messages: &[Message]) -> Vec<(String, String)> {
+    messages.iter().map(|message| (message.source(), message.id.to_string())).collect()
 }
 
 /// A broker with everything noted that goes to it, and what became of it.

@@ -164,7 +164,7 @@ fn nats() {
     stream(fleet().rates().retain(|_| true).changes());
     spawned(|| fleet().close());
     spawned(|| async {
-        let queue = JetStream::connect("nats://127.0.0.1").await?;
+        let queue = JetStream::new("nats://127.0.0.1")?;
         Processes::new().every(Duration::from_secs(1)).forward_to(Forwarder::new(queue)).await
     });
 }
@@ -179,7 +179,7 @@ fn mqtt() {
     fn spawned<T: Future + Send>(_: impl FnOnce() -> T) {}
     sink::<Mqtt>();
     spawned(|| async {
-        let broker = Mqtt::connect("mqtt://127.0.0.1").await?;
+        let broker = Mqtt::new("mqtt://127.0.0.1")?;
         Processes::new().every(Duration::from_secs(1)).forward_to(Forwarder::new(broker)).await
     });
 }

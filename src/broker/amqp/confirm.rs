@@ -10,10 +10,12 @@ use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, ErrorKind, PublisherConfirm};
 use tokio::time::Instant;
 
+use crate::broker::link::{Fault, Reply};
 use crate::forward::Message;
 
 /// A message between our sending it and its confirmation.
 pub(super) struct InFlight<'a> {
+    /// With its source: those of several hosts can be on their way.
     id: String,
     state: State<'a>,
 }
@@ -38,10 +40,7 @@ struct Returned {
 /// What became of one message.
 #[derive(Debug)]
 pub(super) enum Answer {
-    Taken,
-    Nacked,
-    /// No queue took it, in the broker's words.
-    Returned(String),
+    Replied(Reply),
     /// The channel or the connection ended first.
     Failed(lapin::Error),
     /// The time was over first.
@@ -66,7 +65,7 @@ impl<'a> InFlight<'a> {
         futures::future::poll_fn(|cx| Poll::Ready(state.poll(cx))).await.is_ready();
         match state {
             State::Done(Err(cause)) => Err(cause),
-            state => Ok(Self { id: message.id.to_string(), state }),
+            state => Ok(Self { id: message.source_and_id(), state }),
         }
     }
 }
@@ -112,7 +111,9 @@ impl From<Confirmation> for Confirmed {
     fn from(confirmation: Confirmation) -> Self {
         let taken = confirmation.is_ack();
         let returned = confirmation.take_message().and_then(|message| {
-            let id = message.delivery.properties.message_id().as_ref()?.to_string();
+            let headers = message.delivery.properties.headers().as_ref()?.inner();
+            let header = |name: &str| headers.get(name)?.as_long_string().map(ToString::to_string);
+            let id = format!("{}/{}", header("cloudEvents:source")?, header("cloudEvents:id")?);
             Some(Returned { id, text: format!("{} {}", message.reply_code, message.reply_text) })
         });
         Self { taken, returned }
@@ -141,9 +142,9 @@ pub(super) async fn answers(mut sent: Vec<InFlight<'_>>, deadline: Instant) -> V
     // Once the channel has ended, all end so, some a moment later.
     let ended = sent.iter().find_map(|one| one.state.failure()).cloned();
     let answer = |(one, taken): (InFlight<'_>, bool)| match (returned.get(&one.id), one.state) {
-        (Some(text), State::Done(Ok(_))) => Answer::Returned(text.clone()),
-        (None, State::Done(Ok(_))) if taken => Answer::Taken,
-        (None, State::Done(Ok(Confirmed { taken: false, .. }))) => Answer::Nacked,
+        (Some(text), State::Done(Ok(_))) => Answer::Replied(returned_by_the_broker(text)),
+        (None, State::Done(Ok(_))) if taken => Answer::Replied(Reply::Accepted),
+        (None, State::Done(Ok(Confirmed { taken: false, .. }))) => Answer::Replied(not_taken()),
         (_, State::Done(Err(cause))) => Answer::Failed(cause),
         _ => ended.clone().map_or(Answer::Silent, Answer::Failed),
     };
@@ -166,12 +167,14 @@ fn properties(message: &Message) -> BasicProperties {
         .with_delivery_mode(2)
         .with_app_id("appmon".into())
         .with_timestamp(message.time.as_unix_nanos() / 1_000_000_000);
+    if let Ok(id) = ShortString::try_new(message.source_and_id()) {
+        properties = properties.with_message_id(id);
+    }
     for (name, value) in message.attributes() {
         // Where a text is too long for a property, it is in the headers all the same.
         let short = ShortString::try_new(&*value).ok();
         properties = match (name, short) {
             ("datacontenttype", Some(value)) => properties.with_content_type(value),
-            ("id", Some(value)) => properties.with_message_id(value),
             ("type", Some(value)) => properties.with_type(value),
             _ => properties,
         };
@@ -182,25 +185,26 @@ fn properties(message: &Message) -> BasicProperties {
     properties.with_headers(headers)
 }
 
-impl Answer {
-    /// Whether the broker did not say what became of it.
-    pub(super) fn is_open(&self) -> bool {
-        matches!(self, Self::Failed(_) | Self::Silent)
-    }
-
-    /// The largest message, where it was refused for its size: `… message size 300 is larger than configured max size 200`.
-    pub(super) fn size_limit(&self) -> Option<usize> {
-        let Self::Failed(cause) = self else { return None };
-        let ErrorKind::ProtocolError(error) = cause.kind() else { return None };
-        let (_, limit) = error.get_message().as_str().split_once("larger than configured max size ")?;
-        limit.trim().parse().ok()
-    }
+fn returned_by_the_broker(text: &str) -> Reply {
+    let text = format!("returned ({text}): no queue for it; declare one, and bind it to the exchange");
+    Reply::Refused(Fault::Place, text.into())
 }
 
-/// The broker's code for why it closed the channel or the connection.
-pub(super) fn reply_code(cause: &lapin::Error) -> Option<u16> {
-    match cause.kind() {
-        ErrorKind::ProtocolError(error) => Some(error.get_id()),
+fn not_taken() -> Reply {
+    let text = "not taken (basic.nack): a queue has no room, or failed; read from it, or give it more";
+    Reply::Refused(Fault::Place, text.into())
+}
+
+/// Whose fault it is that the broker closed the channel over a message, where it says so.
+pub(super) fn fault(cause: &lapin::Error) -> Option<Fault> {
+    let ErrorKind::ProtocolError(error) = cause.kind() else { return None };
+    // `… message size 300 is larger than configured max size 200`
+    let limit = error.get_message().as_str().split_once("larger than configured max size ");
+    match (limit, error.get_id()) {
+        (Some((_, limit)), _) => Some(Fault::Size(limit.trim().parse().ok())),
+        (None, 311) => Some(Fault::Size(None)),
+        (None, 406) => Some(Fault::Message),
+        (None, 403..=405) => Some(Fault::Place),
         _ => None,
     }
 }
@@ -209,7 +213,7 @@ pub(super) fn reply_code(cause: &lapin::Error) -> Option<u16> {
 pub(super) fn explained(cause: &lapin::Error) -> String {
     let ErrorKind::ProtocolError(error) = cause.kind() else { return cause.to_string() };
     let advice = match error.get_id() {
-        403 => "; give the right user and password in the URL, and this user the permission to write",
+        403 => "; give the right user and password in the URL, and grant this user to write to the exchange",
         404 => "; declare it",
         530 => "; give a virtual host that exists in the URL, and this user a permission for it",
         _ => "",

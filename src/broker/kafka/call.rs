@@ -263,7 +263,7 @@ impl<'a> Call<'a> {
             let outcome = match &self.refused {
                 Some((topic, code)) if not_sent && *topic == self.topic.render(message, Escape::Kafka) => {
                     let error = self.refusal(*code, message);
-                    if verdict(*code) == Verdict::Never { Outcome::Rejected(error) } else { Outcome::Retry(error) }
+                    Outcome::Retry(error)
                 }
                 _ if not_sent => Outcome::Retry(Error::broker(text.clone())),
                 _ => Outcome::Unknown(Error::broker(text.clone())),

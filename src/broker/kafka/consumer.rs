@@ -5,28 +5,23 @@ mod session;
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::Stream;
-use futures::stream::FusedStream;
 use rdkafka::config::ClientConfig;
 use serde::de::DeserializeOwned;
 
+use crate::broker::consuming::{Consuming, Subscription};
 use crate::broker::kafka::address::Address;
 use crate::broker::kafka::settings;
-use crate::broker::receive::{Gathering, ReceiveCounts, Receiver};
-
-use crate::forward::{Backoff, Escape, Template};
-use crate::{Error, Result, Sample, Snapshot};
+use crate::broker::receive::{Gathering, Receiver};
+use crate::forward::{Escape, Template};
+use crate::{Error, Result, Sample};
 use offsets::{Offsets, Place};
 use session::Session;
 
 /// Makes a stream of snapshots of what other hosts brought to topics of Kafka.
 ///
-/// Each snapshot says which host it is from ([`Snapshot::host`]), so the same combinators run over a fleet as over one machine:
+/// Each snapshot says which host it is from ([`Snapshot::host`](crate::Snapshot::host)), so the same combinators run over a fleet as over one machine:
 /// `rates`, `retain`, `changes`. Split snapshots are put together again, doubles are left out by their id, and what never came is
 /// counted: [`Consuming::arrived`].
 ///
@@ -145,157 +140,66 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Consumer<T> {
     /// end it: a message that was not understood, a snapshot of which parts never came, and what librdkafka says while brokers
     /// are away or a topic is missing.
     pub fn stream(self) -> Consuming<T> {
-        let arrived = Arc::default();
-        let state = State {
-            // All that a host sends is in one partition, so in one consumer.
-            arrivals: Receiver::new(Gathering::All),
-            arrived: Arc::clone(&arrived),
-            consumer: self,
-            session: None,
-            offsets: Offsets::default(),
-            done: Vec::new(),
-            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(10)),
-            failed: false,
-        };
-        let name = format!("{:?}", state.consumer);
-        let items = futures::stream::unfold(state, |mut state| async move {
-            let item = state.next().await;
-            Some((item, state))
-        });
-        Consuming { name, items: Box::pin(items), arrived }
+        let name = format!("{self:?}");
+        let subscription = Subscribed { consumer: self, session: None, offsets: Offsets::default() };
+        // All that a host sends is in one partition, so in one consumer.
+        Consuming::new(name, subscription, Gathering::All)
     }
 }
 
-/// The stream of a [`Consumer`].
-///
-/// # Cancel safety
-///
-/// A dropped `next()` loses nothing. What was given out last when the stream is dropped is not committed, and comes again.
-#[must_use = "streams do nothing unless polled"]
-pub struct Consuming<T> {
-    name: String,
-    items: Pin<Box<dyn Stream<Item = Result<Snapshot<T>>> + Send>>,
-    arrived: Arc<Mutex<ReceiveCounts>>,
-}
-
-impl<T> Consuming<T> {
-    /// What came so far, and what of it was not given on.
-    #[must_use]
-    pub fn arrived(&self) -> ReceiveCounts {
-        *self.arrived.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Asks the same from elsewhere, while the stream is used.
-    pub fn monitor(&self) -> impl Fn() -> ReceiveCounts + Send + Sync + 'static {
-        let arrived = Arc::clone(&self.arrived);
-        move || *arrived.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<T> fmt::Debug for Consuming<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Consuming")
-            .field("consumer", &self.name)
-            .field("arrived", &self.arrived())
-            .finish_non_exhaustive()
-    }
-}
-
-impl<T> Stream for Consuming<T> {
-    type Item = Result<Snapshot<T>>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.items.as_mut().poll_next(cx)
-    }
-}
-
-impl<T> FusedStream for Consuming<T> {
-    fn is_terminated(&self) -> bool {
-        false
-    }
-}
-
-struct State<T> {
+struct Subscribed<T> {
     consumer: Consumer<T>,
-    arrivals: Receiver<T, Place>,
-    arrived: Arc<Mutex<ReceiveCounts>>,
     session: Option<Session>,
     offsets: Offsets,
-    /// What counts as read when the next item is asked for.
-    done: Vec<Place>,
-    backoff: Backoff,
-    /// Whether the last client had to be given up.
-    failed: bool,
 }
 
-impl<T: Sample + DeserializeOwned + Send + 'static> State<T> {
-    async fn next(&mut self) -> Result<Snapshot<T>> {
-        loop {
-            self.store();
-            if let Some(item) = self.arrivals.pop() {
-                self.done = item.done;
-                self.tell();
-                match item.result {
-                    Some(result) => return result,
-                    None => continue,
-                }
+/// How long a member that leaves its group may take for it.
+const LEAVING: Duration = Duration::from_secs(5);
+
+impl<T: Sample + DeserializeOwned + Send + 'static> Subscription<T> for Subscribed<T> {
+    type Token = Place;
+
+    fn is_open(&self) -> bool {
+        self.session.is_some()
+    }
+
+    async fn receive(&mut self, to: &mut Receiver<T, Place>) -> Result<()> {
+        let address = &self.consumer.address;
+        let session = match &mut self.session {
+            Some(session) => session,
+            None => {
+                let opened = Session::open(self.consumer.config.clone(), self.consumer.topics.clone()).await;
+                let opened = opened.map_err(|error| Error::broker(format!("{address}: {error}")))?;
+                self.session.insert(opened)
             }
-            self.receive().await?;
+        };
+        let offsets = &mut self.offsets;
+        let taken = session.take_in(|received, place| {
+            offsets.came(&place);
+            to.push(received, place);
+        });
+        let Err(failure) = taken.await else { return Ok(()) };
+        if failure.is_fatal {
+            self.session = None;
         }
+        let topics = self.consumer.topics.join(", ");
+        Err(Error::broker(format!("{address} {topics}: {}", failure.text)))
     }
 
     /// Says how far its partitions were read.
-    fn store(&mut self) {
-        let Some(session) = &self.session else {
-            self.done.clear();
-            return;
-        };
+    async fn acknowledge(&mut self, done: Vec<Place>) {
+        let Some(session) = &self.session else { return };
         session.revoked().into_iter().for_each(|(topic, partition)| self.offsets.forget(&topic, partition));
-        for place in self.done.drain(..) {
+        for place in done {
             if let Some(next) = self.offsets.done(&place) {
                 session.store(&place, next);
             }
         }
     }
 
-    fn tell(&self) {
-        *self.arrived.lock().unwrap_or_else(PoisonError::into_inner) = self.arrivals.counts();
-    }
-
-    /// Takes in the next message.
-    async fn receive(&mut self) -> Result<()> {
-        let address = &self.consumer.address;
-        let session = match &mut self.session {
-            Some(session) => session,
-            None => {
-                if self.failed {
-                    tokio::time::sleep(self.backoff.next_wait()).await;
-                }
-                self.failed = true;
-                let opened = Session::open(self.consumer.config.clone(), self.consumer.topics.clone()).await;
-                let opened = opened.map_err(|error| Error::broker(format!("{address}: {error}")))?;
-                self.session.insert(opened)
-            }
-        };
-        let (arrivals, offsets) = (&mut self.arrivals, &mut self.offsets);
-        let taken = session.take_in(|received, place| {
-            offsets.came(&place);
-            arrivals.push(received, place);
-        });
-        match taken.await {
-            Ok(()) => {
-                self.failed = false;
-                self.backoff.reset();
-                self.tell();
-                Ok(())
-            }
-            Err(failure) => {
-                if failure.is_fatal {
-                    self.session = None;
-                }
-                let topics = self.consumer.topics.join(", ");
-                Err(Error::broker(format!("{address} {topics}: {}", failure.text)))
-            }
+    async fn finish(&mut self, _: Vec<Place>) {
+        if let Some(session) = self.session.take() {
+            let _ = tokio::time::timeout(LEAVING, session.leave()).await;
         }
     }
 }

@@ -18,12 +18,12 @@ pub(super) enum Verdict {
 pub(super) fn verdict(code: Code) -> Verdict {
     match code {
         Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => Verdict::Oversize,
+        Code::InvalidRecord | Code::InvalidTimestamp => Verdict::Never,
+        // What is the topic's or the user's is no message's fault.
         Code::TopicAuthorizationFailed
         | Code::InvalidTopic
-        | Code::InvalidRecord
-        | Code::InvalidTimestamp
-        | Code::PolicyViolation => Verdict::Never,
-        Code::UnknownTopic
+        | Code::PolicyViolation
+        | Code::UnknownTopic
         | Code::UnknownTopicOrPartition
         | Code::UnknownPartition
         | Code::LeaderNotAvailable
@@ -51,8 +51,10 @@ pub(super) fn advice(code: Code) -> &'static str {
     match code {
         Code::UnknownTopic | Code::UnknownTopicOrPartition => ": create the topic, or let the brokers create topics",
         Code::UnknownPartition => ": the topic has fewer partitions than it had",
-        Code::TopicAuthorizationFailed => ": allow Write and Describe on the topic",
-        Code::ClusterAuthorizationFailed => ": allow IdempotentWrite on the cluster, or publish with idempotent(false)",
+        Code::TopicAuthorizationFailed => ": grant this user Write and Describe on the topic",
+        Code::ClusterAuthorizationFailed => {
+            ": grant this user IdempotentWrite on the cluster, or publish with idempotent(false)"
+        }
         Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
             ": send smaller messages, or raise max.message.bytes of the topic, and message.max.bytes here"
         }

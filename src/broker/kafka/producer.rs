@@ -14,8 +14,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext
 use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::broker::blocking::blocking;
 use crate::forward::Message;
-use crate::sampler::hop;
 use crate::{Error, Result};
 
 /// One producer: its threads, its connections, and its sequence of messages.
@@ -31,6 +31,9 @@ pub(super) struct Producer {
     begun: HashSet<(Arc<str>, Arc<str>)>,
 }
 
+/// More kinds and hosts than this are not remembered.
+const MOST_BEGUN: usize = 10_000;
+
 /// What a call waits for.
 pub(super) enum Report {
     /// What became of the message of this number.
@@ -44,7 +47,7 @@ pub(super) enum Report {
 impl Producer {
     /// Makes one, beside the runtime's threads: reading certificates may block. Nothing is connected yet.
     pub(super) async fn new(config: ClientConfig) -> Result<Self> {
-        hop(move || {
+        blocking(move || {
             let (to, reports) = mpsc::unbounded_channel();
             let context = Reports { to, notes: Mutex::default() };
             let client = BaseProducer::from_config_and_context(&config, context)
@@ -64,7 +67,7 @@ impl Producer {
     pub(super) async fn greet(mut self, timeout: Duration) -> Result<Self> {
         const STEP: Duration = Duration::from_millis(100);
         self.listen(true);
-        hop(move || {
+        blocking(move || {
             let begin = std::time::Instant::now();
             while self.client.client().fetch_cluster_id(STEP).is_none() {
                 let down = matches!(self.reports.try_recv(), Ok(Report::AllDown | Report::Fatal));
@@ -98,6 +101,10 @@ impl Producer {
     }
 
     pub(super) fn begun(&mut self, message: &Message) {
+        // Of a relay's hosts, which come and go. Those that are forgotten begin anew.
+        if self.begun.len() >= MOST_BEGUN {
+            self.begun.clear();
+        }
         self.begun.insert((Arc::clone(&message.kind), Arc::clone(&message.host)));
     }
 

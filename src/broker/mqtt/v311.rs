@@ -9,12 +9,11 @@ use rumqttc_v4::{
 };
 use rustls::ClientConfig;
 
-use crate::forward::{Message, Outcome};
-
-use super::Settings;
-use super::address::Credentials;
-use super::connection::{self, Answer, Lost};
-use super::v5::{MAX_PACKET, NO_TIMEOUT};
+use crate::broker::link::{Cause, Fault, Reply};
+use crate::broker::mqtt::connection::{self, Answer, Lost};
+use crate::broker::mqtt::{Connector, IN_FLIGHT, MAX_PACKET, NO_TIMEOUT};
+use crate::broker::url::Url;
+use crate::forward::Message;
 
 /// Requests that are taken from the queue at once, and written together.
 const BATCH: usize = 64;
@@ -25,11 +24,9 @@ pub(super) struct Client {
 }
 
 impl connection::Client for Client {
-    type Sender = AsyncClient;
-
-    async fn connect(settings: &Settings, tls: Option<Arc<ClientConfig>>) -> Result<Self, String> {
-        let builder = AsyncClient::builder(options(settings, tls));
-        let (client, mut events) = builder.unbounded().try_build().map_err(|error| error.to_string())?;
+    async fn connect(to: &Connector, url: &Url, tls: Option<Arc<ClientConfig>>) -> Result<Self, Cause> {
+        let built = AsyncClient::builder(options(to, url, tls)).unbounded().try_build();
+        let (client, mut events) = built.map_err(|error| Cause::of(format!("not connected: {error}"), error))?;
         let mut network = NetworkOptions::new();
         network.set_tcp_nodelay(true);
         network.set_connection_timeout(NO_TIMEOUT);
@@ -38,35 +35,17 @@ impl connection::Client for Client {
             match events.poll().await {
                 Ok(Event::Incoming(Packet::ConnAck(_))) => return Ok(Self { client, events: Box::new(events) }),
                 Ok(_) => {}
-                Err(error) => return Err(refusal(&error)),
+                Err(error) => return Err(refusal(&error).into()),
             }
         }
     }
 
-    fn max_packet_bytes(&self) -> Option<u32> {
-        None
-    }
-
-    fn sender(&self) -> AsyncClient {
-        self.client.clone()
-    }
-
-    fn send(sender: &Self::Sender, message: &Message, settings: &Arc<Settings>) -> Result<Answer, Outcome> {
-        let topic = settings.topic(message);
-        let mut publish = Publish::from_bytes(topic.clone(), QoS::AtLeastOnce, message.structured());
-        publish.pkid = 1; // Its size is with one.
-        let limit = settings.packet_limit(None).unwrap_or(MAX_PACKET).min(MAX_PACKET);
-        let bytes = publish.size();
-        if bytes > limit {
-            return Err(settings.too_large(&topic, bytes, limit));
-        }
-        let options = PublishOptions::at_least_once().retain(settings.retain);
-        match sender.try_publish_tracked(topic.clone(), publish.payload, options) {
-            Ok(notice) => Ok(Box::pin(async move { notice.wait_async().await.ok().map(|_| Outcome::Accepted) })),
-            Err(ClientError::InvalidRequest(_)) => {
-                Err(Outcome::Rejected(settings.error(&format!("{topic:?} is no topic of MQTT"))))
-            }
-            Err(error) => Err(Outcome::Retry(settings.error(&format!("{topic}: {error}")))),
+    fn send(&self, message: &Message, to: &Connector) -> Result<Answer, Reply> {
+        let options = PublishOptions::at_least_once().retain(to.retain);
+        match self.client.try_publish_tracked(to.topic(message), message.structured(), options) {
+            Ok(notice) => Ok(Box::pin(async move { notice.wait_async().await.ok().map(|_| Reply::Accepted) })),
+            Err(ClientError::InvalidRequest(_)) => Err(Reply::Refused(Fault::Place, "it is no topic of MQTT".into())),
+            Err(error) => Err(Reply::Refused(Fault::Server, error.to_string().into())),
         }
     }
 
@@ -76,31 +55,35 @@ impl connection::Client for Client {
     }
 
     async fn poll(&mut self) -> Result<(), Lost> {
-        let lost =
-            |error: ConnectionError| Lost { why: format!("the connection ended: {error}"), first_refused: false };
+        let lost = |error: ConnectionError| Lost { why: format!("the connection ended: {error}"), first: None };
         self.events.poll().await.map(drop).map_err(lost)
     }
 }
 
-fn options(settings: &Settings, tls: Option<Arc<ClientConfig>>) -> MqttOptions {
-    let broker = Broker::tcp(settings.address.host.as_str(), settings.address.port);
-    let mut options = MqttOptions::new(settings.client_id.as_str(), broker);
+/// How large the packet of a message is.
+pub(super) fn size(message: &Message, to: &Connector) -> usize {
+    let mut publish = Publish::from_bytes(to.topic(message), QoS::AtLeastOnce, message.structured());
+    publish.pkid = 1; // Its size is with one.
+    publish.size()
+}
+
+fn options(to: &Connector, url: &Url, tls: Option<Arc<ClientConfig>>) -> MqttOptions {
+    let broker = Broker::tcp(url.bracketed_host(), url.port);
+    let mut options = MqttOptions::new(to.client_id.as_str(), broker);
     options
         .set_clean_session(true)
-        .set_keep_alive(settings.keep_alive_seconds)
+        .set_keep_alive(to.keep_alive_seconds)
         .set_max_request_batch(BATCH)
-        .set_inflight(settings.in_flight)
+        .set_inflight(IN_FLIGHT)
         // What comes in are acknowledgements; what goes out was measured.
         .set_max_packet_size(10 << 10, MAX_PACKET);
     if let Some(config) = tls {
         options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(config)));
     }
-    options.set_auth(match settings.credentials.clone() {
+    options.set_auth(match to.credentials(url) {
         None => ConnectAuth::None,
-        Some(Credentials { user, password: None }) => ConnectAuth::Username { username: user },
-        Some(Credentials { user, password: Some(password) }) => {
-            ConnectAuth::UsernamePassword { username: user, password: password.into() }
-        }
+        Some((username, None)) => ConnectAuth::Username { username },
+        Some((username, Some(password))) => ConnectAuth::UsernamePassword { username, password: password.into() },
     });
     options
 }

@@ -11,84 +11,59 @@ use rumqttc_v5::{
 };
 use rustls::ClientConfig;
 
-use crate::forward::{Message, Outcome};
-
-use super::Settings;
-use super::address::Credentials;
-use super::connection::{self, Answer, Lost};
+use crate::broker::link::{Cause, Fault, Reply};
+use crate::broker::mqtt::connection::{self, Answer, Lost};
+use crate::broker::mqtt::{Connector, IN_FLIGHT, NO_TIMEOUT};
+use crate::broker::url::Url;
+use crate::forward::Message;
 
 /// Requests that are taken from the queue at once, and written together.
 const BATCH: usize = 64;
 
-/// The largest packet there can be.
-pub(super) const MAX_PACKET: usize = 268_435_455;
-
-/// The library's own timeout, in seconds: a call has one that holds for all of it.
-pub(super) const NO_TIMEOUT: u64 = 1 << 30;
-
 pub(super) struct Client {
-    sender: Sender,
-    events: Box<EventLoop>,
-}
-
-#[derive(Clone)]
-pub(super) struct Sender {
     client: AsyncClient,
+    events: Box<EventLoop>,
     max_packet_bytes: Option<u32>,
 }
 
-impl connection::Client for Client {
-    type Sender = Sender;
+impl Client {
+    /// The largest packet that the broker says it takes.
+    pub(super) fn limit(&self) -> Option<usize> {
+        self.max_packet_bytes.and_then(|bytes| usize::try_from(bytes).ok())
+    }
+}
 
-    async fn connect(settings: &Settings, tls: Option<Arc<ClientConfig>>) -> Result<Self, String> {
-        let builder = AsyncClient::builder(options(settings, tls));
-        // Its queue has no bound of its own: a batch has.
-        let (client, mut events) = builder.unbounded().try_build().map_err(|error| error.to_string())?;
+impl connection::Client for Client {
+    async fn connect(to: &Connector, url: &Url, tls: Option<Arc<ClientConfig>>) -> Result<Self, Cause> {
+        let builder = AsyncClient::builder(options(to, url, tls));
+        // Its queue has no bound of its own: a turn has.
+        let built = builder.unbounded().try_build();
+        let (client, mut events) = built.map_err(|error| Cause::of(format!("not connected: {error}"), error))?;
         loop {
             match events.poll().await {
                 Ok(Event::Incoming(Packet::ConnAck(ack))) => {
                     let max_packet_bytes = ack.properties.and_then(|properties| properties.max_packet_size);
-                    return Ok(Self { sender: Sender { client, max_packet_bytes }, events: Box::new(events) });
+                    return Ok(Self { client, events: Box::new(events), max_packet_bytes });
                 }
                 Ok(_) => {}
-                Err(error) => return Err(refusal(&error)),
+                Err(error) => return Err(refusal(&error).into()),
             }
         }
     }
 
-    fn max_packet_bytes(&self) -> Option<u32> {
-        self.sender.max_packet_bytes
-    }
-
-    fn sender(&self) -> Sender {
-        self.sender.clone()
-    }
-
-    fn send(sender: &Self::Sender, message: &Message, settings: &Arc<Settings>) -> Result<Answer, Outcome> {
-        let topic = settings.topic(message);
-        let mut publish =
-            Publish::new(topic.clone(), QoS::AtLeastOnce, message.payload.clone(), Some(properties(message, settings)));
-        publish.pkid = 1; // Its size is with one.
-        let limit = settings.packet_limit(sender.max_packet_bytes).unwrap_or(MAX_PACKET).min(MAX_PACKET);
-        let bytes = publish.size();
-        if bytes > limit {
-            return Err(settings.too_large(&topic, bytes, limit));
-        }
-        let options = PublishOptions::at_least_once().retain(settings.retain);
-        let options = options.properties(publish.properties.unwrap_or_default());
-        let settings = Arc::clone(settings);
-        match sender.client.try_publish_tracked(topic.clone(), publish.payload, options) {
-            Ok(notice) => Ok(Box::pin(async move { outcome(notice.wait_async().await, &topic, &settings) })),
-            Err(ClientError::InvalidRequest(_)) => {
-                Err(Outcome::Rejected(settings.error(&format!("{topic:?} is no topic of MQTT"))))
-            }
-            Err(error) => Err(Outcome::Retry(settings.error(&format!("{topic}: {error}")))),
+    fn send(&self, message: &Message, to: &Connector) -> Result<Answer, Reply> {
+        let options = PublishOptions::at_least_once().retain(to.retain).properties(properties(message, to));
+        let require_subscribers = to.require_subscribers;
+        match self.client.try_publish_tracked(to.topic(message), message.payload.clone(), options) {
+            Ok(notice) => Ok(Box::pin(async move { reply(notice.wait_async().await, require_subscribers) })),
+            Err(ClientError::InvalidRequest(_)) => Err(Reply::Refused(Fault::Place, "it is no topic of MQTT".into())),
+            Err(error) => Err(Reply::Refused(Fault::Server, error.to_string().into())),
         }
     }
 
     fn disconnect(&self) {
         // There is room in the queue, and where the event loop is gone, so is the connection.
-        let _ = self.sender.client.try_disconnect_now();
+        let _ = self.client.try_disconnect_now();
     }
 
     async fn poll(&mut self) -> Result<(), Lost> {
@@ -96,36 +71,42 @@ impl connection::Client for Client {
     }
 }
 
-fn options(settings: &Settings, tls: Option<Arc<ClientConfig>>) -> MqttOptions {
-    let broker = Broker::tcp(settings.address.host.as_str(), settings.address.port);
-    let mut options = MqttOptions::new(settings.client_id.as_str(), broker);
+/// How large the packet of a message is.
+pub(super) fn size(message: &Message, to: &Connector) -> usize {
+    let properties = Some(properties(message, to));
+    let mut publish = Publish::new(to.topic(message), QoS::AtLeastOnce, message.payload.clone(), properties);
+    publish.pkid = 1; // Its size is with one.
+    publish.size()
+}
+
+fn options(to: &Connector, url: &Url, tls: Option<Arc<ClientConfig>>) -> MqttOptions {
+    let broker = Broker::tcp(url.bracketed_host(), url.port);
+    let mut options = MqttOptions::new(to.client_id.as_str(), broker);
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
     network.set_connection_timeout(NO_TIMEOUT);
     options
         .set_clean_start(true)
-        .set_keep_alive(settings.keep_alive_seconds)
+        .set_keep_alive(to.keep_alive_seconds)
         .set_connect_timeout(Duration::from_secs(NO_TIMEOUT))
         .set_max_request_batch(BATCH)
-        .set_outgoing_inflight_upper_limit(settings.in_flight)
+        .set_outgoing_inflight_upper_limit(IN_FLIGHT)
         .set_network_options(network);
     if let Some(config) = tls {
         options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(config)));
     }
-    options.set_auth(match settings.credentials.clone() {
+    options.set_auth(match to.credentials(url) {
         None => ConnectAuth::None,
-        Some(Credentials { user, password: None }) => ConnectAuth::Username { username: user },
-        Some(Credentials { user, password: Some(password) }) => {
-            ConnectAuth::UsernamePassword { username: user, password: password.into() }
-        }
+        Some((username, None)) => ConnectAuth::Username { username },
+        Some((username, Some(password))) => ConnectAuth::UsernamePassword { username, password: password.into() },
     });
     options
 }
 
 /// The attributes of the CloudEvent, by the names they have, and the media type where MQTT has it.
-fn properties(message: &Message, settings: &Settings) -> PublishProperties {
+fn properties(message: &Message, to: &Connector) -> PublishProperties {
     let mut properties =
-        PublishProperties { message_expiry_interval: settings.expiry_seconds, ..PublishProperties::default() };
+        PublishProperties { message_expiry_interval: to.expiry_seconds, ..PublishProperties::default() };
     for (name, value) in message.attributes() {
         match name {
             "datacontenttype" => properties.content_type = Some(value.into_owned()),
@@ -136,36 +117,33 @@ fn properties(message: &Message, settings: &Settings) -> PublishProperties {
 }
 
 /// What an acknowledgement says.
-fn outcome(notice: Result<PublishResult, PublishNoticeError>, topic: &str, settings: &Settings) -> Option<Outcome> {
+fn reply(notice: Result<PublishResult, PublishNoticeError>, require_subscribers: bool) -> Option<Reply> {
     match notice {
-        Ok(PublishResult::Qos1(ack)) => Some(acknowledged(&ack, topic, settings)),
+        Ok(PublishResult::Qos1(ack)) => Some(acknowledged(&ack, require_subscribers)),
         Err(PublishNoticeError::RetainNotSupported) => {
-            let why = format!("{topic}: this broker retains no messages: publish without");
-            Some(Outcome::Retry(settings.error(&why)))
+            Some(Reply::Refused(Fault::Place, "this broker retains no messages: publish without".into()))
         }
         _ => None,
     }
 }
 
-fn acknowledged(ack: &PubAck, topic: &str, settings: &Settings) -> Outcome {
-    let error = |what: &str| {
-        let said = ack.properties.as_ref().and_then(|properties| properties.reason_string.as_deref());
-        let said = said.map(|said| format!(" ({said})")).unwrap_or_default();
-        settings.error(&format!("{topic}: {what}{said}"))
-    };
+fn acknowledged(ack: &PubAck, require_subscribers: bool) -> Reply {
+    let said = ack.properties.as_ref().and_then(|properties| properties.reason_string.as_deref());
+    let said = said.map(|said| format!(" ({said})")).unwrap_or_default();
+    let refused = |fault, what: &str| Reply::Refused(fault, format!("{what}{said}").into());
     match ack.reason {
-        PubAckReason::NoMatchingSubscribers if settings.require_subscribers => {
-            Outcome::Retry(error("nobody subscribed to this topic"))
+        PubAckReason::NoMatchingSubscribers if require_subscribers => {
+            refused(Fault::Place, "nobody subscribed to this topic")
         }
-        PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Outcome::Accepted,
-        PubAckReason::NotAuthorized => Outcome::Rejected(error("this user may not publish to this topic")),
-        PubAckReason::TopicNameInvalid => Outcome::Rejected(error("the broker does not take this topic")),
-        PubAckReason::PayloadFormatInvalid => Outcome::Rejected(error("the broker does not take this payload")),
-        PubAckReason::QuotaExceeded => Outcome::Retry(error("the broker's quota is exceeded")),
+        PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Reply::Accepted,
+        PubAckReason::NotAuthorized => refused(Fault::Place, "this user may not publish to this topic: grant it"),
+        PubAckReason::TopicNameInvalid => refused(Fault::Place, "the broker does not take this topic"),
+        PubAckReason::PayloadFormatInvalid => refused(Fault::Message, "the broker does not take this payload"),
+        PubAckReason::QuotaExceeded => refused(Fault::Place, "the broker's quota is exceeded"),
         PubAckReason::UnspecifiedError
         | PubAckReason::ImplementationSpecificError
         | PubAckReason::PacketIdentifierInUse => {
-            Outcome::Retry(error(&format!("the broker refuses it now: {:?}", ack.reason)))
+            refused(Fault::Server, &format!("the broker refuses it now: {:?}", ack.reason))
         }
     }
 }
@@ -188,75 +166,68 @@ fn refusal(error: &ConnectionError) -> String {
 
 /// Why a connection ended.
 fn lost(error: &ConnectionError) -> Lost {
-    let first_refused = match error {
-        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => matches!(
-            reason_code,
-            DisconnectReasonCode::PacketTooLarge
-                | DisconnectReasonCode::TopicNameInvalid
-                | DisconnectReasonCode::PayloadFormatInvalid
-        ),
+    let first = match error {
+        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, .. }) => match reason_code {
+            DisconnectReasonCode::PacketTooLarge => Some(Fault::Size(None)),
+            DisconnectReasonCode::PayloadFormatInvalid => Some(Fault::Message),
+            DisconnectReasonCode::TopicNameInvalid => Some(Fault::Place),
+            _ => None,
+        },
         // Mosquitto acknowledges what is over its `message_size_limit` with a reason that no acknowledgement has.
         ConnectionError::MqttState(StateError::Deserialization(
             Malformed::InvalidReason(reason) | Malformed::InvalidConnectReturnCode(reason),
-        )) => *reason == DisconnectReasonCode::PacketTooLarge as u8,
-        _ => false,
+        )) => (*reason == DisconnectReasonCode::PacketTooLarge as u8).then_some(Fault::Size(None)),
+        _ => None,
     };
-    let why = if first_refused { "the broker refuses the message" } else { "the connection ended" };
-    Lost { why: format!("{why}: {error}"), first_refused }
+    let why = if first.is_some() { "the broker refuses the message" } else { "the connection ended" };
+    Lost { why: format!("{why}: {error}"), first }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::mqtt::Mqtt;
-
-    fn settings(require_subscribers: bool) -> Arc<Settings> {
-        Mqtt::new("mqtt://me:s3cret@broker").unwrap().require_subscribers(require_subscribers).settings
-    }
 
     #[test]
     fn every_acknowledgement_has_its_outcome() {
         use PubAckReason as Reason;
-        let check = |reason, expected: &str| {
+        let check = |reason, expected: Option<Fault>| {
             let properties = rumqttc_v5::PubAckProperties {
                 reason_string: Some("so it is".to_owned()),
                 user_properties: Vec::new(),
             };
             let ack = PubAck { pkid: 1, reason, properties: Some(properties) };
-            let outcome = acknowledged(&ack, "a/b", &settings(false));
-            let text = format!("{outcome:?}");
-            assert!(text.starts_with(expected), "{reason:?}: {text}");
-            if !outcome.is_accepted() {
-                assert!(text.contains("mqtt://broker:1883: a/b: ") && text.contains("(so it is)"), "{text}");
+            match (acknowledged(&ack, false), expected) {
+                (Reply::Accepted, None) => {}
+                (Reply::Refused(fault, cause), Some(expected)) => {
+                    assert_eq!(fault, expected, "{reason:?}");
+                    assert!(format!("{cause:?}").contains("(so it is)"), "{cause:?}");
+                }
+                (reply, _) => panic!("{reason:?}: {reply:?}"),
             }
         };
         for reason in [Reason::Success, Reason::NoMatchingSubscribers] {
-            check(reason, "Accepted");
+            check(reason, None);
         }
-        for reason in [Reason::NotAuthorized, Reason::TopicNameInvalid, Reason::PayloadFormatInvalid] {
-            check(reason, "Rejected");
+        check(Reason::PayloadFormatInvalid, Some(Fault::Message));
+        for reason in [Reason::NotAuthorized, Reason::TopicNameInvalid, Reason::QuotaExceeded] {
+            check(reason, Some(Fault::Place));
         }
-        for reason in [
-            Reason::QuotaExceeded,
-            Reason::UnspecifiedError,
-            Reason::ImplementationSpecificError,
-            Reason::PacketIdentifierInUse,
-        ] {
-            check(reason, "Retry");
+        for reason in [Reason::UnspecifiedError, Reason::ImplementationSpecificError, Reason::PacketIdentifierInUse] {
+            check(reason, Some(Fault::Server));
         }
         let nobody = PubAck { pkid: 1, reason: Reason::NoMatchingSubscribers, properties: None };
-        assert!(matches!(acknowledged(&nobody, "a/b", &settings(true)), Outcome::Retry(_)));
+        assert!(matches!(acknowledged(&nobody, true), Reply::Refused(Fault::Place, _)));
     }
 
     #[test]
     fn a_message_is_refused_only_for_what_it_is() {
         let ended = |reason_code| {
-            lost(&ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string: None }))
+            lost(&ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string: None })).first
         };
         use DisconnectReasonCode as Reason;
-        for reason in [Reason::PacketTooLarge, Reason::TopicNameInvalid, Reason::PayloadFormatInvalid] {
-            assert!(ended(reason).first_refused, "{reason:?}");
-        }
+        assert_eq!(ended(Reason::PacketTooLarge), Some(Fault::Size(None)));
+        assert_eq!(ended(Reason::PayloadFormatInvalid), Some(Fault::Message));
+        assert_eq!(ended(Reason::TopicNameInvalid), Some(Fault::Place));
         for reason in [
             Reason::ServerShuttingDown,
             Reason::SessionTakenOver,
@@ -265,12 +236,12 @@ mod tests {
             Reason::KeepAliveTimeout,
             Reason::RetainNotSupported,
         ] {
-            assert!(!ended(reason).first_refused, "{reason:?}");
+            assert_eq!(ended(reason), None, "{reason:?}");
         }
         let unknown = |reason| {
             lost(&ConnectionError::MqttState(StateError::Deserialization(Malformed::InvalidConnectReturnCode(reason))))
         };
-        assert!(unknown(0x95).first_refused && !unknown(0x96).first_refused);
-        assert!(!lost(&ConnectionError::MqttState(StateError::ConnectionAborted)).first_refused);
+        assert_eq!((unknown(0x95).first, unknown(0x96).first), (Some(Fault::Size(None)), None));
+        assert!(lost(&ConnectionError::MqttState(StateError::ConnectionAborted)).first.is_none());
     }
 }

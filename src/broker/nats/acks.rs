@@ -4,38 +4,34 @@ use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::{self, ErrorCode};
 
-use crate::Error;
-use crate::forward::Outcome;
+use crate::broker::link::{Cause, Fault, Reply};
 
-/// The outcome of a message to `subject`; `complaint` is what the server said besides.
-pub(super) fn outcome(answer: Result<PublishAck, PublishError>, place: &str, complaint: Option<String>) -> Outcome {
+/// The reply that an answer is; an error where none came, because the connection broke.
+pub(super) fn reply(answer: Result<PublishAck, PublishError>) -> Result<Reply, Cause> {
     let error = match answer {
-        Ok(ack) if ack.duplicate => return Outcome::Duplicate,
-        Ok(_) => return Outcome::Accepted,
+        Ok(ack) if ack.duplicate => return Ok(Reply::Duplicate),
+        Ok(_) => return Ok(Reply::Accepted),
         Err(error) => error,
     };
-    let complaint = complaint.map_or_else(String::new, |text| format!(" (the server said: {text})"));
-    match error.kind() {
-        PublishErrorKind::TimedOut => {
-            Outcome::Unknown(Error::broker_because(format!("{place}: no acknowledgement in time{complaint}"), error))
+    Ok(match error.kind() {
+        PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => {
+            return Err(Cause::of("the connection broke", error));
         }
-        PublishErrorKind::BrokenPipe => {
-            Outcome::Unknown(Error::broker_because(format!("{place}: the connection broke{complaint}"), error))
-        }
+        // So it also answers where the leader of the stream is cut off from it.
         PublishErrorKind::StreamNotFound => {
             let what = "no stream has this subject, or its server is away: create one that does";
-            Outcome::Retry(Error::broker_because(format!("{place}: {what}"), error))
+            Reply::Refused(Fault::Server, Cause::of(what, error))
         }
         PublishErrorKind::MaxPayloadExceeded => {
-            let what = format!("{place}: larger than the server takes (max_payload): {error}");
-            Outcome::Rejected(Error::broker_because(what, error))
+            let what = format!("larger than the server takes (max_payload): {error}");
+            Reply::Refused(Fault::Size(None), Cause::of(what, error))
         }
         _ => match refusal(&error) {
-            Some((code, text)) => refused(code, &text, place, error),
+            Some((code, text)) => refused(code, &text, error),
             // The answer was not understood, so nobody knows.
-            None => Outcome::Unknown(Error::broker_because(format!("{place}: {error}{complaint}"), error)),
+            None => return Err(Cause::of(error.to_string(), error)),
         },
-    }
+    })
 }
 
 /// What the server answered, where it did.
@@ -44,21 +40,25 @@ fn refusal(error: &PublishError) -> Option<(ErrorCode, String)> {
     Some((cause.error_code(), cause.to_string()))
 }
 
-fn refused(code: ErrorCode, text: &str, place: &str, error: PublishError) -> Outcome {
-    if code == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM || code == ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM {
-        let what = format!("{place}: larger than the stream takes (max_msg_size): {text}");
-        return Outcome::Rejected(Error::broker_because(what, error));
-    }
-    // Whatever else it is, it is not the message's fault, and somebody may mend it.
-    let what = match code {
-        ErrorCode::STREAM_STORE_FAILED => "the stream is full, or cannot be written: make room, or raise its limits",
-        ErrorCode::STREAM_SEALED => "the stream is sealed: create another one for this subject",
-        ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT => "JetStream is not enabled",
+fn refused(code: ErrorCode, text: &str, error: PublishError) -> Reply {
+    let (fault, what) = match code {
+        ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM | ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM => {
+            (Fault::Size(None), "larger than the stream takes (max_msg_size)")
+        }
+        ErrorCode::STREAM_STORE_FAILED => {
+            (Fault::Place, "the stream is full, or cannot be written: make room, or raise its limits")
+        }
+        ErrorCode::STREAM_SEALED => (Fault::Place, "the stream is sealed: create another one for this subject"),
+        ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT => {
+            (Fault::Place, "JetStream is not enabled for this user's account")
+        }
+        ErrorCode::JETSTREAM_NOT_ENABLED => (Fault::Server, "JetStream is not enabled"),
+        ErrorCode::ACCOUNT_RESOURCES_EXCEEDED => (Fault::Place, "the account is out of its resources"),
         ErrorCode::INSUFFICIENT_RESOURCES
         | ErrorCode::STORAGE_RESOURCES_EXCEEDED
-        | ErrorCode::MEMORY_RESOURCES_EXCEEDED
-        | ErrorCode::ACCOUNT_RESOURCES_EXCEEDED => "the server is out of its resources",
-        _ => "the server does not take it",
+        | ErrorCode::MEMORY_RESOURCES_EXCEEDED => (Fault::Server, "the server is out of its resources"),
+        // Whatever else it is, it is not the message's fault, and somebody may mend it.
+        _ => (Fault::Server, "the server does not take it"),
     };
-    Outcome::Retry(Error::broker_because(format!("{place}: {what}: {text}"), error))
+    Reply::Refused(fault, Cause::of(format!("{what}: {text}"), error))
 }

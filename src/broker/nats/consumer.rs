@@ -2,31 +2,27 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_nats::HeaderMap;
+use async_nats::datetime::DateTime;
 use async_nats::jetstream::AckKind;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::context::ContextBuilder;
-use async_nats::jetstream::message::Acker;
-use futures::stream::FusedStream;
-use futures::{FutureExt as _, Stream, StreamExt as _};
+use async_nats::jetstream::message::{Acker, Message};
+use futures::{FutureExt as _, StreamExt as _};
 use serde::de::DeserializeOwned;
-use tokio_util::sync::CancellationToken;
 
-use super::server::{Link, Opened};
+use super::server::{Dialer, Line, NO_TIMEOUT};
 use super::{Server, headers};
-use crate::broker::receive::{Gathering, ReceiveCounts, Received, Receiver};
-
-use crate::forward::Backoff;
-use crate::{Error, Result, Sample, Snapshot};
+use crate::broker::consuming::{Consuming, Subscription};
+use crate::broker::link::Cause;
+use crate::broker::receive::{Gathering, Received, Receiver};
+use crate::{Error, Result, Sample};
 
 /// Makes a stream of snapshots of what other hosts brought to a stream of JetStream.
 ///
-/// Each snapshot says which host it is from ([`Snapshot::host`]), so the same combinators run over a fleet as over one machine:
+/// Each snapshot says which host it is from ([`Snapshot::host`](crate::Snapshot::host)), so the same combinators run over a fleet as over one machine:
 /// `rates`, `retain`, `changes`. Split snapshots are put together again, doubles are left out by their id, and what never came is
 /// counted: [`Consuming::arrived`].
 ///
@@ -59,7 +55,7 @@ use crate::{Error, Result, Sample, Snapshot};
 /// Samples that had their rates when they were sent are `Consumer::<Rated<ProcessSample>>`.
 #[must_use = "a consumer does nothing until its stream is polled"]
 pub struct Consumer<T> {
-    server: Opened,
+    dialer: Dialer,
     stream: String,
     subject: String,
     durable: Option<String>,
@@ -81,7 +77,7 @@ enum Begin {
 impl<T> fmt::Debug for Consumer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Consumer")
-            .field("server", &self.server.name)
+            .field("server", &self.dialer.names())
             .field("stream", &self.stream)
             .field("subject", &self.subject)
             .field("durable", &self.durable)
@@ -99,7 +95,7 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Consumer<T> {
     pub fn new(server: impl Into<Server>, stream: impl Into<String>) -> Result<Self> {
         let stream = name("stream", stream.into())?;
         Ok(Self {
-            server: server.into().open()?,
+            dialer: server.into().check()?,
             stream,
             subject: format!("appmon.{}.*", T::KIND),
             durable: None,
@@ -163,30 +159,10 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Consumer<T> {
     /// An error is told and does not end it: a message that was not understood, a snapshot of which parts never came, and the
     /// server being away, once for each attempt to reach it, between which it waits up to ten seconds.
     pub fn stream(self) -> Consuming<T> {
-        let arrived = Arc::default();
-        let end = CancellationToken::new();
-        let state = State {
-            arrivals: Receiver::new(self.gathering),
-            arrived: Arc::clone(&arrived),
-            consumer: self,
-            session: None,
-            position: 0,
-            done: Vec::new(),
-            end: end.clone(),
-            backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(10)),
-            failed: false,
-        };
-        let name = format!("{:?}", state.consumer);
-        let items = futures::stream::unfold(state, |mut state| async move {
-            match state.next().await {
-                Some(item) => Some((item, state)),
-                None => {
-                    state.finish().await;
-                    None
-                }
-            }
-        });
-        Consuming { name, items: Box::pin(items.fuse()), arrived, end }
+        let (name, gathering) = (format!("{self:?}"), self.gathering);
+        let subscription =
+            Subscribed { consumer: self, session: None, server: 0, position: 0, created: None, anew: false };
+        Consuming::new(name, subscription, gathering)
     }
 }
 
@@ -199,91 +175,32 @@ fn name(what: &str, name: String) -> Result<String> {
     Ok(name)
 }
 
-/// The stream of a [`Consumer`].
-///
-/// # Cancel safety
-///
-/// A dropped `next()` loses nothing. What was given out last when the stream is dropped is not acknowledged, and comes again where
-/// there is a durable name, as does what the server sent ahead: after [`ack_wait`](Consumer::ack_wait). [`close`](Self::close) is the better end.
-#[must_use = "streams do nothing unless polled"]
-pub struct Consuming<T> {
-    name: String,
-    items: Pin<Box<dyn FusedStream<Item = Result<Snapshot<T>>> + Send>>,
-    arrived: Arc<Mutex<ReceiveCounts>>,
-    end: CancellationToken,
-}
-
-impl<T> Consuming<T> {
-    /// Ends it in order: what was given out is acknowledged, and what the server sent ahead is given back, so that whoever goes on
-    /// under the same name has most of it at once, and not only after [`ack_wait`](Consumer::ack_wait).
-    ///
-    /// It takes no longer than the server's [`timeout`](Server::timeout), unless it is connecting just now.
-    pub async fn close(mut self) {
-        self.end.cancel();
-        while self.items.next().await.is_some() {}
-    }
-
-    /// What came so far, and what of it was not given on.
-    #[must_use]
-    pub fn arrived(&self) -> ReceiveCounts {
-        *self.arrived.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Asks the same from elsewhere, while the stream is used.
-    pub fn monitor(&self) -> impl Fn() -> ReceiveCounts + Send + Sync + 'static {
-        let arrived = Arc::clone(&self.arrived);
-        move || *arrived.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<T> fmt::Debug for Consuming<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Consuming")
-            .field("consumer", &self.name)
-            .field("arrived", &self.arrived())
-            .finish_non_exhaustive()
-    }
-}
-
-impl<T> Stream for Consuming<T> {
-    type Item = Result<Snapshot<T>>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.items.as_mut().poll_next(cx)
-    }
-}
-
-impl<T> FusedStream for Consuming<T> {
-    fn is_terminated(&self) -> bool {
-        self.items.is_terminated()
-    }
-}
-
 /// What acknowledges a message, and its place in the stream.
 struct Token {
     acker: Acker,
     sequence: u64,
 }
 
-struct State<T> {
+struct Subscribed<T> {
     consumer: Consumer<T>,
-    arrivals: Receiver<T, Token>,
-    arrived: Arc<Mutex<ReceiveCounts>>,
     session: Option<Session>,
+    /// The server whose turn it is.
+    server: usize,
     /// The last message of the stream that came.
     position: u64,
-    /// What is acknowledged when the next item is asked for.
-    done: Vec<Token>,
-    end: CancellationToken,
-    backoff: Backoff,
-    /// Whether the last attempt to connect failed.
-    failed: bool,
+    /// When the stream was made that it numbers.
+    created: Option<DateTime>,
+    /// Whether the stream was made anew since: all of that is new.
+    anew: bool,
 }
 
 struct Session {
     messages: pull::Stream,
-    link: Link,
+    line: Line,
 }
+
+/// How the descriptions begin of consumers that are made here; what follows is the kind of the samples.
+const OURS: &str = "appmon ";
 
 /// How many messages are asked for at once.
 const PULL: usize = 128;
@@ -294,49 +211,52 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
 /// When what is given back may be sent to somebody else.
 const BACK_AFTER: Duration = Duration::from_millis(100);
 
-impl<T: Sample + DeserializeOwned + Send + 'static> State<T> {
-    /// The next item; `None` when it is to end.
-    async fn next(&mut self) -> Option<Result<Snapshot<T>>> {
-        let end = self.end.clone();
-        loop {
-            self.acknowledge().await;
-            if end.is_cancelled() {
-                return None;
-            }
-            if let Some(item) = self.arrivals.pop() {
-                self.done = item.done;
-                self.tell();
-                match item.result {
-                    Some(result) => return Some(result),
-                    None => continue,
-                }
-            }
-            tokio::select! {
-                biased;
-                () = end.cancelled() => return None,
-                received = self.receive() => if let Err(error) = received {
-                    self.session = None;
-                    return Some(Err(error));
-                }
-            }
-        }
+impl<T: Sample + DeserializeOwned + Send + 'static> Subscription<T> for Subscribed<T> {
+    type Token = Token;
+
+    fn is_open(&self) -> bool {
+        self.session.is_some()
     }
 
-    async fn acknowledge(&mut self) {
+    async fn receive(&mut self, to: &mut Receiver<T, Token>) -> Result<()> {
+        let mut session = match self.session.take() {
+            Some(session) => session,
+            None => {
+                // It is received for other parts, and comes again.
+                let waiting = to.waiting().map(|token| token.sequence).filter(|sequence| *sequence > 0).min();
+                self.open(waiting).await?
+            }
+        };
+        let message = session.next(self.consumer.dialer.timeout()).await;
+        let message = message.map_err(|cause| self.error(cause))?;
+        self.session = Some(session);
+        let sequence = message.info().map_or(0, |info| info.stream_sequence);
+        self.position = self.position.max(sequence);
+        let (message, acker) = message.split();
+        let headers = message.headers.as_ref();
+        let get = |name: &str| headers.and_then(|headers: &HeaderMap| headers.get(name)).map(|value| value.as_str());
+        let received = Received {
+            id: get(headers::ID),
+            source: get(headers::SOURCE),
+            event_type: get(headers::TYPE),
+            content_type: get(headers::CONTENT_TYPE),
+            payload: &message.payload,
+            place: &message.subject,
+        };
+        to.push(&received, Token { acker, sequence });
+        Ok(())
+    }
+
+    async fn acknowledge(&mut self, done: Vec<Token>) {
         // Where the connection is gone the message comes again, and is acknowledged as a double.
-        for token in self.done.drain(..) {
+        for token in done {
             let _ = token.acker.ack().await;
         }
     }
 
-    /// Gives back what is not given on any more.
-    async fn finish(&mut self) {
-        let Some(Session { mut messages, link }) = self.session.take() else { return };
-        let mut back = Vec::new();
-        while let Some(item) = self.arrivals.pop() {
-            back.extend(item.done.into_iter().map(|token| token.acker));
-        }
-        back.extend(self.arrivals.take_waiting().into_iter().map(|token| token.acker));
+    async fn finish(&mut self, back: Vec<Token>) {
+        let Some(Session { mut messages, line }) = self.session.take() else { return };
+        let mut back: Vec<Acker> = back.into_iter().map(|token| token.acker).collect();
         while let Some(Some(Ok(message))) = messages.next().now_or_never() {
             back.push(message.split().1);
         }
@@ -346,86 +266,78 @@ impl<T: Sample + DeserializeOwned + Send + 'static> State<T> {
             for acker in back {
                 let _ = acker.ack_with(AckKind::Nak(Some(BACK_AFTER))).await;
             }
-            let _ = link.client.flush().await;
+            let _ = line.client.flush().await;
         };
-        let _ = tokio::time::timeout(self.consumer.server.timeout, ending).await;
+        let _ = tokio::time::timeout(self.consumer.dialer.timeout(), ending).await;
     }
+}
 
-    fn tell(&self) {
-        *self.arrived.lock().unwrap_or_else(PoisonError::into_inner) = self.arrivals.counts();
-    }
-
-    /// Takes in the next message.
-    async fn receive(&mut self) -> Result<()> {
-        if self.session.is_none() {
-            if self.failed {
-                tokio::time::sleep(self.backoff.next_wait()).await;
-            }
-            self.failed = true;
-            self.session = Some(self.open().await?);
-        }
-        let Some(session) = &mut self.session else { return Ok(()) };
-        let name = &self.consumer.server.name;
-        let message = match session.messages.next().now_or_never() {
+impl Session {
+    async fn next(&mut self, timeout: Duration) -> Result<Message, Cause> {
+        let message = match self.messages.next().now_or_never() {
             Some(message) => message,
             None => {
                 // Nothing is there: time to see that what was acknowledged is on its way.
-                let flushed = tokio::time::timeout(self.consumer.server.timeout, session.link.client.flush()).await;
+                let flushed = tokio::time::timeout(timeout, self.line.client.flush()).await;
                 if !matches!(flushed, Ok(Ok(()))) {
-                    return Err(Error::broker(format!("{name}: the connection broke")));
+                    return Err("the connection broke".into());
                 }
-                session.messages.next().await
+                self.messages.next().await
             }
         };
-        let message = match message {
-            Some(Ok(message)) => message,
-            Some(Err(error)) => return Err(Error::broker_because(format!("{name}: {error}"), error)),
-            None => return Err(Error::broker(format!("{name}: the connection broke"))),
-        };
-        self.failed = false;
-        self.backoff.reset();
-        let sequence = message.info().map_or(0, |info| info.stream_sequence);
-        self.position = self.position.max(sequence);
-        let (message, acker) = message.split();
-        let headers = message.headers.as_ref();
-        let get = |name: &str| headers.and_then(|headers: &HeaderMap| headers.get(name)).map(|value| value.as_str());
-        let received = Received {
-            id: get(headers::ID).or_else(|| get("Nats-Msg-Id")),
-            source: get(headers::SOURCE),
-            event_type: get(headers::TYPE),
-            content_type: get(headers::CONTENT_TYPE),
-            payload: &message.payload,
-        };
-        self.arrivals.push(&received, Token { acker, sequence });
-        self.tell();
-        Ok(())
+        match message {
+            Some(Ok(message)) => Ok(message),
+            Some(Err(error)) => Err(Cause::of(error.to_string(), error)),
+            None => Err("the connection broke".into()),
+        }
+    }
+}
+
+impl<T: Sample> Subscribed<T> {
+    fn error(&self, cause: Cause) -> Error {
+        let Consumer { dialer, stream, .. } = &self.consumer;
+        cause.at(&format!("{} stream {stream}", dialer.name(self.server)))
     }
 
-    async fn open(&mut self) -> Result<Session> {
-        let Consumer { server, stream: name, durable, subject, .. } = &self.consumer;
-        let failed = |what: &str, error: Box<dyn std::error::Error + Send + Sync>| {
-            Error::broker_because(format!("{} stream {name}: {what}: {error}", server.name), error)
-        };
-        let link = server.connect().await?;
-        let context = ContextBuilder::new().timeout(server.timeout).build(link.client.clone());
-        let stream = context
-            .get_stream(name)
-            .await
-            .map_err(|error| failed("it cannot be had, does it exist?", Box::new(error)))?;
+    async fn open(&mut self, waiting: Option<u64>) -> Result<Session> {
+        let timeout = self.consumer.dialer.timeout();
+        let opened = tokio::time::timeout(timeout, self.subscribe(waiting)).await;
+        let opened = opened.unwrap_or_else(|_| Err(self.error(format!("no answer within {timeout:?}").into())));
+        opened.inspect_err(|_| {
+            self.server = self.server.saturating_add(1).checked_rem(self.consumer.dialer.servers()).unwrap_or(0);
+        })
+    }
+
+    async fn subscribe(&mut self, waiting: Option<u64>) -> Result<Session> {
+        let line = self.consumer.dialer.connect(self.server).await.map_err(|cause| self.error(cause))?;
+        let context = ContextBuilder::new().timeout(NO_TIMEOUT).build(line.client.clone());
+        let stream = context.get_stream(&self.consumer.stream).await;
+        let stream = stream.map_err(|error| self.failed("it cannot be had, does it exist?", error))?;
+        let created = stream.cached_info().created;
+        if self.created.replace(created).is_some_and(|before| before != created) {
+            // Another one of this name: what was counted is not in it.
+            self.position = 0;
+            self.anew = true;
+        }
+        let Consumer { durable, subject, .. } = &self.consumer;
         let config = pull::Config {
             durable_name: durable.clone(),
+            description: Some(format!("{OURS}{}", T::KIND)),
             filter_subject: subject.clone(),
-            deliver_policy: self.deliver(stream.cached_info().state.last_sequence),
+            deliver_policy: self.deliver(stream.cached_info().state.last_sequence, waiting),
             ack_policy: AckPolicy::Explicit,
             ack_wait: self.consumer.ack_wait,
             inactive_threshold: if durable.is_none() { FORGOTTEN_AFTER } else { Duration::ZERO },
             ..pull::Config::default()
         };
         let consumer = match durable {
-            Some(durable) => stream.get_or_create_consumer(durable, config).await,
-            None => stream.create_consumer(config).await,
+            Some(durable) => stream.get_or_create_consumer(durable, config.clone()).await,
+            None => stream.create_consumer(config.clone()).await,
         };
-        let consumer = consumer.map_err(|error| failed("no consumer can be made", Box::new(error)))?;
+        let consumer = consumer.map_err(|error| self.failed("no consumer can be made", error))?;
+        if durable.is_some() {
+            self.compare(&config, &consumer.cached_info().config)?;
+        }
         let messages = consumer
             .stream()
             .max_messages_per_batch(PULL)
@@ -433,19 +345,62 @@ impl<T: Sample + DeserializeOwned + Send + 'static> State<T> {
             .heartbeat(Duration::from_secs(5))
             .messages()
             .await
-            .map_err(|error| failed("nothing can be asked for", Box::new(error)))?;
-        Ok(Session { messages, link })
+            .map_err(|error| self.failed("nothing can be asked for", error))?;
+        Ok(Session { messages, line })
     }
 
-    /// Where a consumer begins that the server does not know yet; `last` is the last message that is stored.
-    fn deliver(&self, last: u64) -> DeliverPolicy {
+    /// Whether the consumer that the server has under this name is the one that is wanted here. Two that differ would take each
+    /// other's messages.
+    fn compare(&self, wanted: &pull::Config, found: &consumer::Config) -> Result<()> {
+        let mut differ = Vec::new();
+        let mut compare = |setting: &str, wanted: &dyn fmt::Debug, found: &dyn fmt::Debug| {
+            let (wanted, found) = (format!("{wanted:?}"), format!("{found:?}"));
+            if wanted != found {
+                differ.push(format!("{setting} is {found}, and not {wanted}"));
+            }
+        };
+        compare("its subject", &wanted.filter_subject, &found.filter_subject);
+        compare("ack_wait", &wanted.ack_wait, &found.ack_wait);
+        compare("its ack policy", &wanted.ack_policy, &found.ack_policy);
+        compare("its replay policy", &wanted.replay_policy, &found.replay_policy);
+        compare("headers_only", &wanted.headers_only, &found.headers_only);
+        compare("its backoff", &wanted.backoff, &found.backoff);
+        compare("max_deliver", &-1, &if found.max_deliver == 0 { -1 } else { found.max_deliver });
+        // Others than ours have descriptions of their own.
+        if let Some(kind) = found.description.as_deref().and_then(|text| text.strip_prefix(OURS)) {
+            compare("its kind", &T::KIND, &kind);
+        }
+        // One that was made again goes on in the middle, and where nothing is said any beginning is right.
+        let is_beginning = matches!(found.deliver_policy, DeliverPolicy::All | DeliverPolicy::New);
+        if is_beginning && self.consumer.begin.is_some() && self.position == 0 && !self.anew {
+            let wanted =
+                if self.consumer.begin == Some(Begin::Oldest) { DeliverPolicy::All } else { DeliverPolicy::New };
+            compare("its beginning", &wanted, &found.deliver_policy);
+        }
+        if differ.is_empty() {
+            return Ok(());
+        }
+        let Consumer { dialer, stream, durable, .. } = &self.consumer;
+        let (server, name) = (dialer.name(self.server), durable.as_deref().unwrap_or_default());
+        let what = differ.join("; ");
+        Err(Error::config(format!(
+            "{server} stream {stream}: there is a consumer {name} already, and {what}: give another name"
+        )))
+    }
+
+    fn failed(&self, what: &str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+        self.error(Cause::of(format!("{what}: {error}"), error))
+    }
+
+    /// Where a consumer begins that the server does not know yet; `last` is the last message that is stored, `waiting` the first that
+    /// waits for others.
+    fn deliver(&self, last: u64, waiting: Option<u64>) -> DeliverPolicy {
         let begin =
             self.consumer.begin.unwrap_or(if self.consumer.durable.is_some() { Begin::Oldest } else { Begin::New });
+        let begin = if self.anew { Begin::Oldest } else { begin };
         match (self.position, begin) {
             // It was made before and is not there any more: it goes on where it was, with what waits for other parts.
             (1.., _) if last >= self.position => {
-                let waiting =
-                    self.arrivals.waiting().map(|token| token.sequence).filter(|sequence| *sequence > 0).min();
                 let next = self.position.saturating_add(1);
                 DeliverPolicy::ByStartSequence { start_sequence: waiting.map_or(next, |first| first.min(next)) }
             }

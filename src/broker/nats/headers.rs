@@ -9,13 +9,11 @@ use crate::forward::Message;
 /// The headers of a message, as the NATS binding of CloudEvents has them.
 pub(super) fn of(message: &Message) -> HeaderMap {
     let mut headers = HeaderMap::new();
+    // By this the server sees that a message came before: of this source, for others have the same numbers.
+    headers.insert(async_nats::header::NATS_MESSAGE_ID, HeaderValue::from(message.source_and_id()));
     for (name, value) in message.attributes() {
         let name = match name {
-            "id" => {
-                // By this the server sees that a message came before.
-                headers.insert(async_nats::header::NATS_MESSAGE_ID, HeaderValue::from(&*value));
-                ID
-            }
+            "id" => ID,
             "specversion" => "ce-specversion",
             "source" => SOURCE,
             "type" => TYPE,

@@ -1,100 +1,74 @@
 //! To a stream of JetStream, acknowledged.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use async_nats::jetstream::context::{Context, ContextBuilder, PublishAckFuture};
+use async_nats::jetstream::context::{Context, ContextBuilder};
 use async_nats::jetstream::message::PublishMessage;
-use futures::FutureExt as _;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, StreamExt as _};
 
-use super::server::{Link, Opened};
-use super::{SUBJECT, Server, acks, headers};
-use crate::forward::{Escape, Message, Outcome, Publish, Template};
+use super::server::{Dialer, Line, NO_TIMEOUT};
+use super::{NOT_PERMITTED, SUBJECT, Server, acks, headers};
+use crate::broker::link::{Cause, Connect, Fault, Link, Reply, Session, Turn, publish_by_link};
+use crate::forward::{Escape, Message, Template};
 use crate::{Error, Result};
 
 /// Brings messages to JetStream: at least once.
 ///
 /// The messages of a batch are on their way together, up to [`in_flight`](Self::in_flight) of them, and each counts as accepted when
 /// the stream has acknowledged it. What is sent again has the same `Nats-Msg-Id`, so within the stream's duplicate window it is
-/// stored once: [`Outcome::Duplicate`].
+/// stored once: [`Outcome::Duplicate`](crate::forward::Outcome::Duplicate).
 ///
 /// What becomes of a message that is not acknowledged:
 ///
 /// | what happened | outcome |
 /// |---|---|
-/// | no connection, not let in, no stream for the subject, stream full with `discard: new`, no JetStream | [`Retry`](Outcome::Retry) |
-/// | no acknowledgement in time, the connection broke | [`Unknown`](Outcome::Unknown) |
-/// | larger than `max_payload` or the stream's `max_msg_size`, no permission for the subject | [`Rejected`](Outcome::Rejected) |
-///
-/// After a message that the stream refused, no later one is sent, and the next are sent one at a time until a whole batch was taken,
-/// so that none is stored before an earlier one. What is already on its way when a stream becomes full can still be, if room is
-/// made in that very moment; `in_flight(1)` rules that out, at the cost of a round trip per message.
+/// | no connection, not let in, no permission for the subject, no stream for it, stream full with `discard: new`, no JetStream | retry |
+/// | no acknowledgement in time, the connection broke | unknown |
+/// | larger than `max_payload` or the stream's `max_msg_size` | rejected |
 ///
 /// Each clone has a connection of its own.
+///
+/// # What the user needs
+///
+/// To publish to the subjects, and to subscribe to the answers; nothing of the API of JetStream:
+///
+/// ```text
+/// permissions: { publish: ["appmon.>"], subscribe: ["_INBOX.>"] }
+/// ```
 ///
 /// ```no_run
 /// use appmon::broker::nats::{JetStream, Server};
 /// use appmon::forward::Forwarder;
 ///
-/// # async fn connect() -> appmon::Result<()> {
+/// # fn connect() -> appmon::Result<()> {
 /// let server = Server::new("nats://nats.example.com").credentials_file("/etc/appmon/nats.creds");
-/// let queue = JetStream::connect(server).await?.subject("metrics.{host}.{kind}")?;
+/// let queue = JetStream::new(server)?.subject("metrics.{host}.{kind}")?;
 /// let forwarder = Forwarder::new(queue);
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug)]
+#[derive(Clone)]
 pub struct JetStream {
-    server: Opened,
-    subject: Template,
-    in_flight: usize,
-    pace: Pace,
-    session: Option<Session>,
-    /// The subject of what was not answered last.
-    unanswered: Option<String>,
-    max_payload: Option<usize>,
+    link: Link<Connector>,
 }
 
-/// How many are on their way together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pace {
-    Together,
-    /// The stream refused some; until it takes a batch again, one after the other.
-    OneByOne,
-}
-
-#[derive(Debug)]
-struct Session {
-    link: Link,
-    context: Context,
-}
+publish_by_link!(JetStream, "256");
 
 impl JetStream {
-    /// Publishes to the server at this URL (or a [`Server`] with more to say). It is connected to, and where that does not work, again
-    /// with each batch: a server that starts later is found.
+    /// Publishes to the server at this URL (or a [`Server`] with more to say). It is connected to when there is something to send, and
+    /// where that does not work, again with each batch: a server that starts later is found.
     ///
     /// # Errors
     ///
-    /// [`Error::is_config`](crate::Error::is_config) for a wrong URL or credentials that are none. That the server cannot be reached or
-    /// does not let us in is no error here: it is told with each batch.
-    pub async fn connect(server: impl Into<Server> + Send) -> Result<Self> {
-        let server = server.into().open()?;
-        let subject = SUBJECT.parse()?;
-        let mut jetstream = Self {
-            server,
-            subject,
-            in_flight: 256,
-            pace: Pace::Together,
-            session: None,
-            unanswered: None,
-            max_payload: None,
-        };
-        // What the server takes is better known before the first message is made.
-        match jetstream.open().await {
-            Ok(session) => jetstream.session = Some(session),
-            Err(error) => tracing::warn!(%error, "not connected yet"),
-        }
-        Ok(jetstream)
+    /// [`Error::is_config`](crate::Error::is_config) for a wrong URL or credentials that are none.
+    pub fn new(server: impl Into<Server>) -> Result<Self> {
+        let dialer = server.into().check()?;
+        let timeout = dialer.timeout();
+        let mut link = Link::new(Connector { dialer, subject: SUBJECT.parse()? }, 256);
+        link.set_timeout(timeout);
+        Ok(Self { link })
     }
 
     /// The subject of each message. Default: `appmon.{kind}.{host}`.
@@ -103,121 +77,9 @@ impl JetStream {
     ///
     /// [`Error::is_config`](crate::Error::is_config) when it is no [`Template`] or cannot be a subject: empty tokens, wildcards, spaces.
     pub fn subject(mut self, template: &str) -> Result<Self> {
-        self.subject = parse_subject(template)?;
+        self.link.connect.subject = parse_subject(template)?;
         Ok(self)
     }
-
-    /// How many messages may wait for their acknowledgement at once, at least 1. Default: 256.
-    #[must_use]
-    pub fn in_flight(mut self, messages: usize) -> Self {
-        self.in_flight = messages.max(1);
-        self
-    }
-
-    /// The connection: the one there is, or a new one.
-    async fn open(&mut self) -> Result<Session> {
-        if let Some(session) = self.session.take().filter(|session| session.link.is_alive()) {
-            return Ok(session);
-        }
-        let link = self.server.connect().await?;
-        self.max_payload = Some(link.client.server_info().max_payload).filter(|bytes| *bytes > 0);
-        let context = ContextBuilder::new()
-            .timeout(self.server.timeout)
-            .max_ack_inflight(self.in_flight)
-            .ack_timeout(Duration::ZERO)
-            .build(link.client.clone());
-        Ok(Session { link, context })
-    }
-}
-
-impl Clone for JetStream {
-    fn clone(&self) -> Self {
-        Self {
-            server: self.server.clone(),
-            subject: self.subject.clone(),
-            in_flight: self.in_flight,
-            pace: Pace::Together,
-            session: None,
-            unanswered: None,
-            max_payload: self.max_payload,
-        }
-    }
-}
-
-impl Publish for JetStream {
-    /// It ends within the server's [`timeout`](Server::timeout) after the last acknowledgement, and the time a connection takes.
-    async fn publish(&mut self, batch: &[Message]) -> Vec<Outcome> {
-        // Taken out of `self` while it is in use: if this future is dropped, the connection is too, with all that was on its way.
-        let session = match self.open().await {
-            Ok(session) => session,
-            Err(error) => return Outcome::none_sent(batch, error),
-        };
-        let window = if self.pace == Pace::OneByOne { 1 } else { self.in_flight };
-        let mut sending = Sending {
-            server: &self.server,
-            subject: &self.subject,
-            session: &session,
-            window,
-            waiting: VecDeque::new(),
-            outcomes: Vec::with_capacity(batch.len()),
-            state: State::Whole,
-            denied: false,
-        };
-        for message in batch {
-            sending.send(message).await;
-        }
-        while !sending.waiting.is_empty() {
-            sending.settle_first().await;
-        }
-        let Sending { outcomes, state, denied, .. } = sending;
-        if state == State::Broken {
-            self.unanswered = batch.first().map(|message| self.subject.render(message, Escape::Nats));
-        } else if !denied {
-            // What the server once denied on this connection is remembered with it, and may be permitted by now.
-            self.session = Some(session);
-        }
-        self.pace = if state == State::Whole { Pace::Together } else { Pace::OneByOne };
-        outcomes
-    }
-
-    async fn check(&mut self) -> Option<Result<()>> {
-        Some(
-            async {
-                let session = self.open().await?;
-                match &self.unanswered {
-                    // The server may well answer while the stream has no leader: that is asked then.
-                    Some(subject) => stream_answers(&session.context, subject, &self.server.name).await?,
-                    None => session.link.round_trip(&self.server.name, self.server.timeout).await?,
-                }
-                self.session = Some(session);
-                Ok(())
-            }
-            .await,
-        )
-    }
-
-    fn max_message_bytes(&self) -> Option<usize> {
-        self.max_payload
-    }
-
-    fn destination(&self) -> String {
-        format!("{} {}", self.server.name, self.subject)
-    }
-
-    async fn close(&mut self) {
-        // All that was sent was waited for.
-        self.session = None;
-    }
-}
-
-/// Asks the leader of the stream that has this subject.
-async fn stream_answers(context: &Context, subject: &str, server: &str) -> Result<()> {
-    let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
-        Error::broker_because(format!("{server} {subject}: the stream does not answer: {error}"), error)
-    };
-    let name = context.stream_by_subject(subject).await.map_err(|error| failed(Box::new(error)))?;
-    context.get_stream(name).await.map_err(|error| failed(Box::new(error)))?;
-    Ok(())
 }
 
 /// A subject's template, which must make no empty tokens.
@@ -230,104 +92,103 @@ pub(super) fn parse_subject(template: &str) -> Result<Template> {
     Ok(subject)
 }
 
-/// A batch on its way.
-struct Sending<'a> {
-    server: &'a Opened,
-    subject: &'a Template,
-    session: &'a Session,
-    window: usize,
-    /// What was sent and not settled, in order, by subject.
-    waiting: VecDeque<(String, PublishAckFuture)>,
-    outcomes: Vec<Outcome>,
-    state: State,
-    /// Whether there was no permission for one of them.
-    denied: bool,
+#[derive(Clone)]
+struct Connector {
+    dialer: Dialer,
+    subject: Template,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// All was taken so far.
-    Whole,
-    /// Some was refused.
-    Refused,
-    /// The connection is not to be used again.
-    Broken,
+struct Publishing {
+    line: Line,
+    context: Context,
 }
 
-impl Sending<'_> {
-    /// Sends one more, unless what came before it says that it should not be.
-    async fn send(&mut self, message: &Message) {
-        while self.waiting.len() >= self.window {
-            self.settle_first().await;
-        }
-        if self.state != State::Whole {
-            // Behind what is still waiting: the outcomes are in order.
-            while !self.waiting.is_empty() {
-                self.settle_first().await;
-            }
-            let error = Error::broker(format!("{}: not sent, because one before it was not taken", self.server.name));
-            self.outcomes.push(Outcome::Retry(error));
-            return;
-        }
-        let subject = self.subject.render(message, Escape::Nats);
-        let publish = PublishMessage::build().payload(message.payload.clone()).headers(headers::of(message));
-        match self.session.context.send_publish(subject.clone(), publish).await {
-            Ok(ack) => self.waiting.push_back((subject, ack)),
-            Err(error) => {
-                while !self.waiting.is_empty() {
-                    self.settle_first().await;
+/// What the client makes room for at most; a turn is smaller.
+const MOST_IN_FLIGHT: usize = 1 << 20;
+
+impl Connect for Connector {
+    type Session = Publishing;
+
+    fn servers(&self) -> usize {
+        self.dialer.servers()
+    }
+
+    async fn connect(&self, server: usize) -> Result<Publishing, Cause> {
+        let line = self.dialer.connect(server).await?;
+        let context = ContextBuilder::new()
+            .timeout(NO_TIMEOUT)
+            .max_ack_inflight(MOST_IN_FLIGHT)
+            .ack_timeout(Duration::ZERO)
+            .build(line.client.clone());
+        Ok(Publishing { line, context })
+    }
+
+    async fn send(&self, Publishing { line, context }: &mut Publishing, turn: &mut Turn<'_>) -> Result<(), Cause> {
+        line.errors.forget();
+        let mut answers = FuturesUnordered::new();
+        let mut open: BTreeMap<usize, String> = BTreeMap::new();
+        for (at, message) in turn.messages().into_iter().enumerate() {
+            let subject = self.place(message);
+            let publish = PublishMessage::build().payload(message.payload.clone()).headers(headers::of(message));
+            match context.send_publish(subject.clone(), publish).await {
+                Ok(ack) => {
+                    answers.push(ack.into_future().map(move |answer| (at, answer)));
+                    open.insert(at, subject);
                 }
-                let outcome = acks::outcome(Err(error), &self.place(&subject), self.session.link.errors.last());
-                self.settle(outcome);
+                Err(error) => turn.settle(at, acks::reply(Err(error))?),
             }
         }
-    }
-
-    /// Waits for what becomes of the one that was sent first.
-    async fn settle_first(&mut self) {
-        let Some((subject, ack)) = self.waiting.pop_front() else { return };
-        let errors = &self.session.link.errors;
-        let denied = async {
-            loop {
-                let changed = errors.changed.notified();
-                if errors.denied(&subject) {
-                    return;
+        let mut lost = None;
+        while !open.is_empty() {
+            let denied = line.errors.until(|errors| open.values().any(|subject| errors.denied(subject)));
+            let answered = tokio::select! {
+                biased;
+                answered = answers.next() => answered,
+                () = denied => {
+                    open.retain(|at, subject| {
+                        let denied = line.errors.denied(subject);
+                        if denied {
+                            turn.settle(*at, Reply::Refused(Fault::Place, NOT_PERMITTED.into()));
+                        }
+                        !denied
+                    });
+                    continue;
                 }
-                changed.await;
+            };
+            let Some((at, answer)) = answered else { break };
+            if open.remove(&at).is_none() {
+                continue;
             }
-        };
-        let answer = async {
-            match self.state {
-                // What already came is taken into account, and no more is waited for.
-                State::Broken => ack.into_future().now_or_never(),
-                State::Whole | State::Refused => Some(ack.await),
+            match acks::reply(answer) {
+                Ok(reply) => turn.settle(at, reply),
+                // What was answered before the end is there all the same.
+                Err(cause) => lost = Some(cause),
             }
-        };
-        let outcome = tokio::select! {
-            biased;
-            answer = answer => match answer {
-                Some(answer) => acks::outcome(answer, &self.place(&subject), errors.last()),
-                None => Outcome::Unknown(Error::broker(format!("{}: no acknowledgement", self.place(&subject)))),
-            },
-            () = denied => {
-                self.denied = true;
-                let what = "no permission to publish to this subject";
-                Outcome::Rejected(Error::broker(format!("{}: {what}", self.place(&subject))))
-            }
-        };
-        self.settle(outcome);
+        }
+        lost.map_or(Ok(()), Err)
     }
 
-    fn settle(&mut self, outcome: Outcome) {
-        self.state = match (&outcome, self.state) {
-            (Outcome::Unknown(_), _) | (_, State::Broken) => State::Broken,
-            (Outcome::Retry(_), _) => State::Refused,
-            (_, state) => state,
-        };
-        self.outcomes.push(outcome);
+    fn server(&self, server: usize) -> String {
+        self.dialer.name(server)
     }
 
-    fn place(&self, subject: &str) -> String {
-        format!("{} {subject}", self.server.name)
+    fn place(&self, message: &Message) -> String {
+        self.subject.render(message, Escape::Nats)
     }
+
+    fn destination(&self) -> String {
+        format!("{} {}", self.dialer.names(), self.subject)
+    }
+}
+
+impl Session for Publishing {
+    fn is_open(&mut self) -> bool {
+        self.line.is_open()
+    }
+
+    fn limit(&self) -> Option<usize> {
+        self.line.limit()
+    }
+
+    async fn close(self) {}
 }

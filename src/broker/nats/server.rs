@@ -3,20 +3,24 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event, ReconnectToServer, ServerAddr};
 use rustls::ClientConfig;
 use tokio::sync::Notify;
 
-use crate::broker::tls;
+use crate::broker::blocking::blocking;
+use crate::broker::link::{Cause, Session};
+use crate::broker::tls::{self, Tls};
+use crate::broker::url::{self, Form, Scheme, Url};
 use crate::{Error, Result};
 
 /// A NATS server or cluster, and how to get in: what all of this module connect with.
 ///
-/// The address is a URL such as `nats://10.0.0.5:4222`, or several with commas between them; `tls://` asks for TLS. A user and
-/// password may stand in it (`nats://user:password@host`), or a token (`nats://token@host`).
+/// The address is a URL such as `nats://10.0.0.5:4222`, or several with commas between them, of which another one is taken when one
+/// fails; `tls://` asks for TLS. A user and password may stand in each (`nats://user:password@host`), or a token
+/// (`nats://token@host`).
 ///
 /// ```
 /// use appmon::broker::nats::Server;
@@ -32,7 +36,7 @@ use crate::{Error, Result};
 pub struct Server {
     url: Arc<str>,
     auth: Auth,
-    tls: Option<Arc<ClientConfig>>,
+    tls: Tls,
     timeout: Duration,
     name: Arc<str>,
 }
@@ -52,7 +56,13 @@ enum Auth {
 impl Server {
     /// The server at this URL, with the defaults the methods below tell. Whether it is one is seen when it is used.
     pub fn new(url: impl Into<Arc<str>>) -> Self {
-        Self { url: url.into(), auth: Auth::Url, tls: None, timeout: Duration::from_secs(5), name: "appmon".into() }
+        Self {
+            url: url.into(),
+            auth: Auth::Url,
+            tls: Tls::default(),
+            timeout: Duration::from_secs(5),
+            name: "appmon".into(),
+        }
     }
 
     /// Gets in with a user and a password. Default: what the URL says, or nothing.
@@ -80,7 +90,7 @@ impl Server {
         self
     }
 
-    /// The same with the file itself, which is read when it is used first. Default: what the URL says, or nothing.
+    /// The same with the file itself, which is read for each connection. Default: what the URL says, or nothing.
     pub fn credentials_file(mut self, path: impl AsRef<Path>) -> Self {
         self.auth = Auth::CredentialsFile(path.as_ref().into());
         self
@@ -89,7 +99,7 @@ impl Server {
     /// Uses TLS with this configuration, whose client certificate may be what gets in. Default: no TLS; for `tls://` the
     /// certificates the system trusts, and no client certificate.
     pub fn tls(mut self, config: impl Into<Arc<ClientConfig>>) -> Self {
-        self.tls = Some(config.into());
+        self.tls.set(config.into());
         self
     }
 
@@ -105,87 +115,56 @@ impl Server {
         self
     }
 
-    /// Checks all of it.
-    pub(super) fn open(&self) -> Result<Opened> {
-        let addresses = self.addresses()?;
-        let options = self.authenticated(addresses.first())?;
-        let wants_tls = self.tls.is_some() || addresses.iter().any(ServerAddr::tls_required);
-        let tls = match &self.tls {
-            Some(config) => ClientConfig::clone(config),
-            None if wants_tls => tls::of_system()?,
-            // A server that asks for TLS by itself is one that is not trusted.
-            None => tls::config(rustls::RootCertStore::empty())?,
-        };
-        let options = options
-            .name(&*self.name)
-            .tls_client_config(tls)
-            .require_tls(wants_tls)
-            .connection_timeout(self.timeout)
-            .request_timeout(Some(self.timeout))
-            // A connection that nothing comes through is seen to be broken within three of these.
-            .ping_interval(Duration::from_secs(10).min(self.timeout.max(Duration::from_secs(1))))
-            .ignore_discovered_servers()
-            .retain_servers_order();
-        let dead = "nats://127.0.0.1:0".parse().map_err(|_| Error::config("no address of nothing"))?;
-        Ok(Opened {
-            name: self.to_string().into(),
-            addresses: addresses.into(),
-            next: Arc::default(),
-            dead,
-            options,
-            timeout: self.timeout,
-        })
-    }
-
-    fn addresses(&self) -> Result<Vec<ServerAddr>> {
-        let wrong = |what: &str| Error::config(format!("NATS address {self}: {what}"));
-        let mut addresses = Vec::new();
-        for url in self.url.split(',') {
-            let address: ServerAddr = url.trim().parse().map_err(|_| wrong("it is no nats:// or tls:// URL"))?;
-            if address.is_websocket() {
-                return Err(wrong("WebSockets are not supported, use nats:// or tls://"));
-            }
-            if address.host().is_empty() || address.port() == 0 {
-                return Err(wrong("it has no host, or no port"));
-            }
-            addresses.push(address);
+    /// Checks all of it that can be checked without a file.
+    pub(super) fn check(&self) -> Result<Dialer> {
+        let urls = FORM.read(&self.url)?;
+        if urls.iter().any(|url| url.path.as_deref().is_some_and(|path| !path.is_empty()) || url.query.is_some()) {
+            return Err(FORM.wrong("a path or query, which mean nothing here"));
         }
-        Ok(addresses)
+        let wrong = |what: &str| Err(Error::config(format!("NATS credentials for {self}: {what}")));
+        match &self.auth {
+            Auth::NKey(seed) if !seed.starts_with("SU") || seed.len() != 58 => {
+                return wrong("the seed of a user's NKey has 58 characters and begins with SU");
+            }
+            // The cause could quote them.
+            Auth::Credentials(text) if ConnectOptions::new().credentials(text).is_err() => {
+                return wrong(NO_CREDENTIALS);
+            }
+            _ => {}
+        }
+        Ok(Dialer { server: self.clone(), urls: urls.into() })
     }
 
-    fn authenticated(&self, address: Option<&ServerAddr>) -> Result<ConnectOptions> {
+    async fn authenticated(&self, url: &Url) -> Result<ConnectOptions, Cause> {
         let options = ConnectOptions::new();
-        let wrong = |what: &str| Error::config(format!("NATS credentials for {self}: {what}"));
-        let of_text = |options: ConnectOptions, text: &str| {
-            // The cause could quote them.
-            options.credentials(text).map_err(|_| wrong("they are not those of a .creds file"))
-        };
+        // The cause could quote them.
+        let of_text = |options: ConnectOptions, text: &str| options.credentials(text).map_err(|_| NO_CREDENTIALS);
         Ok(match &self.auth {
             Auth::User(user, password) => options.user_and_password(user.to_string(), password.to_string()),
             Auth::Token(token) => options.token(token.to_string()),
-            Auth::NKey(seed) => {
-                if !seed.starts_with("SU") || seed.len() != 58 {
-                    return Err(wrong("the seed of a user's NKey has 58 characters and begins with SU"));
-                }
-                options.nkey(seed.to_string())
-            }
+            Auth::NKey(seed) => options.nkey(seed.to_string()),
             Auth::Credentials(text) => of_text(options, text)?,
             Auth::CredentialsFile(path) => {
-                let text = std::fs::read_to_string(path).map_err(|error| wrong(&error.to_string()).at(path))?;
-                of_text(options, &text).map_err(|error| error.at(path))?
+                let read = Arc::clone(path);
+                let text = blocking(move || std::fs::read_to_string(&read).map_err(|error| Error::io(error).at(&read)));
+                of_text(options, &text.await?).map_err(|why| format!("{}: {why}", path.display()))?
             }
-            Auth::Url => {
-                let user = address.and_then(ServerAddr::username).map(unescaped);
-                let password = address.and_then(ServerAddr::password).map(unescaped);
-                match (user, password) {
-                    (Some(user), Some(password)) => options.user_and_password(user, password),
-                    (Some(token), None) => options.token(token),
-                    (None, _) => options,
-                }
-            }
+            Auth::Url => match (url.user.clone(), url.password.clone()) {
+                (Some(user), Some(password)) => options.user_and_password(user, password),
+                (Some(token), None) => options.token(token),
+                (None, _) => options,
+            },
         })
     }
 }
+
+const FORM: Form = Form {
+    broker: "a NATS server",
+    schemes: &[Scheme { name: "nats", tls: false, port: 4222 }, Scheme { name: "tls", tls: true, port: 4222 }],
+    bare: true,
+};
+
+const NO_CREDENTIALS: &str = "they are not those of a .creds file";
 
 impl From<&str> for Server {
     fn from(url: &str) -> Self {
@@ -202,20 +181,11 @@ impl From<String> for Server {
 /// The address, without what gets in.
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, url) in self.url.split(',').enumerate() {
-            let separator = if index > 0 { "," } else { "" };
-            match url.trim().parse::<ServerAddr>() {
-                Ok(address) if address.host().contains(':') => {
-                    write!(f, "{separator}{}://[{}]:{}", address.scheme(), address.host(), address.port())?;
-                }
-                Ok(address) => {
-                    write!(f, "{separator}{}://{}:{}", address.scheme(), address.host(), address.port())?;
-                }
-                // Whatever it is, it could have a password in it.
-                Err(_) => write!(f, "{separator}(no URL)")?,
-            }
+        match FORM.read(&self.url) {
+            Ok(urls) => f.write_str(&url::list(&urls)),
+            // Whatever it is, it could have a password in it.
+            Err(_) => f.write_str("(no URL)"),
         }
-        Ok(())
     }
 }
 
@@ -231,89 +201,95 @@ impl fmt::Debug for Server {
         f.debug_struct("Server")
             .field("url", &format_args!("{self}"))
             .field("auth", &auth)
-            .field("tls", &self.tls.is_some())
+            .field("tls", &self.tls.is_set())
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
 }
 
-/// Percent-escapes of a URL undone.
-fn unescaped(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        let escaped = tail.get(..2).filter(|_| *first == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
-        match escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// A server that was checked, to be connected to again and again.
+/// Servers that were checked, to be connected to again and again.
 #[derive(Clone, Debug)]
-pub(super) struct Opened {
-    pub(super) name: Arc<str>,
-    addresses: Arc<[ServerAddr]>,
-    /// Which of the addresses comes next.
-    next: Arc<AtomicUsize>,
-    dead: ServerAddr,
-    options: ConnectOptions,
-    pub(super) timeout: Duration,
+pub(super) struct Dialer {
+    server: Server,
+    urls: Arc<[Url]>,
 }
 
-impl Opened {
-    /// Connects once, to the next of the addresses if the last one failed.
-    pub(super) async fn connect(&self) -> Result<Link> {
-        let at = self.next.load(Ordering::Relaxed);
-        let index = at.checked_rem(self.addresses.len()).unwrap_or(0);
-        let Some(address) = self.addresses.get(index) else { return Err(Error::config("no address")) };
-        let result = tokio::time::timeout(self.timeout, self.connect_to(address)).await;
-        let failed = match result {
-            Ok(Ok(link)) => return Ok(link),
-            Ok(Err(error)) => refused(&self.name, error),
-            Err(_) => Error::broker(format!("{}: no answer within {:?}", self.name, self.timeout)),
-        };
-        self.next.store(at.wrapping_add(1), Ordering::Relaxed);
-        Err(failed)
+/// The client's own timeout: who calls has one that holds for all of it.
+pub(super) const NO_TIMEOUT: Duration = Duration::from_secs(1 << 30);
+
+impl Dialer {
+    pub(super) fn servers(&self) -> usize {
+        self.urls.len()
     }
 
-    async fn connect_to(&self, address: &ServerAddr) -> std::result::Result<Link, async_nats::ConnectError> {
-        // The client would connect again by itself and go on with what it holds, and so send what is later over a new connection
-        // while what is earlier was lost with the old one. It has no switch for that. So after the first connection it is told to
-        // go to where nobody ever answers, once: then it gives up, and we make a connection when it is time.
-        let first = AtomicUsize::new(0);
-        let (address, dead) = (address.clone(), self.dead.clone());
-        let pool = vec![address.clone(), dead.clone()];
-        let errors = Arc::new(Errors::default());
-        let heard = Arc::clone(&errors);
-        let options = self
-            .options
-            .clone()
-            .max_reconnects(1)
-            .reconnect_to_server_callback(move |_, _| {
-                let addr = if first.fetch_add(1, Ordering::Relaxed) == 0 { address.clone() } else { dead.clone() };
-                async move { Some(ReconnectToServer { addr, delay: Some(Duration::ZERO) }) }
-            })
-            .event_callback(move |event| {
-                if let Event::ServerError(error) = event {
-                    heard.push(error.to_string());
-                }
-                std::future::ready(())
-            });
-        Ok(Link { client: options.connect(pool).await?, errors })
+    pub(super) fn timeout(&self) -> Duration {
+        self.server.timeout
     }
+
+    /// A server by its number, for people.
+    pub(super) fn name(&self, server: usize) -> String {
+        self.urls.get(server).map_or_else(String::new, Url::to_string)
+    }
+
+    /// All of them, for people.
+    pub(super) fn names(&self) -> String {
+        url::list(&*self.urls)
+    }
+
+    /// Connects to a server, which then has answered. The time is the caller's.
+    pub(super) async fn connect(&self, server: usize) -> Result<Line, Cause> {
+        let url = self.urls.get(server).ok_or("no server")?;
+        let options = self.server.authenticated(url).await?;
+        let wants_tls = url.scheme.tls || self.server.tls.is_set();
+        let tls = match wants_tls {
+            true => ClientConfig::clone(&*self.server.tls.config().await?),
+            // A server that asks for TLS by itself is one that is not trusted.
+            false => tls::with_roots(rustls::RootCertStore::empty())?,
+        };
+        let options = options
+            .name(&*self.server.name)
+            .tls_client_config(tls)
+            .require_tls(wants_tls)
+            .connection_timeout(NO_TIMEOUT)
+            .request_timeout(Some(NO_TIMEOUT))
+            // A connection that nothing comes through is seen to be broken within three of these.
+            .ping_interval(Duration::from_secs(10).min(self.server.timeout.max(Duration::from_secs(1))))
+            .ignore_discovered_servers()
+            .retain_servers_order();
+        let line = open(url, options).await.inspect_err(|_| self.server.tls.forget())?;
+        line.round_trip().await?;
+        Ok(line)
+    }
+}
+
+async fn open(url: &Url, options: ConnectOptions) -> Result<Line, Cause> {
+    let address = |text: String| text.parse::<ServerAddr>().map_err(|error| Cause::of("no address", error));
+    let (address, dead) = (address(url.to_string())?, address("nats://127.0.0.1:0".to_owned())?);
+    // The client would connect again by itself and go on with what it holds, and so send what is later over a new connection
+    // while what is earlier was lost with the old one. It has no switch for that. So after the first connection it is told to
+    // go to where nobody ever answers, once: then it gives up, and we make a connection when it is time.
+    let first = AtomicUsize::new(0);
+    let pool = vec![address.clone(), dead.clone()];
+    let errors = Arc::new(Errors::default());
+    let heard = Arc::clone(&errors);
+    let options = options
+        .max_reconnects(1)
+        .reconnect_to_server_callback(move |_, _| {
+            let addr = if first.fetch_add(1, Ordering::Relaxed) == 0 { address.clone() } else { dead.clone() };
+            async move { Some(ReconnectToServer { addr, delay: Some(Duration::ZERO) }) }
+        })
+        .event_callback(move |event| {
+            if let Event::ServerError(error) = event {
+                heard.push(&error.to_string());
+            }
+            std::future::ready(())
+        });
+    let client = options.connect(pool).await.map_err(refused)?;
+    Ok(Line { client, errors })
 }
 
 /// Why there is no connection, and what to do about it.
-fn refused(name: &str, error: async_nats::ConnectError) -> Error {
+fn refused(error: async_nats::ConnectError) -> Cause {
     use async_nats::ConnectErrorKind as Kind;
     let what = match error.kind() {
         Kind::AuthorizationViolation | Kind::Authentication => {
@@ -325,61 +301,69 @@ fn refused(name: &str, error: async_nats::ConnectError) -> Error {
         _ => "no connection",
     };
     let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(" ({cause})"));
-    Error::broker_because(format!("{name}: {what}{cause}"), error)
+    Cause::of(format!("{what}{cause}"), error)
 }
 
 /// A connection, which never becomes another one by itself.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct Line {
     pub(super) client: Client,
     pub(super) errors: Arc<Errors>,
 }
 
-impl Link {
-    /// Whether it was not seen to be broken.
-    pub(super) fn is_alive(&self) -> bool {
-        self.client.connection_state() == async_nats::connection::State::Connected
-    }
-
-    /// Waits until the server has seen all that was sent before: it answers that nobody listens to a subject of our own.
-    pub(super) async fn round_trip(&self, name: &str, timeout: Duration) -> Result<()> {
+impl Line {
+    /// Waits until the server has seen all that was sent before: it answers that nobody listens to a subject of our own. It needs
+    /// what everybody needs who waits for answers: to subscribe to `_INBOX.>`.
+    pub(super) async fn round_trip(&self) -> Result<(), Cause> {
         let nobody = self.client.new_inbox();
-        let request = async_nats::Request::new().payload(bytes::Bytes::new()).timeout(Some(timeout));
+        let request = async_nats::Request::new().payload(bytes::Bytes::new()).timeout(Some(NO_TIMEOUT));
         let answer = self.client.send_request(nobody.clone(), request);
-        let refused = async {
-            loop {
-                let changed = self.errors.changed.notified();
-                if self.errors.denied(&nobody) {
-                    return;
-                }
-                changed.await;
-            }
-        };
         tokio::select! {
+            biased;
+            () = self.errors.until(|errors| errors.deaf()) => {
+                Err("no permission to subscribe to answers: grant this user to subscribe to _INBOX.>".into())
+            }
+            // To be told so is an answer too.
+            () = self.errors.until(|errors| errors.denied(&nobody)) => Ok(()),
             answer = answer => match answer {
                 Ok(_) => Ok(()),
                 Err(error) if error.kind() == async_nats::RequestErrorKind::NoResponders => Ok(()),
-                Err(error) => Err(Error::broker_because(format!("{name}: no answer: {error}"), error)),
+                Err(error) => Err(Cause::of(format!("no answer: {error}"), error)),
             },
-            // To be told so is an answer too.
-            () = refused => Ok(()),
         }
     }
 }
 
-/// What the server complained about on this connection.
+impl Session for Line {
+    fn is_open(&mut self) -> bool {
+        self.client.connection_state() == async_nats::connection::State::Connected
+    }
+
+    fn limit(&self) -> Option<usize> {
+        Some(self.client.max_payload()).filter(|bytes| *bytes > 0)
+    }
+
+    async fn close(self) {}
+}
+
+/// What the server complained about on this connection, in small letters.
 #[derive(Debug, Default)]
 pub(super) struct Errors {
     texts: Mutex<Vec<String>>,
-    pub(super) changed: Notify,
+    changed: Notify,
 }
 
 /// More complaints than this are of no use.
 const MOST_ERRORS: usize = 64;
 
 impl Errors {
-    fn push(&self, text: String) {
-        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+    fn texts(&self) -> MutexGuard<'_, Vec<String>> {
+        self.texts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, text: &str) {
+        let text = text.to_ascii_lowercase();
+        let mut texts = self.texts();
         if texts.len() < MOST_ERRORS && !texts.contains(&text) {
             texts.push(text);
         }
@@ -387,19 +371,35 @@ impl Errors {
         self.changed.notify_waiters();
     }
 
+    /// What was denied before may be permitted by now.
+    pub(super) fn forget(&self) {
+        self.texts().clear();
+    }
+
+    /// Waits until it is so.
+    pub(super) async fn until(&self, condition: impl Fn(&Self) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            if condition(self) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     /// Whether publishing to this subject is not permitted.
     pub(super) fn denied(&self, subject: &str) -> bool {
-        let texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        let texts = self.texts();
         if texts.is_empty() {
             return false;
         }
         let quoted = format!("publish to \"{subject}\"").to_ascii_lowercase();
-        texts.iter().any(|text| text.to_ascii_lowercase().contains(&quoted))
+        texts.iter().any(|text| text.contains(&quoted))
     }
 
-    /// The last of them, to be told with what failed.
-    pub(super) fn last(&self) -> Option<String> {
-        self.texts.lock().unwrap_or_else(PoisonError::into_inner).last().cloned()
+    /// Whether we may not hear answers.
+    fn deaf(&self) -> bool {
+        self.texts().iter().any(|text| text.contains("subscription to \"_inbox"))
     }
 }
 
@@ -417,22 +417,26 @@ mod tests {
             Server::new("10.0.0.5").user_and_password("me", "s:cret").token("s:cret"),
             Server::new("nats://s:cret@/"),
         ] {
-            let shown = format!("{server:?} {server} {:?}", server.open().map(|opened| opened.name));
+            let shown = format!("{server:?} {server} {:?}", server.check());
             assert!(!shown.contains("cret"), "{shown}");
         }
-        assert_eq!(unescaped("s%3Acret%2"), "s:cret%2");
         assert_eq!(Server::new("tls://[::1]").to_string(), "tls://[::1]:4222");
     }
 
     #[test]
     fn what_is_wrong_is_told_at_once() {
         for url in ["", "http://x", "nats://", "nats://x:0", "ws://x", "nats://x,", "nats://x:99999"] {
-            assert!(Server::new(url).open().unwrap_err().is_config(), "{url}");
+            assert!(Server::new(url).check().unwrap_err().is_config(), "{url}");
         }
         let server = || Server::new("nats://127.0.0.1");
-        assert!(server().nkey("x").open().unwrap_err().is_config());
-        assert!(server().credentials("x").open().unwrap_err().is_config());
-        let error = server().credentials_file("/no/such/file").open().unwrap_err();
-        assert!(error.is_config() && error.to_string().contains("/no/such/file"), "{error}");
+        assert!(server().nkey("x").check().unwrap_err().is_config());
+        assert!(server().credentials("x").check().unwrap_err().is_config());
+    }
+
+    #[tokio::test]
+    async fn a_file_is_named_that_is_not_there() {
+        let dialer = Server::new("nats://127.0.0.1").credentials_file("/no/such/file").check().unwrap();
+        let cause = dialer.connect(0).await.map(drop).unwrap_err();
+        assert!(format!("{cause:?}").contains("/no/such/file"), "{cause:?}");
     }
 }

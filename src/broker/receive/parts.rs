@@ -60,7 +60,6 @@ impl<T, A> Parts<T, A> {
     }
 
     /// Forgets all that waits, and gives its tokens.
-    #[cfg(feature = "nats")]
     pub(super) fn take_tokens(&mut self) -> Vec<A> {
         self.bytes = 0;
         let waiting = std::mem::take(&mut self.waiting).into_values();

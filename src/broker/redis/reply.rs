@@ -1,120 +1,78 @@
 //! What a Redis server answers, and what that means for a message.
 
-use ::redis::{ErrorKind, RedisError, ServerError, ServerErrorKind, Value};
+use ::redis::{ErrorKind, RedisError, ServerError, Value};
 
-use crate::Error;
-use crate::broker::redis::connection::Server;
-use crate::forward::Outcome;
-
-/// What became of one command of a transaction.
-#[derive(Debug)]
-pub(super) enum Answer {
-    Taken,
-    /// Nothing was wrong with it, but with another of the same transaction, which will never be right.
-    Aborted,
-    Refused(Refusal),
-}
-
-/// Why a command was not executed.
-#[derive(Debug, Clone)]
-pub(super) enum Refusal {
-    Error(ServerError),
-    NoStream,
-    Malformed,
-}
+use crate::broker::link::{Cause, Fault, Reply};
 
 /// The answers to the commands between `MULTI` and `EXEC`, of the replies to all of them.
-pub(super) fn answers(mut replies: Vec<Value>) -> Vec<Answer> {
+pub(super) fn answers(mut replies: Vec<Value>) -> Vec<Reply> {
     let executed = replies.pop();
     let queued = replies.split_off(replies.len().min(1));
     match executed {
         Some(Value::Array(values)) if values.len() == queued.len() => values.into_iter().map(single).collect(),
-        Some(Value::ServerError(error)) => aborted(queued, error),
-        _ => queued.into_iter().map(|_| Answer::Refused(Refusal::Malformed)).collect(),
-    }
-}
-
-/// The reply to a command that was executed.
-fn single(value: Value) -> Answer {
-    match value {
-        Value::BulkString(_) | Value::SimpleString(_) => Answer::Taken,
-        Value::Nil => Answer::Refused(Refusal::NoStream),
-        Value::ServerError(error) => Answer::Refused(Refusal::Error(error)),
-        _ => Answer::Refused(Refusal::Malformed),
+        Some(Value::ServerError(error)) => aborted(queued, &error),
+        _ => queued.into_iter().map(|_| no_answer()).collect(),
     }
 }
 
 /// The transaction was not executed.
-fn aborted(queued: Vec<Value>, error: ServerError) -> Vec<Answer> {
-    let faults =
-        || queued.iter().filter_map(|value| if let Value::ServerError(fault) = value { Some(fault) } else { None });
-    let fault = faults().find(|fault| !is_final(fault)).cloned();
-    let only_final = faults().next().is_some() && fault.is_none();
-    let fault = fault.unwrap_or(error);
+fn aborted(queued: Vec<Value>, error: &ServerError) -> Vec<Reply> {
+    let fault = queued.iter().find_map(|value| if let Value::ServerError(fault) = value { Some(fault) } else { None });
+    let fault = fault.unwrap_or(error).clone();
     let answer = |value| match value {
-        Value::ServerError(error) => Answer::Refused(Refusal::Error(error)),
-        Value::SimpleString(text) if text == "QUEUED" => match only_final {
-            true => Answer::Aborted,
-            false => Answer::Refused(Refusal::Error(fault.clone())),
-        },
+        // Nothing was wrong with it, but with another one.
+        Value::SimpleString(text) if text == "QUEUED" => refused(&fault),
         // There was no transaction, because `MULTI` was refused: each command was executed by itself.
         value => single(value),
     };
     queued.into_iter().map(answer).collect()
 }
 
-/// Whether the same command will be refused again.
-fn is_final(error: &ServerError) -> bool {
-    error.code() == "WRONGTYPE" || error.kind() == Some(ServerErrorKind::NoPerm)
+/// The reply to a command that was executed.
+fn single(value: Value) -> Reply {
+    match value {
+        Value::BulkString(_) | Value::SimpleString(_) => Reply::Accepted,
+        Value::Nil => {
+            Reply::Refused(Fault::Place, "no such stream; make it with XGROUP CREATE KEY GROUP $ MKSTREAM".into())
+        }
+        Value::ServerError(error) => refused(&error),
+        _ => no_answer(),
+    }
 }
 
-impl Refusal {
-    /// What becomes of a message to the stream `key`.
-    pub(super) fn outcome(&self, server: &Server, key: &str) -> Outcome {
-        match self {
-            Self::NoStream => Outcome::Retry(Error::broker(format!(
-                "{server}: no stream {key}; make it with XGROUP CREATE {key} GROUP $ MKSTREAM"
-            ))),
-            Self::Malformed => {
-                Outcome::Retry(Error::broker(format!("{server}: {key}: an answer that is none to XADD")))
-            }
-            Self::Error(error) => {
-                let never = is_final(error);
-                let text = format!("{server}: {key}: {}", explained(error));
-                let error = Error::broker_because(text, error.clone());
-                if never { Outcome::Rejected(error) } else { Outcome::Retry(error) }
-            }
-        }
-    }
+fn no_answer() -> Reply {
+    Reply::Refused(Fault::Server, "an answer that is none to XADD".into())
 }
 
 /// The server's own words, and what to do.
-fn explained(error: &ServerError) -> String {
+fn refused(error: &ServerError) -> Reply {
     let words = format!("{} {}", error.code(), error.details().unwrap_or_default());
-    let advice = match error.code() {
-        "OOM" => "; free memory, raise maxmemory, or bound the streams (max_len)",
-        "READONLY" => "; it is a replica: give the address of the master",
-        "NOAUTH" => "; give user and password in the URL",
-        "NOPERM" => "; the user needs the commands +multi +exec +xadd, and the key",
-        "WRONGTYPE" => "; the key holds something else: give another key",
-        "MOVED" | "ASK" | "CROSSSLOT" => "; clusters are not supported",
-        _ => "",
+    let (fault, advice) = match error.code() {
+        "OOM" => (Fault::Place, "; free memory, raise maxmemory, or bound the streams (max_len)"),
+        "READONLY" => (Fault::Server, "; it is a replica: give the address of the master"),
+        "NOAUTH" => (Fault::Server, "; give user and password in the URL"),
+        "NOPERM" => (Fault::Place, NEEDED),
+        "WRONGTYPE" => (Fault::Place, "; the key holds something else: give another key"),
+        "MOVED" | "ASK" | "CROSSSLOT" => (Fault::Server, "; clusters are not supported"),
+        "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" => (Fault::Server, ""),
+        _ => (Fault::Place, ""),
     };
-    format!("{}{advice}", words.trim_end())
+    Reply::Refused(fault, Cause::of(format!("{}{advice}", words.trim_end()), error.clone()))
 }
 
+const NEEDED: &str = "; grant the user the commands +multi +exec +xadd, and the key (~appmon:*)";
+
 /// Why there is no connection, after one was made.
-pub(super) fn refused_connection(error: &RedisError) -> String {
-    match error.kind() {
+pub(super) fn refused_connection(error: RedisError) -> Cause {
+    let text = match error.kind() {
         ErrorKind::AuthenticationFailed => format!("{error}; give the right user and password in the URL"),
         _ => match (error.code(), error.detail()) {
             (Some("NOAUTH"), _) => "it asks for a password; give user and password in the URL".to_owned(),
-            (Some("NOPERM"), detail) => {
-                format!("{}; the user needs the commands +multi +exec +xadd", detail.unwrap_or_default())
-            }
+            (Some("NOPERM"), detail) => format!("{}{NEEDED}", detail.unwrap_or_default()),
             _ => format!("no connection: {error}"),
         },
-    }
+    };
+    Cause::of(text, error)
 }
 
 /// The number in a reply to `CONFIG GET NAME`.
@@ -135,13 +93,13 @@ mod tests {
         let error = |text: &str| ::redis::parse_redis_value(text.as_bytes()).unwrap();
         let replies = vec![error("-NOPERM no\r\n"), id(), error("-OOM no\r\n"), error("-ERR EXEC without MULTI\r\n")];
         let answers = answers(replies);
-        assert!(matches!(answers[..], [Answer::Taken, Answer::Refused(Refusal::Error(_))]), "{answers:?}");
+        assert!(matches!(answers[..], [Reply::Accepted, Reply::Refused(Fault::Place, _)]), "{answers:?}");
     }
 
     #[test]
     fn too_few_replies_are_no_acceptance() {
         for replies in [vec![], vec![Value::Okay], vec![Value::Okay, Value::Okay, Value::Array(vec![])]] {
-            assert!(!answers(replies).iter().any(|answer| matches!(answer, Answer::Taken)));
+            assert!(!answers(replies).iter().any(|answer| matches!(answer, Reply::Accepted)));
         }
     }
 }

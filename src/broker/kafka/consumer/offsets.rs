@@ -28,6 +28,10 @@ impl Offsets {
     /// A message came.
     pub(super) fn came(&mut self, place: &Place) {
         let partition = self.partitions.entry((Arc::clone(&place.topic), place.partition)).or_default();
+        if place.offset < partition.next {
+            // The topic was made anew, or the partition is read again from where it was left: what is known numbers nothing there.
+            *partition = Partition::default();
+        }
         partition.next = partition.next.max(place.offset.saturating_add(1));
         partition.waiting.insert(place.offset);
     }
@@ -68,6 +72,20 @@ mod tests {
         assert_eq!(offsets.done(&place(0, 14)), Some(12));
         assert_eq!(offsets.done(&place(0, 12)), Some(15), "13 was never there");
         assert_eq!(offsets.done(&place(0, 12)), None, "twice");
+    }
+
+    #[test]
+    fn a_topic_that_was_made_anew_begins_anew() {
+        let mut offsets = Offsets::default();
+        for offset in [48, 49, 50] {
+            offsets.came(&place(0, offset));
+        }
+        assert_eq!(offsets.done(&place(0, 48)), Some(49));
+        offsets.came(&place(0, 0));
+        assert_eq!(offsets.done(&place(0, 49)), None, "of the topic there was");
+        assert_eq!(offsets.done(&place(0, 0)), Some(1));
+        offsets.came(&place(0, 1));
+        assert_eq!(offsets.done(&place(0, 1)), Some(2));
     }
 
     #[test]

@@ -9,10 +9,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance,
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::sync::oneshot;
 
 use super::offsets::Place;
+use crate::broker::blocking::blocking;
 use crate::broker::receive::Received;
-use crate::sampler::hop;
 use crate::{Error, Result};
 
 /// One client, from its first connection until it is given up.
@@ -33,7 +34,7 @@ pub(super) struct Failure {
 impl Session {
     /// Makes one, beside the runtime's threads: reading certificates may block. Nothing is connected yet.
     pub(super) async fn open(config: ClientConfig, topics: Vec<String>) -> Result<Self> {
-        hop(move || {
+        blocking(move || {
             let failed = |what: &str, error: KafkaError| Error::broker_because(format!("{what}: {error}"), error);
             let client = StreamConsumer::from_config_and_context(&config, Events::default())
                 .map_err(|error| failed("no consumer", error))?;
@@ -78,17 +79,36 @@ impl Session {
     }
 }
 
+impl Session {
+    /// Commits what is stored and leaves the group; waits until that is done.
+    pub(super) async fn leave(mut self) {
+        let _ = self.retire().await;
+    }
+
+    /// On a thread of its own: that waits for answers of brokers.
+    fn retire(&mut self) -> oneshot::Receiver<()> {
+        let (done, left) = oneshot::channel();
+        if let Some(client) = self.client.take() {
+            let leave = move || {
+                drop(client);
+                let _ = done.send(());
+            };
+            // Where there can be no thread, the closure is dropped here and now, and the client with it.
+            let _ = thread::Builder::new().name("appmon-kafka".to_owned()).spawn(leave);
+        }
+        left
+    }
+}
+
 impl Drop for Session {
-    /// Leaves the group on a thread of its own: that waits for answers of brokers.
     fn drop(&mut self) {
-        let client = self.client.take();
-        // Where there can be no thread, the closure is dropped here and now, and the client with it.
-        let _ = thread::Builder::new().name("appmon-kafka".to_owned()).spawn(move || drop(client));
+        drop(self.retire());
     }
 }
 
 fn received<'a>(message: &'a BorrowedMessage<'_>) -> Received<'a> {
-    let mut received = Received { payload: message.payload().unwrap_or_default(), ..Received::default() };
+    let payload = message.payload().unwrap_or_default();
+    let mut received = Received { payload, place: message.topic(), ..Received::default() };
     for header in message.headers().into_iter().flat_map(|headers| headers.iter()) {
         let value = header.value.and_then(|value| str::from_utf8(value).ok());
         match header.key {

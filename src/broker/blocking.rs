@@ -1,0 +1,12 @@
+//! Work that may block, beside the runtime's threads.
+
+use crate::{Error, Result};
+
+/// Runs `work` on the runtime's pool of blocking threads: certificates and credentials are read so.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(lost) if lost.is_panic() => std::panic::resume_unwind(lost.into_panic()),
+        Err(_) => Err(Error::broker("the runtime was shut down")),
+    }
+}

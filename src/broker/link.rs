@@ -1,0 +1,528 @@
+//! The way to a broker: what all of them have in common between [`Publish`] and a client's connection.
+//!
+//! A broker is what makes a [`Session`] and brings messages over it ([`Connect`]). Everything else is here, and so it is the same for
+//! all:
+//!
+//! - **Order.** The messages of a batch go out in turns. After one that was not taken none goes out before the caller saw the
+//!   outcomes; what is on its way together with it is all that can overtake it. That is [`in_flight`](Link::set_in_flight)
+//!   messages at first, one after the broker refused something, half as many after a connection was lost, and more again as messages
+//!   are taken.
+//! - **Deadlines.** A batch has a time, the connection included. A turn begins only in its first half, so that each has the other half
+//!   for its answers.
+//! - **Silent is not broken.** What was not answered when the time is over says nothing of a message as long as the connection stood:
+//!   [`check`](Publish::check) then has no answer, and nothing is taken for poison.
+//! - **Whose fault it is.** [`Fault`] decides what a refusal means: only what is the message's own is final.
+//! - **Servers.** After failures that are a server's, the next one of the list has its turn.
+//! - **Limits.** What is too large is refused before it is sent: by the broker's own word, or by what an earlier refusal said.
+//! - **Sessions.** One is kept while all is well. It is dropped, with all that may still be on its way in it, when anything is not.
+
+mod batch;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::forward::{Message, Outcome, Publish};
+use crate::{Error, Result};
+
+use batch::Batch;
+pub(super) use batch::Turn;
+
+/// A broker: how a session with one of its servers is made, and how messages are brought over it.
+pub(super) trait Connect: Send + Sync {
+    type Session: Session;
+
+    /// How many servers there are, at least one.
+    fn servers(&self) -> usize;
+
+    /// Makes a session, after which the server has answered at least once. The time is the caller's, who drops the future.
+    fn connect(&self, server: usize) -> impl Future<Output = Result<Self::Session, Cause>> + Send;
+
+    /// Sends all messages of a turn, and settles each by its answer. What is not settled at the end was not answered: in time, or,
+    /// with an error, because the session ended, for this cause. The future is dropped when the time is over.
+    fn send(&self, session: &mut Self::Session, turn: &mut Turn<'_>) -> impl Future<Output = Result<(), Cause>> + Send;
+
+    /// A server, for people, without secrets.
+    fn server(&self, server: usize) -> String;
+
+    /// Where a message goes there, for people: a subject, a topic.
+    fn place(&self, message: &Message) -> String;
+
+    /// All of it, for people: the servers and the template of places.
+    fn destination(&self) -> String;
+
+    /// Why no server would ever take a message, whatever its size.
+    fn refuse(&self, _: &Message) -> Option<Cause> {
+        None
+    }
+
+    /// How large a message is, as limits count it.
+    fn size(&self, message: &Message) -> usize {
+        message.payload.len()
+    }
+
+    /// The largest message there may be, where the user says so.
+    fn limit(&self) -> Option<usize> {
+        None
+    }
+
+    /// Whether each message has to wait for the answer to the one before.
+    fn one_by_one(&self) -> bool {
+        false
+    }
+
+    /// The largest payload, where the largest message is so large.
+    fn payload(&self, limit: usize) -> usize {
+        limit
+    }
+}
+
+/// A connection to one server, which never becomes another one by itself. Dropped, it ends at once, with all that is on its way.
+pub(super) trait Session: Send {
+    /// Whether it has not ended, as far as that is known without asking.
+    fn is_open(&mut self) -> bool;
+
+    /// The largest message that the server takes, where it says so.
+    fn limit(&self) -> Option<usize> {
+        None
+    }
+
+    /// The most bytes of payload that a turn may have, beyond its first message.
+    fn turn_bytes(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Why the server takes nothing of anybody now, where it says so and means to go on.
+    fn held_up(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Ends it in order. Nothing is on its way.
+    fn close(self) -> impl Future<Output = ()> + Send;
+}
+
+/// What a broker answered to one message.
+#[derive(Debug)]
+pub(super) enum Reply {
+    Accepted,
+    /// It had it before.
+    Duplicate,
+    Refused(Fault, Cause),
+}
+
+/// Whose fault a refusal is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The message's: it will never be taken.
+    Message,
+    /// Its size's; with the limit where the broker says it.
+    Size(Option<usize>),
+    /// That of the place it goes to, or of the user: the same on all servers, and it can be mended.
+    Place,
+    /// This server's: another one may take it.
+    Server,
+}
+
+/// What went wrong, in words, and the client's own error where there is one.
+#[derive(Debug)]
+pub(super) struct Cause {
+    text: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Cause {
+    pub(super) fn of(text: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { text: text.into(), source: Some(source.into()) }
+    }
+
+    /// As an error about `place`.
+    pub(super) fn at(self, place: &str) -> Error {
+        let text = format!("{place}: {}", self.text);
+        match self.source {
+            Some(source) => Error::broker_because(text, source),
+            None => Error::broker(text),
+        }
+    }
+}
+
+impl From<String> for Cause {
+    fn from(text: String) -> Self {
+        Self { text, source: None }
+    }
+}
+
+impl From<&str> for Cause {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl From<Error> for Cause {
+    fn from(error: Error) -> Self {
+        Self::of(error.to_string(), error)
+    }
+}
+
+/// A [`Publish`] over sessions. A clone has none yet.
+pub(super) struct Link<C: Connect> {
+    pub(super) connect: C,
+    timeout: Duration,
+    in_flight: usize,
+    /// The one whose turn it is.
+    server: usize,
+    /// In nobody's use: it is taken out while a batch is on its way, and only comes back when all is well.
+    idle: Option<C::Session>,
+    window: Window,
+    /// What the server said last.
+    limit: Option<usize>,
+    learned: Option<Learned>,
+    /// Whether the last batch was not answered, over a connection that stood.
+    silent: bool,
+}
+
+/// How many messages may be on their way together now.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    size: usize,
+    /// How many were taken since it last changed.
+    taken: usize,
+}
+
+/// It doubles after so many turns' worth of messages were taken: where a queue is full but is read from, a refused message could be
+/// overtaken by the next one, so it grows slowly.
+const TURNS: usize = 8;
+
+/// What a refusal told of sizes.
+#[derive(Clone, Copy, Debug)]
+struct Learned {
+    limit: usize,
+    /// Whether the broker said this number; else it is half of what was too large.
+    exact: bool,
+    at: Instant,
+}
+
+/// How long that is believed. Somebody may raise the limit.
+const BELIEVED: Duration = Duration::from_secs(600);
+
+/// How a turn ended, from good to bad.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum End {
+    Whole,
+    /// Something was refused; the session is well.
+    Refused,
+    /// The server refuses what another may take.
+    Unfit,
+    /// Not all was answered in time.
+    Silent,
+    /// The session ended.
+    Lost,
+}
+
+impl<C: Connect> Link<C> {
+    pub(super) fn new(connect: C, in_flight: usize) -> Self {
+        Self {
+            connect,
+            timeout: Duration::from_secs(5),
+            in_flight,
+            server: 0,
+            idle: None,
+            window: Window { size: in_flight, taken: 0 },
+            limit: None,
+            learned: None,
+            silent: false,
+        }
+    }
+
+    pub(super) fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout = timeout;
+    }
+
+    pub(super) fn set_in_flight(&mut self, messages: usize) {
+        self.in_flight = messages.max(1);
+        self.window = Window { size: self.in_flight, taken: 0 };
+    }
+
+    fn deadline(&self, share: u32) -> Instant {
+        // Longer than anything lasts, where a clock cannot hold it.
+        const FOREVER: Duration = Duration::from_secs(1 << 30);
+        let now = Instant::now();
+        let time = self.timeout.checked_div(share).unwrap_or_default();
+        now.checked_add(time.min(FOREVER)).unwrap_or(now)
+    }
+
+    fn error(&self, cause: impl Into<Cause>) -> Error {
+        cause.into().at(&self.connect.server(self.server))
+    }
+
+    /// The session there is, or a new one.
+    async fn open(&mut self, until: Instant) -> Result<C::Session> {
+        if let Some(mut session) = self.idle.take()
+            && session.is_open()
+        {
+            return Ok(session);
+        }
+        let connected = timeout_at(until, self.connect.connect(self.server)).await;
+        let error = match connected {
+            Ok(Ok(session)) => {
+                self.limit = session.limit();
+                return Ok(session);
+            }
+            Ok(Err(cause)) => self.error(cause),
+            Err(_) => self.error(format!("no connection within {:?}", self.timeout)),
+        };
+        self.next_server();
+        Err(error)
+    }
+
+    fn next_server(&mut self) {
+        self.server = self.server.saturating_add(1).checked_rem(self.connect.servers()).unwrap_or(0);
+    }
+
+    fn learned(&self) -> Option<Learned> {
+        self.learned.filter(|learned| learned.at.elapsed() < BELIEVED)
+    }
+
+    /// What will be refused, as far as is known.
+    fn refused_early(&self, message: &Message) -> Option<Outcome> {
+        let place = || format!("{} {}", self.connect.server(self.server), self.connect.place(message));
+        if let Some(cause) = self.connect.refuse(message) {
+            return Some(Outcome::Rejected(cause.at(&place())));
+        }
+        let learned = self.learned().filter(|learned| learned.exact).map(|learned| learned.limit);
+        let limit = [learned, self.limit, self.connect.limit()].into_iter().flatten().min()?;
+        let size = self.connect.size(message);
+        let text = || format!("{}: a message of {size} bytes, but it takes {limit}", place());
+        (size > limit).then(|| Outcome::Rejected(Error::broker(text())))
+    }
+
+    /// Notes what became of a turn.
+    fn take_in(&mut self, turn: Turn<'_>, lost: Option<Cause>, batch: &mut Batch<'_>, session: &C::Session) -> End {
+        let mut end = if lost.is_some() { End::Lost } else { End::Whole };
+        let (mut why, mut source) = match lost {
+            Some(Cause { text, source }) => (text, source),
+            None => (format!("no answer within {:?}", self.timeout), None),
+        };
+        if let Some(held_up) = session.held_up() {
+            why = format!("{why}; {held_up}");
+        }
+        let turn = turn.finish();
+        for (_, message, reply) in &turn {
+            if let Some(Reply::Refused(Fault::Size(limit), _)) = reply {
+                let guess = self.connect.size(message) / 2;
+                self.learned =
+                    Some(Learned { limit: limit.unwrap_or(guess), exact: limit.is_some(), at: Instant::now() });
+            }
+        }
+        for (index, message, reply) in turn {
+            let place = || format!("{} {}", self.connect.server(self.server), self.connect.place(message));
+            let outcome = match reply {
+                Some(Reply::Accepted) => Outcome::Accepted,
+                Some(Reply::Duplicate) => Outcome::Duplicate,
+                Some(Reply::Refused(Fault::Message | Fault::Size(_), cause)) => Outcome::Rejected(cause.at(&place())),
+                Some(Reply::Refused(fault, cause)) => {
+                    end = end.max(if fault == Fault::Server { End::Unfit } else { End::Refused });
+                    Outcome::Retry(cause.at(&place()))
+                }
+                None => {
+                    end = end.max(End::Silent);
+                    let cause = Cause { text: why.clone(), source: source.take() };
+                    self.refused_early(message).unwrap_or_else(|| Outcome::Unknown(cause.at(&place())))
+                }
+            };
+            if outcome.is_accepted() {
+                self.window.taken = self.window.taken.saturating_add(1);
+            }
+            batch.settle(index, outcome);
+        }
+        end
+    }
+
+    fn adjust(&mut self, end: End) {
+        let size = self.window.size;
+        let size = match end {
+            End::Whole if self.window.taken >= size.saturating_mul(TURNS) => size.saturating_mul(2).min(self.in_flight),
+            End::Whole => return,
+            End::Refused | End::Unfit => 1,
+            End::Silent | End::Lost => (size / 2).max(1),
+        };
+        self.window = Window { size, taken: 0 };
+    }
+}
+
+impl<C: Connect> Publish for Link<C> {
+    async fn publish(&mut self, messages: &[Message]) -> Vec<Outcome> {
+        let (until, last_turn) = (self.deadline(1), self.deadline(2));
+        let mut batch = Batch::new(messages);
+        batch.settle_early(|message| self.refused_early(message));
+        if batch.is_settled() {
+            return batch.finish("");
+        }
+        let mut session = match self.open(until).await {
+            Ok(session) => session,
+            Err(error) => return batch.finish_because(error),
+        };
+        if let Some(why) = session.held_up() {
+            self.idle = Some(session);
+            return batch.finish_because(self.error(why));
+        }
+        batch.settle_early(|message| self.refused_early(message));
+        let mut first = true;
+        while !batch.is_settled() {
+            if !std::mem::take(&mut first) && Instant::now() > last_turn {
+                self.idle = Some(session);
+                return batch.finish(&self.error("not sent: what was sent before it took the time").to_string());
+            }
+            let window = if self.connect.one_by_one() { 1 } else { self.window.size };
+            let mut turn = batch.turn(window, session.turn_bytes(), until);
+            let known = self.learned.map(|learned| learned.limit);
+            // Also when this is dropped.
+            self.silent = true;
+            let sent = timeout_at(until, self.connect.send(&mut session, &mut turn)).await;
+            let end = self.take_in(turn, sent.unwrap_or(Ok(())).err(), &mut batch, &session);
+            self.silent = end == End::Silent;
+            self.adjust(end);
+            if self.learned.map(|learned| learned.limit) != known {
+                batch.settle_early(|message| self.refused_early(message));
+            }
+            let why = match end {
+                End::Whole => continue,
+                End::Refused => {
+                    self.idle = Some(session);
+                    "not sent, as an earlier message was not taken"
+                }
+                End::Unfit => {
+                    self.next_server();
+                    "not sent, as an earlier message was not taken"
+                }
+                // It is not lost, and what waits in it comes first.
+                End::Silent if session.is_open() && session.held_up().is_some() => {
+                    self.idle = Some(session);
+                    "not sent, as an earlier message may be lost"
+                }
+                End::Silent | End::Lost => {
+                    self.next_server();
+                    "not sent, as an earlier message may be lost"
+                }
+            };
+            return batch.finish(&self.error(why).to_string());
+        }
+        self.idle = Some(session);
+        batch.finish("")
+    }
+
+    /// Connects anew: that the server lets us in is the answer, and an old connection may be gone unseen.
+    async fn check(&mut self) -> Option<Result<()>> {
+        if let Some(mut session) = self.idle.take()
+            && session.is_open()
+            && let Some(why) = session.held_up()
+        {
+            self.idle = Some(session);
+            return Some(Err(self.error(why)));
+        }
+        match self.open(self.deadline(1)).await {
+            Ok(session) => {
+                self.idle = Some(session);
+                // One that takes connections but answers to no message waits for something, and not for another message.
+                (!self.silent).then_some(Ok(()))
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    fn max_message_bytes(&self) -> Option<usize> {
+        let learned = self.learned().map(|learned| learned.limit);
+        let limit = [learned, self.limit, self.connect.limit()].into_iter().flatten().min()?;
+        Some(self.connect.payload(limit))
+    }
+
+    fn destination(&self) -> String {
+        self.connect.destination()
+    }
+
+    async fn close(&mut self) {
+        // Whatever was sent was answered, or given up with its session.
+        if let Some(session) = self.idle.take() {
+            let _ = timeout_at(self.deadline(1), session.close()).await;
+        }
+    }
+}
+
+impl<C: Connect + Clone> Clone for Link<C> {
+    fn clone(&self) -> Self {
+        let mut link = Self::new(self.connect.clone(), self.in_flight);
+        (link.timeout, link.limit, link.learned) = (self.timeout, self.limit, self.learned);
+        link
+    }
+}
+
+impl<C: Connect> fmt::Debug for Link<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link")
+            .field("destination", &self.connect.destination())
+            .field("timeout", &self.timeout)
+            .field("in_flight", &self.in_flight)
+            .field("connected", &self.idle.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Makes a type with a field `link` a [`Publish`], with the settings that all brokers have.
+macro_rules! publish_by_link {
+    ($name:ident, $in_flight:literal) => {
+        impl $name {
+            /// How long a batch may take, the connection included. What is not answered by then is
+            /// [`Unknown`](crate::forward::Outcome::Unknown), and sent again over a new connection. Default: 5 s. On slow lines, give
+            /// it more than the largest batch takes.
+            #[must_use]
+            pub fn timeout(mut self, time: std::time::Duration) -> Self {
+                self.link.set_timeout(time);
+                self
+            }
+
+            #[doc = concat!("How many messages may wait for their answers together, at least 1. Default: ", $in_flight, ".")]
+            ///
+            /// After the broker refused one, the next are sent one at a time, and more again as they are taken. So what can overtake
+            /// a refused message is what was on its way with it, in the moment in which what refused it gives way; with 1, which costs
+            /// a round trip for each message, nothing can.
+            #[must_use]
+            pub fn in_flight(mut self, messages: usize) -> Self {
+                self.link.set_in_flight(messages);
+                self
+            }
+        }
+
+        impl crate::forward::Publish for $name {
+            async fn publish(&mut self, batch: &[crate::forward::Message]) -> Vec<crate::forward::Outcome> {
+                self.link.publish(batch).await
+            }
+
+            async fn check(&mut self) -> Option<crate::Result<()>> {
+                self.link.check().await
+            }
+
+            fn max_message_bytes(&self) -> Option<usize> {
+                self.link.max_message_bytes()
+            }
+
+            fn destination(&self) -> String {
+                self.link.destination()
+            }
+
+            async fn close(&mut self) {
+                self.link.close().await;
+            }
+        }
+
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($name)).field("link", &self.link).finish_non_exhaustive()
+            }
+        }
+    };
+}
+pub(super) use publish_by_link;
