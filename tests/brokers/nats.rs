@@ -190,7 +190,7 @@ mod jet_stream {
     async fn what_is_accepted_is_stored_with_its_attributes() {
         let Some(nats) = Nats::started() else { return };
         nats.create().await;
-        let mut sink = jetstream(nats.port).await;
+        let mut sink = JetStream::new(server(nats.port).timeout(PATIENCE)).unwrap();
         assert_eq!(sink.max_message_bytes(), None, "it connects when there is something to send");
         assert_eq!(sink.destination(), format!("nats://127.0.0.1:{} appmon.{{kind}}.{{host}}", nats.port));
         let sent = messages(600);
@@ -622,7 +622,8 @@ mod getting_in {
         let forwarder = Forwarder::new(recorded).host("h").retry(Duration::from_millis(10), Duration::from_millis(100));
         let monitor = forwarder.monitor();
         let task = tokio::spawn(async move { ticks(100).forward_to(forwarder).await.unwrap() });
-        while monitor.status().report.unknown < 1 {
+        // After a message that was not answered it is asked whether the server answers at all.
+        while monitor.status().last_error.is_none_or(|error| !error.contains("no connection within")) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         nats.broker().go_on();
