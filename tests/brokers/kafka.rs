@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use appmon::broker::kafka::{Compression, Consumer, Consuming, Kafka};
 use appmon::forward::{Encoder, Forwarder, Host, Message, MessageId, Outcome, Publish};
 use appmon::{ForwardExt, Snapshot, Timestamp};
-use common::brokers::{Broker, Log, Proxy, Reading, Recorded, free_port, snapshot};
+use common::brokers::{Broker, Log, Proxy, Reading, Recorded, free_port, relayed, snapshot};
 use common::{Helper, require};
 use futures::StreamExt as _;
 use rdkafka::config::ClientConfig;
@@ -406,7 +406,7 @@ async fn refusals() {
     let rejected: Is = |outcome| matches!(outcome, Outcome::Rejected(_));
     let accepted: Is = Outcome::is_accepted;
     for (api, code, is, named) in [
-        (Api::Produce, Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, rejected, "allow Write"),
+        (Api::Produce, Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, retry, "grant this user Write"),
         (Api::Produce, Code::RD_KAFKA_RESP_ERR_INVALID_RECORD, rejected, "InvalidRecord"),
         (Api::Produce, Code::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP, rejected, "clock"),
         (Api::Produce, Code::RD_KAFKA_RESP_ERR_UNKNOWN, unknown, "Unknown"),
@@ -451,7 +451,8 @@ async fn topics_that_are_not_there_or_not_ours() {
     assert!(text(&outcomes[0]).contains("create the topic") && text(&outcomes[0]).contains(TOPIC), "{outcomes:?}");
     cluster.topic_error(TOPIC, Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED).unwrap();
     let outcomes = queue.publish(&batch).await;
-    assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Rejected(_))), "{outcomes:?}");
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Retry(_))), "{outcomes:?}");
+    assert!(text(&outcomes[0]).contains("grant this user Write and Describe"), "{outcomes:?}");
     cluster.topic_error(TOPIC, Code::RD_KAFKA_RESP_ERR_NO_ERROR).unwrap();
     deliver(&mut queue, batch, |_| {}).await;
 }
@@ -581,6 +582,36 @@ async fn snapshots_come_back_and_a_group_goes_on_where_it_was() {
         "{arrived:?}"
     );
     assert_eq!(arrived.duplicates, batch.len() as u64, "{arrived:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_closed_leaves_nothing_to_be_done_again() {
+    let cluster = cluster();
+    let servers = cluster.bootstrap_servers();
+    let mut queue = connect(port(&servers)).await;
+    all_accepted(&queue.publish(&messages(&mut encoder(), 6)).await);
+    for seqs in [0..2, 2..4, 4..6] {
+        let mut stream = consumer(&servers, "closed").stream();
+        for seq in seqs {
+            assert_eq!(next(&mut stream).await.seq, seq);
+        }
+        stream.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_brings_everything_of_all_hosts() {
+    let cluster = cluster();
+    let servers = cluster.bootstrap_servers();
+    let mut queue = connect(port(&servers)).await;
+    all_accepted(&queue.publish(&relayed(10)).await);
+    let mut stream = consumer(&servers, "relay").stream();
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..30 {
+        let snapshot = next(&mut stream).await;
+        assert!(seen.insert((snapshot.host, snapshot.seq)));
+    }
+    assert_eq!((stream.arrived().duplicates, stream.arrived().missing), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
