@@ -254,7 +254,7 @@ async fn mqtt() {
     };
     let Some(server) = Server::start("mosquitto", command) else { return };
     let port = server.port;
-    let queue = async || appmon::broker::mqtt::Mqtt::new(&format!("mqtt://127.0.0.1:{port}")).unwrap();
+    let queue = async || appmon::broker::mqtt::Mqtt::new(format!("mqtt://127.0.0.1:{port}")).unwrap();
     let client = async || {
         let mut options = MqttOptions::new("bare", Broker::tcp("127.0.0.1", port));
         options.set_outgoing_inflight_upper_limit(100);
@@ -289,7 +289,7 @@ async fn kafka() {
     let cluster = rdkafka::mocking::MockCluster::new(1).unwrap();
     cluster.create_topic("appmon.process", 1, 1).unwrap();
     let servers = cluster.bootstrap_servers();
-    let queue = async || appmon::broker::kafka::Kafka::new(&format!("kafka://{servers}")).unwrap();
+    let queue = async || appmon::broker::kafka::Kafka::new(format!("kafka://{servers}")).unwrap();
     let client = async || {
         let producer: FutureProducer = ClientConfig::new()
             .set("bootstrap.servers", &servers)

@@ -1,6 +1,22 @@
 //! Message brokers: for each a [`Publish`](crate::forward::Publish), and consumers that make snapshots of messages again.
 //!
 //! Each is a feature of the same name. The types of a broker's client appear in no interface outside of that broker's module.
+//!
+//! # Settings
+//!
+//! `new` takes a URL, and connects to nothing: that is done when there is something to send. A URL can name several servers with
+//! commas between them, each for a user of its own; after a failure that is a server's, the next one has its turn. `timeout` and
+//! `in_flight` are everywhere; `tls` is where TLS is not the client's own (Kafka), and for NATS a setting of the `Server`.
+//!
+//! A method whose value can be wrong returns a [`Result`](crate::Result), and the error names what is wrong with it
+//! ([`Error::is_config`](crate::Error::is_config)); one whose value cannot returns the broker. What only turns out to be wrong together
+//! with the broker, or with a file that is read for a connection, is reported with each batch, which waits until it is right.
+//!
+//! # Whose fault it is
+//!
+//! A refusal is final ([`Rejected`](crate::forward::Outcome::Rejected)) only when it is the message's own fault: its size, its form. What is
+//! the server's, the topic's or the user's (no room, no such stream, no permission, a wrong password) is
+//! [`Retry`](crate::forward::Outcome::Retry), with a text that says what to do, and messages wait for it as the forwarder is told to.
 
 #[cfg(feature = "amqp")]
 pub mod amqp;
@@ -11,6 +27,10 @@ mod consuming;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 #[cfg(any(feature = "amqp", feature = "mqtt", feature = "nats", feature = "redis"))]
+#[cfg_attr(
+    not(all(feature = "amqp", feature = "kafka", feature = "mqtt", feature = "nats", feature = "redis")),
+    allow(dead_code, reason = "each broker uses a part of it")
+)]
 mod link;
 #[cfg(feature = "mqtt")]
 pub mod mqtt;
@@ -25,6 +45,10 @@ mod socket;
 #[cfg(any(feature = "amqp", feature = "mqtt", feature = "nats", feature = "redis"))]
 mod tls;
 #[cfg(any(feature = "amqp", feature = "kafka", feature = "mqtt", feature = "nats", feature = "redis"))]
+#[cfg_attr(
+    not(all(feature = "amqp", feature = "kafka", feature = "mqtt", feature = "nats", feature = "redis")),
+    allow(dead_code, reason = "each broker uses a part of it")
+)]
 mod url;
 
 #[cfg(any(feature = "kafka", feature = "nats"))]

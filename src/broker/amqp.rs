@@ -283,16 +283,26 @@ impl Connection {
         };
         let properties = ConnectionProperties::default().with_connection_name("appmon".into());
         let client = lapin::Connection::connector(uri, socket::runtime(), connect, properties).await?;
-        let channel = client.create_channel().await?;
-        // Without it nothing is ever confirmed.
-        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        let mut channel = confirming(&client).await?;
         if !exchange.as_str().is_empty() {
             // It is cheaper to learn here that there is none than from a channel that is closed with messages in it.
             let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
-            channel.exchange_declare(exchange.clone(), ExchangeKind::Topic, options, FieldTable::default()).await?;
+            match channel.exchange_declare(exchange.clone(), ExchangeKind::Topic, options, FieldTable::default()).await
+            {
+                // Who may not ask may publish all the same.
+                Err(cause) if confirm::is_denied(&cause) => channel = confirming(&client).await?,
+                asked => asked?,
+            }
         }
         Ok(Self { client, channel, _cut: cut })
     }
+}
+
+async fn confirming(client: &lapin::Connection) -> lapin::Result<Channel> {
+    let channel = client.create_channel().await?;
+    // Without it nothing is ever confirmed.
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    Ok(channel)
 }
 
 impl Session for Connection {

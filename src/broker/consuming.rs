@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures::future::{Either, select};
 use futures::stream::FusedStream;
 use futures::{Stream, StreamExt as _};
 use serde::de::DeserializeOwned;
@@ -151,12 +152,10 @@ impl<T: Sample + DeserializeOwned, S: Subscription<T>> State<T, S> {
                     None => continue,
                 }
             }
-            tokio::select! {
-                biased;
-                () = end.cancelled() => return None,
-                received = self.receive() => if let Err(error) = received {
-                    return Some(Err(error));
-                }
+            match select(pin!(end.cancelled()), pin!(self.receive())).await {
+                Either::Left(_) => return None,
+                Either::Right((Ok(()), _)) => {}
+                Either::Right((Err(error), _)) => return Some(Err(error)),
             }
         }
     }

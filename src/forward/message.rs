@@ -135,7 +135,9 @@ pub struct MessageId {
 }
 
 impl MessageId {
-    pub(crate) fn new(boot_id: BootId, epoch: u64, seq: u64) -> Self {
+    /// The id of message `seq` of a producer.
+    #[must_use]
+    pub fn new(boot_id: BootId, epoch: u64, seq: u64) -> Self {
         Self { boot_id, epoch, seq }
     }
 

@@ -33,7 +33,8 @@ pub trait Publish: Send {
     /// [`Outcome::Unknown`], and the next call must work.
     fn publish(&mut self, batch: &[Message]) -> impl Future<Output = Vec<Outcome>> + Send;
 
-    /// Makes a round trip to the broker without a message, connecting where that is needed: whether it answers at all. A message that
+    /// Finds out whether the broker answers at all, without a message, connecting where that is needed. It asks for nothing that
+    /// publishing does not need: a check that is not permitted must not keep messages back. A message that
     /// breaks the connection each time, right after the broker answered here, is taken for poison and set aside. `None` where
     /// there is no way to ask, the default, and where the broker answers but did not acknowledge the last message in time, without
     /// breaking the connection: what it waits for (a quorum, a disk) is nothing of the message's. Such a message is then tried for ever.
@@ -66,7 +67,7 @@ pub enum Outcome {
     Accepted,
     /// The broker has it and had it before: by its id it saw that it was sent twice.
     Duplicate,
-    /// The broker does not have it, and may take it later: not connected, not let in, no such stream, no room, busy.
+    /// The broker does not have it, and may take it later: not connected, not let in, no permission, no such stream, no room, busy.
     Retry(Error),
     /// Nobody knows: it was sent and no answer came. It is sent again with the same id.
     Unknown(Error),
@@ -74,8 +75,9 @@ pub enum Outcome {
     /// [`Publish::max_message_bytes`] where that is less, and of half its size else; so larger ones are from then on. What cannot be
     /// split is refused for good.
     TooLarge(Error),
-    /// The broker refuses it, and will again: malformed, no permission. Where it is larger than [`Publish::max_message_bytes`] says
-    /// after the attempt, it counts as [`TooLarge`](Self::TooLarge).
+    /// The broker refuses it for what it is, and will again: malformed. What is the user's or the topic's is none of its faults: no
+    /// permission is [`Retry`](Self::Retry). Where it is larger than [`Publish::max_message_bytes`] says after the attempt, it counts as
+    /// [`TooLarge`](Self::TooLarge).
     Rejected(Error),
 }
 
@@ -87,8 +89,8 @@ impl Outcome {
     }
 
     /// For a batch of which nothing was sent, for this reason.
-    #[cfg(any(feature = "kafka", feature = "nats"))]
-    pub(crate) fn none_sent(batch: &[Message], error: Error) -> Vec<Self> {
+    #[must_use]
+    pub fn none_sent(batch: &[Message], error: Error) -> Vec<Self> {
         let text = error.to_string();
         let mut outcomes: Vec<_> = std::iter::once(Self::Retry(error)).take(batch.len()).collect();
         outcomes.resize_with(batch.len(), || Self::Retry(Error::broker(text.clone())));

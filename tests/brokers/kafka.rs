@@ -48,7 +48,7 @@ fn proxy(cluster: &Cluster) -> Proxy {
 }
 
 async fn connect(port: u16) -> Kafka {
-    Kafka::new(&format!("kafka://127.0.0.1:{port}")).unwrap().timeout(Duration::from_secs(20))
+    Kafka::new(format!("kafka://127.0.0.1:{port}")).unwrap().timeout(Duration::from_secs(20))
 }
 
 fn encoder() -> Encoder {
@@ -751,7 +751,7 @@ async fn a_wrong_password_costs_no_message() {
     let gate = Gate::before(port(&servers));
     let batch = messages(&mut encoder(), 3);
     for login in ["monitor:wrong-one@", "somebody:se%3Acr%40et@"] {
-        let mut queue = Kafka::new(&format!("kafka://{login}127.0.0.1:{}", gate.port)).unwrap();
+        let mut queue = Kafka::new(format!("kafka://{login}127.0.0.1:{}", gate.port)).unwrap();
         let outcomes = queue.publish(&batch).await;
         assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Retry(_))), "{outcomes:?}");
         let text = format!("{} {queue:?} {}", text(&outcomes[0]), queue.destination());
@@ -823,7 +823,7 @@ async fn over_tls() {
     let cluster = cluster();
     let servers = cluster.bootstrap_servers();
     let (port, certificate) = tls::before(port(&servers)).await;
-    let connect = async || Kafka::new(&format!("kafkas://127.0.0.1:{port}")).unwrap();
+    let connect = async || Kafka::new(format!("kafkas://127.0.0.1:{port}")).unwrap();
     let batch = messages(&mut encoder(), 3);
     let outcomes = connect().await.publish(&batch).await;
     assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Retry(_))), "{outcomes:?}");

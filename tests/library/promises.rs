@@ -184,6 +184,19 @@ fn mqtt() {
     });
 }
 
+#[cfg(all(feature = "amqp", feature = "kafka", feature = "redis"))]
+#[test]
+fn other_brokers() {
+    use appmon::broker::{amqp::Amqp, kafka::Kafka, redis::Streams};
+    use appmon::forward::Publish;
+
+    fn sink<T: Publish + Send + Unpin + Debug + 'static>() {}
+    sink::<Amqp>();
+    sink::<Kafka>();
+    sink::<Streams>();
+    send::<appmon::broker::Consuming<ProcessSample>>();
+}
+
 #[test]
 fn errors() {
     fn error<T: std::error::Error + Display + Send + Sync + 'static>() {}

@@ -209,6 +209,11 @@ pub(super) fn fault(cause: &lapin::Error) -> Option<Fault> {
     }
 }
 
+/// Whether it is for want of a permission.
+pub(super) fn is_denied(cause: &lapin::Error) -> bool {
+    matches!(cause.kind(), ErrorKind::ProtocolError(error) if error.get_id() == 403)
+}
+
 /// The broker's own words, and what to do.
 pub(super) fn explained(cause: &lapin::Error) -> String {
     let ErrorKind::ProtocolError(error) = cause.kind() else { return cause.to_string() };

@@ -91,7 +91,6 @@ impl<'a> Turn<'a> {
     }
 
     /// When the time is over, for sessions that have to put something in order first.
-    #[cfg(feature = "amqp")]
     pub(in crate::broker) fn until(&self) -> Instant {
         self.until
     }
@@ -104,7 +103,6 @@ impl<'a> Turn<'a> {
     }
 
     /// The places of those that are not settled.
-    #[cfg(any(feature = "amqp", feature = "mqtt"))]
     pub(in crate::broker) fn open(&self) -> Vec<usize> {
         self.replies.iter().enumerate().filter(|(_, reply)| reply.is_none()).map(|(at, _)| at).collect()
     }

@@ -53,6 +53,18 @@ use crate::{Error, Result, Sample};
 /// ```
 ///
 /// Samples that had their rates when they were sent are `Consumer::<Rated<ProcessSample>>`.
+///
+/// # What the user needs
+///
+/// For the stream `APPMON`, and `+` for the name of the consumer, which only a durable one has (else `*`):
+///
+/// ```text
+/// permissions: {
+///     publish: ["$JS.API.STREAM.INFO.APPMON", "$JS.API.CONSUMER.INFO.APPMON.+", "$JS.API.CONSUMER.CREATE.APPMON.>",
+///               "$JS.API.CONSUMER.DURABLE.CREATE.APPMON.+", "$JS.API.CONSUMER.MSG.NEXT.APPMON.+", "$JS.ACK.APPMON.>"],
+///     subscribe: ["_INBOX.>"]
+/// }
+/// ```
 #[must_use = "a consumer does nothing until its stream is polled"]
 pub struct Consumer<T> {
     dialer: Dialer,
@@ -115,6 +127,9 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Consumer<T> {
 
     /// A name under which the server keeps how far it got. One that comes later, or takes over, goes on from there. Default: none,
     /// and the server forgets it soon after it is gone.
+    ///
+    /// Where there is one of this name with other settings (its subject, [`ack_wait`](Self::ack_wait), its kind, where it was to
+    /// begin, …) the stream's items are errors ([`Error::is_config`](crate::Error::is_config)) that name each.
     ///
     /// # Errors
     ///

@@ -4,13 +4,12 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 
 use super::Received;
 use crate::forward::{Codec, Host};
 use crate::stream_ext::SCHEMA;
-use crate::time::nanos;
 use crate::{BootId, Event, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
 
 /// What a message holds.
@@ -58,9 +57,9 @@ struct Document<'a, T> {
     seq: u64,
     time: Timestamp,
     at: Monotonic,
-    #[serde(with = "nanos")]
+    #[serde(deserialize_with = "nanos")]
     took: Duration,
-    #[serde(with = "nanos")]
+    #[serde(deserialize_with = "nanos")]
     lag: Duration,
     #[serde(default)]
     complete_at: Option<Monotonic>,
@@ -72,6 +71,10 @@ struct Document<'a, T> {
     part: Option<u32>,
     #[serde(default)]
     last: bool,
+}
+
+fn nanos<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_nanos)
 }
 
 fn decode_snapshot<T: Sample + DeserializeOwned>(codec: Codec, payload: &[u8]) -> Result<Decoded<T>, String> {
