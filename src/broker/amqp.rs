@@ -67,7 +67,7 @@ use crate::{Error, Result};
 /// | accepted | the broker confirmed it, and did not return it |
 /// | retry | no connection, wrong password, no such virtual host or exchange, no permission (403), no queue for its routing key (returned), a full queue (`basic.nack` of `x-overflow=reject-publish`), publishers held up (`connection.blocked`) |
 /// | unknown | the connection or the channel ended, or the time was over, before the confirmation |
-/// | rejected | larger than the broker's limit (406), a routing key of more than 255 bytes |
+/// | too large | larger than the broker's limit (406), a routing key of more than 255 bytes |
 ///
 /// A broker that does not like one message closes the channel, and says nothing of the others: these are unknown. Where the
 /// reason is not in its answer, it is told of a message that was alone on its way.

@@ -76,7 +76,7 @@ use crate::{Error, Result};
 /// | accepted | all replicas in sync have it |
 /// | retry | no broker can be reached, or lets this user in; no permission for this topic; no such topic, or a name no topic can have; too few replicas; an earlier message of the batch failed |
 /// | unknown | no answer came in time, and every error not named here |
-/// | rejected | larger than the client's limit or the topic's, a timestamp that the topic does not take |
+/// | too large | larger than the client's limit or the topic's, a timestamp that the topic does not take |
 ///
 /// # What the user needs
 ///

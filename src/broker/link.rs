@@ -297,7 +297,7 @@ impl<C: Connect> Link<C> {
         let limit = [learned, self.limit, self.connect.limit()].into_iter().flatten().min()?;
         let size = self.connect.size(message);
         let text = || format!("{}: a message of {size} bytes, but it takes {limit}", place());
-        (size > limit).then(|| Outcome::Rejected(Error::broker(text())))
+        (size > limit).then(|| Outcome::TooLarge(Error::broker(text())))
     }
 
     /// Notes what became of a turn.
@@ -323,7 +323,8 @@ impl<C: Connect> Link<C> {
             let outcome = match reply {
                 Some(Reply::Accepted) => Outcome::Accepted,
                 Some(Reply::Duplicate) => Outcome::Duplicate,
-                Some(Reply::Refused(Fault::Message | Fault::Size(_), cause)) => Outcome::Rejected(cause.at(&place())),
+                Some(Reply::Refused(Fault::Message, cause)) => Outcome::Rejected(cause.at(&place())),
+                Some(Reply::Refused(Fault::Size(_), cause)) => Outcome::TooLarge(cause.at(&place())),
                 Some(Reply::Refused(fault, cause)) => {
                     end = end.max(if fault == Fault::Server { End::Unfit } else { End::Refused });
                     Outcome::Retry(cause.at(&place()))

@@ -57,7 +57,7 @@ use crate::{Error, Result};
 /// | does not let this user publish to this topic, or does not take the topic (MQTT 5) | retry |
 /// | has no quota left, or some other trouble of its own (MQTT 5) | retry |
 /// | ends the connection, or is silent for longer than the [timeout](Mqtt::timeout) | unknown |
-/// | finds the message too large or malformed (MQTT 5) | rejected |
+/// | finds the message too large, or malformed (MQTT 5) | too large, or rejected |
 ///
 /// A message larger than the broker says it takes (MQTT 5), or than [`Mqtt::max_packet_bytes`], is rejected and not sent. A broker of
 /// 3.1.1 that ends the connection of a user who may not publish cannot be told from one that does not like the message.

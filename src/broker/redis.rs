@@ -58,7 +58,7 @@ use crate::forward::{Escape, Message, Template};
 /// | accepted | the entry has an id |
 /// | retry | no connection, wrong password, out of memory (`OOM`), a replica (`READONLY`), loading, no permission (`NOPERM`), a key that holds something else (`WRONGTYPE`), no such stream where only existing ones are asked for, and every error not named here |
 /// | unknown | the connection ended, or the time was over, before the answer |
-/// | rejected | larger than the server's limit |
+/// | too large | larger than the server's limit |
 pub struct Streams {
     link: Link<Connector>,
 }

@@ -254,6 +254,7 @@ fn texts(outcomes: &[Outcome]) -> Vec<String> {
             Outcome::Retry(error) => format!("retry {error}"),
             Outcome::Unknown(error) => format!("unknown {error}"),
             Outcome::Rejected(error) => format!("rejected {error}"),
+            Outcome::TooLarge(error) => format!("too large {error}"),
             other => format!("{other:?}"),
         })
         .collect()
@@ -508,13 +509,13 @@ async fn too_large_messages_are_rejected_and_others_are_not() {
     let batch: Vec<Message> = sizes.iter().flat_map(|&size| encoder.encode(&snapshot(0, size)).messages).collect();
     assert!(batch[1].payload.len() > 1_000_000 && batch[2].payload.len() < 1_000_000);
     let outcomes = queue.publish(&batch).await;
-    assert_all(&outcomes[1..2], "rejected", "but it takes 1000000");
-    assert_all(&outcomes[4..5], "rejected", "but it takes 1000000");
+    assert_all(&outcomes[1..2], "too large", "but it takes 1000000");
+    assert_all(&outcomes[4..5], "too large", "but it takes 1000000");
     assert_eq!(queue.max_message_bytes(), Some(1_000_000));
     assert!(!outcomes[2..].iter().any(Outcome::is_accepted), "{outcomes:?}");
     let outcomes = queue.publish(&batch).await;
     for (index, outcome) in outcomes.iter().enumerate() {
-        let begin = if index == 1 || index == 4 { "rejected" } else { "Accepted" };
+        let begin = if index == 1 || index == 4 { "too large" } else { "Accepted" };
         assert_all(std::slice::from_ref(outcome), begin, "");
     }
     log.check(&admin.drain("large").await);

@@ -117,7 +117,7 @@ async fn deliver(queue: &mut impl Publish, mut rest: Vec<Message>, mut between: 
 
 fn text(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Retry(error) | Outcome::Unknown(error) | Outcome::Rejected(error) => {
+        Outcome::Retry(error) | Outcome::Unknown(error) | Outcome::Rejected(error) | Outcome::TooLarge(error) => {
             assert!(error.is_broker());
             error.to_string()
         }
@@ -371,7 +371,7 @@ async fn too_large() {
     let outcomes = queue.publish(&batch).await;
     assert!(outcomes[0].is_accepted() && outcomes[2].is_accepted(), "{outcomes:?}");
     assert!(
-        matches!(outcomes[1], Outcome::Rejected(_)) && text(&outcomes[1]).contains("max.message.bytes"),
+        matches!(outcomes[1], Outcome::TooLarge(_)) && text(&outcomes[1]).contains("max.message.bytes"),
         "{outcomes:?}"
     );
 }
@@ -390,8 +390,8 @@ async fn a_batch_that_is_too_large_for_the_topic_is_taken_apart() {
     // Now each by itself; the first is the one that is too large.
     cluster.request_errors(Api::Produce, &[Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE]);
     let outcomes = queue.publish(&batch).await;
-    assert!(matches!(outcomes[0], Outcome::Rejected(_)), "{outcomes:?}");
-    assert!(outcomes[1..].iter().all(|outcome| !matches!(outcome, Outcome::Rejected(_))), "{outcomes:?}");
+    assert!(matches!(outcomes[0], Outcome::TooLarge(_)), "{outcomes:?}");
+    assert!(outcomes[1..].iter().all(|outcome| !matches!(outcome, Outcome::TooLarge(_))), "{outcomes:?}");
     deliver(&mut queue, batch[1..].to_vec(), |_| {}).await;
     assert_eq!(log.accepted().len(), 5);
     log.check(&read(&servers, TOPIC));

@@ -134,7 +134,9 @@ async fn publish_one(sink: &mut impl Publish, message: &Message) -> Outcome {
 #[track_caller]
 fn text(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Retry(error) | Outcome::Unknown(error) | Outcome::Rejected(error) => error.to_string(),
+        Outcome::Retry(error) | Outcome::Unknown(error) | Outcome::Rejected(error) | Outcome::TooLarge(error) => {
+            error.to_string()
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -603,7 +605,7 @@ async fn what_is_too_large_is_refused_and_nothing_else() {
     let mut batch = messages(&mut encoder, 2);
     batch.insert(1, large(&mut encoder, 20_000));
     let outcomes = sink.publish(&batch).await;
-    assert!(matches!(outcomes[..], [Outcome::Accepted, Outcome::Rejected(_), Outcome::Accepted]), "{outcomes:?}");
+    assert!(matches!(outcomes[..], [Outcome::Accepted, Outcome::TooLarge(_), Outcome::Accepted]), "{outcomes:?}");
     assert!(text(&outcomes[1]).contains("but it takes 20000"), "{outcomes:?}");
 
     // With what a forwarder takes off for the attributes, all that is as large as we say fits.
@@ -617,7 +619,7 @@ async fn what_is_too_large_is_refused_and_nothing_else() {
     assert!(publish_one(&mut old, &large(&mut packed, fits - head)).await.is_accepted());
     assert!(publish_one(&mut old, &large(&mut encoder, fits - head)).await.is_accepted());
     let outcome = publish_one(&mut old, &large(&mut encoder, 20_000)).await;
-    assert!(matches!(outcome, Outcome::Rejected(_)), "{outcome:?}");
+    assert!(matches!(outcome, Outcome::TooLarge(_)), "{outcome:?}");
     assert_eq!(log.accepted().len(), 2);
     reader.until_arrived(5).await;
 
@@ -691,7 +693,7 @@ async fn what_the_broker_alone_finds_too_large_is_refused_in_5() {
     batch.extend(messages(&mut encoder, 2));
     let outcomes = sink.publish(&batch).await;
     assert!(outcomes[0].is_accepted() && outcomes[1].is_accepted(), "{outcomes:?}");
-    assert!(matches!(outcomes[2], Outcome::Rejected(_)), "{outcomes:?}");
+    assert!(matches!(outcomes[2], Outcome::TooLarge(_)), "{outcomes:?}");
     publish_all(&mut sink, &batch[3..], 10).await;
     assert_eq!(log.accepted().len(), 4);
     reader.check(&log).await;

@@ -140,6 +140,7 @@ fn kinds(outcomes: &[Outcome]) -> String {
         Outcome::Retry(_) => 'r',
         Outcome::Unknown(_) => 'u',
         Outcome::Rejected(_) => 'X',
+        Outcome::TooLarge(_) => 'L',
         _ => '?',
     };
     outcomes.iter().map(letter).collect()
@@ -147,7 +148,9 @@ fn kinds(outcomes: &[Outcome]) -> String {
 
 fn text(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Retry(error) | Outcome::Unknown(error) | Outcome::Rejected(error) => error.to_string(),
+        Outcome::Retry(error) | Outcome::Unknown(error) | Outcome::Rejected(error) | Outcome::TooLarge(error) => {
+            error.to_string()
+        }
         _ => String::new(),
     }
 }
@@ -480,7 +483,7 @@ mod jet_stream {
         sent[1].payload = vec![b' '; 9000].into();
         sent[3].payload = vec![b' '; 7000].into();
         let outcomes = sink.publish(&sent).await;
-        assert_eq!(kinds(&outcomes), "AXAXA");
+        assert_eq!(kinds(&outcomes), "ALALA");
         assert!(text(&outcomes[1]).contains("takes 8192"), "{}", text(&outcomes[1]));
         assert!(text(&outcomes[3]).contains("max_msg_size"), "{}", text(&outcomes[3]));
         assert_eq!(sink.max_message_bytes(), Some(3500), "half of what was too large");
@@ -797,7 +800,7 @@ mod core_nats {
             assert_eq!(arrived.headers.unwrap().get("ce-id").unwrap().as_str(), message.id.to_string());
         }
         sent[1].payload = vec![b' '; 2 << 20].into();
-        assert_eq!(kinds(&sink.publish(&sent[..3]).await), "AXA");
+        assert_eq!(kinds(&sink.publish(&sent[..3]).await), "ALA");
 
         nats.broker().stop();
         assert_eq!(kinds(&sink.publish(&sent[2..4]).await), "uu", "written, and no answer");

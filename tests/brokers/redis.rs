@@ -133,6 +133,7 @@ fn texts(outcomes: &[Outcome]) -> Vec<String> {
             Outcome::Retry(error) => format!("retry {error}"),
             Outcome::Unknown(error) => format!("unknown {error}"),
             Outcome::Rejected(error) => format!("rejected {error}"),
+            Outcome::TooLarge(error) => format!("too large {error}"),
             other => format!("{other:?}"),
         })
         .collect()
@@ -432,7 +433,7 @@ async fn too_large_messages_are_rejected_and_others_are_not() {
     let small = messages(1);
     let batch = [small[0].clone(), large(2 << 20), small[0].clone()];
     let outcomes = queue.publish(&batch).await;
-    assert_all(&outcomes[1..2], "rejected", "but it takes 1048576");
+    assert_all(&outcomes[1..2], "too large", "but it takes 1048576");
     assert_all(&outcomes[..1], "Accepted", "");
     assert_all(&outcomes[2..], "Accepted", "");
     assert_eq!(queue.max_message_bytes(), Some(1 << 20));
@@ -549,7 +550,7 @@ fn an_authority_may_be_added_while_running() {
     // It is the environment's, which is of a whole process.
     let own = tempfile::tempdir().unwrap();
     let variable = format!("SSL_CERT_FILE={}", own.path().join("roots.pem").display());
-    if !common::inside("an_authority_may_be_added_while_running", &["env", "-u", "SSL_CERT_DIR", &variable]) {
+    if !common::inside("redis::an_authority_may_be_added_while_running", &["env", "-u", "SSL_CERT_DIR", &variable]) {
         return;
     }
     let roots = std::env::var_os("SSL_CERT_FILE").unwrap();

@@ -147,7 +147,7 @@ impl<'a> Call<'a> {
                 // Too large for the client's own limit.
                 Err(code @ Code::MessageSizeTooLarge) => {
                     let error = self.refusal(code, message);
-                    return self.settle(number, Outcome::Rejected(error));
+                    return self.settle(number, Outcome::TooLarge(error));
                 }
                 // The client itself knows better, and nothing of it went out: those after it may.
                 Err(code) if verdict(code) == Verdict::Never => {
@@ -211,7 +211,7 @@ impl<'a> Call<'a> {
             }
             Verdict::Oversize => {
                 self.too_large_alone = true;
-                Outcome::Rejected(error)
+                Outcome::TooLarge(error)
             }
         };
         self.settle(number, outcome);

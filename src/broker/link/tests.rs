@@ -216,13 +216,16 @@ fn kinds(outcomes: &[Outcome]) -> String {
         Outcome::Retry(_) => 'r',
         Outcome::Unknown(_) => 'u',
         Outcome::Rejected(_) => 'X',
+        Outcome::TooLarge(_) => 'L',
     };
     outcomes.iter().map(letter).collect()
 }
 
 fn text(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Retry(error) | Outcome::Unknown(error) | Outcome::Rejected(error) => error.to_string(),
+        Outcome::Retry(error) | Outcome::Unknown(error) | Outcome::Rejected(error) | Outcome::TooLarge(error) => {
+            error.to_string()
+        }
         _ => String::new(),
     }
 }
@@ -270,7 +273,7 @@ async fn a_refusal_is_the_messages_only_when_it_is_its_fault() {
     let fake = Fake::new(1);
     let mut link = fake.link(10);
     fake.acts([Act::Refuse(Fault::Message), Act::Accept, Act::Refuse(Fault::Size(None))]);
-    assert_eq!(kinds(&link.publish(&messages(12)).await), "XAXAAAAAAAAA", "and then it holds up nothing");
+    assert_eq!(kinds(&link.publish(&messages(12)).await), "XALAAAAAAAAA", "and then it holds up nothing");
     for fault in [Fault::Place, Fault::Server] {
         fake.acts([Act::Refuse(fault)]);
         assert_eq!(kinds(&link.publish(&messages(1)).await), "r");
@@ -390,12 +393,12 @@ async fn what_is_too_large_is_refused_before_it_is_sent() {
     assert_eq!(link.max_message_bytes(), None);
     fake.world().limit = Some(4000);
     let outcomes = link.publish(&sent).await;
-    assert_eq!(kinds(&outcomes), "AXA");
+    assert_eq!(kinds(&outcomes), "ALA");
     assert_eq!(text(&outcomes[1]), "fake://0 h: a message of 5000 bytes, but it takes 4000");
     assert_eq!((link.max_message_bytes(), fake.stored().len()), (Some(4000), 2));
     let connected = fake.connected().len();
     link.idle = None;
-    assert_eq!(kinds(&link.publish(&sent[1..2]).await), "X");
+    assert_eq!(kinds(&link.publish(&sent[1..2]).await), "L");
     assert_eq!(fake.connected().len(), connected, "there is nothing to connect for");
 }
 
@@ -407,14 +410,14 @@ async fn limits_are_learned_from_refusals_and_not_for_ever() {
     sent[0].payload = vec![b' '; 5000].into();
     sent[2].payload = vec![b' '; 6000].into();
     fake.acts([Act::Refuse(Fault::Size(Some(4000)))]);
-    assert_eq!(kinds(&link.publish(&sent).await), "XAX", "what follows is not even tried");
+    assert_eq!(kinds(&link.publish(&sent).await), "LAL", "what follows is not even tried");
     assert_eq!(fake.turns(), [1, 1]);
     assert_eq!(link.max_message_bytes(), Some(4000));
     tokio::time::advance(BELIEVED).await;
     assert_eq!((link.max_message_bytes(), kinds(&link.publish(&sent).await)), (None, "AAA".to_owned()));
     // Where no number is said: smaller ones are made, and what was made is tried.
     fake.acts([Act::Refuse(Fault::Size(None))]);
-    assert_eq!(kinds(&link.publish(&sent).await), "XAA");
+    assert_eq!(kinds(&link.publish(&sent).await), "LAA");
     assert_eq!(link.max_message_bytes(), Some(2500));
 }
 
