@@ -17,6 +17,7 @@
 //! - **Sessions.** One is kept while all is well. It is dropped, with all that may still be on its way in it, when anything is not.
 
 mod batch;
+mod reply;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ use crate::{Error, Result};
 
 use batch::Batch;
 pub(super) use batch::Turn;
+pub(super) use reply::{Cause, Fault, Reply};
 
 /// A broker: how a session with one of its servers is made, and how messages are brought over it.
 pub(super) trait Connect: Send + Sync {
@@ -104,68 +106,6 @@ pub(super) trait Session: Send {
 
     /// Ends it in order. Nothing is on its way.
     fn close(self) -> impl Future<Output = ()> + Send;
-}
-
-/// What a broker answered to one message.
-#[derive(Debug)]
-pub(super) enum Reply {
-    Accepted,
-    /// It had it before.
-    Duplicate,
-    Refused(Fault, Cause),
-}
-
-/// Whose fault a refusal is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// The message's: it will never be taken.
-    Message,
-    /// Its size's; with the limit where the broker says it.
-    Size(Option<usize>),
-    /// That of the place it goes to, or of the user: the same on all servers, and it can be mended.
-    Place,
-    /// This server's: another one may take it.
-    Server,
-}
-
-/// What went wrong, in words, and the client's own error where there is one.
-#[derive(Debug)]
-pub(super) struct Cause {
-    text: String,
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
-}
-
-impl Cause {
-    pub(super) fn of(text: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { text: text.into(), source: Some(source.into()) }
-    }
-
-    /// As an error about `place`.
-    pub(super) fn at(self, place: &str) -> Error {
-        let text = format!("{place}: {}", self.text);
-        match self.source {
-            Some(source) => Error::broker_because(text, source),
-            None => Error::broker(text),
-        }
-    }
-}
-
-impl From<String> for Cause {
-    fn from(text: String) -> Self {
-        Self { text, source: None }
-    }
-}
-
-impl From<&str> for Cause {
-    fn from(text: &str) -> Self {
-        text.to_owned().into()
-    }
-}
-
-impl From<Error> for Cause {
-    fn from(error: Error) -> Self {
-        Self::of(error.to_string(), error)
-    }
 }
 
 /// A [`Publish`] over sessions. A clone has none yet.

@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use crate::Error;
-use crate::broker::link::Reply;
+use crate::broker::link::reply::Reply;
 use crate::forward::{Message, Outcome};
 
 /// The messages of a batch, with what became of each as far as it is known: some are settled early, the others in turns.

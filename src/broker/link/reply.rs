@@ -1,0 +1,68 @@
+//! What brokers answer.
+
+use crate::Error;
+
+/// What a broker answered to one message.
+#[derive(Debug)]
+pub(in crate::broker) enum Reply {
+    Accepted,
+    /// It had it before.
+    Duplicate,
+    Refused(Fault, Cause),
+}
+
+/// Whose fault a refusal is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::broker) enum Fault {
+    /// The message's: it will never be taken.
+    Message,
+    /// Its size's; with the limit where the broker says it.
+    Size(Option<usize>),
+    /// That of the place it goes to, or of the user: the same on all servers, and it can be mended.
+    Place,
+    /// This server's: another one may take it.
+    Server,
+}
+
+/// What went wrong, in words, and the client's own error where there is one.
+#[derive(Debug)]
+pub(in crate::broker) struct Cause {
+    pub(super) text: String,
+    pub(super) source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Cause {
+    pub(in crate::broker) fn of(
+        text: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self { text: text.into(), source: Some(source.into()) }
+    }
+
+    /// As an error about `place`.
+    pub(in crate::broker) fn at(self, place: &str) -> Error {
+        let text = format!("{place}: {}", self.text);
+        match self.source {
+            Some(source) => Error::broker_because(text, source),
+            None => Error::broker(text),
+        }
+    }
+}
+
+impl From<String> for Cause {
+    fn from(text: String) -> Self {
+        Self { text, source: None }
+    }
+}
+
+impl From<&str> for Cause {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl From<Error> for Cause {
+    fn from(error: Error) -> Self {
+        Self::of(error.to_string(), error)
+    }
+}
