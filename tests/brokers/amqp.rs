@@ -621,7 +621,7 @@ fn threads() -> usize {
 #[test]
 fn connections_given_up_leave_no_threads() {
     // In a process of its own, where nobody else has connections.
-    if !common::inside("connections_given_up_leave_no_threads", &["env"]) {
+    if !common::inside("amqp::connections_given_up_leave_no_threads", &["env"]) {
         return;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
