@@ -1,6 +1,7 @@
 //! MQTT 5 and 3.1.1.
 
 mod connection;
+mod connector;
 mod v311;
 mod v5;
 
@@ -12,6 +13,8 @@ use rustls::ClientConfig;
 
 use crate::broker::link::{Cause, Connect, Link, Session, Turn, publish_by_link};
 use crate::broker::mqtt::connection::Client as _;
+pub use crate::broker::mqtt::connector::Version;
+use crate::broker::mqtt::connector::{Connector, MAX_PACKET};
 use crate::broker::tls::Tls;
 use crate::broker::url::{self, Form, Scheme, Url};
 use crate::forward::{Escape, Message, Template};
@@ -78,31 +81,11 @@ pub struct Mqtt {
 
 publish_by_link!(Mqtt, "100");
 
-/// A version of the protocol.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Version {
-    /// MQTT 5: says why it refuses something, and has a place for the attributes of a message.
-    #[default]
-    V5,
-    /// MQTT 3.1.1, for brokers that know nothing later.
-    V311,
-}
-
 const FORM: Form = Form {
     broker: "an MQTT broker",
     schemes: &[Scheme { name: "mqtt", tls: false, port: 1883 }, Scheme { name: "mqtts", tls: true, port: 8883 }],
     bare: false,
 };
-
-/// The largest packet there can be.
-const MAX_PACKET: usize = 268_435_455;
-
-/// The library's own timeout, in seconds: a call has one that holds for all of it.
-const NO_TIMEOUT: u64 = 1 << 30;
-
-/// How many messages the library has on their way at once, unless the broker wants fewer; what is more waits in it.
-const IN_FLIGHT: u16 = 1000;
 
 impl Mqtt {
     /// A broker by its URL: `mqtt://[USER[:PASSWORD]@]HOST[:PORT]`, or `mqtts://` for TLS. Without a port it is 1883, or 8883 for
@@ -264,21 +247,6 @@ fn unique_client_id() -> String {
     format!("appmon{:016x}", RandomState::new().hash_one(()))
 }
 
-/// All that makes a connection, and a packet of a message.
-struct Connector {
-    urls: Vec<Url>,
-    credentials: Option<(String, String)>,
-    tls: Tls,
-    version: Version,
-    topic: Template,
-    client_id: String,
-    retain: bool,
-    expiry_seconds: Option<u32>,
-    require_subscribers: bool,
-    keep_alive_seconds: u16,
-    max_packet_bytes: Option<u32>,
-}
-
 /// A connection in one version of the protocol; none after it was lost.
 enum Connection {
     V5(Option<v5::Client>),
@@ -286,18 +254,6 @@ enum Connection {
 }
 
 impl Connector {
-    fn topic(&self, message: &Message) -> String {
-        self.topic.render(message, Escape::Mqtt)
-    }
-
-    /// Who we are at this server.
-    fn credentials(&self, url: &Url) -> Option<(String, Option<String>)> {
-        match &self.credentials {
-            Some((user, password)) => Some((user.clone(), Some(password.clone()))),
-            None => url.user.clone().filter(|user| !user.is_empty()).map(|user| (user, url.password.clone())),
-        }
-    }
-
     async fn open(&self, url: &Url) -> Result<Connection, Cause> {
         let tls = if url.scheme.tls { Some(self.tls.config().await?) } else { None };
         Ok(match self.version {

@@ -8,18 +8,19 @@
 //! `rates`, then compares pieces of the same reading. The documentation of the consumers says so.
 
 mod decode;
+mod message;
 mod parts;
 mod window;
 
 use std::collections::{HashMap, VecDeque};
-use std::fmt;
-use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
 use crate::forward::MessageId;
-use crate::{BootId, Error, Result, Sample, Snapshot};
+use crate::{Error, Result, Sample, Snapshot};
 use decode::{Decoded, decode};
+pub(crate) use message::Received;
+use message::Source;
 use parts::{Parts, Whole};
 use window::{Seen, Window};
 
@@ -44,33 +45,6 @@ pub struct ReceiveCounts {
     pub missing: u64,
     /// Producers that are followed.
     pub producers: usize,
-}
-
-/// A message as it came: its payload, and what its headers say.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Received<'a> {
-    /// [`MessageId`] as text. What has none, or another one, is never taken for a double.
-    pub(crate) id: Option<&'a str>,
-    /// The `source` of the CloudEvent.
-    pub(crate) source: Option<&'a str>,
-    /// The `type` of the CloudEvent.
-    pub(crate) event_type: Option<&'a str>,
-    /// The media type; JSON where nothing is said.
-    pub(crate) content_type: Option<&'a str>,
-    pub(crate) payload: &'a [u8],
-    /// Where it came from, for people: a subject, a topic.
-    pub(crate) place: &'a str,
-}
-
-impl fmt::Display for Received<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.id, self.source) {
-            (Some(id), Some(source)) => write!(f, "message {id} of {source}")?,
-            (Some(id), None) => write!(f, "message {id}")?,
-            (None, _) => f.write_str("a message without id")?,
-        }
-        if self.place.is_empty() { Ok(()) } else { write!(f, " on {}", self.place) }
-    }
 }
 
 /// Makes snapshots of messages. `A` is what acknowledges one.
@@ -100,14 +74,6 @@ pub(crate) enum Gathering {
 pub(crate) struct Item<T, A> {
     pub(crate) result: Option<Result<Snapshot<T>>>,
     pub(crate) done: Vec<A>,
-}
-
-/// Where a sequence of messages comes from.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Source {
-    source: Arc<str>,
-    boot_id: BootId,
-    epoch: u64,
 }
 
 #[derive(Debug, Default)]
@@ -254,6 +220,7 @@ mod tests {
     use serde::{Deserialize, Serialize};
 
     use super::*;
+    use crate::BootId;
     use crate::forward::{Codec, Encoder, Host, Message};
     use crate::{FileSystemSample, Monotonic, ProcessId, ProcessSample, Rated, Reading, Timestamp};
 

@@ -10,7 +10,7 @@ use futures::{FutureExt, StreamExt};
 use rustls::ClientConfig;
 
 use crate::broker::link::{Cause, Fault, Reply, Turn};
-use crate::broker::mqtt::Connector;
+use crate::broker::mqtt::connector::Connector;
 use crate::broker::url::Url;
 use crate::forward::Message;
 

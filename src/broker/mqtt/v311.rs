@@ -11,7 +11,7 @@ use rustls::ClientConfig;
 
 use crate::broker::link::{Cause, Fault, Reply};
 use crate::broker::mqtt::connection::{self, Answer, Lost};
-use crate::broker::mqtt::{Connector, IN_FLIGHT, MAX_PACKET, NO_TIMEOUT};
+use crate::broker::mqtt::connector::{Connector, IN_FLIGHT, MAX_PACKET, NO_TIMEOUT};
 use crate::broker::url::Url;
 use crate::forward::Message;
 

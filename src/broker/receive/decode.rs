@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
-use super::Received;
+use super::message::Received;
 use crate::forward::{Codec, Host};
 use crate::stream_ext::SCHEMA;
 use crate::{BootId, Event, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Source;
 use super::decode::Part;
+use super::message::Source;
 use crate::Snapshot;
 
 /// Split snapshots of which parts are missing, and what acknowledges those that are there.
