@@ -6,7 +6,6 @@ mod entries;
 mod file_system;
 mod filesystems;
 mod guard;
-mod keeper;
 mod kind;
 pub(crate) mod mounts;
 mod parts;
@@ -20,6 +19,7 @@ mod state;
 pub(crate) mod table;
 mod usage;
 mod watch;
+mod watched_trees;
 
 pub use directory::Directory;
 pub use entries::{Entries, Entry, EntryMetadata, Walk, entries};

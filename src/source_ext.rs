@@ -44,7 +44,7 @@ pub trait SourceExt: Source + Sized {
     ///
     /// # Errors
     ///
-    /// With a `period` of zero the stream gives one error ([`Error::is_config`]), reads nothing, and ends.
+    /// With a `period` of zero the stream gives one error ([`Error::is_config`](crate::Error::is_config)), reads nothing, and ends.
     ///
     /// # Panics
     ///

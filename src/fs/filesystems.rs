@@ -84,15 +84,15 @@ pub struct FileSystems {
     table: Table,
     /// When the table was read.
     read_at: Option<Monotonic>,
-    /// The generation of the registry that `seats` are of.
+    /// The generation of the registry that `mounted_entries` are of.
     generation: u64,
-    /// Whether `seats` are of another mount table.
+    /// Whether `mounted_entries` are of another mount table.
     stale: bool,
     /// Registered file systems that are not mounted.
     absent: u64,
-    seats: Vec<Seat>,
+    mounted_entries: Vec<MountedEntry>,
     /// Those that left while their mount had not answered: who comes back finds their thread.
-    departed: Vec<Seat>,
+    departed: Vec<MountedEntry>,
     answers: Answers,
 }
 
@@ -101,7 +101,7 @@ pub struct FileSystems {
 const RECHECK: Duration = Duration::from_secs(60);
 
 /// What is kept of a mount from tick to tick.
-struct Seat {
+struct MountedEntry {
     target: Target,
     path: CString,
     shut: Shut,
@@ -140,7 +140,7 @@ impl FileSystems {
             generation: 0,
             stale: true,
             absent: 0,
-            seats: Vec::new(),
+            mounted_entries: Vec::new(),
             departed: Vec::new(),
             answers: Answers::new(),
         }
@@ -246,7 +246,7 @@ impl FileSystems {
     /// quarter of what the user may have (`/proc/sys/fs/inotify/max_user_watches`). With 0 none is, and all are read again
     /// when their TTL is over.
     pub fn max_watches(self, count: usize) -> Self {
-        self.shared.lock().keepers.most = Some(count);
+        self.shared.lock().watched_trees.most = Some(count);
         self
     }
 
@@ -258,7 +258,7 @@ impl FileSystems {
 }
 
 impl FileSystems {
-    /// Sees to it that there is a seat for each file system, and that each directory is known to be where it is.
+    /// Sees to it that there is an entry for each file system, and that each directory is known to be where it is.
     fn plan(&mut self, now: Monotonic) -> Result<()> {
         let watched = match &mut self.watched {
             Some(watched) => watched,
@@ -289,47 +289,52 @@ impl FileSystems {
             }
             let (targets, met) = plan::targets(&self.table, discovery.as_ref(), &file_systems)?;
             self.absent = file_systems.len().saturating_sub(met.len()) as u64;
-            self.seat(targets, &met);
+            self.mounted_entry(targets, &met);
         }
-        let mut homes = Vec::with_capacity(directories.len());
+        let mut locations = Vec::with_capacity(directories.len());
         for (id, met, directory) in &directories {
-            match plan::home(&self.table, self.seats.iter().map(|seat| &seat.target), directory) {
-                Ok(home) => homes.push((*id, Some(home))),
-                Err(_) if *met || directory.optional => homes.push((*id, None)),
+            match plan::location(
+                &self.table,
+                self.mounted_entries.iter().map(|mounted_entry| &mounted_entry.target),
+                directory,
+            ) {
+                Ok(location) => locations.push((*id, Some(location))),
+                Err(_) if *met || directory.optional => locations.push((*id, None)),
                 Err(error) => return Err(error),
             }
         }
         let mut state = self.shared.lock();
-        for (id, home) in homes {
+        for (id, location) in locations {
             if let Some(entry) = state.entries.iter_mut().find(|entry| entry.id == id) {
-                entry.settle(home);
+                entry.settle(location);
             }
         }
         (self.generation, self.stale) = (generation, false);
         Ok(())
     }
 
-    /// Makes the seats those of `targets`; what is known of a mount stays.
-    fn seat(&mut self, targets: Vec<Target>, met: &[u64]) {
-        let mut old = std::mem::take(&mut self.seats);
+    /// Makes the mounted entries those of `targets`; what is known of a mount stays.
+    fn mounted_entry(&mut self, targets: Vec<Target>, met: &[u64]) {
+        let mut old = std::mem::take(&mut self.mounted_entries);
         old.append(&mut self.departed);
         for mut target in targets {
-            let kept = old.iter().position(|seat| seat.is_of(&target)).map(|place| old.swap_remove(place));
+            let kept =
+                old.iter().position(|mounted_entry| mounted_entry.is_of(&target)).map(|place| old.swap_remove(place));
             let path = CString::new(target.mount.mount_point.as_os_str().as_bytes()).unwrap_or_default();
             let (guard, answer) = match kept {
-                Some(seat) => {
-                    target.mount.unique_id = target.mount.unique_id.or(seat.target.mount.unique_id);
-                    (seat.guard, seat.answer)
+                Some(mounted_entry) => {
+                    target.mount.unique_id = target.mount.unique_id.or(mounted_entry.target.mount.unique_id);
+                    (mounted_entry.guard, mounted_entry.answer)
                 }
                 None => (None, None),
             };
             let shut = Shut::new(&target.mount);
-            self.seats.push(Seat { target, path, shut, guard, answer, is_new: false });
+            self.mounted_entries.push(MountedEntry { target, path, shut, guard, answer, is_new: false });
         }
         self.departed = old;
-        self.departed.retain(Seat::is_silent);
+        self.departed.retain(MountedEntry::is_silent);
         let mut state = self.shared.lock();
-        state.present = self.seats.iter().map(Seat::present).collect();
+        state.present = self.mounted_entries.iter().map(MountedEntry::present).collect();
         for known in &mut state.file_systems {
             known.met |= met.contains(&known.id);
         }
@@ -337,27 +342,27 @@ impl FileSystems {
 
     /// Asks the mounts that may hang and have answered all so far, and waits for them within the budget.
     fn ask(&mut self, now: Monotonic, cancel: &Cancel) -> Result<()> {
-        let (seats, departed) = (&mut self.seats, &mut self.departed);
+        let (mounted_entries, departed) = (&mut self.mounted_entries, &mut self.departed);
         self.answers.drain(|number, answer| {
-            departed.retain(|seat| !seat.is_guarded_by(number));
-            take(seats, number, answer);
+            departed.retain(|mounted_entry| !mounted_entry.is_guarded_by(number));
+            take(mounted_entries, number, answer);
         });
         let mut missing = 0_usize;
-        for seat in self.seats.iter_mut().filter(|seat| !seat.target.safe) {
-            if seat.guard.is_none() {
+        for mounted_entry in self.mounted_entries.iter_mut().filter(|mounted_entry| !mounted_entry.target.safe) {
+            if mounted_entry.guard.is_none() {
                 // Where no thread can be started the next tick tries again.
-                seat.guard = self.answers.guard(seat.path.clone()).ok();
+                mounted_entry.guard = self.answers.guard(mounted_entry.path.clone()).ok();
             }
-            if seat.guard.as_mut().is_some_and(|guard| guard.ask(now)) {
+            if mounted_entry.guard.as_mut().is_some_and(|guard| guard.ask(now)) {
                 missing = missing.saturating_add(1);
             }
         }
         if missing > 0 {
-            let (seats, departed) = (&mut self.seats, &mut self.departed);
+            let (mounted_entries, departed) = (&mut self.mounted_entries, &mut self.departed);
             self.answers.wait(Deadline::after(self.budget), cancel, |number, answer| {
-                departed.retain(|seat| !seat.is_guarded_by(number));
+                departed.retain(|mounted_entry| !mounted_entry.is_guarded_by(number));
                 // One of an earlier tick may come now.
-                if take(seats, number, answer) == Some(now) {
+                if take(mounted_entries, number, answer) == Some(now) {
                     missing = missing.saturating_sub(1);
                 }
                 missing == 0
@@ -370,9 +375,9 @@ impl FileSystems {
     /// What was scanned on a mount is forgotten when another one has its place.
     fn forget_replaced(&mut self) {
         let mut replaced = Vec::new();
-        for seat in &mut self.seats {
-            if std::mem::take(&mut seat.is_new) {
-                replaced.extend_from_slice(&seat.target.mounts);
+        for mounted_entry in &mut self.mounted_entries {
+            if std::mem::take(&mut mounted_entry.is_new) {
+                replaced.extend_from_slice(&mounted_entry.target.mounts);
             }
         }
         if !replaced.is_empty() {
@@ -385,17 +390,17 @@ impl FileSystems {
 const LONG: Duration = Duration::from_millis(1);
 
 /// Takes the answer of a guard; gives when it was asked.
-fn take(seats: &mut [Seat], number: u64, answer: Answer) -> Option<Monotonic> {
-    // A guard may have left its seat meanwhile.
-    let seat = seats.iter_mut().find(|seat| seat.is_guarded_by(number))?;
-    let mount = &mut seat.target.mount;
+fn take(mounted_entries: &mut [MountedEntry], number: u64, answer: Answer) -> Option<Monotonic> {
+    // A guard may have left its entry meanwhile.
+    let mounted_entry = mounted_entries.iter_mut().find(|mounted_entry| mounted_entry.is_guarded_by(number))?;
+    let mount = &mut mounted_entry.target.mount;
     let is_other = |old: Option<u64>, new: Option<u64>| matches!((old, new), (Some(old), Some(new)) if old != new);
     let fsid = |answer: &Answer| answer.figures.as_ref().ok().map(|stat| stat.f_fsid);
-    seat.is_new |=
-        is_other(mount.unique_id, answer.unique_id) || is_other(seat.answer.as_ref().and_then(fsid), fsid(&answer));
+    mounted_entry.is_new |= is_other(mount.unique_id, answer.unique_id)
+        || is_other(mounted_entry.answer.as_ref().and_then(fsid), fsid(&answer));
     mount.unique_id = answer.unique_id.or(mount.unique_id);
-    seat.answer = Some(answer);
-    seat.guard.as_mut()?.since.take()
+    mounted_entry.answer = Some(answer);
+    mounted_entry.guard.as_mut()?.since.take()
 }
 
 impl Source for FileSystems {
@@ -412,7 +417,8 @@ impl Source for FileSystems {
         }
         self.ask(began, cancel)?;
         // Where the figures do not come nothing else is tried.
-        let stalled: Vec<u32> = self.seats.iter().flat_map(|seat| seat.stalled_mounts()).copied().collect();
+        let stalled: Vec<u32> =
+            self.mounted_entries.iter().flat_map(|mounted_entry| mounted_entry.stalled_mounts()).copied().collect();
         self.shared.scan(&stalled, self.budget, cancel)?;
         // Where the scans took long something may be mounted over what would be asked here.
         let took = Monotonic::now().since(began).unwrap_or_default();
@@ -423,26 +429,27 @@ impl Source for FileSystems {
         }
         // After the scans: that keeps them close together.
         let now = Monotonic::now();
-        for seat in self.seats.iter_mut().filter(|seat| seat.target.safe) {
+        for mounted_entry in self.mounted_entries.iter_mut().filter(|mounted_entry| mounted_entry.target.safe) {
             cancel.check()?;
-            let unique_id = seat.target.mount.unique_id;
-            seat.answer = Some(Answer { at: now, figures: rustix::fs::statvfs(&*seat.path), unique_id });
+            let unique_id = mounted_entry.target.mount.unique_id;
+            mounted_entry.answer =
+                Some(Answer { at: now, figures: rustix::fs::statvfs(&*mounted_entry.path), unique_id });
         }
 
         let mut state = self.shared.lock();
-        snapshot.skipped.vanished = self.absent.saturating_add(state.homeless());
+        snapshot.skipped.vanished = self.absent.saturating_add(state.unresolved());
         let mut told = 0_usize;
-        samples.reserve(self.seats.len().saturating_sub(samples.len()));
-        for (place, seat) in self.seats.iter().enumerate() {
-            if !seat.is_told(&mut snapshot.skipped) {
+        samples.reserve(self.mounted_entries.len().saturating_sub(samples.len()));
+        for (place, mounted_entry) in self.mounted_entries.iter().enumerate() {
+            if !mounted_entry.is_told(&mut snapshot.skipped) {
                 continue;
             }
             if samples.len() == told {
-                samples.push(seat.begin());
+                samples.push(mounted_entry.begin());
             }
             let Some(sample) = samples.get_mut(told) else { continue };
             told = told.saturating_add(1);
-            seat.fill(sample);
+            mounted_entry.fill(sample);
             let (slices, silent) = state.slices(place);
             if let Some(since) = silent {
                 sample.stalled.get_or_insert(Stalled { since });
@@ -453,14 +460,14 @@ impl Source for FileSystems {
         }
         samples.truncate(told);
         snapshot.samples = samples;
-        state.have_data(self.seats.iter().map(Seat::has_figures));
+        state.have_data(self.mounted_entries.iter().map(MountedEntry::has_figures));
         drop(state);
         snapshot.end();
         Ok(())
     }
 }
 
-impl Seat {
+impl MountedEntry {
     fn present(&self) -> Present {
         Present {
             name: self.target.name.clone(),

@@ -49,7 +49,7 @@ pub(super) struct Known {
 
 /// Where a directory is.
 #[derive(Clone, Debug)]
-pub(super) struct Home {
+pub(super) struct Location {
     /// The place of its file system among the targets.
     pub(super) target: usize,
     pub(super) mount: u32,
@@ -71,16 +71,16 @@ pub(super) struct Home {
 #[derive(Clone, Debug)]
 pub(super) struct Member {
     pub(super) id: u64,
-    pub(super) home: Home,
+    pub(super) location: Location,
     /// Whether what is found of it does not count: it is kept up to date by itself, and only told apart here.
-    pub(super) guest: bool,
+    pub(super) tracked_elsewhere: bool,
     /// Its place among the marks of the walk: that of others which are the same directory, too.
     pub(super) mark: usize,
 }
 
-impl Home {
+impl Location {
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        let key = |home: &Self| (home.mount, home.identity, home.device);
+        let key = |location: &Self| (location.mount, location.identity, location.device);
         key(self) == key(other) && self.path == other.path
     }
 }
@@ -172,11 +172,11 @@ const UNSEEN: &str = "is on what `/` is on, and that is not in the mount table o
 /// # Errors
 ///
 /// When it is not there, is no directory, or is on a mount that is not among the targets.
-pub(super) fn home<'a>(
+pub(super) fn location<'a>(
     table: &Table,
     targets: impl IntoIterator<Item = &'a Target>,
     directory: &Directory,
-) -> Result<Home> {
+) -> Result<Location> {
     let place = place(table, &directory.name, &directory.path, "directory")?;
     let look = if place.seen { Look::no_follow(&place.path).ok() } else { None };
     if place.seen && look.is_none_or(|look| look.kind != FileType::Directory) {
@@ -202,7 +202,7 @@ pub(super) fn home<'a>(
     let (mount, device) = (place.mount.id, place.mount.device);
     let spot = Arc::new(spot(table, &place));
     let reported = Kind::reports_changes(place.mount.fs_type.as_bytes());
-    Ok(Home { target, mount, identity, device, spot, path: place.path, safe: place.seen, reported })
+    Ok(Location { target, mount, identity, device, spot, path: place.path, safe: place.seen, reported })
 }
 
 /// Where a directory is in its file system, and where other mounts begin in it.

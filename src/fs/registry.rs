@@ -84,14 +84,14 @@ impl Registry {
             (state.discovery.clone(), state.file_systems.clone())
         };
         let (targets, _) = plan::targets(&table, discovery.as_ref(), &file_systems)?;
-        let home = match plan::home(&table, &targets, &directory) {
+        let location = match plan::location(&table, &targets, &directory) {
             Err(_) if directory.optional => None,
-            home => Some(home?),
+            location => Some(location?),
         };
         let mut state = self.0.lock();
         self.check_open(state.closed)?;
         // The place among the targets is that of the next tick's plan.
-        let id = state.add_directory(directory, home)?;
+        let id = state.add_directory(directory, location)?;
         drop(state);
         Ok(Registered { shared: Arc::clone(&self.0), id })
     }
@@ -103,10 +103,10 @@ impl Registry {
     /// registered in it.
     pub fn invalidate(&self, name: &str) -> bool {
         let mut state = self.0.lock();
-        let homes = state.homes_of(name);
-        let mut any = homes.is_some();
+        let locations = state.homes_of(name);
+        let mut any = locations.is_some();
         for entry in &mut state.entries {
-            if entry.directory.name == name || entry.is_at(homes) {
+            if entry.directory.name == name || entry.is_at(locations) {
                 entry.invalidate();
                 any = true;
             }
@@ -125,8 +125,8 @@ impl Registry {
     /// what is known is. One that is under way goes on, and the next tick starts another one. Gives whether there is
     /// anything of this name.
     pub fn force(&self, name: &str) -> bool {
-        let homes = self.0.lock().homes_of(name);
-        self.0.force(|entry| entry.directory.name == name || entry.is_at(homes)) || homes.is_some()
+        let locations = self.0.lock().homes_of(name);
+        self.0.force(|entry| entry.directory.name == name || entry.is_at(locations)) || locations.is_some()
     }
 
     /// Forgets what is known of all directories, which stay registered: they are as if just added, and the next tick waits

@@ -1,11 +1,10 @@
 //! What directory trees hold: a scan by all cores, with the numbers of `du`.
 
 mod boundary;
-mod brake;
-mod crew;
 mod engine;
 mod entry;
 mod exclude;
+mod limits;
 mod links;
 mod mounted;
 mod node;
@@ -14,10 +13,11 @@ mod part;
 mod path;
 mod progress;
 mod queue;
+mod scaler;
 mod settings;
 mod shared;
-mod tally;
 mod task;
+mod totals;
 mod usage;
 mod worker;
 
@@ -32,4 +32,4 @@ pub(in crate::fs) use entry::{Born, Entry, FileId};
 pub(in crate::fs) use exclude::{Exclude, Globs};
 pub(in crate::fs) use mounted::{Mounted, is_mounted, open_on_mount};
 pub(in crate::fs) use opener::vanished;
-pub(in crate::fs) use tally::at_most;
+pub(in crate::fs) use totals::at_most;

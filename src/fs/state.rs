@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use super::FileSystem;
 use super::directory::{Attempt, Directory, Patience};
-use super::keeper::{Keepers, Kept, Retired, Times};
 use super::parts::{self, Slice, Value};
-use super::plan::{Discovery, Home, Known, Member};
+use super::plan::{Discovery, Known, Location, Member};
 use super::sample::Watch;
 use super::scan::{Progress, Usage};
 use super::usage::{Found, Settings, Walk};
+use super::watched_trees::{Discarded, Lease, Times, WatchedTrees};
 use crate::{Cancel, Error, Monotonic, Result, Text};
 
 /// How often `Cancel` is polled while a tick waits.
@@ -43,7 +43,7 @@ pub(super) struct State {
     /// Scans at most at the same time, those on mounts that may hang not counted.
     pub(super) scans: usize,
     pub(super) settings: Settings,
-    pub(super) keepers: Keepers,
+    pub(super) watched_trees: WatchedTrees,
     /// What a tick waits for at most that is brought up to date.
     quick: Duration,
     next_id: u64,
@@ -72,7 +72,7 @@ pub(super) struct Present {
 pub(super) struct Entry {
     pub(super) id: u64,
     pub(super) directory: Directory,
-    pub(super) home: Option<Home>,
+    pub(super) location: Option<Location>,
     /// Whether it was found once.
     pub(super) met: bool,
     value: Option<Value>,
@@ -80,7 +80,7 @@ pub(super) struct Entry {
     last: Option<Attempt>,
     flight: Option<Arc<Flight>>,
     /// The watched directory it is in, and is kept up to date with: that can be itself.
-    keeper: Option<u64>,
+    tree_owner: Option<u64>,
     /// Whether what the scan under way finds is known to be too old.
     outdated: bool,
     /// Scans that ended.
@@ -112,7 +112,7 @@ struct Job {
     members: Vec<Member>,
     flight: Arc<Flight>,
     /// For a watched directory: what is known of it.
-    kept: Option<Kept>,
+    kept: Option<Lease>,
 }
 
 /// How the directories that are somewhere lie in each other.
@@ -161,7 +161,7 @@ impl Shared {
             fault: None,
             scans: 2,
             settings: Settings::default(),
-            keepers: Keepers::default(),
+            watched_trees: WatchedTrees::default(),
             quick: Duration::ZERO,
             next_id: 0,
             running: 0,
@@ -185,7 +185,7 @@ impl Shared {
         let mut state = self.lock();
         state.closed = true;
         state.present.clear();
-        state.sort_out();
+        state.assign();
         for job in std::mem::take(&mut state.queue) {
             state.give_back(job.kept, Duration::ZERO).discard();
         }
@@ -201,9 +201,9 @@ impl Shared {
         }
         let now = Monotonic::now();
         state.quick = budget;
-        state.sort_out();
+        state.assign();
         let mut awaited: Vec<Awaited> =
-            state.entries.iter().filter_map(|entry| entry.awaited(now, budget, &state.keepers)).collect();
+            state.entries.iter().filter_map(|entry| entry.awaited(now, budget, &state.watched_trees)).collect();
         state.start(self, stalled, now, |_| true);
         let mut signs: HashMap<u64, (u64, Instant)> = HashMap::new();
         let mut seen = None;
@@ -256,7 +256,7 @@ impl Shared {
         let ids: Vec<u64> = state.entries.iter().filter(|entry| wanted(entry)).map(|entry| entry.id).collect();
         // Before the first tick nothing is known of the mounts; the first tick scans in any case.
         if !state.closed {
-            state.sort_out();
+            state.assign();
             state.start(self, &[], Monotonic::now(), |id| ids.contains(&id));
         }
         any
@@ -295,11 +295,11 @@ impl Shared {
         let ended = Monotonic::now();
         let mut state = self.lock();
         let counted = job.flight.counted;
-        let retired = state.finish(job, result, ended, ended.since(began).unwrap_or_default());
+        let discarded = state.finish(job, result, ended, ended.since(began).unwrap_or_default());
         let next = if counted { state.next_job() } else { None };
         drop(state);
         self.ended.notify_all();
-        drop(retired);
+        drop(discarded);
         next
     }
 }
@@ -314,22 +314,22 @@ impl State {
         self.generation = self.generation.saturating_add(1);
     }
 
-    pub(super) fn add_directory(&mut self, directory: Directory, home: Option<Home>) -> Result<u64> {
+    pub(super) fn add_directory(&mut self, directory: Directory, location: Option<Location>) -> Result<u64> {
         if self.entries.iter().any(|entry| entry.directory.name == directory.name) {
             return Err(Error::config(format!("there is a directory {:?} already", directory.name)).at(&directory.path));
         }
         let id = self.take_id();
-        let met = home.is_some();
+        let met = location.is_some();
         self.entries.push(Entry {
             id,
             directory,
-            home,
+            location,
             met,
             value: None,
             failure: None,
             last: None,
             flight: None,
-            keeper: None,
+            tree_owner: None,
             outdated: false,
             scans: 0,
         });
@@ -357,7 +357,7 @@ impl State {
     pub(super) fn remove(&mut self, id: u64) {
         self.entries.retain(|entry| entry.id != id);
         self.drop_waiting();
-        self.sort_out();
+        self.assign();
         self.file_systems.retain(|known| known.id != id);
         self.changed();
     }
@@ -376,10 +376,10 @@ impl State {
     /// The directories of a file system, sorted, as its parts are made of them; and since when one of their scans has shown
     /// no sign of life.
     pub(super) fn slices(&self, target: usize) -> (Vec<Slice<'_>>, Option<Monotonic>) {
-        let here = |entry: &&Entry| entry.home.as_ref().is_some_and(|home| home.target == target);
+        let here = |entry: &&Entry| entry.location.as_ref().is_some_and(|location| location.target == target);
         let mut slices: Vec<Slice<'_>> = self.entries.iter().filter(here).filter_map(Entry::slice).collect();
         slices.sort_by(|a, b| parts::order((a.spot, a.id), (b.spot, b.id)));
-        let silent = |entry: &Entry| Some(self.flight_on(entry.home.as_ref()?).filter(|f| f.is_silent())?.began);
+        let silent = |entry: &Entry| Some(self.flight_on(entry.location.as_ref()?).filter(|f| f.is_silent())?.began);
         (slices, self.entries.iter().filter(here).filter_map(silent).min())
     }
 
@@ -389,9 +389,9 @@ impl State {
     }
 
     /// How many directories are nowhere: they were removed, or their file system was unmounted, or they are optional.
-    pub(super) fn homeless(&self) -> u64 {
+    pub(super) fn unresolved(&self) -> u64 {
         let may_be_missing = |entry: &&Entry| entry.met || entry.directory.optional;
-        self.entries.iter().filter(may_be_missing).filter(|entry| entry.home.is_none()).count() as u64
+        self.entries.iter().filter(may_be_missing).filter(|entry| entry.location.is_none()).count() as u64
     }
 
     /// Whether it is time to look where a directory is: its scan is due, or it is nowhere.
@@ -401,7 +401,7 @@ impl State {
 
     /// Forgets what was found on mounts that may hang and have others in their place.
     pub(super) fn forget_unseen_on(&mut self, mounts: &[u32]) {
-        let is_there = |entry: &Entry| entry.home.as_ref().is_some_and(|h| !h.safe && mounts.contains(&h.mount));
+        let is_there = |entry: &Entry| entry.location.as_ref().is_some_and(|h| !h.safe && mounts.contains(&h.mount));
         for entry in self.entries.iter_mut().filter(|entry| is_there(entry)) {
             entry.clear();
         }
@@ -420,21 +420,21 @@ impl State {
     /// The scan that a directory waits for: its own, or that of another on a mount which takes one at a time.
     fn flight(&self, id: u64) -> Option<Arc<Flight>> {
         let entry = self.entry(id)?;
-        let home = entry.home.as_ref()?;
-        entry.flight.as_ref().or_else(|| self.flight_on(home)).cloned()
+        let location = entry.location.as_ref()?;
+        entry.flight.as_ref().or_else(|| self.flight_on(location)).cloned()
     }
 
     /// The scan under way on the mount that a directory is on, where that may hang: it can be of one that has left since.
-    fn flight_on(&self, home: &Home) -> Option<&Arc<Flight>> {
-        let (_, flight) = self.unsafe_flights.iter().find(|(mount, _)| !home.safe && *mount == home.mount)?;
+    fn flight_on(&self, location: &Location) -> Option<&Arc<Flight>> {
+        let (_, flight) = self.unsafe_flights.iter().find(|(mount, _)| !location.safe && *mount == location.mount)?;
         Some(flight)
     }
 
     /// Whether a tick still has to wait for a directory.
     fn is_pending(&self, awaited: &Awaited, stalled: &[u32]) -> bool {
         self.entry(awaited.id).is_some_and(|entry| {
-            let Some(home) = &entry.home else { return false };
-            entry.scans < awaited.scans && (entry.flight.is_some() || !stalled.contains(&home.mount))
+            let Some(location) = &entry.location else { return false };
+            entry.scans < awaited.scans && (entry.flight.is_some() || !stalled.contains(&location.mount))
         })
     }
 
@@ -448,37 +448,41 @@ impl State {
         let nest = self.nest();
         for (nth, place) in nest.places.iter().enumerate() {
             let Some(entry) = self.entries.get(*place) else { continue };
-            let Some(home) = &entry.home else { continue };
-            if stalled.contains(&home.mount) {
+            let Some(location) = &entry.location else { continue };
+            if stalled.contains(&location.mount) {
                 continue;
             }
             // What is in a watched directory is read with it.
-            let keeper = entry.keeper;
-            if keeper.map_or_else(|| !wanted(entry.id) || !entry.is_due(now), |keeper| keeper != entry.id) {
+            let tree_owner = entry.tree_owner;
+            if tree_owner.map_or_else(|| !wanted(entry.id) || !entry.is_due(now), |tree_owner| tree_owner != entry.id) {
                 continue;
             }
             // One by a way that may hang is scanned by itself.
             let is_like = |place: &usize| {
-                self.entries.get(*place).and_then(|e| e.home.as_ref()).is_some_and(|inner| inner.safe == home.safe)
+                self.entries
+                    .get(*place)
+                    .and_then(|e| e.location.as_ref())
+                    .is_some_and(|inner| inner.safe == location.safe)
             };
             let members: Vec<usize> = nest.members(nth).filter(is_like).collect();
             let of = |place: &usize| self.entries.get(*place);
-            if keeper.is_some() && !members.iter().filter_map(of).any(|entry| wanted(entry.id)) {
+            if tree_owner.is_some() && !members.iter().filter_map(of).any(|entry| wanted(entry.id)) {
                 continue;
             }
-            if keeper.is_some_and(|keeper| self.keepers.is_empty(keeper)) && !entry.is_due(now) {
+            if tree_owner.is_some_and(|tree_owner| self.watched_trees.is_empty(tree_owner)) && !entry.is_due(now) {
                 continue;
             }
-            let busy = |place: &usize| of(place).is_some_and(|entry| entry.flight.is_some() && entry.keeper == keeper);
+            let busy =
+                |place: &usize| of(place).is_some_and(|entry| entry.flight.is_some() && entry.tree_owner == tree_owner);
             // One scan of a directory at a time, and one on a mount that may hang.
-            if members.iter().any(busy) || self.flight_on(home).is_some() {
+            if members.iter().any(busy) || self.flight_on(location).is_some() {
                 continue;
             }
-            let safe = home.safe;
-            let job = self.job(&members, keeper, now, safe);
+            let safe = location.safe;
+            let job = self.job(&members, tree_owner, now, safe);
             let flight = Arc::clone(&job.flight);
             for place in members {
-                if let Some(entry) = self.entries.get_mut(place).filter(|entry| entry.keeper == keeper) {
+                if let Some(entry) = self.entries.get_mut(place).filter(|entry| entry.tree_owner == tree_owner) {
                     entry.flight = Some(Arc::clone(&flight));
                     entry.outdated = false;
                 }
@@ -490,51 +494,58 @@ impl State {
     /// How the directories that are somewhere lie in each other: by where they are in their file system, and what can be seen
     /// of it on their mount.
     fn nest(&self) -> Nest {
-        let home = |place: &usize| self.entries.get(*place).and_then(|entry| Some((entry.home.as_ref()?, entry.id)));
-        let mut places: Vec<usize> = (0..self.entries.len()).filter(|place| home(place).is_some()).collect();
-        let key = |home: &Home| (home.target, home.device);
-        places.sort_by(|a, b| match (home(a), home(b)) {
+        let location =
+            |place: &usize| self.entries.get(*place).and_then(|entry| Some((entry.location.as_ref()?, entry.id)));
+        let mut places: Vec<usize> = (0..self.entries.len()).filter(|place| location(place).is_some()).collect();
+        let key = |location: &Location| (location.target, location.device);
+        places.sort_by(|a, b| match (location(a), location(b)) {
             (Some((a, a_id)), Some((b, b_id))) => {
                 key(a).cmp(&key(b)).then_with(|| parts::order((&a.spot, a_id), (&b.spot, b_id)))
             }
             _ => std::cmp::Ordering::Equal,
         });
-        let parents = parts::nest(places.iter().filter_map(home).map(|(home, _)| (key(home), &*home.spot)));
+        let parents =
+            parts::nest(places.iter().filter_map(location).map(|(location, _)| (key(location), &*location.spot)));
         Nest { places, parents }
     }
 
     /// Finds out which directory is kept up to date with which watched one: the outermost.
-    fn sort_out(&mut self) {
-        let before: Vec<Option<u64>> = self.entries.iter_mut().map(|entry| entry.keeper.take()).collect();
-        let (mut keepers, mut of) = (Vec::new(), Vec::new());
+    fn assign(&mut self) {
+        let before: Vec<Option<u64>> = self.entries.iter_mut().map(|entry| entry.tree_owner.take()).collect();
+        let (mut watched_trees, mut of) = (Vec::new(), Vec::new());
         // When the source is gone nothing is kept.
         let nest = if self.closed { Nest { places: Vec::new(), parents: Vec::new() } } else { self.nest() };
         for (place, parent) in nest.places.iter().zip(&nest.parents) {
             let outer: Option<u64> = parent.and_then(|parent| of.get(parent).copied().flatten());
             let Some(entry) = self.entries.get_mut(*place) else { continue };
-            if let Some(home) = entry.home.as_ref().filter(|home| home.safe) {
-                entry.keeper = outer;
+            if let Some(location) = entry.location.as_ref().filter(|location| location.safe) {
+                entry.tree_owner = outer;
                 // Where others make changes, or the kernel itself, events do not tell of them.
-                if outer.is_none() && entry.directory.watched && home.reported {
-                    keepers.push(entry.id);
-                    entry.keeper = (!self.keepers.is_too_large(entry.id)).then_some(entry.id);
+                if outer.is_none() && entry.directory.watched && location.reported {
+                    watched_trees.push(entry.id);
+                    entry.tree_owner = (!self.watched_trees.is_too_large(entry.id)).then_some(entry.id);
                 }
             }
-            of.push(entry.keeper);
+            of.push(entry.tree_owner);
         }
         for (entry, before) in self.entries.iter_mut().zip(before) {
             // What was kept up to date with another one, or was scanned, is watched from now on: nothing else reads it at once.
-            if entry.keeper == Some(entry.id) && before != entry.keeper {
+            if entry.tree_owner == Some(entry.id) && before != entry.tree_owner {
                 entry.invalidate();
             }
         }
-        self.keepers.settle(&keepers).discard();
+        self.watched_trees.settle(&watched_trees).discard();
     }
 
-    fn job(&mut self, members: &[usize], keeper: Option<u64>, began: Monotonic, safe: bool) -> Job {
+    fn job(&mut self, members: &[usize], tree_owner: Option<u64>, began: Monotonic, safe: bool) -> Job {
         let entries = || members.iter().filter_map(|place| self.entries.get(*place));
         let member = |entry: &Entry| {
-            Some(Member { id: entry.id, home: entry.home.clone()?, guest: entry.keeper != keeper, mark: 0 })
+            Some(Member {
+                id: entry.id,
+                location: entry.location.clone()?,
+                tracked_elsewhere: entry.tree_owner != tree_owner,
+                mark: 0,
+            })
         };
         let anew = entries().any(|entry| entry.last.is_none_or(|last| last.outdated));
         let watched = || entries().filter(|entry| entry.directory.watched);
@@ -546,17 +557,17 @@ impl State {
         let mut members: Vec<Member> = entries().filter_map(member).collect();
         let (mut marks, mut excludes): (Vec<PathBuf>, Vec<_>) = (Vec::new(), Vec::new());
         // Of those that are the same, the last one has it all.
-        for same in members.chunk_by_mut(|a, b| a.home.spot.location == b.home.spot.location) {
+        for same in members.chunk_by_mut(|a, b| a.location.spot.location == b.location.spot.location) {
             for member in &mut *same {
                 member.mark = marks.len();
             }
             let Some(last) = same.last() else { continue };
             let exclude = self.entry(last.id).map(|entry| Arc::clone(&entry.directory.exclude));
-            marks.push(last.home.path.clone());
+            marks.push(last.location.path.clone());
             excludes.push(exclude.unwrap_or_default());
         }
         let walk = Walk { marks, excludes, settings: self.settings };
-        let kept = keeper.map(|keeper| self.keepers.take(keeper, &members, &walk, anew, times));
+        let kept = tree_owner.map(|tree_owner| self.watched_trees.take(tree_owner, &members, &walk, anew, times));
         // What is brought up to date does not wait until others have read all of theirs.
         let counted = safe && kept.as_ref().is_none_or(|kept| kept.is_new);
         let (pulse, silent) = (Progress::new(), AtomicU64::new(u64::MAX));
@@ -567,7 +578,7 @@ impl State {
     fn launch(&mut self, shared: &Arc<Shared>, job: Job) {
         let counted = job.flight.counted;
         if let Some(member) = job.members.first().filter(|_| !job.flight.safe) {
-            self.unsafe_flights.push((member.home.mount, Arc::clone(&job.flight)));
+            self.unsafe_flights.push((member.location.mount, Arc::clone(&job.flight)));
         }
         if counted {
             if self.running >= self.scans {
@@ -586,8 +597,8 @@ impl State {
         }
     }
 
-    fn give_back(&mut self, kept: Option<Kept>, took: Duration) -> Retired {
-        kept.map(|kept| self.keepers.give_back(kept, took)).unwrap_or_default()
+    fn give_back(&mut self, kept: Option<Lease>, took: Duration) -> Discarded {
+        kept.map(|kept| self.watched_trees.give_back(kept, took)).unwrap_or_default()
     }
 
     /// The next scan for a thread that has ended one; it ends where there is none.
@@ -606,25 +617,26 @@ impl State {
         result: Result<Vec<Result<Found>>>,
         ended: Monotonic,
         took: Duration,
-    ) -> Retired {
+    ) -> Discarded {
         self.ended = self.ended.saturating_add(1);
-        let retired = self.give_back(job.kept.take(), took);
+        let discarded = self.give_back(job.kept.take(), took);
         self.unsafe_flights.retain(|(_, flight)| !Arc::ptr_eq(flight, &job.flight));
         let mut values = match result {
             Ok(found) => {
                 if let Some(first) = job.members.first() {
                     let directories = found.iter().flatten().map(|found| found.usage.directories);
-                    self.keepers.was_scanned(first.id, directories.fold(0, u64::saturating_add));
+                    self.watched_trees.was_scanned(first.id, directories.fold(0, u64::saturating_add));
                 }
                 values(&job, found, ended, took)
             }
             Err(error) => job.members.iter().map(|_| Err(error.to_string())).collect(),
         };
-        for (member, value) in job.members.iter().zip(values.drain(..)).filter(|(member, _)| !member.guest) {
+        for (member, value) in job.members.iter().zip(values.drain(..)).filter(|(member, _)| !member.tracked_elsewhere)
+        {
             let Some(entry) = self.entries.iter_mut().find(|entry| entry.id == member.id) else { continue };
             entry.flight = None;
             // It was mounted elsewhere meanwhile, or forgotten: what was found is of something else.
-            if entry.home.as_ref().is_none_or(|home| !home.is_same(&member.home)) || self.closed {
+            if entry.location.as_ref().is_none_or(|location| !location.is_same(&member.location)) || self.closed {
                 continue;
             }
             match value {
@@ -635,7 +647,7 @@ impl State {
             entry.scans = entry.scans.saturating_add(1);
             entry.last = Some(Attempt { ended, took, outdated: entry.outdated });
         }
-        retired
+        discarded
     }
 }
 
@@ -659,11 +671,11 @@ fn values(
                 usage = Usage { partial, excluded_mounts, ..Usage::default() };
                 watch = watch.map(|watch| Watch { uncertain_files: 0, uncertain_bytes: 0, ..watch });
             }
-            let (at, spot) = (at.unwrap_or(ended), Arc::clone(&member.home.spot));
+            let (at, spot) = (at.unwrap_or(ended), Arc::clone(&member.location.spot));
             Value { usage, inner: Arc::default(), spot, at, took, watch }
         }));
     }
-    let parents = parts::nest(job.members.iter().map(|member| ((), &*member.home.spot)));
+    let parents = parts::nest(job.members.iter().map(|member| ((), &*member.location.spot)));
     let mut inclusive: Vec<u64> =
         values.iter().map(|value| value.as_ref().map_or(0, |value| value.usage.allocated_bytes)).collect();
     let mut inner: Vec<HashMap<u64, u64>> = vec![HashMap::new(); values.len()];
@@ -676,7 +688,7 @@ fn values(
             *sum = sum.saturating_add(all);
             // Where it is left out of the outer one, that does not get it when it is told apart no more.
             let is_left_out = |outer: &Member| {
-                let below = member.home.spot.location.strip_prefix(&outer.home.spot.location);
+                let below = member.location.spot.location.strip_prefix(&outer.location.spot.location);
                 below.is_ok_and(|below| job.walk.leaves_out(outer.mark, below))
             };
             let is_left_out = job.members.get(parent).is_some_and(is_left_out);
@@ -713,13 +725,13 @@ impl Entry {
     }
 
     /// Says where it is now. What was found elsewhere is forgotten.
-    pub(super) fn settle(&mut self, home: Option<Home>) {
-        let same = match (&self.home, &home) {
+    pub(super) fn settle(&mut self, location: Option<Location>) {
+        let same = match (&self.location, &location) {
             (Some(old), Some(new)) => old.is_same(new),
             _ => false,
         };
-        self.met |= home.is_some();
-        self.home = home;
+        self.met |= location.is_some();
+        self.location = location;
         if !same {
             self.clear();
         }
@@ -727,7 +739,7 @@ impl Entry {
 
     /// Whether it is in the file system at this place.
     pub(super) fn is_at(&self, place: Option<usize>) -> bool {
-        place.is_some() && self.home.as_ref().map(|home| home.target) == place
+        place.is_some() && self.location.as_ref().map(|location| location.target) == place
     }
 
     fn is_due(&self, now: Monotonic) -> bool {
@@ -737,26 +749,28 @@ impl Entry {
     /// Whether it is to be looked up where it is: where it is scanned, and at each tick where it is kept up to date, as no
     /// event reports that its path leads elsewhere.
     pub(super) fn is_to_be_looked_up(&self, now: Monotonic) -> bool {
-        self.home.is_none() || self.keeper.is_some() || self.is_due(now)
+        self.location.is_none() || self.tree_owner.is_some() || self.is_due(now)
     }
 
     /// Whether a tick that begins now has to wait for its scan, and for which.
-    fn awaited(&self, now: Monotonic, budget: Duration, keepers: &Keepers) -> Option<Awaited> {
-        self.home.as_ref()?;
+    fn awaited(&self, now: Monotonic, budget: Duration, watched_trees: &WatchedTrees) -> Option<Awaited> {
+        self.location.as_ref()?;
         let (mut scans, mut until) = (self.scans.saturating_add(1), None);
-        let waits = match (self.directory.patience, self.keeper) {
+        let waits = match (self.directory.patience, self.tree_owner) {
             (Patience::None, _) => false,
-            (_, Some(keeper)) if keepers.is_empty(keeper) && self.last.is_some() && !self.is_due(now) => false,
+            (_, Some(tree_owner)) if watched_trees.is_empty(tree_owner) && self.last.is_some() && !self.is_due(now) => {
+                false
+            }
             (Patience::First, _) if self.last.is_none() => true,
             (Patience::First, None) => false,
-            (Patience::First, Some(keeper)) => {
+            (Patience::First, Some(tree_owner)) => {
                 until = Instant::now().checked_add(budget);
-                !self.last.is_some_and(|last| last.outdated) && keepers.is_quick(keeper, budget)
+                !self.last.is_some_and(|last| last.outdated) && watched_trees.is_quick(tree_owner, budget)
             }
             (Patience::All, Some(_)) => true,
             (Patience::All, None) => self.flight.is_some() || self.is_due(now),
         };
-        if self.keeper.is_some() && self.last.is_some() && self.flight.is_some() {
+        if self.tree_owner.is_some() && self.last.is_some() && self.flight.is_some() {
             // What is under way began before this tick.
             scans = scans.saturating_add(1);
         }
@@ -764,12 +778,12 @@ impl Entry {
     }
 
     fn slice(&self) -> Option<Slice<'_>> {
-        let home = self.home.as_ref()?;
+        let location = self.location.as_ref()?;
         Some(Slice {
             id: self.id,
             name: &self.directory.name,
-            path: &home.path,
-            spot: self.value.as_ref().map_or(&home.spot, |value| &value.spot),
+            path: &location.path,
+            spot: self.value.as_ref().map_or(&location.spot, |value| &value.spot),
             value: self.value.as_ref(),
             failure: self.failure.as_deref(),
             watched: self.directory.watched,

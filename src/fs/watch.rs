@@ -3,13 +3,13 @@
 //! A refresh gives what a scan of now would give. Its cost follows what changed: where nothing did, it is a question to the
 //! kernel for each of the roots, one for the mount table, one for events, and a slice of the verification.
 //!
-//! For each directory it is kept what it holds directly, and the trees have sums that are corrected by differences. A
+//! For each directory it is kept what it holds directly, and the trees have totals that are corrected by differences. A
 //! directory that changed is read again, on this level alone. Nothing is kept for each file, but for the names of files that
-//! have several, and for the entries of a large directory that changes often ([`Ledger`](ledger::Ledger)), up to a bound.
+//! have several, and for the entries of a large directory that changes often ([`EntryCache`](entry_cache::EntryCache)), up to a bound.
 //!
 //! What no event tells is dealt with as follows.
 //!
-//! - Each directory is watched before it is read, so that what changes meanwhile is heard of.
+//! - Each directory is watched before it is read, so that what changes meanwhile is reported.
 //! - A number is used again: what has the number of a known directory is that one only if it was made at the same time, and
 //!   if no event reported that the name was removed. Of a root, the watch itself is asked: adding it again returns the same
 //!   watch only for the same inode.
@@ -17,7 +17,7 @@
 //! - A file that takes space without an event, because it is sparse or may be open, is asked at each refresh
 //!   ([`unheard`]).
 //! - A file that has names elsewhere is asked at each refresh, as its content can change by those ([`Links`](links::Links)).
-//!   A second name made within the tree is told where it was made alone; where the first is, is found out ([`Hunt`]).
+//!   A second name made within the tree is told where it was made alone; where the first is, is found out ([`LinkSearch`]).
 //! - The mount table is looked at; where something was mounted or unmounted, the parent is read again.
 //! - When events were lost, all directories are read again, and less often the more often that happens.
 //! - A directory without a watch is read again when its time to live is over.
@@ -27,20 +27,20 @@
 
 mod apply;
 mod asking;
-mod hunt;
-mod ledger;
+mod entry_cache;
+mod link_search;
 mod links;
 mod mounts;
 mod nodes;
 mod notify;
 mod pool;
 mod reading;
+mod revisit_schedule;
 mod roots;
-mod sums;
 #[cfg(test)]
 mod tests;
+mod totals;
 mod tree;
-mod turns;
 mod unheard;
 mod watched;
 mod wds;
@@ -53,16 +53,16 @@ pub(crate) use watched::{Drift, Mode, Reason, Verified, Watched};
 use crate::fs::scan::{Exclude, Scan, ScanErrors, Usage, at_most};
 use crate::{Cancel, Error, Monotonic, Result};
 use apply::Change;
-use hunt::Hunt;
+use link_search::LinkSearch;
 use links::Facts;
 use mounts::Mounts;
 use nodes::{NodeId, Queued};
 use notify::Notify;
 use reading::{Outcome, Reader};
+use revisit_schedule::RevisitSchedule;
 use roots::{Place, Roots};
-use sums::Sums;
+use totals::Totals;
 use tree::Tree;
-use turns::Turns;
 
 /// Directory trees that are kept up to date.
 #[derive(Debug)]
@@ -73,8 +73,8 @@ pub(crate) struct WatchedTree {
     notify: Option<Notify>,
     mounts: Mounts,
     tree: Tree,
-    hunt: Hunt,
-    turns: Turns,
+    link_search: LinkSearch,
+    schedule: RevisitSchedule,
     /// By tree: what could not be read.
     failures: Vec<ScanErrors>,
     drift_bytes: u64,
@@ -109,8 +109,8 @@ impl WatchedTree {
             notify: None,
             mounts: Mounts::new(),
             tree,
-            hunt: Hunt::default(),
-            turns: Turns::new(),
+            link_search: LinkSearch::default(),
+            schedule: RevisitSchedule::new(),
             failures: vec![ScanErrors::default(); paths.len()],
             drift_bytes: 0,
             settled_at: None,
@@ -130,17 +130,17 @@ impl WatchedTree {
         self.budget = most;
     }
 
-    /// How often each directory is read again though nothing was heard of it, spread over the refreshes. Default: 10 min.
+    /// How often each directory is read again though nothing was reported of it, spread over the refreshes. Default: 10 min.
     #[must_use]
     pub(crate) fn verify(mut self, period: Duration) -> Self {
-        self.turns.verify = period;
+        self.schedule.verify = period;
         self
     }
 
     /// How often a directory without a watch is read again. Default: 60 s.
     #[must_use]
     pub(crate) fn ttl(mut self, ttl: Duration) -> Self {
-        self.turns.ttl = ttl;
+        self.schedule.ttl = ttl;
         self
     }
 
@@ -155,7 +155,7 @@ impl WatchedTree {
         let mut done = Done::default();
         self.tree.round = self.tree.round.wrapping_add(1);
         self.tree.unmounted = false;
-        if self.notify.is_none() && self.budget > 0 && self.turns.may_try(now) {
+        if self.notify.is_none() && self.budget > 0 && self.schedule.may_try(now) {
             self.notify = Notify::new().ok();
         }
         self.tree.take_up_again();
@@ -165,8 +165,8 @@ impl WatchedTree {
         for place in changes {
             self.tree.changed_at(&place);
         }
-        self.hear();
-        self.turns.take(&mut self.tree, now);
+        self.on_event();
+        self.schedule.take(&mut self.tree, now);
         done.asked = self.ask_unheard(ASKED);
         self.settle(now, cancel, &mut done)?;
         if self.is_too_large() {
@@ -175,7 +175,7 @@ impl WatchedTree {
         done.asked = done.asked.saturating_add(self.ask_externals(ASKED));
         self.verify_some(now, cancel, &mut done)?;
         self.settle(now, cancel, &mut done)?;
-        self.turns.end(&self.tree, now, start.elapsed());
+        self.schedule.end(&self.tree, now, start.elapsed());
         Ok(self.tell(done, now, start.elapsed()))
     }
 
@@ -186,10 +186,10 @@ impl WatchedTree {
     }
 
     /// Takes the events there are.
-    fn hear(&mut self) {
+    fn on_event(&mut self) {
         let (tree, exclude) = (&mut self.tree, &self.exclude);
         if let Some(notify) = &mut self.notify {
-            notify.drain(|heard| tree.hear(&heard, exclude));
+            notify.drain(|event| tree.on_event(&event, exclude));
         }
     }
 
@@ -212,9 +212,9 @@ impl WatchedTree {
                 continue;
             }
             if !self.tree.orphans.is_empty() && looks > 0 {
-                // Where they were moved to may not have been heard of yet.
+                // Where they were moved to may not have been reported yet.
                 looks = looks.saturating_sub(1);
-                self.hear();
+                self.on_event();
                 if self.tree.is_pending() {
                     continue;
                 }
@@ -225,7 +225,7 @@ impl WatchedTree {
             if hunts > 0 {
                 hunts = hunts.saturating_sub(1);
                 let notify = self.notify.as_ref();
-                if self.hunt.run(&mut self.tree, notify, &self.exclude, now, cancel)? {
+                if self.link_search.run(&mut self.tree, notify, &self.exclude, now, cancel)? {
                     continue;
                 }
             }
@@ -311,7 +311,7 @@ impl WatchedTree {
 
     /// Reads the next directories of the round, and finds out what no event told.
     fn verify_some(&mut self, now: Monotonic, cancel: &Cancel, done: &mut Done) -> Result<()> {
-        self.turns.verify_some(&mut self.tree, now);
+        self.schedule.verify_some(&mut self.tree, now);
         loop {
             let batch = self.tree.next(BATCH, now);
             if batch.is_empty() {
@@ -319,7 +319,7 @@ impl WatchedTree {
             }
             let changes = self.read(batch, now, cancel)?;
             // What happened since the events were taken is no drift.
-            self.hear();
+            self.on_event();
             let quiet = !self.tree.is_pending();
             for change in changes.iter().filter(|change| change.why == Queued::InTurn) {
                 let Some(before) = change.before else { continue };
@@ -341,14 +341,14 @@ impl WatchedTree {
         let roots = self.tree.roots.all.iter().zip(0_usize..);
         let usage = roots.map(|(root, index)| {
             let failed = |errno| Err(Error::from(errno).at(&root.path));
-            let sums = match root.place {
+            let totals = match root.place {
                 Place::Missing(errno) => return failed(errno),
-                Place::Same => Sums::default(),
-                Place::File(entry) if entry.links < 2 => Sums::of(&entry),
+                Place::Same => Totals::default(),
+                Place::File(entry) if entry.links < 2 => Totals::of(&entry),
                 Place::File(_) => {
-                    let mut sums = self.tree.links.sums(index);
-                    sums.names = 1;
-                    sums
+                    let mut totals = self.tree.links.totals(index);
+                    totals.names = 1;
+                    totals
                 }
                 Place::Directory(_, node) => {
                     let own = self.tree.nodes.get(node);
@@ -356,17 +356,17 @@ impl WatchedTree {
                     if let (Some(fault), Some(0)) = (fault, own.map(|node| node.entries)) {
                         return failed(fault.errno);
                     }
-                    let mut sums = self.tree.totals.get(index).copied().unwrap_or_default();
-                    sums.add(&self.tree.links.sums(index));
-                    sums
+                    let mut totals = self.tree.totals.get(index).copied().unwrap_or_default();
+                    totals.add(&self.tree.links.totals(index));
+                    totals
                 }
             };
             let errors = self.failures.get(index).cloned().unwrap_or_default();
             let partial = (errors.count > 0).then_some(crate::Partial::Errors);
-            Ok(Usage { errors, partial, took, ..sums.usage() })
+            Ok(Usage { errors, partial, took, ..totals.usage() })
         });
         let usage = usage.collect();
-        let mode = if self.turns.is_late() {
+        let mode = if self.schedule.is_late() {
             Mode::Degraded(Reason::Overflow)
         } else if self.tree.refused > 0 {
             Mode::Degraded(Reason::Watches)
@@ -375,11 +375,13 @@ impl WatchedTree {
         } else {
             Mode::Incremental
         };
-        let (at, progress) = self.turns.verified(&self.tree);
-        let is_settled =
-            !self.turns.is_late() && self.tree.put_off.is_empty() && !self.tree.is_pending() && !self.hunt.waits();
+        let (at, progress) = self.schedule.verified(&self.tree);
+        let is_settled = !self.schedule.is_late()
+            && self.tree.put_off.is_empty()
+            && !self.tree.is_pending()
+            && !self.link_search.waits();
         let settled_at = if is_settled { self.settled_at.insert(now) } else { self.settled_at.get_or_insert(now) };
-        let as_of = self.turns.unwatched_since().map_or(*settled_at, |since| since.min(*settled_at));
+        let as_of = self.schedule.unwatched_since().map_or(*settled_at, |since| since.min(*settled_at));
         Watched {
             usage,
             uncertain: (0..self.failures.len()).map(|root| self.uncertain(root)).collect(),
@@ -399,8 +401,8 @@ impl WatchedTree {
     /// How many files of a tree can change without an event, and their bytes.
     fn uncertain(&self, root: usize) -> (u64, u64) {
         let (files, bytes) = self.tree.links.uncertain(root);
-        let sums = self.tree.totals.get(root).copied().unwrap_or_default();
-        (files.saturating_add(sums.sparse), at_most(bytes.saturating_add(sums.sparse_bytes)))
+        let totals = self.tree.totals.get(root).copied().unwrap_or_default();
+        (files.saturating_add(totals.sparse), at_most(bytes.saturating_add(totals.sparse_bytes)))
     }
 
     /// Puts together anew what could not be read, if that is another.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::lane::SlowLane;
+use super::slow_pool::SlowPoolSettings;
 use super::{Environ, Fields, ProcessId, Select};
 use crate::Text;
 
@@ -19,13 +19,13 @@ pub(crate) struct Config {
     pub(crate) list_every: Duration,
     pub(crate) max_fds: Option<usize>,
     pub(crate) threads: Option<usize>,
-    pub(crate) slow: SlowLane,
+    pub(crate) slow: SlowPoolSettings,
     pub(crate) redact: Option<Redact>,
 }
 
 pub(crate) type Redact = Arc<dyn Fn(ProcessId, &mut Secret<'_>) + Send + Sync>;
 
-/// What [`Processes::redact`] sees before anyone else.
+/// What [`Processes::redact`](crate::Processes::redact) sees before anyone else.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Secret<'a> {

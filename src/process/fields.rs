@@ -29,10 +29,10 @@ bitflags::bitflags! {
         /// User, executable, working directory and control group: what [`ProcessInfo`](crate::ProcessInfo) holds without
         /// the command line.
         const INFO = Self::USER.bits() | Self::EXE.bits() | Self::CWD.bits() | Self::CGROUP.bits();
-        /// `/proc/PID/cmdline`. May hold secrets; see [`Processes::redact`](crate::Processes::redact). Read in the slow lane.
+        /// `/proc/PID/cmdline`. May hold secrets; see [`Processes::redact`](crate::Processes::redact). Read in the slow pool.
         const CMDLINE = 1 << 5;
         /// `/proc/PID/environ`. Holds secrets more often than not; see [`Processes::redact`](crate::Processes::redact).
-        /// Read in the slow lane.
+        /// Read in the slow pool.
         const ENVIRON = 1 << 6;
         /// All fields of `/proc/PID/stat`, as [`ProcessSample::stat`](crate::ProcessSample::stat). Costs no further file.
         const STAT = 1 << 7;
@@ -42,13 +42,13 @@ bitflags::bitflags! {
         const STATM = 1 << 9;
         /// `/proc/PID/schedstat`.
         const SCHEDSTAT = 1 << 10;
-        /// `/proc/PID/smaps_rollup`, which walks the page tables. Read in the slow lane.
+        /// `/proc/PID/smaps_rollup`, which walks the page tables. Read in the slow pool.
         const SMAPS_ROLLUP = 1 << 11;
         /// `/proc/PID/limits`.
         const LIMITS = 1 << 12;
         /// The number of open file descriptors: the entries of `/proc/PID/fd`, counted. That takes about half a microsecond
         /// for each descriptor, several when they are first counted. A process that has more than 512 is therefore counted in
-        /// the slow lane.
+        /// the slow pool.
         ///
         /// The size of that directory (since Linux 6.2) would be there at once, but is another number: it has those too that
         /// `accept(2)` and `open(2)` reserve while they wait.

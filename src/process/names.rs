@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::lane::Lane;
+use super::slow_pool::SlowPool;
 use crate::time::Deadline;
 use crate::{Cancel, Monotonic, Reading, Text};
 
@@ -19,7 +19,7 @@ pub(crate) enum Id {
 /// Names by id. A name service can be a server that does not answer: nobody waits for it longer than a tick's budget.
 #[derive(Debug)]
 pub(crate) struct Names {
-    lane: Lane<Id, (Id, Reading<Text>)>,
+    slow_pool: SlowPool<Id, (Id, Reading<Text>)>,
     known: HashMap<Id, Name>,
     /// How many may be known before those of nobody are forgotten.
     most: usize,
@@ -40,7 +40,7 @@ const TTL: Duration = Duration::from_secs(600);
 
 impl Names {
     pub(crate) fn new() -> Self {
-        Self { lane: Lane::new(2, |id| (id, resolve(id))), known: HashMap::new(), most: MOST }
+        Self { slow_pool: SlowPool::new(2, |id| (id, resolve(id))), known: HashMap::new(), most: MOST }
     }
 
     /// The name of an id as far as it is known now, asking for it where it is not or is old.
@@ -53,7 +53,7 @@ impl Names {
         let fresh = name.name != Reading::Skipped && now.since(name.at).unwrap_or_default() < TTL;
         if !fresh && !name.asked {
             name.asked = true;
-            self.lane.give([id]);
+            self.slow_pool.give([id]);
         }
         name.name.clone()
     }
@@ -74,7 +74,7 @@ impl Names {
     pub(crate) fn wait(&mut self, deadline: Deadline, cancel: &Cancel, now: Monotonic) -> bool {
         let mut any = false;
         let known = &mut self.known;
-        self.lane.take(deadline, cancel, |(id, name)| {
+        self.slow_pool.take(deadline, cancel, |(id, name)| {
             any = true;
             known.insert(id, Name { name, asked: false, at: now });
         });

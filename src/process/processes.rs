@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::config::{Config, Secret};
-use super::lane::SlowLane;
 use super::scan::Scan;
+use super::slow_pool::SlowPoolSettings;
 use super::{Fields, ProcFs, ProcessId, ProcessSample, Select};
 use crate::{Cancel, Result, Snapshot, Source};
 
@@ -65,7 +65,7 @@ impl Processes {
                 list_every: Duration::from_secs(10),
                 max_fds: None,
                 threads: None,
-                slow: SlowLane::default(),
+                slow: SlowPoolSettings::default(),
                 redact: None,
             },
             scan: None,

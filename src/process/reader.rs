@@ -12,7 +12,7 @@ use super::handle::{fd_count, namespaces};
 use super::procfs::ProcFs;
 use super::pulse::pulse;
 use super::stat::{Stat, StatLine};
-use super::table::{Comm, Entry, Marks, Outcome, Slot, Standing, Task};
+use super::table::{Comm, Entry, Marks, Outcome, Selection, Slot, Task};
 use super::thread::{by_living_thread, load_io};
 use super::{
     Cgroups, Cpu, Faults, Fields, Io, Limits, Memory, Oom, ProcessId, ProcessInfo, ProcessState, Schedstat, Statm,
@@ -51,7 +51,7 @@ pub(crate) struct Plan<'a> {
     /// What to read of the others, to decide about them.
     pub(crate) facts: Fields,
     /// What a new process is: selected where all are.
-    pub(crate) first: Standing,
+    pub(crate) first: Selection,
     /// Ask at every reading who the owner is: a selection may depend on it.
     pub(crate) owner: bool,
     pub(crate) budget: &'a FdBudget,
@@ -101,7 +101,7 @@ impl Reader {
             slot.pulse = pulse;
             total_ns = Some(pulse);
         }
-        let fields = if slot.standing == Standing::Selected { plan.fields | plan.facts } else { plan.facts };
+        let fields = if slot.selection == Selection::Selected { plan.fields | plan.facts } else { plan.facts };
         let known = slot.entry.known;
         let mut visit = Visit {
             reader: self,
@@ -110,9 +110,9 @@ impl Reader {
             fields,
             all: task == Task::ReadAll || !known,
             // What decides about one that is not selected is read whenever it was looked at and had run.
-            renew: task == Task::Renew || slot.standing != Standing::Selected,
+            renew: task == Task::Renew || slot.selection != Selection::Selected,
             still: !ran && known && task < Task::ReadAll,
-            keep: ran && known && task < Task::Renew && slot.standing == Standing::Selected,
+            keep: ran && known && task < Task::Renew && slot.selection == Selection::Selected,
             at,
             total_ns,
             owner_unsure: false,
@@ -124,7 +124,7 @@ impl Reader {
             // Another process has the pid now: start over as with a new one.
             plan.budget.close_all(&mut slot.entry.kept);
             *slot.entry = Entry::default();
-            slot.standing = plan.first;
+            slot.selection = plan.first;
             visit.place = None;
             visit.all = true;
             visit.still = false;

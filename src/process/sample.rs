@@ -62,7 +62,7 @@ pub struct ProcessSample {
     /// `/proc/PID/limits`.
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub limits: Reading<Arc<Limits>>,
-    /// Open file descriptors: the entries of `/proc/PID/fd`. Of a process that has more than 512 it is read in the slow lane,
+    /// Open file descriptors: the entries of `/proc/PID/fd`. Of a process that has more than 512 it is read in the slow pool,
     /// and as old as [`slow_cadence`](crate::Processes::slow_cadence) says.
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub fd_count: Reading<u64>,

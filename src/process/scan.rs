@@ -11,14 +11,14 @@ use super::config::Config;
 use super::descriptors::FdBudget;
 use super::discover::{By, Discovery, Search};
 use super::file::{PidPath, owner};
-use super::lane::Lane;
 use super::names::{Id, Names};
 use super::pulse::pulse;
 use super::reader::{Plan, Reader};
 use super::reclaim::Reclaim;
 use super::select::PidFiles;
 use super::slow::{Answer, Job, work};
-use super::table::{Entry, Outcome, Slot, Standing, Task};
+use super::slow_pool::SlowPool;
+use super::table::{Entry, Outcome, Selection, Slot, Task};
 use super::{Fields, ProcFs, ProcessSample};
 use crate::time::Deadline;
 use crate::{Cancel, Monotonic, Result, Skipped, Snapshot};
@@ -32,8 +32,8 @@ pub(crate) struct Scan {
     slots: Vec<Slot>,
     readers: Vec<Reader>,
     budget: FdBudget,
-    lane: Lane<Job, Answer>,
-    /// Goes with the source: what is under way in the lane stops then.
+    slow_pool: SlowPool<Job, Answer>,
+    /// Goes with the source: what is under way in the slow pool stops then.
     alive: Arc<()>,
     names: Names,
     pid_files: PidFiles,
@@ -108,7 +108,7 @@ impl Scan {
             slots: Vec::new(),
             readers: (0..threads).map(|_| Reader::new(procfs.clone())).collect(),
             budget: FdBudget::new(max_fds),
-            lane: Lane::new(config.slow.threads, work),
+            slow_pool: SlowPool::new(config.slow.threads, work),
             alive: Arc::new(()),
             names: Names::new(),
             pid_files: PidFiles::new(&config.select),
@@ -168,7 +168,7 @@ impl Scan {
         self.count_missed(skipped);
         self.last = Some(now);
 
-        let selected = || self.slots.iter().filter(|slot| slot.standing == Standing::Selected);
+        let selected = || self.slots.iter().filter(|slot| slot.selection == Selection::Selected);
         // Counted first, so that the snapshot's memory is taken once.
         snapshot.samples.reserve(selected().count());
         for slot in selected().filter(|slot| slot.entry.known) {
@@ -178,13 +178,13 @@ impl Scan {
         Ok(())
     }
 
-    fn first_standing(&self) -> Standing {
-        if self.config.all { Standing::Selected } else { Standing::Unknown }
+    fn first_selection(&self) -> Selection {
+        if self.config.all { Selection::Selected } else { Selection::Unknown }
     }
 
     /// Adds what is new, and marks what may be another process by now.
     fn discover(&mut self, search: Search, now: Monotonic, cancel: &Cancel) -> Result<()> {
-        let first = self.first_standing();
+        let first = self.first_selection();
         let findings = self.discovery.find(search, self.slots.len(), now, cancel)?;
         let known = self.slots.len();
         let mut at = 0_usize;
@@ -207,7 +207,7 @@ impl Scan {
                 }
                 None => {
                     let mut slot = Slot::new(found.pid);
-                    slot.standing = first;
+                    slot.selection = first;
                     slot.listed = self.tick;
                     self.slots.push(slot);
                 }
@@ -283,9 +283,9 @@ impl Scan {
             if slot.outcome == Outcome::Gone || slot.task > Task::Check {
                 continue;
             }
-            if slot.standing != Standing::Selected {
+            if slot.selection != Selection::Selected {
                 // One that is not selected rests for a while, unless something may have happened to it.
-                if tick < slot.rest_until_tick && now < slot.rest_until {
+                if tick < slot.backoff_until_tick && now < slot.backoff_until {
                     continue;
                 }
                 slot.ask(Task::Check);
@@ -311,7 +311,7 @@ impl Scan {
                         slot.task = Task::ReadAll;
                     }
                     // A guarantee on top of `renew`, whose turns move when processes come and go.
-                    if slot.standing == Standing::Selected && at.since(slot.read_at).unwrap_or_default() > max_age {
+                    if slot.selection == Selection::Selected && at.since(slot.read_at).unwrap_or_default() > max_age {
                         slot.ask(Task::Renew);
                     }
                 }
@@ -325,7 +325,7 @@ impl Scan {
         let plan = Plan {
             fields: self.config.asked.fields,
             facts: self.facts,
-            first: self.first_standing(),
+            first: self.first_selection(),
             owner: !self.config.all,
             budget: &self.budget,
             tick: self.tick,
@@ -395,7 +395,7 @@ impl Scan {
 
     /// Counts what could not be read, removes what is gone, and closes what is not needed.
     fn settle(&mut self, skipped: &mut Skipped) {
-        let (mut counted, budget, first) = (Skipped::default(), &self.budget, self.first_standing());
+        let (mut counted, budget, first) = (Skipped::default(), &self.budget, self.first_selection());
         let all = self.config.all;
         let mut starved = false;
         for reader in &mut self.readers {
@@ -428,7 +428,7 @@ impl Scan {
             if slot.outcome != Outcome::Failed {
                 budget.close_all(&mut slot.entry.kept);
                 *slot.entry = Entry::default();
-                slot.standing = first;
+                slot.selection = first;
             }
             slot.outcome = Outcome::Same;
             slot.task = Task::ReadAll;
@@ -474,7 +474,7 @@ impl Turns {
             let Some(slot) = slots.get_mut(next) else { return };
             self.last = slot.pid;
             next = next.saturating_add(1);
-            if slot.standing == Standing::Selected {
+            if slot.selection == Selection::Selected {
                 turn(slot);
             }
         }
@@ -496,7 +496,7 @@ mod tests {
     fn each_has_its_turn_within_the_time_whoever_comes_and_goes() {
         let slot = |pid| {
             let mut slot = Slot::new(pid);
-            slot.standing = Standing::Selected;
+            slot.selection = Selection::Selected;
             slot
         };
         let mut slots: Vec<Slot> = (0..1_000).map(|nth| slot(nth * 10)).collect();

@@ -163,7 +163,7 @@ impl Select {
 
     /// By the command line: the arguments, program first, joined by single spaces.
     ///
-    /// It is read in the slow lane: see [`Fields::CMDLINE`].
+    /// It is read in the slow pool: see [`Fields::CMDLINE`].
     #[must_use]
     pub fn cmdline(pattern: impl Into<Pattern>) -> Self {
         Self::text(TextField::Cmdline, pattern.into())

@@ -68,7 +68,7 @@ impl Content {
     }
 }
 
-/// Reads one file; runs on a thread of the lane.
+/// Reads one file; runs on a thread of the slow pool.
 pub(crate) fn work(job: Job) -> Answer {
     let mut buffer = Buffer::new();
     let content = match job.kind {

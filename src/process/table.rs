@@ -11,13 +11,13 @@ use super::{ProcessInfo, ProcessSample};
 use crate::{Monotonic, Reading};
 
 /// The longest rest of a process that is not selected, in ticks.
-const LONGEST_REST: u64 = 32;
+const LONGEST_BACKOFF: u64 = 32;
 
 /// One process: what every tick looks at, and a box of the rest.
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) pid: u32,
-    pub(crate) standing: Standing,
+    pub(crate) selection: Selection,
     pub(crate) task: Task,
     pub(crate) outcome: Outcome,
     /// The CPU clock when its files were last read.
@@ -31,12 +31,12 @@ pub(crate) struct Slot {
     /// The tick in which it was last read because it ran.
     pub(crate) ran_at_tick: u64,
     /// Up to which tick, and up to when, one that is not selected is left alone.
-    pub(crate) rest_until_tick: u64,
-    pub(crate) rest_until: Monotonic,
+    pub(crate) backoff_until_tick: u64,
+    pub(crate) backoff_until: Monotonic,
     /// What was read of it last has not been decided about.
     pub(crate) undecided: bool,
     /// It decides about others, so it does not rest.
-    pub(crate) awake: bool,
+    pub(crate) pinned: bool,
     /// Names of its user and group are to be asked for.
     pub(crate) unnamed: bool,
     /// It was a zombie when it was last read, and not only its main thread.
@@ -50,7 +50,7 @@ pub(crate) struct Slot {
 
 /// Whether a process is in the samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum Selection {
     /// Not decided yet: new, or what decides it was not reached.
     Unknown,
     Selected,
@@ -108,7 +108,7 @@ pub(crate) struct Entry {
     pub(crate) known: bool,
     pub(crate) kept: Kept,
     /// How many ticks the next rest is.
-    pub(crate) rest_ticks: u64,
+    pub(crate) backoff_ticks: u64,
     pub(crate) slow: Slow,
     /// It ran since its links and its control group were read.
     pub(crate) moved: bool,
@@ -173,7 +173,7 @@ impl Default for Comm {
     }
 }
 
-/// The state of the files of the slow lane.
+/// The state of the files of the slow pool.
 #[derive(Debug, Default)]
 pub(crate) struct Slow {
     pub(crate) cmdline: SlowFile,
@@ -195,7 +195,7 @@ impl Slow {
     }
 }
 
-/// One file of the slow lane.
+/// One file of the slow pool.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SlowFile {
     /// A job is on its way.
@@ -211,7 +211,7 @@ impl Slot {
     pub(crate) fn new(pid: u32) -> Self {
         Self {
             pid,
-            standing: Standing::Unknown,
+            selection: Selection::Unknown,
             task: Task::ReadAll,
             outcome: Outcome::Same,
             pulse: 0,
@@ -219,10 +219,10 @@ impl Slot {
             read_at: Monotonic::default(),
             owner_unsure: false,
             ran_at_tick: 0,
-            rest_until_tick: 0,
-            rest_until: Monotonic::default(),
+            backoff_until_tick: 0,
+            backoff_until: Monotonic::default(),
             undecided: false,
-            awake: false,
+            pinned: false,
             unnamed: false,
             zombie: false,
             missing_fields: 0,
@@ -257,13 +257,13 @@ impl Slot {
 
     /// One that is not selected was looked at: leave it alone for twice as long as before.
     pub(crate) fn rest(&mut self, tick: u64, now: Monotonic, recheck: Duration) {
-        if self.standing == Standing::Selected || self.awake {
+        if self.selection == Selection::Selected || self.pinned {
             return;
         }
-        let rest = self.entry.rest_ticks.saturating_mul(2).clamp(1, LONGEST_REST);
-        self.entry.rest_ticks = rest;
-        self.rest_until_tick = tick.saturating_add(rest);
-        self.rest_until = now.plus(recheck);
+        let rest = self.entry.backoff_ticks.saturating_mul(2).clamp(1, LONGEST_BACKOFF);
+        self.entry.backoff_ticks = rest;
+        self.backoff_until_tick = tick.saturating_add(rest);
+        self.backoff_until = now.plus(recheck);
     }
 }
 

@@ -6,19 +6,19 @@ use std::time::Instant;
 
 use rustix::io::Errno;
 
-use super::brake::Brake;
-use super::crew::{Crew, Plan};
 use super::entry::Entry;
+use super::limits::Limits;
 use super::links::Links;
 use super::mounted::Mounted;
 use super::node::Descriptors;
 use super::part::Part;
 use super::progress::Progress;
 use super::queue::Queue;
+use super::scaler::{Plan, Scaler};
 use super::settings::Scan;
 use super::shared::{NOWHERE, Root, Shared, tell_apart};
-use super::tally::Tally;
 use super::task::{Task, Work};
+use super::totals::RootTotals;
 use super::usage::{Partial, Usage};
 use super::worker::Worker;
 use crate::{Cancel, Error, Result};
@@ -95,42 +95,42 @@ fn run(scan: &Scan, cancel: &Cancel, progress: &Progress) -> Result<Vec<Part>> {
         mounted,
         exclude: &scan.exclude,
         largest: scan.largest,
-        brake: Brake::new(cancel, start, scan.max_duration, scan.max_entries, scan.entries_per_second),
+        limits: Limits::new(cancel, start, scan.max_duration, scan.max_entries, scan.entries_per_second),
         progress,
         queue: Queue::new(plan.most),
         links: Links::new(files),
         descriptors: Descriptors::within_limit(),
     };
-    let mut tallies = crew(&shared, plan);
-    if shared.brake.is_cancelled() {
+    let mut by_root = scaler(&shared, plan);
+    if shared.limits.is_cancelled() {
         return Err(Error::cancelled());
     }
     for link in shared.links.rest() {
-        if let Some(tally) = tallies.get_mut(link.root) {
-            tally.sums.count_link(&link);
+        if let Some(root_totals) = by_root.get_mut(link.root) {
+            root_totals.totals.count_link(&link);
         }
     }
-    let stopped = shared.brake.reason();
+    let stopped = shared.limits.reason();
     let took = start.elapsed();
-    let parts = shared.roots.into_iter().zip(tallies).zip(&scan.paths).map(|((root, tally), path)| {
-        let errors = (tally.errors.count > 0).then_some(Partial::Errors);
-        let usage = Usage { partial: stopped.or(errors), took, ..tally.usage() };
+    let parts = shared.roots.into_iter().zip(by_root).zip(&scan.paths).map(|((root, root_totals), path)| {
+        let errors = (root_totals.errors.count > 0).then_some(Partial::Errors);
+        let usage = Usage { partial: stopped.or(errors), took, ..root_totals.usage() };
         let usage = match root.error.into_inner() {
             0 => Ok(usage),
             errno => Err(Error::from(Errno::from_raw_os_error(errno)).at(path)),
         };
         let inside = Some(root.inside.into_inner()).filter(|inside| *inside != NOWHERE);
-        Part { path: path.as_path().into(), usage, inside, same_as: root.same_as, top: tally.top }
+        Part { path: path.as_path().into(), usage, inside, same_as: root.same_as, top: root_totals.top }
     });
     Ok(parts.collect())
 }
 
 /// Lets the threads work; gives what was counted of each root.
-fn crew(shared: &Shared<'_>, plan: Plan) -> Vec<Tally> {
+fn scaler(shared: &Shared<'_>, plan: Plan) -> Vec<RootTotals> {
     std::thread::scope(|scope| {
         let mut helpers = Vec::new();
         let mut started = 1;
-        let mut recruit = |threads| {
+        let mut spawn = |threads| {
             for own in std::mem::replace(&mut started, threads)..threads {
                 let helper = move || {
                     let _guard = Guard(shared);
@@ -145,10 +145,10 @@ fn crew(shared: &Shared<'_>, plan: Plan) -> Vec<Tally> {
             }
         };
         let _guard = Guard(shared);
-        let mut worker = Worker::new(shared, 0, Some(Crew::new(plan, &mut recruit)));
+        let mut worker = Worker::new(shared, 0, Some(Scaler::new(plan, &mut spawn)));
         for root in &shared.roots {
             if let (Some((node, entry)), None) = (&root.place, root.same_as)
-                && shared.brake.admits()
+                && shared.limits.allow_entry()
             {
                 worker.count_root(node, entry);
                 if entry.is_dir() {
@@ -156,18 +156,18 @@ fn crew(shared: &Shared<'_>, plan: Plan) -> Vec<Tally> {
                 }
             }
         }
-        let mut tallies = worker.run();
+        let mut by_root = worker.run();
         for helper in helpers {
             match helper.join() {
                 Ok(others) => {
-                    for (tally, other) in tallies.iter_mut().zip(others) {
-                        tally.add(other);
+                    for (root_totals, other) in by_root.iter_mut().zip(others) {
+                        root_totals.add(other);
                     }
                 }
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
-        tallies
+        by_root
     })
 }
 
@@ -177,7 +177,7 @@ struct Guard<'a>(&'a Shared<'a>);
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.brake.break_off();
+            self.0.limits.break_off();
         }
     }
 }

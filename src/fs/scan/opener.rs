@@ -9,8 +9,8 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::boundary::Fence;
-use super::brake::Brake;
 use super::entry::Entry;
+use super::limits::Limits;
 use super::mounted::open_on_mount;
 use super::node::{Descriptors, Dir, Node};
 use super::queue::Queue;
@@ -21,7 +21,7 @@ use super::task::Child;
 pub(super) struct Opener<'a> {
     descriptors: &'a Arc<Descriptors>,
     queue: &'a Queue,
-    brake: &'a Brake<'a>,
+    limits: &'a Limits<'a>,
     /// Held back for when there is no other left.
     reserve: Vec<OwnedFd>,
     /// The directory that was read last: what comes next is mostly near to it.
@@ -48,10 +48,11 @@ impl<'a> Opener<'a> {
     pub(super) fn new(
         descriptors: &'a Arc<Descriptors>,
         queue: &'a Queue,
-        brake: &'a Brake<'a>,
+        limits: &'a Limits<'a>,
         gives_up: bool,
     ) -> Self {
-        let mut opener = Self { descriptors, queue, brake, reserve: Vec::with_capacity(RESERVE), last: None, gives_up };
+        let mut opener =
+            Self { descriptors, queue, limits, reserve: Vec::with_capacity(RESERVE), last: None, gives_up };
         opener.restore();
         opener
     }
@@ -176,7 +177,7 @@ impl<'a> Opener<'a> {
             return false;
         }
         std::thread::sleep(Duration::from_millis(1));
-        self.brake.goes_on()
+        self.limits.goes_on()
     }
 
     /// Takes the reserve back after it was used.

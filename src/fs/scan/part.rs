@@ -1,6 +1,6 @@
 //! One of several directories that were scanned together.
 
-use super::tally::Top;
+use super::totals::Top;
 use super::{Partial, Usage};
 use crate::{Error, WirePath};
 

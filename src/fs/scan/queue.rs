@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::brake::Brake;
+use super::limits::Limits;
 use super::task::{Task, Work};
 
-/// One lane per thread. Its owner takes what it gave last, so that a scan goes deep first and little waits; the others
+/// One deque per thread. Its owner takes what it gave last, so that a scan goes deep first and little waits; the others
 /// take what was given first, which is the most.
 #[derive(Debug)]
 pub(super) struct Queue {
-    lanes: Box<[Mutex<VecDeque<Task>>]>,
+    deques: Box<[Mutex<VecDeque<Task>>]>,
     /// Tasks that wait, and those that are being done.
     open: AtomicUsize,
     /// Threads that look for something to do.
@@ -42,7 +42,7 @@ const FULL: usize = 64;
 impl Queue {
     pub(super) fn new(threads: usize) -> Self {
         Self {
-            lanes: (0..threads.max(1)).map(|_| Mutex::default()).collect(),
+            deques: (0..threads.max(1)).map(|_| Mutex::default()).collect(),
             open: AtomicUsize::new(0),
             idle: AtomicUsize::new(0),
             asleep: AtomicUsize::new(0),
@@ -51,14 +51,14 @@ impl Queue {
         }
     }
 
-    /// One more task, in the lane of thread `own`.
+    /// One more task, in the deque of thread `own`.
     pub(super) fn push(&self, own: usize, task: Task) {
-        let Some(lane) = self.lanes.get(own) else { return };
+        let Some(deque) = self.deques.get(own) else { return };
         self.open.fetch_add(1, Ordering::Relaxed);
-        let mut lane = lock(lane);
-        lane.push_back(task);
-        let enough = is_enough(&lane, false);
-        drop(lane);
+        let mut deque = lock(deque);
+        deque.push_back(task);
+        let enough = is_enough(&deque, false);
+        drop(deque);
         // What is one piece is soonest done by who gave it.
         if enough && self.asleep.load(Ordering::SeqCst) > 0 {
             self.wake_one();
@@ -71,19 +71,19 @@ impl Queue {
         self.idle.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether so much waits in the lane of thread `own` that it need not give more: who is hungry is only slow to come.
+    /// Whether so much waits in the deque of thread `own` that it need not give more: who is hungry is only slow to come.
     pub(super) fn is_full(&self, own: usize) -> bool {
-        self.lanes.get(own).is_none_or(|lane| lock(lane).len() >= FULL)
+        self.deques.get(own).is_none_or(|deque| lock(deque).len() >= FULL)
     }
 
     /// What thread `own` is to do next; `None` when all is done, or the scan was stopped. Each is followed by
     /// [`done`](Self::done).
-    pub(super) fn next(&self, own: usize, brake: &Brake<'_>) -> Option<Work> {
+    pub(super) fn next(&self, own: usize, limits: &Limits<'_>) -> Option<Work> {
         if let Some(work) = self.take(own).or_else(|| self.steal(own, false)) {
-            return brake.goes_on().then_some(work);
+            return limits.goes_on().then_some(work);
         }
         self.idle.fetch_add(1, Ordering::SeqCst);
-        let work = self.wait(own, brake);
+        let work = self.wait(own, limits);
         self.idle.fetch_sub(1, Ordering::SeqCst);
         work
     }
@@ -103,8 +103,8 @@ impl Queue {
 
     /// Gives up the descriptors that wait for their use.
     pub(super) fn close_kept(&self) {
-        for lane in &self.lanes {
-            for task in lock(lane).iter_mut() {
+        for deque in &self.deques {
+            for task in lock(deque).iter_mut() {
                 if let Task::Directories(batch) = task {
                     batch.dir = None;
                 }
@@ -112,10 +112,10 @@ impl Queue {
         }
     }
 
-    fn wait(&self, own: usize, brake: &Brake<'_>) -> Option<Work> {
+    fn wait(&self, own: usize, limits: &Limits<'_>) -> Option<Work> {
         let mut looks: u32 = 0;
         loop {
-            if !brake.goes_on() || self.open.load(Ordering::Acquire) == 0 {
+            if !limits.goes_on() || self.open.load(Ordering::Acquire) == 0 {
                 return None;
             }
             // Whatever there is, when nobody did it for so long.
@@ -129,12 +129,12 @@ impl Queue {
 
     /// What was given here last.
     fn take(&self, own: usize) -> Option<Work> {
-        let mut lane = lock(self.lanes.get(own)?);
-        let task = lane.pop_back()?;
+        let mut deque = lock(self.deques.get(own)?);
+        let task = deque.pop_back()?;
         let (work, rest) = task.split();
         if let Some(rest) = rest {
             self.open.fetch_add(1, Ordering::Relaxed);
-            lane.push_back(rest);
+            deque.push_back(rest);
         }
         Some(work)
     }
@@ -142,20 +142,20 @@ impl Queue {
     /// What was given first elsewhere: of one task alone, a half.
     fn steal(&self, own: usize, whatever: bool) -> Option<Work> {
         let after = own.saturating_add(1);
-        for victim in (after..self.lanes.len()).chain(0..own) {
-            let mut lane = lock(self.lanes.get(victim)?);
-            if !is_enough(&lane, whatever) {
+        for victim in (after..self.deques.len()).chain(0..own) {
+            let mut deque = lock(self.deques.get(victim)?);
+            if !is_enough(&deque, whatever) {
                 continue;
             }
-            let half = if lane.len() == 1 { lane.front_mut().and_then(Task::halve) } else { None };
+            let half = if deque.len() == 1 { deque.front_mut().and_then(Task::halve) } else { None };
             let stolen = match half {
                 Some(half) => {
                     self.open.fetch_add(1, Ordering::Relaxed);
                     half
                 }
-                None => lane.pop_front()?,
+                None => deque.pop_front()?,
             };
-            drop(lane);
+            drop(deque);
             let (work, rest) = stolen.split();
             if let Some(rest) = rest {
                 self.push(own, rest);
@@ -192,9 +192,9 @@ impl Queue {
     }
 }
 
-/// Whether there is more in a lane than its owner is about to do.
-fn is_enough(lane: &VecDeque<Task>, whatever: bool) -> bool {
-    lane.len() > 1 || lane.front().is_some_and(|task| whatever || task.is_enough())
+/// Whether there is more in a deque than its owner is about to do.
+fn is_enough(deque: &VecDeque<Task>, whatever: bool) -> bool {
+    deque.len() > 1 || deque.front().is_some_and(|task| whatever || task.is_enough())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use rustix::io::Errno;
 
 use super::boundary::{Boundary, Fence};
-use super::brake::Brake;
 use super::entry::{Entry, FileId};
 use super::exclude::Exclude;
+use super::limits::Limits;
 use super::links::Links;
 use super::mounted::Mounted;
 use super::node::{Descriptors, Node};
@@ -29,7 +29,7 @@ pub(super) struct Shared<'a> {
     pub(super) mounted: Mounted,
     pub(super) exclude: &'a Exclude,
     pub(super) largest: usize,
-    pub(super) brake: Brake<'a>,
+    pub(super) limits: Limits<'a>,
     pub(super) progress: &'a Progress,
     pub(super) queue: Queue,
     pub(super) links: Links,

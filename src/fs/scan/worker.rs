@@ -8,35 +8,35 @@ use rustix::fs::RawDir;
 use rustix::io::Errno;
 
 use super::boundary::Fence;
-use super::crew::Crew;
 use super::entry::Entry;
 use super::links::{Link, Seen};
 use super::mounted::is_mounted;
 use super::node::{Dir, Node};
 use super::opener::{Opener, vanished};
 use super::path::PathBuffer;
+use super::scaler::Scaler;
 use super::shared::Shared;
-use super::tally::{Sums, Tally};
 use super::task::{Batch, Child, Chunk, Names, Task, Work};
+use super::totals::{RootTotals, Totals};
 use super::usage::Largest;
 
 /// What one thread has.
 pub(super) struct Worker<'a> {
     shared: &'a Shared<'a>,
-    /// Its lane in the queue.
+    /// Its deque in the queue.
     own: usize,
     /// By root.
-    tallies: Vec<Tally>,
+    by_root: Vec<RootTotals>,
     /// For the entries of a directory, as the kernel writes them.
     buffer: Box<[MaybeUninit<u8>]>,
     /// Directories that were found in the one that is read.
     found: Option<Batch>,
-    /// What was counted there, and is not in `tallies` yet.
-    sums: Sums,
+    /// What was counted there, and is not in `by_root` yet.
+    totals: Totals,
     path: PathBuffer,
     opener: Opener<'a>,
     /// Of the first thread.
-    crew: Option<Crew<'a>>,
+    scaler: Option<Scaler<'a>>,
     seen: u32,
 }
 
@@ -61,25 +61,25 @@ const CHUNK: usize = 128;
 const SMALL: usize = 32;
 
 impl<'a> Worker<'a> {
-    pub(super) fn new(shared: &'a Shared<'a>, own: usize, crew: Option<Crew<'a>>) -> Self {
+    pub(super) fn new(shared: &'a Shared<'a>, own: usize, scaler: Option<Scaler<'a>>) -> Self {
         Self {
             shared,
             own,
-            tallies: vec![Tally::new(shared.largest); shared.roots.len()],
+            by_root: vec![RootTotals::new(shared.largest); shared.roots.len()],
             buffer: vec![MaybeUninit::uninit(); BUFFER].into(),
             found: None,
-            sums: Sums::default(),
+            totals: Totals::default(),
             path: PathBuffer::default(),
-            opener: Opener::new(&shared.descriptors, &shared.queue, &shared.brake, own > 0),
-            crew,
+            opener: Opener::new(&shared.descriptors, &shared.queue, &shared.limits, own > 0),
+            scaler,
             seen: 0,
         }
     }
 
     /// Works until all is done, or the scan was stopped.
-    pub(super) fn run(mut self) -> Vec<Tally> {
+    pub(super) fn run(mut self) -> Vec<RootTotals> {
         let shared = self.shared;
-        while let Some(work) = shared.queue.next(self.own, &shared.brake) {
+        while let Some(work) = shared.queue.next(self.own, &shared.limits) {
             self.look_after_crew();
             let stays = self.work(work);
             shared.queue.done();
@@ -87,13 +87,13 @@ impl<'a> Worker<'a> {
                 break;
             }
         }
-        self.tallies
+        self.by_root
     }
 
     /// A root that is not a directory, or the entry of one.
     pub(super) fn count_root(&mut self, node: &Node, entry: &Entry) {
         if entry.is_dir() {
-            self.sums.count(entry);
+            self.totals.count(entry);
         } else {
             self.path.leave();
             self.count_file(node, None, entry);
@@ -133,7 +133,7 @@ impl<'a> Worker<'a> {
             }
             Err(errno) if vanished(errno) => {}
             // Something was mounted there meanwhile.
-            Err(Errno::XDEV) => self.sums.count_mount(),
+            Err(Errno::XDEV) => self.totals.count_mount(),
             Err(Errno::MFILE | Errno::NFILE) if self.own > 0 => {
                 self.shared.queue.push(self.own, Task::Directories(Batch::one(child)));
                 return false;
@@ -218,9 +218,9 @@ impl<'a> Worker<'a> {
         if !exclude.is_empty()
             && exclude.matches(here.node.root, self.path.below_root(&here.node, name), name.to_bytes())
         {
-            return self.shared.brake.goes_on();
+            return self.shared.limits.goes_on();
         }
-        if !self.shared.brake.admits() {
+        if !self.shared.limits.allow_entry() {
             return false;
         }
         self.seen = self.seen.wrapping_add(1);
@@ -229,7 +229,7 @@ impl<'a> Worker<'a> {
             self.settle(here.node.root);
         }
         if is_mounted(here.mounted, &here.dir, name) {
-            self.sums.count_mount();
+            self.totals.count_mount();
             return true;
         }
         let read = if here.is_local { Entry::read_local(&here.dir, name) } else { Entry::read(&here.dir, name) };
@@ -244,14 +244,14 @@ impl<'a> Worker<'a> {
     #[inline]
     fn count(&mut self, here: &Here<'_>, name: &CStr, entry: &Entry) {
         if here.fence.excludes(entry) {
-            self.sums.count_mount();
+            self.totals.count_mount();
             return;
         }
         if self.shared.is_root(entry, here.node.root) {
             return;
         }
         if entry.is_dir() {
-            self.sums.count(entry);
+            self.totals.count(entry);
             let found = self.found.get_or_insert_with(|| Batch::new(Arc::clone(&here.node), None));
             found.push(entry.id, name);
         } else {
@@ -263,27 +263,27 @@ impl<'a> Worker<'a> {
     #[inline]
     fn count_file(&mut self, node: &Node, name: Option<&CStr>, entry: &Entry) {
         if entry.links > 1 {
-            self.sums.count_name();
+            self.totals.count_name();
             match self.shared.links.see(entry, node.root) {
                 Seen::Last(link) => self.count_link(&link),
                 Seen::First | Seen::Further => {}
             }
         } else {
-            self.sums.count(entry);
+            self.totals.count(entry);
         }
-        let Some(tally) = self.tallies.get_mut(node.root) else { return };
-        if tally.top.wants(entry.allocated_bytes) {
+        let Some(root_totals) = self.by_root.get_mut(node.root) else { return };
+        if root_totals.top.wants(entry.allocated_bytes) {
             let path = self.path.of(node, name);
-            if tally.top.takes(path, entry.allocated_bytes) {
+            if root_totals.top.takes(path, entry.allocated_bytes) {
                 let file = Largest { path: path.into(), allocated_bytes: entry.allocated_bytes };
-                tally.top.push(file, (entry.links > 1).then_some(entry.id));
+                root_totals.top.push(file, (entry.links > 1).then_some(entry.id));
             }
         }
     }
 
     fn count_link(&mut self, link: &Link) {
-        if let Some(tally) = self.tallies.get_mut(link.root) {
-            tally.sums.count_link(link);
+        if let Some(root_totals) = self.by_root.get_mut(link.root) {
+            root_totals.totals.count_link(link);
         }
     }
 
@@ -335,25 +335,25 @@ impl<'a> Worker<'a> {
 
     /// Adds what was counted to where it belongs.
     fn settle(&mut self, root: usize) {
-        self.shared.progress.add(self.sums.entries(), self.sums.allocated_bytes());
-        if let Some(tally) = self.tallies.get_mut(root) {
-            tally.sums.add(&self.sums);
+        self.shared.progress.add(self.totals.entries(), self.totals.allocated_bytes());
+        if let Some(root_totals) = self.by_root.get_mut(root) {
+            root_totals.totals.add(&self.totals);
         }
-        self.sums = Sums::default();
+        self.totals = Totals::default();
     }
 
     #[cold]
     fn fail(&mut self, node: &Node, name: Option<&CStr>, errno: Errno) {
         let path = self.path.of(node, name).to_vec();
-        if let Some(tally) = self.tallies.get_mut(node.root) {
-            tally.errors.push(path, errno);
+        if let Some(root_totals) = self.by_root.get_mut(node.root) {
+            root_totals.errors.push(path, errno);
         }
     }
 
     #[inline]
     fn look_after_crew(&mut self) {
-        if let Some(crew) = &mut self.crew {
-            crew.look_after(self.seen, !self.shared.queue.is_hungry());
+        if let Some(scaler) = &mut self.scaler {
+            scaler.adjust(self.seen, !self.shared.queue.is_hungry());
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Puts what was read in place of what was known.
 
-use super::ledger::Item;
+use super::entry_cache::Item;
 use super::links::Facts;
 use super::nodes::{Fault, LinkName, NO_SPAN, Node, NodeId, Queued};
 use super::notify::Watch;
 use super::reading::{Asked, Found, Outcome, Reading, widen};
-use super::sums::Sums;
+use super::totals::Totals;
 use super::tree::Tree;
 use super::unheard;
 use crate::Monotonic;
@@ -64,7 +64,7 @@ impl Tree {
         let node = self.nodes.get_mut(id)?;
         self.progress = true;
         let mut own = reading.itself;
-        own.add(&reading.sums);
+        own.add(&reading.totals);
         let root = node.root;
         let why = std::mem::take(&mut node.queued);
         let old = std::mem::replace(&mut node.own, own);
@@ -72,12 +72,12 @@ impl Tree {
         node.was_changed = why == Queued::Changed;
         (node.itself, node.span, node.odd) = (reading.itself, reading.span, reading.odd);
         (node.took, node.entries) = (reading.took, reading.entries);
-        let ledgers = (node.ledger.take(), &reading.ledger);
-        for (ledger, sign) in [(ledgers.0.as_ref(), false), (ledgers.1.as_ref(), true)] {
-            let len = ledger.map_or(0, |ledger| ledger.len());
-            self.ledgered = if sign { self.ledgered.saturating_add(len) } else { self.ledgered.saturating_sub(len) };
+        let entry_caches = (node.entry_cache.take(), &reading.entry_cache);
+        for (entry_cache, sign) in [(entry_caches.0.as_ref(), false), (entry_caches.1.as_ref(), true)] {
+            let len = entry_cache.map_or(0, |entry_cache| entry_cache.len());
+            self.cached = if sign { self.cached.saturating_add(len) } else { self.cached.saturating_sub(len) };
         }
-        node.ledger = reading.ledger;
+        node.entry_cache = reading.entry_cache;
         if let Some(total) = self.totals.get_mut(root as usize) {
             total.subtract(&old);
             total.add(&own);
@@ -127,7 +127,7 @@ impl Tree {
             let known = self.links.facts(link.id).map_or(facts.allocated_bytes, |known| known.allocated_bytes);
             drift = drift.saturating_add(known.abs_diff(facts.allocated_bytes));
             self.links.see(link.id, facts, id, root);
-            // A name that was made here would have been heard of, if there is a watch.
+            // A name that was made here would have been reported, if there is a watch.
             if why != Queued::InTurn || unwatched {
                 self.short.insert(link.id);
             }
@@ -189,9 +189,9 @@ impl Tree {
     fn see_again(&mut self, id: NodeId, found: &Found) {
         let Some(node) = self.nodes.get_mut(id) else { return };
         let (old, root) = (std::mem::replace(&mut node.itself, found.itself), node.root);
-        for sums in [Some(&mut node.own), self.totals.get_mut(root as usize)].into_iter().flatten() {
-            sums.subtract(&old);
-            sums.add(&found.itself);
+        for totals in [Some(&mut node.own), self.totals.get_mut(root as usize)].into_iter().flatten() {
+            totals.subtract(&old);
+            totals.add(&found.itself);
         }
         if !node.faults.is_empty() {
             self.queue(id, Queued::Changed);
@@ -271,12 +271,12 @@ impl Tree {
         own.subtract(&node.itself);
         own.add(&asked.itself);
         let (mut whole, mut links) = (false, Vec::new());
-        let ledger = node.ledger.as_deref_mut()?;
-        ledger.touched.clear();
-        let len = ledger.len();
+        let entry_cache = node.entry_cache.as_deref_mut()?;
+        entry_cache.touched.clear();
+        let len = entry_cache.len();
         for (name, entry) in &asked.names {
             let item = entry.as_ref().map(Item::of);
-            let old = ledger.set(name, item);
+            let old = entry_cache.set(name, item);
             match (old, item) {
                 (Some(Item::Link(old)), Some(Item::Link(new))) if old == new => {
                     links.extend(entry.as_ref().map(|entry| (new, Facts::of(entry))));
@@ -284,17 +284,17 @@ impl Tree {
                 (Some(Item::File { .. }) | None, Some(Item::File { .. }) | None) => {}
                 _ => whole = true,
             }
-            own.subtract(&old.map(Item::sums).unwrap_or_default());
-            own.add(&item.map(Item::sums).unwrap_or_default());
+            own.subtract(&old.map(Item::totals).unwrap_or_default());
+            own.add(&item.map(Item::totals).unwrap_or_default());
             if let (Some(Item::File { .. }), Some(entry)) = (item, entry) {
                 node.span = widen(node.span, entry.id.inode);
             }
         }
-        let (now_len, root) = (ledger.len(), node.root as usize);
+        let (now_len, root) = (entry_cache.len(), node.root as usize);
         node.entries = u32::try_from(now_len).unwrap_or(u32::MAX);
         node.itself = asked.itself;
         let old = std::mem::replace(&mut node.own, own);
-        self.ledgered = self.ledgered.saturating_sub(len).saturating_add(now_len);
+        self.cached = self.cached.saturating_sub(len).saturating_add(now_len);
         if let Some(total) = self.totals.get_mut(root) {
             total.subtract(&old);
             total.add(&own);
@@ -315,10 +315,10 @@ impl Tree {
 
 impl Reading {
     /// What is known of a directory that cannot be opened.
-    fn nothing(itself: Sums, fault: Fault) -> Self {
+    fn nothing(itself: Totals, fault: Fault) -> Self {
         Self {
             itself,
-            sums: Sums::default(),
+            totals: Totals::default(),
             children: Vec::new(),
             links: Vec::new(),
             faults: vec![fault],
@@ -327,7 +327,7 @@ impl Reading {
             entries: 0,
             took: 0,
             watch: None,
-            ledger: None,
+            entry_cache: None,
             unheard: unheard::Names::new(),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 
 use super::nodes::NodeId;
-use super::sums::Sums;
+use super::totals::Totals;
 use super::unheard;
 use crate::fs::scan::{Entry, FileId};
 
@@ -36,14 +36,14 @@ struct Holder {
     names: u32,
 }
 
-/// All of them, and what they add to the sums of the trees.
+/// All of them, and what they add to the totals of the trees.
 #[derive(Debug, Default)]
 pub(super) struct Links {
     links: HashMap<FileId, Link>,
     /// Those that can change without an event, in order: they have names elsewhere, or are sparse.
     external: BTreeSet<FileId>,
     /// By tree: what they count.
-    sums: Vec<Sums>,
+    totals: Vec<Totals>,
     /// By tree: how many those are, and what they count.
     uncertain: Vec<(u64, u128)>,
     /// The one that was asked last.
@@ -68,28 +68,28 @@ impl Link {
     }
 
     /// What it adds, and to which tree: the first that has a name, whichever was met first.
-    fn share(&self) -> Option<(u32, Sums)> {
+    fn share(&self) -> Option<(u32, Totals)> {
         let root = self.holders.iter().map(|holder| holder.root).min()?;
         // More names than there are: some are met at two places, by a mount, and count at both as they do in a scan.
         let times = u64::from(self.names.div_ceil(self.facts.links.max(1)).max(1));
-        let sums = Sums {
+        let totals = Totals {
             allocated_bytes: u128::from(self.facts.allocated_bytes).saturating_mul(times.into()),
             apparent_bytes: u128::from(self.facts.apparent_bytes).saturating_mul(times.into()),
             linked: times,
-            ..Sums::default()
+            ..Totals::default()
         };
-        Some((root, sums))
+        Some((root, totals))
     }
 }
 
 impl Links {
     pub(super) fn new(roots: usize) -> Self {
-        Self { sums: vec![Sums::default(); roots], uncertain: vec![(0, 0); roots], ..Self::default() }
+        Self { totals: vec![Totals::default(); roots], uncertain: vec![(0, 0); roots], ..Self::default() }
     }
 
     /// What they add to a tree.
-    pub(super) fn sums(&self, root: usize) -> Sums {
-        self.sums.get(root).copied().unwrap_or_default()
+    pub(super) fn totals(&self, root: usize) -> Totals {
+        self.totals.get(root).copied().unwrap_or_default()
     }
 
     /// How many files of a tree can change without a word, by their other names or by being sparse, and their bytes.
@@ -199,15 +199,15 @@ impl Links {
     /// Takes one out, with what it adds.
     fn take(&mut self, id: FileId) -> Option<Link> {
         let link = self.links.remove(&id)?;
-        if let Some((root, sums)) = link.share() {
+        if let Some((root, totals)) = link.share() {
             let root = root as usize;
-            if let Some(all) = self.sums.get_mut(root) {
-                all.subtract(&sums);
+            if let Some(all) = self.totals.get_mut(root) {
+                all.subtract(&totals);
             }
             if self.external.remove(&id)
                 && let Some(all) = self.uncertain.get_mut(root)
             {
-                *all = (all.0.wrapping_sub(1), all.1.wrapping_sub(sums.allocated_bytes));
+                *all = (all.0.wrapping_sub(1), all.1.wrapping_sub(totals.allocated_bytes));
             }
         }
         Some(link)
@@ -218,16 +218,16 @@ impl Links {
         if link.holders.is_empty() {
             return;
         }
-        if let Some((root, sums)) = link.share() {
+        if let Some((root, totals)) = link.share() {
             let root = root as usize;
-            if let Some(all) = self.sums.get_mut(root) {
-                all.add(&sums);
+            if let Some(all) = self.totals.get_mut(root) {
+                all.add(&totals);
             }
             if link.can_change_unheard()
                 && self.external.insert(id)
                 && let Some(all) = self.uncertain.get_mut(root)
             {
-                *all = (all.0.wrapping_add(1), all.1.wrapping_add(sums.allocated_bytes));
+                *all = (all.0.wrapping_add(1), all.1.wrapping_add(totals.allocated_bytes));
             }
         }
         self.links.insert(id, link);

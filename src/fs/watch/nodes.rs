@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::ledger::{LARGE, Ledger};
+use super::entry_cache::{EntryCache, LARGE};
 use super::notify::Wd;
-use super::sums::Sums;
+use super::totals::Totals;
 use super::unheard;
 use crate::Monotonic;
 use crate::fs::scan::{Born, FileId};
@@ -38,9 +38,9 @@ pub(super) struct Node {
     /// Which of the trees it belongs to.
     pub(super) root: u32,
     /// The directory itself, and the files in it that have one name.
-    pub(super) own: Sums,
+    pub(super) own: Totals,
     /// The part of it that is the directory itself.
-    pub(super) itself: Sums,
+    pub(super) itself: Totals,
     pub(super) children: Vec<NodeId>,
     /// Names in it of files that have several.
     pub(super) links: Vec<LinkName>,
@@ -67,7 +67,7 @@ pub(super) struct Node {
     /// The refresh that read it last, and how often it did.
     pub(super) round: (u32, u8),
     /// What each of its entries counts, where it is large and changes often.
-    pub(super) ledger: Option<Box<Ledger>>,
+    pub(super) entry_cache: Option<Box<EntryCache>>,
     /// Files in it that can change without an event.
     pub(super) unheard: unheard::Names,
 }
@@ -77,7 +77,7 @@ pub(super) struct Node {
 pub(super) enum Queued {
     #[default]
     No,
-    /// Only the names of its ledger that an event told.
+    /// Only the names in its cache that an event named.
     Names,
     /// In turn: nobody said that anything changed.
     InTurn,
@@ -118,7 +118,7 @@ impl Node {
         name: Box<CStr>,
         (id, born): (FileId, Option<Born>),
         root: u32,
-        itself: Sums,
+        itself: Totals,
     ) -> Self {
         Self {
             parent,
@@ -142,7 +142,7 @@ impl Node {
             took: 0,
             entries: 0,
             round: (0, 0),
-            ledger: None,
+            entry_cache: None,
             unheard: unheard::Names::new(),
         }
     }

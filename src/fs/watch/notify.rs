@@ -35,9 +35,9 @@ pub(super) struct Notify {
     full: AtomicBool,
 }
 
-/// What was heard of a directory.
+/// An event of a watched directory.
 #[derive(Debug)]
-pub(super) struct Heard<'a> {
+pub(super) struct InotifyEvent<'a> {
     pub(super) wd: Wd,
     pub(super) what: ReadFlags,
     pub(super) name: Option<&'a CStr>,
@@ -110,8 +110,8 @@ impl Notify {
         let _ = inotify::remove_watch(&self.fd, wd);
     }
 
-    /// Tells what there is to be heard, without waiting. A change is heard of as soon as the call that made it returned.
-    pub(super) fn drain(&mut self, mut hear: impl FnMut(Heard<'_>)) {
+    /// Reads the events there are, without waiting. A change is reported as soon as the call that made it returned.
+    pub(super) fn drain(&mut self, mut on_event: impl FnMut(InotifyEvent<'_>)) {
         /// More than a full queue: where changes come faster than they are read, the rest is for the next time.
         const MOST: usize = 1 << 16;
         let mut reader = Reader::new(&self.fd, &mut self.buffer);
@@ -120,7 +120,7 @@ impl Notify {
             match reader.next() {
                 Ok(event) => {
                     let (wd, what, cookie) = (event.wd(), event.events(), event.cookie());
-                    hear(Heard { wd, what, name: event.file_name(), cookie });
+                    on_event(InotifyEvent { wd, what, name: event.file_name(), cookie });
                 }
                 Err(Errno::INTR) => {}
                 Err(_) => return,

@@ -1,4 +1,4 @@
-//! Reads one directory: watched first, so that what changes while it is read is heard of.
+//! Reads one directory: watched first, so that what changes while it is read is reported.
 
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
@@ -9,11 +9,11 @@ use std::time::Instant;
 use rustix::fs::{CWD, Mode, OFlags, RawDir};
 use rustix::io::Errno;
 
-use super::ledger::{Item, Ledger};
+use super::entry_cache::{EntryCache, Item};
 use super::links::Facts;
 use super::nodes::{Fault, LinkName, NO_SPAN, NodeId, Nodes, Queued, name};
 use super::notify::{Notify, Watch};
-use super::sums::Sums;
+use super::totals::Totals;
 use super::tree::Tree;
 use super::unheard::{self, Unheard};
 use crate::Cancel;
@@ -35,9 +35,9 @@ pub(super) enum Outcome {
 /// What is directly in a directory.
 #[derive(Debug)]
 pub(super) struct Reading {
-    pub(super) itself: Sums,
+    pub(super) itself: Totals,
     /// The files that have one name, and the number of names of those that have several.
-    pub(super) sums: Sums,
+    pub(super) totals: Totals,
     pub(super) children: Vec<Found>,
     pub(super) links: Vec<(LinkName, Facts)>,
     pub(super) faults: Vec<Fault>,
@@ -48,7 +48,7 @@ pub(super) struct Reading {
     pub(super) took: u32,
     /// None when it is watched already.
     pub(super) watch: Option<Watch>,
-    pub(super) ledger: Option<Box<Ledger>>,
+    pub(super) entry_cache: Option<Box<EntryCache>>,
     pub(super) unheard: unheard::Names,
 }
 
@@ -58,13 +58,13 @@ pub(super) struct Found {
     pub(super) name: Box<CStr>,
     pub(super) id: FileId,
     pub(super) born: Option<Born>,
-    pub(super) itself: Sums,
+    pub(super) itself: Totals,
 }
 
 /// What names of a directory are now; none for what is not there, or not counted.
 #[derive(Debug)]
 pub(super) struct Asked {
-    pub(super) itself: Sums,
+    pub(super) itself: Totals,
     pub(super) names: Vec<(Box<CStr>, Option<Entry>)>,
 }
 
@@ -121,11 +121,11 @@ impl<'a> Reader<'a> {
         };
         let mounted = self.tree.mounted.names(node.id);
         let here = Here { root: node.root, fence, mounted, below, end: self.path.len() };
-        let itself = Sums::of(&itself);
+        let itself = Totals::of(&itself);
         if node.queued == Queued::Names
-            && let Some(ledger) = &node.ledger
+            && let Some(entry_cache) = &node.entry_cache
         {
-            return self.ask(&here, &dir, itself, ledger);
+            return self.ask(&here, &dir, itself, entry_cache);
         }
         let watch = match self.notify {
             // Once in a while it is made sure that the watch is that of this directory.
@@ -135,7 +135,7 @@ impl<'a> Reader<'a> {
         };
         let mut reading = Reading {
             itself,
-            sums: Sums::default(),
+            totals: Totals::default(),
             children: Vec::new(),
             links: Vec::new(),
             faults: Vec::new(),
@@ -144,7 +144,7 @@ impl<'a> Reader<'a> {
             entries: 0,
             took: 0,
             watch,
-            ledger: self.tree.wants_ledger(node).then(Box::default),
+            entry_cache: self.tree.wants_ledger(node).then(Box::default),
             unheard: unheard::Names::new(),
         };
         let is_open = |name: &CStr| node.unheard.get(name).is_some_and(|file| file.open);
@@ -185,13 +185,13 @@ impl<'a> Reader<'a> {
                 break;
             }
             if is_mounted(here.mounted, dir, name) {
-                reading.sums.mounts = reading.sums.mounts.saturating_add(1);
+                reading.totals.mounts = reading.totals.mounts.saturating_add(1);
                 continue;
             }
             match Entry::read_local(dir, name) {
                 Ok(found) => {
                     if here.fence.excludes(&found) {
-                        reading.sums.mounts = reading.sums.mounts.saturating_add(1);
+                        reading.totals.mounts = reading.totals.mounts.saturating_add(1);
                     } else if !self.tree.roots.is_root(&found) {
                         reading.odd |= found.id.inode != entry.ino() && found.mount_root != Some(true);
                         reading.count(name, &found, is_open(name));
@@ -214,9 +214,9 @@ impl<'a> Reader<'a> {
     }
 
     /// Asks only the names that events told.
-    fn ask(&mut self, here: &Here<'_>, dir: &OwnedFd, itself: Sums, ledger: &Ledger) -> Outcome {
-        let mut names = Vec::with_capacity(ledger.touched.len());
-        for name in &ledger.touched {
+    fn ask(&mut self, here: &Here<'_>, dir: &OwnedFd, itself: Totals, entry_cache: &EntryCache) -> Outcome {
+        let mut names = Vec::with_capacity(entry_cache.touched.len());
+        for name in &entry_cache.touched {
             if self.is_excluded(here, name) {
                 continue;
             }
@@ -280,7 +280,7 @@ impl Reading {
         }
         self.entries = self.entries.saturating_add(1);
         let item = if entry.is_dir() {
-            self.children.push(Found { name: name.into(), id: entry.id, born: entry.born, itself: Sums::of(entry) });
+            self.children.push(Found { name: name.into(), id: entry.id, born: entry.born, itself: Totals::of(entry) });
             Item::Directory
         } else if entry.links > 1 {
             self.links.push((LinkName { id: entry.id, name: name.into() }, Facts::of(entry)));
@@ -290,9 +290,9 @@ impl Reading {
             let Entry { allocated_bytes, apparent_bytes, .. } = *entry;
             Item::File { allocated_bytes, apparent_bytes }
         };
-        self.sums.add(&item.sums());
-        if let Some(ledger) = &mut self.ledger {
-            ledger.set(name, Some(item));
+        self.totals.add(&item.totals());
+        if let Some(entry_cache) = &mut self.entry_cache {
+            entry_cache.set(name, Some(item));
         }
     }
 }

@@ -121,17 +121,17 @@ impl Rig {
         text
     }
 
-    /// Whether the books are in order: the sums are those of what they are made of, and nothing is left of what is gone.
+    /// Whether the books are in order: the totals are those of what they are made of, and nothing is left of what is gone.
     #[track_caller]
     fn audit(&self) {
         let tree = &self.watched.tree;
-        let mut sums = vec![super::sums::Sums::default(); tree.totals.len()];
-        let (mut watched, mut ledgered, mut names, mut unheard) = (0, 0, BTreeMap::new(), (0, 0));
+        let mut totals = vec![super::totals::Totals::default(); tree.totals.len()];
+        let (mut watched, mut cached, mut names, mut unheard) = (0, 0, BTreeMap::new(), (0, 0));
         for (id, node) in tree.nodes.iter() {
-            sums[node.root as usize].add(&node.own);
+            totals[node.root as usize].add(&node.own);
             unheard = (unheard.0 + node.unheard.len(), unheard.1 + usize::from(!node.unheard.is_empty()));
             watched += usize::from(node.wd.is_some());
-            ledgered += node.ledger.as_ref().map_or(0, |ledger| ledger.len());
+            cached += node.entry_cache.as_ref().map_or(0, |entry_cache| entry_cache.len());
             for link in &node.links {
                 *names.entry((link.id, id)).or_insert(0_u32) += 1;
             }
@@ -139,8 +139,8 @@ impl Rig {
                 assert_eq!(tree.nodes.get(*child).unwrap().parent, Some(id));
             }
         }
-        assert_eq!(sums, tree.totals);
-        assert_eq!(ledgered, tree.ledgered);
+        assert_eq!(totals, tree.totals);
+        assert_eq!(cached, tree.cached);
         assert_eq!(unheard, (tree.unheard_names, tree.unheard.len()));
         assert_eq!(watched, tree.wds.len());
         assert!(tree.orphans.is_empty() && tree.unneeded.is_empty());

@@ -8,17 +8,17 @@ use std::sync::atomic::AtomicUsize;
 use rustix::fs::CWD;
 use rustix::fs::inotify::ReadFlags;
 
-use super::ledger::{LARGE, MOST};
+use super::entry_cache::{LARGE, MOST};
 use super::links::{Facts, Links};
 use super::nodes::{Node, NodeId, Nodes, Queued};
-use super::notify::{Heard, Notify, Wd};
+use super::notify::{InotifyEvent, Notify, Wd};
 use super::roots::{Found, Place, Roots};
-use super::sums::Sums;
+use super::totals::Totals;
 use super::wds::Wds;
 use crate::Monotonic;
 use crate::fs::scan::{Entry, Exclude, FileId, Mounted};
 
-/// The directories, and the sums of the trees: those are kept by differences, so that what did not change costs nothing.
+/// The directories, and the totals of the trees: those are kept by differences, so that what did not change costs nothing.
 #[derive(Debug)]
 pub(super) struct Tree {
     pub(super) nodes: Nodes,
@@ -29,7 +29,7 @@ pub(super) struct Tree {
     pub(super) links: Links,
     pub(super) wds: Wds,
     /// By root: the directories, and the files with one name.
-    pub(super) totals: Vec<Sums>,
+    pub(super) totals: Vec<Totals>,
     /// Directories that have no watch for want of one.
     pub(super) refused: usize,
     /// Those with something that could not be read.
@@ -56,8 +56,8 @@ pub(super) struct Tree {
     pub(super) hunted: Vec<FileId>,
     /// Files with several names that lost one here.
     pub(super) lost: HashSet<FileId>,
-    /// Entries in the ledgers.
-    pub(super) ledgered: usize,
+    /// Entries in the caches.
+    pub(super) cached: usize,
     /// Directories with files that can change without an event, how many those are, and which was asked last.
     pub(super) unheard: BTreeSet<NodeId>,
     pub(super) unheard_names: usize,
@@ -88,7 +88,7 @@ impl Tree {
             mounted_in: Vec::new(),
             links: Links::new(count),
             wds: Wds::default(),
-            totals: vec![Sums::default(); count],
+            totals: vec![Totals::default(); count],
             refused: 0,
             failed: BTreeSet::new(),
             failures_changed: false,
@@ -102,7 +102,7 @@ impl Tree {
             short: HashSet::new(),
             hunted: Vec::new(),
             lost: HashSet::new(),
-            ledgered: 0,
+            cached: 0,
             unheard: BTreeSet::new(),
             unheard_names: 0,
             unheard_turn: None,
@@ -186,13 +186,13 @@ impl Tree {
     }
 
     /// An event.
-    pub(super) fn hear(&mut self, heard: &Heard<'_>, exclude: &Exclude) {
-        if heard.what.contains(ReadFlags::QUEUE_OVERFLOW) {
+    pub(super) fn on_event(&mut self, event: &InotifyEvent<'_>, exclude: &Exclude) {
+        if event.what.contains(ReadFlags::QUEUE_OVERFLOW) {
             self.overflowed = true;
             return;
         }
-        if heard.what.contains(ReadFlags::IGNORED) {
-            for id in self.wds.take(heard.wd) {
+        if event.what.contains(ReadFlags::IGNORED) {
+            for id in self.wds.take(event.wd) {
                 if let Some(node) = self.nodes.get_mut(id) {
                     node.wd = None;
                 }
@@ -200,14 +200,14 @@ impl Tree {
             }
             return;
         }
-        let nodes: Vec<NodeId> = self.wds.of(heard.wd).collect();
+        let nodes: Vec<NodeId> = self.wds.of(event.wd).collect();
         for id in nodes {
-            self.hear_of(id, heard, exclude);
+            self.on_event_of(id, event, exclude);
         }
     }
 
-    fn hear_of(&mut self, id: NodeId, heard: &Heard<'_>, exclude: &Exclude) {
-        let what = heard.what;
+    fn on_event_of(&mut self, id: NodeId, event: &InotifyEvent<'_>, exclude: &Exclude) {
+        let what = event.what;
         let Some(node) = self.nodes.get_mut(id) else { return };
         let gone = ReadFlags::UNMOUNT | ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF;
         if what.intersects(gone) {
@@ -218,7 +218,7 @@ impl Tree {
             }
             return;
         }
-        let Some(name) = heard.name else { return self.queue(id, Queued::Changed) };
+        let Some(name) = event.name else { return self.queue(id, Queued::Changed) };
         let content = ReadFlags::MODIFY | ReadFlags::CLOSE_WRITE | ReadFlags::ATTRIB;
         if what.intersects(content) && !exclude.is_empty() {
             let root = node.root as usize;
@@ -243,21 +243,26 @@ impl Tree {
             }
             return;
         }
-        self.opened_or_closed(id, name, what, heard.cookie);
+        self.opened_or_closed(id, name, what, event.cookie);
         self.touch(id, name);
     }
 
     /// An entry of a directory changed that is no directory.
     pub(super) fn touch(&mut self, id: NodeId, name: &CStr) {
-        let ledger = self.nodes.get_mut(id).and_then(|node| node.ledger.as_deref_mut());
-        let why = if ledger.is_some_and(|ledger| ledger.touch(name)) { Queued::Names } else { Queued::Changed };
+        let entry_cache = self.nodes.get_mut(id).and_then(|node| node.entry_cache.as_deref_mut());
+        let why = if entry_cache.is_some_and(|entry_cache| entry_cache.touch(name)) {
+            Queued::Names
+        } else {
+            Queued::Changed
+        };
         self.queue(id, why);
     }
 
     /// Whether it is to be kept what each entry of a directory counts: when it is large, and changed.
     pub(super) fn wants_ledger(&self, node: &Node) -> bool {
-        let (own, used) = node.ledger.as_ref().map_or((0, false), |ledger| (ledger.len(), ledger.used));
-        let others = self.ledgered.saturating_sub(own);
+        let (own, used) =
+            node.entry_cache.as_ref().map_or((0, false), |entry_cache| (entry_cache.len(), entry_cache.used));
+        let others = self.cached.saturating_sub(own);
         node.entries >= LARGE
             && (node.queued != Queued::InTurn || used)
             && others.saturating_add(node.entries as usize) <= MOST
@@ -347,7 +352,7 @@ impl Tree {
 
     fn plant(&mut self, entry: Entry, root: u32) -> Place {
         let name = self.roots.get(root).map(|root| root.name.as_c_str().into()).unwrap_or_default();
-        let node = self.add(Node::new(None, name, (entry.id, entry.born), root, Sums::of(&entry)));
+        let node = self.add(Node::new(None, name, (entry.id, entry.born), root, Totals::of(&entry)));
         // Later on a new root is made by somebody, and with it perhaps second names of files that are known.
         self.queue(node, if self.round > 1 { Queued::Changed } else { Queued::InTurn });
         Place::Directory(entry, node)
@@ -415,7 +420,8 @@ impl Tree {
             if self.failed.remove(&id) {
                 self.failures_changed = true;
             }
-            self.ledgered = self.ledgered.saturating_sub(node.ledger.as_ref().map_or(0, |ledger| ledger.len()));
+            self.cached =
+                self.cached.saturating_sub(node.entry_cache.as_ref().map_or(0, |entry_cache| entry_cache.len()));
             self.count_unheard(id, node.unheard.len(), 0);
             rest.extend(node.children);
         }

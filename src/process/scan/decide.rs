@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Scan;
 use crate::process::select::{Family, Subject, Verdict};
-use crate::process::table::{Outcome, Slot, Standing, Task, forget_counters};
+use crate::process::table::{Outcome, Selection, Slot, Task, forget_counters};
 use crate::{Cancel, Monotonic, Result};
 
 impl Scan {
@@ -37,31 +37,31 @@ impl Scan {
         }
         for (at, selected) in decided {
             let Some(slot) = self.slots.get_mut(at) else { continue };
-            let standing = match selected {
-                Some(true) => Standing::Selected,
-                Some(false) => Standing::Unselected,
-                None => Standing::Unknown,
+            let selection = match selected {
+                Some(true) => Selection::Selected,
+                Some(false) => Selection::Unselected,
+                None => Selection::Unknown,
             };
-            if standing == Standing::Selected && slot.standing != Standing::Selected {
+            if selection == Selection::Selected && slot.selection != Selection::Selected {
                 slot.task = Task::ReadAll;
             }
-            if standing != Standing::Selected {
+            if selection != Selection::Selected {
                 self.budget.close_all(&mut slot.entry.kept);
-                if slot.standing == Standing::Selected {
+                if slot.selection == Selection::Selected {
                     forget_counters(&mut slot.entry.sample);
-                    slot.entry.rest_ticks = 0;
+                    slot.entry.backoff_ticks = 0;
                 }
             }
-            slot.standing = standing;
+            slot.selection = selection;
             slot.undecided = false;
         }
         for slot in &mut self.slots {
             if slot.outcome == Outcome::Changed {
                 // What changed once may change again soon: a shell that executes a program that executes another.
-                slot.entry.rest_ticks = 0;
+                slot.entry.backoff_ticks = 0;
             }
             // It was looked at: its rest was over, or was broken.
-            if slot.outcome != Outcome::Same || self.tick >= slot.rest_until_tick || now >= slot.rest_until {
+            if slot.outcome != Outcome::Same || self.tick >= slot.backoff_until_tick || now >= slot.backoff_until {
                 slot.rest(self.tick, now, self.config.asked.recheck);
             }
             if slot.outcome == Outcome::Changed {
@@ -69,7 +69,7 @@ impl Scan {
             }
         }
         if moved {
-            self.keep_ancestors_awake(cancel)?;
+            self.pin_ancestors(cancel)?;
         }
         Ok(self.slots.iter().any(|slot| slot.task > Task::Rest))
     }
@@ -78,29 +78,29 @@ impl Scan {
     pub(super) fn leave_undecided(&mut self) {
         let is_unread = |slot: &&mut Slot| slot.task == Task::ReadAll && slot.outcome != Outcome::Failed;
         for slot in self.slots.iter_mut().filter(is_unread) {
-            slot.standing = Standing::Unknown;
+            slot.selection = Selection::Unknown;
         }
     }
 
     /// What is not selected rests, but not those whose end or change shows in the selected ones: their parents, since an
     /// orphan has another parent, and all their ancestors where those decide about them.
-    fn keep_ancestors_awake(&mut self, cancel: &Cancel) -> Result<()> {
-        let mut awake: HashSet<u32> = HashSet::new();
-        for slot in self.slots.iter().filter(|slot| slot.standing == Standing::Selected) {
+    fn pin_ancestors(&mut self, cancel: &Cancel) -> Result<()> {
+        let mut pinned: HashSet<u32> = HashSet::new();
+        for slot in self.slots.iter().filter(|slot| slot.selection == Selection::Selected) {
             cancel.check()?;
             let mut ppid = slot.entry.sample.ppid;
             while let Ok(at) = self.slots.binary_search_by_key(&ppid, |slot| slot.pid)
                 && let Some(parent) = self.slots.get(at)
-                && awake.insert(ppid)
+                && pinned.insert(ppid)
                 && self.config.tree
             {
                 ppid = parent.entry.sample.ppid;
             }
         }
         for slot in &mut self.slots {
-            slot.awake = awake.contains(&slot.pid);
-            if slot.awake {
-                slot.rest_until_tick = 0;
+            slot.pinned = pinned.contains(&slot.pid);
+            if slot.pinned {
+                slot.backoff_until_tick = 0;
             }
         }
         Ok(())
@@ -109,7 +109,7 @@ impl Scan {
 
 /// Whether something of a process has not been decided about.
 fn is_new(slot: &Slot) -> bool {
-    slot.standing == Standing::Unknown || slot.outcome == Outcome::Changed || slot.undecided
+    slot.selection == Selection::Unknown || slot.outcome == Outcome::Changed || slot.undecided
 }
 
 fn can_be_decided(slot: &Slot) -> bool {

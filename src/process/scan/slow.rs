@@ -1,4 +1,4 @@
-//! What the slow lane does for a tick: what is due, and where it goes.
+//! What the slow pool does for a tick: what is due, and where it goes.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::process::config::Secret;
 use crate::process::names::{Id, Names};
 use crate::process::pulse::pulse;
 use crate::process::slow::{Content, Job, Kind};
-use crate::process::table::{Entry, Outcome, Slot, SlowFile, Standing};
+use crate::process::table::{Entry, Outcome, Selection, Slot, SlowFile};
 use crate::process::{Fields, ProcessInfo, ProcessState};
 use crate::time::Deadline;
 use crate::{Cancel, Monotonic, Reading, Result, Skipped};
@@ -16,10 +16,10 @@ impl Scan {
     /// Counts the fields that are missing in the samples of this tick, and who could not be decided about for want of some.
     pub(super) fn count_missed(&self, skipped: &mut Skipped) {
         for slot in self.slots.iter().filter(|slot| slot.entry.known) {
-            let (fields, undecided) = match slot.standing {
-                Standing::Selected => (slot.missing_fields, 0),
-                Standing::Unknown => (0, 1),
-                Standing::Unselected => continue,
+            let (fields, undecided) = match slot.selection {
+                Selection::Selected => (slot.missing_fields, 0),
+                Selection::Unknown => (0, 1),
+                Selection::Unselected => continue,
             };
             skipped.fields = skipped.fields.saturating_add(fields);
             skipped.undecided = skipped.undecided.saturating_add(undecided);
@@ -33,14 +33,14 @@ impl Scan {
         if !self.gone.is_empty() {
             // Where everything is held up, the queue holds no more than what is alive.
             let gone = &self.gone;
-            self.lane.forget(|job| gone.binary_search(&job.id.pid).is_ok());
+            self.slow_pool.forget(|job| gone.binary_search(&job.id.pid).is_ok());
         }
         let any_slow = (fields | self.facts).intersects(Fields::SLOW | Fields::FD_COUNT);
         for slot in self.slots.iter_mut().filter(|slot| any_slow || slot.unnamed) {
             cancel.check()?;
-            let wanted = match slot.standing {
-                Standing::Selected => fields | self.facts,
-                _ if slot.outcome == Outcome::Same && slot.entry.known && slot.standing == Standing::Unselected => {
+            let wanted = match slot.selection {
+                Selection::Selected => fields | self.facts,
+                _ if slot.outcome == Outcome::Same && slot.entry.known && slot.selection == Selection::Unselected => {
                     continue;
                 }
                 _ => self.facts,
@@ -89,14 +89,14 @@ impl Scan {
         }
         // What was read longest ago comes first.
         jobs.sort_by_key(|(read_at, _)| *read_at);
-        self.lane.give(jobs.into_iter().map(|(_, job)| job));
+        self.slow_pool.give(jobs.into_iter().map(|(_, job)| job));
         Ok(())
     }
 
-    /// Takes what the slow lane has read, waiting until `deadline` at most.
+    /// Takes what the slow pool has read, waiting until `deadline` at most.
     pub(super) fn take_slow(&mut self, now: Monotonic, deadline: Deadline, cancel: &Cancel) -> Result<()> {
         let (slots, config, has_pulse) = (&mut self.slots, &self.config, self.procfs.has_pulse());
-        self.lane.take(deadline, cancel, |answer| {
+        self.slow_pool.take(deadline, cancel, |answer| {
             let Ok(at) = slots.binary_search_by_key(&answer.id.pid, |slot| slot.pid) else { return };
             let Some(slot) = slots.get_mut(at).filter(|slot| slot.entry.sample.id == answer.id) else { return };
             if matches!(answer.content, Content::Gone) && has_pulse && pulse(slot.pid).is_none() {

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::{Condition, Select};
 use crate::process::ProcessId;
-use crate::process::lane::Lane;
+use crate::process::slow_pool::SlowPool;
 use crate::time::{Deadline, clock_ticks_per_second};
 use crate::{Cancel, Monotonic};
 
@@ -26,7 +26,7 @@ const LINE_BYTES: usize = 32;
 pub(crate) struct PidFiles {
     files: HashMap<PathBuf, PidFile>,
     /// `None` where there are no files.
-    lane: Option<Lane<PathBuf, (PathBuf, Content)>>,
+    slow_pool: Option<SlowPool<PathBuf, (PathBuf, Content)>>,
     ticks_per_second: u64,
 }
 
@@ -68,17 +68,17 @@ impl PidFiles {
                 _ => None,
             })
             .collect();
-        let lane = (!files.is_empty()).then(|| Lane::new(files.len().min(THREADS), work));
-        Self { files, lane, ticks_per_second: clock_ticks_per_second() }
+        let slow_pool = (!files.is_empty()).then(|| SlowPool::new(files.len().min(THREADS), work));
+        Self { files, slow_pool, ticks_per_second: clock_ticks_per_second() }
     }
 
     /// Begins a tick: asks for all of them anew, but for those that have not answered yet.
     pub(crate) fn ask(&mut self) {
-        let Some(lane) = &mut self.lane else { return };
+        let Some(slow_pool) = &mut self.slow_pool else { return };
         self.files.values_mut().for_each(|file| file.content = Content::Unknown);
         // What was late for the last tick.
-        take(lane, &mut self.files, Deadline::after(Duration::ZERO), &Cancel::new());
-        lane.give(self.files.iter_mut().filter(|(_, file)| !file.asked).map(|(path, file)| {
+        take(slow_pool, &mut self.files, Deadline::after(Duration::ZERO), &Cancel::new());
+        slow_pool.give(self.files.iter_mut().filter(|(_, file)| !file.asked).map(|(path, file)| {
             file.asked = true;
             path.clone()
         }));
@@ -86,8 +86,8 @@ impl PidFiles {
 
     /// Waits for the answers until `deadline`.
     pub(crate) fn wait(&mut self, deadline: Deadline, cancel: &Cancel) {
-        if let Some(lane) = &mut self.lane {
-            take(lane, &mut self.files, deadline, cancel);
+        if let Some(slow_pool) = &mut self.slow_pool {
+            take(slow_pool, &mut self.files, deadline, cancel);
         }
     }
 
@@ -105,17 +105,17 @@ impl PidFiles {
 }
 
 fn take(
-    lane: &mut Lane<PathBuf, (PathBuf, Content)>,
+    slow_pool: &mut SlowPool<PathBuf, (PathBuf, Content)>,
     files: &mut HashMap<PathBuf, PidFile>,
     deadline: Deadline,
     cancel: &Cancel,
 ) {
-    lane.take(deadline, cancel, |(path, content)| {
+    slow_pool.take(deadline, cancel, |(path, content)| {
         files.insert(path, PidFile { content, asked: false });
     });
 }
 
-/// Reads one file; runs on a thread of the lane.
+/// Reads one file; runs on a thread of the slow pool.
 fn work(path: PathBuf) -> (PathBuf, Content) {
     let content = match read(&path) {
         Ok(written) => written.map_or(Content::Nothing, Content::Names),

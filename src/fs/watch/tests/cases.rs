@@ -211,7 +211,7 @@ fn names_within_count_once() {
     rig.check();
     remove_file(rig.path("a/f")).unwrap();
     rig.check();
-    // Now it has one name, in a directory that nothing was heard of.
+    // Now it has one name, in a directory of which nothing was reported.
     append(&rig.path("c/d/f"), 100_000);
     rig.check();
     hard_link(rig.path("a/g"), rig.path("g")).unwrap();
@@ -241,7 +241,7 @@ fn names_outside_are_asked() {
     // Taken out by its other name, and known by the number of names alone.
     remove_file(rig.outside("f")).unwrap();
     assert_eq!(rig.check().uncertain, [(0, 0)]);
-    // A name that was made outside, of a file that had one, is not heard of; but with the next reading it is known.
+    // A name that was made outside, of a file that had one, is not reported; but with the next reading it is known.
     hard_link(rig.path("a/g"), rig.outside("g")).unwrap();
     rig.write("a/h", 1);
     rig.check();

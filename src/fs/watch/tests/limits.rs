@@ -4,7 +4,7 @@ use std::fs::{File, hard_link};
 use std::io::{BufRead, BufReader, Write};
 use std::process::Command;
 
-use super::super::{Reason, ledger};
+use super::super::{Reason, entry_cache};
 use super::*;
 
 #[test]
@@ -217,7 +217,7 @@ fn rested(rig: &mut Rig) {
 fn large_directories_are_read_once() {
     let mut rig = Rig::of(in_memory());
     rig.mkdir("large");
-    let count = ledger::LARGE as usize * 2;
+    let count = entry_cache::LARGE as usize * 2;
     for n in 0..count {
         rig.write(&format!("large/{n}"), n % 3 * 4000);
     }
@@ -256,18 +256,18 @@ fn large_directories_are_read_once() {
     rested(&mut rig);
     rig.audit();
     // It is kept as long as it serves.
-    assert!(rig.watched.tree.ledgered > 0);
+    assert!(rig.watched.tree.cached > 0);
     for _ in 0..2 {
         rig.now = rig.now.plus(1_000_000 * SECOND);
         rested(&mut rig);
     }
-    assert_eq!(rig.watched.tree.ledgered, 0);
+    assert_eq!(rig.watched.tree.cached, 0);
     rig.write("large/7", 1);
     rested(&mut rig);
-    assert!(rig.watched.tree.ledgered > 0);
+    assert!(rig.watched.tree.cached > 0);
     std::fs::remove_dir_all(rig.path("large")).unwrap();
     rested(&mut rig);
-    assert_eq!(rig.watched.tree.ledgered, 0);
+    assert_eq!(rig.watched.tree.cached, 0);
     rig.audit();
 }
 
@@ -275,7 +275,7 @@ fn large_directories_are_read_once() {
 fn one_change_in_a_large_directory_is_read_at_once() {
     let mut rig = Rig::of(in_memory());
     rig.mkdir("large");
-    for n in 0..ledger::LARGE * 2 {
+    for n in 0..entry_cache::LARGE * 2 {
         rig.write(&format!("large/{n}"), 1);
     }
     rig.check();
@@ -291,7 +291,7 @@ fn one_change_in_a_large_directory_is_read_at_once() {
         rig.now = rig.now.plus(1_000_000 * SECOND);
         rig.check();
     }
-    assert_eq!(rig.watched.tree.ledgered, 0);
+    assert_eq!(rig.watched.tree.cached, 0);
     rig.write("large/5", 100_000);
     let watched = rig.watched.refresh(rig.now, &Cancel::new()).unwrap();
     assert!(watched.is_settled);

@@ -12,15 +12,15 @@ use crate::{Cancel, Monotonic, Result};
 
 /// All of a source, each by the id of the watched directory that is in no other one.
 #[derive(Debug, Default)]
-pub(super) struct Keepers {
-    by_id: HashMap<u64, Keeper>,
+pub(super) struct WatchedTrees {
+    by_id: HashMap<u64, TreeState>,
     /// Watches at most, all together. Found out when it is needed.
     pub(super) most: Option<usize>,
 }
 
 /// What is kept of a watched directory.
 #[derive(Debug, Default)]
-struct Keeper {
+struct TreeState {
     /// The directories that its tree tells apart.
     members: Vec<Member>,
     stage: Stage,
@@ -44,7 +44,7 @@ enum Stage {
 
 /// A tree on its way through a scan.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct Lease {
     id: u64,
     /// None after it was found to be broken, or too large.
     tree: Option<Box<WatchedTree>>,
@@ -59,33 +59,33 @@ pub(super) struct Kept {
 /// Trees that nobody needs any more.
 #[must_use = "to be dropped where that may take long: their watches end with them"]
 #[derive(Debug, Default)]
-pub(super) struct Retired(Vec<WatchedTree>);
+pub(super) struct Discarded(Vec<WatchedTree>);
 
-impl Keepers {
+impl WatchedTrees {
     /// Whose directories these are: only they are kept.
-    pub(super) fn settle(&mut self, ids: &[u64]) -> Retired {
-        let mut retired = Retired::default();
-        self.by_id.retain(|id, keeper| {
+    pub(super) fn settle(&mut self, ids: &[u64]) -> Discarded {
+        let mut discarded = Discarded::default();
+        self.by_id.retain(|id, tree_owner| {
             let stays = ids.contains(id);
-            if !stays && let Stage::Here(tree, _) = std::mem::take(&mut keeper.stage) {
-                retired.0.push(*tree);
+            if !stays && let Stage::Here(tree, _) = std::mem::take(&mut tree_owner.stage) {
+                discarded.0.push(*tree);
             }
             stays
         });
         for id in ids {
             self.by_id.entry(*id).or_default();
         }
-        retired
+        discarded
     }
 
     /// Whether nothing was read yet, or what was known is lost.
     pub(super) fn is_empty(&self, id: u64) -> bool {
-        self.by_id.get(&id).is_none_or(|keeper| matches!(keeper.stage, Stage::None))
+        self.by_id.get(&id).is_none_or(|tree_owner| matches!(tree_owner.stage, Stage::None))
     }
 
     /// Whether it has too many directories for the watches there are, and is scanned.
     pub(super) fn is_too_large(&self, id: u64) -> bool {
-        self.by_id.get(&id).is_some_and(|keeper| matches!(keeper.stage, Stage::TooLarge))
+        self.by_id.get(&id).is_some_and(|tree_owner| matches!(tree_owner.stage, Stage::TooLarge))
     }
 
     /// A scan found so many directories in one that was too large: where that is much less, it is watched when it is due
@@ -93,17 +93,17 @@ impl Keepers {
     pub(super) fn was_scanned(&mut self, id: u64, directories: u64) {
         let watches = self.share(id);
         let few = watch::most_directories(watches) / 2;
-        if let Some(keeper) = self.by_id.get_mut(&id)
-            && matches!(keeper.stage, Stage::TooLarge)
+        if let Some(tree_owner) = self.by_id.get_mut(&id)
+            && matches!(tree_owner.stage, Stage::TooLarge)
             && usize::try_from(directories).is_ok_and(|directories| directories <= few)
         {
-            keeper.stage = Stage::None;
+            tree_owner.stage = Stage::None;
         }
     }
 
     /// Whether it is to be expected that it is brought up to date within `time`.
     pub(super) fn is_quick(&self, id: u64, time: Duration) -> bool {
-        self.by_id.get(&id).is_some_and(|keeper| match &keeper.stage {
+        self.by_id.get(&id).is_some_and(|tree_owner| match &tree_owner.stage {
             Stage::None | Stage::TooLarge => false,
             Stage::Away { quick } => *quick,
             Stage::Here(_, took) => *took <= time,
@@ -111,56 +111,56 @@ impl Keepers {
     }
 
     /// Gives out the tree of these directories: that of the last tick, unless it is told to begin `anew` or they are others.
-    pub(super) fn take(&mut self, id: u64, members: &[Member], walk: &Walk, anew: bool, times: Times) -> Kept {
+    pub(super) fn take(&mut self, id: u64, members: &[Member], walk: &Walk, anew: bool, times: Times) -> Lease {
         let watches = self.share(id);
-        let keeper = self.by_id.entry(id).or_default();
-        keeper.watches = watches;
-        let same = keeper.members.len() == members.len()
-            && keeper.members.iter().zip(members).all(|(a, b)| a.id == b.id && a.home.is_same(&b.home));
-        let (known, took) = match std::mem::take(&mut keeper.stage) {
+        let tree_owner = self.by_id.entry(id).or_default();
+        tree_owner.watches = watches;
+        let same = tree_owner.members.len() == members.len()
+            && tree_owner.members.iter().zip(members).all(|(a, b)| a.id == b.id && a.location.is_same(&b.location));
+        let (known, took) = match std::mem::take(&mut tree_owner.stage) {
             Stage::Here(tree, took) => (Some(tree), took),
             _ => (None, Duration::ZERO),
         };
         let kept = match known {
             Some(mut tree) if same && !anew => {
                 tree.set_watches(watches);
-                Kept { id, tree: Some(tree), old: None, watches, is_new: false, too_large: false }
+                Lease { id, tree: Some(tree), old: None, watches, is_new: false, too_large: false }
             }
             old => {
                 let tree = WatchedTree::new(&walk.scan()).watches(watches).verify(times.verify).ttl(times.ttl);
-                Kept { id, tree: Some(Box::new(tree)), old, watches, is_new: true, too_large: false }
+                Lease { id, tree: Some(Box::new(tree)), old, watches, is_new: true, too_large: false }
             }
         };
-        keeper.members = members.to_vec();
-        keeper.stage = Stage::Away { quick: !kept.is_new && took <= times.quick };
+        tree_owner.members = members.to_vec();
+        tree_owner.stage = Stage::Away { quick: !kept.is_new && took <= times.quick };
         kept
     }
 
     /// How many watches it may have: those it has, and its share of what is left.
     fn share(&mut self, id: u64) -> usize {
         let most = *self.most.get_or_insert_with(|| watch::most_watches() / 4);
-        let own = self.by_id.get(&id).map_or(0, |keeper| keeper.watches);
-        let taken = self.by_id.values().map(|keeper| keeper.watches).fold(0, usize::saturating_add);
+        let own = self.by_id.get(&id).map_or(0, |tree_owner| tree_owner.watches);
+        let taken = self.by_id.values().map(|tree_owner| tree_owner.watches).fold(0, usize::saturating_add);
         // What is away has had its share.
-        let here = self.by_id.values().filter(|keeper| !matches!(keeper.stage, Stage::Away { .. })).count();
+        let here = self.by_id.values().filter(|tree_owner| !matches!(tree_owner.stage, Stage::Away { .. })).count();
         let share = most.saturating_sub(taken).checked_div(here).unwrap_or(0);
         own.saturating_add(share)
     }
 
     /// Takes a tree back.
-    pub(super) fn give_back(&mut self, kept: Kept, took: Duration) -> Retired {
-        let mut retired = Retired(kept.old.into_iter().map(|old| *old).collect());
+    pub(super) fn give_back(&mut self, kept: Lease, took: Duration) -> Discarded {
+        let mut discarded = Discarded(kept.old.into_iter().map(|old| *old).collect());
         match self.by_id.get_mut(&kept.id) {
-            Some(keeper) => {
-                keeper.watches = if kept.tree.is_some() { kept.watches } else { 0 };
+            Some(tree_owner) => {
+                tree_owner.watches = if kept.tree.is_some() { kept.watches } else { 0 };
                 // How long it took to read all of it says nothing about what comes.
                 let took = if kept.is_new { Duration::ZERO } else { took };
                 let gone = if kept.too_large { Stage::TooLarge } else { Stage::None };
-                keeper.stage = kept.tree.map_or(gone, |tree| Stage::Here(tree, took));
+                tree_owner.stage = kept.tree.map_or(gone, |tree| Stage::Here(tree, took));
             }
-            None => retired.0.extend(kept.tree.map(|tree| *tree)),
+            None => discarded.0.extend(kept.tree.map(|tree| *tree)),
         }
-        retired
+        discarded
     }
 }
 
@@ -173,7 +173,7 @@ pub(super) struct Times {
     pub(super) quick: Duration,
 }
 
-impl Kept {
+impl Lease {
     /// Brings it up to date, and gives what each of the marks of the walk holds; none where it is too large, and is to be
     /// scanned.
     pub(super) fn refresh(&mut self, marks: &[PathBuf], cancel: &Cancel) -> Result<Option<Vec<Result<Found>>>> {
@@ -230,7 +230,7 @@ fn tell(watched: &Watched) -> Watch {
     }
 }
 
-impl Retired {
+impl Discarded {
     /// Drops them beside the caller: the kernel takes its time to end many watches.
     pub(super) fn discard(self) {
         if !self.0.is_empty() {
@@ -244,23 +244,23 @@ impl Retired {
 mod tests {
     use super::*;
 
-    fn keepers(most: usize, ids: &[u64]) -> Keepers {
-        let mut keepers = Keepers { most: Some(most), ..Keepers::default() };
-        assert!(keepers.settle(ids).0.is_empty());
-        keepers
+    fn watched_trees(most: usize, ids: &[u64]) -> WatchedTrees {
+        let mut watched_trees = WatchedTrees { most: Some(most), ..WatchedTrees::default() };
+        assert!(watched_trees.settle(ids).0.is_empty());
+        watched_trees
     }
 
-    fn take(keepers: &mut Keepers, id: u64) -> Kept {
+    fn take(watched_trees: &mut WatchedTrees, id: u64) -> Lease {
         let settings = super::super::usage::Settings::default();
         let walk = Walk { marks: vec!["/".into()], excludes: Vec::new(), settings };
         let times = Times { ttl: Duration::MAX, verify: Duration::MAX, quick: Duration::ZERO };
-        keepers.take(id, &[], &walk, false, times)
+        watched_trees.take(id, &[], &walk, false, times)
     }
 
     #[test]
     fn watches_are_shared_and_never_too_many() {
-        let mut keepers = keepers(90, &[1, 2, 3]);
-        let mut away: Vec<Kept> = [1, 2, 3].map(|id| take(&mut keepers, id)).into();
+        let mut watched_trees = watched_trees(90, &[1, 2, 3]);
+        let mut away: Vec<Lease> = [1, 2, 3].map(|id| take(&mut watched_trees, id)).into();
         assert_eq!(away.iter().map(|kept| kept.watches).collect::<Vec<_>>(), [30, 30, 30]);
         // One that needs less leaves the rest to the others.
         for (kept, needed) in away.iter_mut().zip([10, 30, 30]) {
@@ -268,30 +268,30 @@ mod tests {
         }
         let last = away.pop().unwrap();
         for kept in away {
-            let _ = keepers.give_back(kept, Duration::ZERO);
+            let _ = watched_trees.give_back(kept, Duration::ZERO);
         }
-        let second = take(&mut keepers, 2);
+        let second = take(&mut watched_trees, 2);
         assert_eq!(second.watches, 40, "half of the 20 that are left");
-        assert_eq!(take(&mut keepers, 1).watches, 20);
-        assert!(keepers.give_back(last, Duration::ZERO).0.is_empty());
+        assert_eq!(take(&mut watched_trees, 1).watches, 20);
+        assert!(watched_trees.give_back(last, Duration::ZERO).0.is_empty());
         // What is not there any more has none.
-        assert!(keepers.settle(&[3]).0.is_empty());
-        assert_eq!(take(&mut keepers, 3).watches, 90);
-        assert_eq!(keepers.give_back(second, Duration::ZERO).0.len(), 1);
+        assert!(watched_trees.settle(&[3]).0.is_empty());
+        assert_eq!(take(&mut watched_trees, 3).watches, 90);
+        assert_eq!(watched_trees.give_back(second, Duration::ZERO).0.len(), 1);
     }
 
     #[test]
     fn what_is_lost_begins_anew() {
-        let mut keepers = keepers(9, &[1]);
-        assert!(keepers.is_empty(1) && !keepers.is_quick(1, Duration::MAX));
-        let mut kept = take(&mut keepers, 1);
-        assert!(kept.is_new && !keepers.is_empty(1));
-        let _ = keepers.give_back(kept, Duration::ZERO);
-        assert!(keepers.is_quick(1, Duration::ZERO));
-        kept = take(&mut keepers, 1);
+        let mut watched_trees = watched_trees(9, &[1]);
+        assert!(watched_trees.is_empty(1) && !watched_trees.is_quick(1, Duration::MAX));
+        let mut kept = take(&mut watched_trees, 1);
+        assert!(kept.is_new && !watched_trees.is_empty(1));
+        let _ = watched_trees.give_back(kept, Duration::ZERO);
+        assert!(watched_trees.is_quick(1, Duration::ZERO));
+        kept = take(&mut watched_trees, 1);
         assert!(!kept.is_new);
         kept.tree = None;
-        let _ = keepers.give_back(kept, Duration::ZERO);
-        assert!(keepers.is_empty(1) && take(&mut keepers, 1).is_new);
+        let _ = watched_trees.give_back(kept, Duration::ZERO);
+        assert!(watched_trees.is_empty(1) && take(&mut watched_trees, 1).is_new);
     }
 }

@@ -1,6 +1,6 @@
 //! Looks for the other names of files.
 //!
-//! A new name of a file (`link(2)`) is heard of in the directory that has it, and not in the one that had the file before:
+//! A new name of a file (`link(2)`) is reported in the directory that has it, and not in the one that had the file before:
 //! that still counts it for one of its own. To find that one takes a look at listings alone, and only at those of directories
 //! where the inode number is within the span of what they have.
 
@@ -16,12 +16,12 @@ use crate::{Cancel, Monotonic, Result};
 
 /// When it may be looked again: where it takes long, it is not done at every refresh.
 #[derive(Debug, Default)]
-pub(super) struct Hunt {
+pub(super) struct LinkSearch {
     due: Option<Monotonic>,
     waiting: Vec<FileId>,
 }
 
-impl Hunt {
+impl LinkSearch {
     /// Whether some are still to be looked for.
     pub(super) fn waits(&self) -> bool {
         !self.waiting.is_empty()

@@ -1,4 +1,4 @@
-//! Sums of entries, which can be taken back.
+//! Totals of entries, which can be taken back.
 
 use super::unheard;
 use crate::Usage;
@@ -6,7 +6,7 @@ use crate::fs::scan::{Entry, at_most};
 
 /// What is counted in one directory, or in one tree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sums {
+pub(super) struct Totals {
     /// With room for any number of files, however long they are.
     pub(super) allocated_bytes: u128,
     pub(super) apparent_bytes: u128,
@@ -24,7 +24,7 @@ pub(super) struct Sums {
     pub(super) mounts: u64,
 }
 
-impl Sums {
+impl Totals {
     /// A directory, or a file with one name.
     pub(super) fn of(entry: &Entry) -> Self {
         if !entry.is_dir() {

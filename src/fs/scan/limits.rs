@@ -8,7 +8,7 @@ use crate::Cancel;
 
 /// Asked before each entry, by all threads of a scan.
 #[derive(Debug)]
-pub(super) struct Brake<'a> {
+pub(super) struct Limits<'a> {
     cancel: &'a Cancel,
     stopped: AtomicU8,
     deadline: Option<Instant>,
@@ -23,7 +23,7 @@ const ENTRIES: u8 = 2;
 const TIME: u8 = 3;
 const BROKEN: u8 = 4;
 
-impl<'a> Brake<'a> {
+impl<'a> Limits<'a> {
     pub(super) fn new(
         cancel: &'a Cancel,
         start: Instant,
@@ -42,7 +42,7 @@ impl<'a> Brake<'a> {
 
     /// Whether one more entry may be read; waits for its time.
     #[inline]
-    pub(super) fn admits(&self) -> bool {
+    pub(super) fn allow_entry(&self) -> bool {
         self.goes_on() && self.left.as_ref().is_none_or(|left| self.take(left)) && self.wait()
     }
 
@@ -145,19 +145,19 @@ mod tests {
     #[test]
     fn so_many_entries_and_no_more() {
         let cancel = Cancel::new();
-        let brake = Brake::new(&cancel, Instant::now(), None, Some(3), None);
-        assert_eq!((0..10).filter(|_| brake.admits()).count(), 3);
-        assert_eq!(brake.reason(), Some(Partial::Entries));
+        let limits = Limits::new(&cancel, Instant::now(), None, Some(3), None);
+        assert_eq!((0..10).filter(|_| limits.allow_entry()).count(), 3);
+        assert_eq!(limits.reason(), Some(Partial::Entries));
         cancel.cancel();
-        assert!(!brake.goes_on());
-        assert!(!brake.is_cancelled(), "the first reason is the one");
+        assert!(!limits.goes_on());
+        assert!(!limits.is_cancelled(), "the first reason is the one");
     }
 
     #[test]
     fn a_pace_is_kept() {
         let (cancel, start) = (Cancel::new(), Instant::now());
-        let brake = Brake::new(&cancel, start, None, None, Some(1_000));
-        assert!((0..31).all(|_| brake.admits()));
+        let limits = Limits::new(&cancel, start, None, None, Some(1_000));
+        assert!((0..31).all(|_| limits.allow_entry()));
         assert!(start.elapsed() >= Duration::from_millis(28), "{:?}", start.elapsed());
     }
 }

@@ -1,4 +1,4 @@
-//! The slow lane: what can block on another process's lock or on a name service, read beside the tick.
+//! The slow pool: what can block on another process's lock or on a name service, read beside the tick.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -13,7 +13,7 @@ use crate::time::Deadline;
 /// A job that blocks keeps one thread; when all are kept, another is started, up to `most`. Nobody waits for them at the
 /// end: a thread that is blocked ends when the kernel lets it go, and holds nothing of a runtime until then.
 #[derive(Debug)]
-pub(crate) struct Lane<J, A> {
+pub(crate) struct SlowPool<J, A> {
     queue: Arc<Queue<J>>,
     /// Never locked: the mutex only makes it `Sync`, and so the source and its streams.
     answers: Mutex<Receiver<(u64, A)>>,
@@ -52,7 +52,7 @@ struct State<J> {
     closed: bool,
 }
 
-impl<J: Send + 'static, A: Send + 'static> Lane<J, A> {
+impl<J: Send + 'static, A: Send + 'static> SlowPool<J, A> {
     pub(crate) fn new(most: usize, work: fn(J) -> A) -> Self {
         let (answer, answers) = channel();
         let state = State { jobs: VecDeque::new(), round: 0, started: 0, closed: false };
@@ -163,7 +163,7 @@ impl<J: Send + 'static, A: Send + 'static> Lane<J, A> {
     }
 }
 
-impl<J, A> Drop for Lane<J, A> {
+impl<J, A> Drop for SlowPool<J, A> {
     fn drop(&mut self) {
         let mut state = self.queue.lock();
         state.closed = true;
@@ -194,9 +194,9 @@ impl<J> Queue<J> {
     }
 }
 
-/// How much the slow lane may take.
+/// How much the slow pool may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SlowLane {
+pub(crate) struct SlowPoolSettings {
     /// How long a tick waits for it.
     pub(crate) budget: Duration,
     /// How long what it read is good for, while the process runs.
@@ -205,7 +205,7 @@ pub(crate) struct SlowLane {
     pub(crate) threads: usize,
 }
 
-impl Default for SlowLane {
+impl Default for SlowPoolSettings {
     fn default() -> Self {
         Self { budget: Duration::from_millis(100), cadence: Duration::from_secs(10), threads: 8 }
     }
@@ -219,21 +219,21 @@ mod tests {
     fn one_blocked_job_holds_up_no_other() {
         let (release, gate) = channel::<()>();
         let gate = Arc::new(Mutex::new(gate));
-        let mut lane = Lane::new(8, |job: (u32, Option<Arc<Mutex<Receiver<()>>>>)| {
+        let mut slow_pool = SlowPool::new(8, |job: (u32, Option<Arc<Mutex<Receiver<()>>>>)| {
             if let Some(gate) = &job.1 {
                 let _ = gate.lock().unwrap().recv();
             }
             job.0
         });
-        lane.give((0..100).map(|n| (n, (n == 3).then(|| Arc::clone(&gate)))));
+        slow_pool.give((0..100).map(|n| (n, (n == 3).then(|| Arc::clone(&gate)))));
         let mut answers = Vec::new();
         while answers.len() < 99 {
-            lane.take(Deadline::after(Duration::from_millis(10)), &Cancel::new(), |n| answers.push(n));
+            slow_pool.take(Deadline::after(Duration::from_millis(10)), &Cancel::new(), |n| answers.push(n));
         }
         assert!(!answers.contains(&3));
         release.send(()).unwrap();
         while answers.len() < 100 {
-            lane.take(Deadline::after(Duration::from_secs(1)), &Cancel::new(), |n| answers.push(n));
+            slow_pool.take(Deadline::after(Duration::from_secs(1)), &Cancel::new(), |n| answers.push(n));
         }
         assert_eq!(answers.last(), Some(&3));
     }
@@ -245,7 +245,7 @@ mod tests {
         let (began, begun) = channel::<()>();
         let blocks = || Some((began.clone(), Arc::clone(&gate)));
         type Gate = Option<(Sender<()>, Arc<Mutex<Receiver<()>>>)>;
-        let mut lane = Lane::new(2, |job: Gate| {
+        let mut slow_pool = SlowPool::new(2, |job: Gate| {
             if let Some((began, gate)) = job {
                 began.send(()).unwrap();
                 gate.lock().unwrap().recv().unwrap();
@@ -254,24 +254,24 @@ mod tests {
         let far = || Deadline::after(Duration::from_secs(1_000_000));
         let at_once = || Deadline::after(Duration::ZERO);
         let never = Cancel::new();
-        lane.give([blocks()]);
+        slow_pool.give([blocks()]);
         begun.recv().unwrap();
-        lane.take(at_once(), &never, |()| unreachable!());
-        lane.take(far(), &never, |()| unreachable!());
+        slow_pool.take(at_once(), &never, |()| unreachable!());
+        slow_pool.take(far(), &never, |()| unreachable!());
         // What is asked for besides is waited for.
-        lane.give([None, None]);
+        slow_pool.give([None, None]);
         let mut answers = 0;
-        lane.take(far(), &never, |()| answers += 1);
+        slow_pool.take(far(), &never, |()| answers += 1);
         assert_eq!(answers, 2);
         // Nor is anything waited for when all threads are held up.
-        lane.give([blocks(), None]);
+        slow_pool.give([blocks(), None]);
         begun.recv().unwrap();
-        lane.take(at_once(), &never, |()| unreachable!());
-        lane.take(far(), &never, |()| unreachable!());
+        slow_pool.take(at_once(), &never, |()| unreachable!());
+        slow_pool.take(far(), &never, |()| unreachable!());
         release.send(()).unwrap();
         release.send(()).unwrap();
         while answers < 5 {
-            lane.take(Deadline::after(Duration::from_millis(20)), &never, |()| answers += 1);
+            slow_pool.take(Deadline::after(Duration::from_millis(20)), &never, |()| answers += 1);
         }
     }
 
@@ -279,16 +279,16 @@ mod tests {
     fn without_an_end_it_waits_for_all() {
         let (release, gate) = channel::<()>();
         let gate = Arc::new(Mutex::new(gate));
-        let mut lane = Lane::new(8, |job: (u32, Option<Arc<Mutex<Receiver<()>>>>)| {
+        let mut slow_pool = SlowPool::new(8, |job: (u32, Option<Arc<Mutex<Receiver<()>>>>)| {
             if let Some(gate) = &job.1 {
                 gate.lock().unwrap().recv().unwrap();
             }
             job.0
         });
         // More are held up than threads serve as a rule: the others get by, and then let them go.
-        lane.give((0..100).map(|n| (n, (n < 4).then(|| Arc::clone(&gate)))));
+        slow_pool.give((0..100).map(|n| (n, (n < 4).then(|| Arc::clone(&gate)))));
         let mut answers = Vec::new();
-        lane.take(Deadline::after(Duration::MAX), &Cancel::new(), |n| {
+        slow_pool.take(Deadline::after(Duration::MAX), &Cancel::new(), |n| {
             answers.push(n);
             if answers.len() == 96 {
                 assert!(answers.iter().all(|n| *n >= 4));
@@ -297,11 +297,11 @@ mod tests {
         });
         assert_eq!(answers.len(), 100);
         // Nobody releases this one.
-        lane.give([(0, Some(gate))]);
+        slow_pool.give([(0, Some(gate))]);
         let cancel = Cancel::new();
         let stop = cancel.clone();
         let stopper = std::thread::spawn(move || stop.cancel());
-        lane.take(Deadline::NEVER, &cancel, |_| unreachable!());
+        slow_pool.take(Deadline::NEVER, &cancel, |_| unreachable!());
         stopper.join().unwrap();
         drop(release);
     }
@@ -316,7 +316,7 @@ mod tests {
         }
         let (here, ran) = (Arc::new(()), Arc::new(Mutex::new(0)));
         let job = |blocks| Job { _here: Arc::clone(&here), ran: Arc::clone(&ran), blocks };
-        let mut lane = Lane::new(1, |job: Job| {
+        let mut slow_pool = SlowPool::new(1, |job: Job| {
             *job.ran.lock().unwrap() += 1;
             if let Some((began, gate)) = job.blocks {
                 began.send(()).unwrap();
@@ -325,10 +325,10 @@ mod tests {
             }
         });
         let ((began, begun), (release, gate)) = (channel(), channel());
-        lane.give(std::iter::once(job(Some((began, gate)))).chain((0..1000).map(|_| job(None))));
+        slow_pool.give(std::iter::once(job(Some((began, gate)))).chain((0..1000).map(|_| job(None))));
         begun.recv().unwrap();
         assert_eq!(Arc::strong_count(&here), 1002);
-        drop(lane);
+        drop(slow_pool);
         assert_eq!(Arc::strong_count(&here), 2, "only the job that was started is left");
         release.send(()).unwrap();
         begun.recv().unwrap();

@@ -7,9 +7,9 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::Schedstat;
 
 /// Looks after the number of threads, from the first of them.
-pub(super) struct Crew<'a> {
+pub(super) struct Scaler<'a> {
     /// Starts threads until there are as many.
-    recruit: &'a mut dyn FnMut(usize),
+    spawn: &'a mut dyn FnMut(usize),
     plan: Plan,
     /// How many there are.
     threads: usize,
@@ -49,15 +49,15 @@ impl Plan {
     }
 }
 
-impl<'a> Crew<'a> {
-    pub(super) fn new(plan: Plan, recruit: &'a mut dyn FnMut(usize)) -> Self {
+impl<'a> Scaler<'a> {
+    pub(super) fn new(plan: Plan, spawn: &'a mut dyn FnMut(usize)) -> Self {
         let at = Instant::now();
         let since = Spent { at, running: Duration::ZERO, waiting: Duration::ZERO };
-        Self { recruit, plan, threads: 1, start: at, since }
+        Self { spawn, plan, threads: 1, start: at, since }
     }
 
     /// Called every now and then, with how many entries were seen so far. `busy` tells that no thread is without work.
-    pub(super) fn look_after(&mut self, seen: u32, busy: bool) {
+    pub(super) fn adjust(&mut self, seen: u32, busy: bool) {
         if self.threads >= self.plan.most {
             return;
         }
@@ -76,7 +76,7 @@ impl<'a> Crew<'a> {
 
     fn grow(&mut self, threads: usize) {
         self.threads = threads;
-        (self.recruit)(threads);
+        (self.spawn)(threads);
         self.since = Spent::so_far();
     }
 }
@@ -114,24 +114,24 @@ mod tests {
     fn more_threads_only_for_what_is_blocked() {
         let mut counts = Vec::new();
         let plan = Plan { usual: 2, most: 6, at_once: false };
-        let mut recruit = |threads| counts.push(threads);
-        let mut crew = Crew::new(plan, &mut recruit);
-        crew.look_after(ENTRIES, true);
+        let mut spawn = |threads| counts.push(threads);
+        let mut scaler = Scaler::new(plan, &mut spawn);
+        scaler.adjust(ENTRIES, true);
         for _ in 0..3 {
             let start = Instant::now();
             while start.elapsed() < PERIOD {
                 std::hint::spin_loop();
             }
-            crew.look_after(ENTRIES, true);
+            scaler.adjust(ENTRIES, true);
         }
         for busy in [false, true, true, true] {
             std::thread::sleep(PERIOD);
-            crew.look_after(ENTRIES, busy);
+            scaler.adjust(ENTRIES, busy);
         }
         // On a machine with much else to do, a sleeper waits for its CPU longer than it sleeps; then it takes more periods.
         for _ in 0..60 {
             std::thread::sleep(PERIOD * 2);
-            crew.look_after(ENTRIES, true);
+            scaler.adjust(ENTRIES, true);
         }
         assert_eq!(counts, [2, 4, 6]);
     }

@@ -9,7 +9,7 @@ use crate::Monotonic;
 
 /// When it is whose turn.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(super) struct RevisitSchedule {
     pub(super) verify: Duration,
     pub(super) ttl: Duration,
     /// The number of the directory that is verified next.
@@ -36,7 +36,7 @@ pub(super) struct Turns {
 /// How long nothing is read for lost events after that was done, at first.
 const PAUSE: Duration = Duration::from_secs(5);
 
-impl Turns {
+impl RevisitSchedule {
     pub(super) fn new() -> Self {
         Self {
             verify: Duration::from_secs(600),

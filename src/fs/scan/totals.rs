@@ -4,9 +4,9 @@ use super::entry::{Entry, FileId};
 use super::links::Link;
 use super::usage::{Largest, ScanErrors, Usage};
 
-/// Sums of entries. Those of bytes have room for any number of files: three sparse ones can be longer than 64 bits count.
+/// Totals of entries. Those of bytes have room for any number of files: three sparse ones can be longer than 64 bits count.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sums {
+pub(super) struct Totals {
     allocated_bytes: u128,
     apparent_bytes: u128,
     files: u64,
@@ -19,7 +19,7 @@ pub(super) struct Sums {
     mounts: u64,
 }
 
-impl Sums {
+impl Totals {
     /// A directory, or a file with one name.
     #[inline]
     pub(super) fn count(&mut self, entry: &Entry) {
@@ -74,31 +74,31 @@ pub(in crate::fs) fn at_most(bytes: u128) -> u64 {
 
 /// What was counted of one tree.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tally {
-    pub(super) sums: Sums,
+pub(super) struct RootTotals {
+    pub(super) totals: Totals,
     pub(super) errors: ScanErrors,
     pub(super) top: Top,
 }
 
-impl Tally {
+impl RootTotals {
     pub(super) fn new(largest: usize) -> Self {
         Self { top: Top { keep: largest, files: Vec::new() }, ..Self::default() }
     }
 
     pub(super) fn add(&mut self, other: Self) {
-        self.sums.add(&other.sums);
+        self.totals.add(&other.totals);
         self.errors.add(&other.errors);
         self.top.add(other.top);
     }
 
     pub(super) fn usage(&self) -> Usage {
         Usage {
-            allocated_bytes: at_most(self.sums.allocated_bytes),
-            apparent_bytes: at_most(self.sums.apparent_bytes),
-            files: self.sums.files.wrapping_add(self.sums.linked),
-            directories: self.sums.directories,
-            hard_links: self.sums.names.saturating_sub(self.sums.linked),
-            excluded_mounts: self.sums.mounts,
+            allocated_bytes: at_most(self.totals.allocated_bytes),
+            apparent_bytes: at_most(self.totals.apparent_bytes),
+            files: self.totals.files.wrapping_add(self.totals.linked),
+            directories: self.totals.directories,
+            hard_links: self.totals.names.saturating_sub(self.totals.linked),
+            excluded_mounts: self.totals.mounts,
             errors: self.errors.clone(),
             largest: self.top.files(),
             ..Usage::default()

@@ -4,13 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
 use std::hash::{BuildHasher, RandomState};
 
-use super::sums::Sums;
+use super::totals::Totals;
 use crate::fs::scan::FileId;
 
 /// The entries of one directory, by their names' hashes. It is begun when a large directory has changed,
 /// and ends when it was read in turn and did not change since the last time.
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(super) struct EntryCache {
     items: HashMap<u64, Item>,
     names: RandomState,
     /// What events told since the last reading.
@@ -33,7 +33,7 @@ pub(super) const LARGE: u32 = 1024;
 /// So many entries are kept at most, of all directories together: some 50 MB.
 pub(super) const MOST: usize = 1 << 20;
 
-impl Ledger {
+impl EntryCache {
     pub(super) fn len(&self) -> usize {
         self.items.len()
     }
@@ -59,12 +59,12 @@ impl Ledger {
 }
 
 impl Item {
-    /// What it adds to the sums of its directory. A directory counts for itself, and a file with several names elsewhere.
-    pub(super) fn sums(self) -> Sums {
+    /// What it adds to the totals of its directory. A directory counts for itself, and a file with several names elsewhere.
+    pub(super) fn totals(self) -> Totals {
         match self {
-            Self::File { allocated_bytes, apparent_bytes } => Sums::of_file(allocated_bytes, apparent_bytes),
-            Self::Link(_) => Sums { names: 1, ..Sums::default() },
-            Self::Directory => Sums::default(),
+            Self::File { allocated_bytes, apparent_bytes } => Totals::of_file(allocated_bytes, apparent_bytes),
+            Self::Link(_) => Totals { names: 1, ..Totals::default() },
+            Self::Directory => Totals::default(),
         }
     }
 }
