@@ -4,7 +4,7 @@
 
 use std::hint::black_box;
 
-use appmon::{Cgroups, Io, Limits, Schedstat, SmapsRollup, Stat, Statm, Status};
+use appmon::process::{Cgroups, Io, Limits, Schedstat, SmapsRollup, Stat, Statm, Status};
 use criterion::{Criterion, criterion_group, criterion_main};
 use procfs::{FromBufRead, FromRead};
 

@@ -18,7 +18,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use appmon::{Cancel, Scan};
+use appmon::Cancel;
+use appmon::fs::Scan;
 use common::{Contender, in_turn, print};
 use futures::StreamExt;
 
@@ -176,7 +177,7 @@ fn beside_async_walkdir() {
         let tree = tree.clone();
         move || {
             let count = runtime.block_on(async {
-                let (mut entries, mut count) = (appmon::entries(&tree), 0);
+                let (mut entries, mut count) = (appmon::fs::entries(&tree), 0);
                 while let Some(Ok(entry)) = entries.next().await {
                     count += u64::from(!metadata || entry.metadata().await.is_ok());
                 }

@@ -19,7 +19,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use appmon::{Cancel, Directory, FileSystemSample, FileSystems, Part, Snapshot, Source, WatchMode};
+use appmon::fs::{Part, WatchMode};
+use appmon::{Cancel, Directory, FileSystemSample, FileSystems, Snapshot, Source};
 
 use common::{Contender, in_turn, median, print};
 

@@ -6,9 +6,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use appmon::{
-    Directory, FileSystemSample, FileSystems, Rated, Result, Snapshot, SnapshotStreamExt, SourceExt, WatchMode,
-};
+use appmon::fs::WatchMode;
+use appmon::{Directory, FileSystemSample, FileSystems, Rated, Result, Snapshot, SnapshotStreamExt, SourceExt};
 use futures::TryStreamExt;
 use tokio::io::AsyncWriteExt as _;
 use tokio::signal::unix::{SignalKind, signal};

@@ -4,7 +4,8 @@ use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use appmon::{Directory, Event, FileSystems, Processes, Result, Sample, Select, SnapshotStreamExt, SourceExt};
+use appmon::stream::Event;
+use appmon::{Directory, FileSystems, Processes, Result, Sample, Select, SnapshotStreamExt, SourceExt};
 use futures::Stream;
 use serde::Serialize;
 use tokio::io::{AsyncWriteExt, BufWriter};

@@ -4,7 +4,8 @@
 
 use std::io::Write;
 
-use appmon::{Cancel, Scan};
+use appmon::Cancel;
+use appmon::fs::Scan;
 use lexopt::prelude::*;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::sampler::hop;
-use crate::{
-    Cgroups, Environ, Io, Limits, Namespaces, Oom, ProcFs, Process, ProcessId, Result, Schedstat, SmapsRollup, Stat,
-    Statm, Status, Text, WirePath,
+use crate::process::{
+    Cgroups, Environ, Io, Limits, Namespaces, Oom, Process, ProcessId, Schedstat, SmapsRollup, Stat, Statm, Status,
 };
+use crate::sampler::hop;
+use crate::{ProcFs, Result, Text, WirePath};
 
 /// A [`ProcFs`] whose methods read on tokio's pool of blocking threads, one hop each. Cloning shares it.
 ///
@@ -70,7 +70,7 @@ impl From<ProcFs> for AsyncProcFs {
 /// Dropping a future before it is ready loses its result and nothing else; a reading that has begun goes on to its end.
 ///
 /// ```
-/// use appmon::AsyncProcFs;
+/// use appmon::process::AsyncProcFs;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> appmon::Result<()> {

@@ -1,4 +1,7 @@
-//! File systems: the mount table, the source that reads what is mounted, what directories hold, and what is in them.
+//! File systems: what is mounted and how full it is, by which directories, and what is in a directory tree.
+//!
+//! [`FileSystems`] is where to begin, with a [`Directory`] for each that matters; [`MountChanges`] reports what is mounted and
+//! unmounted, [`Scan`] and [`entries`] look at one tree by hand. What most programs name is at the root of the crate too.
 
 mod backing;
 mod directory;
@@ -29,6 +32,6 @@ pub use mounts::{DeviceId, Mount};
 pub use rates::{FileSystemRates, FileSystemTotals, PartRates, PartTotals};
 pub use registry::{Registered, Registry};
 pub use sample::{FileSystemSample, Inodes, Part, PartKind, Stalled, Watch, WatchMode};
-// Not to be taken for a part of a file system.
-pub use scan::Part as ScanPart;
-pub use scan::{Boundary, Largest, Partial, Progress, Scan, ScanError, ScanErrors, Usage};
+
+pub use crate::mount_changes::{MountChange, MountChanges};
+pub use scan::{Boundary, Largest, Partial, Progress, Scan, ScanError, ScanErrors, ScannedTree, Usage};

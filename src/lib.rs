@@ -38,7 +38,7 @@
 //! ```
 //!
 //! [`SnapshotStreamExt`] has the combinators; they go together with those of `futures` and `tokio_stream`. Without async,
-//! call [`Source::collect`] yourself, or ask one [`Process`] for its files.
+//! call [`Source::collect`] yourself, or ask one [`Process`](process::Process) for its files.
 //!
 //! # What it does
 //!
@@ -46,12 +46,12 @@
 //! - Rates that divide by each sample's own time, and are `None` rather than wrong ([`SnapshotStreamExt::rates`]).
 //! - What appeared, changed its program, is gone ([`SnapshotStreamExt::changes`]).
 //! - Trees of processes and what a subtree uses ([`ProcessTree`]).
-//! - All files of one process, typed ([`Process`], and [`AsyncProcess`] for async code).
+//! - All files of one process, typed ([`Process`](process::Process), and [`AsyncProcess`](process::AsyncProcess) for async code).
 //! - How full the file systems are and by which directories ([`FileSystems`], [`Directory`]), how fast they fill, and what is
-//!   mounted and unmounted ([`MountChanges`]).
+//!   mounted and unmounted ([`MountChanges`](fs::MountChanges)).
 //! - Directories that are kept up to date by what the kernel tells of changes ([`Directory::watched`]): an unchanged tree of
 //!   any size costs next to nothing.
-//! - What a directory tree holds ([`Scan`]), or its entries one by one, with an async filter ([`entries`]).
+//! - What a directory tree holds ([`Scan`](fs::Scan)), or its entries one by one, with an async filter ([`entries`](fs::entries)).
 //! - Snapshots to message queues, at least once, in order, through outages and restarts (`forward`, `broker`); and back to streams.
 //! - Every sample and snapshot to JSON and back by serde, non-UTF-8 names included.
 //!
@@ -90,7 +90,7 @@
 //! bounded by what is alive. File descriptors are kept open for processes that run, up to a quarter of the soft limit
 //! ([`Processes::max_fds`]). Directories are scanned on threads named `appmon-directory` and helpers of those; all of them end
 //! with their source. Directories that are watched take a share of the watches that the user may have
-//! ([`FileSystems::max_watches`]). [`entries`] alone has a pool that the whole process shares: see [`Entries`](Entries#threads).
+//! ([`FileSystems::max_watches`]). [`entries`](fs::entries) alone has a pool that the whole process shares: see [`Entries`](fs::Entries#threads).
 
 // No panics on input: no unwrap, slices by get() and split, and no arithmetic that wraps when counters or clocks do.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
@@ -104,9 +104,9 @@ mod counters;
 mod error;
 #[cfg(feature = "forward")]
 pub mod forward;
-mod fs;
+pub mod fs;
 mod mount_changes;
-mod process;
+pub mod process;
 mod reading;
 mod sampler;
 #[cfg(feature = "schema")]
@@ -118,34 +118,23 @@ mod skipped;
 mod snapshot;
 mod source;
 mod source_ext;
-mod stream_ext;
+pub mod stream;
 mod text;
 mod time;
 
-pub use async_process::{AsyncProcFs, AsyncProcess};
 pub use cached::Cached;
 pub use counters::{Counters, Rated, Sample};
 pub use error::{Error, Result};
 #[cfg(feature = "forward")]
 pub use forward::{ForwardExt, Forwarder};
-pub use fs::{
-    Boundary, DeviceId, Directory, Entries, Entry, EntryMetadata, FileSystem, FileSystemRates, FileSystemSample,
-    FileSystemTotals, FileSystems, Inodes, Largest, Mount, Part, PartKind, PartRates, PartTotals, Partial, Progress,
-    Registered, Registry, Scan, ScanError, ScanErrors, ScanPart, Stalled, Usage, Walk, Watch, WatchMode, entries,
-};
-pub use mount_changes::{MountChange, MountChanges};
-pub use process::{
-    Cgroup, Cgroups, Cpu, CpuRates, Environ, FaultRates, Faults, Fields, IdRange, Ids, Io, IoRates, Limit, Limits,
-    Memory, Namespaces, Oom, Pattern, ProcFs, Process, ProcessId, ProcessInfo, ProcessRates, ProcessSample,
-    ProcessState, ProcessTotals, ProcessTree, Processes, Schedstat, Secret, Select, SignalQueue, SmapsRollup, Stat,
-    Statm, Status, Summary, parse_cmdline,
-};
+pub use fs::{Directory, FileSystem, FileSystemSample, FileSystems};
+pub use process::{Fields, ProcFs, ProcessSample, ProcessTree, Processes, Select};
 pub use reading::Reading;
 pub use sampler::Sampler;
 pub use snapshot::{BootId, Notice, Skipped, Snapshot};
 pub use source::{Cancel, Source};
 pub use source_ext::SourceExt;
-pub use stream_ext::{Change, Changes, Event, Rates, Retain, Samples, SnapshotStreamExt};
+pub use stream::SnapshotStreamExt;
 pub use text::{Text, WirePath};
 pub use time::{Monotonic, Timestamp};
 

@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::fs::Mount;
 use crate::fs::table::Watched;
-use crate::{Error, Mount, Result};
+use crate::{Error, Result};
 
 /// One change of the mount table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,7 +49,7 @@ pub enum MountChange {
 /// # Examples
 ///
 /// ```no_run
-/// use appmon::{MountChange, MountChanges};
+/// use appmon::fs::{MountChange, MountChanges};
 /// use futures::TryStreamExt;
 ///
 /// # #[tokio::main(flavor = "current_thread")]

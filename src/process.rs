@@ -1,4 +1,7 @@
-//! Processes: what proc(5) tells of them, and the source that reads them all.
+//! Processes: all of them as a source, a selection of them, their tree, one by hand, and the types of what proc(5) says of each.
+//!
+//! [`Processes`] is where to begin; [`ProcFs`] and [`Process`] read single files of one process, [`AsyncProcess`] does so for async
+//! code. What most programs name is at the root of the crate too.
 
 mod args;
 mod cgroup;
@@ -36,6 +39,7 @@ mod table;
 mod thread;
 mod tree;
 
+pub use crate::async_process::{AsyncProcFs, AsyncProcess};
 pub use args::{Environ, parse_cmdline};
 pub use cgroup::{Cgroup, Cgroups};
 pub use config::Secret;

@@ -2,7 +2,7 @@
 //!
 //! The same texts are in the folder `schema` of the repository. They are of what this crate writes: a reader should pass over
 //! fields it does not know, since a later version may add some without another
-//! [`schema`](crate::Event) number.
+//! [`schema`](crate::stream::Event) number.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,8 +12,10 @@ use schemars::generate::SchemaSettings;
 use schemars::transform::{Transform, transform_subschemas};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-use crate::stream_ext::say_kind;
-use crate::{Change, Counters, Event, FileSystemSample, ProcessSample, Rated, Sample, Snapshot, Summary};
+use crate::process::Summary;
+use crate::stream::say_kind;
+use crate::stream::{Change, Event};
+use crate::{Counters, FileSystemSample, ProcessSample, Rated, Sample, Snapshot};
 
 /// The schema of each wire type, as indented JSON (draft 2020-12), by its name.
 ///

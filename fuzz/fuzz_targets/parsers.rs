@@ -4,7 +4,7 @@
 
 #![no_main]
 
-use appmon::{
+use appmon::process::{
     Cgroups, Environ, Io, Limits, Namespaces, Oom, Schedstat, SmapsRollup, Stat, Statm, Status, parse_cmdline,
 };
 use libfuzzer_sys::fuzz_target;

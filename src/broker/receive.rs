@@ -222,7 +222,8 @@ mod tests {
     use super::*;
     use crate::BootId;
     use crate::forward::{Codec, Encoder, Host, Message};
-    use crate::{FileSystemSample, Monotonic, ProcessId, ProcessSample, Rated, Reading, Timestamp};
+    use crate::process::ProcessId;
+    use crate::{FileSystemSample, Monotonic, ProcessSample, Rated, Reading, Timestamp};
 
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     struct Thing {
@@ -515,7 +516,7 @@ mod tests {
     fn samples_of_this_crate_arrive_with_and_without_rates() {
         let id = ProcessId { pid: 7, start_ticks: 8 };
         let process = ProcessSample { id, io: Reading::Denied, ..ProcessSample::default() };
-        let rated = Rated::new(process.clone(), Some(crate::ProcessRates::default()));
+        let rated = Rated::new(process.clone(), Some(crate::process::ProcessRates::default()));
         for codec in [Codec::Json, Codec::Ndjson, Codec::MessagePack] {
             let mut encoder = encoder(codec);
             let plain: Snapshot<_> = [process.clone()].into_iter().collect();

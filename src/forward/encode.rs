@@ -11,7 +11,7 @@ use crate::forward::codec::Codec;
 use crate::forward::document::{Document, TAIL_BYTES};
 use crate::forward::host::Host;
 use crate::forward::message::{Form, Message, MessageId};
-use crate::stream_ext::{EventRef, SCHEMA};
+use crate::stream::{EventRef, SCHEMA};
 use crate::time::nanos;
 use crate::{BootId, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
 

@@ -113,7 +113,7 @@ impl Directory {
     /// an end after [`wait`](Self::wait), not at all after [`background`](Self::background)). What takes longer goes on
     /// beside the ticks, which give the last value with its age. It is told as a scan of now would tell it, hard links,
     /// mounts below and registered directories in it included: those are kept up to date with it, watched or not, and when
-    /// one comes or leaves, everything is read anew. [`Part::watch`](crate::Part::watch) says how far it can be relied on.
+    /// one comes or leaves, everything is read anew. [`Part::watch`](crate::fs::Part::watch) says how far it can be relied on.
     ///
     /// A watched directory in one that is not watched is read once more with that, to find out what the outer one holds
     /// besides: where both are of interest, watch the outer one.
@@ -131,23 +131,23 @@ impl Directory {
     /// - A user has only so many watches for all programs together (`/proc/sys/fs/inotify/max_user_watches`). The watched
     ///   directories of a source share a quarter of them, or [`FileSystems::max_watches`](crate::FileSystems::max_watches).
     ///   A directory without a watch is read again when the TTL is over, and the age says so
-    ///   ([`WatchMode::Partly`](crate::WatchMode::Partly)).
+    ///   ([`WatchMode::Partly`](crate::fs::WatchMode::Partly)).
     /// - What a directory has without a watch is kept in memory only as long as that is no more than those with one, or 16,384.
-    ///   With more, it is scanned by its TTL as if it was not watched ([`WatchMode::Scanned`](crate::WatchMode::Scanned)),
+    ///   With more, it is scanned by its TTL as if it was not watched ([`WatchMode::Scanned`](crate::fs::WatchMode::Scanned)),
     ///   until a scan finds half as many.
     /// - Where there is no inotify (none of `max_user_instances` left, a kernel without it) that is so for all of them
-    ///   ([`WatchMode::Polled`](crate::WatchMode::Polled)).
+    ///   ([`WatchMode::Polled`](crate::fs::WatchMode::Polled)).
     /// - On a file system that needs a server or a program to answer, such as NFS and FUSE, others make changes that no event
     ///   tells, and in one that shows what the kernel has, such as proc, sysfs and cgroup, the kernel does. There it is
-    ///   scanned by its TTL as if it was not watched ([`WatchMode::Scanned`](crate::WatchMode::Scanned)).
+    ///   scanned by its TTL as if it was not watched ([`WatchMode::Scanned`](crate::fs::WatchMode::Scanned)).
     /// - When more changes than the kernel keeps events for (`max_queued_events`), everything is read again, and less often
-    ///   the more often that happens ([`WatchMode::Overflow`](crate::WatchMode::Overflow)).
+    ///   the more often that happens ([`WatchMode::Overflow`](crate::fs::WatchMode::Overflow)).
     ///
     /// # What no event tells
     ///
     /// These files are asked at every tick, in turn where they are more than 512 of a kind; how many there are, and how much
-    /// is in them, are [`Watch::uncertain_files`](crate::Watch::uncertain_files) and
-    /// [`uncertain_bytes`](crate::Watch::uncertain_bytes):
+    /// is in them, are [`Watch::uncertain_files`](crate::fs::Watch::uncertain_files) and
+    /// [`uncertain_bytes`](crate::fs::Watch::uncertain_bytes):
     ///
     /// - Those that have names outside of the directory, by which they can be written to.
     /// - Sparse ones, whose holes (64 KiB or more) can be filled by what makes no event: stores through `mmap(2)`,
@@ -163,12 +163,12 @@ impl Directory {
     /// - what a file system does by itself: compression, preallocation.
     ///
     /// So every directory is read again once in a while, whatever events tell: see [`verify`](Self::verify). By how much the
-    /// figures were found wrong is [`Watch::drift_bytes`](crate::Watch::drift_bytes). [`Registry::invalidate`](crate::Registry::invalidate) and
-    /// [`force`](crate::Registry::force) begin anew with a full scan.
+    /// figures were found wrong is [`Watch::drift_bytes`](crate::fs::Watch::drift_bytes). [`Registry::invalidate`](crate::fs::Registry::invalidate) and
+    /// [`force`](crate::fs::Registry::force) begin anew with a full scan.
     ///
     /// # Errors
     ///
-    /// There are none of its own: what cannot be watched is read in turn, and [`Part::watch`](crate::Part::watch) says so.
+    /// There are none of its own: what cannot be watched is read in turn, and [`Part::watch`](crate::fs::Part::watch) says so.
     ///
     /// # Examples
     ///
@@ -200,7 +200,7 @@ impl Directory {
     }
 
     /// Leaves out what a glob matches, and all that is below it: a name (`*.tmp`, `.snapshots`) or a path from the directory
-    /// on (`/cache`, `build/**/*.o`), as in [`Scan::exclude`](crate::Scan::exclude). Call it again for more globs. What is
+    /// on (`/cache`, `build/**/*.o`), as in [`Scan::exclude`](crate::fs::Scan::exclude). Call it again for more globs. What is
     /// left out counts for what else is used, unless it is in another registered directory. Default: nothing.
     ///
     /// A registered directory below is not left out by that: it counts for itself. Where two with the same path are

@@ -27,7 +27,8 @@ use crate::{Error, Result, Timestamp};
 /// The old logs below a directory. Directories of a certain name are not looked into:
 ///
 /// ```
-/// use appmon::{Timestamp, Walk, entries};
+/// use appmon::Timestamp;
+/// use appmon::fs::{Walk, entries};
 /// use futures::TryStreamExt;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -69,7 +70,7 @@ pub fn entries(path: impl Into<PathBuf>) -> Entries {
 /// unsorted, each directory before what is in it. Symbolic links are given and never followed, other file systems in the
 /// tree are walked like the rest; to stay on one, ask [`Entry::metadata`] for the device in `choose`.
 ///
-/// It is for those who want files. For sums use [`Scan`](crate::Scan): a walk goes to a pool of threads and back three times
+/// It is for those who want files. For sums use [`Scan`](crate::fs::Scan): a walk goes to a pool of threads and back three times
 /// for each entry, and once more for its metadata, so that it takes some thirty times as long. It has one directory open
 /// at each level, and paths from the root of the tree: where there are no more descriptors, and where a path is longer than
 /// the system takes (4,095 bytes), a directory is told as an error. In a tree that others write to, a directory that becomes

@@ -19,8 +19,9 @@ use super::sample::{FileSystemSample, Inodes, Stalled};
 use super::shut::Shut;
 use super::state::{Present, Shared};
 use super::table::{Table, Watched};
+use crate::process::Pattern;
 use crate::time::Deadline;
-use crate::{BootId, Cancel, Error, Monotonic, Notice, Pattern, Reading, Result, Skipped, Snapshot, Source, Text};
+use crate::{BootId, Cancel, Error, Monotonic, Notice, Reading, Result, Skipped, Snapshot, Source, Text};
 
 /// File systems, and what directories hold of them, as a [`Source`].
 ///
@@ -38,7 +39,7 @@ use crate::{BootId, Cancel, Error, Monotonic, Notice, Pattern, Reading, Result, 
 /// A directory belongs to the mount it really is on, whatever leads there: symbolic links are followed, and a bind mount is
 /// told from what it shows. A link of /proc that leads elsewhere than its text says, such as `/proc/PID/root` of a process in
 /// another mount namespace, is an error. What is mounted in a directory is not in it
-/// ([`Part::excluded_mounts`](crate::Part::excluded_mounts)): it can be registered by itself.
+/// ([`Part::excluded_mounts`](crate::fs::Part::excluded_mounts)): it can be registered by itself.
 ///
 /// What lies in two registered directories counts for the inner one, and what is registered by two paths that lead to the
 /// same directory, for one of them; a file with names in several directories that are scanned together counts once, for the

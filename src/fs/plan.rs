@@ -14,7 +14,8 @@ use super::kind::Kind;
 use super::mounts::{self, DeviceId, Mount};
 use super::parts::Spot;
 use super::table::{Look, Place, Table};
-use crate::{Error, Pattern, Result, Text};
+use crate::process::Pattern;
+use crate::{Error, Result, Text};
 
 /// Which of the mounted file systems are taken by themselves.
 #[derive(Clone, Debug, Default)]

@@ -36,7 +36,7 @@ pub struct PartRates {
     pub kind: PartKind,
     /// Growth per second; negative when it shrinks. `None` where it was not measured again.
     ///
-    /// For a directory it is the growth of its [`measured_bytes`](crate::Part::measured_bytes) between its last two scans, in
+    /// For a directory it is the growth of its [`measured_bytes`](crate::fs::Part::measured_bytes) between its last two scans, in
     /// the tick that first has the second one, and `None` in between. For one that is watched it is the growth since the
     /// last tick, and `None` while events do not report everything: parts of it are of different times then. It is `None`,
     /// too, where the two measured different things: another path, other registered directories in it, more or fewer

@@ -9,11 +9,12 @@ mod links;
 mod mounted;
 mod node;
 mod opener;
-mod part;
+
 mod path;
 mod progress;
 mod queue;
 mod scaler;
+mod scanned_tree;
 mod settings;
 mod shared;
 mod task;
@@ -22,8 +23,8 @@ mod usage;
 mod worker;
 
 pub use boundary::Boundary;
-pub use part::Part;
 pub use progress::Progress;
+pub use scanned_tree::ScannedTree;
 pub use settings::Scan;
 pub use usage::{Largest, Partial, ScanError, ScanErrors, Usage};
 

@@ -362,7 +362,7 @@ impl WatchedTree {
                 }
             };
             let errors = self.failures.get(index).cloned().unwrap_or_default();
-            let partial = (errors.count > 0).then_some(crate::Partial::Errors);
+            let partial = (errors.count > 0).then_some(crate::fs::Partial::Errors);
             Ok(Usage { errors, partial, took, ..totals.usage() })
         });
         let usage = usage.collect();

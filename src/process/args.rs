@@ -11,7 +11,7 @@ use crate::Text;
 /// arguments are all empty, two or more of them, is taken for a title.
 ///
 /// ```
-/// use appmon::parse_cmdline;
+/// use appmon::process::parse_cmdline;
 ///
 /// assert_eq!(parse_cmdline(b"grep\0\0file\0"), ["grep", "", "file"]);
 /// assert_eq!(parse_cmdline(b"nginx: master process\0\0\0\0"), ["nginx: master process"]);
@@ -38,7 +38,7 @@ pub fn parse_cmdline(file: &[u8]) -> Vec<Text> {
 /// is `null` for an entry without `=`.
 ///
 /// ```
-/// use appmon::Environ;
+/// use appmon::process::Environ;
 ///
 /// let environ = Environ::parse(b"HOME=/root\0ODD\0EMPTY=\0");
 /// assert_eq!(environ.get("HOME").unwrap(), &"/root");

@@ -8,7 +8,7 @@ use crate::{Error, Result, Text};
 /// `/proc/PID/cgroup`: a control group in each hierarchy, in the order of the file. Empty where the kernel mounts none.
 ///
 /// ```
-/// use appmon::Cgroups;
+/// use appmon::process::Cgroups;
 ///
 /// let cgroups = Cgroups::parse(b"4:memory:/a:b\n0::/system.slice/nginx.service\n").unwrap();
 /// assert_eq!(cgroups.list[0].path, "/a:b");
@@ -60,7 +60,7 @@ impl Cgroups {
     /// counts for more than `/` and for less than all others.
     ///
     /// ```
-    /// use appmon::Cgroups;
+    /// use appmon::process::Cgroups;
     ///
     /// let file = b"9:name=systemd:/\n4:memory:/docker/4f1c\n1:cpu,cpuacct:/docker/4f1c\n0::/\n";
     /// assert_eq!(Cgroups::parse(file).unwrap().main_path().unwrap(), &"/docker/4f1c");

@@ -18,7 +18,7 @@ bitflags::bitflags! {
     pub struct Fields: u32 {
         /// `/proc/PID/io`: [`ProcessSample::io`](crate::ProcessSample::io).
         const IO = 1;
-        /// The names of user and group in [`ProcessInfo`](crate::ProcessInfo), resolved and cached.
+        /// The names of user and group in [`ProcessInfo`](crate::process::ProcessInfo), resolved and cached.
         const USER = 1 << 1;
         /// The link `/proc/PID/exe`.
         const EXE = 1 << 2;
@@ -26,7 +26,7 @@ bitflags::bitflags! {
         const CWD = 1 << 3;
         /// `/proc/PID/cgroup`.
         const CGROUP = 1 << 4;
-        /// User, executable, working directory and control group: what [`ProcessInfo`](crate::ProcessInfo) holds without
+        /// User, executable, working directory and control group: what [`ProcessInfo`](crate::process::ProcessInfo) holds without
         /// the command line.
         const INFO = Self::USER.bits() | Self::EXE.bits() | Self::CWD.bits() | Self::CGROUP.bits();
         /// `/proc/PID/cmdline`. May hold secrets; see [`Processes::redact`](crate::Processes::redact). Read in the slow pool.

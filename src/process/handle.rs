@@ -18,7 +18,7 @@ use crate::{Error, Result, Text, WirePath};
 /// One process, for reading its files when they are wanted: no stream, no cache, no runtime.
 ///
 /// It holds the process's directory open. When the process ends, every method gives [`Error::is_not_found`], also after
-/// its pid has been given to another one. [`AsyncProcess`](crate::AsyncProcess) has the same methods for async code.
+/// its pid has been given to another one. [`AsyncProcess`](crate::process::AsyncProcess) has the same methods for async code.
 ///
 /// Where the main thread has exited and others live, `/proc/PID` shows zeros and empty files for what the process still has.
 /// What belongs to the whole process (memory, descriptors, links, namespaces, control groups, ids) is then read of another

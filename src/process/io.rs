@@ -13,7 +13,7 @@ use crate::{Error, Result};
 /// Linux has had all seven since 2.6.20. What looks like a /proc and is none may lack some: those are `None`.
 ///
 /// ```
-/// use appmon::Io;
+/// use appmon::process::Io;
 ///
 /// let file = b"rchar: 13249\nwchar: 6273\nsyscr: 24\nsyscw: 7\nread_bytes: 0\nwrite_bytes: 8192\ncancelled_write_bytes: 0\n";
 /// assert_eq!(Io::parse(file).unwrap().write_bytes, Some(8192));

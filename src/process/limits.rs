@@ -11,7 +11,7 @@ use crate::{Error, Result};
 ///
 /// ```
 /// # let file = std::fs::read("/proc/self/limits").unwrap();
-/// use appmon::Limits;
+/// use appmon::process::Limits;
 ///
 /// let limits = Limits::parse(&file).unwrap();
 /// assert!(limits.open_files.soft > Some(0));

@@ -51,7 +51,7 @@ impl Namespaces {
     /// Takes in one entry of `/proc/PID/ns`: its name, and where the link points to. Returns whether both were understood.
     ///
     /// ```
-    /// let mut namespaces = appmon::Namespaces::default();
+    /// let mut namespaces = appmon::process::Namespaces::default();
     /// assert!(namespaces.set(b"pid_for_children", b"pid:[4026531836]"));
     /// assert_eq!(namespaces.pid_for_children, Some(4026531836));
     /// ```

@@ -8,7 +8,7 @@ use crate::{Error, Result};
 /// How likely the out-of-memory killer is to choose a process.
 ///
 /// ```
-/// use appmon::Oom;
+/// use appmon::process::Oom;
 ///
 /// let oom = Oom::parse(b"668\n", b"-17\n").unwrap();
 /// assert_eq!((oom.score, oom.score_adj), (668, -17));

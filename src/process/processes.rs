@@ -170,7 +170,8 @@ impl Processes {
     /// A [`Select`] by command line sees it as it is.
     ///
     /// ```
-    /// use appmon::{Fields, Processes, Secret, Text};
+    /// use appmon::{Fields, Processes, Text};
+    /// use appmon::process::Secret;
     ///
     /// let processes = Processes::new().fields(Fields::DEFAULT | Fields::CMDLINE).redact(|_, secret| {
     ///     if let Secret::Cmdline(arguments) = secret {

@@ -148,7 +148,7 @@ pub struct ProcessInfo {
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub group: Reading<Text>,
     /// The path of its control group, in the hierarchy that says most about it: see
-    /// [`Cgroups::main_path`](crate::Cgroups::main_path). Ends in ` (deleted)` where the group was removed after the process
+    /// [`Cgroups::main_path`](crate::process::Cgroups::main_path). Ends in ` (deleted)` where the group was removed after the process
     /// had ended; begins with `/..` where it is outside of the reader's cgroup namespace.
     ///
     /// A process can be moved to another group at any time: this is up to [`max_age`](crate::Processes::max_age) old for

@@ -9,7 +9,7 @@ use crate::{Error, Result};
 /// not keep these figures.
 ///
 /// ```
-/// use appmon::Schedstat;
+/// use appmon::process::Schedstat;
 ///
 /// assert_eq!(Schedstat::parse(b"681213 250 1\n").unwrap().wait_ns, 250);
 /// ```

@@ -26,7 +26,8 @@ pub(crate) use pid_file::PidFiles;
 /// text.
 ///
 /// ```
-/// use appmon::{Pattern, Select};
+/// use appmon::Select;
+/// use appmon::process::Pattern;
 ///
 /// let built = (Select::name("postgres").with_descendants() | Select::cmdline(Pattern::contains("celery worker")))
 ///     & !Select::user("root");
@@ -187,7 +188,7 @@ impl Select {
         Self::text(TextField::Group, pattern.into())
     }
 
-    /// By the whole path of the control group, as in [`ProcessInfo::cgroup`](crate::ProcessInfo::cgroup). One that was removed
+    /// By the whole path of the control group, as in [`ProcessInfo::cgroup`](crate::process::ProcessInfo::cgroup). One that was removed
     /// since counts by the path it had.
     #[must_use]
     pub fn cgroup(pattern: impl Into<Pattern>) -> Self {

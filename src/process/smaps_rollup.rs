@@ -13,7 +13,7 @@ use crate::{Error, Result, Text};
 ///
 /// ```
 /// # let file = std::fs::read("/proc/self/smaps_rollup").unwrap();
-/// use appmon::SmapsRollup;
+/// use appmon::process::SmapsRollup;
 ///
 /// let rollup = SmapsRollup::parse(&file).unwrap();
 /// assert!(rollup.pss_bytes <= rollup.rss_bytes);

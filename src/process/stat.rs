@@ -15,7 +15,7 @@ macro_rules! fields {
         /// for a reader that may not trace the process.
         ///
         /// ```
-        /// use appmon::{ProcessState, Stat};
+        /// use appmon::process::{ProcessState, Stat};
         ///
         /// let line = b"42 (a) b) S 1 42 42 0 -1 4194560 7 0 0 0 5 3 0 0 20 0 1 0 104716 3133440 412\n";
         /// let stat = Stat::parse(line).unwrap();

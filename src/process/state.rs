@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// letter.
 ///
 /// ```
-/// use appmon::ProcessState;
+/// use appmon::process::ProcessState;
 ///
 /// assert_eq!(ProcessState::from_letter(b'D'), ProcessState::DiskSleep);
 /// assert_eq!(ProcessState::DiskSleep.to_string(), "disk_sleep");

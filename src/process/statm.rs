@@ -8,7 +8,7 @@ use crate::{Error, Result};
 /// `/proc/PID/statm`: memory in pages of `sysconf(_SC_PAGESIZE)` bytes.
 ///
 /// ```
-/// use appmon::Statm;
+/// use appmon::process::Statm;
 ///
 /// let statm = Statm::parse(b"765 440 412 5 0 90 0\n").unwrap();
 /// assert_eq!((statm.resident_pages, statm.shared_pages), (440, 412));

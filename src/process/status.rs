@@ -15,7 +15,7 @@ use crate::{Error, Result, Text};
 ///
 /// ```
 /// # let file = std::fs::read("/proc/self/status").unwrap();
-/// use appmon::Status;
+/// use appmon::process::Status;
 ///
 /// let status = Status::parse(&file).unwrap();
 /// assert_eq!(status.pid, std::process::id());

@@ -228,7 +228,7 @@ impl AsRef<ProcessSample> for ProcessSample {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Memory;
+    use crate::process::Memory;
 
     fn snapshot(processes: &[(u32, u32)]) -> Snapshot<ProcessSample> {
         processes

@@ -16,7 +16,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use appmon::{Cancel, ProcFs, Process, ProcessSample, ProcessState, Processes, Result, Snapshot, Source};
+use appmon::process::{Process, ProcessState};
+use appmon::{Cancel, ProcFs, ProcessSample, Processes, Result, Snapshot, Source};
 use rustix::process::{Pid, Signal, WaitOptions};
 
 #[path = "../support/skipped.rs"]

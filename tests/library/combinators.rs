@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+use appmon::process::{Io, ProcessId};
+use appmon::stream::{Change, Event};
 use appmon::{
-    Cancel, Change, Counters, Error, Event, Io, Monotonic, Notice, ProcessId, ProcessSample, Rated, Reading, Result,
-    Sample, Snapshot, SnapshotStreamExt, Source, SourceExt,
+    Cancel, Counters, Error, Monotonic, Notice, ProcessSample, Rated, Reading, Result, Sample, Snapshot,
+    SnapshotStreamExt, Source, SourceExt,
 };
 use futures::executor::block_on;
 use futures::stream::FusedStream;
@@ -395,9 +397,9 @@ mod changes {
 
     #[test]
     fn of_a_process_are_another_program_or_user() {
-        let process = |change: fn(&mut appmon::ProcessInfo)| {
+        let process = |change: fn(&mut appmon::process::ProcessInfo)| {
             let mut sample = ProcessSample::default();
-            let mut info = appmon::ProcessInfo::default();
+            let mut info = appmon::process::ProcessInfo::default();
             info.exe = Reading::Value("/bin/a".into());
             change(&mut info);
             sample.info = info.into();

@@ -3,7 +3,8 @@
 use std::io::Write as _;
 
 use appmon::forward::{Codec, Encoded, Encoder, Form, Host, Message, MessageId};
-use appmon::{BootId, Event, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
+use appmon::stream::Event;
+use appmon::{BootId, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 

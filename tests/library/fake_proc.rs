@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use appmon::process::{Pattern, ProcessId, ProcessState};
+use appmon::stream::Change;
 use appmon::{
-    Cancel, Change, Fields, Notice, Pattern, ProcessId, ProcessSample, ProcessState, ProcessTree, Processes, Reading,
-    Select, Skipped, SnapshotStreamExt, SourceExt, Text,
+    Cancel, Fields, Notice, ProcessSample, ProcessTree, Processes, Reading, Select, Skipped, SnapshotStreamExt,
+    SourceExt, Text,
 };
 use futures::StreamExt;
 use rustix::fs::{FileType, Mode, OFlags};

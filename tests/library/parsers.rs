@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
-use appmon::{
-    Cgroups, Environ, IdRange, Io, Limit, Limits, Namespaces, Oom, ProcessState, Result, Schedstat, SmapsRollup, Stat,
-    Statm, Status, Text, parse_cmdline,
+use appmon::process::{
+    Cgroups, Environ, IdRange, Io, Limit, Limits, Namespaces, Oom, ProcessState, Schedstat, SmapsRollup, Stat, Statm,
+    Status, parse_cmdline,
 };
+use appmon::{Result, Text};
 use procfs::process::LimitValue;
 use procfs::{FromBufRead, FromRead};
 use proptest::prelude::*;

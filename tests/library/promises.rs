@@ -8,6 +8,9 @@ use std::marker::PhantomPinned;
 use std::rc::Rc;
 use std::time::Duration;
 
+use appmon::fs::*;
+use appmon::process::*;
+use appmon::stream::*;
 use appmon::*;
 use futures::Stream;
 use futures::stream::FusedStream;

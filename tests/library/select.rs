@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
-use appmon::{Pattern, Select, Text};
+use appmon::process::Pattern;
+use appmon::{Select, Text};
 use proptest::prelude::*;
 
 /// Reads, and shows in its one form.

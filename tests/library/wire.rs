@@ -3,9 +3,11 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use appmon::process::{Io, ProcessInfo, ProcessState};
+use appmon::stream::{Change, Event};
 use appmon::{
-    Change, Event, Fields, Io, Monotonic, ProcessInfo, ProcessSample, ProcessState, ProcessTree, Rated, Reading,
-    Result, Select, Snapshot, SnapshotStreamExt, Text, Timestamp, WirePath,
+    Fields, Monotonic, ProcessSample, ProcessTree, Rated, Reading, Result, Select, Snapshot, SnapshotStreamExt, Text,
+    Timestamp, WirePath,
 };
 use futures::executor::block_on;
 use futures::{StreamExt, stream};
@@ -265,7 +267,7 @@ mod compatible {
         // Least of all a value whose fields are all left out.
         let later = json!({ "unavailable": "eaten_by_a_later_version" });
         assert_eq!(serde_json::from_value::<Reading<u64>>(later.clone()).unwrap(), Reading::Skipped);
-        let namespaces = serde_json::from_value::<Reading<appmon::Namespaces>>(later.clone()).unwrap();
+        let namespaces = serde_json::from_value::<Reading<appmon::process::Namespaces>>(later.clone()).unwrap();
         assert_eq!(namespaces, Reading::Skipped);
         let mut sample = json!(full_sample());
         sample["io"] = later;
@@ -390,7 +392,7 @@ fn sample() -> impl Strategy<Value = ProcessSample> {
     let full = full_sample();
     let rest = (
         reading(Just(full.stat.value().unwrap().clone()).prop_perturb(|stat, mut random| {
-            let mut stat = appmon::Stat::clone(&stat);
+            let mut stat = appmon::process::Stat::clone(&stat);
             stat.utime_ticks = random.random();
             stat.start_code = Some(random.random());
             stat.itrealvalue_ticks = random.random();
@@ -400,7 +402,7 @@ fn sample() -> impl Strategy<Value = ProcessSample> {
         reading(number().prop_map({
             let status = full.status.value().unwrap().clone();
             move |number| {
-                let mut status = appmon::Status::clone(&status);
+                let mut status = appmon::process::Status::clone(&status);
                 status.untag_mask = Some(number);
                 status.cpus_allowed = None;
                 status.other.insert("Odd".into(), Text::from(&number.to_ne_bytes()[..]));

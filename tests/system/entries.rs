@@ -13,7 +13,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use appmon::{Entries, Entry, Error, Result, Walk, entries};
+use appmon::fs::{Entries, Entry, Walk, entries};
+use appmon::{Error, Result};
 use common::{is_root, require, until};
 use futures::channel::oneshot;
 use futures::executor::block_on;

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use appmon::fs::{MountChange, MountChanges, Part, PartKind, Stalled};
 use appmon::{
-    Cancel, Counters, Directory, FileSystem, FileSystemSample, FileSystems, MountChange, MountChanges, Part, PartKind,
-    Reading, Snapshot, SnapshotStreamExt, Source, SourceExt, Stalled,
+    Cancel, Counters, Directory, FileSystem, FileSystemSample, FileSystems, Reading, Snapshot, SnapshotStreamExt,
+    Source, SourceExt,
 };
 use futures::{StreamExt, TryStreamExt};
 use proptest::prelude::*;

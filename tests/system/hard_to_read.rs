@@ -5,7 +5,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use appmon::{Cgroups, Fields, ProcFs, ProcessSample, ProcessState, Processes, Reading, Select};
+use appmon::process::{Cgroups, ProcessState};
+use appmon::{Fields, ProcFs, ProcessSample, Processes, Reading, Select};
 
 use common::{Helper, direct, get, is_root, tick, until, until_asleep};
 
@@ -69,7 +70,7 @@ fn everything() -> Processes {
 fn check_by_thread(sample: &ProcessSample, thread: &Path, directory: &Path) {
     let pid = sample.id.pid;
     let read = |name: &str| std::fs::read(thread.join(name)).unwrap();
-    let stat = appmon::Stat::parse(&read("stat")).unwrap();
+    let stat = appmon::process::Stat::parse(&read("stat")).unwrap();
     assert_eq!((sample.state, sample.threads, sample.info.name.to_str()), (ProcessState::Zombie, 2, Some("python3")));
     assert!(stat.vsize_bytes > 0 && stat.rss_pages > 0);
     assert_eq!(sample.memory.virtual_bytes, stat.vsize_bytes);
@@ -77,9 +78,16 @@ fn check_by_thread(sample: &ProcessSample, thread: &Path, directory: &Path) {
     let seen = sample.stat.value().unwrap();
     assert_eq!((seen.pid, seen.vsize_bytes, seen.arg_start), (pid, stat.vsize_bytes, stat.arg_start));
     assert_eq!(seen.start_stack, stat.start_stack);
-    assert_eq!(seen.minflt, appmon::Stat::parse(&std::fs::read(format!("/proc/{pid}/stat")).unwrap()).unwrap().minflt);
-    assert_eq!(sample.statm.value().unwrap().size_pages, appmon::Statm::parse(&read("statm")).unwrap().size_pages);
-    let (status, of_thread) = (sample.status.value().unwrap(), appmon::Status::parse(&read("status")).unwrap());
+    assert_eq!(
+        seen.minflt,
+        appmon::process::Stat::parse(&std::fs::read(format!("/proc/{pid}/stat")).unwrap()).unwrap().minflt
+    );
+    assert_eq!(
+        sample.statm.value().unwrap().size_pages,
+        appmon::process::Statm::parse(&read("statm")).unwrap().size_pages
+    );
+    let (status, of_thread) =
+        (sample.status.value().unwrap(), appmon::process::Status::parse(&read("status")).unwrap());
     assert_eq!((status.pid, status.tgid, status.state), (pid, pid, ProcessState::Zombie));
     assert!(status.vm_rss_bytes.unwrap() > 32 << 20 && status.fd_size.unwrap() > 0 && status.umask.is_some());
     assert_eq!((status.uid, status.gid), (of_thread.uid, of_thread.gid));
@@ -97,7 +105,7 @@ fn check_by_thread(sample: &ProcessSample, thread: &Path, directory: &Path) {
     assert_eq!(*sample.environ.value().unwrap().get("COLOUR").unwrap(), "green");
     assert!(sample.smaps_rollup.value().unwrap().rss_bytes > 32 << 20);
     assert!(sample.oom.value().unwrap().score > 0);
-    assert_eq!(**sample.limits.value().unwrap(), appmon::Limits::parse(&read("limits")).unwrap());
+    assert_eq!(**sample.limits.value().unwrap(), appmon::process::Limits::parse(&read("limits")).unwrap());
     assert!(sample.schedstat.value().unwrap().run_ns > 0, "of the main thread, as long as it ran");
 }
 

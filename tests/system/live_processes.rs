@@ -5,9 +5,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use appmon::process::{ProcessId, ProcessState, Secret};
+use appmon::stream::Change;
 use appmon::{
-    Change, Fields, Monotonic, ProcFs, ProcessId, ProcessSample, ProcessState, ProcessTree, Processes, Reading, Secret,
-    Select, Snapshot, SnapshotStreamExt, Text,
+    Fields, Monotonic, ProcFs, ProcessSample, ProcessTree, Processes, Reading, Select, Snapshot, SnapshotStreamExt,
+    Text,
 };
 use rustix::process::Signal;
 
@@ -238,7 +240,7 @@ fn a_change_of_directory_without_an_exec_is_found() {
 fn a_function_sees_the_command_line_that_is_asked_for() {
     let mut helper = Helper::sh("echo ready; read x", &["needle"]);
     assert_eq!(helper.line(), "ready");
-    let has_needle = |info: &appmon::ProcessInfo| {
+    let has_needle = |info: &appmon::process::ProcessInfo| {
         info.cmdline.value().is_some_and(|cmdline| cmdline.iter().any(|argument| *argument == "needle"))
     };
     let mut source = Processes::new()
@@ -524,7 +526,7 @@ fn what_was_not_read_for_lack_of_descriptors_is_read_later() {
         return;
     }
     let mut source = Processes::new()
-        .select(Select::cmdline(appmon::Pattern::contains("100000")))
+        .select(Select::cmdline(appmon::process::Pattern::contains("100000")))
         .fields(Fields::DEFAULT | Fields::CMDLINE | Fields::ENVIRON)
         .max_age(NEVER)
         .slow_budget(PATIENT);
@@ -668,7 +670,7 @@ fn keeper_of_a_secret() -> Helper {
 #[test]
 fn secrets_are_in_no_sample_that_did_not_ask_for_them() {
     let helper = keeper_of_a_secret();
-    let by_secret = Select::cmdline(appmon::Pattern::contains(SECRET));
+    let by_secret = Select::cmdline(appmon::process::Pattern::contains(SECRET));
     for select in
         [Select::all(), by_secret.clone(), by_secret.clone().with_descendants(), by_secret & Select::name("sh")]
     {
@@ -694,7 +696,7 @@ fn secrets_are_in_no_sample_that_did_not_ask_for_them() {
 fn redact_comes_before_everybody_but_the_selection() {
     let helper = keeper_of_a_secret();
     let mut source = Processes::new()
-        .select(Select::cmdline(appmon::Pattern::contains(SECRET)))
+        .select(Select::cmdline(appmon::process::Pattern::contains(SECRET)))
         .fields(Fields::DEFAULT | Fields::CMDLINE | Fields::ENVIRON)
         .slow_budget(PATIENT)
         .slow_cadence(Duration::ZERO)

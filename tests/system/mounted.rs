@@ -9,10 +9,8 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use appmon::{
-    Boundary, Cancel, Counters, Directory, FileSystem, FileSystemSample, FileSystems, MountChange, MountChanges,
-    Notice, Part, PartKind, Scan, Snapshot, Source, WatchMode,
-};
+use appmon::fs::{Boundary, MountChange, MountChanges, Part, PartKind, Scan, WatchMode};
+use appmon::{Cancel, Counters, Directory, FileSystem, FileSystemSample, FileSystems, Notice, Snapshot, Source};
 use futures::{FutureExt, StreamExt};
 
 use common::mounts::{Frozen, Scratch, alone, mount, mount_silent, unmount};

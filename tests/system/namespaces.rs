@@ -5,10 +5,9 @@
 use std::process::Command;
 use std::time::Duration;
 
-use appmon::{
-    Change, Fields, Monotonic, Notice, ProcFs, ProcessId, ProcessSample, ProcessTree, Processes, Select,
-    SnapshotStreamExt,
-};
+use appmon::process::ProcessId;
+use appmon::stream::Change;
+use appmon::{Fields, Monotonic, Notice, ProcFs, ProcessSample, ProcessTree, Processes, Select, SnapshotStreamExt};
 
 use common::{
     Crowd, Helper, assert_no_loss, counters, counters_of, direct, find, get, inside, next, pid_namespace, tick, ticks,
@@ -342,14 +341,14 @@ fn another_pid_namespace_is_read_in_full_from_outside() {
     assert_eq!(procfs.notices(), [Notice::NoPulse]);
     let asleep = || {
         let names = procfs.pids().unwrap().into_iter().map(|pid| procfs.process(pid).unwrap().stat().unwrap());
-        names.filter(|stat| stat.comm == "sleep" && stat.state == appmon::ProcessState::Sleeping).count() == 2
+        names.filter(|stat| stat.comm == "sleep" && stat.state == appmon::process::ProcessState::Sleeping).count() == 2
     };
     until("two that sleep", asleep);
     let mut source = Processes::new().root(&root).fields(Fields::all()).slow_budget(Duration::from_secs(300));
     for nth in 0..5 {
         // The shell may still be on its way back to its read.
         until("the shell sleeps", || {
-            procfs.process(1).unwrap().stat().unwrap().state == appmon::ProcessState::Sleeping
+            procfs.process(1).unwrap().stat().unwrap().state == appmon::process::ProcessState::Sleeping
         });
         let snapshot = tick(&mut source);
         assert_eq!(snapshot.notices, [Notice::NoPulse]);

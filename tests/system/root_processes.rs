@@ -7,10 +7,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use appmon::{
-    Change, Fields, Notice, ProcessSample, ProcessState, Processes, Reading, Select, Snapshot, SnapshotStreamExt,
-    SourceExt,
-};
+use appmon::process::ProcessState;
+use appmon::stream::Change;
+use appmon::{Fields, Notice, ProcessSample, Processes, Reading, Select, Snapshot, SnapshotStreamExt, SourceExt};
 
 use common::{
     Helper, assert_no_loss, direct, find, get, is_root, next, pid_namespace, require, run_inside, tick, ticks, until,
@@ -291,7 +290,7 @@ fn one_s_own_process_is_readable_when_its_main_thread_has_exited() {
         let snapshot = tick(&mut source);
         let sample = get(&snapshot, pid);
         // Of all threads, by whichever of them.
-        let io = appmon::Io::parse(&std::fs::read(format!("/proc/{tid}/io")).unwrap()).unwrap();
+        let io = appmon::process::Io::parse(&std::fs::read(format!("/proc/{tid}/io")).unwrap()).unwrap();
         assert_eq!(sample.io, Reading::Value(io));
         assert!(io.read_chars > Some(1_000_000), "{io:?}");
         assert_eq!(direct(pid).io().unwrap(), io);

@@ -14,7 +14,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use appmon::{Boundary, Cancel, Partial, Progress, Result, Scan, ScanPart as Part, Usage};
+use appmon::fs::{Boundary, Partial, Progress, Scan, ScannedTree, Usage};
+use appmon::{Cancel, Result};
 use common::{is_root, require, until};
 use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
@@ -63,7 +64,7 @@ fn run(scan: &Scan) -> Usage {
     scan.run(&Cancel::new()).unwrap()
 }
 
-fn run_each(scan: &Scan) -> Vec<Part> {
+fn run_each(scan: &Scan) -> Vec<ScannedTree> {
     scan.run_each(&Cancel::new(), &Progress::new()).unwrap()
 }
 
@@ -287,7 +288,7 @@ fn what_cannot_be_read_is_told() {
     assert!(closed.is_denied() && closed.path() == Some(&tree.join("closed")), "{closed}");
     let parts = run_each(&Scan::new(&tree).and(tree.join("closed")));
     assert!(parts[1].usage.is_err());
-    assert_eq!(Part::inclusive(&parts, 0).unwrap().partial, Some(Partial::Errors));
+    assert_eq!(ScannedTree::inclusive(&parts, 0).unwrap().partial, Some(Partial::Errors));
 }
 
 #[test]
@@ -389,7 +390,7 @@ fn mounts_below() {
     let parts = run_each(&Scan::new(&tree).and(tree.join("bind")).and(tree.join("own")).boundary(Boundary::Cross));
     // It is one directory, wherever it is mounted.
     assert_eq!((parts[1].inside, parts[2].same_as), (Some(0), Some(1)));
-    assert_eq!(Part::inclusive(&parts, 2).unwrap().files, 2);
+    assert_eq!(ScannedTree::inclusive(&parts, 2).unwrap().files, 2);
 }
 
 #[test]
@@ -535,7 +536,7 @@ fn the_largest_files() {
         assert_eq!(names(&run(&scan)), ["A", "b/5", "d/4", "c/3"]);
         let parts = run_each(&scan.and(tree.join("a")).and(tree.join("c")));
         assert_eq!(names(parts[1].usage.as_ref().unwrap()), ["a/50", "a/1"]);
-        assert_eq!(names(&Part::inclusive(&parts, 0).unwrap()), ["A", "b/5", "d/4", "c/3"]);
+        assert_eq!(names(&ScannedTree::inclusive(&parts, 0).unwrap()), ["A", "b/5", "d/4", "c/3"]);
     }
 }
 
@@ -660,7 +661,7 @@ proptest! {
             let whole = run(&tree.scan().largest(5));
             prop_assert_eq!(timeless(all), timeless(whole.clone()));
             let number = roots.iter().position(|root| *root == tree.0).unwrap();
-            let inclusive = Part::inclusive(&parts, number).unwrap();
+            let inclusive = ScannedTree::inclusive(&parts, number).unwrap();
             prop_assert_eq!(inclusive.largest, whole.largest);
             largest.push(parts.into_iter().map(|part| part.usage.unwrap().largest).collect::<Vec<_>>());
         }

@@ -8,10 +8,8 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use appmon::{
-    Boundary, Cancel, Directory, FileSystem, FileSystemSample, FileSystems, Part, PartKind, Progress, Scan, Snapshot,
-    Source, SourceExt, Usage, Watch, WatchMode,
-};
+use appmon::fs::{Boundary, Part, PartKind, Progress, Scan, Usage, Watch, WatchMode};
+use appmon::{Cancel, Directory, FileSystem, FileSystemSample, FileSystems, Snapshot, Source, SourceExt};
 use futures::TryStreamExt;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;

@@ -9,8 +9,9 @@ use serde::{Deserialize, Deserializer};
 
 use super::message::Received;
 use crate::forward::{Codec, Host};
-use crate::stream_ext::SCHEMA;
-use crate::{BootId, Event, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
+use crate::stream::Event;
+use crate::stream::SCHEMA;
+use crate::{BootId, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
 
 /// What a message holds.
 pub(super) struct Decoded<T> {

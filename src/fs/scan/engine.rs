@@ -11,10 +11,10 @@ use super::limits::Limits;
 use super::links::Links;
 use super::mounted::Mounted;
 use super::node::Descriptors;
-use super::part::Part;
 use super::progress::Progress;
 use super::queue::Queue;
 use super::scaler::{Plan, Scaler};
+use super::scanned_tree::ScannedTree;
 use super::settings::Scan;
 use super::shared::{NOWHERE, Root, Shared, tell_apart};
 use super::task::{Task, Work};
@@ -41,21 +41,22 @@ impl Scan {
     ///
     /// As [`run`](Self::run).
     pub fn run_with(&self, cancel: &Cancel, progress: &Progress) -> Result<Usage> {
-        Part::sum(run(self, cancel, progress)?)
+        ScannedTree::sum(run(self, cancel, progress)?)
     }
 
     /// Scans all trees in one go, and tells each apart, in the order they were given in.
     ///
-    /// A tree inside of another counts for itself: [`Part::usage`] is what is in no other, so that their sum counts nothing
-    /// twice, and [`Part::inclusive`] adds those inside. A file that has names in several trees counts for the first of them.
+    /// A tree inside of another counts for itself: [`ScannedTree::usage`] is what is in no other, so that their sum counts nothing
+    /// twice, and [`ScannedTree::inclusive`] adds those inside. A file that has names in several trees counts for the first of them.
     ///
     /// ```
-    /// use appmon::{Cancel, Progress, Scan, ScanPart as Part};
+    /// use appmon::Cancel;
+    /// use appmon::fs::{Progress, Scan, ScannedTree};
     ///
     /// let scan = Scan::new("src").and("src/fs");
     /// let parts = scan.run_each(&Cancel::new(), &Progress::new())?;
     /// assert_eq!(parts[1].inside, Some(0));
-    /// let all = Part::inclusive(&parts, 0).unwrap();
+    /// let all = ScannedTree::inclusive(&parts, 0).unwrap();
     /// assert_eq!(all.files, parts[0].usage.as_ref().unwrap().files + parts[1].usage.as_ref().unwrap().files);
     /// # Ok::<(), appmon::Error>(())
     /// ```
@@ -63,14 +64,14 @@ impl Scan {
     /// # Errors
     ///
     /// [`is_cancelled`](crate::Error::is_cancelled) when `cancel` was set. A tree that cannot be opened has its error in
-    /// its [`Part`].
-    pub fn run_each(&self, cancel: &Cancel, progress: &Progress) -> Result<Vec<Part>> {
+    /// its [`ScannedTree`].
+    pub fn run_each(&self, cancel: &Cancel, progress: &Progress) -> Result<Vec<ScannedTree>> {
         run(self, cancel, progress)
     }
 }
 
 /// Scans all directories, each counted where it belongs.
-fn run(scan: &Scan, cancel: &Cancel, progress: &Progress) -> Result<Vec<Part>> {
+fn run(scan: &Scan, cancel: &Cancel, progress: &Progress) -> Result<Vec<ScannedTree>> {
     let start = Instant::now();
     // Who leaves the disk to others has no use for more than one thread.
     let plan = Plan::new(scan.threads.or(scan.entries_per_second.map(|_| 1)));
@@ -120,7 +121,7 @@ fn run(scan: &Scan, cancel: &Cancel, progress: &Progress) -> Result<Vec<Part>> {
             errno => Err(Error::from(Errno::from_raw_os_error(errno)).at(path)),
         };
         let inside = Some(root.inside.into_inner()).filter(|inside| *inside != NOWHERE);
-        Part { path: path.as_path().into(), usage, inside, same_as: root.same_as, top: root_totals.top }
+        ScannedTree { path: path.as_path().into(), usage, inside, same_as: root.same_as, top: root_totals.top }
     });
     Ok(parts.collect())
 }

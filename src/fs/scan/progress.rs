@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How far a [`Scan`](crate::Scan) is. Clones share it; any thread can look.
+/// How far a [`Scan`](crate::fs::Scan) is. Clones share it; any thread can look.
 ///
 /// The figures only grow, also over several scans with the same `Progress`, and are a little behind.
 #[derive(Clone, Debug, Default)]

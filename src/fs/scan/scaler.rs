@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::Schedstat;
+use crate::process::Schedstat;
 
 /// Looks after the number of threads, from the first of them.
 pub(super) struct Scaler<'a> {

@@ -11,7 +11,7 @@ use crate::Result;
 /// A scan of a directory tree: how much space it takes, how many files are in it.
 ///
 /// Symbolic links are counted and never followed; files with several names are counted once. What vanishes while it is
-/// scanned is no error, and what cannot be read is counted in [`Usage::errors`](crate::Usage::errors): only a directory that cannot be opened
+/// scanned is no error, and what cannot be read is counted in [`Usage::errors`](crate::fs::Usage::errors): only a directory that cannot be opened
 /// at all makes [`run`](Self::run) fail.
 ///
 /// A scan works on the calling thread, and when it turns out to be more than a moment's work, on threads of its own, which
@@ -22,7 +22,8 @@ use crate::Result;
 /// # Examples
 ///
 /// ```
-/// use appmon::{Cancel, Scan};
+/// use appmon::Cancel;
+/// use appmon::fs::Scan;
 ///
 /// let usage = Scan::new("src").exclude("*.orig")?.largest(3).run(&Cancel::new())?;
 /// println!("{} bytes in {} files", usage.allocated_bytes, usage.files);
@@ -79,7 +80,7 @@ impl Scan {
     }
 
     /// What to do about other file systems below. They are left out by default ([`Boundary::SameDevice`]), and
-    /// [counted](crate::Usage::excluded_mounts); those that may hang are not even looked at.
+    /// [counted](crate::fs::Usage::excluded_mounts); those that may hang are not even looked at.
     pub fn boundary(mut self, boundary: Boundary) -> Self {
         self.boundary = boundary;
         self
@@ -106,7 +107,7 @@ impl Scan {
         self
     }
 
-    /// Tells the largest files, as many as this, in [`Usage::largest`](crate::Usage::largest). None by default.
+    /// Tells the largest files, as many as this, in [`Usage::largest`](crate::fs::Usage::largest). None by default.
     ///
     /// Directories are not among them: add those that matter as trees of their own ([`and`](Self::and)).
     pub fn largest(mut self, count: usize) -> Self {
@@ -114,13 +115,13 @@ impl Scan {
         self
     }
 
-    /// Stops after so many entries, with [`Partial::Entries`](crate::Partial::Entries).
+    /// Stops after so many entries, with [`Partial::Entries`](crate::fs::Partial::Entries).
     pub fn max_entries(mut self, entries: u64) -> Self {
         self.max_entries = Some(entries);
         self
     }
 
-    /// Stops after so long, with [`Partial::Time`](crate::Partial::Time).
+    /// Stops after so long, with [`Partial::Time`](crate::fs::Partial::Time).
     pub fn max_duration(mut self, duration: Duration) -> Self {
         self.max_duration = Some(duration);
         self

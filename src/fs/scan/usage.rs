@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::WirePath;
 use crate::time::nanos;
 
-/// What a directory tree holds: what [`Scan::run`](crate::Scan::run) gives.
+/// What a directory tree holds: what [`Scan::run`](crate::fs::Scan::run) gives.
 ///
 /// The numbers are those of `du`: [`allocated_bytes`](Self::allocated_bytes) is what `du -s --block-size=1` prints, and
 /// [`entries`](Self::entries) less [`hard_links`](Self::hard_links) is what `du -s --inodes` prints.
@@ -26,7 +26,7 @@ pub struct Usage {
     pub directories: u64,
     /// Further names of the files: hard links that took no space.
     pub hard_links: u64,
-    /// Other mounts in the tree, and subvolumes of btrfs, that the [boundary](crate::Boundary) left out: nothing that is in
+    /// Other mounts in the tree, and subvolumes of btrfs, that the [boundary](crate::fs::Boundary) left out: nothing that is in
     /// them is counted here. That is no error, and the usage is complete without them.
     #[serde(default)]
     pub excluded_mounts: u64,
@@ -36,7 +36,7 @@ pub struct Usage {
     /// Why something is missing, if so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partial: Option<Partial>,
-    /// The files with the largest `allocated_bytes`, as many as [`Scan::largest`](crate::Scan::largest) asked for: the
+    /// The files with the largest `allocated_bytes`, as many as [`Scan::largest`](crate::fs::Scan::largest) asked for: the
     /// largest first, by path where they are as large. A file with several names is told by the first in that order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub largest: Vec<Largest>,
@@ -52,9 +52,9 @@ pub struct Usage {
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Partial {
-    /// [`Scan::max_entries`](crate::Scan::max_entries) was reached.
+    /// [`Scan::max_entries`](crate::fs::Scan::max_entries) was reached.
     Entries,
-    /// [`Scan::max_duration`](crate::Scan::max_duration) was over.
+    /// [`Scan::max_duration`](crate::fs::Scan::max_duration) was over.
     Time,
     /// Something could not be read: see [`Usage::errors`].
     Errors,

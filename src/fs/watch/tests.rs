@@ -91,7 +91,7 @@ impl Rig {
 
     #[track_caller]
     fn compare(&self, watched: &Watched) {
-        let parts = self.scan.run_each(&Cancel::new(), &crate::Progress::new()).unwrap();
+        let parts = self.scan.run_each(&Cancel::new(), &crate::fs::Progress::new()).unwrap();
         for (part, usage) in parts.iter().zip(&watched.usage) {
             match (&part.usage, usage) {
                 (Ok(scanned), Ok(watched)) => assert_eq!(numbers(watched), numbers(scanned), "{}", self.tell()),

@@ -1,7 +1,7 @@
 //! Totals of entries, which can be taken back.
 
 use super::unheard;
-use crate::Usage;
+use crate::fs::Usage;
 use crate::fs::scan::{Entry, at_most};
 
 /// What is counted in one directory, or in one tree.

@@ -1,6 +1,7 @@
 //! What a refresh tells.
 
-use crate::{Monotonic, Result, Usage};
+use crate::fs::Usage;
+use crate::{Monotonic, Result};
 
 /// What the watched trees hold now, and how far that can be trusted.
 #[derive(Debug)]

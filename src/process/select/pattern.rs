@@ -18,7 +18,8 @@ use crate::{Error, Result, Text};
 /// patterns compare bytes: what they are compared with need not be UTF-8.
 ///
 /// ```
-/// use appmon::{Pattern, Select};
+/// use appmon::Select;
+/// use appmon::process::Pattern;
 ///
 /// let workers = Select::name(Pattern::glob("kworker*")?);
 /// let beat = Select::cmdline(Pattern::contains("celery beat"));

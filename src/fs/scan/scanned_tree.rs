@@ -4,12 +4,12 @@ use super::totals::Top;
 use super::{Partial, Usage};
 use crate::{Error, WirePath};
 
-/// One of the directories of a [`Scan`](crate::Scan), told apart from the others.
+/// One of the directories of a [`Scan`](crate::fs::Scan), told apart from the others.
 ///
-/// See [`Scan::run_each`](crate::Scan::run_each).
+/// See [`Scan::run_each`](crate::fs::Scan::run_each).
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Part {
+pub struct ScannedTree {
     /// Where it is.
     pub path: WirePath,
     /// What is in it and in none of the others that are inside of it. An error when it could not be read at all.
@@ -21,7 +21,7 @@ pub struct Part {
     pub(super) top: Top,
 }
 
-impl Part {
+impl ScannedTree {
     /// All that is in directory number `index`, with those of `parts` that are inside of it: what a scan of it alone would
     /// tell, but for hard links to files that count elsewhere.
     ///

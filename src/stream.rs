@@ -1,4 +1,4 @@
-//! What can be made of a stream of snapshots.
+//! Combinators over streams of snapshots: the methods of [`SnapshotStreamExt`], and the streams they make.
 
 mod changes;
 mod hosts;
@@ -117,7 +117,8 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
     /// ```
     /// use std::time::Duration;
     ///
-    /// use appmon::{Change, Processes, SnapshotStreamExt, SourceExt};
+    /// use appmon::{Processes, SnapshotStreamExt, SourceExt};
+    /// use appmon::stream::Change;
     /// use futures::TryStreamExt;
     ///
     /// # #[tokio::main(flavor = "current_thread")]
