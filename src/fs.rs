@@ -5,6 +5,7 @@
 
 mod backing;
 mod directory;
+#[cfg(feature = "entries")]
 mod entries;
 mod file_system;
 mod filesystems;
@@ -25,6 +26,7 @@ mod watch;
 mod watched_trees;
 
 pub use directory::Directory;
+#[cfg(feature = "entries")]
 pub use entries::{Entries, Entry, EntryMetadata, Walk, entries};
 pub use file_system::FileSystem;
 pub use filesystems::FileSystems;

@@ -66,6 +66,7 @@
 //!
 //! The default is the core: processes and file systems as streams, no broker. Features add to it, and all go together.
 //!
+//! - `entries` (on by default): the lazy stream of a tree's entries ([`fs::entries`]), on async-walkdir.
 //! - `forward`: messages, the forwarder and its spool, for whatever implements `forward::Publish`. Those of the
 //!   brokers imply it.
 //! - `nats`: NATS JetStream and core NATS; pure Rust.
