@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::{Error, Result, Snapshot};
+use crate::{Error, Monotonic, Result, Snapshot};
 
 /// Knows *how* to read: synchronous, blocking, without any runtime.
 ///
@@ -68,8 +68,12 @@ impl<S: Source + ?Sized> Source for Box<S> {
 /// Reads once into a snapshot, which it stamps: whoever calls a source does.
 pub(crate) fn read_into<S: Source>(source: &mut S, snapshot: &mut Snapshot<S::Sample>, cancel: &Cancel) -> Result<()> {
     snapshot.begin();
-    let began = snapshot.at;
+    let (boot_id, time, began) = (snapshot.boot_id, snapshot.time, snapshot.at);
     source.collect(snapshot, cancel)?;
+    if snapshot.at == Monotonic::default() {
+        // It put a snapshot of its own in this place, which has no times.
+        (snapshot.boot_id, snapshot.time, snapshot.at) = (boot_id, time, began);
+    }
     // Not where it stands for a reading of another time.
     if snapshot.took.is_zero() && snapshot.at >= began {
         snapshot.end();

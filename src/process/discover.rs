@@ -74,6 +74,8 @@ struct Counter {
     buffer: Buffer,
     last: u32,
     last_at: Monotonic,
+    /// The highest pid there could be at the last tick.
+    pid_max_before: u32,
     /// How many tasks there were at the last tick.
     tasks: u64,
     /// How many had been cloned when that was last asked.
@@ -236,6 +238,7 @@ impl Counter {
             buffer: Buffer::new(),
             last: 0,
             last_at: Monotonic::default(),
+            pid_max_before: u32::MAX,
             tasks: 0,
             clones: None,
             windows: VecDeque::new(),
@@ -252,6 +255,8 @@ impl Counter {
         };
         // It can be set at any time, and is that of our pid namespace since Linux 6.14.
         let pid_max = self.buffer.read(&self.pid_max).ok().and_then(|text| decimal(text.trim_ascii())).unwrap_or(0);
+        // Raised meanwhile, the counter may have gone round at the lower number before.
+        let lowest_pid_max = std::mem::replace(&mut self.pid_max_before, pid_max).min(pid_max);
         let (before, before_at) = (self.last, self.last_at);
         let most_tasks = std::mem::replace(&mut self.tasks, tasks).max(tasks);
         (self.last, self.last_at) = (last, now);
@@ -265,7 +270,7 @@ impl Counter {
             self.windows.push_back(Window { first: before.saturating_add(1), last, since: now });
         }
         let elapsed = now.since(before_at).unwrap_or_default();
-        let round = pids_to_go_round(pid_max, most_tasks);
+        let round = pids_to_go_round(lowest_pid_max, most_tasks);
         if may_be_given_out(round, elapsed) && self.cloned().is_none_or(|clones| clones >= round) {
             return Probe::List;
         }
@@ -379,6 +384,7 @@ mod tests {
             buffer: Buffer::new(),
             last: 0,
             last_at: Monotonic::default(),
+            pid_max_before: u32::MAX,
             tasks: 0,
             clones: None,
             windows: VecDeque::new(),
@@ -401,8 +407,9 @@ mod tests {
         assert_eq!(tick(6, "0 0 0 1/100 5040", 144_355, 32_768), Probe::List, "8,000 tasks had used up 24,000");
         assert_eq!(tick(7, "0 0 0 1/100 5050", 144_365, 32_768), Probe::Windows);
         assert_eq!(tick(8, "0 0 0 1/100 5060", 145_365, 1_000), Probe::List, "fewer pids by now");
-        assert_eq!(tick(9, "0 0 0 1/100 5070", 145_375, 4_194_304), Probe::Windows);
-        assert_eq!(tick(10, "0 0 0 1/100 5060", 145_376, 4_194_304), Probe::List, "round");
+        assert_eq!(tick(9, "0 0 0 1/100 5070", 146_365, 4_194_304), Probe::List, "until then they were few");
+        assert_eq!(tick(10, "0 0 0 1/100 5075", 146_370, 4_194_304), Probe::Windows);
+        assert_eq!(tick(11, "0 0 0 1/100 5060", 146_371, 4_194_304), Probe::List, "round");
     }
 
     #[test]

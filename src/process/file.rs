@@ -37,10 +37,11 @@ impl Buffer {
         self.filled = 0;
         loop {
             let read = rustix::io::retry_on_intr(|| rustix::io::pread(fd.as_fd(), self.bytes.as_mut_slice(), 0))?;
-            if read < self.bytes.len() || !self.grow() {
+            if read < self.bytes.len() {
                 self.filled = read;
                 return Ok(());
             }
+            self.grow()?;
         }
     }
 
@@ -51,8 +52,11 @@ impl Buffer {
             let Some(rest) = self.bytes.get_mut(self.filled..) else { return Ok(()) };
             let read = rustix::io::retry_on_intr(|| rustix::io::read(fd.as_fd(), &mut *rest))?;
             self.filled = self.filled.saturating_add(read);
-            if read == 0 || (self.filled == self.bytes.len() && !self.grow()) {
+            if read == 0 {
                 return Ok(());
+            }
+            if self.filled == self.bytes.len() {
+                self.grow()?;
             }
         }
     }
@@ -69,11 +73,14 @@ impl Buffer {
         Ok(self.last())
     }
 
-    fn grow(&mut self) -> bool {
+    /// Fails where a file is larger than any that is read here: what is cut off is not what the file says.
+    fn grow(&mut self) -> rustix::io::Result<()> {
         let size = self.bytes.len().saturating_mul(4).min(LAST_SIZE);
-        let grown = size > self.bytes.len();
+        if size <= self.bytes.len() {
+            return Err(Errno::FBIG);
+        }
         self.bytes.resize(size, 0);
-        grown
+        Ok(())
     }
 }
 

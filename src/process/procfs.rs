@@ -164,7 +164,9 @@ impl Listing {
         let mut others = 0_u64;
         while let Some(entry) = entries.next() {
             let entry = entry.map_err(failed)?;
-            if let Some(pid) = decimal(entry.file_name().to_bytes()) {
+            let name = entry.file_name().to_bytes();
+            // A pid has no leading zeros: `007` would be a second name of 7.
+            if let Some(pid) = decimal(name).filter(|_| name.first() != Some(&b'0')) {
                 found(pid, entry.ino());
             } else if entry.file_type() == FileType::Directory {
                 others = others.saturating_add(1);
@@ -215,7 +217,8 @@ fn restrictions(dir: &OwnedFd) -> Vec<Notice> {
             .find_map(|option| option.strip_prefix(name)?.strip_prefix(b"="))
     };
     if let Some(hidepid) = option(b"hidepid") {
-        let gid = option(b"gid").and_then(decimal::<u32>);
+        // The kernel takes the group of root where none is named.
+        let gid = Some(option(b"gid").map_or(0, |gid| decimal::<u32>(gid).unwrap_or(0)));
         let open = hidepid == b"0" || hidepid == b"off";
         let group_counts = hidepid != b"4" && hidepid != b"ptraceable";
         if !open && !is_exempt(dir, gid.filter(|_| group_counts)) {

@@ -75,11 +75,15 @@ pub(crate) fn work(job: Job) -> Answer {
         Kind::Cmdline => read(&job, &mut buffer, c"cmdline", |bytes| match bytes {
             // That of a process that is ending.
             b"" => Reading::NotApplicable,
+            bytes if has_too_many(bytes) => Reading::Failed,
             bytes => Reading::Value(args::parse_cmdline(bytes)),
         })
         .map(Content::Cmdline),
         Kind::Environ => {
-            let environ = |bytes: &[u8]| Reading::Value(Environ::parse(bytes));
+            let environ = |bytes: &[u8]| match bytes {
+                bytes if has_too_many(bytes) => Reading::Failed,
+                bytes => Reading::Value(Environ::parse(bytes)),
+            };
             read(&job, &mut buffer, c"environ", environ).map(Content::Environ)
         }
         Kind::SmapsRollup => read(&job, &mut buffer, c"smaps_rollup", |bytes| match bytes {
@@ -160,4 +164,14 @@ fn is_still(id: ProcessId, dir: &OwnedFd, buffer: &mut Buffer) -> bool {
     rustix::fs::openat(dir, c"stat", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .and_then(|fd| buffer.load(fd))
         .is_ok_and(|()| StatLine::parse(buffer.last()).is_ok_and(|stat| stat.start_ticks == id.start_ticks))
+}
+
+/// Arguments or variables that one process may have here. Each takes some fifty bytes beside its text, and anybody can have a
+/// command line of any number of them that takes no memory of its own.
+const MOST_PIECES: usize = 1 << 16;
+
+fn has_too_many(file: &[u8]) -> bool {
+    // Filling behind a title is no piece.
+    let end = file.iter().rposition(|byte| *byte != 0).map_or(0, |last| last.saturating_add(1));
+    file.get(..end).unwrap_or_default().iter().filter(|byte| **byte == 0).count() >= MOST_PIECES
 }

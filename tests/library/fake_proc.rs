@@ -263,6 +263,39 @@ fn what_is_odd_of_one_file_is_odd_of_that_field_alone() {
 }
 
 #[test]
+fn a_command_line_without_end_is_not_cut_off_and_not_kept() {
+    let root = root();
+    let mut many = "a\0".repeat(70_000).into_bytes();
+    let lines = [(10, "a\0".repeat(60_000).into_bytes()), (11, many.clone()), (12, vec![b'a'; 17 << 20])];
+    for (pid, line) in &lines {
+        Fake::new(*pid, "p").write(root.path());
+        Fake::new(*pid, "p").cmdline(root.path(), line);
+    }
+    // A title, and where its arguments were.
+    many.fill(0);
+    many[..5].copy_from_slice(b"title");
+    Fake::new(13, "p").write(root.path());
+    Fake::new(13, "p").cmdline(root.path(), &many);
+    let fields = Fields::DEFAULT | Fields::CMDLINE;
+    let snapshot = tick(&mut Processes::new().root(root.path()).fields(fields).slow_budget(Duration::MAX));
+    let cmdline = |pid| &get(&snapshot, pid).info.cmdline;
+    assert_eq!(cmdline(10).value().unwrap().len(), 60_000);
+    assert_eq!((cmdline(11), cmdline(12)), (&Reading::Failed, &Reading::Failed));
+    assert_eq!(**cmdline(13).value().unwrap(), [Text::from("title")]);
+    assert_eq!(snapshot.skipped.fields, 2);
+}
+
+#[test]
+fn a_pid_has_one_name() {
+    let root = root();
+    Fake::new(10, "p").write(root.path());
+    std::fs::create_dir(root.path().join("0010")).unwrap();
+    std::fs::copy(root.path().join("10/stat"), root.path().join("0010/stat")).unwrap();
+    let snapshot = tick(&mut Processes::new().root(root.path()));
+    assert_eq!(snapshot.samples.iter().filter(|sample| sample.id.pid == 10).count(), 1);
+}
+
+#[test]
 fn what_changes_in_a_directory_is_in_the_next_tick() {
     let root = root();
     let root = root.path();

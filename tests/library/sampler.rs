@@ -603,6 +603,27 @@ async fn a_source_that_stamps_nothing_has_its_times() {
     assert_eq!([snapshots[0].seq, snapshots[1].seq], [0, 1]);
 }
 
+/// Puts a snapshot of its own in the place of the one it is to fill.
+struct Assigns;
+
+impl Source for Assigns {
+    type Sample = u32;
+
+    fn collect(&mut self, snapshot: &mut Snapshot<u32>, _: &Cancel) -> Result<()> {
+        *snapshot = [1, 2].into_iter().collect();
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_assigns_its_snapshot_has_its_times() {
+    for snapshot in [Assigns.read(&Cancel::new()).unwrap(), Assigns.every(SECOND).next().await.unwrap().unwrap()] {
+        assert_eq!((snapshot.boot_id, snapshot.len()), (BootId::current(), 2));
+        assert!(snapshot.at > Monotonic::default() && snapshot.time > Timestamp::default());
+        assert!(snapshot.took > Duration::ZERO);
+    }
+}
+
 /// Gives what was read elsewhere, at another time.
 struct Recorded;
 
