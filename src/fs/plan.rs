@@ -218,40 +218,59 @@ fn spot(table: &Table, place: &Place<'_>) -> Spot {
 fn place<'a>(table: &'a Table, name: &Text, path: &Path, what: &str) -> Result<Place<'a>> {
     // Links of /proc lead to a file, and not to where their text says: that may be the text of another mount namespace, or
     // of what is hidden since.
-    let (by_kernel, elsewhere) = (Cell::new(false), Cell::new(false));
+    let (of_another_namespace, elsewhere) = (Cell::new(false), Cell::new(None));
     let follow = |at: &Path, mount: &Mount| {
         let target = std::fs::read_link(at)?;
-        if mount.kind() == Kind::Pseudo {
-            by_kernel.set(true);
+        if mount.fs_type == "proc" && target.is_absolute() {
             if is_of_another_namespace(at, mount) {
-                elsewhere.set(true);
+                of_another_namespace.set(true);
                 return Err(io::Error::other("it leads to another mount namespace"));
+            }
+            if !leads_there(table, at, &target) {
+                elsewhere.set(Some(target));
+                return Err(io::Error::other("it leads elsewhere than its text says"));
             }
         }
         Ok(target)
     };
     let error = |why: &str, at: &Path| Error::config(format!("the {what} {name:?} cannot be found: {why}")).at(at);
-    let found = table.resolve(path, follow).map_err(|fault| {
-        if elsewhere.get() {
+    table.resolve(path, follow).map_err(|fault| {
+        if of_another_namespace.get() {
             return error(
                 "a link in its path leads to another mount namespace, whose mounts cannot be seen here",
                 path,
             );
         }
+        if let Some(text) = elsewhere.take() {
+            let text = text.display();
+            return error(&format!("a link in its path leads elsewhere than its text says, which is {text}"), path);
+        }
         let why = std::error::Error::source(&fault).map_or_else(|| fault.to_string(), ToString::to_string);
         error(&why, fault.path().unwrap_or(path))
-    })?;
-    if by_kernel.get() && found.seen {
-        let there = Look::follow(path).map_err(|fault| error(&fault.to_string(), path))?;
-        if Look::no_follow(&found.path).ok() != Some(there) {
-            let text = found.path.display();
-            return Err(error(
-                &format!("a link in its path leads elsewhere than its text says, which is {text}"),
-                path,
-            ));
-        }
+    })
+}
+
+/// Whether a link of /proc leads to what is at its text. Nothing below it is looked up for that: where it leads can hang.
+fn leads_there(table: &Table, link: &Path, text: &Path) -> bool {
+    let Some((mount, safe)) = table.reach(text) else { return false };
+    // By an open file the kernel itself reports which mount it is on.
+    let number = || {
+        let (dir, name) = (link.parent()?, link.file_name()?);
+        dir.ends_with("fd").then(|| dir.with_file_name("fdinfo").join(name))
+    };
+    if let Some(info) = number()
+        && mount_of(&info).is_none_or(|id| id != mount.id)
+    {
+        return false;
     }
-    Ok(found)
+    // What may hang is not looked at: it is taken as it is written.
+    !safe || matches!((Look::follow(link), Look::no_follow(text)), (Ok(there), Ok(here)) if there == here)
+}
+
+/// The mount of an open file, from `/proc/PID/fdinfo/FD`: `mnt_id`, since Linux 3.15.
+fn mount_of(info: &Path) -> Option<u32> {
+    let text = std::fs::read_to_string(info).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
 }
 
 /// Whether a link is one of a process in another mount namespace: what its text says is true there.

@@ -743,3 +743,41 @@ fn as_nobody_nothing_of_this_needs_a_right() {
     assert!(root.stalled.is_none() && (root.mount_id.is_some() || !has_unique_ids()), "{root:?}");
     assert_eq!(snapshot.notices, []);
 }
+
+#[test]
+fn a_link_of_proc_is_checked_before_what_is_below_it() {
+    if !alone("mounted::a_link_of_proc_is_checked_before_what_is_below_it") {
+        return;
+    }
+    for covered in [false, true] {
+        let (_scratch, path) = tmpfs(&["fuse"]);
+        let Some(frozen) = Frozen::mount(&path("fuse")) else { return };
+        let mut child =
+            Helper::spawn(Command::new("sh").args(["-c", "echo ready; read end"]).current_dir(path("fuse")));
+        assert_eq!(child.line(), "ready");
+        let open = fs::File::open(path("fuse")).unwrap();
+        if covered {
+            mount(&["-t", "tmpfs", "cover"], &path("fuse"));
+            fs::create_dir(path("fuse/one")).unwrap();
+        } else {
+            run("umount", &["--lazy", path("fuse").to_str().unwrap()]);
+        }
+        frozen.freeze();
+        let number = std::os::fd::AsRawFd::as_raw_fd(&open);
+        for link in [format!("/proc/{}/cwd", child.pid()), format!("/proc/self/fd/{number}")] {
+            for name in ["tmp", "one", "one/.."] {
+                let at = format!("{link}/{name}");
+                let wrong = not_held_up("registering", {
+                    let directory = Directory::new("below", &at);
+                    move || FileSystems::mounted().registry().add_directory(directory).map(drop).unwrap_err()
+                });
+                assert!(wrong.is_config() && wrong.to_string().contains("elsewhere"), "{at}: {wrong}");
+            }
+            let optional = Directory::new("below", format!("{link}/tmp")).optional();
+            let snapshot = not_held_up("a tick", move || tick(&mut FileSystems::mounted().directory(optional)));
+            assert!(at(&snapshot, Path::new("/")).stalled.is_none());
+        }
+        frozen.thaw();
+        child.end();
+    }
+}
