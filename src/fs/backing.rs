@@ -1,47 +1,89 @@
-//! What a mount stands on besides its device: the layers of an overlay, the file that a loop device lies in.
+//! What a mount stands on besides its device: the file that a loop device lies in, the devices of one with several.
 
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::mounts::{self, DeviceId, Mount};
+use super::mounts::{DeviceId, Mount};
 
 /// What is asked of the kernel about it.
 pub(super) trait Ground {
     /// As `readlink(2)`: `EINVAL` for what is no symbolic link.
     fn read_link(&self, path: &Path) -> io::Result<PathBuf>;
 
-    /// The number of the block device at `path`, if there is one.
-    fn device(&self, path: &Path) -> Option<DeviceId>;
+    /// All devices of the btrfs with this source. `None` where that is not known.
+    fn btrfs(&self, source: &[u8]) -> Option<Vec<DeviceId>>;
 
-    /// The files that a block device lies in: none for a disk. `None` where it needs a server, or that is not known.
-    fn files(&self, device: DeviceId) -> Option<Vec<PathBuf>>;
+    /// The images that a block device lies in: none for a disk. `None` where it needs a server, or that is not known.
+    fn images(&self, device: DeviceId) -> Option<Vec<Image>>;
+
+    /// What is at the path of an image, if that can be it. Asked only where the path cannot hang.
+    fn find(&self, image: &Image) -> Option<Found>;
+}
+
+/// What a loop device lies in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Image {
+    /// Where it is now. The kernel writes the path down when it is asked, so a file that was moved or whose mount was moved
+    /// has its new one. Another mount can hide the file there, and the file can be on a mount of another namespace.
+    pub(super) path: PathBuf,
+    /// How large the file is, as far as the device shows that. None where the kernel has no figures of it.
+    size: Option<Size>,
+}
+
+impl Image {
+    #[cfg(test)]
+    pub(super) fn at(path: &str) -> Self {
+        Self { path: path.into(), size: None }
+    }
+}
+
+/// Figures of a loop device, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Size {
+    device: u64,
+    offset: u64,
+    /// 0 for none.
+    limit: u64,
+}
+
+impl Size {
+    /// Whether a file with so many bytes makes a device of this size.
+    fn fits(self, bytes: u64) -> bool {
+        let left = bytes.saturating_sub(self.offset);
+        let used = if self.limit > 0 { left.min(self.limit) } else { left };
+        used / SECTOR == self.device / SECTOR
+    }
+}
+
+/// What was found at the path of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    File,
+    Device(DeviceId),
 }
 
 /// The running one.
 pub(super) struct Kernel;
 
-/// The directories and files that a mount stands on. `None` where it needs a server, or that is not known.
-pub(super) fn files(mount: &Mount, ground: &dyn Ground) -> Option<Vec<PathBuf>> {
+/// The block devices that a mount stands on; none for what is in memory. `None` where it needs a server, or that is not
+/// known.
+///
+/// The texts of the mount table are never taken for paths. The source is what whoever mounted it wrote, and the layers of an
+/// overlay are what their paths led to then, in the mount namespace of then: nothing shows that they still lead there, as
+/// the file systems of the layers stay in use after they were unmounted or hidden.
+pub(super) fn devices(mount: &Mount, ground: &dyn Ground) -> Option<Vec<DeviceId>> {
     match mount.fs_type.as_bytes() {
-        b"overlay" => layers(mount.super_options.as_bytes()),
-        b"ecryptfs" => Some(vec![path(mount.source.as_bytes())]),
-        // An image that is mounted without a loop device; otherwise it is got from a server.
-        b"erofs" if mount.device.major == 0 => Some(vec![path(mount.source.as_bytes())]),
-        _ => {
-            let source = mount.source.as_bytes();
-            let device = if mount.device.major > 0 {
-                Some(mount.device)
-            } else if source.starts_with(b"/dev/") {
-                // Those with several devices have a number of their own.
-                ground.device(&path(source))
-            } else {
-                None
-            };
-            device.map_or(Some(Vec::new()), |device| ground.files(device))
-        }
+        b"overlay" | b"ecryptfs" => None,
+        _ if mount.device.major > 0 => Some(vec![mount.device]),
+        // Those with several devices have a number of their own.
+        b"btrfs" => ground.btrfs(mount.source.as_bytes()),
+        b"bcachefs" => None,
+        // An image that is mounted without a loop device; otherwise it is read from a server.
+        b"erofs" => None,
+        _ => Some(Vec::new()),
     }
 }
 
@@ -49,65 +91,56 @@ fn path(bytes: &[u8]) -> PathBuf {
     OsString::from_vec(bytes.to_vec()).into()
 }
 
-/// The layers of an overlay, from its options; `None` where it names none.
-fn layers(options: &[u8]) -> Option<Vec<PathBuf>> {
-    let mut layers = Vec::new();
-    for option in options.split(|byte| *byte == b',') {
-        let Some(at) = option.iter().position(|byte| *byte == b'=') else { continue };
-        let (name, value) = option.split_at(at);
-        let value = mounts::unescape(value.get(1..).unwrap_or_default());
-        match name {
-            b"lowerdir" => layers.extend(split(&value).filter(|layer| !layer.is_empty()).map(|layer| path(&layer))),
-            b"upperdir" | b"lowerdir+" | b"datadir+" => layers.push(path(&value)),
-            _ => {}
-        }
-    }
-    (!layers.is_empty()).then_some(layers)
-}
-
-/// The parts between colons, of which there can be two; one after a backslash is of the part.
-fn split(text: &[u8]) -> impl Iterator<Item = Vec<u8>> {
-    let mut parts = vec![Vec::new()];
-    let mut rest = text;
-    while let Some((first, tail)) = rest.split_first() {
-        let (byte, after) = match (first, tail.split_first()) {
-            (b'\\', Some((next, after))) => (*next, after),
-            (b':', _) => {
-                parts.push(Vec::new());
-                rest = tail;
-                continue;
-            }
-            _ => (*first, tail),
-        };
-        if let Some(part) = parts.last_mut() {
-            part.push(byte);
-        }
-        rest = after;
-    }
-    parts.into_iter()
-}
-
 impl Ground for Kernel {
     fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
         std::fs::read_link(path)
     }
 
-    fn device(&self, path: &Path) -> Option<DeviceId> {
-        let number = std::fs::metadata(path).ok()?.rdev();
-        Some(DeviceId { major: rustix::fs::major(number), minor: rustix::fs::minor(number) })
+    fn btrfs(&self, source: &[u8]) -> Option<Vec<DeviceId>> {
+        const ALL: &str = "/sys/fs/btrfs";
+        let name = source.strip_prefix(b"/dev/").map(path);
+        let mut devices = Vec::new();
+        for file_system in std::fs::read_dir(ALL).ok()?.flatten() {
+            let dir = file_system.path().join("devices");
+            // What is in there besides is no file system.
+            let Ok(entries) = std::fs::read_dir(&dir) else { continue };
+            let links: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+            let own: Option<Vec<DeviceId>> = links.iter().map(|link| number(link)).collect();
+            // The kernel names one of the devices as the source. Where a link of udev was named, all that there are decide.
+            let is_it =
+                |link: &PathBuf| name.is_some() && link.file_name() == name.as_ref().map(|name| name.as_os_str());
+            if links.iter().any(is_it) {
+                return own;
+            }
+            devices.extend(own?);
+        }
+        (!devices.is_empty()).then_some(devices)
     }
 
-    fn files(&self, device: DeviceId) -> Option<Vec<PathBuf>> {
-        let mut files = Vec::new();
-        below(device, 0, &mut files).then_some(files)
+    fn images(&self, device: DeviceId) -> Option<Vec<Image>> {
+        let mut images = Vec::new();
+        below(device, 0, &mut images).then_some(images)
+    }
+
+    fn find(&self, image: &Image) -> Option<Found> {
+        let found = std::fs::symlink_metadata(&image.path).ok()?;
+        if found.file_type().is_block_device() {
+            let (major, minor) = (rustix::fs::major(found.rdev()), rustix::fs::minor(found.rdev()));
+            return Some(Found::Device(DeviceId { major, minor }));
+        }
+        let fits = found.is_file() && image.size.is_some_and(|size| size.fits(found.size()));
+        fits.then_some(Found::File)
     }
 }
+
+/// The bytes of a sector, whatever a device has.
+const SECTOR: u64 = 512;
 
 /// The driver of loop devices.
 const LOOP: u32 = 7;
 
-/// Collects the files below a block device; `false` where it needs a server, or that is not known.
-fn below(device: DeviceId, depth: u32, files: &mut Vec<PathBuf>) -> bool {
+/// Collects the images below a block device; `false` where it needs a server, or that is not known.
+fn below(device: DeviceId, depth: u32, images: &mut Vec<Image>) -> bool {
     /// Devices on devices: more than anybody has.
     const DEEPEST: u32 = 16;
     let dir = PathBuf::from(format!("/sys/dev/block/{device}"));
@@ -120,13 +153,18 @@ fn below(device: DeviceId, depth: u32, files: &mut Vec<PathBuf>) -> bool {
         return false;
     }
     if let Ok(file) = std::fs::read(dir.join("loop/backing_file")) {
-        files.push(path(file.strip_suffix(b"\n").unwrap_or(&file)));
+        let figure = |name: &str| std::fs::read_to_string(dir.join(name)).ok()?.trim_end().parse::<u64>().ok();
+        let size = || {
+            let device = figure("size")?.saturating_mul(SECTOR);
+            Some(Size { device, offset: figure("loop/offset")?, limit: figure("loop/sizelimit")? })
+        };
+        images.push(Image { path: path(file.strip_suffix(b"\n").unwrap_or(&file)), size: size() });
         return true;
     }
     let slaves = std::fs::read_dir(dir.join("slaves")).into_iter().flatten().flatten();
     slaves
         .map(|slave| number(&slave.path()))
-        .all(|slave| slave.is_some_and(|slave| below(slave, depth.saturating_add(1), files)))
+        .all(|slave| slave.is_some_and(|slave| below(slave, depth.saturating_add(1), images)))
 }
 
 /// The number of a device, from its directory in /sys.
@@ -141,16 +179,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn layers_of_an_overlay() {
-        let check = |options: &str, expected: &[&str]| {
-            let found = layers(options.as_bytes()).unwrap_or_default();
-            assert_eq!(found, expected.iter().map(PathBuf::from).collect::<Vec<_>>(), "{options}");
-        };
-        check("rw,lowerdir=/a:/b,upperdir=/u,workdir=/w", &["/a", "/b", "/u"]);
-        check("rw,lowerdir=/a::/data", &["/a", "/data"]);
-        check("rw,lowerdir+=/a:b,datadir+=/c", &["/a:b", "/c"]);
-        check(r"rw,lowerdir=/a\134:b:/c\040d:/e\134\134", &["/a:b", "/c d", r"/e\"]);
-        check("rw,xino=off", &[]);
+    fn a_file_is_as_large_as_its_device() {
+        let size = |device, offset, limit| Size { device, offset, limit };
+        assert!(size(1024, 0, 0).fits(1024) && size(1024, 0, 0).fits(1535));
+        assert!(!size(1024, 0, 0).fits(1536) && !size(1024, 0, 0).fits(1023));
+        assert!(size(1024, 512, 0).fits(1536) && !size(1024, 512, 0).fits(1024));
+        assert!(size(1024, 512, 1024).fits(9000) && !size(2048, 512, 1024).fits(9000));
     }
 
     #[test]
@@ -158,8 +192,8 @@ mod tests {
         let root = std::fs::metadata("/").unwrap().dev();
         let device = DeviceId { major: rustix::fs::major(root), minor: rustix::fs::minor(root) };
         if device.major > 0 && device.major != LOOP {
-            assert_eq!(Kernel.files(device), Some(Vec::new()));
+            assert_eq!(Kernel.images(device), Some(Vec::new()));
         }
-        assert_eq!(Kernel.files(DeviceId { major: LOOP, minor: 1 << 19 }), None, "no such loop device");
+        assert_eq!(Kernel.images(DeviceId { major: LOOP, minor: 1 << 19 }), None, "no such loop device");
     }
 }

@@ -11,13 +11,16 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags};
 use rustix::io::Errno;
 
-use super::backing::{self, Ground, Kernel};
+use super::backing::{self, Found, Ground, Kernel};
 use super::kind;
-use super::mounts::{self, Mount};
+use super::mounts::{self, DeviceId, Mount};
 use crate::{Error, Result};
 
 /// Our own mounts: those that our paths lead to.
 const TABLE: &str = "/proc/self/mountinfo";
+
+/// By the place of a mount: whether it can be looked at without being held up, where that is known yet.
+type Judged = std::cell::RefCell<Vec<Option<bool>>>;
 
 /// The mounts of now, and which is mounted on which.
 #[derive(Debug, Default)]
@@ -178,17 +181,21 @@ impl Table {
     /// Finds out of each mount whether it can be looked at without being held up.
     fn judge(&mut self, ground: &dyn Ground) {
         let judged = std::cell::RefCell::new(vec![None; self.mounts.len()]);
-        // This very process stands on it: nothing can be done without it.
+        // This very process stands on it: nothing can be done without it. What is mounted elsewhere of the same file system
+        // stands on the same.
         if let Some(root) = self.root
-            && self.mounts.get(root).is_some_and(|mount| mount.kind().is_safe() || self.is_rootless)
-            && let Some(slot) = judged.borrow_mut().get_mut(root)
+            && let Some(mount) = self.mounts.get(root)
+            && (mount.kind().is_safe() || self.is_rootless)
         {
-            *slot = Some(true);
+            let is_same = |(place, other): (usize, &Mount)| {
+                place == root || (!self.is_rootless && (other.device, &other.fs_type) == (mount.device, &mount.fs_type))
+            };
+            *judged.borrow_mut() = self.mounts.iter().enumerate().map(|at| is_same(at).then_some(true)).collect();
         }
         self.safe = (0..self.mounts.len()).map(|place| self.stands_safely(place, ground, &judged)).collect();
     }
 
-    fn stands_safely(&self, place: usize, ground: &dyn Ground, judged: &std::cell::RefCell<Vec<Option<bool>>>) -> bool {
+    fn stands_safely(&self, place: usize, ground: &dyn Ground, judged: &Judged) -> bool {
         if let Some(known) = judged.borrow().get(place).copied().flatten() {
             return known;
         }
@@ -200,16 +207,41 @@ impl Table {
         };
         put(false);
         let Some(mount) = self.mounts.get(place).filter(|mount| mount.kind().is_safe()) else { return false };
-        // Where a file cannot be found it was named in another mount namespace, and there is no telling what it is on.
-        let can_be_found = |path: &Path| {
-            path.is_absolute()
-                && self
-                    .walk(path, |path, _| ground.read_link(path), |on| self.stands_safely(on, ground, judged))
-                    .is_ok_and(|(.., seen)| seen)
-        };
-        let safe = backing::files(mount, ground).is_some_and(|files| files.iter().all(|file| can_be_found(file)));
+        let safe = backing::devices(mount, ground)
+            .is_some_and(|devices| devices.iter().all(|device| self.lies_safely(*device, 0, ground, judged)));
         put(safe);
         safe
+    }
+
+    /// Whether a block device lies in nothing that may hang.
+    fn lies_safely(&self, device: DeviceId, depth: u32, ground: &dyn Ground, judged: &Judged) -> bool {
+        /// Images in images, by way of loop devices that were named by a device: more than anybody has.
+        const DEEPEST: u32 = 16;
+        let Some(images) = ground.images(device).filter(|_| depth < DEEPEST) else { return false };
+        images.iter().all(|image| {
+            if !self.is_safe_whatever_hides(&image.path, ground, judged) {
+                return false;
+            }
+            match ground.find(image) {
+                Some(Found::File) => true,
+                Some(Found::Device(device)) => self.lies_safely(device, depth.saturating_add(1), ground, judged),
+                None => false,
+            }
+        })
+    }
+
+    /// Whether a file that was opened once, and has this path according to the kernel, is on a mount that cannot hang. It
+    /// can be on a mount that is hidden at its path by now, so none that was ever on the way there may hang.
+    fn is_safe_whatever_hides(&self, path: &Path, ground: &dyn Ground, judged: &Judged) -> bool {
+        let mut on_the_way = self.mounts.iter().enumerate().filter(|(_, mount)| path.starts_with(&*mount.mount_point));
+        // The kernel's path has no symbolic links: one that is there now is not of it.
+        let no_link = |at: &Path, _: &Mount| match ground.read_link(at) {
+            Ok(_) => Err(Errno::NOENT.into()),
+            Err(error) => Err(error),
+        };
+        path.is_absolute()
+            && on_the_way.all(|(place, _)| self.stands_safely(place, ground, judged))
+            && self.walk(path, no_link, |on| self.stands_safely(on, ground, judged)).is_ok_and(|(.., seen)| seen)
     }
 
     /// Asks the kernel for the ids of mounts that it never uses again, as far as that cannot hang.
@@ -405,7 +437,7 @@ impl Watched {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fs::DeviceId;
+    use crate::fs::backing::Image;
 
     const MOUNTS: &str = "\
         27 1 254:0 / / rw - ext4 /dev/vda rw\n\
@@ -432,16 +464,40 @@ mod tests {
             Err(if path.starts_with("/gone") { Errno::NOENT } else { Errno::INVAL }.into())
         }
 
-        fn device(&self, path: &Path) -> Option<DeviceId> {
-            Some(DeviceId { major: 7, minor: if path == Path::new("/dev/loop1") { 1 } else { 2 } })
+        fn btrfs(&self, source: &[u8]) -> Option<Vec<DeviceId>> {
+            let disk = |minor| DeviceId { major: 7, minor };
+            match source {
+                b"/dev/loop1" => Some(vec![disk(1)]),
+                b"/dev/loop2" => Some(vec![disk(2)]),
+                b"/dev/mapper/both" => Some(vec![disk(2), disk(1)]),
+                _ => None,
+            }
         }
 
-        fn files(&self, device: DeviceId) -> Option<Vec<PathBuf>> {
+        fn images(&self, device: DeviceId) -> Option<Vec<Image>> {
             match (device.major, device.minor) {
-                (7, 1) => Some(vec!["/net/a/image".into()]),
-                (7, _) => Some(vec!["/srv/image".into()]),
+                (7, 1) => Some(vec![Image::at("/net/a/image")]),
+                (7, 3) => Some(vec![Image::at("/old/image")]),
+                (7, 4) => Some(vec![Image::at("/dev/nbd0")]),
+                (7, 5) => Some(vec![Image::at("/dev/sda")]),
+                (7, 6) => Some(vec![Image::at("/srv/small")]),
+                (7, 7) => Some(vec![Image::at("/gone/image")]),
+                (7, 8) => Some(vec![Image::at("/cover/image")]),
+                (7, _) => Some(vec![Image::at("/srv/image")]),
                 (43, _) => None,
                 _ => Some(Vec::new()),
+            }
+        }
+
+        fn find(&self, image: &Image) -> Option<Found> {
+            match image.path.to_str().unwrap() {
+                "/dev/nbd0" => Some(Found::Device(DeviceId { major: 43, minor: 0 })),
+                "/dev/sda" => Some(Found::Device(DeviceId { major: 8, minor: 0 })),
+                "/srv/small" => None,
+                path => {
+                    assert!(!path.starts_with("/net/") && !path.starts_with("/cover/"), "touched {path}");
+                    Some(Found::File)
+                }
             }
         }
     }
@@ -515,47 +571,54 @@ mod tests {
     #[test]
     fn what_a_mount_stands_on_makes_it_safe_or_not() {
         let overlay = |options: &str| format!("0:90 / /x rw - overlay over rw,{options}");
-        check_safe(&overlay("lowerdir=/srv/a:/b,upperdir=/u,workdir=/w"), true);
+        // Whether the paths lead to the layers of then, nothing shows.
+        check_safe(&overlay("lowerdir=/srv/a:/b,upperdir=/u,workdir=/w"), false);
         check_safe(&overlay("lowerdir=/srv/a:/net/a/b"), false);
-        check_safe(&overlay("lowerdir=/srv/a::/net/a/b"), false);
-        check_safe(&overlay("lowerdir=/srv/a,upperdir=/net/a/u,workdir=/net/a/w"), false);
-        check_safe(&overlay("lowerdir+=/srv/a,lowerdir+=/net/a/b"), false);
-        check_safe(&overlay("lowerdir+=/srv/a,datadir+=/net/a/b"), false);
-        // A colon in a path is none between two.
-        check_safe(&overlay("lowerdir=/srv/a\\:/net/a/b"), true);
-        check_safe(&overlay("lowerdir=/srv/a\\134:/net/a/b"), true);
-        // Named in another mount namespace, or from a directory that nobody knows.
-        check_safe(&overlay("lowerdir=/gone/a"), false);
-        check_safe(&overlay("lowerdir=a:b"), false);
-        check_safe(&overlay("index=off"), false);
-        // On itself.
-        check_safe(&overlay("lowerdir=/x/a"), false);
-        check_safe("0:90 / /x rw - ecryptfs /srv/secret rw", true);
-        check_safe("0:90 / /x rw - ecryptfs /net/a/secret rw", false);
+        check_safe("0:90 / /x rw - ecryptfs /srv/secret rw", false);
         check_safe("7:2 / /x rw - ext4 /dev/loop2 rw", true);
         check_safe("7:1 / /x rw - ext4 /dev/loop1 rw", false);
+        // In a block device that lies on a server, in one that does not; another file than its own is there; none is there.
+        check_safe("7:4 / /x rw - ext4 /dev/loop4 rw", false);
+        check_safe("7:5 / /x rw - ext4 /dev/loop5 rw", true);
+        check_safe("7:6 / /x rw - ext4 /dev/loop6 rw", false);
+        check_safe("7:7 / /x rw - ext4 /dev/loop7 rw", false);
         check_safe("0:90 / /x rw - btrfs /dev/loop1 rw", false);
+        check_safe("0:90 / /x rw - btrfs /dev/mapper/both rw", false);
+        check_safe("0:90 / /x rw - btrfs /net/a/file rw", false);
+        check_safe("0:90 / /x rw - bcachefs /dev/sda:/dev/sdb rw", false);
         check_safe("0:90 / /x rw - btrfs /dev/loop2 rw", true);
         check_safe("43:0 / /x rw - xfs /dev/nbd0 rw", false);
-        check_safe("0:90 / /x ro - erofs /srv/image ro", true);
-        check_safe("0:90 / /x ro - erofs /net/a/image ro", false);
+        check_safe("0:90 / /x ro - erofs /srv/image ro", false);
         check_safe("0:90 / /x ro - erofs none ro,fsid=x", false);
         check_safe("8:4 / /x ro - erofs /dev/sda4 ro", true);
         check_safe("0:90 / /x rw - tmpfs /net/a rw", true);
+        check_safe("0:90 / /x rw - tmpfs /dev/../net/a/x rw", true);
         check_safe("8:3 / /x rw - xfs /dev/sda3 rw", true);
         check_safe("0:90 / /x rw - fuse.lxcfs lxcfs rw", false);
     }
 
     #[test]
-    fn a_layer_on_a_layer_is_followed_down() {
-        let text = format!(
-            "{MOUNTS}90 27 0:90 / /x rw - overlay o rw,lowerdir=/net/a/b\n91 27 0:91 / /z rw - overlay o rw,lowerdir=/x/y\n"
-        );
-        let table = Table::new(mounts::parse(text.as_bytes()).collect(), &World);
-        assert!(!table.reach(Path::new("/z/a")).unwrap().1);
+    fn an_image_may_be_on_a_mount_that_is_hidden() {
+        let table = |below: &str| {
+            let text = format!(
+                "{MOUNTS}80 27 0:80 / /cover rw - {below} b rw\n81 80 0:81 / /cover rw - tmpfs c rw\n90 27 7:8 / /x rw - ext4 /dev/loop8 rw\n\
+                 91 27 7:3 / /y rw - ext4 /dev/loop3 rw\n"
+            );
+            Table::new(mounts::parse(text.as_bytes()).collect(), &World)
+        };
+        assert!(!table("fuse").reach(Path::new("/x/a")).unwrap().1);
+        assert!(table("fuse").reach(Path::new("/y/a")).unwrap().1, "one tmpfs or the other");
+    }
+
+    #[test]
+    fn the_root_and_what_is_mounted_of_it_elsewhere_is_stood_on() {
         // This process stands on it, whatever that is.
         let table = Table::new(mounts::parse(b"1 0 0:9 / / rw - overlay o rw,lowerdir=/gone/b\n").collect(), &World);
         assert!(table.reach(Path::new("/a")).unwrap().1);
+        let text = b"1 0 0:9 / / rw - overlay o rw\n2 1 0:9 /b /c rw - overlay o rw\n3 1 0:8 / /d rw - overlay o rw\n";
+        let table = Table::new(mounts::parse(text).collect(), &World);
+        assert!(table.reach(Path::new("/c/a")).unwrap().1);
+        assert!(!table.reach(Path::new("/d/a")).unwrap().1);
         assert!(
             !Table::new(mounts::parse(b"1 0 0:9 / / rw - nfs4 h:/ rw\n").collect(), &World)
                 .reach(Path::new("/a"))

@@ -388,16 +388,15 @@ fn what_stands_on_what_cannot_be_found_may_hang() {
     common::mounts::loop_ext4(&path("image"), &path("disk"));
     mount(&["-t", "overlay", "-o", &format!("lowerdir={0}/a:{0}/b", path("lower").display()), "o"], &path("over"));
     // Events tell what changes only where nothing can hang.
-    let modes = || {
-        let watched = |name: &str| Directory::new(name, path(name)).watched();
-        let snapshot = tick(&mut FileSystems::mounted().directory(watched("disk")).directory(watched("over")));
-        ["disk", "over"].map(|name| part(&snapshot, name).watch.unwrap().mode)
-    };
-    assert_eq!(modes(), [WatchMode::Watched, WatchMode::Watched]);
-    // As what was named in another mount namespace: the paths lead to nothing here.
-    fs::remove_file(path("image")).unwrap();
-    fs::rename(path("lower"), path("elsewhere")).unwrap();
-    assert!(modes().iter().all(|mode| *mode != WatchMode::Watched));
+    assert_eq!(mode_of(path("disk")), WatchMode::Watched);
+    // Whether the layers are where they were when it was mounted cannot be found out.
+    assert_ne!(mode_of(path("over")), WatchMode::Watched);
+    // A file that was moved is where the kernel says now.
+    fs::rename(path("image"), path("lower/image")).unwrap();
+    assert_eq!(mode_of(path("disk")), WatchMode::Watched);
+    // As what is in another mount namespace: the path leads to nothing here.
+    fs::remove_file(path("lower/image")).unwrap();
+    assert_ne!(mode_of(path("disk")), WatchMode::Watched);
 }
 
 #[test]
@@ -742,6 +741,119 @@ fn as_nobody_nothing_of_this_needs_a_right() {
     let root = at(&snapshot, Path::new("/"));
     assert!(root.stalled.is_none() && (root.mount_id.is_some() || !has_unique_ids()), "{root:?}");
     assert_eq!(snapshot.notices, []);
+}
+
+#[test]
+fn the_source_of_a_mount_is_no_path() {
+    if !alone("mounted::the_source_of_a_mount_is_no_path") {
+        return;
+    }
+    let (_scratch, path) = tmpfs(&["fuse", "disk"]);
+    let Some(frozen) = Frozen::mount(&path("fuse")) else { return };
+    // What is written there is up to whoever mounts.
+    let source = format!("/dev/..{}", path("fuse/one").display());
+    mount(&["-t", "tmpfs", &source], &path("disk"));
+    frozen.freeze();
+    let snapshot = not_held_up("a tick", || tick(&mut FileSystems::mounted()));
+    assert!(at(&snapshot, &path("disk")).stalled.is_none());
+    assert_eq!(at(&snapshot, &path("disk")).device, source.as_str());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    not_held_up("opening the changes", move || runtime.block_on(async { drop(MountChanges::new().unwrap()) }));
+    frozen.thaw();
+}
+
+#[test]
+fn the_layers_of_an_overlay_are_not_where_its_options_say() {
+    if !alone("mounted::the_layers_of_an_overlay_are_not_where_its_options_say") {
+        return;
+    }
+    for covered in [false, true] {
+        let (_scratch, path) = tmpfs(&["fuse", "lower", "over"]);
+        let Some(frozen) = Frozen::mount(&path("fuse")) else { return };
+        let layers = if covered {
+            format!("lowerdir={0}/one:{0}/two", path("fuse").display())
+        } else {
+            format!("lowerdir={}:{}", path("fuse").display(), path("lower").display())
+        };
+        mount(&["-t", "overlay", "-o", &layers, "over"], &path("over"));
+        // The paths lead to other directories from now on.
+        if covered {
+            mount(&["-t", "tmpfs", "cover"], &path("fuse"));
+            fs::create_dir(path("fuse/one")).unwrap();
+            fs::create_dir(path("fuse/two")).unwrap();
+        } else {
+            run("umount", &["--lazy", path("fuse").to_str().unwrap()]);
+        }
+        frozen.freeze();
+        let over = path("over");
+        let snapshot = not_held_up("a tick", move || {
+            let mut source = FileSystems::mounted();
+            let within = Directory::new("within", over.join("one")).optional();
+            source.registry().add_directory(within).unwrap().keep();
+            tick(&mut source)
+        });
+        assert!(at(&snapshot, &path("over")).stalled.is_some(), "covered: {covered}");
+        assert!(at(&snapshot, Path::new("/")).stalled.is_none());
+        frozen.thaw();
+    }
+}
+
+/// How a directory on what stands on a disk image is kept up to date: by events only where nothing can hang.
+fn mode_of(directory: PathBuf) -> WatchMode {
+    let mut source = FileSystems::mounted().directory(Directory::new("d", directory).watched());
+    part(&tick(&mut source), "d").watch.unwrap().mode
+}
+
+#[test]
+fn the_image_of_a_loop_device_may_be_covered() {
+    if !alone("mounted::the_image_of_a_loop_device_may_be_covered") {
+        return;
+    }
+    let (_scratch, path) = tmpfs(&["source", "served", "disk"]);
+    let served = path("served");
+    run("bindfs", &[path("source").to_str().unwrap(), served.to_str().unwrap()]);
+    common::mounts::loop_ext4(&path("served/image"), &path("disk"));
+    assert_eq!(mode_of(path("disk")), WatchMode::Scanned);
+    // At its path is now another file, on a file system that cannot hang.
+    mount(&["-t", "tmpfs", "cover"], &served);
+    fs::File::create(path("served/image")).unwrap().set_len(32 << 20).unwrap();
+    assert_eq!(mode_of(path("disk")), WatchMode::Scanned);
+    unmount(&served);
+    unmount(&path("disk"));
+    unmount(&served);
+    // Another one of those that cannot hang is no reason for doubt.
+    common::mounts::loop_ext4(&path("served/image"), &path("disk"));
+    mount(&["-t", "tmpfs", "cover"], &served);
+    fs::File::create(path("served/image")).unwrap().set_len(32 << 20).unwrap();
+    assert_eq!(mode_of(path("disk")), WatchMode::Watched);
+    // One of another size is certainly not it.
+    fs::File::create(path("served/image")).unwrap().set_len(33 << 20).unwrap();
+    assert_eq!(mode_of(path("disk")), WatchMode::Scanned);
+}
+
+#[test]
+fn all_devices_of_a_btrfs_decide_whether_it_may_hang() {
+    if !alone("mounted::all_devices_of_a_btrfs_decide_whether_it_may_hang") {
+        return;
+    }
+    let (_scratch, path) = tmpfs(&["source", "served", "disk"]);
+    let served = path("served");
+    run("bindfs", &[path("source").to_str().unwrap(), served.to_str().unwrap()]);
+    for second in [path("second"), served.join("second")] {
+        let attach = |image: &Path| {
+            fs::File::create(image).unwrap().set_len(200 << 20).unwrap();
+            run("losetup", &["--find", "--show", image.to_str().unwrap()])
+        };
+        let (one, two) = (attach(&path("first")), attach(&second));
+        let attached = [Attached(&one), Attached(&two)];
+        run("mkfs.btrfs", &["-q", "-f", "-d", "raid0", "-m", "raid0", &one, &two]);
+        mount(&["-o", &format!("device={two}"), &one], &path("disk"));
+        let expected = if second.starts_with(&served) { WatchMode::Scanned } else { WatchMode::Watched };
+        assert_eq!(mode_of(path("disk")), expected, "{}", second.display());
+        unmount(&path("disk"));
+        drop(attached);
+    }
+    unmount(&served);
 }
 
 #[test]
