@@ -6,12 +6,15 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::mounts::{DeviceId, Mount};
+use super::mounts::{self, DeviceId, Mount};
 
 /// What is asked of the kernel about it.
 pub(super) trait Ground {
     /// As `readlink(2)`: `EINVAL` for what is no symbolic link.
     fn read_link(&self, path: &Path) -> io::Result<PathBuf>;
+
+    /// The number of the block device that the kernel calls so.
+    fn device(&self, name: &[u8]) -> Option<DeviceId>;
 
     /// All devices of the btrfs with this source. `None` where that is not known.
     fn btrfs(&self, source: &[u8]) -> Option<Vec<DeviceId>>;
@@ -77,6 +80,16 @@ pub(super) struct Kernel;
 pub(super) fn devices(mount: &Mount, ground: &dyn Ground) -> Option<Vec<DeviceId>> {
     match mount.fs_type.as_bytes() {
         b"overlay" | b"ecryptfs" => None,
+        // The log and the realtime files can be on devices of their own.
+        b"xfs" if mount.device.major > 0 => {
+            let others = mount
+                .super_options
+                .as_bytes()
+                .split(|byte| *byte == b',')
+                .filter_map(|option| option.strip_prefix(b"logdev=").or_else(|| option.strip_prefix(b"rtdev=")));
+            let device = |text| ground.device(mounts::unescape(text).strip_prefix(b"/dev/")?);
+            std::iter::once(Some(mount.device)).chain(others.map(device)).collect()
+        }
         _ if mount.device.major > 0 => Some(vec![mount.device]),
         // Those with several devices have a number of their own.
         b"btrfs" => ground.btrfs(mount.source.as_bytes()),
@@ -94,6 +107,12 @@ fn path(bytes: &[u8]) -> PathBuf {
 impl Ground for Kernel {
     fn read_link(&self, path: &Path) -> io::Result<PathBuf> {
         std::fs::read_link(path)
+    }
+
+    fn device(&self, name: &[u8]) -> Option<DeviceId> {
+        // A name with a slash is that of a link of udev, which nothing shows to be the same still.
+        let is_name = !name.is_empty() && !name.contains(&b'/') && !name.starts_with(b".");
+        is_name.then(|| number(&Path::new("/sys/class/block").join(path(name)))).flatten()
     }
 
     fn btrfs(&self, source: &[u8]) -> Option<Vec<DeviceId>> {

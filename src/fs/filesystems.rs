@@ -46,9 +46,9 @@ use crate::{BootId, Cancel, Error, Monotonic, Notice, Reading, Result, Skipped, 
 /// innermost. A hard link between two that are not in one another counts in both, as `du` of each does.
 ///
 /// A mount that does not answer, as that of a server that is away, holds up nothing: what needs a server or a program to
-/// answer is asked by a thread of its own, never twice at a time. So is what stands on such a one: an overlay with layers
-/// there, an image on a loop device; and where that cannot be found out, because it was set up in another mount namespace.
-/// The sample then says so ([`FileSystemSample::stalled`]) and keeps the last figures, until it answers. An automount is
+/// answer is asked by a thread of its own, never twice at a time. So is what stands on such a one, as an image on a loop
+/// device; and where that cannot be found out: every overlay but that of `/`, since nothing shows where its layers are by now,
+/// and an image that was set up in another mount namespace. The sample then says so ([`FileSystemSample::stalled`]) and keeps the last figures, until it answers. An automount is
 /// never touched.
 ///
 /// # Errors

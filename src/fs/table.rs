@@ -464,6 +464,11 @@ mod tests {
             Err(if path.starts_with("/gone") { Errno::NOENT } else { Errno::INVAL }.into())
         }
 
+        fn device(&self, name: &[u8]) -> Option<DeviceId> {
+            let minor = std::str::from_utf8(name.strip_prefix(b"loop")?).unwrap().parse().unwrap();
+            Some(DeviceId { major: 7, minor })
+        }
+
         fn btrfs(&self, source: &[u8]) -> Option<Vec<DeviceId>> {
             let disk = |minor| DeviceId { major: 7, minor };
             match source {
@@ -588,6 +593,11 @@ mod tests {
         check_safe("0:90 / /x rw - bcachefs /dev/sda:/dev/sdb rw", false);
         check_safe("0:90 / /x rw - btrfs /dev/loop2 rw", true);
         check_safe("43:0 / /x rw - xfs /dev/nbd0 rw", false);
+        check_safe("8:3 / /x rw - xfs /dev/sda3 rw,logbufs=8,logdev=/dev/loop2,rtdev=/dev/loop5,noquota", true);
+        check_safe("8:3 / /x rw - xfs /dev/sda3 rw,logdev=/dev/loop1", false);
+        check_safe("8:3 / /x rw - xfs /dev/sda3 rw,logdev=/dev/loop2,rtdev=/dev/loop1", false);
+        check_safe("8:3 / /x rw - xfs /dev/sda3 rw,logdev=/dev/mapper/log", false);
+        check_safe("8:3 / /x rw - xfs /dev/sda3 rw,logdev=/net/a/log", false);
         check_safe("0:90 / /x ro - erofs /srv/image ro", false);
         check_safe("0:90 / /x ro - erofs none ro,fsid=x", false);
         check_safe("8:4 / /x ro - erofs /dev/sda4 ro", true);

@@ -857,6 +857,35 @@ fn all_devices_of_a_btrfs_decide_whether_it_may_hang() {
 }
 
 #[test]
+fn the_log_of_an_xfs_on_another_device_decides_too() {
+    if !alone("mounted::the_log_of_an_xfs_on_another_device_decides_too") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let path = |name: &str| scratch.path().join(name);
+    for name in ["source", "served", "disk"] {
+        fs::create_dir(path(name)).unwrap();
+    }
+    run("bindfs", &[path("source").to_str().unwrap(), path("served").to_str().unwrap()]);
+    for log in [path("log"), path("served/log")] {
+        let attach = |image: &Path| {
+            fs::File::create(image).unwrap().set_len(400 << 20).unwrap();
+            run("losetup", &["--find", "--show", image.to_str().unwrap()])
+        };
+        let (data, log_device) = (attach(&path("data")), attach(&log));
+        let attached = [Attached(&data), Attached(&log_device)];
+        let options = format!("logdev={log_device}");
+        run("mkfs.xfs", &["-q", "-f", "-l", &format!("{options},size=64m"), &data]);
+        mount(&["-o", &options, &data], &path("disk"));
+        let expected = if log.starts_with(path("served")) { WatchMode::Scanned } else { WatchMode::Watched };
+        assert_eq!(mode_of(path("disk")), expected, "{}", log.display());
+        unmount(&path("disk"));
+        drop(attached);
+    }
+    unmount(&path("served"));
+}
+
+#[test]
 fn a_link_of_proc_is_checked_before_what_is_below_it() {
     if !alone("mounted::a_link_of_proc_is_checked_before_what_is_below_it") {
         return;
