@@ -45,6 +45,8 @@ pub(super) struct Value {
     pub(super) inner: Arc<HashMap<u64, u64>>,
     /// Where it was, and what of it could not be counted.
     pub(super) spot: Arc<Spot>,
+    /// See [`Part::scope`].
+    pub(super) scope: u64,
     /// As of when that is.
     pub(super) at: Monotonic,
     pub(super) took: Duration,
@@ -53,7 +55,7 @@ pub(super) struct Value {
 
 /// Where a directory is in its file system: by the path from the root of that, so that it is the same whatever mount leads
 /// there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Spot {
     pub(super) location: PathBuf,
     /// The directories and files in it that other mounts hide: they are not counted, nor what is in them.
@@ -190,6 +192,7 @@ pub(super) fn fill(sample: &mut FileSystemSample, slices: &[Slice<'_>], now: Mon
                     bytes,
                     fraction,
                     measured_bytes: None,
+                    scope: None,
                     inclusive_bytes: None,
                     age,
                     at,
@@ -255,6 +258,7 @@ fn directory(slice: &Slice<'_>, own: u64, inclusive: u64, total: u64, age: impl 
         bytes: own,
         fraction: fraction(own, total),
         measured_bytes: None,
+        scope: slice.value.map(|value| value.scope),
         inclusive_bytes: Some(inclusive),
         age: slice.value.map(|value| age(value.at)),
         at: slice.value.map(|value| value.at),
@@ -284,6 +288,7 @@ mod tests {
             usage: Usage { allocated_bytes: bytes, ..Usage::default() },
             inner: Arc::new(inner.iter().copied().collect()),
             spot: Arc::default(),
+            scope: 0,
             at: Monotonic::from_nanos(5),
             took: Duration::ZERO,
             watch: None,

@@ -56,7 +56,7 @@ pub(super) struct Location {
     pub(super) mount: u32,
     /// Which mount that is, whatever number it has: that which is never used again, and of older kernels the number that
     /// the file system gives itself. None where asking could hang.
-    identity: Option<(u64, u64)>,
+    pub(super) identity: Option<(u64, u64)>,
     pub(super) device: DeviceId,
     /// Where it is in its file system, whatever way leads there.
     pub(super) spot: Arc<Spot>,

@@ -39,8 +39,8 @@ pub struct PartRates {
     /// For a directory it is the growth of its [`measured_bytes`](crate::fs::Part::measured_bytes) between its last two scans, in
     /// the tick that first has the second one, and `None` in between. For one that is watched it is the growth since the
     /// last tick, and `None` while events do not report everything: parts of it are of different times then. It is `None`,
-    /// too, where the two measured different things: another path, other registered directories in it, more or fewer
-    /// entries that could not be read.
+    /// too, where the two measured different things: another path or another mount at it, other registered directories or
+    /// other mounts in it, more or fewer entries that could not be read ([`scope`](crate::fs::Part::scope)).
     ///
     /// For [`Other`](PartKind::Other) it is that of its `bytes` where all directories were measured in the same ticks as the
     /// file system: no longer before it than a tenth of the time between the two. What a directory grew by between its
@@ -87,10 +87,12 @@ pub struct PartTotals {
     /// When all of them were measured; for what else is used, the earliest time of what it is put together from. `None`
     /// where they are of different times, or no directory's own.
     pub at: Option<Monotonic>,
-    /// What was measured: the path of a directory, and the paths of the registered directories that do not count in it.
+    /// The path of a directory.
     pub path: Option<WirePath>,
-    /// See `path`.
-    pub without: Vec<WirePath>,
+    /// What was measured: the [`scope`](Part::scope) of a directory; for what else is used, those of all directories.
+    pub scopes: Vec<Option<u64>>,
+    /// How many other mounts were found in it.
+    pub excluded_mounts: u64,
     /// How much could not be read.
     pub errors: u64,
 }
@@ -98,8 +100,8 @@ pub struct PartTotals {
 impl PartTotals {
     /// Whether this is a measure of the same.
     fn is_of(&self, other: &Self) -> bool {
-        (&self.name, self.kind, &self.path, self.errors) == (&other.name, other.kind, &other.path, other.errors)
-            && self.without == other.without
+        (&self.name, self.kind, &self.path) == (&other.name, other.kind, &other.path)
+            && (&self.scopes, self.excluded_mounts, self.errors) == (&other.scopes, other.excluded_mounts, other.errors)
     }
 }
 
@@ -160,23 +162,21 @@ impl FileSystemSample {
         let (name, kind, path) = (part.name.clone(), part.kind, part.path.clone());
         match kind {
             PartKind::Directory => {
-                let is_inside = |other: &&Part| {
-                    other.name != part.name
-                        && other.path.as_ref().zip(path.as_ref()).is_some_and(|(inner, outer)| inner.starts_with(outer))
-                };
-                let without = directories().filter(is_inside).filter_map(|inner| inner.path.clone()).collect();
                 let at = part.measured_bytes.and_then(|_| part.measured_at());
                 let bytes = part.measured_bytes.unwrap_or_default();
-                PartTotals { name, kind, bytes, at, path, without, errors: part.errors }
+                let (scopes, excluded_mounts) = (vec![part.scope], part.excluded_mounts.unwrap_or_default());
+                PartTotals { name, kind, bytes, at, path, scopes, excluded_mounts, errors: part.errors }
             }
             PartKind::Other => {
                 let measured = |part: &Part| part.measured_bytes.and_then(|_| part.measured_at());
                 // Where the directories do not fit there is no rest that anybody measured.
                 let at = self.at.filter(|_| !self.overcommitted);
                 let at = directories().map(measured).fold(at, |all, at| Some(all?.min(at?)));
-                let without = directories().filter_map(|part| part.path.clone()).collect();
-                let errors = directories().map(|part| part.errors).fold(0, u64::saturating_add);
-                PartTotals { name, kind, bytes: part.bytes, at, path, without, errors }
+                let scopes = directories().map(|part| part.scope).collect();
+                let sum = |count: fn(&Part) -> u64| directories().map(count).fold(0, u64::saturating_add);
+                let excluded_mounts = sum(|part| part.excluded_mounts.unwrap_or_default());
+                let errors = sum(|part| part.errors);
+                PartTotals { name, kind, bytes: part.bytes, at, path, scopes, excluded_mounts, errors }
             }
             _ => PartTotals { name, kind, bytes: part.bytes, at: self.at, ..PartTotals::default() },
         }
@@ -212,6 +212,7 @@ mod tests {
             bytes,
             path: (kind == PartKind::Directory).then(|| WirePath::from("/a")),
             measured_bytes: (kind == PartKind::Directory).then_some(bytes),
+            scope: (kind == PartKind::Directory).then_some(7),
             at: Some(Monotonic::from_nanos(at * 1_000_000_000)),
             ..Part::default()
         };
@@ -272,14 +273,27 @@ mod tests {
         let mut now = sample(300, 100, 11, 11);
         assert!(now.rates(&then.totals(), SECOND).unwrap().directory("a").is_some());
         now.parts[0].path = Some(WirePath::from("/elsewhere"));
-        check(&now);
+        assert_eq!(now.rates(&then.totals(), SECOND).unwrap().directory("a"), None);
         let mut now = sample(300, 100, 11, 11);
         now.parts[0].errors = 1;
         check(&now);
+        // Another mount or directory at the path, other directories or mounts in it.
         let mut now = sample(300, 100, 11, 11);
-        let inner = Part { name: Text::from("b"), path: Some(WirePath::from("/a/b")), ..now.parts[0].clone() };
-        now.parts.insert(1, inner);
+        now.parts[0].scope = Some(8);
         check(&now);
+        let mut now = sample(300, 100, 11, 11);
+        now.parts[0].excluded_mounts = Some(1);
+        check(&now);
+    }
+
+    #[test]
+    fn another_directory_makes_no_growth_of_the_rest() {
+        let then = sample(300, 60, 10, 10);
+        let mut now = sample(300, 60, 11, 11);
+        let more = Part { name: Text::from("b"), path: Some(WirePath::from("/b")), ..now.parts[0].clone() };
+        now.parts.insert(1, Part { scope: Some(9), ..more });
+        let rates = now.rates(&then.totals(), SECOND).unwrap();
+        assert_eq!((rates.directory("a"), rates.parts[2].bytes), (Some(0.0), None));
     }
 
     #[test]

@@ -111,6 +111,12 @@ pub struct Part {
     /// not since a directory in it was registered or left: `bytes` is then put together from different scans.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured_bytes: Option<u64>,
+    /// For a directory: a number for what the scan of `at` had to count. It is made of the path, of where that is in the file
+    /// system and of the mount that leads there, of where other mounts hide what is in it, of what is left out, and of the
+    /// same of the registered directories in it. The same number stands for the same, on one machine since it was started.
+    /// Between two scans with different numbers the difference is no growth. `None` if it was not scanned yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<u64>,
     /// For a directory: `bytes`, and those of all registered directories in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inclusive_bytes: Option<u64>,

@@ -1,6 +1,7 @@
 //! What the source and its registry share: what is registered, what its scans found, and the scans themselves.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -672,7 +673,7 @@ fn values(
                 watch = watch.map(|watch| Watch { uncertain_files: 0, uncertain_bytes: 0, ..watch });
             }
             let (at, spot) = (at.unwrap_or(ended), Arc::clone(&member.location.spot));
-            Value { usage, inner: Arc::default(), spot, at, took, watch }
+            Value { usage, inner: Arc::default(), spot, scope: 0, at, took, watch }
         }));
     }
     let parents = parts::nest(job.members.iter().map(|member| ((), &*member.location.spot)));
@@ -695,12 +696,33 @@ fn values(
             map.insert(member.id, if is_left_out { 0 } else { all });
         }
     }
-    for (value, inner) in values.iter_mut().zip(inner) {
+    for ((value, inner), scope) in values.iter_mut().zip(inner).zip(scopes(job, &parents)) {
         if let Ok(value) = value {
-            value.inner = Arc::new(inner);
+            (value.inner, value.scope) = (Arc::new(inner), scope);
         }
     }
     values
+}
+
+/// What each of the directories of a scan had to count, as a number: see [`Part::scope`](super::Part::scope). `parents`
+/// says in which of them each one lies directly.
+fn scopes(job: &Job, parents: &[Option<usize>]) -> Vec<u64> {
+    // Those inside come after those they are in.
+    let mut hashers: Vec<DefaultHasher> = job.members.iter().map(|_| DefaultHasher::new()).collect();
+    let mut scopes = vec![0; job.members.len()];
+    for (place, (member, parent)) in job.members.iter().zip(parents).enumerate().rev() {
+        let Location { mount, identity, device, spot, path, .. } = &member.location;
+        let Some(hasher) = hashers.get_mut(place) else { continue };
+        (mount, identity, device, spot, path, job.walk.excludes.get(member.mark)).hash(hasher);
+        let scope = hasher.finish();
+        if let Some(outer) = parent.and_then(|parent| hashers.get_mut(parent)) {
+            scope.hash(outer);
+        }
+        if let Some(slot) = scopes.get_mut(place) {
+            *slot = scope;
+        }
+    }
+    scopes
 }
 
 impl Entry {

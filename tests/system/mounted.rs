@@ -218,6 +218,118 @@ fn a_directory_by_two_paths_counts_once() {
     }
 }
 
+/// The growth of the directories, by name, and of what else is used.
+fn growth(now: &FileSystemSample, then: &FileSystemSample) -> Vec<(String, Option<f64>)> {
+    let rates = now.rates(&then.totals(), now.at().since(then.at()).unwrap()).unwrap();
+    let parts = rates.parts.iter().filter(|part| matches!(part.kind, PartKind::Directory | PartKind::Other));
+    parts.map(|part| (part.name.to_string(), part.bytes)).collect()
+}
+
+/// Nothing has grown. That of the rest is not known between ticks as close together as these.
+#[track_caller]
+fn check_known(growth: &[(String, Option<f64>)]) {
+    let is_known = |(name, bytes): &(String, Option<f64>)| *bytes == Some(0.0) || (name == "other" && bytes.is_none());
+    assert!(growth.iter().all(is_known), "{growth:?}");
+}
+
+/// Between two ticks nothing is written and something is mounted or unmounted, on a file system at `root`: `unlike` are of
+/// something else then, and all the others have not grown.
+#[track_caller]
+fn check_growth(source: &mut FileSystems, root: &Path, unlike: &[&str], step: impl FnOnce()) {
+    tick(source);
+    let first = tick(source);
+    let then = tick(source);
+    let known = growth(at(&then, root), at(&first, root));
+    check_known(&known);
+    step();
+    let now = tick(source);
+    let found = growth(at(&now, root), at(&then, root));
+    for (name, bytes) in &found {
+        if unlike.contains(&name.as_str()) {
+            assert_eq!(*bytes, None, "{name} of {found:?}");
+        } else {
+            assert!(bytes.is_none_or(|bytes| bytes == 0.0), "{name} of {found:?}");
+        }
+    }
+    // From then on what is measured is the same again.
+    let next = tick(source);
+    let known = growth(at(&next, root), at(&now, root));
+    check_known(&known);
+}
+
+#[test]
+fn what_is_mounted_or_unmounted_is_no_growth() {
+    if !alone("mounted::what_is_mounted_or_unmounted_is_no_growth") {
+        return;
+    }
+    let (scratch, path) = tmpfs(&["a/s/t", "b", "c"]);
+    fill(path("a/x"), 1_000_000);
+    fill(path("a/s/x"), 2_000_000);
+    fill(path("a/s/t/x"), 3_000_000);
+    for watched in [false, true] {
+        let source = |directories: &[&str]| {
+            directories.iter().fold(FileSystems::mounted(), |source, name| {
+                let directory = Directory::new(*name, path(name)).ttl(Duration::ZERO).wait();
+                source.directory(if watched { directory.watched() } else { directory })
+            })
+        };
+        let check = |directories: &[&str], unlike: &[&str], step: &dyn Fn()| {
+            check_growth(&mut source(directories), scratch.path(), unlike, step);
+        };
+        let bind = |what: &str, on: &str| mount(&["--bind", path(what).to_str().unwrap()], &path(on));
+        // A part of one directory is shown at another one.
+        check(&["a", "b"], &["a", "b", "other"], &|| bind("a/s", "b"));
+        check(&["a", "b"], &["a", "b", "other"], &|| unmount(&path("b")));
+        // And at one in it.
+        bind("a/s", "b");
+        check(&["a", "b/t", "b"], &["a", "b", "other"], &|| bind("c", "b/t"));
+        check(&["a", "b/t", "b"], &["a", "b", "other"], &|| unmount(&path("b/t")));
+        unmount(&path("b"));
+        // The same directory by two paths: what is in it counts for the one that was registered first.
+        for (both, unlike) in [(["a", "b"], &["b", "other"][..]), (["b", "a"], &["a", "b", "other"])] {
+            check(&both, unlike, &|| bind("a", "b"));
+            check(&both, unlike, &|| unmount(&path("b")));
+        }
+        // A part of it is hidden, and shown again.
+        for hide in [&|| bind("c", "a/s") as (), &|| mount(&["-t", "tmpfs", "y"], &path("a/s"))] as [&dyn Fn(); 2] {
+            check(&["a"], &["a", "other"], hide);
+            check(&["a"], &["a", "other"], &|| unmount(&path("a/s")));
+        }
+        // Elsewhere it changes nothing.
+        check(&["a", "b"], &[], &|| mount(&["-t", "tmpfs", "y"], &path("c")));
+        check(&["a", "b"], &[], &|| unmount(&path("c")));
+    }
+}
+
+#[test]
+fn a_subvolume_that_is_unmounted_is_no_growth() {
+    if !alone("mounted::a_subvolume_that_is_unmounted_is_no_growth") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let (image, root) = (scratch.path().join("image"), scratch.path().join("b"));
+    fs::File::create(&image).unwrap().set_len(300 << 20).unwrap();
+    fs::create_dir(&root).unwrap();
+    let succeeds = |program: &str, arguments: &[&Path]| {
+        Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+    };
+    if !require(succeeds("mkfs.btrfs", &[&image]) && succeeds("mount", &[Path::new("-oloop"), &image, &root]), "btrfs")
+    {
+        return;
+    }
+    let (subvolume, home) = (root.join("@home"), root.join("home"));
+    run("btrfs", &["subvolume", "create", subvolume.to_str().unwrap()]);
+    fs::create_dir(&home).unwrap();
+    fill(subvolume.join("x"), 5_000_000);
+    run("sync", &["-f", root.to_str().unwrap()]);
+    let mut source = FileSystems::mounted().directory(Directory::new("home", &home).ttl(Duration::ZERO).wait());
+    let device = at(&tick(&mut source), &root).device.to_string();
+    let show = || mount(&["-o", "subvol=@home", &device], &home);
+    check_growth(&mut source, &root, &["home", "other"], show);
+    assert!(part(&tick(&mut source), "home").bytes >= 5_000_000);
+    check_growth(&mut source, &root, &["home", "other"], || unmount(&home));
+}
+
 #[test]
 fn what_is_left_out_of_a_directory_is_so_by_another_way_too() {
     if !alone("mounted::what_is_left_out_of_a_directory_is_so_by_another_way_too") {

@@ -1,6 +1,7 @@
 //! What a scan leaves out, by globs.
 
 use std::ffi::OsStr;
+use std::hash::{Hash, Hasher};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ pub(in crate::fs) struct Exclude {
 }
 
 /// Globs, told apart by what they are matched with.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub(in crate::fs) struct Globs {
     names: Set,
     paths: Set,
@@ -50,6 +51,12 @@ impl Exclude {
 impl PartialEq for Set {
     fn eq(&self, other: &Self) -> bool {
         self.globs == other.globs
+    }
+}
+
+impl Hash for Set {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.globs.hash(state);
     }
 }
 
