@@ -138,7 +138,8 @@ impl Directory {
     /// - Where there is no inotify (none of `max_user_instances` left, a kernel without it) that is so for all of them
     ///   ([`WatchMode::Polled`](crate::fs::WatchMode::Polled)).
     /// - On a file system that needs a server or a program to answer, such as NFS and FUSE, others make changes that no event
-    ///   tells, and in one that shows what the kernel has, such as proc, sysfs and cgroup, the kernel does. There it is
+    ///   tells, and in one that shows what the kernel has, such as proc, sysfs and cgroup, the kernel does. An overlay changes
+    ///   without an event as well, when a layer of it is written to by another path. In all of these a directory is
     ///   scanned by its TTL as if it was not watched ([`WatchMode::Scanned`](crate::fs::WatchMode::Scanned)).
     /// - When more changes than the kernel keeps events for (`max_queued_events`), everything is read again, and less often
     ///   the more often that happens ([`WatchMode::Overflow`](crate::fs::WatchMode::Overflow)).

@@ -36,9 +36,10 @@ impl Kind {
     }
 
     /// Whether the kernel reports all changes of a file system of this type: those that are made by calls of programs to a
-    /// file system of this machine. What the kernel makes up, or the firmware or a page fault changes, is not reported.
+    /// file system of this machine. What the kernel makes up, or the firmware or a page fault changes, is not reported; nor,
+    /// to who watches a file system that shows another one, what is written to that.
     pub(crate) fn reports_changes(fs_type: &[u8]) -> bool {
-        Self::of(fs_type).is_local() && !matches!(fs_type, b"efivarfs" | b"hugetlbfs")
+        Self::of(fs_type).is_local() && !matches!(fs_type, b"ecryptfs" | b"efivarfs" | b"hugetlbfs" | b"overlay")
     }
 
     pub(crate) fn is_local(self) -> bool {
@@ -71,6 +72,10 @@ mod tests {
         for local in ["ext4", "xfs", "btrfs", "tmpfs", "overlay", "squashfs", "vfat", "devtmpfs", "zfs"] {
             assert_eq!(Kind::of(local.as_bytes()), Kind::Local, "{local}");
         }
+        for unreported in ["overlay", "ecryptfs", "hugetlbfs", "proc", "nfs"] {
+            assert!(!Kind::reports_changes(unreported.as_bytes()), "{unreported}");
+        }
+        assert!(Kind::reports_changes(b"ext4"));
         assert!(!Kind::of(b"autofs").is_safe());
         assert!(Kind::of(b"proc").is_safe());
         for served in ["fuse.lxcfs", "fuse.gvfsd-fuse", "fuse.portal"] {

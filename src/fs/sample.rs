@@ -215,8 +215,9 @@ pub enum WatchMode {
     #[default]
     Polled,
     /// It is scanned when the TTL is over, as if it was not to be watched. Events do not report all changes of its file
-    /// system, which needs a server or a program to answer (NFS, FUSE), or shows what the kernel has (proc, sysfs, cgroup);
-    /// or it has far more directories than there are watches, and nothing is kept of them.
+    /// system, which needs a server or a program to answer (NFS, FUSE), or shows what the kernel has (proc, sysfs, cgroup),
+    /// or what others write to its layers (overlay); or it has far more directories than there are watches, and nothing is
+    /// kept of them.
     Scanned,
     /// There were more events than the kernel keeps, and not all was read again since.
     Overflow,

@@ -448,6 +448,30 @@ fn a_file_system_that_others_change_is_scanned() {
 }
 
 #[test]
+fn an_overlay_is_scanned_as_its_layers_can_be_written_to() {
+    if !alone("watched::an_overlay_is_scanned_as_its_layers_can_be_written_to") {
+        return;
+    }
+    let dir = Scratch::new();
+    mount(&["-t", "tmpfs", "layers"], dir.path());
+    let path = |name: &str| dir.path().join(name);
+    for name in ["upper", "lower", "work", "over"] {
+        fs::create_dir(path(name)).unwrap();
+    }
+    fill(path("upper/log"), 10_000);
+    let layer = |name: &str| path(name).display().to_string();
+    let options = format!("lowerdir={},upperdir={},workdir={}", layer("lower"), layer("upper"), layer("work"));
+    mount(&["-t", "overlay", "-o", &options, "over"], &path("over"));
+    let over = Directory::new("over", path("over")).watched().ttl(Duration::ZERO).wait();
+    let mut source = FileSystems::mounted().directory(over);
+    let found = part(&tick(&mut source), "over");
+    assert_eq!((watch(&found).mode, watch(&found).watches), (WatchMode::Scanned, 0));
+    fill(path("upper/log"), 500_000);
+    let again = part(&tick(&mut source), "over");
+    assert!(again.bytes >= found.bytes + 400_000, "{again:?}");
+}
+
+#[test]
 fn a_file_system_without_events_is_scanned() {
     if !alone("watched::a_file_system_without_events_is_scanned") {
         return;
