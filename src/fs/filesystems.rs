@@ -329,7 +329,7 @@ impl FileSystems {
                 }
                 None => (None, None),
             };
-            let shut = Shut::new(&target.mount);
+            let shut = Shut::new(&target.mount, &self.table);
             self.mounted_entries.push(MountedEntry { target, path, shut, guard, answer, is_new: false });
         }
         self.departed = old;
@@ -560,7 +560,7 @@ impl MountedEntry {
                 measure(sample, stat);
                 // Where it may hang its figures are all that is asked for.
                 let can_ask = self.target.safe || !matches!(self.shut, Shut::Status);
-                sample.read_only |= can_ask && self.shut.is_shut(&self.path, mount);
+                sample.read_only |= can_ask && self.shut.is_shut(&self.path, mount, stat);
             }
             _ => {
                 (sample.at, sample.fsid) = (None, 0);

@@ -66,9 +66,17 @@ impl Mount {
     /// its tick.
     #[must_use]
     pub fn read_only(&self) -> bool {
+        self.is_mounted_read_only() || self.is_made_read_only() || self.is_stopped()
+    }
+
+    /// Whether nothing can be written through this mount, whatever others can.
+    pub(super) fn is_mounted_read_only(&self) -> bool {
         has_option(self.options.as_bytes(), b"ro")
-            || has_option(self.super_options.as_bytes(), b"ro")
-            || self.is_stopped()
+    }
+
+    /// Whether the file system is read-only by its options, and so by all of its mounts.
+    pub(super) fn is_made_read_only(&self) -> bool {
+        has_option(self.super_options.as_bytes(), b"ro")
     }
 
     /// Whether the file system stopped writing by itself.

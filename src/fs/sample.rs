@@ -47,7 +47,8 @@ pub struct FileSystemSample {
     /// Whether nothing can be written to it: the mount or the file system is read-only (`f_flag` of `statvfs(3)`), or the
     /// file system stopped after an error: ext4 has `emergency_ro` or `shutdown` among its options since Linux 6.15
     /// (`/proc/fs/ext4/DEVICE/options`; where that is not there, as in the mount table, which is read once a minute), and of
-    /// an XFS that was shut down nothing can be read either.
+    /// an XFS that was shut down nothing can be read either. An overlay is so when the file system of its upper layer is,
+    /// where the path of that layer (`upperdir`) still leads there.
     pub read_only: bool,
     /// Since when it has not answered, if so. The figures are then those of `at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

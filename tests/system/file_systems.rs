@@ -751,6 +751,88 @@ fn a_file_system_that_stopped_after_an_error_is_read_only() {
     }
 }
 
+/// An overlay of these layers; some directories of its own are made next to them.
+fn overlay(lower: &Path, upper: &Path, at: &Path) {
+    let work = upper.with_file_name(format!("{}-work", upper.file_name().unwrap().display()));
+    for path in [lower, upper, &work, at] {
+        fs::create_dir_all(path).unwrap();
+    }
+    let show = |path: &Path| path.display().to_string();
+    let options = format!("lowerdir={},upperdir={},workdir={}", show(lower), show(upper), show(&work));
+    mount(&["-t", "overlay", "-o", &options, "over"], at);
+}
+
+#[test]
+fn an_overlay_is_read_only_when_its_upper_layer_is() {
+    if !alone("file_systems::an_overlay_is_read_only_when_its_upper_layer_is") {
+        return;
+    }
+    let dir = Scratch::new();
+    let path = |name: &str| dir.path().join(name);
+    let read_only = |source: &mut FileSystems| {
+        let snapshot = tick(source);
+        ["fs", "over", "below"].map(|name| at(&snapshot, &path(name)).read_only)
+    };
+    let is_refused = || fs::write(path("over/file"), "x").is_err();
+    for (fs_type, stop) in [("ext4", "remount"), ("ext4", "error"), ("ext4", "down"), ("xfs", "down")] {
+        let (image, root) = (path("image"), path("fs"));
+        fs::create_dir_all(&root).unwrap();
+        let _ = fs::remove_file(&image);
+        fs::File::create(&image).unwrap().set_len(400 << 20).unwrap();
+        let mkfs = format!("mkfs.{fs_type}");
+        let made = std::process::Command::new(&mkfs).arg("-q").arg(&image).stdin(std::process::Stdio::null()).output();
+        if !require(made.is_ok_and(|made| made.status.success()), &mkfs) {
+            continue;
+        }
+        mount(&["-o", "loop", image.to_str().unwrap()], &root);
+        overlay(&path("lower"), &path("fs/a/upper"), &path("over"));
+        // What is stopped is only read by this one.
+        fs::create_dir_all(path("fs/lower")).unwrap();
+        mount(&["-t", "tmpfs", "layers"], &path("lower"));
+        overlay(&path("fs/lower"), &path("lower/upper"), &path("below"));
+        let mut source = FileSystems::mounted();
+        assert_eq!(read_only(&mut source), [false; 3], "{fs_type}");
+        assert!(!is_refused());
+        let device = at(&tick(&mut source), &root).device.to_string();
+        match stop {
+            "remount" => remount("ro", &root),
+            "error" => {
+                remount("errors=remount-ro", &root);
+                let trigger = Path::new("/sys/fs/ext4").join(device.trim_start_matches("/dev/"));
+                if !require(fs::write(trigger.join("trigger_fs_error"), "x").is_ok(), "a way to make an error of ext4")
+                {
+                    continue;
+                }
+            }
+            _ => assert_eq!(Helper::python(SHUT_DOWN, &[root.to_str().unwrap()]).line(), "down"),
+        }
+        assert!(is_refused(), "{fs_type} {stop}");
+        assert_eq!(read_only(&mut source), [true, true, false], "{fs_type} {stop}");
+        assert_eq!(read_only(&mut FileSystems::mounted()), [true, true, false], "{fs_type} {stop}");
+        for name in ["below", "lower", "over", "fs"] {
+            unmount(&path(name));
+        }
+    }
+}
+
+#[test]
+fn an_overlay_is_not_what_covers_its_upper_layer() {
+    if !alone("file_systems::an_overlay_is_not_what_covers_its_upper_layer") {
+        return;
+    }
+    let dir = Scratch::new();
+    let path = |name: &str| dir.path().join(name);
+    fs::create_dir(path("layers")).unwrap();
+    mount(&["-t", "tmpfs", "-o", "size=8m", "layers"], &path("layers"));
+    overlay(&path("layers/lower"), &path("layers/upper"), &path("over"));
+    mount(&["-t", "tmpfs", "-o", "size=4m", "cover"], &path("layers"));
+    fs::create_dir(path("layers/upper")).unwrap();
+    remount("ro", &path("layers"));
+    let snapshot = tick(&mut FileSystems::mounted());
+    assert_eq!(["layers", "over"].map(|name| at(&snapshot, &path(name)).read_only), [true, false]);
+    fs::write(path("over/file"), "x").unwrap();
+}
+
 #[test]
 fn rates_are_of_what_was_measured() {
     if !alone("file_systems::rates_are_of_what_was_measured") {
