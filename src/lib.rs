@@ -107,6 +107,7 @@ mod error;
 pub mod forward;
 pub mod fs;
 mod mount_changes;
+mod number;
 pub mod process;
 mod reading;
 mod sampler;

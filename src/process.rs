@@ -16,7 +16,6 @@ mod io;
 mod limits;
 mod names;
 mod namespaces;
-pub(crate) mod number;
 mod oom;
 mod processes;
 mod procfs;

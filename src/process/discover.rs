@@ -7,9 +7,9 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags};
 
 use super::file::Buffer;
-use super::number::decimal;
 use super::procfs::{Listing, ProcFs};
 use super::pulse::pulse;
+use crate::number::decimal;
 use crate::{Cancel, Monotonic, Result};
 
 /// Finds the processes that were born since the last tick.

@@ -4,7 +4,7 @@ use procfs::FromRead;
 use procfs::process::LimitValue;
 use serde::{Deserialize, Serialize};
 
-use super::number::words;
+use crate::number::words;
 use crate::{Error, Result};
 
 /// `/proc/PID/limits`: the resource limits of getrlimit(2).

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom};
 
 use super::file::Buffer;
-use super::number::decimal;
 use super::status::Status;
 use crate::fs::{DeviceId, Mount, mounts};
+use crate::number::decimal;
 use crate::{BootId, Cancel, Error, Notice, Result};
 
 /// A mounted proc file system: `/proc`, that of a host at `/host/proc`, or a directory that looks like one.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags};
 
 use super::file::Buffer;
-use super::number::decimal;
 use super::procfs::ProcFs;
 use crate::Monotonic;
+use crate::number::decimal;
 
 /// Looks for reclaim in `/proc/vmstat`.
 ///
