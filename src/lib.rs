@@ -106,6 +106,7 @@ mod error;
 #[cfg(feature = "forward")]
 pub mod forward;
 pub mod fs;
+mod glob;
 mod mount_changes;
 mod number;
 pub mod process;
@@ -120,6 +121,7 @@ mod skipped;
 mod snapshot;
 mod source;
 mod source_ext;
+mod spelling;
 pub mod stream;
 mod text;
 mod time;

@@ -80,8 +80,9 @@ pub struct Skipped {
     /// sample is there: the fields of these samples that are [`Reading::Skipped`](crate::Reading::Skipped) or
     /// [`Reading::Failed`](crate::Reading::Failed), in each snapshot that shows them.
     pub fields: u64,
-    /// Could not be decided about, because what a selection asks of them was not reached within the tick's budget. They are
-    /// not in the samples, and are decided about at a later tick.
+    /// Could not be decided about, because what a selection asks of them was not reached within the tick's budget: they are
+    /// decided about at a later tick. Or because it is not in the snapshot, where one is selected from that was read before
+    /// ([`Select::apply`](crate::Select::apply)). They are not in the samples.
     #[serde(default)]
     pub undecided: u64,
 }

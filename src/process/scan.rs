@@ -98,7 +98,7 @@ impl Scan {
         });
         let all = config.select.is_all();
         let mut facts = if all { config.fields } else { config.select.needs() };
-        if config.select.has_closure() {
+        if config.select.has_function() {
             // It may look at what it can get.
             facts |= config.fields & Fields::CMDLINE;
         }

@@ -10,7 +10,7 @@ use syn::visit::{self, Visit};
 /// The layers from the ground up, each with its modules; `x::*` is all below `x` that no other line names. A module imports
 /// from its own layer and from those before it.
 const LAYERS: [(&str, &[&str]); 9] = [
-    ("ground", &["error", "time", "text", "reading", "number", "process::id"]),
+    ("ground", &["error", "time", "text", "reading", "number", "glob", "spelling", "process::id"]),
     (
         "parsers",
         &[

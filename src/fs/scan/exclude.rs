@@ -1,13 +1,11 @@
 //! What a scan leaves out, by globs.
 
 use std::ffi::OsStr;
-use std::hash::{Hash, Hasher};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
-
+use crate::glob::GlobSet;
 use crate::{Error, Result};
 
 /// What is left out of trees: of all of them, and of each one.
@@ -21,14 +19,8 @@ pub(in crate::fs) struct Exclude {
 /// Globs, told apart by what they are matched with.
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub(in crate::fs) struct Globs {
-    names: Set,
-    paths: Set,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Set {
-    globs: Vec<Glob>,
-    compiled: GlobSet,
+    names: GlobSet,
+    paths: GlobSet,
 }
 
 impl Exclude {
@@ -48,18 +40,6 @@ impl Exclude {
     }
 }
 
-impl PartialEq for Set {
-    fn eq(&self, other: &Self) -> bool {
-        self.globs == other.globs
-    }
-}
-
-impl Hash for Set {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.globs.hash(state);
-    }
-}
-
 impl Globs {
     /// Whether a path below the root of the tree is left out, or is in a directory that is.
     pub(in crate::fs) fn leaves_out(&self, below: &Path) -> bool {
@@ -72,33 +52,18 @@ impl Globs {
 
     /// One more glob: of a path when there is a `/` in it, of a name otherwise.
     pub(in crate::fs) fn add(&mut self, glob: &str) -> Result<()> {
-        let wrong = |why: globset::Error| Error::config(format!("not a glob: {glob:?}: {why}"));
         let set = if glob.contains('/') { &mut self.paths } else { &mut self.names };
-        let pattern = glob.strip_prefix('/').unwrap_or(glob);
-        // As in `Pattern`: a backslash is a character of names.
-        let glob = GlobBuilder::new(pattern).literal_separator(true).backslash_escape(false).build().map_err(wrong)?;
-        set.globs.push(glob);
-        let mut builder = GlobSetBuilder::new();
-        for glob in &set.globs {
-            builder.add(glob.clone());
-        }
-        set.compiled = builder.build().map_err(wrong)?;
-        Ok(())
+        let added = set.add(glob.strip_prefix('/').unwrap_or(glob));
+        added.map_err(|why| Error::config(format!("not a glob: {glob:?}: {why}")))
     }
 
     pub(in crate::fs) fn is_empty(&self) -> bool {
-        self.names.globs.is_empty() && self.paths.globs.is_empty()
+        self.names.is_empty() && self.paths.is_empty()
     }
 
     /// Whether an entry is left out; `path` is that below the root of the tree, and ends with the name.
     pub(in crate::fs) fn matches(&self, path: &[u8], name: &[u8]) -> bool {
         self.names.matches(name) || self.paths.matches(path)
-    }
-}
-
-impl Set {
-    fn matches(&self, text: &[u8]) -> bool {
-        !self.globs.is_empty() && self.compiled.is_match(OsStr::from_bytes(text))
     }
 }
 
@@ -124,6 +89,8 @@ mod tests {
             assert!(!matches(path.as_bytes()), "{path}");
         }
         assert!(matches(b"\xff.o"));
-        assert!(exclude.add("[").unwrap_err().is_config());
+        let error = exclude.add("/a[").unwrap_err();
+        assert!(error.is_config());
+        assert_eq!(error.to_string(), "not a glob: \"/a[\": unclosed character class; missing ']'");
     }
 }

@@ -1,10 +1,9 @@
 //! Which processes are selected, as of a tick.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use super::Scan;
-use crate::process::select::{Family, Subject, Verdict};
+use crate::process::select::{Family, Subject, age};
 use crate::process::table::{Outcome, Selection, Slot, Task, forget_counters};
 use crate::{Cancel, Monotonic, Result};
 
@@ -15,8 +14,7 @@ impl Scan {
         let select = &self.config.asked.select;
         let restless = self.config.restless;
         let latest = now.max(Monotonic::now());
-        let processes =
-            Processes { slots: &self.slots, ticks_per_second: self.procfs.ticks_per_second(), now, latest, restless };
+        let processes = Processes { slots: &self.slots, ticks_per_second: self.procfs.ticks_per_second(), now, latest };
         let moved = self.slots.iter().any(|slot| matches!(slot.outcome, Outcome::Changed | Outcome::Gone));
         let mut decided: Vec<(usize, Option<bool>)> = Vec::new();
         if !self.config.tree {
@@ -25,11 +23,15 @@ impl Scan {
                 if (restless || is_new(slot))
                     && let Some(subject) = processes.subject(at)
                 {
-                    decided.push((at, select.matches(&subject, &self.pid_files)));
+                    decided.push((at, select.matches(subject, &self.pid_files, cancel)?));
                 }
             }
         } else if restless || moved || self.slots.iter().any(is_new) {
-            let verdicts = select.judge(&processes, &self.pid_files, cancel)?;
+            let earlier = |nth: usize| {
+                let slot = self.slots.get(nth).filter(|slot| !restless && !is_new(slot));
+                slot.map(|slot| &slot.entry.verdict)
+            };
+            let verdicts = select.judge(&processes, earlier, &self.pid_files, cancel)?;
             for (at, slot) in self.slots.iter_mut().enumerate().filter(|(_, slot)| can_be_decided(slot)) {
                 verdicts.keep(at, &mut slot.entry.verdict);
                 decided.push((at, verdicts.selected(at)));
@@ -123,17 +125,6 @@ struct Processes<'s> {
     /// When the tick began, and the latest that a process it saw can be born.
     now: Monotonic,
     latest: Monotonic,
-    restless: bool,
-}
-
-impl Processes<'_> {
-    /// How old one is that started then. One that was born in this tick is new; the age of one that starts in the future, by
-    /// the clock of this process, is not known.
-    fn age(&self, start_ns: i64) -> Option<Duration> {
-        let since = |at: Monotonic| u64::try_from(i128::from(at.as_nanos()).saturating_sub(start_ns.into())).ok();
-        let age = since(self.now).or_else(|| since(self.latest).map(|_| 0));
-        age.map(Duration::from_nanos)
-    }
 }
 
 impl Family for Processes<'_> {
@@ -148,15 +139,11 @@ impl Family for Processes<'_> {
             id: sample.id,
             ppid: sample.ppid,
             info: slot.entry.info(),
-            age: self.age(sample.id.start_ns(self.ticks_per_second)),
+            age: age(sample.id.start_ns(self.ticks_per_second), self.now, self.latest),
         })
     }
 
     fn find(&self, pid: u32) -> Option<usize> {
         self.slots.binary_search_by_key(&pid, |slot| slot.pid).ok()
-    }
-
-    fn earlier(&self, nth: usize) -> Option<&Verdict> {
-        self.slots.get(nth).filter(|slot| !self.restless && !is_new(slot)).map(|slot| &slot.entry.verdict)
     }
 }

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::process::{Fields, Pattern};
-use crate::{Text, WirePath};
+use crate::process::select::Subject;
+use crate::process::{Fields, Pattern, ProcessId, ProcessInfo};
+use crate::{Reading, Text, WirePath};
 
 /// Processes by pid, all of them alive and five minutes old. Their numbers are their pids.
 #[derive(Default)]
@@ -29,7 +31,8 @@ impl Table {
     }
 
     fn judge(&self, select: &Select) -> Verdicts {
-        select.judge(self, &PidFiles::default(), &Cancel::new()).unwrap()
+        let earlier = |nth: usize| self.earlier.get(&u32::try_from(nth).unwrap());
+        select.judge(self, earlier, &PidFiles::default(), &Cancel::new()).unwrap()
     }
 
     /// Decides about all, and keeps that.
@@ -45,7 +48,7 @@ impl Table {
         if select.is_tree() {
             return self.judge(select).selected(pid as usize);
         }
-        select.matches(&self.subject(pid as usize).unwrap(), &PidFiles::default())
+        select.matches(self.subject(pid as usize).unwrap(), &PidFiles::default(), &Cancel::new()).unwrap()
     }
 
     fn selected(&self, select: &str) -> Vec<u32> {
@@ -66,10 +69,6 @@ impl Family for Table {
 
     fn find(&self, pid: u32) -> Option<usize> {
         self.processes.contains_key(&pid).then_some(pid as usize)
-    }
-
-    fn earlier(&self, nth: usize) -> Option<&Verdict> {
-        self.earlier.get(&u32::try_from(nth).unwrap())
     }
 }
 
@@ -195,7 +194,7 @@ fn a_decision_can_be_cancelled() {
         }
         false
     });
-    let error = select.with_descendants().judge(&table, &PidFiles::default(), &cancel).unwrap_err();
+    let error = select.with_descendants().judge(&table, |_| None, &PidFiles::default(), &cancel).unwrap_err();
     assert!(error.is_cancelled());
     assert_eq!(asked.load(Ordering::Relaxed), 101);
 }
@@ -292,7 +291,6 @@ fn every_field() {
         "age>4m",
         "age<6m",
         "!kernel_thread",
-        "!pid_file=/nonexistent",
     ] {
         assert_eq!(table.ask(&yes.parse().unwrap(), 40), Some(true), "{yes}");
     }
@@ -323,20 +321,89 @@ fn what_is_decided_asks_no_further() {
 }
 
 #[test]
-fn size_and_depth_cost_no_stack() {
+fn a_list_is_one_group() {
     let table = table();
     let pids = (10..10_010).map(Select::pid).fold(Select::none(), |all, pid| all | pid);
-    assert_eq!(pids.nodes.len(), 10_001);
+    assert_eq!(pids.conditions().len(), 10_000);
     assert_eq!(table.ask(&pids, 5), Some(false));
-    assert_eq!(pids.to_string().parse::<Select>().unwrap().nodes.len(), 10_001);
-    let deep = (0..10_000).fold(Select::pid(5), |deep, nth| match nth % 3 {
-        0 => !(deep | Select::pid(nth)),
-        1 => !(deep & Select::name("vim")),
-        _ => deep.with_descendants(),
-    });
-    assert!(table.ask(&deep, 5).is_some());
-    assert!(deep.to_string().parse::<Select>().unwrap_err().to_string().contains("128 deep"));
-    drop(deep);
+    assert_eq!(pids.to_string().parse::<Select>().unwrap(), pids);
+    let (front, back) = ((0..100).map(Select::pid), (0..100).rev().map(Select::pid));
+    let group = front.fold(Select::all(), |all, pid| all & pid);
+    assert_eq!(group, back.fold(Select::all(), |all, pid| pid & all));
+}
+
+#[test]
+fn what_is_built_too_deep_is_an_error_and_no_overflow() {
+    let deep = |levels: u32| {
+        (0..levels).fold(Select::pid(5), |deep, nth| match nth % 3 {
+            0 => !(deep | Select::pid(nth)),
+            1 => !(deep & Select::name("vim")),
+            _ => deep.with_descendants(),
+        })
+    };
+    let table = table();
+    let deepest = deep(128);
+    assert!(deepest.check().is_ok() && table.ask(&deepest, 5).is_some());
+    assert_eq!(deepest.to_string().parse::<Select>().unwrap(), deepest, "whatever can be built can be read");
+    for levels in [129, 130, 131, 1_000_000] {
+        let deep = deep(levels);
+        let error = deep.check().unwrap_err();
+        assert!(error.is_config());
+        assert_eq!(error.to_string(), "selection: groups and functions go 128 deep at most");
+        assert_eq!(table.ask(&deep, 5), None);
+        assert_eq!(deep.to_string(), "<too deep>");
+        assert!(deep.to_string().parse::<Select>().is_err());
+        assert!(serde_json::to_string(&deep).unwrap_err().to_string().contains("128 deep"));
+        // It stays one, whatever is made of it.
+        assert_eq!(!((deep.clone() & Select::pid(1)) | Select::none()).topmost(), deep);
+    }
+}
+
+#[test]
+fn functions_over_trees_are_numbered_inner_ones_first() {
+    let tree = |pid| Select::pid(pid).with_descendants();
+    let select = (tree(1) & !tree(2).topmost()) | (Select::pid(3) & (tree(4) | tree(5))).topmost();
+    let trees = select.0.trees();
+    assert_eq!(trees.iter().map(|tree| tree.number).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(select.to_string().parse::<Select>().unwrap(), select);
+}
+
+#[test]
+fn a_command_line_is_compared_as_it_is_joined() {
+    let mut table = Table::default();
+    let arguments = ["nginx: worker", "", "-c", "/etc/a b"];
+    table.add(1, 0, "a").cmdline = Reading::Value(arguments.into_iter().map(Text::from).collect());
+    table.add(2, 0, "b").cmdline = Reading::Value(vec!["nginx: worker".into()]);
+    table.add(3, 0, "c").cmdline = Reading::Value(Vec::new());
+    table.add(4, 0, "d").cmdline = Reading::NotApplicable;
+    for (select, expected) in [
+        ("cmdline='nginx: worker  -c /etc/a b'", &[1][..]),
+        ("cmdline='nginx: worker'", &[2]),
+        ("cmdline=\"\"", &[3]),
+        ("cmdline*='worker  -c'", &[1]),
+        ("cmdline*='' & !cmdline*=nginx", &[3]),
+        ("cmdline='nginx*b' | cmdline~'r$'", &[1, 2]),
+        ("cmdline*=nginx & cmdline*=etc & cmdline~worker", &[1]),
+    ] {
+        assert_eq!(table.selected(select), expected, "{select}");
+    }
+}
+
+#[test]
+fn an_expression_can_be_cancelled_within_a_process() {
+    let (table, cancel, asked) = (table(), Cancel::new(), Arc::new(AtomicUsize::new(0)));
+    let stop = || {
+        let (stop, asked) = (cancel.clone(), Arc::clone(&asked));
+        Select::matching(move |_| {
+            asked.fetch_add(1, Ordering::Relaxed);
+            stop.cancel();
+            false
+        })
+    };
+    let select = stop() | stop() | stop();
+    let error = select.matches(table.subject(5).unwrap(), &PidFiles::default(), &cancel).unwrap_err();
+    assert!(error.is_cancelled());
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
 }
 
 #[test]
@@ -435,7 +502,7 @@ proptest! {
         prop_assert_eq!(table.ask(&select, pid), plain.value(&line), "{}", &select);
         let read: Select = select.to_string().parse().unwrap();
         prop_assert_eq!(table.ask(&read, pid), plain.value(&line), "{}", &select);
-        prop_assert_eq!(read.to_string(), select.to_string());
+        prop_assert_eq!(read, select);
     }
 
     #[test]
