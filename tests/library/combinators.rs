@@ -305,6 +305,44 @@ mod retain {
     }
 }
 
+mod select {
+    use appmon::Select;
+    use appmon::process::ProcessInfo;
+
+    use super::*;
+
+    fn process(pid: u32, exe: Reading<appmon::WirePath>) -> ProcessSample {
+        let mut sample = ProcessSample::default();
+        sample.id.pid = pid;
+        let mut info = ProcessInfo::default();
+        info.exe = exe;
+        sample.info = info.into();
+        sample
+    }
+
+    #[test]
+    fn keeps_what_is_selected_and_counts_what_is_not_decided() {
+        let (shell, late) = (Reading::Value("/bin/sh".into()), Reading::Skipped);
+        let samples =
+            [process(1, shell.clone()), process(2, late.clone()), process(3, late), process(4, Reading::Failed)];
+        let mut first: Snapshot<ProcessSample> = samples.into_iter().collect();
+        (first.seq, first.skipped.denied, first.skipped.undecided, first.skipped.fields) = (7, 2, 1, 3);
+        first.host = Some("db-1".into());
+        first.notices.push(Notice::NoPulse);
+        let other: Snapshot<ProcessSample> = [process(2, shell)].into_iter().collect();
+        let stream = stream::iter([Ok(first.clone()), Err(Error::malformed("x")), Ok(other.clone())]);
+        let select = Select::exe("/bin/sh") | Select::pid(3);
+        let seen: Vec<_> = block_on(stream.select(select).collect());
+        // A fit whose field came late counts as one of the samples that are there; the field of 2 is not.
+        first.samples.retain(|sample| matches!(sample.id.pid, 1 | 3));
+        (first.skipped.undecided, first.skipped.fields) = (2, 1);
+        assert_eq!(*seen[0].as_ref().unwrap(), first);
+        assert!(seen[1].as_ref().unwrap_err().is_malformed());
+        assert_eq!(*seen[2].as_ref().unwrap(), other, "each snapshot by itself");
+        assert_eq!(seen.len(), 3);
+    }
+}
+
 mod samples {
     use super::*;
 

@@ -32,6 +32,8 @@ fn streams() {
     stream(ticks());
     stream(ticks().rates());
     stream(ticks().retain(|_| true));
+    stream(ticks().select(Select::pid(1)));
+    stream(ticks().rates().select(Select::pid(1)));
     stream(ticks().samples());
     stream(ticks().changes());
     stream(ticks().rates().retain(|process| process.rates.is_some()).changes());
@@ -47,6 +49,7 @@ fn streams() {
     shared::<Ticks>();
     shared::<Rates<Ticks, ProcessSample>>();
     shared::<Retain<Ticks, fn(&ProcessSample) -> bool>>();
+    shared::<Selected<Ticks>>();
     shared::<Samples<Ticks, ProcessSample>>();
     shared::<Changes<Ticks, ProcessSample>>();
 }
