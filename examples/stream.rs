@@ -4,7 +4,7 @@ use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use appmon::stream::Event;
+use appmon::stream::Record;
 use appmon::{Directory, FileSystems, Processes, Result, Sample, Select, SnapshotStreamExt, SourceExt};
 use futures::Stream;
 use serde::Serialize;
@@ -90,11 +90,11 @@ async fn run(args: Args) -> Result<()> {
     out.flush().await.map_err(appmon::Error::io)
 }
 
-/// Each event as a line of JSON. A tick that failed is told, and the next one tries again.
-fn lines<T: Sample + Serialize>(events: impl Stream<Item = Result<Event<T>>>) -> impl Stream<Item = Result<String>> {
-    events.filter_map(|event| match event {
-        Ok(event) => {
-            let mut line = plain(&serde_json::to_string(&event).ok()?);
+/// Each record as a line of JSON. A tick that failed is told, and the next one tries again.
+fn lines<T: Sample + Serialize>(records: impl Stream<Item = Result<Record<T>>>) -> impl Stream<Item = Result<String>> {
+    records.filter_map(|record| match record {
+        Ok(record) => {
+            let mut line = plain(&serde_json::to_string(&record).ok()?);
             line.push('\n');
             Some(Ok(line))
         }

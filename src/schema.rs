@@ -2,7 +2,7 @@
 //!
 //! The same texts are in the folder `schema` of the repository. They are of what this crate writes: a reader should pass over
 //! fields it does not know, since a later version may add some without another
-//! [`schema`](crate::stream::Event) number.
+//! [`schema`](crate::stream::Record) number.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,17 +14,17 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::process::Summary;
 use crate::stream::say_kind;
-use crate::stream::{Change, Event};
+use crate::stream::{Change, Record};
 use crate::{Counters, FileSystemSample, ProcessSample, Rated, Sample, Snapshot};
 
 /// The schema of each wire type, as indented JSON (draft 2020-12), by its name.
 ///
-/// For each kind of sample, such as `process`: `process-event` is one sample as a line (and as a message of its own),
+/// For each kind of sample, such as `process`: `process-record` is one sample as a line (and as a message of its own),
 /// `process-snapshot` a whole tick, `process-message` a tick as a message to a broker, and `process-changes` what changed at one. Those that start with `rated-` are of samples with rates.
 ///
 /// ```
 /// let schemas = appmon::schema::all();
-/// assert!(schemas["process-event"].contains("\"start_ticks\""));
+/// assert!(schemas["process-record"].contains("\"start_ticks\""));
 /// ```
 #[must_use]
 pub fn all() -> BTreeMap<String, String> {
@@ -38,7 +38,7 @@ pub fn all() -> BTreeMap<String, String> {
 }
 
 fn of_kind<T: Sample + JsonSchema>(schemas: &mut BTreeMap<String, String>, kind: &str) {
-    add::<Event<T>>(schemas, format!("{kind}-event"));
+    add::<Record<T>>(schemas, format!("{kind}-record"));
     add::<Snapshot<T>>(schemas, format!("{kind}-snapshot"));
     add::<Message<T>>(schemas, format!("{kind}-message"));
     add::<Snapshot<Change<T>>>(schemas, format!("{kind}-changes"));
@@ -48,7 +48,7 @@ fn of_rated<T: Counters + JsonSchema>(schemas: &mut BTreeMap<String, String>, ki
 where
     T::Rates: JsonSchema,
 {
-    add::<Event<Rated<T>>>(schemas, format!("rated-{kind}-event"));
+    add::<Record<Rated<T>>>(schemas, format!("rated-{kind}-record"));
     add::<Snapshot<Rated<T>>>(schemas, format!("rated-{kind}-snapshot"));
     add::<Message<Rated<T>>>(schemas, format!("rated-{kind}-message"));
 }
@@ -148,8 +148,8 @@ mod tests {
     #[test]
     fn prose_of_documentation() {
         assert_eq!(
-            plain("One\nline; see [`Event`].\n\nMore.\n\n```\nlet a;\n```\n"),
-            "One line; see `Event`.\n\nMore."
+            plain("One\nline; see [`Record`].\n\nMore.\n\n```\nlet a;\n```\n"),
+            "One line; see `Record`.\n\nMore."
         );
         assert_eq!(plain("[`a`](crate::A::a), [b](c) and `pid:[7]` [`d`]"), "`a`, b and `pid:[7]` `d`");
         assert_eq!(plain("[ [`"), "[ [`");

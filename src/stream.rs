@@ -12,9 +12,9 @@ pub use rates::Rates;
 pub use retain::Retain;
 #[cfg(feature = "schema")]
 pub(crate) use samples::say_kind;
-pub use samples::{Event, Samples};
+pub use samples::{Record, Samples};
 #[cfg(feature = "forward")]
-pub(crate) use samples::{EventRef, SCHEMA};
+pub(crate) use samples::{RecordRef, SCHEMA};
 
 pub use select::Selected;
 
@@ -124,7 +124,7 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
         assert_stream(Selected::new(self, select))
     }
 
-    /// Gives each sample as an event of its own, with what is known of its tick.
+    /// Yields each sample as a record of its own, with what is known of its tick.
     ///
     /// # Examples
     ///
@@ -136,9 +136,9 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> appmon::Result<()> {
-    /// let mut events = Processes::new().every(Duration::from_secs(1)).samples();
-    /// let event = events.try_next().await?.expect("an event");
-    /// println!("#{} {}", event.seq, event.info.name);
+    /// let mut records = Processes::new().every(Duration::from_secs(1)).samples();
+    /// let record = records.try_next().await?.expect("a record");
+    /// println!("#{} {}", record.seq, record.info.name);
     /// # Ok(())
     /// # }
     /// ```

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use appmon::process::{Io, ProcessId};
-use appmon::stream::{Change, Event};
+use appmon::stream::{Change, Record};
 use appmon::{
     Cancel, Counters, Error, Monotonic, Notice, ProcessSample, Rated, Reading, Result, Sample, Snapshot,
     SnapshotStreamExt, Source, SourceExt,
@@ -346,7 +346,7 @@ mod select {
 mod samples {
     use super::*;
 
-    fn events(snapshots: Vec<Result<Snapshot<Meter>>>) -> Vec<Result<Event<Meter>>> {
+    fn records(snapshots: Vec<Result<Snapshot<Meter>>>) -> Vec<Result<Record<Meter>>> {
         collect(stream::iter(snapshots).samples().host("db-1"))
     }
 
@@ -358,13 +358,15 @@ mod samples {
         (second.seq, second.time) = (9, appmon::Timestamp::from_unix_nanos(90));
         second.boot_id = appmon::BootId::current();
         let boot_ids = [first.boot_id, second.boot_id];
-        let seen = events(vec![snapshot(1, []), Ok(first), snapshot(2, []), failed(), Ok(second)]);
-        assert_eq!(seen.len(), 4, "empty snapshots have no events");
+        let seen = records(vec![snapshot(1, []), Ok(first), snapshot(2, []), failed(), Ok(second)]);
+        assert_eq!(seen.len(), 4, "empty snapshots have no records");
         assert!(seen[2].as_ref().unwrap_err().is_malformed(), "an error comes in its place");
         let told: Vec<_> = seen
             .into_iter()
             .flatten()
-            .map(|event| (event.seq, event.time.as_unix_nanos(), event.boot_id, event.key, event.count, event.host))
+            .map(|record| {
+                (record.seq, record.time.as_unix_nanos(), record.boot_id, record.key, record.count, record.host)
+            })
             .collect();
         let host = Some("db-1".into());
         assert_eq!(
@@ -379,8 +381,8 @@ mod samples {
 
     #[test]
     fn name_no_host_unless_told() {
-        let event = block_on(stream::iter([snapshot(1, [meter(1, 0, 0)])]).samples().next()).unwrap().unwrap();
-        assert_eq!(event.host, None);
+        let record = block_on(stream::iter([snapshot(1, [meter(1, 0, 0)])]).samples().next()).unwrap().unwrap();
+        assert_eq!(record.host, None);
     }
 
     #[test]
@@ -621,9 +623,9 @@ mod names {
     fn do_not_collide() {
         let snapshots = || stream::iter([snapshot(1, [born(1, meter(1, 2, 3))]), snapshot(2, [])]);
         let rated = snapshots().rates().retain(|rated| rated.rates.is_some());
-        let events: Vec<Event<Rated<Meter>>> = block_on(rated.samples().try_collect()).unwrap();
-        assert_eq!(events.len(), 1);
-        assert_eq!(events[0].rates, Some((3, 1)));
+        let records: Vec<Record<Rated<Meter>>> = block_on(rated.samples().try_collect()).unwrap();
+        assert_eq!(records.len(), 1);
+        assert_eq!(records[0].rates, Some((3, 1)));
         let changes: Vec<Snapshot<Change<Meter>>> = block_on(snapshots().changes().try_collect()).unwrap();
         assert_eq!(changes.len(), 2);
     }
@@ -694,13 +696,13 @@ mod of_several_hosts {
     }
 
     #[test]
-    fn events_and_all_that_is_left_keep_the_host() {
+    fn records_and_all_that_is_left_keep_the_host() {
         let ticks = || stream::iter(vec![of("a", 1, [meter(1, 0, 0)]), snapshot(1, [meter(1, 0, 0)])]);
-        let hosts = |events: Vec<Result<Event<Rated<Meter>>>>| -> Vec<Option<String>> {
-            events.into_iter().map(|event| event.unwrap().host.map(|host| host.to_string())).collect()
+        let hosts = |records: Vec<Result<Record<Rated<Meter>>>>| -> Vec<Option<String>> {
+            records.into_iter().map(|record| record.unwrap().host.map(|host| host.to_string())).collect()
         };
-        let events = || ticks().rates().retain(|_| true).samples();
-        assert_eq!(hosts(collect(events())), [Some("a".to_owned()), None]);
-        assert_eq!(hosts(collect(events().host("x"))), [Some("x".to_owned()), Some("x".to_owned())]);
+        let records = || ticks().rates().retain(|_| true).samples();
+        assert_eq!(hosts(collect(records())), [Some("a".to_owned()), None]);
+        assert_eq!(hosts(collect(records().host("x"))), [Some("x".to_owned()), Some("x".to_owned())]);
     }
 }

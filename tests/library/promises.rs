@@ -128,7 +128,7 @@ fn values() {
     value::<Snapshot<ProcessSample>>();
     value::<Snapshot<Rated<ProcessSample>>>();
     value::<Snapshot<Change<ProcessSample>>>();
-    value::<Event<Rated<ProcessSample>>>();
+    value::<Record<Rated<ProcessSample>>>();
     value::<FileSystemSample>();
     value::<Snapshot<Rated<FileSystemSample>>>();
     value::<(Directory, FileSystem, Part, Mount, MountChange)>();
@@ -139,9 +139,9 @@ fn values() {
     wire::<Snapshot<ProcessSample>>();
     wire::<Snapshot<Rated<ProcessSample>>>();
     wire::<Snapshot<Change<ProcessSample>>>();
-    wire::<Event<ProcessSample>>();
-    wire::<Event<Rated<ProcessSample>>>();
-    wire::<Event<FileSystemSample>>();
+    wire::<Record<ProcessSample>>();
+    wire::<Record<Rated<ProcessSample>>>();
+    wire::<Record<FileSystemSample>>();
     wire::<Snapshot<Rated<FileSystemSample>>>();
     wire::<(Mount, MountChange, Usage)>();
     wire::<(Summary, Fields, Select, ProcessRates)>();

@@ -59,10 +59,10 @@ fn valid(name: &str, value: &impl Serialize) {
 /// A snapshot, its samples as lines, and its changes.
 fn all_forms<T: Sample + Clone + Serialize>(kind: &str, snapshot: Snapshot<T>) {
     valid(&format!("{kind}-snapshot"), &snapshot);
-    let events: Vec<_> = block_on(stream::iter([Ok(snapshot)]).samples().host("db-1").try_collect()).unwrap();
-    assert!(!events.is_empty());
-    for event in events {
-        valid(&format!("{kind}-event"), &event);
+    let records: Vec<_> = block_on(stream::iter([Ok(snapshot)]).samples().host("db-1").try_collect()).unwrap();
+    assert!(!records.is_empty());
+    for record in records {
+        valid(&format!("{kind}-record"), &record);
     }
 }
 
@@ -70,7 +70,7 @@ fn all_forms<T: Sample + Clone + Serialize>(kind: &str, snapshot: Snapshot<T>) {
 fn samples_with_every_field_are_valid() {
     all_forms("process", full_snapshot(vec![full_sample(), odd_sample()]));
     let nowhere = block_on(stream::iter([Ok(full_snapshot(vec![odd_sample()]))]).samples().next()).unwrap().unwrap();
-    valid("process-event", &nowhere);
+    valid("process-record", &nowhere);
     let changed = {
         let mut sample = full_sample();
         sample.info = odd_sample().info;
@@ -98,9 +98,9 @@ async fn samples_of_this_machine_are_valid() {
         valid("rated-process-snapshot", rated);
     }
     valid("process-snapshot", &plain);
-    let events = |snapshot| block_on(stream::iter([Ok(snapshot)]).samples().try_collect::<Vec<_>>()).unwrap();
-    for event in events(second) {
-        valid("rated-process-event", &event);
+    let records = |snapshot| block_on(stream::iter([Ok(snapshot)]).samples().try_collect::<Vec<_>>()).unwrap();
+    for record in records(second) {
+        valid("rated-process-record", &record);
     }
 
     let mut mounted = Snapshot::default();
@@ -114,7 +114,7 @@ fn what_is_wrong_is_not_valid() {
     let wrong = |field: &str, value: Value| {
         let mut line = json!(line);
         *line.pointer_mut(field).unwrap() = value;
-        let faults = faults("process-event", &line);
+        let faults = faults("process-record", &line);
         assert!(!faults.is_empty(), "{field}");
     };
     wrong("/schema", json!(2));
@@ -132,11 +132,11 @@ fn what_is_wrong_is_not_valid() {
     for field in ["schema", "kind", "boot_id", "seq", "time", "id", "info", "cpu", "at"] {
         let mut line = json!(line);
         line.as_object_mut().unwrap().remove(field);
-        assert!(!faults("process-event", &line).is_empty(), "{field} is required");
+        assert!(!faults("process-record", &line).is_empty(), "{field} is required");
     }
     let mut more = json!(line);
     more["of_a_later_version"] = json!(1);
-    assert_eq!(faults("process-event", &more), [""; 0], "fields may be added");
+    assert_eq!(faults("process-record", &more), [""; 0], "fields may be added");
 }
 
 #[cfg(feature = "forward")]

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use appmon::process::{Io, ProcessInfo, ProcessState};
-use appmon::stream::{Change, Event};
+use appmon::stream::{Change, Record};
 use appmon::{
     Fields, Monotonic, ProcessSample, ProcessTree, Rated, Reading, Result, Select, Snapshot, SnapshotStreamExt, Text,
     Timestamp, WirePath,
@@ -55,7 +55,7 @@ fn rated() -> Snapshot<Rated<ProcessSample>> {
     block_on(stream::iter(ticks).rates().skip(1).next()).unwrap().unwrap()
 }
 
-fn event<T>(snapshot: Snapshot<T>) -> Event<T> {
+fn record<T>(snapshot: Snapshot<T>) -> Record<T> {
     block_on(stream::iter([Ok(snapshot)]).samples().host("db-1").next()).unwrap().unwrap()
 }
 
@@ -124,8 +124,8 @@ mod pinned {
     }
 
     #[test]
-    fn event_line() {
-        let line = event(full_snapshot(vec![odd_sample()]));
+    fn record_line() {
+        let line = record(full_snapshot(vec![odd_sample()]));
         insta::assert_snapshot!(serde_json::to_string(&line).unwrap());
         check(&line);
         let nowhere =
@@ -136,10 +136,10 @@ mod pinned {
     }
 
     #[test]
-    fn event_line_with_rates() {
+    fn record_line_with_rates() {
         let mut snapshot = rated();
         snapshot.samples.remove(0);
-        let line = event(snapshot);
+        let line = record(snapshot);
         let value = json!(line);
         let own = ["schema", "kind", "host", "boot_id", "seq", "time"];
         for name in own {
@@ -191,14 +191,14 @@ mod pinned {
             serde_json::to_string(&fields).unwrap()
         });
         insta::assert_snapshot!(forms.join("\n"), @r#"
-        ""
-        "IO"
-        "IO | USER | EXE | CWD | CGROUP"
-        "IO | USER | EXE | CWD | CGROUP | CMDLINE | ENVIRON | STAT | STATUS | STATM | SCHEDSTAT | SMAPS_ROLLUP | LIMITS | FD_COUNT | NAMESPACES | OOM"
+        "none"
+        "io"
+        "io,user,exe,cwd,cgroup"
+        "io,user,exe,cwd,cgroup,cmdline,environ,stat,status,statm,schedstat,smaps_rollup,limits,fd_count,namespaces,oom"
         "#);
         assert_eq!(serde_json::from_str::<Fields>(r#""DEFAULT | STATUS""#).unwrap(), Fields::DEFAULT | Fields::STATUS);
-        let error = serde_json::from_str::<Fields>(r#""IO | NONSENSE""#).unwrap_err().to_string();
-        assert!(error.contains("NONSENSE"), "{error}");
+        let error = serde_json::from_str::<Fields>(r#""io,nonsense""#).unwrap_err().to_string();
+        assert!(error.contains("nonsense"), "{error}");
     }
 
     #[test]
@@ -248,7 +248,7 @@ mod compatible {
         tolerated(&odd_sample());
         tolerated(&full_snapshot(vec![full_sample(), odd_sample()]));
         tolerated(&rated());
-        tolerated(&event(rated()));
+        tolerated(&record(rated()));
         tolerated(&ProcessTree::new(&full_snapshot(vec![full_sample()])).summary(full_sample().id));
     }
 
@@ -276,11 +276,11 @@ mod compatible {
 
     #[test]
     fn a_line_of_another_schema_or_kind_is_refused() {
-        let line = json!(event(full_snapshot(vec![full_sample()])));
+        let line = json!(record(full_snapshot(vec![full_sample()])));
         let refused = |name: &str, value: Value| {
             let mut line = line.clone();
             line[name] = value;
-            serde_json::from_value::<Event<ProcessSample>>(line).unwrap_err().to_string()
+            serde_json::from_value::<Record<ProcessSample>>(line).unwrap_err().to_string()
         };
         assert_eq!(refused("schema", json!(2)), "schema 2, where 1 is understood");
         assert_eq!(refused("kind", json!("group")), r#"kind "group", where "process" was expected"#);
@@ -495,9 +495,9 @@ proptest! {
     }
 
     #[test]
-    fn events_survive(snapshot in snapshot()) {
+    fn records_survive(snapshot in snapshot()) {
         if !snapshot.samples.is_empty() {
-            both_ways(&event(snapshot))?;
+            both_ways(&record(snapshot))?;
         }
     }
 
@@ -514,7 +514,7 @@ proptest! {
         }
         both_ways(&rated)?;
         both_ways(&full_snapshot(vec![rated.clone()]))?;
-        both_ways(&event(full_snapshot(vec![rated])))?;
+        both_ways(&record(full_snapshot(vec![rated])))?;
     }
 
     #[test]
