@@ -1,15 +1,16 @@
 //! What a source saw at one tick.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use serde::de::{Error as _, Unexpected};
+use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 
 use crate::text::Escaped;
 use crate::time::nanos;
-use crate::{Monotonic, Result, Timestamp};
+use crate::{Error, Monotonic, Result, Timestamp};
 
 /// All that one reading of a source saw, and how the reading went.
 ///
@@ -195,6 +196,15 @@ impl fmt::Display for BootId {
     }
 }
 
+/// A UUID, as [`Display`](fmt::Display) shows it; white space around it and hyphens elsewhere do not matter.
+impl FromStr for BootId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text.as_bytes()).ok_or_else(|| Error::config(format!("not a boot id: {text:?}; it is a UUID")))
+    }
+}
+
 impl Serialize for BootId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -204,7 +214,7 @@ impl Serialize for BootId {
 impl<'de> Deserialize<'de> for BootId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        Self::parse(text.as_bytes()).ok_or_else(|| D::Error::invalid_value(Unexpected::Str(&text), &"a UUID"))
+        text.parse().map_err(D::Error::custom)
     }
 }
 
@@ -337,7 +347,10 @@ mod tests {
     fn boot_id_is_a_uuid_both_ways() {
         let text = "0d1c7a1e-9f2b-4c3d-8e4f-0123456789ab";
         assert_eq!(BootId::parse(format!("{text}\n").as_bytes()).unwrap().to_string(), text);
-        assert_eq!(BootId::parse(b"not a uuid"), None);
+        assert_eq!(text.parse::<BootId>().unwrap().to_string(), text);
+        let error = "not a uuid".parse::<BootId>().unwrap_err();
+        assert!(error.is_config());
+        assert_eq!(error.to_string(), "not a boot id: \"not a uuid\"; it is a UUID");
         assert_ne!(BootId::current(), BootId::default());
     }
 }

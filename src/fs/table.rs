@@ -158,7 +158,7 @@ impl Table {
                         Ok(target) => {
                             links = links.saturating_add(1);
                             if links > MOST_LINKS {
-                                return Err(Error::from(Errno::LOOP).at(path));
+                                return Err(Error::os(Errno::LOOP).at(path));
                             }
                             reached.pop();
                             todo.extend(steps(&target));

@@ -74,7 +74,7 @@ impl Walk {
 pub(super) fn is_directory(usage: &Usage, path: &Path) -> Result<()> {
     // Of a directory that is registered twice the second has nothing at all.
     let is_other = usage.directories == 0 && usage.files > 0;
-    if is_other { Err(Error::from(Errno::NOTDIR).at(path)) } else { Ok(()) }
+    if is_other { Err(Error::os(Errno::NOTDIR).at(path)) } else { Ok(()) }
 }
 
 #[cfg(test)]

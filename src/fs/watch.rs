@@ -340,7 +340,7 @@ impl WatchedTree {
         self.tell_failures();
         let roots = self.tree.roots.all.iter().zip(0_usize..);
         let usage = roots.map(|(root, index)| {
-            let failed = |errno| Err(Error::from(errno).at(&root.path));
+            let failed = |errno| Err(Error::os(errno).at(&root.path));
             let totals = match root.place {
                 Place::Missing(errno) => return failed(errno),
                 Place::Same => Totals::default(),

@@ -118,7 +118,7 @@ fn run(scan: &Scan, cancel: &Cancel, progress: &Progress) -> Result<Vec<ScannedT
         let usage = Usage { partial: stopped.or(errors), took, ..root_totals.usage() };
         let usage = match root.error.into_inner() {
             0 => Ok(usage),
-            errno => Err(Error::from(Errno::from_raw_os_error(errno)).at(path)),
+            errno => Err(Error::os(Errno::from_raw_os_error(errno)).at(path)),
         };
         let inside = Some(root.inside.into_inner()).filter(|inside| *inside != NOWHERE);
         ScannedTree { path: path.as_path().into(), usage, inside, same_as: root.same_as, top: root_totals.top }
