@@ -20,12 +20,15 @@ Usage: stream [--every DURATION] [--count TICKS] [--select EXPRESSION] [--direct
   --every DURATION       time between two ticks, such as 500ms, 1s, 5m  [default: 1s]
   --count TICKS          end after so many ticks  [default: go on until Ctrl-C]
   --select EXPRESSION    which processes, such as 'name=postgres & !user=root' or
-                         'with_descendants(unit=nginx) | age<1m'  [default: all]
+                         'with_descendants(unit=nginx) | age<1m', see below  [default: all]
   --directory NAME=PATH  tell what this directory holds, as a part of its file system; it is
                          scanned once a minute
   --help                 this text
 
-The lines have rates from the second tick on.";
+The lines have rates from the second tick on.
+
+An EXPRESSION is written so:
+";
 
 struct Args {
     every: Duration,
@@ -38,7 +41,7 @@ fn main() -> ExitCode {
     let args = match parse() {
         Ok(Some(args)) => args,
         Ok(None) => {
-            println(HELP);
+            println(&format!("{HELP}\n{}", Select::GRAMMAR));
             return ExitCode::SUCCESS;
         }
         Err(error) => {

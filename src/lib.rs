@@ -42,7 +42,8 @@
 //!
 //! # What it does
 //!
-//! - All processes at every tick ([`ProcessSample`]), with what [`Fields`] asks for, of those that [`Select`] selects.
+//! - All processes at every tick ([`ProcessSample`]), with what [`Fields`] asks for, of those that [`Select`] selects: as they are
+//!   read, or of what was read before, here or elsewhere ([`SnapshotStreamExt::select`]).
 //! - Rates that divide by each sample's own time, and are `None` rather than wrong ([`SnapshotStreamExt::rates`]).
 //! - What appeared, changed its program, is gone ([`SnapshotStreamExt::changes`]).
 //! - Trees of processes and what a subtree uses ([`ProcessTree`]).
