@@ -156,7 +156,12 @@ impl<'de> Deserialize<'de> for Fields {
             }
         }
 
-        deserializer.deserialize_any(Visitor)
+        if deserializer.is_human_readable() {
+            deserializer.deserialize_any(Visitor)
+        } else {
+            // What a program wrote: a format of bytes need not say what comes.
+            deserializer.deserialize_str(Visitor)
+        }
     }
 }
 

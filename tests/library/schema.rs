@@ -27,8 +27,8 @@ fn the_files_are_those_of_the_code() {
             std::fs::write(path, text).unwrap();
         }
     }
-    let help =
-        "if the wire form was to change, write them again: UPDATE_SCHEMA=1 cargo test --features schema --test schema";
+    let help = "if the wire form was to change, write them again: UPDATE_SCHEMA=1 cargo test -p appmon-tests --features schema \
+                --test library schema";
     for (path, text) in &expected {
         let found = std::fs::read_to_string(path).unwrap_or_default();
         let line = found.lines().zip(text.lines()).position(|(found, text)| found != text);

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::process::select::Subject;
-use crate::process::{Fields, Pattern, ProcessId, ProcessInfo};
-use crate::{Reading, Text, WirePath};
+use crate::process::{Fields, Pattern, ProcessId, ProcessInfo, ProcessSample};
+use crate::{Reading, Snapshot, Text, WirePath};
 
 /// Processes by pid, all of them alive and five minutes old. Their numbers are their pids.
 #[derive(Default)]
@@ -530,5 +530,38 @@ proptest! {
             table.earlier.clear();
             prop_assert_eq!(kept, table.decide(&select), "{}", &select);
         }
+    }
+
+    #[test]
+    fn a_snapshot_is_decided_as_the_processes_are(
+        plain in plain(),
+        parents in prop::collection::vec((0..8u32, 0..3u8, prop::option::of(any::<bool>()), 5..9u64), 1..8),
+        flat: bool,
+    ) {
+        let mut table = Table::default();
+        for (pid, (ppid, name, exe, start_ticks)) in (1u32..).zip(parents) {
+            let info = table.add(pid, ppid, &name.to_string());
+            info.exe = exe.map_or(Reading::Skipped, |is| Reading::Value(if is { "/e" } else { "/f" }.into()));
+            // Cycles are possible, and strangers with a parent's pid.
+            table.processes.get_mut(&pid).unwrap().0.start_ticks = start_ticks;
+        }
+        let select = if flat { plain.select() } else { plain.select().with_descendants_to(2) };
+        let mut snapshot: Snapshot<ProcessSample> = table
+            .processes
+            .values()
+            .map(|(id, ppid, info)| ProcessSample {
+                id: *id,
+                ppid: *ppid,
+                info: Arc::new(info.clone()),
+                ..ProcessSample::default()
+            })
+            .collect();
+        snapshot.skipped.fields = snapshot.samples.iter().map(ProcessSample::missing_fields).sum();
+        select.apply(&mut snapshot).unwrap();
+        let decided: Vec<(u32, Option<bool>)> = table.processes.keys().map(|pid| (*pid, table.ask(&select, *pid))).collect();
+        let selected = decided.iter().filter(|(_, is)| *is == Some(true)).map(|(pid, _)| *pid);
+        prop_assert_eq!(snapshot.samples.iter().map(|sample| sample.id.pid).collect::<Vec<_>>(), selected.collect::<Vec<_>>());
+        prop_assert_eq!(snapshot.skipped.undecided, decided.iter().filter(|(_, is)| is.is_none()).count() as u64);
+        prop_assert_eq!(snapshot.skipped.fields, snapshot.samples.iter().map(ProcessSample::missing_fields).sum::<u64>());
     }
 }
