@@ -43,7 +43,7 @@ pub(crate) use subject::{Subject, age};
 /// let built = (Select::name("postgres").with_descendants() | Select::cmdline(Pattern::contains("celery worker")))
 ///     & !Select::user("root");
 /// let text = "(with_descendants(name=postgres) | cmdline*='celery worker') & !user=root";
-/// assert_eq!(built.to_string(), text.parse::<Select>()?.to_string());
+/// assert_eq!(built, text.parse::<Select>()?);
 ///
 /// let error = "name=postgres & usr=root".parse::<Select>().unwrap_err();
 /// assert!(error.to_string().contains("column 17: there is no field `usr`; did you mean `user`?"));
