@@ -6,7 +6,8 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::sample::Watch;
-use super::scan::{Boundary, Globs, Progress, Scan, Usage};
+use super::scan::{Progress, Scan};
+use super::walk::{Boundary, Globs, Usage};
 use crate::{Cancel, Error, Monotonic, Result};
 
 /// A tree, and the directories in it that are told apart.

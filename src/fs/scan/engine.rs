@@ -6,21 +6,19 @@ use std::time::Instant;
 
 use rustix::io::Errno;
 
-use super::entry::Entry;
 use super::limits::Limits;
 use super::links::Links;
-use super::mounted::Mounted;
 use super::node::Descriptors;
 use super::progress::Progress;
 use super::queue::Queue;
 use super::scaler::{Plan, Scaler};
 use super::scanned_tree::ScannedTree;
 use super::settings::Scan;
-use super::shared::{NOWHERE, Root, Shared, tell_apart};
+use super::shared::{NOWHERE, Root, Shared};
 use super::task::{Task, Work};
-use super::totals::RootTotals;
-use super::usage::{Partial, Usage};
+use super::tree_totals::RootTotals;
 use super::worker::Worker;
+use crate::fs::walk::{Entry, Mounted, Partial, RootIds, Usage};
 use crate::{Cancel, Error, Result};
 
 impl Scan {
@@ -77,7 +75,10 @@ fn run(scan: &Scan, cancel: &Cancel, progress: &Progress) -> Result<Vec<ScannedT
     let plan = Plan::new(scan.threads.or(scan.entries_per_second.map(|_| 1)));
     let mut roots: Vec<_> =
         scan.paths.iter().zip(0..).map(|(path, index)| Root::find(path, index, scan.boundary)).collect();
-    let by_id = tell_apart(&mut roots);
+    let (ids, same_as) = RootIds::new(roots.iter().map(|root| root.place.as_ref().map(|(_, entry)| entry)));
+    for (root, same_as) in roots.iter_mut().zip(same_as) {
+        root.same_as = same_as;
+    }
     let directory = |root: &Root| root.place.as_ref().map(|(_, entry)| *entry).filter(Entry::is_dir);
     let (mounted, local) = if roots.iter().any(|root| directory(root).is_some()) {
         let paths = scan.paths.iter().map(PathBuf::as_path);
@@ -92,7 +93,7 @@ fn run(scan: &Scan, cancel: &Cancel, progress: &Progress) -> Result<Vec<ScannedT
     let files = roots.iter().filter_map(|root| root.place.as_ref()).any(|(_, entry)| !entry.is_dir());
     let shared = Shared {
         roots,
-        by_id,
+        ids,
         mounted,
         exclude: &scan.exclude,
         largest: scan.largest,
@@ -108,7 +109,7 @@ fn run(scan: &Scan, cancel: &Cancel, progress: &Progress) -> Result<Vec<ScannedT
     }
     for link in shared.links.rest() {
         if let Some(root_totals) = by_root.get_mut(link.root) {
-            root_totals.totals.count_link(&link);
+            root_totals.totals.count_linked(link.allocated_bytes, link.apparent_bytes, 1);
         }
     }
     let stopped = shared.limits.reason();
@@ -151,7 +152,7 @@ fn scaler(shared: &Shared<'_>, plan: Plan) -> Vec<RootTotals> {
             if let (Some((node, entry)), None) = (&root.place, root.same_as)
                 && shared.limits.allow_entry()
             {
-                worker.count_root(node, entry);
+                worker.counter.count_root(node, entry);
                 if entry.is_dir() {
                     shared.queue.push(0, Task::Whole(Work::Root(Arc::clone(node))));
                 }

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::boundary::Boundary;
-use super::exclude::{Exclude, Globs};
 use crate::Result;
+use crate::fs::walk::{Boundary, Exclude, Globs};
 
 /// A scan of a directory tree: how much space it takes, how many files are in it.
 ///
@@ -97,7 +96,7 @@ impl Scan {
     ///
     /// When it is not a glob ([`is_config`](crate::Error::is_config)).
     pub fn exclude(mut self, glob: &str) -> Result<Self> {
-        self.exclude.all.add(glob)?;
+        self.exclude.add(glob)?;
         Ok(self)
     }
 

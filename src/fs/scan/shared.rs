@@ -1,7 +1,5 @@
 //! What the threads of a scan share.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry as Slot;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -10,22 +8,18 @@ use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
 use rustix::io::Errno;
 
-use super::boundary::{Boundary, Fence};
-use super::entry::{Entry, FileId};
-use super::exclude::Exclude;
 use super::limits::Limits;
 use super::links::Links;
-use super::mounted::Mounted;
 use super::node::{Descriptors, Node};
 use super::progress::Progress;
 use super::queue::Queue;
+use crate::fs::walk::{Boundary, Entry, Exclude, Fence, Mounted, RootIds};
 
 /// What the threads of a scan share.
 #[derive(Debug)]
 pub(super) struct Shared<'a> {
     pub(super) roots: Vec<Root>,
-    /// The roots by what they are, where there are several.
-    pub(super) by_id: HashMap<FileId, usize>,
+    pub(super) ids: RootIds,
     pub(super) mounted: Mounted,
     pub(super) exclude: &'a Exclude,
     pub(super) largest: usize,
@@ -78,34 +72,11 @@ impl Shared<'_> {
     /// Whether an entry in the tree of root `of` is a root itself, and so not of that tree.
     #[inline]
     pub(super) fn is_root(&self, entry: &Entry, of: usize) -> bool {
-        !self.by_id.is_empty() && self.meet(entry, of)
-    }
-
-    fn meet(&self, entry: &Entry, of: usize) -> bool {
-        let root = self.by_id.get(&entry.id).and_then(|root| self.roots.get(*root));
+        let root = self.ids.get(entry).and_then(|root| self.roots.get(root));
         if let Some(root) = root {
             // The first, where it is met in several trees by mounts of the same directory.
             root.inside.fetch_min(of, Ordering::Relaxed);
         }
         root.is_some()
     }
-}
-
-/// Finds roots that are the same; where there are several, gives them by what they are.
-pub(super) fn tell_apart(roots: &mut [Root]) -> HashMap<FileId, usize> {
-    let mut by_id = HashMap::new();
-    if roots.len() > 1 {
-        for (root, index) in roots.iter_mut().zip(0..) {
-            let Some((_, entry)) = &root.place else { continue };
-            // A file with several names is told by them, wherever they are.
-            if !entry.is_dir() && entry.links > 1 {
-                continue;
-            }
-            match by_id.entry(entry.id) {
-                Slot::Vacant(slot) => _ = slot.insert(index),
-                Slot::Occupied(first) => root.same_as = Some(*first.get()),
-            }
-        }
-    }
-    by_id
 }

@@ -5,10 +5,12 @@ use std::ops::Bound;
 
 use rustix::fs::inotify::ReadFlags;
 
+use super::links::Facts;
 use super::nodes::NodeId;
+use super::reading;
 use super::tree::Tree;
 use super::unheard::{MOST, Names, Unheard};
-use crate::fs::scan::Entry;
+use crate::fs::walk::{Entry, FileId};
 
 impl Tree {
     /// An event of a file tells whether it may be open for writing.
@@ -101,5 +103,53 @@ impl Tree {
         }
         self.unheard_turn = next.last().map(|(id, name, _)| (*id, name.clone()));
         next
+    }
+
+    /// Asks files that can change without an event, so many at most, and has those read again that did. Gives how many were
+    /// asked.
+    pub(super) fn ask_unheard(&mut self, most: usize) -> usize {
+        let files = self.next_unheard(most);
+        for of_one in files.chunk_by(|(a, ..), (b, ..)| a == b) {
+            let Some((id, ..)) = of_one.first() else { continue };
+            let found = reading::ask(self, *id, of_one.iter().map(|(_, name, _)| &**name));
+            for ((_, name, known), found) in of_one.iter().zip(found) {
+                // What is gone was reported.
+                if found.is_some_and(|entry| known.differs(&entry)) {
+                    self.touch(*id, name);
+                }
+            }
+        }
+        files.len()
+    }
+
+    /// The same of those that have several names.
+    pub(super) fn ask_externals(&mut self, most: usize) -> usize {
+        let files = self.links.next_external(most);
+        for id in &files {
+            self.ask(*id);
+        }
+        files.len()
+    }
+
+    /// Asks the files that lost a name here how many they have left.
+    pub(super) fn ask_lost(&mut self) {
+        for id in std::mem::take(&mut self.lost) {
+            if self.links.is_external(id) {
+                self.ask(id);
+            }
+        }
+    }
+
+    /// Asks a file with several names what it is now.
+    fn ask(&mut self, id: FileId) {
+        let Some(holder) = self.links.holder(id) else { return };
+        let Some(node) = self.nodes.get(holder) else { return };
+        let place = node.links.binary_search_by_key(&id, |link| link.id).unwrap_or_else(|place| place);
+        let Some(link) = node.links.get(place) else { return };
+        let found = reading::ask(self, holder, std::iter::once(&*link.name)).pop().flatten();
+        // Where it is another it is not there any more, and an event reports that.
+        if let Some(entry) = found.filter(|entry| entry.id == id) {
+            self.links.update(id, Facts::of(&entry));
+        }
     }
 }

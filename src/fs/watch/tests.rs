@@ -14,7 +14,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::{Mode, Watched, WatchedTree};
-use crate::fs::scan::{Scan, Usage};
+use crate::fs::scan::Scan;
+use crate::fs::walk::Usage;
 use crate::skipped::require;
 use crate::{Cancel, Monotonic};
 
@@ -115,7 +116,7 @@ impl Rig {
             }
         }
         for (id, node) in self.watched.tree.nodes.iter() {
-            let path = self.watched.tree.nodes.path_of(id, None);
+            let path = crate::fs::walk::path_of(&self.watched.tree.nodes.way(id), None);
             text += &format!("\nknown: {} {:?} {:?}", String::from_utf8_lossy(&path), node.own, node.queued);
         }
         text
@@ -125,10 +126,10 @@ impl Rig {
     #[track_caller]
     fn audit(&self) {
         let tree = &self.watched.tree;
-        let mut totals = vec![super::totals::Totals::default(); tree.totals.len()];
+        let mut counts = vec![super::counts::Counts::default(); tree.counts.len()];
         let (mut watched, mut cached, mut names, mut unheard) = (0, 0, BTreeMap::new(), (0, 0));
         for (id, node) in tree.nodes.iter() {
-            totals[node.root as usize].add(&node.own);
+            counts[node.root as usize].add(&node.own);
             unheard = (unheard.0 + node.unheard.len(), unheard.1 + usize::from(!node.unheard.is_empty()));
             watched += usize::from(node.wd.is_some());
             cached += node.entry_cache.as_ref().map_or(0, |entry_cache| entry_cache.len());
@@ -139,7 +140,7 @@ impl Rig {
                 assert_eq!(tree.nodes.get(*child).unwrap().parent, Some(id));
             }
         }
-        assert_eq!(totals, tree.totals);
+        assert_eq!(counts, tree.counts);
         assert_eq!(cached, tree.cached);
         assert_eq!(unheard, (tree.unheard_names, tree.unheard.len()));
         assert_eq!(watched, tree.wds.len());

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::*;
-use crate::fs::scan::Boundary;
+use crate::fs::walk::Boundary;
 
 /// A mount, until it is dropped.
 struct Mounted(PathBuf);

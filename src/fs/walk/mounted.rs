@@ -7,9 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
 
-use super::Boundary;
+use super::boundary::Boundary;
 use super::entry::{Entry, FileId};
 use crate::fs::mounts::Mount;
 use crate::fs::table::{Look, Table};
@@ -92,17 +91,4 @@ fn begins(dir: impl AsFd, name: &CStr) -> bool {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     // Where that cannot be asked the table is right.
     rustix::fs::openat2(dir, name, flags, Mode::empty(), ResolveFlags::NO_XDEV).is_err()
-}
-
-/// Opens a directory without crossing to another mount, where the kernel can do so (since Linux 5.6).
-pub(in crate::fs) fn open_on_mount(
-    dir: impl AsFd,
-    path: &CStr,
-    flags: OFlags,
-) -> rustix::io::Result<rustix::fd::OwnedFd> {
-    match rustix::fs::openat2(dir.as_fd(), path, flags, Mode::empty(), ResolveFlags::NO_XDEV) {
-        // An older kernel, or a filter of system calls that does not know it.
-        Err(Errno::NOSYS | Errno::PERM) => rustix::fs::openat(dir, path, flags, Mode::empty()),
-        opened => opened,
-    }
 }
