@@ -434,6 +434,35 @@ fn a_mount_that_hangs_below_a_directory_holds_up_nothing() {
 }
 
 #[test]
+fn files_that_are_asked_are_not_looked_for_in_a_mount_that_hangs() {
+    if !alone("mounted::files_that_are_asked_are_not_looked_for_in_a_mount_that_hangs") {
+        return;
+    }
+    let (_scratch, path) = tmpfs(&["srv/late/deep", "elsewhere"]);
+    // Sparse, and with a name elsewhere: no event need report what is written to them.
+    for name in ["srv/late/sparse", "srv/late/deep/sparse", "elsewhere/linked"] {
+        fs::File::create(path(name)).unwrap().set_len(1 << 20).unwrap();
+    }
+    fs::hard_link(path("elsewhere/linked"), path("srv/late/linked")).unwrap();
+    let directory = Directory::new("srv", path("srv")).wait().watched();
+    let mut source = FileSystems::mounted().directory(directory);
+    tick(&mut source);
+    assert_eq!(part(&tick(&mut source), "srv").watch.unwrap().asked_files, 3);
+    let Some(frozen) = Frozen::mount(&path("srv/late")) else { return };
+    frozen.freeze();
+    fill(path("srv/file"), 1_000_000);
+    let expected = blocks(&[path("srv/file")]);
+    not_held_up("a tick", move || {
+        until("the rest is known", || {
+            let now = part(&tick(&mut source), "srv");
+            now.bytes == expected && now.complete && now.watch.is_some_and(|watch| watch.settled)
+        });
+    });
+    assert_eq!(frozen.held(), 1, "its figures are asked for, and nothing else");
+    frozen.thaw();
+}
+
+#[test]
 fn the_root_directory_is_scanned_though_a_mount_in_it_hangs() {
     if !alone("mounted::the_root_directory_is_scanned_though_a_mount_in_it_hangs") {
         return;
