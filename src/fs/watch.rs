@@ -15,7 +15,7 @@
 //!   watch only for the same inode.
 //! - A directory that is new is watched and read with all below it; one that was moved within the tree keeps what is known.
 //! - A file that takes space without an event, because it is sparse or may be open, is asked at each refresh
-//!   ([`unheard`]).
+//!   ([`unheard`]); those that the kernel writes to by itself are looked for ([`kernel_writers`]).
 //! - A file that has names elsewhere is asked at each refresh, as its content can change by those ([`Links`](links::Links)).
 //!   A second name made within the tree is told where it was made alone; where the first is, is found out ([`LinkSearch`]).
 //! - The mount table is looked at; where something was mounted or unmounted, the parent is read again.
@@ -30,6 +30,7 @@ mod asking;
 mod counts;
 mod entry_cache;
 mod events;
+mod kernel_writers;
 mod link_search;
 mod links;
 mod mounts;
@@ -57,6 +58,7 @@ use crate::fs::scan::Scan;
 use crate::fs::walk::Exclude;
 use crate::{Cancel, Monotonic, Result};
 use apply::Change;
+use kernel_writers::KernelWriters;
 use link_search::LinkSearch;
 use mounts::Mounts;
 use nodes::{NodeId, Queued};
@@ -75,6 +77,7 @@ pub(crate) struct WatchedTree {
     budget: usize,
     notify: Option<Notify>,
     mounts: Mounts,
+    kernel_writers: KernelWriters,
     tree: Tree,
     link_search: LinkSearch,
     schedule: RevisitSchedule,
@@ -110,6 +113,7 @@ impl WatchedTree {
             budget: notify::most_watches() / 4,
             notify: None,
             mounts: Mounts::new(),
+            kernel_writers: KernelWriters::default(),
             tree,
             link_search: LinkSearch::default(),
             schedule: RevisitSchedule::new(),
@@ -169,6 +173,9 @@ impl WatchedTree {
         }
         self.on_event();
         self.schedule.take(&mut self.tree, now);
+        for file in self.kernel_writers.files(now, cancel)? {
+            self.tree.may_be_written(&file, &self.exclude);
+        }
         done.asked = self.tree.ask_unheard(ASKED);
         self.settle(now, cancel, &mut done)?;
         if self.is_too_large() {

@@ -1,8 +1,11 @@
 //! Asks in turn the files of a watched tree that can change without an event.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::ops::Bound;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
+use rustix::fs::FileType;
 use rustix::fs::inotify::ReadFlags;
 
 use super::links::Facts;
@@ -10,7 +13,7 @@ use super::nodes::NodeId;
 use super::reading;
 use super::tree::Tree;
 use super::unheard::{MOST, Names, Unheard};
-use crate::fs::walk::{Entry, FileId};
+use crate::fs::walk::{Entry, Exclude, FileId, PathBuffer};
 
 impl Tree {
     /// An event of a file tells whether it may be open for writing.
@@ -35,6 +38,45 @@ impl Tree {
         }
         let after = node.unheard.len();
         self.count_unheard(id, before, after);
+    }
+
+    /// The kernel may write to the file at this path without an event: if it is in the tree it is asked from now on, until an
+    /// event reports that it was closed.
+    pub(super) fn may_be_written(&mut self, path: &Path, exclude: &Exclude) {
+        for (id, name) in self.found_at(path) {
+            let mut path = PathBuffer::default();
+            let root = self.nodes.get(id).map_or(0, |node| node.root as usize);
+            if exclude.matches(root, path.below_root(&self.nodes.way(id), &name), name.to_bytes()) {
+                continue;
+            }
+            let Some(node) = self.nodes.get_mut(id) else { continue };
+            // Those with several names are known by their ids.
+            if let Some(link) = node.links.iter().find(|link| *link.name == *name) {
+                let link = link.id;
+                self.ask(link);
+                continue;
+            }
+            let before = node.unheard.len();
+            let new = Unheard { facts: None, open: true };
+            node.unheard.entry(name.into()).or_insert(new).open = true;
+            let after = node.unheard.len();
+            self.count_unheard(id, before, after);
+        }
+    }
+
+    /// The directories that are known to be the parent of a path, each with the name there. By nested roots and mounts there can
+    /// be several.
+    fn found_at(&self, path: &Path) -> Vec<(NodeId, CString)> {
+        let found = |(root, below): (NodeId, &Path)| {
+            let mut names = below.iter().map(OsStrExt::as_bytes);
+            let name = CString::new(names.next_back()?).ok()?;
+            let parent = names.try_fold(root, |parent, name| self.nodes.child(parent, name))?;
+            // Without a watch nothing would report that it was closed.
+            let is_read = self.nodes.get(parent).is_some_and(|node| node.read_at.is_some() && node.wd.is_some());
+            let is_directory = self.nodes.child(parent, name.to_bytes()).is_some();
+            (is_read && !is_directory).then_some((parent, name))
+        };
+        self.roots.above(path).filter_map(found).collect()
     }
 
     /// Replaces what is known of a directory, whose reading found these.
@@ -113,8 +155,12 @@ impl Tree {
             let Some((id, ..)) = of_one.first() else { continue };
             let found = reading::ask(self, *id, of_one.iter().map(|(_, name, _)| &**name));
             for ((_, name, known), found) in of_one.iter().zip(found) {
+                let is_file = found.is_some_and(|entry| entry.kind == FileType::RegularFile);
+                if known.facts.is_none() && !is_file {
+                    // It was taken for one by its path.
+                    self.asked_unheard(*id, name, None);
                 // What is gone was reported.
-                if found.is_some_and(|entry| known.differs(&entry)) {
+                } else if found.is_some_and(|entry| known.differs(&entry)) {
                     self.touch(*id, name);
                 }
             }
