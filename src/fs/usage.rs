@@ -58,7 +58,7 @@ impl Walk {
     pub(super) fn scan(&self) -> Scan {
         let mut inside_out = self.marks.iter().rev();
         let first = inside_out.next().cloned().unwrap_or_default();
-        let mut scan = inside_out.fold(Scan::new(first), Scan::and).boundary(Boundary::SameMount);
+        let mut scan = inside_out.fold(Scan::new(first), Scan::and).boundary(Boundary::SameMount).follow();
         scan = scan.exclude_of_each(self.excludes.iter().rev().cloned().collect());
         if let Some(threads) = self.settings.threads {
             scan = scan.threads(threads);

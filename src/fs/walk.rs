@@ -7,6 +7,7 @@
 mod boundary;
 mod entry;
 mod exclude;
+mod follow;
 mod listing;
 mod mounted;
 mod open;
@@ -21,6 +22,7 @@ pub use usage::{Largest, Partial, ScanError, ScanErrors, Usage};
 pub(in crate::fs) use boundary::Fence;
 pub(in crate::fs) use entry::{Born, Entry, FileId};
 pub(in crate::fs) use exclude::{Exclude, Globs};
+pub(in crate::fs) use follow::{Led, follow};
 pub(in crate::fs) use listing::{Listing, Step};
 pub(in crate::fs) use mounted::{Mounted, is_mounted};
 pub(in crate::fs) use open::{LIST, PLACE, descend, open, open_on_mount, open_way, vanished};

@@ -462,6 +462,36 @@ fn files_that_are_asked_are_not_looked_for_in_a_mount_that_hangs() {
     frozen.thaw();
 }
 
+/// What may hang is not asked where its symbolic links lead, but by the scan.
+#[test]
+fn symbolic_links_of_what_may_hang_are_followed_by_the_scan() {
+    if !alone("mounted::symbolic_links_of_what_may_hang_are_followed_by_the_scan") {
+        return;
+    }
+    let (_scratch, path) = tmpfs(&["served", "beside/deep"]);
+    fill(path("beside/deep/file"), 1_000_000);
+    let Some(_frozen) = Frozen::mount(&path("served")) else { return };
+    let look = |names: &[&str]| {
+        let directory = |name: &&str| Directory::new(*name, path("served").join(name)).wait();
+        let source = FileSystems::mounted().budget(Duration::from_secs(3600));
+        tick(&mut names.iter().map(directory).fold(source, FileSystems::directory))
+    };
+    let link = part(&look(&["link"]), "link");
+    assert_eq!((link.bytes, link.complete, link.first_error), (4096, true, None));
+    // What is on another file system is none of this one's.
+    for name in ["away", "away/deep"] {
+        let found = part(&look(&[name]), name);
+        assert_eq!((found.bytes, found.complete), (0, false), "{name}");
+        let error = found.first_error.unwrap().to_string();
+        assert!(error.contains(path("beside").to_str().unwrap()) && error.contains("another mount"), "{error}");
+    }
+    // What is the same directory counts once.
+    let all = look(&["one", "link", "away", "."]);
+    let bytes: Vec<u64> = ["one", "link", "away", "."].iter().map(|name| part(&all, name).bytes).collect();
+    assert_eq!((bytes[0] + bytes[1], bytes[2]), (4096, 0), "{bytes:?}");
+    assert!(part(&all, "link").complete && part(&all, ".").complete && !part(&all, "away").complete);
+}
+
 #[test]
 fn the_root_directory_is_scanned_though_a_mount_in_it_hangs() {
     if !alone("mounted::the_root_directory_is_scanned_though_a_mount_in_it_hangs") {

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
@@ -38,6 +38,8 @@ pub(super) struct Root {
     pub(super) is_local: bool,
     /// What it is, unless it could not be asked.
     pub(super) place: Option<(Arc<Node>, Entry)>,
+    /// Where its path leads instead.
+    pub(super) elsewhere: Option<PathBuf>,
     /// Why it could not be read; 0 if it could.
     pub(super) error: AtomicI32,
     /// The root whose tree it was met in.
@@ -58,6 +60,20 @@ impl Root {
             error: AtomicI32::new(found.as_ref().err().map_or(0, |errno| errno.raw_os_error())),
             is_local: false,
             place: found.ok(),
+            elsewhere: None,
+            inside: AtomicUsize::new(NOWHERE),
+            same_as: None,
+        }
+    }
+
+    /// One whose path leads to another mount.
+    pub(super) fn elsewhere(path: PathBuf) -> Self {
+        Self {
+            fence: Fence::None,
+            is_local: false,
+            place: None,
+            elsewhere: Some(path),
+            error: AtomicI32::new(Errno::XDEV.raw_os_error()),
             inside: AtomicUsize::new(NOWHERE),
             same_as: None,
         }

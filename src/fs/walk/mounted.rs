@@ -24,12 +24,13 @@ impl Mounted {
     ///
     /// Nothing is known of a root that the table leads elsewhere from: one in another mount namespace, by way of /proc.
     pub(in crate::fs) fn find<'a>(
+        table: Option<&Table>,
         roots: impl IntoIterator<Item = (&'a Path, Option<Entry>)>,
         boundary: Boundary,
     ) -> (Self, Vec<bool>) {
-        let (mut mounted, table) = (Self::default(), Table::read().ok());
+        let mut mounted = Self::default();
         let mut is_local = |path: &Path, root: Option<Entry>| {
-            let (Some(table), Some(root), Ok(path)) = (&table, root, std::path::absolute(path)) else { return false };
+            let (Some(table), Some(root), Ok(path)) = (table, root, std::path::absolute(path)) else { return false };
             let Ok(place) = table.resolve(&path, |path, _| std::fs::read_link(path)) else { return false };
             if !place.seen {
                 return false;

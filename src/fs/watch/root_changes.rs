@@ -10,6 +10,7 @@ use super::nodes::{Node, NodeId, Queued};
 use super::notify::Notify;
 use super::roots::{Found, Place};
 use super::tree::Tree;
+use crate::fs::table::Table;
 use crate::fs::walk::{Entry, Mounted};
 
 impl Tree {
@@ -90,7 +91,7 @@ impl Tree {
         let key = |entry: Entry| (entry.id, entry.mount);
         let of: Vec<_> = roots.iter().map(|(_, entry)| entry.map(key)).collect();
         if has_changed || of != self.mounted_in {
-            (self.mounted, _) = Mounted::find(roots, boundary);
+            (self.mounted, _) = Mounted::find(Table::read().ok().as_ref(), roots, boundary);
             self.mounted_in = of;
         }
     }
