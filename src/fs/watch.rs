@@ -168,9 +168,8 @@ impl WatchedTree {
         self.tree.look_at_roots(self.notify.as_ref());
         let changes = self.mounts.changes();
         self.tree.look_for_mounts(!changes.is_empty());
-        for place in changes {
-            self.tree.changed_at(&place);
-        }
+        let mut unresolved = changes;
+        unresolved.retain(|event| !self.tree.mounted_or_unmounted(event));
         self.on_event();
         self.schedule.take(&mut self.tree, now);
         for file in self.kernel_writers.files(now, cancel)? {
@@ -181,6 +180,10 @@ impl WatchedTree {
         if self.is_too_large() {
             return Ok(self.report(done, now, start.elapsed()));
         }
+        for event in unresolved {
+            self.tree.changed_at(&event.path);
+        }
+        self.mounts.locate(|path| self.tree.parents_of(path));
         done.asked = done.asked.saturating_add(self.tree.ask_externals(ASKED));
         self.verify_some(now, cancel, &mut done)?;
         self.settle(now, cancel, &mut done)?;

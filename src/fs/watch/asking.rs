@@ -67,16 +67,16 @@ impl Tree {
     /// The directories that are known to be the parent of a path, each with the name there. By nested roots and mounts there can
     /// be several.
     fn found_at(&self, path: &Path) -> Vec<(NodeId, CString)> {
-        let found = |(root, below): (NodeId, &Path)| {
-            let mut names = below.iter().map(OsStrExt::as_bytes);
-            let name = CString::new(names.next_back()?).ok()?;
-            let parent = names.try_fold(root, |parent, name| self.nodes.child(parent, name))?;
+        let Some(name) = path.file_name().and_then(|name| CString::new(name.as_bytes()).ok()) else {
+            return Vec::new();
+        };
+        let found = |(parent, _)| {
             // Without a watch nothing would report that it was closed.
             let is_read = self.nodes.get(parent).is_some_and(|node| node.read_at.is_some() && node.wd.is_some());
             let is_directory = self.nodes.child(parent, name.to_bytes()).is_some();
-            (is_read && !is_directory).then_some((parent, name))
+            (is_read && !is_directory).then(|| (parent, name.clone()))
         };
-        self.roots.above(path).filter_map(found).collect()
+        self.parents_of(path).into_iter().filter_map(found).collect()
     }
 
     /// Replaces what is known of a directory, whose reading found these.

@@ -6,12 +6,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::counts::Counts;
 use super::entry_cache::{EntryCache, Item};
 use super::links::Facts;
-use super::nodes::{Fault, LinkName, NO_SPAN, Node, NodeId, Queued};
+use super::nodes::{Fault, LinkName, NO_SPAN, NodeId, Queued};
 use super::notify::{Notify, Watch};
 use super::tree::Tree;
 use super::unheard::{self, Unheard};
@@ -106,7 +107,7 @@ impl<'a> Reader<'a> {
         let start = Instant::now();
         self.path.leave();
         let fence = self.tree.fence(node);
-        let opened = open_way(&self.tree.nodes.way(id), fence.is_mount(), LIST).and_then(|dir| {
+        let opened = open(self.tree, id, LIST).and_then(|dir| {
             let itself = Entry::of(&dir)?;
             if itself.id == node.id { Ok((dir, itself)) } else { Err(Errno::NOENT) }
         });
@@ -249,8 +250,7 @@ impl<'a> Reader<'a> {
         if node.odd {
             return true;
         }
-        let way = self.tree.nodes.way(id);
-        let Ok(dir) = open_way(&way, self.tree.fence(node).is_mount(), LIST) else { return false };
+        let Ok(dir) = open(self.tree, id, LIST) else { return false };
         let mut met: Vec<FileId> = Vec::new();
         let mut listing = Listing::new(&dir, &mut self.buffer);
         loop {
@@ -303,13 +303,18 @@ impl Reading {
 /// way there just now, and may hang, is not looked into.
 pub(super) fn ask<'n>(tree: &Tree, id: NodeId, names: impl ExactSizeIterator<Item = &'n CStr>) -> Vec<Option<Entry>> {
     let count = names.len();
-    let dir = |node: &Node| open_way(&tree.nodes.way(id), tree.fence(node).is_mount(), PLACE).ok();
-    let Some((node, dir)) = tree.nodes.get(id).and_then(|node| Some((node, dir(node)?))) else {
+    let Some((node, dir)) = tree.nodes.get(id).zip(open(tree, id, PLACE).ok()) else {
         return vec![None; count];
     };
     let mounted = tree.mounted.names(node.id);
     let ask = |name| if is_mounted(mounted, &dir, name) { None } else { Entry::read_local(&dir, name).ok() };
     names.map(ask).collect()
+}
+
+/// Opens a directory. One in what was moved, and was not found yet, has no path.
+fn open(tree: &Tree, id: NodeId, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let node = tree.nodes.get(id).filter(|_| tree.has_path(id)).ok_or(Errno::NOENT)?;
+    open_way(&tree.nodes.way(id), tree.fence(node).is_mount(), flags)
 }
 
 /// A span with one more number in it.

@@ -1,11 +1,13 @@
 //! Looks at what no watch reports: what is at the paths of the roots, and where other mounts begin.
 
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::CWD;
 
 use super::counts::Counts;
 use super::links::Facts;
+use super::mounts::{MountEvent, Parent};
 use super::nodes::{Node, NodeId, Queued};
 use super::notify::Notify;
 use super::roots::{Found, Place};
@@ -116,23 +118,45 @@ impl Tree {
         }
     }
 
-    /// Something else is at this path now, and no event told: its parent is read again.
-    pub(super) fn changed_at(&mut self, path: &Path) {
-        let mut starts: Vec<(NodeId, Vec<Vec<u8>>)> = Vec::new();
-        for (root, below) in self.roots.above(path) {
-            use std::os::unix::ffi::OsStrExt;
-            starts.push((root, below.iter().map(|name| name.as_bytes().to_vec()).collect()));
+    /// Something was mounted or unmounted: the directory it was or is in is read again. Gives whether that is known.
+    pub(super) fn mounted_or_unmounted(&mut self, event: &MountEvent) -> bool {
+        for (node, id) in &event.parents {
+            if self.nodes.get(*node).is_some_and(|node| node.id == *id) {
+                self.queue(*node, Queued::Changed);
+            }
         }
-        for (root, names) in starts {
+        self.changed_at(&event.path)
+    }
+
+    /// The directories that a path is in, as far as they are known: by nested roots there can be several.
+    pub(super) fn parents_of(&self, path: &Path) -> Vec<Parent> {
+        let parent = |(root, below): (NodeId, &Path)| {
+            let names = below.parent()?.iter().map(OsStrExt::as_bytes);
+            let parent = names.fold(Some(root), |parent, name| self.nodes.child(parent?, name))?;
+            Some((parent, self.nodes.get(parent)?.id))
+        };
+        self.roots.above(path).filter_map(parent).collect()
+    }
+
+    /// Something else is at this path now, and no event reported it: its parent is read again. Gives `false` where the parent is
+    /// not known, and as far as the tree is known is read instead: what was moved has its path when that is done.
+    pub(super) fn changed_at(&mut self, path: &Path) -> bool {
+        let mut is_known = true;
+        let starts: Vec<(NodeId, PathBuf)> =
+            self.roots.above(path).map(|(root, below)| (root, below.parent().unwrap_or(below).to_path_buf())).collect();
+        for (root, below) in starts {
             let mut parent = root;
-            // The parent, or how far the tree is known.
-            for name in names.iter().take(names.len().saturating_sub(1)) {
-                match self.nodes.child(parent, name) {
+            for name in below.iter() {
+                match self.nodes.child(parent, name.as_bytes()) {
                     Some(child) => parent = child,
-                    None => break,
+                    None => {
+                        is_known = false;
+                        break;
+                    }
                 }
             }
             self.queue(parent, Queued::Changed);
         }
+        is_known
     }
 }

@@ -9,7 +9,7 @@ use super::entry_cache::{LARGE, MOST};
 use super::links::Links;
 use super::nodes::{Node, NodeId, Nodes, Queued};
 use super::notify::Wd;
-use super::roots::Roots;
+use super::roots::{Place, Roots};
 use super::wds::Wds;
 use crate::Monotonic;
 use crate::fs::walk::{Fence, FileId, Mounted};
@@ -200,6 +200,16 @@ impl Tree {
         node.entries >= LARGE
             && (node.queued != Queued::InTurn || used)
             && others.saturating_add(node.entries as usize) <= MOST
+    }
+
+    /// Whether the way up from a directory ends at a root.
+    pub(super) fn has_path(&self, id: NodeId) -> bool {
+        let mut top = id;
+        while let Some(parent) = self.nodes.get(top).and_then(|node| node.parent) {
+            top = parent;
+        }
+        let place = self.nodes.get(top).and_then(|node| self.roots.get(node.root)).map(|root| root.place);
+        matches!(place, Some(Place::Directory(_, root)) if root == top)
     }
 
     /// What nothing below a directory may be on the other side of.
