@@ -642,7 +642,7 @@ fn a_program_that_takes_the_place_of_another_is_another_file_system() {
     let scratch = Scratch::new();
     let Some(mut mounted) = Frozen::mount(scratch.path()) else { return };
     let directory = Directory::new("one", scratch.path().join("one")).ttl(NEVER).wait();
-    let mut source = FileSystems::mounted().directory(directory);
+    let mut source = FileSystems::mounted().budget(Duration::from_secs(3600)).directory(directory);
     let mut old = tick(&mut source);
     // Until it has the device number of the one before, which others on the machine may be given first.
     for _ in 0..20 {

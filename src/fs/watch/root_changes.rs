@@ -131,8 +131,8 @@ impl Tree {
     /// The directories that a path is in, as far as they are known: by nested roots there can be several.
     pub(super) fn parents_of(&self, path: &Path) -> Vec<Parent> {
         let parent = |(root, below): (NodeId, &Path)| {
-            let names = below.parent()?.iter().map(OsStrExt::as_bytes);
-            let parent = names.fold(Some(root), |parent, name| self.nodes.child(parent?, name))?;
+            let mut names = below.parent()?.iter().map(OsStrExt::as_bytes);
+            let parent = names.try_fold(root, |parent, name| self.nodes.child(parent, name))?;
             Some((parent, self.nodes.get(parent)?.id))
         };
         self.roots.above(path).filter_map(parent).collect()
