@@ -22,6 +22,7 @@ mod shut;
 mod state;
 pub(crate) mod table;
 mod usage;
+mod walk;
 mod watch;
 mod watched_trees;
 

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::sample::Watch;
-use super::scan::{Boundary, Globs, Progress, Scan, Usage};
+use super::scan::{Progress, Scan};
+use super::walk::{Boundary, Globs, Usage};
 use crate::{Cancel, Error, Monotonic, Result};
 
 /// A tree, and the directories in it that are told apart.
@@ -57,7 +58,7 @@ impl Walk {
     pub(super) fn scan(&self) -> Scan {
         let mut inside_out = self.marks.iter().rev();
         let first = inside_out.next().cloned().unwrap_or_default();
-        let mut scan = inside_out.fold(Scan::new(first), Scan::and).boundary(Boundary::SameMount);
+        let mut scan = inside_out.fold(Scan::new(first), Scan::and).boundary(Boundary::SameMount).follow();
         scan = scan.exclude_of_each(self.excludes.iter().rev().cloned().collect());
         if let Some(threads) = self.settings.threads {
             scan = scan.threads(threads);

@@ -7,9 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
 
-use super::Boundary;
+use super::boundary::Boundary;
 use super::entry::{Entry, FileId};
 use crate::fs::mounts::Mount;
 use crate::fs::table::{Look, Table};
@@ -25,12 +24,13 @@ impl Mounted {
     ///
     /// Nothing is known of a root that the table leads elsewhere from: one in another mount namespace, by way of /proc.
     pub(in crate::fs) fn find<'a>(
+        table: Option<&Table>,
         roots: impl IntoIterator<Item = (&'a Path, Option<Entry>)>,
         boundary: Boundary,
     ) -> (Self, Vec<bool>) {
-        let (mut mounted, table) = (Self::default(), Table::read().ok());
+        let mut mounted = Self::default();
         let mut is_local = |path: &Path, root: Option<Entry>| {
-            let (Some(table), Some(root), Ok(path)) = (&table, root, std::path::absolute(path)) else { return false };
+            let (Some(table), Some(root), Ok(path)) = (table, root, std::path::absolute(path)) else { return false };
             let Ok(place) = table.resolve(&path, |path, _| std::fs::read_link(path)) else { return false };
             if !place.seen {
                 return false;
@@ -92,17 +92,4 @@ fn begins(dir: impl AsFd, name: &CStr) -> bool {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     // Where that cannot be asked the table is right.
     rustix::fs::openat2(dir, name, flags, Mode::empty(), ResolveFlags::NO_XDEV).is_err()
-}
-
-/// Opens a directory without crossing to another mount, where the kernel can do so (since Linux 5.6).
-pub(in crate::fs) fn open_on_mount(
-    dir: impl AsFd,
-    path: &CStr,
-    flags: OFlags,
-) -> rustix::io::Result<rustix::fd::OwnedFd> {
-    match rustix::fs::openat2(dir.as_fd(), path, flags, Mode::empty(), ResolveFlags::NO_XDEV) {
-        // An older kernel, or a filter of system calls that does not know it.
-        Err(Errno::NOSYS | Errno::PERM) => rustix::fs::openat(dir, path, flags, Mode::empty()),
-        opened => opened,
-    }
 }

@@ -11,7 +11,7 @@ use crate::{Error, Result};
 /// What is left out of trees: of all of them, and of each one.
 #[derive(Clone, Debug, Default)]
 pub(in crate::fs) struct Exclude {
-    pub(super) all: Globs,
+    all: Globs,
     /// By tree; those without any at the end can be missing.
     own: Vec<Arc<Globs>>,
 }
@@ -24,8 +24,13 @@ pub(in crate::fs) struct Globs {
 }
 
 impl Exclude {
+    /// One more glob, for all of the trees.
+    pub(in crate::fs) fn add(&mut self, glob: &str) -> Result<()> {
+        self.all.add(glob)
+    }
+
     /// What is left out of each of the trees.
-    pub(super) fn of_each(&mut self, own: Vec<Arc<Globs>>) {
+    pub(in crate::fs) fn of_each(&mut self, own: Vec<Arc<Globs>>) {
         self.own = own;
     }
 

@@ -109,7 +109,7 @@ impl Usage {
     }
 
     /// Adds what another directory holds, but for the largest files.
-    pub(super) fn add(&mut self, other: &Self) {
+    pub(in crate::fs) fn add(&mut self, other: &Self) {
         let sum = |to: &mut u64, more: u64| *to = to.saturating_add(more);
         sum(&mut self.allocated_bytes, other.allocated_bytes);
         sum(&mut self.apparent_bytes, other.apparent_bytes);
@@ -129,7 +129,7 @@ impl Usage {
 
 impl ScanErrors {
     /// How many are told by path.
-    pub(super) const TOLD: usize = 8;
+    pub(in crate::fs) const TOLD: usize = 8;
 
     /// Whether there is none.
     #[must_use]
@@ -144,7 +144,7 @@ impl ScanErrors {
         self.add(&Self { count: 1, denied: u64::from(denied), first: vec![ScanError { path: path.into(), message }] });
     }
 
-    pub(super) fn add(&mut self, other: &Self) {
+    pub(in crate::fs) fn add(&mut self, other: &Self) {
         self.count = self.count.saturating_add(other.count);
         self.denied = self.denied.saturating_add(other.denied);
         for error in &other.first {
@@ -159,7 +159,7 @@ impl ScanErrors {
 
 impl Largest {
     /// The largest first, and by path where they are as large.
-    pub(super) fn order(&self, other: &Self) -> std::cmp::Ordering {
+    pub(in crate::fs) fn order(&self, other: &Self) -> std::cmp::Ordering {
         other.allocated_bytes.cmp(&self.allocated_bytes).then_with(|| self.path.cmp(&other.path))
     }
 }
