@@ -118,6 +118,12 @@ pub struct Part {
     /// Between two scans with different numbers the difference is no growth. `None` if it was not scanned yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<u64>,
+    /// For a directory: the name of another one that is the same, by the same path or another one. What both can see counts
+    /// for that: `bytes` has only what it hides and this one does not, and [`inclusive_bytes`](Self::inclusive_bytes) has
+    /// all. Of several that are the same, that one has it in which least is hidden by other mounts, then the one registered
+    /// first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_as: Option<Text>,
     /// For a directory: `bytes`, and those of all registered directories in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inclusive_bytes: Option<u64>,
@@ -243,9 +249,12 @@ pub enum PartKind {
 }
 
 impl PartKind {
+    /// The names of the parts that are no directories: no directory has one of them.
+    pub(super) const NAMES: [&str; 3] = ["other", "free", "reserved"];
+
     /// The name of the part that is no directory.
     pub(super) fn text(self) -> &'static Text {
-        static NAMES: LazyLock<[Text; 3]> = LazyLock::new(|| ["other", "free", "reserved"].map(Text::from));
+        static NAMES: LazyLock<[Text; 3]> = LazyLock::new(|| PartKind::NAMES.map(Text::from));
         let [other, free, reserved] = &*NAMES;
         match self {
             Self::Free => free,

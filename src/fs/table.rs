@@ -356,6 +356,8 @@ fn steps(path: &Path) -> Vec<OsString> {
 pub(crate) struct Watched {
     file: File,
     buffer: Vec<u8>,
+    /// What was read before.
+    earlier: Vec<u8>,
     /// Whether what was read last may be torn: it is to be read again.
     torn: bool,
 }
@@ -363,7 +365,7 @@ pub(crate) struct Watched {
 impl Watched {
     pub(crate) fn open() -> Result<Self> {
         let file = File::open(TABLE).map_err(|error| Error::io(error).at(TABLE))?;
-        Ok(Self { file, buffer: Vec::new(), torn: false })
+        Ok(Self { file, buffer: Vec::new(), earlier: Vec::new(), torn: false })
     }
 
     pub(crate) fn file(&self) -> &File {
@@ -375,6 +377,14 @@ impl Watched {
     pub(crate) fn has_changed(&self) -> bool {
         // Both, as asking makes the kernel forget.
         self.is_told() | self.torn
+    }
+
+    /// Whether it is another one than was read last, though nothing was mounted: of that no change is reported, as when a
+    /// directory is renamed that is mounted elsewhere.
+    pub(crate) fn is_other(&mut self) -> bool {
+        std::mem::swap(&mut self.buffer, &mut self.earlier);
+        // What cannot be read now is to be read later.
+        self.fill().is_err() || self.buffer != self.earlier
     }
 
     /// Whether the last reading did not get hold of a table that stood still.

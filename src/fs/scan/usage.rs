@@ -109,7 +109,7 @@ impl Usage {
     }
 
     /// Adds what another directory holds, but for the largest files.
-    pub(super) fn add(&mut self, other: &Self) {
+    pub(in crate::fs) fn add(&mut self, other: &Self) {
         let sum = |to: &mut u64, more: u64| *to = to.saturating_add(more);
         sum(&mut self.allocated_bytes, other.allocated_bytes);
         sum(&mut self.apparent_bytes, other.apparent_bytes);
@@ -140,8 +140,12 @@ impl ScanErrors {
     /// Adds one. Which are told depends on their paths alone and not on who met them first.
     pub(in crate::fs) fn push(&mut self, path: Vec<u8>, errno: rustix::io::Errno) {
         let denied = matches!(errno, rustix::io::Errno::ACCESS | rustix::io::Errno::PERM);
-        let message = std::io::Error::from(errno).to_string();
-        self.add(&Self { count: 1, denied: u64::from(denied), first: vec![ScanError { path: path.into(), message }] });
+        self.push_message(path.into(), std::io::Error::from(errno).to_string(), denied);
+    }
+
+    /// Adds one that another error reports.
+    pub(in crate::fs) fn push_message(&mut self, path: WirePath, message: String, denied: bool) {
+        self.add(&Self { count: 1, denied: u64::from(denied), first: vec![ScanError { path, message }] });
     }
 
     pub(super) fn add(&mut self, other: &Self) {

@@ -1,0 +1,237 @@
+//! Which bytes belong to which directory, where the same can be seen by several ways: each file counts in exactly one.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use appmon::fs::{Part, PartKind};
+use appmon::{Cancel, Directory, FileSystemSample, FileSystems, Snapshot, Source};
+
+use common::mounts::{Scratch, alone, mount, unmount};
+use common::until;
+
+const NEVER: Duration = Duration::from_secs(1_000_000);
+
+fn tick(source: &mut FileSystems) -> Snapshot<FileSystemSample> {
+    let mut snapshot = Snapshot::default();
+    source.collect(&mut snapshot, &Cancel::new()).unwrap();
+    for fs in snapshot.samples.iter().filter(|fs| fs.at.is_some()) {
+        assert_eq!(fs.parts.iter().map(|part| part.bytes).sum::<u64>(), fs.total_bytes, "{fs:?}");
+    }
+    snapshot
+}
+
+#[track_caller]
+fn part(snapshot: &Snapshot<FileSystemSample>, name: &str) -> Part {
+    let found = snapshot.samples.iter().find_map(|fs| fs.directory(name).cloned());
+    found.unwrap_or_else(|| panic!("{name} is not in {snapshot:?}"))
+}
+
+fn fill(path: impl AsRef<Path>, bytes: usize) {
+    fs::write(path, vec![7; bytes]).unwrap();
+}
+
+/// A tmpfs, on which directories take no space, with these in it.
+struct Place(Scratch);
+
+impl Place {
+    fn new(directories: &[&str]) -> Self {
+        let scratch = Scratch::new();
+        mount(&["-t", "tmpfs", "-o", "size=64m", "x"], scratch.path());
+        for name in directories {
+            fs::create_dir_all(scratch.path().join(name)).unwrap();
+        }
+        Self(scratch)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn fill(&self, files: &[(&str, usize)]) {
+        for (name, bytes) in files {
+            fill(self.path(name), *bytes);
+        }
+    }
+
+    fn bind(&self, what: &str, on: &str) {
+        mount(&["--bind", self.path(what).to_str().unwrap()], &self.path(on));
+    }
+
+    fn cover(&self, at: &str) {
+        mount(&["-t", "tmpfs", "-o", "size=1m", "y"], &self.path(at));
+    }
+
+    fn blocks(&self, files: &[&str]) -> u64 {
+        files.iter().map(|file| fs::metadata(self.path(file)).unwrap().blocks() * 512).sum()
+    }
+
+    fn directory(&self, name: &str, at: &str) -> Directory {
+        Directory::new(name, self.path(at)).ttl(NEVER)
+    }
+
+    /// What each directory holds, and what else is used.
+    #[track_caller]
+    fn own(&self, snapshot: &Snapshot<FileSystemSample>, names: &[&str]) -> (Vec<u64>, u64) {
+        let fs = snapshot.samples.iter().find(|fs| *fs.mount_point == *self.0.path()).unwrap();
+        assert!(!fs.overcommitted, "{fs:?}");
+        let other = fs.parts.iter().find(|part| part.kind == PartKind::Other).unwrap().bytes;
+        (names.iter().map(|name| part(snapshot, name).bytes).collect(), other)
+    }
+
+    /// Registers directories in every order, all at once and one after the other, and looks at each tick.
+    #[track_caller]
+    fn check_in_any_order(&self, directories: &[(&str, &str)], expected: &[u64], first_come: bool) {
+        let names: Vec<&str> = directories.iter().map(|(name, _)| *name).collect();
+        let expected = (expected.to_vec(), 0);
+        let orders: &[bool] = if first_come { &[false] } else { &[false, true] };
+        for watched in [false, true] {
+            for late in [false, true] {
+                for backwards in orders {
+                    let mut source = FileSystems::mounted();
+                    let registry = source.registry();
+                    let mut order: Vec<_> = directories.iter().collect();
+                    if *backwards {
+                        order.reverse();
+                    }
+                    for (name, at) in order {
+                        let directory = self.directory(name, at);
+                        let directory = if watched { directory.watched() } else { directory };
+                        registry.add_directory(directory).unwrap().keep();
+                        if late {
+                            tick(&mut source);
+                        }
+                    }
+                    for _ in 0..2 {
+                        let found = self.own(&tick(&mut source), &names);
+                        assert_eq!(found, expected, "watched {watched}, late {late}, backwards {backwards}");
+                    }
+                    registry.invalidate_all();
+                    tick(&mut source);
+                    let found = self.own(&tick(&mut source), &names);
+                    assert_eq!(found, expected, "read again: watched {watched}, late {late}, backwards {backwards}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_an_inner_directory_does_not_see_is_the_outer_ones() {
+    if !alone("places::what_an_inner_directory_does_not_see_is_the_outer_ones") {
+        return;
+    }
+    let place = Place::new(&["a/sub/x/deep", "g"]);
+    place.fill(&[("a/own", 400_000), ("a/sub/y", 1_000_000), ("a/sub/x/z", 2_000_000), ("a/sub/x/deep/z", 500_000)]);
+    place.fill(&[("a/sub/file", 300_000)]);
+    place.bind("a/sub", "g");
+    place.cover("g/x");
+    // A file can be covered as well.
+    place.bind("a/own", "g/file");
+    let outer = place.blocks(&["a/own", "a/sub/x/z", "a/sub/x/deep/z", "a/sub/file"]);
+    let inner = place.blocks(&["a/sub/y"]);
+    place.check_in_any_order(&[("a", "a"), ("g", "g")], &[outer, inner], false);
+    // A third one in what is covered.
+    let deep = place.blocks(&["a/sub/x/deep/z"]);
+    place.check_in_any_order(&[("a", "a"), ("g", "g"), ("d", "a/sub/x/deep")], &[outer - deep, inner, deep], false);
+}
+
+#[test]
+fn the_same_directory_by_two_paths_that_hide_different_parts() {
+    if !alone("places::the_same_directory_by_two_paths_that_hide_different_parts") {
+        return;
+    }
+    let place = Place::new(&["a/s1", "a/s2", "g"]);
+    place.fill(&[("a/s1/x", 1_000_000), ("a/s2/y", 2_000_000), ("a/z", 400_000)]);
+    let [first, second] = [place.blocks(&["a/z", "a/s2/y"]), place.blocks(&["a/s1/x"])];
+    place.bind("a", "g");
+    place.cover("a/s1");
+    place.cover("g/s2");
+    place.check_in_any_order(&[("a", "a"), ("g", "g")], &[first, second], true);
+}
+
+#[test]
+fn nothing_is_taken_off_that_was_never_counted() {
+    if !alone("places::nothing_is_taken_off_that_was_never_counted") {
+        return;
+    }
+    let place = Place::new(&["a/sub/x", "g"]);
+    place.fill(&[("a/own", 4_000_000), ("a/sub/y", 1_000_000), ("a/sub/x/big", 3_000_000)]);
+    let [own, shared, hidden] = ["a/own", "a/sub/y", "a/sub/x/big"].map(|file| place.blocks(&[file]));
+    place.bind("a/sub", "g");
+    place.cover("a/sub/x");
+    place.check_in_any_order(&[("a", "a"), ("g", "g")], &[own, shared + hidden], false);
+    // And when the inner one leaves, the outer one gets what it can see of it.
+    let mut source = FileSystems::mounted().directory(place.directory("a", "a"));
+    let inner = source.registry().add_directory(place.directory("g", "g")).unwrap();
+    assert_eq!(place.own(&tick(&mut source), &["a", "g"]), (vec![own, shared + hidden], 0));
+    drop(inner);
+    assert_eq!(place.own(&tick(&mut source), &["a"]), (vec![own + shared], hidden));
+}
+
+#[test]
+fn what_was_left_out_of_the_outer_directory_is_not_taken_off_it() {
+    if !alone("places::what_was_left_out_of_the_outer_directory_is_not_taken_off_it") {
+        return;
+    }
+    let place = Place::new(&["a/sub"]);
+    place.fill(&[("a/own", 400_000), ("a/sub/y", 1_000_000), ("a/sub/x.tmp", 3_000_000)]);
+    let [own, inner] = [place.blocks(&["a/own"]), place.blocks(&["a/sub/y", "a/sub/x.tmp"])];
+    let mut source = FileSystems::mounted().directory(place.directory("a", "a").exclude("*.tmp").unwrap());
+    tick(&mut source);
+    source.registry().add_directory(place.directory("sub", "a/sub")).unwrap().keep();
+    until("the outer one is read again", || {
+        let found = place.own(&tick(&mut source), &["a", "sub"]).0;
+        assert!(found[0] >= own && found[1] == inner, "{found:?}");
+        found[0] == own
+    });
+}
+
+#[test]
+fn a_bind_mount_whose_root_is_renamed_counts_once() {
+    if !alone("places::a_bind_mount_whose_root_is_renamed_counts_once") {
+        return;
+    }
+    let place = Place::new(&["f/a/s", "f/b"]);
+    place.fill(&[("f/a/x", 1_000_000), ("f/a/s/x", 500_000)]);
+    let [outer, inner] = ["f/a/x", "f/a/s/x"].map(|file| place.blocks(&[file]));
+    place.bind("f/a", "f/b");
+    for (name, watched) in [("c", false), ("d", true), ("e", false)] {
+        let moved = format!("f/{name}");
+        let of = |directory: Directory| if watched { directory.watched() } else { directory };
+        let mut source = FileSystems::mounted()
+            .directory(of(place.directory("b", "f/b")))
+            .directory(of(place.directory("whole", &moved).optional()))
+            .directory(of(place.directory("s", &format!("{moved}/s")).optional()));
+        let before = tick(&mut source);
+        assert_eq!(place.own(&before, &["b"]), (vec![outer + inner], 0));
+        let now = fs::read_dir(place.path("f")).unwrap().map(|entry| entry.unwrap().path());
+        let now = now.into_iter().find(|path| *path != place.path("f/b")).unwrap();
+        fs::rename(now, place.path(&moved)).unwrap();
+        for _ in 0..2 {
+            let snapshot = tick(&mut source);
+            assert_eq!(place.own(&snapshot, &["b", "whole", "s"]), (vec![outer, 0, inner], 0), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_bind_mount_of_a_directory_that_was_removed_is_in_no_other_one() {
+    if !alone("places::a_bind_mount_of_a_directory_that_was_removed_is_in_no_other_one") {
+        return;
+    }
+    let place = Place::new(&["f/a", "h"]);
+    place.bind("f/a", "h");
+    fs::remove_dir(place.path("f/a")).unwrap();
+    fs::create_dir(place.path("f/a")).unwrap();
+    place.fill(&[("f/a/x", 2_000_000)]);
+    // The kernel shows it as `/f/a//deleted`, which is not the path of this one.
+    fs::create_dir(place.path("f/a/deleted")).unwrap();
+    place.fill(&[("f/a/deleted/x", 500_000)]);
+    let [outer, inner] = ["f/a/x", "f/a/deleted/x"].map(|file| place.blocks(&[file]));
+    place.check_in_any_order(&[("h", "h"), ("d", "f/a/deleted"), ("a", "f/a")], &[0, inner, outer], false);
+    unmount(&place.path("h"));
+}
