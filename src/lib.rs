@@ -106,7 +106,6 @@ mod error;
 #[cfg(feature = "forward")]
 pub mod forward;
 pub mod fs;
-mod mount_changes;
 pub mod process;
 mod reading;
 mod sampler;

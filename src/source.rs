@@ -168,3 +168,44 @@ impl fmt::Debug for Inner {
         f.debug_struct("Inner").field("is_set", &self.is_set).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn who_sleeps_is_woken_up_once() {
+        let (cancel, (sender, receiver)) = (Cancel::new(), channel());
+        let wake = |name: &'static str| {
+            let sender = sender.clone();
+            move || sender.send(name).unwrap()
+        };
+        let gone = cancel.on_cancel(wake("gone"));
+        let first = cancel.on_cancel(wake("first"));
+        drop(gone);
+        assert!(receiver.try_recv().is_err());
+        let other = cancel.clone();
+        std::thread::spawn(move || other.cancel()).join().unwrap();
+        cancel.cancel();
+        // It was set before.
+        let late = cancel.on_cancel(wake("late"));
+        assert_eq!(receiver.try_iter().collect::<Vec<_>>(), ["first", "late"]);
+        drop((first, late));
+    }
+
+    #[test]
+    fn who_is_woken_up_may_ask_and_leave() {
+        let cancel = Cancel::new();
+        let asked = Arc::new(Mutex::new(None::<Sleeper>));
+        let (own, theirs) = (cancel.clone(), Arc::clone(&asked));
+        let sleeper = cancel.on_cancel(move || {
+            assert!(own.is_cancelled());
+            drop(theirs.lock().unwrap().take());
+        });
+        *asked.lock().unwrap() = Some(sleeper);
+        cancel.cancel();
+        assert!(asked.lock().unwrap().is_none());
+    }
+}

@@ -7,10 +7,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use appmon::fs::{Part, PartKind};
+use appmon::fs::{Boundary, Part, PartKind};
 use appmon::{Cancel, Directory, FileSystemSample, FileSystems, Snapshot, Source};
 
-use common::mounts::{Scratch, alone, mount, unmount};
+use common::mounts::{Frozen, Scratch, alone, mount, unmount};
 use common::until;
 
 const NEVER: Duration = Duration::from_secs(1_000_000);
@@ -234,4 +234,155 @@ fn a_bind_mount_of_a_directory_that_was_removed_is_in_no_other_one() {
     let [outer, inner] = ["f/a/x", "f/a/deleted/x"].map(|file| place.blocks(&[file]));
     place.check_in_any_order(&[("h", "h"), ("d", "f/a/deleted"), ("a", "f/a")], &[0, inner, outer], false);
     unmount(&place.path("h"));
+}
+
+#[test]
+fn a_directory_that_is_another_one_says_so() {
+    if !alone("places::a_directory_that_is_another_one_says_so") {
+        return;
+    }
+    let place = Place::new(&["a", "g"]);
+    place.fill(&[("a/x", 1_000_000)]);
+    let all = place.blocks(&["a/x"]);
+    place.bind("a", "g");
+    let mut source = FileSystems::mounted()
+        .directory(place.directory("first", "a"))
+        .directory(place.directory("again", "a"))
+        .directory(place.directory("bound", "g"));
+    let snapshot = tick(&mut source);
+    for (name, bytes, same_as) in [("first", all, None), ("again", 0, Some("first")), ("bound", 0, Some("first"))] {
+        let part = part(&snapshot, name);
+        assert_eq!((part.bytes, part.inclusive_bytes, part.complete), (bytes, Some(all), true), "{part:?}");
+        assert_eq!(part.same_as.as_ref().map(ToString::to_string).as_deref(), same_as);
+    }
+}
+
+/// The parts of a name, by their paths: what each holds.
+fn parts_of(snapshot: &Snapshot<FileSystemSample>, name: &str) -> Vec<(PathBuf, u64)> {
+    let parts = snapshot.samples.iter().flat_map(|fs| &fs.parts).filter(|part| part.name == name);
+    let mut parts: Vec<_> = parts.map(|part| (part.path.clone().unwrap().to_path_buf(), part.bytes)).collect();
+    parts.sort();
+    parts
+}
+
+#[test]
+fn a_directory_goes_on_beyond_mounts_where_it_is_told_to() {
+    if !alone("places::a_directory_goes_on_beyond_mounts_where_it_is_told_to") {
+        return;
+    }
+    let place = Place::new(&["d/m", "d/b", "d/left", "o"]);
+    place.cover("d/m");
+    fs::create_dir_all(place.path("d/m/deep")).unwrap();
+    place.cover("d/m/deep");
+    place.cover("d/left");
+    place.fill(&[("d/x", 1_000_000), ("d/m/x", 200_000), ("d/m/x.tmp", 50_000), ("d/m/deep/x", 300_000)]);
+    place.fill(&[("d/left/x", 100_000), ("o/x", 400_000)]);
+    place.bind("o", "d/b");
+    let expected = |names: &[(&str, &str)]| -> Vec<(PathBuf, u64)> {
+        names.iter().map(|(at, file)| (place.path(at), place.blocks(&[file]))).collect()
+    };
+    let directory = || place.directory("d", "d").exclude("/left").unwrap().exclude("*.tmp").unwrap();
+    for (boundary, names) in [
+        (Boundary::SameMount, &[("d", "d/x")][..]),
+        (Boundary::SameDevice, &[("d", "d/x"), ("d/b", "o/x")]),
+        (Boundary::Cross, &[("d", "d/x"), ("d/b", "o/x"), ("d/m", "d/m/x"), ("d/m/deep", "d/m/deep/x")]),
+    ] {
+        for watched in [false, true] {
+            let directory = directory().boundary(boundary);
+            let directory = if watched { directory.watched() } else { directory };
+            let mut source = FileSystems::mounted().directory(directory);
+            for _ in 0..2 {
+                let snapshot = tick(&mut source);
+                assert_eq!(parts_of(&snapshot, "d"), expected(names), "{boundary:?} {watched}");
+                assert_eq!(part(&snapshot, "d").excluded_mounts, Some(2), "but for what is left out");
+            }
+        }
+    }
+    // What is registered by itself counts for that, whichever came first.
+    let mut source = FileSystems::mounted().directory(directory().boundary(Boundary::Cross));
+    tick(&mut source);
+    let registry = source.registry();
+    let inner = registry.add_directory(place.directory("m", "d/m").exclude("*.tmp").unwrap()).unwrap();
+    let snapshot = tick(&mut source);
+    assert_eq!(parts_of(&snapshot, "m"), expected(&[("d/m", "d/m/x")]));
+    assert_eq!(parts_of(&snapshot, "d")[2], (place.path("d/m"), 0));
+    drop(inner);
+    assert_eq!(parts_of(&tick(&mut source), "d")[2], expected(&[("d/m", "d/m/x")])[0]);
+    // What is unmounted is no part of it, and what is mounted is.
+    unmount(&place.path("d/m/deep"));
+    unmount(&place.path("d/b"));
+    assert_eq!(parts_of(&tick(&mut source), "d"), expected(&[("d", "d/x"), ("d/m", "d/m/x")]));
+    place.bind("o", "d/b");
+    assert_eq!(parts_of(&tick(&mut source), "d"), expected(&[("d", "d/x"), ("d/b", "o/x"), ("d/m", "d/m/x")]));
+    // It leaves with all of them.
+    let later = FileSystems::mounted();
+    let registration = later.registry().add_directory(directory().boundary(Boundary::Cross)).unwrap();
+    let mut source = later;
+    assert_eq!(parts_of(&tick(&mut source), "d").len(), 3);
+    drop(registration);
+    assert_eq!(parts_of(&tick(&mut source), "d"), []);
+}
+
+#[test]
+fn a_mount_that_hangs_in_a_directory_that_goes_on_holds_up_nothing() {
+    if !alone("places::a_mount_that_hangs_in_a_directory_that_goes_on_holds_up_nothing") {
+        return;
+    }
+    let place = Place::new(&["d/m", "d/hangs"]);
+    place.cover("d/m");
+    place.fill(&[("d/x", 1_000_000), ("d/m/x", 200_000)]);
+    let Some(frozen) = Frozen::mount(&place.path("d/hangs")) else { return };
+    frozen.freeze();
+    let mut source = FileSystems::mounted().directory(place.directory("d", "d").boundary(Boundary::Cross).wait());
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let worker = std::thread::spawn(move || {
+        for _ in 0..2 {
+            let _ = sender.send(tick(&mut source));
+        }
+        source
+    });
+    for _ in 0..2 {
+        let snapshot = receiver.recv_timeout(Duration::from_secs(60)).expect("not held up");
+        let expected = [("d", "d/x"), ("d/m", "d/m/x")].map(|(at, file)| (place.path(at), place.blocks(&[file])));
+        assert_eq!(parts_of(&snapshot, "d"), expected);
+        let hangs = snapshot.samples.iter().find(|fs| *fs.mount_point == *place.path("d/hangs")).unwrap();
+        assert!(hangs.stalled.is_some());
+    }
+    frozen.thaw();
+    let mut source = worker.join().unwrap();
+    until("it is a part of it as well", || parts_of(&tick(&mut source), "d").len() == 3);
+}
+
+#[test]
+fn settings_that_are_wrong_are_errors_of_the_first_tick() {
+    for name in ["other", "free", "reserved"] {
+        let mut source = FileSystems::mounted().directory(Directory::new(name, "/"));
+        let error = source.collect(&mut Snapshot::default(), &Cancel::new()).unwrap_err();
+        assert!(error.is_config() && error.to_string().contains(name), "{error}");
+        let error = FileSystems::mounted().registry().add_directory(Directory::new(name, "/")).unwrap_err();
+        assert!(error.is_config() && error.to_string().contains(name), "{error}");
+        // A copy is as wrong as it.
+        assert_eq!(
+            source.clone().collect(&mut Snapshot::default(), &Cancel::new()).unwrap_err().to_string(),
+            error.to_string()
+        );
+    }
+}
+
+#[test]
+fn a_copy_of_a_source_has_its_settings_and_knows_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let source =
+        FileSystems::mounted().include_types(["*"]).unwrap().directory(Directory::new("own", dir.path()).background());
+    let added = source.registry().add_directory(Directory::new("added", dir.path())).unwrap();
+    let mut copy = source.clone();
+    assert!(!copy.registry().has_data("own"));
+    let snapshot = tick(&mut copy);
+    assert_eq!(part(&snapshot, "own").age, None, "it is not waited for in the copy either");
+    assert!(snapshot.samples.iter().all(|fs| fs.directory("added").is_none()));
+    // What is registered with one is not with the other.
+    copy.registry().add_directory(Directory::new("later", dir.path())).unwrap().keep();
+    let mut source = source;
+    assert!(tick(&mut source).samples.iter().all(|fs| fs.directory("later").is_none()));
+    drop(added);
 }

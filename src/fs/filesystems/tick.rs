@@ -11,7 +11,7 @@ use crate::fs::parts;
 use crate::fs::plan::{self, Target};
 use crate::fs::sample::{FileSystemSample, Stalled};
 use crate::fs::shut::Shut;
-use crate::fs::table::Watched;
+use crate::fs::table::{Table, Watched};
 use crate::time::Deadline;
 use crate::{Cancel, Error, Monotonic, Notice, Result, Snapshot, Source};
 
@@ -60,7 +60,7 @@ impl FileSystems {
         if !same {
             let stale = std::mem::replace(&mut self.stale, true);
             if stale {
-                self.table = watched.read()?;
+                self.table = Table::of(watched.list()?);
                 self.read_at = Some(now);
                 self.table.identify();
             }
@@ -254,6 +254,32 @@ mod tests {
         assert!(state.jobs.looks <= 5, "{}", state.jobs.looks);
         // For each of the three, and by chance: not every so often.
         assert!(state.wakes <= 10, "{}", state.wakes);
+    }
+
+    #[test]
+    fn who_waits_for_a_scan_sleeps_until_it_is_cancelled() {
+        let dir = tempfile::tempdir().unwrap();
+        for n in 0..10 {
+            std::fs::write(dir.path().join(n.to_string()), "").unwrap();
+        }
+        // It would take for ever.
+        let slow = FileSystems::mounted().entries_per_second(1).directory(Directory::new("slow", dir.path()).wait());
+        let (mut source, cancel) = (slow, Cancel::new());
+        let (shared, other) = (std::sync::Arc::clone(&source.shared), cancel.clone());
+        let waiting = std::thread::spawn(move || {
+            let result = source.collect(&mut Snapshot::default(), &other);
+            (result, source)
+        });
+        // It is waited for from when its scan is under way.
+        while !shared.lock().directories.entries.iter().any(|entry| entry.flight.is_some()) {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        cancel.cancel();
+        let (result, source) = waiting.join().unwrap();
+        assert!(result.unwrap_err().is_cancelled());
+        let wakes = source.shared.lock().wakes;
+        assert!(wakes <= 5, "{wakes}");
     }
 
     #[test]
