@@ -19,6 +19,7 @@ pub(super) struct Survey {
     pub(super) walk: Walk,
     /// The directories, each before those in it.
     pub(super) members: Vec<Member>,
+    /// Each after those in it, as the marks are.
     regions: Vec<Region>,
 }
 
@@ -47,7 +48,7 @@ impl Survey {
         let mut walk = Walk::new(settings);
         let mut regions = Vec::new();
         let nth_of = |number: &usize| subjects.binary_search_by_key(number, |subject| subject.number).ok();
-        for cut in cuts.iter().filter(|cut| cut.is_needed(|number| nth_of(number).is_some())) {
+        for cut in cuts.iter().rev().filter(|cut| cut.is_needed(|number| nth_of(number).is_some())) {
             let below = |nth: &usize| {
                 let subject = subjects.get(*nth)?;
                 let below = cut.location.strip_prefix(subject.location.spot.location()).ok()?;
@@ -75,7 +76,7 @@ impl Survey {
         let value = |(nth, member): (usize, &Member)| {
             let mut value = self.root(nth, member, &found, ended, took)?;
             let mut pieces = Vec::new();
-            for (region, found) in found.iter().filter(|(region, _)| region.seers.contains(&nth)) {
+            for (region, found) in found.iter().rev().filter(|(region, _)| region.seers.contains(&nth)) {
                 let is_own = region.owner == Some(nth);
                 if let Ok(found) = found {
                     let (location, bytes) = (region.location.clone(), found.usage.allocated_bytes);
@@ -121,7 +122,7 @@ impl Survey {
         (mount, identity, device, spot, path).hash(&mut hasher);
         // Where its own ends and begins again, whatever else is told apart.
         let mut open: Vec<(&Region, bool)> = Vec::new();
-        for (region, exclude) in self.regions.iter().zip(&self.walk.excludes) {
+        for (region, exclude) in self.regions.iter().zip(&self.walk.excludes).rev() {
             if !region.location.starts_with(spot.location()) {
                 continue;
             }

@@ -12,7 +12,7 @@ use crate::{Cancel, Error, Monotonic, Result};
 /// A tree, and the directories in it that are told apart.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Walk {
-    /// The root first, then those in it, each once and before those in it.
+    /// Each once, and after those in it: the root of all last. A file with names in several of them counts for the first.
     pub(super) marks: Vec<PathBuf>,
     /// What is left out of each of them.
     pub(super) excludes: Vec<Arc<Globs>>,
@@ -51,7 +51,7 @@ impl Walk {
             self.check(mark, &usage)?;
             Ok(Found { usage, at: None, watch: None })
         };
-        Ok(parts.into_iter().rev().map(|part| part.usage).enumerate().map(found).collect())
+        Ok(parts.into_iter().map(|part| part.usage).enumerate().map(found).collect())
     }
 
     /// One more mark: what is at `below` in a directory.
@@ -70,13 +70,12 @@ impl Walk {
         }
     }
 
-    /// How the tree is walked: on one mount, and from the inside out, since a file with names in several of the marks counts
-    /// for the first.
+    /// How the tree is walked: each of the marks on one mount.
     pub(super) fn scan(&self) -> Scan {
-        let mut inside_out = self.marks.iter().rev();
-        let first = inside_out.next().cloned().unwrap_or_default();
-        let mut scan = inside_out.fold(Scan::new(first), Scan::and).boundary(Boundary::SameMount);
-        scan = scan.exclude_of_each(self.excludes.iter().rev().cloned().collect());
+        let mut marks = self.marks.iter();
+        let first = marks.next().cloned().unwrap_or_default();
+        let mut scan = marks.fold(Scan::new(first), Scan::and).boundary(Boundary::SameMount);
+        scan = scan.exclude_of_each(self.excludes.clone());
         if let Some(threads) = self.settings.threads {
             scan = scan.threads(threads);
         }

@@ -197,9 +197,7 @@ impl Lease {
             let watch = Some(Watch { uncertain_files, uncertain_bytes, ..watch });
             Ok(Found { usage: usage?, at: Some(watched.as_of), watch })
         });
-        // The trees were given from the inside out.
         let mut found: Vec<_> = found.collect();
-        found.reverse();
         for (mark, found) in found.iter_mut().enumerate() {
             if let Err(error) = found.as_ref().map_or(Ok(()), |found| walk.check(mark, &found.usage)) {
                 *found = Err(error);

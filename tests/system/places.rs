@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use appmon::fs::{Boundary, Part, PartKind};
-use appmon::{Cancel, Directory, FileSystemSample, FileSystems, Snapshot, Source};
+use appmon::{Cancel, Directory, FileSystem, FileSystemSample, FileSystems, Snapshot, Source};
 
 use common::mounts::{Frozen, Scratch, alone, mount, unmount};
 use common::until;
@@ -372,17 +372,129 @@ fn settings_that_are_wrong_are_errors_of_the_first_tick() {
 #[test]
 fn a_copy_of_a_source_has_its_settings_and_knows_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let source =
-        FileSystems::mounted().include_types(["*"]).unwrap().directory(Directory::new("own", dir.path()).background());
-    let added = source.registry().add_directory(Directory::new("added", dir.path())).unwrap();
+    let missing = |name: &str| Directory::new(name, dir.path().join("missing")).optional();
+    let mut source = FileSystems::mounted()
+        .exclude_types(["*"])
+        .unwrap()
+        .register(FileSystem::new("root", "/"))
+        .directory(missing("own"));
+    let added = source.registry().add_directory(missing("added")).unwrap();
+    let vanished = |source: &mut FileSystems| {
+        let snapshot = tick(source);
+        assert_eq!(snapshot.samples.iter().map(|fs| fs.name.to_string()).collect::<Vec<_>>(), ["root"]);
+        snapshot.skipped.vanished
+    };
+    assert_eq!(vanished(&mut source), 2);
     let mut copy = source.clone();
-    assert!(!copy.registry().has_data("own"));
-    let snapshot = tick(&mut copy);
-    assert_eq!(part(&snapshot, "own").age, None, "it is not waited for in the copy either");
-    assert!(snapshot.samples.iter().all(|fs| fs.directory("added").is_none()));
+    assert!(source.registry().has_data("root") && !copy.registry().has_data("root"));
+    assert_eq!(vanished(&mut copy), 1, "but for what was added by the registry");
     // What is registered with one is not with the other.
-    copy.registry().add_directory(Directory::new("later", dir.path())).unwrap().keep();
-    let mut source = source;
-    assert!(tick(&mut source).samples.iter().all(|fs| fs.directory("later").is_none()));
+    copy.registry().add_directory(missing("later")).unwrap().keep();
+    assert_eq!((vanished(&mut source), vanished(&mut copy)), (2, 2));
     drop(added);
+}
+
+/// Numbers that look random, and are the same each time.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, most: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % most
+    }
+}
+
+/// The files that are seen in a directory on its mount, by a naive walk: as numbers of bits.
+fn seen(at: &Path, mount: u64, files: &[u64]) -> u64 {
+    let mount_of = |path: &Path| {
+        let (at, flags) = (rustix::fs::CWD, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
+        rustix::fs::statx(at, path, flags, rustix::fs::StatxFlags::MNT_ID).unwrap().stx_mnt_id
+    };
+    let mount = if mount == 0 { mount_of(at) } else { mount };
+    let entries = fs::read_dir(at).unwrap().map(|entry| entry.unwrap().path());
+    let bits = entries.filter(|path| mount_of(path) == mount).map(|path| {
+        let found = fs::symlink_metadata(&path).unwrap();
+        if found.is_dir() {
+            return seen(&path, mount, files);
+        }
+        files.iter().position(|inode| *inode == found.ino()).map_or(0, |nth| 1 << nth)
+    });
+    bits.fold(0, |all, bit| all | bit)
+}
+
+#[test]
+fn each_file_is_in_exactly_one_directory_whatever_is_mounted_where() {
+    if !alone("places::each_file_is_in_exactly_one_directory_whatever_is_mounted_where") {
+        return;
+    }
+    const UNIT: u64 = 4096;
+    for round in 0..24 {
+        let dice = &mut Dice(round);
+        let ways = ["w0", "w1", "w2"];
+        let directories = ["t", "t/a", "t/b", "t/a/a", "t/a/b", "t/b/a", "t/b/b", "t/a/a/a", "t/a/a/b"];
+        let place = Place::new(&[&directories[..], &ways[..]].concat());
+        // The size of each says which it is.
+        let files: Vec<String> = directories.iter().map(|directory| format!("{directory}/f")).collect();
+        for (nth, file) in files.iter().enumerate() {
+            fill(place.path(file), (UNIT as usize) << nth);
+        }
+        let inodes: Vec<u64> = files.iter().map(|file| fs::metadata(place.path(file)).unwrap().ino()).collect();
+        // Where each way leads, to begin with; some paths are covered, by themselves or by something else of the same.
+        let mut paths: Vec<(String, String)> = directories.map(|at| (at.to_owned(), at.to_owned())).to_vec();
+        for way in ways {
+            let to = directories[dice.below(directories.len())];
+            place.bind(to, way);
+            let inside = directories.iter().filter_map(|at| Some((at, at.strip_prefix(to)?)));
+            let inside = inside.filter(|(_, below)| below.is_empty() || below.starts_with('/'));
+            paths.extend(inside.map(|(at, below)| (format!("{way}{below}"), at.to_string())));
+        }
+        for _ in 0..dice.below(4) {
+            let (at, _) = paths[dice.below(paths.len())].clone();
+            if !place.path(&at).exists() {
+                continue;
+            }
+            if dice.below(3) > 0 {
+                place.cover(&at);
+                paths.retain(|(path, _)| !Path::new(path).starts_with(&at));
+            }
+        }
+        let mut source = FileSystems::mounted();
+        let registry = source.registry();
+        let mut registered: Vec<(String, String)> = Vec::new();
+        for _ in 0..2 + dice.below(5) {
+            let chosen = paths[dice.below(paths.len())].clone();
+            if registered.contains(&chosen) {
+                continue;
+            }
+            let directory = place.directory(&chosen.0, &chosen.0);
+            let directory = if dice.below(2) == 0 { directory.watched() } else { directory };
+            registry.add_directory(directory).unwrap().keep();
+            registered.push(chosen);
+            if dice.below(2) == 0 {
+                tick(&mut source);
+            }
+        }
+        for again in [false, true] {
+            if again {
+                registry.invalidate_all();
+                tick(&mut source);
+            }
+            let snapshot = tick(&mut source);
+            let mut taken = 0;
+            let all: Vec<u64> = registered.iter().map(|(path, _)| seen(&place.path(path), 0, &inodes)).collect();
+            for ((path, location), sees) in registered.iter().zip(&all) {
+                let bytes = part(&snapshot, path).bytes;
+                let own = bytes / UNIT;
+                let told = format!("{path} of round {round} has {own:x}: {registered:?} see {all:x?}, {snapshot:?}");
+                assert_eq!((bytes % UNIT, own & taken, own & !sees), (0, 0, 0), "{told}");
+                taken |= own;
+                // None in it sees it.
+                for ((_, other), sees) in registered.iter().zip(&all) {
+                    let is_inside = other != location && Path::new(other).starts_with(location);
+                    assert!(!is_inside || own & sees == 0, "{told}");
+                }
+            }
+            assert_eq!(taken, all.iter().fold(0, |all, sees| all | sees), "round {round}: {registered:?}, {all:x?}");
+        }
+    }
 }
