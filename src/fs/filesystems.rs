@@ -34,10 +34,12 @@ mod tick;
 /// A directory belongs to the mount it really is on, whatever leads there: symbolic links are followed, and a bind mount is
 /// told from what it shows. A link of /proc that leads elsewhere than its text says, such as `/proc/PID/root` of a process in
 /// another mount namespace, is an error. What is mounted in a directory is not in it
-/// ([`Part::excluded_mounts`](crate::fs::Part::excluded_mounts)): it can be registered by itself.
+/// ([`Part::excluded_mounts`](crate::fs::Part::excluded_mounts)): it can be registered by itself, or the directory can
+/// [go on](Directory::boundary) there.
 ///
-/// What lies in two registered directories counts for the inner one, and what is registered by two paths that lead to the
-/// same directory, for one of them; a file with names in several directories that are scanned together counts once, for the
+/// What can be seen in several registered directories, by whatever mounts, counts for the innermost of them, and what is
+/// registered by two paths that lead to the same directory, for one of them
+/// ([`Part::same_as`](crate::fs::Part::same_as)); so each file is in exactly one part. A file with names in several directories that are scanned together counts once, for the
 /// innermost. A hard link between two that are not in one another counts in both, as `du` of each does.
 ///
 /// A mount that does not answer, as that of a server that is away, holds up nothing: what needs a server or a program to

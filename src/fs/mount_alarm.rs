@@ -28,7 +28,7 @@ struct Inner {
 impl MountAlarm {
     /// It reports what changes from now on.
     pub(super) fn new() -> Result<Self> {
-        // Each open file is told for itself.
+        // The kernel keeps in mind for each open file what it has reported.
         let table = Watched::open()?.into_file();
         let end = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).map_err(Error::from)?;
         let inner = Arc::new(Inner { has_changed: AtomicBool::new(false), waker: AtomicWaker::new(), end });

@@ -222,7 +222,7 @@ fn spot(table: &Table, place: &Place<'_>) -> Spot {
 }
 
 /// What is mounted in a directory that goes on beyond other mounts, and in what is mounted there: as directories of their own,
-/// each in the file system that it is on. What is on none that is told is left out.
+/// each in the file system that it is on. What is on none of the targets is left out.
 pub(super) fn mounted_in(
     table: &Table,
     targets: &[&Target],

@@ -154,7 +154,8 @@ pub struct Part {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directories: Option<u64>,
     /// How many other mounts are in it: what is in those is on another file system, or is shown by another way, and is not
-    /// counted here. Register them as directories of their own, where they matter.
+    /// counted here. Register them as directories of their own, where they matter, or let the directory
+    /// [go on](crate::Directory::boundary) there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub excluded_mounts: Option<u64>,
     /// The length of the files in it, as they would be copied. `u64::MAX` where they are longer than that.

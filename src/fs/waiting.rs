@@ -79,8 +79,10 @@ impl Shared {
                 return Ok(());
             }
             cancel.check()?;
-            let look =
-                awaited.iter().any(|awaited| awaited.flight.is_some()).then(|| clock.checked_add(budget / LOOKS));
+            let look = awaited
+                .iter()
+                .any(|awaited| awaited.flight.is_some())
+                .then(|| clock.checked_add(budget.checked_div(LOOKS)?));
             let next = awaited.iter().filter_map(|awaited| awaited.until).chain(look.flatten()).min();
             state = match next {
                 Some(next) => {
