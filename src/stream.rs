@@ -15,7 +15,7 @@ pub use samples::{Event, Samples};
 #[cfg(feature = "forward")]
 pub(crate) use samples::{EventRef, SCHEMA};
 
-use futures::Stream;
+use futures_util::Stream;
 
 use crate::{Counters, Result, Sample, Snapshot};
 
