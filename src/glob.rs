@@ -81,6 +81,11 @@ impl GlobSet {
         self.globs.is_empty()
     }
 
+    /// Whether the other one has all globs of this one.
+    pub(crate) fn is_subset(&self, other: &Self) -> bool {
+        self.globs.iter().all(|glob| other.globs.contains(glob))
+    }
+
     /// Whether any of the globs matches a path.
     pub(crate) fn matches(&self, path: &[u8]) -> bool {
         !self.is_empty() && self.compiled.is_match(OsStr::from_bytes(path))

@@ -108,7 +108,6 @@ mod error;
 pub mod forward;
 pub mod fs;
 mod glob;
-mod mount_changes;
 mod number;
 pub mod process;
 mod reading;

@@ -1,7 +1,8 @@
 //! What knows how to read, and the flag that stops it.
 
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::{Error, Monotonic, Result, Snapshot};
 
@@ -92,7 +93,19 @@ pub(crate) fn read_into<S: Source>(source: &mut S, snapshot: &mut Snapshot<S::Sa
 /// assert!(cancel.check().unwrap_err().is_cancelled());
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    is_set: AtomicBool,
+    /// Whom to wake up then.
+    sleepers: Mutex<Vec<Weak<Wake>>>,
+}
+
+type Wake = dyn Fn() + Send + Sync;
+
+/// Somebody to be woken up when a flag is set, for as long as this lives.
+pub(crate) struct Sleeper(#[expect(dead_code, reason = "it is there to be dropped")] Arc<Wake>);
 
 impl Cancel {
     /// A flag that is not set.
@@ -103,13 +116,20 @@ impl Cancel {
 
     /// Sets it, for good.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        let mut sleepers = self.sleepers();
+        self.0.is_set.store(true, Ordering::Relaxed);
+        let all = std::mem::take(&mut *sleepers);
+        // They may ask for the flag, or leave.
+        drop(sleepers);
+        for wake in all.iter().filter_map(Weak::upgrade) {
+            wake();
+        }
     }
 
     /// Whether it is set.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.is_set.load(Ordering::Relaxed)
     }
 
     /// Fails when it is set: made for `?` inside the loops of a source.
@@ -119,5 +139,73 @@ impl Cancel {
     /// [`Error::is_cancelled`] when the flag is set.
     pub fn check(&self) -> Result<()> {
         if self.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
+    }
+
+    /// Calls `wake` when it is set, on the thread that does it, or now where it is set already. Who sleeps meanwhile need
+    /// not wake up to poll it.
+    pub(crate) fn on_cancel(&self, wake: impl Fn() + Send + Sync + 'static) -> Sleeper {
+        let wake: Arc<Wake> = Arc::new(wake);
+        let mut sleepers = self.sleepers();
+        let is_set = self.is_cancelled();
+        if !is_set {
+            sleepers.retain(|sleeper| sleeper.strong_count() > 0);
+            sleepers.push(Arc::downgrade(&wake));
+        }
+        drop(sleepers);
+        if is_set {
+            wake();
+        }
+        Sleeper(wake)
+    }
+
+    fn sleepers(&self) -> MutexGuard<'_, Vec<Weak<Wake>>> {
+        self.0.sleepers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("is_set", &self.is_set).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn who_sleeps_is_woken_up_once() {
+        let (cancel, (sender, receiver)) = (Cancel::new(), channel());
+        let wake = |name: &'static str| {
+            let sender = sender.clone();
+            move || sender.send(name).unwrap()
+        };
+        let gone = cancel.on_cancel(wake("gone"));
+        let first = cancel.on_cancel(wake("first"));
+        drop(gone);
+        assert!(receiver.try_recv().is_err());
+        let other = cancel.clone();
+        std::thread::spawn(move || other.cancel()).join().unwrap();
+        cancel.cancel();
+        // It was set before.
+        let late = cancel.on_cancel(wake("late"));
+        assert_eq!(receiver.try_iter().collect::<Vec<_>>(), ["first", "late"]);
+        drop((first, late));
+    }
+
+    #[test]
+    fn who_is_woken_up_may_ask_and_leave() {
+        let cancel = Cancel::new();
+        let asked = Arc::new(Mutex::new(None::<Sleeper>));
+        let (own, theirs) = (cancel.clone(), Arc::clone(&asked));
+        let sleeper = cancel.on_cancel(move || {
+            assert!(own.is_cancelled());
+            drop(theirs.lock().unwrap().take());
+        });
+        *asked.lock().unwrap() = Some(sleeper);
+        cancel.cancel();
+        assert!(asked.lock().unwrap().is_none());
     }
 }

@@ -18,7 +18,7 @@ pub(crate) use samples::{RecordRef, SCHEMA};
 
 pub use select::Selected;
 
-use futures::Stream;
+use futures_util::Stream;
 
 use crate::{Counters, ProcessSample, Result, Sample, Select, Snapshot};
 

@@ -90,7 +90,7 @@ fn sources_and_handles() {
     shared::<Processes>();
     shared::<FileSystems>();
     shared::<Registry>();
-    shared::<Registered>();
+    shared::<Registration>();
     shared::<Scan>();
     shared::<Cached<Processes>>();
     shared::<Cancel>();

@@ -8,6 +8,7 @@ mod hard_to_read;
 mod live_processes;
 mod mounted;
 mod namespaces;
+mod places;
 mod root_processes;
 mod scan;
 mod watched;

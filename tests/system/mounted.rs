@@ -718,6 +718,25 @@ fn a_mount_that_is_moved_is_the_same() {
 }
 
 #[test]
+fn a_mount_whose_directory_was_renamed_is_the_same() {
+    if !has_unique_ids() || !alone("mounted::a_mount_whose_directory_was_renamed_is_the_same") {
+        return;
+    }
+    let (_scratch, path) = tmpfs(&["a", "b", "c"]);
+    mount(&["--bind", path("a").to_str().unwrap()], &path("b"));
+    // Neither needs a runtime.
+    let mut changes = MountChanges::new().unwrap();
+    fs::rename(path("a"), path("renamed")).unwrap();
+    mount(&["-t", "tmpfs", "x"], &path("c"));
+    let found: Vec<_> = futures::executor::block_on(changes.by_ref().take(2).collect());
+    let [Ok(MountChange::Changed(renamed)), Ok(MountChange::Mounted(mounted))] = &*found else { panic!("{found:?}") };
+    assert_eq!((&*renamed.root, &*mounted.mount_point), (Path::new("/renamed"), &*path("c")));
+    assert_eq!(threads("appmon-mounts"), 1);
+    drop(changes);
+    until("its thread has ended", || threads("appmon-mounts") == 0);
+}
+
+#[test]
 fn a_link_that_leads_elsewhere_than_its_text_is_an_error() {
     if !alone("mounted::a_link_that_leads_elsewhere_than_its_text_is_an_error") {
         return;

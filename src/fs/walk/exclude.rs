@@ -21,6 +21,8 @@ pub(in crate::fs) struct Exclude {
 pub(in crate::fs) struct Globs {
     names: GlobSet,
     paths: GlobSet,
+    /// What the paths begin with that are matched: where the tree is in the directory that the globs are of.
+    within: Vec<u8>,
 }
 
 impl Exclude {
@@ -68,7 +70,23 @@ impl Globs {
 
     /// Whether an entry is left out; `path` is that below the root of the tree, and ends with the name.
     pub(in crate::fs) fn matches(&self, path: &[u8], name: &[u8]) -> bool {
-        self.names.matches(name) || self.paths.matches(path)
+        let matches_path = || match &*self.within {
+            [] => self.paths.matches(path),
+            within => self.paths.matches(&[within, path].concat()),
+        };
+        self.names.matches(name) || (!self.paths.is_empty() && matches_path())
+    }
+
+    /// The same globs for the tree that begins at `below` in the directory they are of.
+    pub(in crate::fs) fn within(&self, below: &Path) -> Self {
+        let within =
+            if self.paths.is_empty() { Vec::new() } else { [below.as_os_str().as_bytes(), b"/"].concat() };
+        Self { within, ..self.clone() }
+    }
+
+    /// Whether all that these leave out of a directory is left out of those in it by `inner`, too.
+    pub(in crate::fs) fn leaves_out_no_more_than(&self, inner: &Self) -> bool {
+        self.paths.is_empty() && self.names.is_subset(&inner.names)
     }
 }
 

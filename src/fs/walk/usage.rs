@@ -140,8 +140,12 @@ impl ScanErrors {
     /// Adds one. Which are told depends on their paths alone and not on who met them first.
     pub(in crate::fs) fn push(&mut self, path: Vec<u8>, errno: rustix::io::Errno) {
         let denied = matches!(errno, rustix::io::Errno::ACCESS | rustix::io::Errno::PERM);
-        let message = std::io::Error::from(errno).to_string();
-        self.add(&Self { count: 1, denied: u64::from(denied), first: vec![ScanError { path: path.into(), message }] });
+        self.push_message(path.into(), std::io::Error::from(errno).to_string(), denied);
+    }
+
+    /// Adds one that another error reports.
+    pub(in crate::fs) fn push_message(&mut self, path: WirePath, message: String, denied: bool) {
+        self.add(&Self { count: 1, denied: u64::from(denied), first: vec![ScanError { path, message }] });
     }
 
     pub(in crate::fs) fn add(&mut self, other: &Self) {

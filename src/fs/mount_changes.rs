@@ -2,20 +2,17 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use futures::Stream;
-use futures::stream::FusedStream;
+use futures_util::Stream;
+use futures_util::stream::FusedStream;
 use serde::{Deserialize, Serialize};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
-use crate::fs::Mount;
-use crate::fs::table::Watched;
-use crate::{Error, Result};
+use super::mount_alarm::MountAlarm;
+use super::mounts::Mount;
+use super::table::{Table, Watched};
+use crate::Result;
 
 /// One change of the mount table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,13 +24,14 @@ pub enum MountChange {
     Mounted(Mount),
     /// It was unmounted.
     Unmounted(Mount),
-    /// It was moved, or remounted with other options. Where the kernel does not tell mounts apart that have the same id one
+    /// It was moved, or remounted with other options, or the directory that it shows was renamed. Where the kernel does not tell mounts apart that have the same id one
     /// after the other (before Linux 6.8, and of file systems that may hang when they are asked), one that was moved is an
     /// `Unmounted` and a `Mounted`.
     Changed(Mount),
 }
 
-/// A stream of [`MountChange`]s, told by the kernel as they happen: nothing is read until something is mounted or unmounted.
+/// A stream of [`MountChange`]s, reported by the kernel as they happen: nothing is read until something is mounted or
+/// unmounted. A thread of its own sleeps until then, and ends with the stream; no runtime is needed.
 ///
 /// What comes and goes before the table is read is not seen. The changes that one reading of the table shows come together,
 /// what was unmounted first.
@@ -65,19 +63,12 @@ pub enum MountChange {
 /// ```
 #[must_use = "streams do nothing unless polled"]
 pub struct MountChanges {
-    fd: AsyncFd<Table>,
+    alarm: MountAlarm,
+    watched: Watched,
     known: BTreeMap<u32, Mount>,
     pending: VecDeque<MountChange>,
     /// Whether the table is to be read again though nothing was told.
     yielded: bool,
-}
-
-struct Table(Watched);
-
-impl AsRawFd for Table {
-    fn as_raw_fd(&self) -> RawFd {
-        File::as_fd(self.0.file()).as_raw_fd()
-    }
 }
 
 impl MountChanges {
@@ -85,20 +76,13 @@ impl MountChanges {
     ///
     /// # Errors
     ///
-    /// When `/proc/self/mountinfo` cannot be read.
-    ///
-    /// # Panics
-    ///
-    /// Outside of a tokio runtime with the I/O driver.
+    /// When `/proc/self/mountinfo` cannot be read, or no thread can be started.
     pub fn new() -> Result<Self> {
+        // Before the reading: what happens meanwhile is reported.
+        let alarm = MountAlarm::new()?;
         let mut watched = Watched::open()?;
         let known = identified(&mut watched)?;
-        #[allow(
-            deprecated,
-            reason = "the others leave the promise to us, which the lints forbid; the file is owned, so it stays open"
-        )]
-        let fd = AsyncFd::with_interest(Table(watched), Interest::PRIORITY).map_err(Error::io)?;
-        Ok(Self { fd, known, pending: VecDeque::new(), yielded: false })
+        Ok(Self { alarm, watched, known, pending: VecDeque::new(), yielded: false })
     }
 
     /// What is mounted, as of the last change that was given: in the order of their ids.
@@ -108,7 +92,7 @@ impl MountChanges {
 
     /// Reads the table, and finds out what is different.
     fn refresh(&mut self) -> Result<()> {
-        let new = identified(&mut self.fd.get_mut().0)?;
+        let new = identified(&mut self.watched)?;
         for (id, old) in &self.known {
             if new.get(id).is_none_or(|new| !same_mount(old, new)) {
                 self.pending.push_back(MountChange::Unmounted(old.clone()));
@@ -128,7 +112,7 @@ impl MountChanges {
 
 /// The mounts of now by their ids, with those that are never used again.
 fn identified(watched: &mut Watched) -> Result<BTreeMap<u32, Mount>> {
-    let mut table = watched.read()?;
+    let mut table = Table::of(watched.list()?);
     table.identify();
     Ok(table.into_mounts().into_iter().map(|mount| (mount.id, mount)).collect())
 }
@@ -136,10 +120,11 @@ fn identified(watched: &mut Watched) -> Result<BTreeMap<u32, Mount>> {
 /// Whether it is the same mount, and not another one that has its id. Where the kernel does not tell, one that is at another
 /// place, or from elsewhere, is taken for another one: it is gone from where it was in any case.
 fn same_mount(old: &Mount, new: &Mount) -> bool {
-    (old.device, &old.fs_type, &old.root) == (new.device, &new.fs_type, &new.root)
+    (old.device, &old.fs_type) == (new.device, &new.fs_type)
         && match (old.unique_id, new.unique_id) {
+            // What is mounted may have been renamed.
             (Some(old), Some(new)) => old == new,
-            _ => (&old.mount_point, &old.source) == (&new.mount_point, &new.source),
+            _ => (&old.root, &old.mount_point, &old.source) == (&new.root, &new.mount_point, &new.source),
         }
 }
 
@@ -158,16 +143,12 @@ impl Stream for MountChanges {
                 return Poll::Ready(Some(Ok(change)));
             }
             // What may be torn is read again, without being told: the kernel has told already. Others have their turn before.
-            if this.fd.get_ref().0.is_torn() && !std::mem::replace(&mut this.yielded, true) {
+            if this.watched.is_torn() && !std::mem::replace(&mut this.yielded, true) {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            if !std::mem::take(&mut this.yielded) {
-                match ready!(this.fd.poll_read_ready(cx)) {
-                    // Before the reading: what happens meanwhile is told again.
-                    Ok(mut guard) => guard.clear_ready(),
-                    Err(error) => return Poll::Ready(Some(Err(Error::io(error)))),
-                }
+            if !std::mem::take(&mut this.yielded) && this.alarm.poll_changed(cx).is_pending() {
+                return Poll::Pending;
             }
             if let Err(error) = this.refresh() {
                 return Poll::Ready(Some(Err(error)));
