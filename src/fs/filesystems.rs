@@ -21,7 +21,7 @@ use super::state::{Present, Shared};
 use super::table::{Table, Watched};
 use crate::process::Pattern;
 use crate::time::Deadline;
-use crate::{BootId, Cancel, Error, Monotonic, Notice, Reading, Result, Skipped, Snapshot, Source, Text};
+use crate::{BootId, Cancel, Error, Monotonic, Notice, Reading, Result, Skipped, Snapshot, Source};
 
 /// File systems, and what directories hold of them, as a [`Source`].
 ///
@@ -407,9 +407,7 @@ fn take(mounted_entries: &mut [MountedEntry], number: u64, answer: Answer) -> Op
 impl Source for FileSystems {
     type Sample = FileSystemSample;
 
-    fn collect(&mut self, snapshot: &mut Snapshot<FileSystemSample>, cancel: &Cancel) -> Result<()> {
-        let mut samples = std::mem::take(&mut snapshot.samples);
-        snapshot.begin();
+    fn fill(&mut self, snapshot: &mut Snapshot<FileSystemSample>, cancel: &Cancel) -> Result<()> {
         snapshot.boot_id = self.boot_id;
         let began = snapshot.at;
         self.plan(began)?;
@@ -439,31 +437,22 @@ impl Source for FileSystems {
 
         let mut state = self.shared.lock();
         snapshot.skipped.vanished = self.absent.saturating_add(state.unresolved());
-        let mut told = 0_usize;
-        samples.reserve(self.mounted_entries.len().saturating_sub(samples.len()));
+        snapshot.samples.reserve_exact(self.mounted_entries.len());
         for (place, mounted_entry) in self.mounted_entries.iter().enumerate() {
             if !mounted_entry.is_told(&mut snapshot.skipped) {
                 continue;
             }
-            if samples.len() == told {
-                samples.push(mounted_entry.begin());
-            }
-            let Some(sample) = samples.get_mut(told) else { continue };
-            told = told.saturating_add(1);
-            mounted_entry.fill(sample);
+            let mut sample = mounted_entry.sample();
             let (slices, silent) = state.slices(place);
             if let Some(since) = silent {
                 sample.stalled.get_or_insert(Stalled { since });
             }
             if sample.at.is_some() {
-                parts::fill(sample, &slices, now);
+                parts::fill(&mut sample, &slices, now);
             }
+            snapshot.samples.push(sample);
         }
-        samples.truncate(told);
-        snapshot.samples = samples;
         state.have_data(self.mounted_entries.iter().map(MountedEntry::has_figures));
-        drop(state);
-        snapshot.end();
         Ok(())
     }
 }
@@ -517,15 +506,15 @@ impl MountedEntry {
         false
     }
 
-    /// A sample of it that has no figures yet. All fields are given: those of a default would be made, and dropped.
-    fn begin(&self) -> FileSystemSample {
+    /// What is known of it. All fields are given: those of a default would be made, and dropped.
+    fn sample(&self) -> FileSystemSample {
         let mount = &self.target.mount;
-        FileSystemSample {
+        let mut sample = FileSystemSample {
             name: self.target.name.clone(),
             mount_point: mount.mount_point.clone(),
             device: mount.source.clone(),
             device_id: mount.device,
-            mount_id: None,
+            mount_id: mount.unique_id,
             fsid: 0,
             fs_type: mount.fs_type.clone(),
             total_bytes: 0,
@@ -533,42 +522,20 @@ impl MountedEntry {
             free_bytes: 0,
             reserved_bytes: 0,
             inodes: Reading::Skipped,
-            read_only: false,
-            stalled: None,
+            read_only: mount.read_only(),
+            stalled: self.guard.as_ref().and_then(|guard| guard.since).map(|since| Stalled { since }),
             overcommitted: false,
             parts: Vec::new(),
             at: None,
+        };
+        if let Some(Answer { at, figures: Ok(stat), .. }) = &self.answer {
+            sample.at = Some(*at);
+            measure(&mut sample, stat);
+            // Where it may hang its figures are all that is asked for.
+            let can_ask = self.target.safe || !matches!(self.shut, Shut::Status);
+            sample.read_only |= can_ask && self.shut.is_shut(&self.path, mount, stat);
         }
-    }
-
-    /// Writes it into a sample, which may be that of an earlier tick.
-    fn fill(&self, sample: &mut FileSystemSample) {
-        let (name, mount) = (&self.target.name, &self.target.mount);
-        let same = |old: &Text, new: &Text| old.is_same(new);
-        if !(same(&sample.name, name)
-            && same(&sample.device, &mount.source)
-            && same(&sample.fs_type, &mount.fs_type)
-            && sample.mount_point.is_same(&mount.mount_point))
-        {
-            *sample = self.begin();
-        }
-        (sample.device_id, sample.mount_id) = (mount.device, mount.unique_id);
-        sample.stalled = self.guard.as_ref().and_then(|guard| guard.since).map(|since| Stalled { since });
-        match &self.answer {
-            Some(Answer { at, figures: Ok(stat), .. }) => {
-                sample.at = Some(*at);
-                measure(sample, stat);
-                // Where it may hang its figures are all that is asked for.
-                let can_ask = self.target.safe || !matches!(self.shut, Shut::Status);
-                sample.read_only |= can_ask && self.shut.is_shut(&self.path, mount, stat);
-            }
-            _ => {
-                (sample.at, sample.fsid) = (None, 0);
-                (sample.total_bytes, sample.used_bytes, sample.free_bytes, sample.reserved_bytes) = (0, 0, 0, 0);
-                (sample.inodes, sample.read_only) = (Reading::Skipped, mount.read_only());
-                (sample.overcommitted, sample.parts) = (false, Vec::new());
-            }
-        }
+        sample
     }
 }
 

@@ -23,6 +23,24 @@ pub(crate) struct Config {
     pub(crate) redact: Option<Redact>,
 }
 
+/// All processes in `/proc`, with [`Fields::DEFAULT`].
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            root: PathBuf::from("/proc"),
+            select: Select::all(),
+            fields: Fields::DEFAULT,
+            max_age: Duration::from_secs(300),
+            recheck: Duration::from_secs(15),
+            list_every: Duration::from_secs(10),
+            max_fds: None,
+            threads: None,
+            slow: SlowPoolSettings::default(),
+            redact: None,
+        }
+    }
+}
+
 pub(crate) type Redact = Arc<dyn Fn(ProcessId, &mut Secret<'_>) + Send + Sync>;
 
 /// What [`Processes::redact`](crate::Processes::redact) sees before anyone else.

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::config::{Config, Secret};
 use super::scan::Scan;
-use super::slow_pool::SlowPoolSettings;
 use super::{Fields, ProcFs, ProcessId, ProcessSample, Select};
 use crate::{Cancel, Result, Snapshot, Source};
 
@@ -55,21 +54,7 @@ pub struct Processes {
 impl Processes {
     /// All processes in `/proc`, with [`Fields::DEFAULT`].
     pub fn new() -> Self {
-        Self {
-            config: Config {
-                root: PathBuf::from("/proc"),
-                select: Select::all(),
-                fields: Fields::DEFAULT,
-                max_age: Duration::from_secs(300),
-                recheck: Duration::from_secs(15),
-                list_every: Duration::from_secs(10),
-                max_fds: None,
-                threads: None,
-                slow: SlowPoolSettings::default(),
-                redact: None,
-            },
-            scan: None,
-        }
+        Self { config: Config::default(), scan: None }
     }
 
     /// Where /proc is mounted. Default: `/proc`.
@@ -207,8 +192,7 @@ impl fmt::Debug for Processes {
 impl Source for Processes {
     type Sample = ProcessSample;
 
-    fn collect(&mut self, snapshot: &mut Snapshot<ProcessSample>, cancel: &Cancel) -> Result<()> {
-        snapshot.begin();
+    fn fill(&mut self, snapshot: &mut Snapshot<ProcessSample>, cancel: &Cancel) -> Result<()> {
         let scan = match &mut self.scan {
             Some(scan) => scan,
             None => {
@@ -216,8 +200,6 @@ impl Source for Processes {
                 self.scan.insert(Scan::new(procfs, self.config.clone())?)
             }
         };
-        scan.tick(snapshot, cancel)?;
-        snapshot.end();
-        Ok(())
+        scan.tick(snapshot, cancel)
     }
 }

@@ -34,7 +34,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ),
     ("ticks", &["snapshot", "counters", "source", "cached"]),
     ("sources", &["process", "process::*", "fs", "fs::*"]),
-    ("sampler", &["sampler", "source_ext", "async_process", "mount_changes"]),
+    ("sampler", &["sampler", "sampler::*", "source_ext", "async_process", "mount_changes"]),
     ("combinators", &["stream", "stream::*"]),
     ("forward", &["forward", "forward::*"]),
     ("brokers", &["broker", "broker::*"]),
