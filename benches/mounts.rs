@@ -61,9 +61,7 @@ struct Nothing;
 impl Source for Nothing {
     type Sample = ();
 
-    fn collect(&mut self, snapshot: &mut Snapshot<()>, _: &Cancel) -> Result<()> {
-        snapshot.begin();
-        snapshot.end();
+    fn fill(&mut self, _: &mut Snapshot<()>, _: &Cancel) -> Result<()> {
         Ok(())
     }
 }

@@ -244,10 +244,7 @@ impl<T> Snapshot<T> {
 
     /// Starts a reading of this machine: drops what the snapshot held, keeping its memory, and stamps it with the time and
     /// the machine's [`BootId`]. `seq` and `lag` are left as they are.
-    ///
-    /// [`SourceExt::read`](crate::SourceExt::read) and [`Sampler`](crate::Sampler) call it for every
-    /// [`Source`](crate::Source). A source that is read by [`collect`](crate::Source::collect) itself may call it too.
-    pub fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.host = None;
         self.boot_id = BootId::current();
         self.time = Timestamp::now();
@@ -260,7 +257,7 @@ impl<T> Snapshot<T> {
     }
 
     /// Ends a reading: says how long it took.
-    pub fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.took = Monotonic::now().since(self.at).unwrap_or_default();
     }
 

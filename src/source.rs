@@ -8,7 +8,9 @@ use crate::{Error, Monotonic, Result, Snapshot};
 
 /// Knows *how* to read: synchronous, blocking, without any runtime.
 ///
-/// [`SourceExt::every`](crate::SourceExt::every) turns it into a stream. Without a runtime, call [`SourceExt::read`](crate::SourceExt::read) in a loop of your own.
+/// [`SourceExt::every`](crate::SourceExt::every) turns it into a
+/// stream. Without a runtime, call [`SourceExt::read`](crate::SourceExt::read) or [`collect`](Self::collect) in a loop of your own.
+/// Whoever reads a source that way gets snapshots that are stamped: no source does that itself.
 ///
 /// ```
 /// use appmon::{Cancel, Result, Snapshot, Source, SourceExt};
@@ -18,7 +20,7 @@ use crate::{Error, Monotonic, Result, Snapshot};
 /// impl Source for LoadAverage {
 ///     type Sample = String;
 ///
-///     fn collect(&mut self, snapshot: &mut Snapshot<String>, cancel: &Cancel) -> Result<()> {
+///     fn fill(&mut self, snapshot: &mut Snapshot<String>, cancel: &Cancel) -> Result<()> {
 ///         cancel.check()?;
 ///         let text = std::fs::read_to_string("/proc/loadavg").map_err(appmon::Error::io)?;
 ///         snapshot.samples.push(text);
@@ -34,52 +36,56 @@ pub trait Source {
     /// What it reads.
     type Sample;
 
-    /// Reads once, into `snapshot`: what an implementation provides, for [`SourceExt::read`](crate::SourceExt::read) and [`Sampler`](crate::Sampler) to call.
+    /// Adds what one reading sees to `snapshot`, which is empty and stamped: what an implementation provides, for
+    /// [`collect`](Self::collect) to call.
     ///
-    /// They hand in a snapshot that is empty and stamped with the time, the start of the machine and, afterwards, how long
-    /// the reading took. An implementation adds its samples, and polls `cancel` often enough to stop within a millisecond or
-    /// so of work. One that reads of another time or another machine (a recording, a relay) sets `time`, `at`, `took`,
-    /// `boot_id` and `host` itself.
-    ///
-    /// The sources of this crate stamp their snapshots themselves, so that they can be read by this method too.
+    /// An implementation polls `cancel` often enough to stop within a millisecond or so of work. One that reads of another time
+    /// or another machine (a recording, a relay) sets `time`, `at`, `took`, `boot_id` and `host` itself.
     ///
     /// # Errors
     ///
-    /// When the whole reading failed; what cannot be read of one sample is told in the sample or counted in
+    /// When the whole reading failed; what cannot be read of one sample stands in the sample or is counted in
     /// [`Snapshot::skipped`]. [`Error::is_cancelled`] when `cancel` was set. The next call tries again.
-    fn collect(&mut self, snapshot: &mut Snapshot<Self::Sample>, cancel: &Cancel) -> Result<()>;
+    fn fill(&mut self, snapshot: &mut Snapshot<Self::Sample>, cancel: &Cancel) -> Result<()>;
+
+    /// Reads once, into a snapshot whose memory is used again.
+    ///
+    /// What the snapshot held is dropped, except for `seq` and `lag`. It has the time of this reading, the start of the machine
+    /// that times count from, and how long the reading took. After an error it holds nothing of use.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`fill`](Self::fill).
+    fn collect(&mut self, snapshot: &mut Snapshot<Self::Sample>, cancel: &Cancel) -> Result<()> {
+        snapshot.begin();
+        let (boot_id, time, began) = (snapshot.boot_id, snapshot.time, snapshot.at);
+        self.fill(snapshot, cancel)?;
+        if snapshot.at == Monotonic::default() {
+            // It put a snapshot of its own in this place, which has no times.
+            (snapshot.boot_id, snapshot.time, snapshot.at) = (boot_id, time, began);
+        }
+        // Not where it stands for a reading of another time.
+        if snapshot.took.is_zero() && snapshot.at >= began {
+            snapshot.end();
+        }
+        Ok(())
+    }
 }
 
 impl<S: Source + ?Sized> Source for &mut S {
     type Sample = S::Sample;
 
-    fn collect(&mut self, snapshot: &mut Snapshot<S::Sample>, cancel: &Cancel) -> Result<()> {
-        (**self).collect(snapshot, cancel)
+    fn fill(&mut self, snapshot: &mut Snapshot<S::Sample>, cancel: &Cancel) -> Result<()> {
+        (**self).fill(snapshot, cancel)
     }
 }
 
 impl<S: Source + ?Sized> Source for Box<S> {
     type Sample = S::Sample;
 
-    fn collect(&mut self, snapshot: &mut Snapshot<S::Sample>, cancel: &Cancel) -> Result<()> {
-        (**self).collect(snapshot, cancel)
+    fn fill(&mut self, snapshot: &mut Snapshot<S::Sample>, cancel: &Cancel) -> Result<()> {
+        (**self).fill(snapshot, cancel)
     }
-}
-
-/// Reads once into a snapshot, which it stamps: whoever calls a source does.
-pub(crate) fn read_into<S: Source>(source: &mut S, snapshot: &mut Snapshot<S::Sample>, cancel: &Cancel) -> Result<()> {
-    snapshot.begin();
-    let (boot_id, time, began) = (snapshot.boot_id, snapshot.time, snapshot.at);
-    source.collect(snapshot, cancel)?;
-    if snapshot.at == Monotonic::default() {
-        // It put a snapshot of its own in this place, which has no times.
-        (snapshot.boot_id, snapshot.time, snapshot.at) = (boot_id, time, began);
-    }
-    // Not where it stands for a reading of another time.
-    if snapshot.took.is_zero() && snapshot.at >= began {
-        snapshot.end();
-    }
-    Ok(())
 }
 
 /// A flag that asks a reading to stop. Clones share it.

@@ -10,7 +10,7 @@ use super::plan::Target;
 use super::sample::{FileSystemSample, Inodes, Stalled};
 use super::shut::Shut;
 use super::state::Present;
-use crate::{Monotonic, Reading, Skipped, Text};
+use crate::{Monotonic, Reading, Skipped};
 
 /// What is kept of a mount from tick to tick.
 pub(super) struct MountedEntry {
@@ -85,15 +85,15 @@ impl MountedEntry {
         false
     }
 
-    /// A sample of it that has no figures yet. All fields are given: those of a default would be made, and dropped.
-    pub(super) fn begin(&self) -> FileSystemSample {
+    /// What is known of it. All fields are given: those of a default would be made, and dropped.
+    pub(super) fn sample(&self) -> FileSystemSample {
         let mount = &self.target.mount;
-        FileSystemSample {
+        let mut sample = FileSystemSample {
             name: self.target.name.clone(),
             mount_point: mount.mount_point.clone(),
             device: mount.source.clone(),
             device_id: mount.device,
-            mount_id: None,
+            mount_id: mount.unique_id,
             fsid: 0,
             fs_type: mount.fs_type.clone(),
             total_bytes: 0,
@@ -101,42 +101,20 @@ impl MountedEntry {
             free_bytes: 0,
             reserved_bytes: 0,
             inodes: Reading::Skipped,
-            read_only: false,
-            stalled: None,
+            read_only: mount.read_only(),
+            stalled: self.guard.as_ref().and_then(|guard| guard.since).map(|since| Stalled { since }),
             overcommitted: false,
             parts: Vec::new(),
             at: None,
+        };
+        if let Some(Answer { at, figures: Ok(stat), .. }) = &self.answer {
+            sample.at = Some(*at);
+            measure(&mut sample, stat);
+            // Where it may hang its figures are all that is asked for.
+            let can_ask = self.target.safe || !matches!(self.shut, Shut::Status);
+            sample.read_only |= can_ask && self.shut.is_shut(&self.path, mount, stat);
         }
-    }
-
-    /// Writes it into a sample, which may be that of an earlier tick.
-    pub(super) fn fill(&self, sample: &mut FileSystemSample) {
-        let (name, mount) = (&self.target.name, &self.target.mount);
-        let same = |old: &Text, new: &Text| old.is_same(new);
-        if !(same(&sample.name, name)
-            && same(&sample.device, &mount.source)
-            && same(&sample.fs_type, &mount.fs_type)
-            && sample.mount_point.is_same(&mount.mount_point))
-        {
-            *sample = self.begin();
-        }
-        (sample.device_id, sample.mount_id) = (mount.device, mount.unique_id);
-        sample.stalled = self.guard.as_ref().and_then(|guard| guard.since).map(|since| Stalled { since });
-        match &self.answer {
-            Some(Answer { at, figures: Ok(stat), .. }) => {
-                sample.at = Some(*at);
-                measure(sample, stat);
-                // Where it may hang its figures are all that is asked for.
-                let can_ask = self.target.safe || !matches!(self.shut, Shut::Status);
-                sample.read_only |= can_ask && self.shut.is_shut(&self.path, mount, stat);
-            }
-            _ => {
-                (sample.at, sample.fsid) = (None, 0);
-                (sample.total_bytes, sample.used_bytes, sample.free_bytes, sample.reserved_bytes) = (0, 0, 0, 0);
-                (sample.inodes, sample.read_only) = (Reading::Skipped, mount.read_only());
-                (sample.overcommitted, sample.parts) = (false, Vec::new());
-            }
-        }
+        sample
     }
 }
 

@@ -202,8 +202,7 @@ impl fmt::Debug for Processes {
 impl Source for Processes {
     type Sample = ProcessSample;
 
-    fn collect(&mut self, snapshot: &mut Snapshot<ProcessSample>, cancel: &Cancel) -> Result<()> {
-        snapshot.begin();
+    fn fill(&mut self, snapshot: &mut Snapshot<ProcessSample>, cancel: &Cancel) -> Result<()> {
         let scan = match &mut self.scan {
             Some(scan) => scan,
             None => {
@@ -212,8 +211,6 @@ impl Source for Processes {
                 self.scan.insert(Scan::new(procfs, self.config.clone())?)
             }
         };
-        scan.tick(snapshot, cancel)?;
-        snapshot.end();
-        Ok(())
+        scan.tick(snapshot, cancel)
     }
 }

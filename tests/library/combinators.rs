@@ -513,8 +513,7 @@ mod cached {
     impl Source for Slow {
         type Sample = u32;
 
-        fn collect(&mut self, snapshot: &mut Snapshot<u32>, cancel: &Cancel) -> Result<()> {
-            snapshot.begin();
+        fn fill(&mut self, snapshot: &mut Snapshot<u32>, cancel: &Cancel) -> Result<()> {
             cancel.check()?;
             self.readings += 1;
             if self.fails {

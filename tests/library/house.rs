@@ -33,7 +33,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ),
     ("ticks", &["snapshot", "counters", "source", "cached"]),
     ("sources", &["process", "process::*", "fs", "fs::*"]),
-    ("sampler", &["sampler", "source_ext", "async_process"]),
+    ("sampler", &["sampler", "sampler::*", "source_ext", "async_process"]),
     ("combinators", &["stream", "stream::*"]),
     ("forward", &["forward", "forward::*"]),
     ("brokers", &["broker", "broker::*"]),

@@ -62,7 +62,7 @@ fn streams_of_a_source_that_promises_less() {
     impl Source for Odd {
         type Sample = ();
 
-        fn collect(&mut self, _: &mut Snapshot<()>, _: &Cancel) -> Result<()> {
+        fn fill(&mut self, _: &mut Snapshot<()>, _: &Cancel) -> Result<()> {
             Ok(())
         }
     }

@@ -170,9 +170,7 @@ fn take(mounted_entries: &mut [MountedEntry], number: u64, answer: Answer) -> Op
 impl Source for FileSystems {
     type Sample = FileSystemSample;
 
-    fn collect(&mut self, snapshot: &mut Snapshot<FileSystemSample>, cancel: &Cancel) -> Result<()> {
-        let mut samples = std::mem::take(&mut snapshot.samples);
-        snapshot.begin();
+    fn fill(&mut self, snapshot: &mut Snapshot<FileSystemSample>, cancel: &Cancel) -> Result<()> {
         snapshot.boot_id = self.boot_id;
         let began = snapshot.at;
         self.plan(began)?;
@@ -202,30 +200,21 @@ impl Source for FileSystems {
 
         let mut state = self.shared.lock();
         snapshot.skipped.vanished = self.absent.saturating_add(state.directories.unresolved());
-        let mut told = 0_usize;
-        samples.reserve(self.mounted_entries.len().saturating_sub(samples.len()));
+        snapshot.samples.reserve_exact(self.mounted_entries.len());
         for (place, mounted_entry) in self.mounted_entries.iter().enumerate() {
             if !mounted_entry.is_told(&mut snapshot.skipped) {
                 continue;
             }
-            if samples.len() == told {
-                samples.push(mounted_entry.begin());
-            }
-            let Some(sample) = samples.get_mut(told) else { continue };
-            told = told.saturating_add(1);
-            mounted_entry.fill(sample);
+            let mut sample = mounted_entry.sample();
             if let Some(since) = state.jobs.silent_since(&state.directories, place) {
                 sample.stalled.get_or_insert(Stalled { since });
             }
             if sample.at.is_some() {
-                parts::fill(sample, &state.directories.slices(place), now);
+                parts::fill(&mut sample, &state.directories.slices(place), now);
             }
+            snapshot.samples.push(sample);
         }
-        samples.truncate(told);
-        snapshot.samples = samples;
         state.have_data(self.mounted_entries.iter().map(MountedEntry::has_figures));
-        drop(state);
-        snapshot.end();
         Ok(())
     }
 }

@@ -5,12 +5,37 @@ use std::collections::HashSet;
 use super::Scan;
 use crate::process::select::{Family, Subject, age};
 use crate::process::table::{Outcome, Selection, Slot, Task, forget_counters};
+use crate::time::Deadline;
 use crate::{Cancel, Monotonic, Result};
 
+/// How often a tick reads what it selected: that can show that it is another program by now.
+const DECISIONS: usize = 3;
+
 impl Scan {
+    /// Decides who is selected, with what the slow pool has by then, and reads in full who is selected only now.
+    pub(super) fn select(&mut self, now: Monotonic, cancel: &Cancel) -> Result<()> {
+        self.pid_files.ask();
+        self.ask_slow(now, cancel)?;
+        let deadline = Deadline::after(self.config.asked.slow.budget);
+        self.take_slow(now, deadline, cancel)?;
+        let mut decisions: usize = 0;
+        while !self.config.all && self.decide(now, cancel)? {
+            decisions = decisions.saturating_add(1);
+            if decisions > DECISIONS {
+                self.leave_undecided();
+                break;
+            }
+            // What was selected just now has not been read beyond what decided that.
+            self.read(cancel)?;
+            self.ask_slow(now, cancel)?;
+            self.take_slow(now, deadline, cancel)?;
+        }
+        Ok(())
+    }
+
     /// Decides about those of which something changed, and about all where that can change others. Says whether something is
     /// to be read for that: of what was selected only now.
-    pub(super) fn decide(&mut self, now: Monotonic, cancel: &Cancel) -> Result<bool> {
+    fn decide(&mut self, now: Monotonic, cancel: &Cancel) -> Result<bool> {
         let select = &self.config.asked.select;
         let restless = self.config.restless;
         let latest = now.max(Monotonic::now());
@@ -37,50 +62,49 @@ impl Scan {
                 decided.push((at, verdicts.selected(at)));
             }
         }
+        self.pins_due |= moved;
         for (at, selected) in decided {
+            cancel.check()?;
             let Some(slot) = self.slots.get_mut(at) else { continue };
-            let selection = match selected {
-                Some(true) => Selection::Selected,
-                Some(false) => Selection::Unselected,
-                None => Selection::Unknown,
-            };
-            if selection == Selection::Selected && slot.selection != Selection::Selected {
-                slot.task = Task::ReadAll;
-            }
-            if selection != Selection::Selected {
+            let was_selected = slot.is_selected();
+            slot.decide(selected);
+            self.pins_due |= was_selected != slot.is_selected();
+            if slot.is_selected() {
+                if !was_selected {
+                    slot.task = Task::ReadAll;
+                }
+            } else {
                 self.budget.close_all(&mut slot.entry.kept);
-                if slot.selection == Selection::Selected {
+                if was_selected {
                     forget_counters(&mut slot.entry.sample);
-                    slot.entry.backoff_ticks = 0;
                 }
             }
-            slot.selection = selection;
-            slot.undecided = false;
+        }
+        if self.pins_due {
+            self.pin_ancestors(cancel)?;
+            self.pins_due = false;
         }
         for slot in &mut self.slots {
             if slot.outcome == Outcome::Changed {
                 // What changed once may change again soon: a shell that executes a program that executes another.
-                slot.entry.backoff_ticks = 0;
+                slot.rest_shortly();
             }
             // It was looked at: its rest was over, or was broken.
-            if slot.outcome != Outcome::Same || self.tick >= slot.backoff_until_tick || now >= slot.backoff_until {
+            if slot.outcome != Outcome::Same || !slot.rests(self.tick, now) {
                 slot.rest(self.tick, now, self.config.asked.recheck);
             }
             if slot.outcome == Outcome::Changed {
                 slot.outcome = Outcome::Read;
             }
         }
-        if moved {
-            self.pin_ancestors(cancel)?;
-        }
         Ok(self.slots.iter().any(|slot| slot.task > Task::Rest))
     }
 
     /// Gives up for this tick on those that were selected only now and are not read: they are decided about at the next one.
-    pub(super) fn leave_undecided(&mut self) {
+    fn leave_undecided(&mut self) {
         let is_unread = |slot: &&mut Slot| slot.task == Task::ReadAll && slot.outcome != Outcome::Failed;
         for slot in self.slots.iter_mut().filter(is_unread) {
-            slot.selection = Selection::Unknown;
+            slot.decide(None);
         }
     }
 
@@ -88,7 +112,7 @@ impl Scan {
     /// orphan has another parent, and all their ancestors where those decide about them.
     fn pin_ancestors(&mut self, cancel: &Cancel) -> Result<()> {
         let mut pinned: HashSet<u32> = HashSet::new();
-        for slot in self.slots.iter().filter(|slot| slot.selection == Selection::Selected) {
+        for slot in self.slots.iter().filter(|slot| slot.is_selected()) {
             cancel.check()?;
             let mut ppid = slot.entry.sample.ppid;
             while let Ok(at) = self.slots.binary_search_by_key(&ppid, |slot| slot.pid)
@@ -100,10 +124,7 @@ impl Scan {
             }
         }
         for slot in &mut self.slots {
-            slot.pinned = pinned.contains(&slot.pid);
-            if slot.pinned {
-                slot.backoff_until_tick = 0;
-            }
+            slot.pin(pinned.contains(&slot.pid));
         }
         Ok(())
     }
@@ -111,11 +132,11 @@ impl Scan {
 
 /// Whether something of a process has not been decided about.
 fn is_new(slot: &Slot) -> bool {
-    slot.selection == Selection::Unknown || slot.outcome == Outcome::Changed || slot.undecided
+    matches!(slot.selection, Selection::Unknown(_)) || slot.outcome == Outcome::Changed
 }
 
 fn can_be_decided(slot: &Slot) -> bool {
-    slot.entry.known && slot.outcome != Outcome::Gone
+    slot.is_known() && slot.outcome != Outcome::Gone
 }
 
 /// The processes as each other's parents.
