@@ -3,11 +3,10 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::descriptors::{FdBudget, Hot};
-use super::file::{Buffer, Opener, Owner, PidPath, owner, unavailable};
+use super::file::{self, Buffer, Opener, Owner, PidPath, owner, unavailable};
 use super::handle::{fd_count, namespaces};
 use super::procfs::ProcFs;
 use super::pulse::pulse;
@@ -335,7 +334,11 @@ impl Visit<'_> {
                 Reading::Value(cgroups) if line.exited && cgroups.has_version_1() && info.cgroup.value().is_some() => {}
                 Reading::Value(cgroups) => {
                     let path = if line.exited { cgroups.main_path_of_ended() } else { cgroups.main_path() };
-                    info.cgroup = path.cloned().map_or(Reading::NotApplicable, Reading::Value);
+                    info.cgroup = match path {
+                        Some(path) => Reading::Value(path.clone()),
+                        None if cgroups.unknown.is_empty() => Reading::NotApplicable,
+                        None => Reading::Failed,
+                    };
                 }
                 other => info.cgroup = other.map(|_| Text::default()),
             }
@@ -401,7 +404,10 @@ impl Visit<'_> {
             };
         }
         if fields.contains(Fields::SCHEDSTAT) {
-            entry.sample.schedstat = self.hot(pid, entry, Hot::Schedstat, c"schedstat", Schedstat::parse)?;
+            let schedstat = self.hot(pid, entry, Hot::Schedstat, c"schedstat", Schedstat::parse)?;
+            // Zeros of a process that has run: the kernel keeps no such figures.
+            let is_kept = entry.sample.cpu.total_ns == 0 || !schedstat.value().is_some_and(Schedstat::is_zero);
+            entry.sample.schedstat = if is_kept { schedstat } else { Reading::Unsupported };
         }
         if fields.contains(Fields::LIMITS) {
             entry.sample.limits = self.file(pid, c"limits", Limits::parse)?.map(Arc::new);
@@ -524,7 +530,7 @@ impl Visit<'_> {
         let Some(place) = &self.place else { return Err(Errno::NOENT) };
         let buffer = &mut self.reader.buffer;
         by_living_thread(place.as_fd(), pid, |thread| {
-            let fd = rustix::fs::openat(thread, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+            let fd = file::open(thread, name)?;
             buffer.load_to_end(fd)
         })
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::file::{Buffer, PidPath, owner, unavailable};
+use super::file::{self, Buffer, PidPath, owner, unavailable};
 use super::handle::fd_count;
 use super::procfs::ProcFs;
 use super::stat::StatLine;
@@ -109,7 +109,7 @@ fn read<T>(
         Err(answer) => return answer,
     };
     let mut load = |dir: BorrowedFd<'_>| {
-        let fd = rustix::fs::openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let fd = file::open_waiting(dir, name)?;
         buffer.load_to_end(fd)?;
         Ok(buffer.last().is_empty())
     };
@@ -161,7 +161,7 @@ fn failed<T>(errno: Errno, job: &Job, dir: &OwnedFd, buffer: &mut Buffer) -> Opt
 }
 
 fn is_still(id: ProcessId, dir: &OwnedFd, buffer: &mut Buffer) -> bool {
-    rustix::fs::openat(dir, c"stat", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    file::open(dir, c"stat")
         .and_then(|fd| buffer.load(fd))
         .is_ok_and(|()| StatLine::parse(buffer.last()).is_ok_and(|stat| stat.start_ticks == id.start_ticks))
 }

@@ -103,8 +103,8 @@ fn every_field_of_a_stopped_process_is_that_of_its_files() {
     assert_eq!(seen.cancelled_write_bytes, Some(io.cancelled_write_bytes));
     assert_eq!(*sample.fd_count.value().unwrap(), oracle.fd_count().unwrap() as u64);
     let statm = oracle.statm().unwrap();
-    assert_eq!(sample.statm.value().unwrap().resident_pages, statm.resident);
-    assert_eq!(sample.statm.value().unwrap().size_pages, statm.size);
+    assert_eq!(sample.statm.value().unwrap().resident_pages, Some(statm.resident));
+    assert_eq!(sample.statm.value().unwrap().size_pages, Some(statm.size));
     assert_eq!(sample.info.uid, oracle.uid().unwrap());
     assert_eq!(sample.info.name, stat.comm.as_str());
     assert_eq!(sample.info.exe.value().unwrap().as_ref() as &std::path::Path, oracle.exe().unwrap());
