@@ -23,6 +23,7 @@ mod pulse;
 mod rates;
 mod reader;
 mod reclaim;
+mod restrictions;
 mod sample;
 mod scan;
 mod schedstat;

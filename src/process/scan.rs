@@ -15,6 +15,7 @@ use super::names::{Id, Names};
 use super::pulse::pulse;
 use super::reader::{Plan, Reader};
 use super::reclaim::Reclaim;
+use super::restrictions::Restrictions;
 use super::select::PidFiles;
 use super::slow::{Answer, Job, work};
 use super::slow_pool::SlowPool;
@@ -27,6 +28,7 @@ use crate::{Cancel, Monotonic, Result, Skipped, Snapshot};
 #[derive(Debug)]
 pub(crate) struct Scan {
     procfs: ProcFs,
+    restrictions: Restrictions,
     discovery: Discovery,
     /// In the order of the pids.
     slots: Vec<Slot>,
@@ -104,6 +106,7 @@ impl Scan {
         }
         let shown = config.fields.contains(Fields::CMDLINE) && config.redact.is_none();
         Ok(Self {
+            restrictions: Restrictions::new(procfs.dir()),
             discovery: Discovery::new(&procfs, config.list_every)?,
             slots: Vec::new(),
             readers: (0..threads).map(|_| Reader::new(procfs.clone())).collect(),
@@ -136,7 +139,9 @@ impl Scan {
         let now = snapshot.at;
         self.tick = self.tick.saturating_add(1);
         snapshot.boot_id = self.procfs.boot_id();
-        snapshot.notices.extend_from_slice(self.procfs.notices());
+        self.look_for_restrictions(now);
+        snapshot.notices.extend_from_slice(self.restrictions.notices());
+        snapshot.notices.extend(self.procfs.no_pulse());
         let skipped = &mut snapshot.skipped;
 
         self.discover(Search::New, now, cancel)?;
@@ -176,6 +181,17 @@ impl Scan {
             snapshot.samples.push(slot.sample());
         }
         Ok(())
+    }
+
+    /// Looks what this thread may see by now. Where that changed, everything is read again, by files that it opened since.
+    fn look_for_restrictions(&mut self, now: Monotonic) {
+        if self.restrictions.look(self.procfs.dir(), now) {
+            for slot in &mut self.slots {
+                self.budget.close_all(&mut slot.entry.kept);
+                slot.ask(Task::ReadAll);
+            }
+        }
+        self.discovery.hidden = self.restrictions.hide_processes();
     }
 
     fn first_selection(&self) -> Selection {
