@@ -36,6 +36,7 @@ mod state;
 mod statm;
 mod status;
 mod table;
+mod text_budget;
 mod thread;
 mod tree;
 

@@ -47,6 +47,11 @@ impl Buffer {
 
     /// Loads a file that may come in several pieces (the memory of another process, a regular file) to its end.
     pub(crate) fn load_to_end(&mut self, fd: impl AsFd) -> rustix::io::Result<()> {
+        self.load_to_end_within(fd, usize::MAX)
+    }
+
+    /// The same of a file of `most` bytes; fails as soon as it turns out to have more.
+    pub(crate) fn load_to_end_within(&mut self, fd: impl AsFd, most: usize) -> rustix::io::Result<()> {
         self.filled = 0;
         loop {
             let Some(rest) = self.bytes.get_mut(self.filled..) else { return Ok(()) };
@@ -54,6 +59,9 @@ impl Buffer {
             self.filled = self.filled.saturating_add(read);
             if read == 0 {
                 return Ok(());
+            }
+            if self.filled > most {
+                return Err(Errno::FBIG);
             }
             if self.filled == self.bytes.len() {
                 self.grow()?;

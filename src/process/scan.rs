@@ -20,6 +20,7 @@ use super::select::PidFiles;
 use super::slow::{Answer, Job, work};
 use super::slow_pool::SlowPool;
 use super::table::{Entry, Outcome, Selection, Slot, Task};
+use super::text_budget::TextBudget;
 use super::{Fields, ProcFs, ProcessSample};
 use crate::time::Deadline;
 use crate::{Cancel, Monotonic, Result, Skipped, Snapshot};
@@ -35,6 +36,7 @@ pub(crate) struct Scan {
     readers: Vec<Reader>,
     budget: FdBudget,
     slow_pool: SlowPool<Job, Answer>,
+    text_budget: Arc<TextBudget>,
     /// Goes with the source: what is under way in the slow pool stops then.
     alive: Arc<()>,
     names: Names,
@@ -112,6 +114,7 @@ impl Scan {
             readers: (0..threads).map(|_| Reader::new(procfs.clone())).collect(),
             budget: FdBudget::new(max_fds),
             slow_pool: SlowPool::new(config.slow.threads, work),
+            text_budget: TextBudget::new(config.max_text_bytes),
             alive: Arc::new(()),
             names: Names::new(),
             pid_files: PidFiles::new(&config.select),

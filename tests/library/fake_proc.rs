@@ -422,6 +422,58 @@ fn a_command_line_without_end_is_not_cut_off_and_not_kept() {
 }
 
 #[test]
+fn the_command_lines_of_some_leave_room_for_those_of_others() {
+    let directory = root();
+    let root = directory.path();
+    const LIMIT: u64 = 1 << 20;
+    // Large in one piece, and in many pieces that are small in the file. Nine processes, so the share is 116,508 bytes.
+    let large = vec![b'a'; 400_000];
+    let pieces = "a\0".repeat(8_000).into_bytes();
+    let usual = vec![b'a'; 100_000];
+    for (pid, line) in [(10, &large), (11, &large), (12, &large), (13, &large), (20, &pieces), (21, &pieces)] {
+        Fake::new(pid, "p").write(root);
+        Fake::new(pid, "p").cmdline(root, line);
+    }
+    for pid in [30, 31] {
+        Fake::new(pid, "p").write(root);
+        Fake::new(pid, "p").cmdline(root, &usual);
+        std::fs::write(Fake::new(pid, "p").directory(root).join("environ"), [b"A=", &usual[..1_000], b"\0"].concat())
+            .unwrap();
+    }
+    let fields = Fields::DEFAULT | Fields::CMDLINE | Fields::ENVIRON;
+    let source = || Processes::new().root(root).fields(fields).slow_budget(Duration::MAX).slow_cadence(Duration::ZERO);
+    let mut source = source().max_text_bytes(LIMIT);
+    let kept = |snapshot: &appmon::Snapshot<ProcessSample>, pids: &[u32]| {
+        let cmdlines = pids.iter().map(|pid| &get(snapshot, *pid).info.cmdline);
+        assert!(cmdlines.clone().all(|cmdline| matches!(cmdline, Reading::Value(_) | Reading::Failed)));
+        cmdlines.filter(|cmdline| cmdline.value().is_some()).count() as u64
+    };
+    for _ in 0..4 {
+        let snapshot = tick(&mut source);
+        // Whoever comes first, of those that are large; and the usual ones in any case.
+        let large = kept(&snapshot, &[10, 11, 12, 13]);
+        let pieces = kept(&snapshot, &[20, 21]);
+        assert!(large * 400_000 + pieces * 8_000 * 49 <= LIMIT && large + pieces >= 1, "{large} {pieces}");
+        assert_eq!(kept(&snapshot, &[1, 30, 31]), 3);
+        for pid in [30, 31] {
+            assert!(get(&snapshot, pid).environ.value().is_some());
+        }
+        assert_eq!(snapshot.skipped.fields, 6 - large - pieces);
+    }
+    // When some are gone, there is room.
+    for pid in [10, 11, 12, 20] {
+        std::fs::remove_dir_all(root.join(pid.to_string())).unwrap();
+    }
+    tick(&mut source);
+    let snapshot = tick(&mut source);
+    assert_eq!((kept(&snapshot, &[13, 21, 1, 30, 31]), snapshot.skipped.fields), (5, 0));
+    // No room at all.
+    let mut none = Processes::new().root(root).fields(fields).slow_budget(Duration::MAX).max_text_bytes(0);
+    let snapshot = tick(&mut none);
+    assert_eq!((kept(&snapshot, &[13, 21, 1, 30, 31]), snapshot.samples.len()), (0, 5));
+}
+
+#[test]
 fn a_pid_has_one_name() {
     let root = root();
     Fake::new(10, "p").write(root.path());
