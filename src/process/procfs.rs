@@ -179,7 +179,8 @@ impl Listing {
 }
 
 fn boot_id(dir: &OwnedFd) -> BootId {
-    file::read(dir, c"sys/kernel/random/boot_id").map_or_else(BootId::current, |text| BootId::parse(&text).unwrap_or_default())
+    file::read(dir, c"sys/kernel/random/boot_id")
+        .map_or_else(BootId::current, |text| BootId::parse(&text).unwrap_or_default())
 }
 
 /// Whether pids mean in this proc file system what they mean to our own system calls.

@@ -1,6 +1,6 @@
 //! What a mounted /proc hides from the thread that reads it: at this moment, since mounts and credentials change.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -8,7 +8,7 @@ use rustix::fs::AtFlags;
 use rustix::process::{Gid, Uid};
 use rustix::thread::CapabilitySet;
 
-use super::file::{self, Buffer};
+use super::file;
 use crate::number::decimal;
 use super::status::Status;
 use crate::fs::{DeviceId, mounts};
@@ -178,7 +178,18 @@ fn options_of(dir: BorrowedFd<'_>) -> Option<Text> {
     let stat = rustix::fs::fstat(dir).ok()?;
     let device = DeviceId { major: rustix::fs::major(stat.st_dev), minor: rustix::fs::minor(stat.st_dev) };
     let table = open_table(dir)?;
-    let mut buffer = Buffer::new();
-    let table = buffer.read_to_end(table.as_fd()).ok()?;
-    mounts::parse(table).find(|mount| mount.device == device).map(|mount| mount.super_options)
+    // Piece by piece: /proc is mounted early, and others may be by the thousand.
+    let (mut text, mut piece) = (Vec::new(), [0; 4096]);
+    loop {
+        let read = rustix::io::retry_on_intr(|| rustix::io::read(&table, &mut piece)).ok()?;
+        text.extend_from_slice(piece.get(..read)?);
+        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end.saturating_add(1));
+        if let Some(mount) = mounts::parse(text.get(..whole)?).find(|mount| mount.device == device) {
+            return Some(mount.super_options);
+        }
+        if read == 0 {
+            return None;
+        }
+        text.drain(..whole);
+    }
 }

@@ -51,8 +51,7 @@ impl Statm {
     /// [`is_malformed`](Error::is_malformed), when there is no number at all.
     pub fn parse(line: &[u8]) -> Result<Self> {
         let [size_pages, resident_pages, shared_pages, text_pages, lib_pages, data_pages, dirty_pages] = row(line);
-        let statm =
-            Self { size_pages, resident_pages, shared_pages, text_pages, lib_pages, data_pages, dirty_pages };
+        let statm = Self { size_pages, resident_pages, shared_pages, text_pages, lib_pages, data_pages, dirty_pages };
         if statm == Self::default() { Err(Error::malformed("statm: no number")) } else { Ok(statm) }
     }
 }

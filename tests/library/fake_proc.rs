@@ -278,7 +278,9 @@ fn put_odd(kind: FileType, at: &Path, aside: &Path) {
             std::os::unix::fs::symlink(aside, at).unwrap();
         }
         // A device that has bytes without end: 1, 5 is that of /dev/zero.
-        kind => rustix::fs::mknodat(rustix::fs::CWD, at, kind, Mode::RUSR | Mode::WUSR, rustix::fs::makedev(1, 5)).unwrap(),
+        kind => {
+            rustix::fs::mknodat(rustix::fs::CWD, at, kind, Mode::RUSR | Mode::WUSR, rustix::fs::makedev(1, 5)).unwrap()
+        }
     }
 }
 
@@ -290,9 +292,8 @@ fn release(root: &Path) {
             kind if kind.is_symlink() => {}
             _ => {
                 let flags = OFlags::WRONLY | OFlags::NONBLOCK;
-                let fifo = rustix::fs::stat(entry.path()).is_ok_and(|stat| {
-                    FileType::from_raw_mode(stat.st_mode) == FileType::Fifo
-                });
+                let fifo = rustix::fs::stat(entry.path())
+                    .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
                 if fifo {
                     let _ = rustix::fs::open(entry.path(), flags, Mode::empty());
                 }
@@ -320,7 +321,18 @@ fn what_is_no_file_is_not_opened() {
             put(file);
         }
         let files = [
-            "io", "status", "statm", "schedstat", "limits", "cgroup", "oom_score", "oom_score_adj", "fd", "ns", "exe", "cwd",
+            "io",
+            "status",
+            "statm",
+            "schedstat",
+            "limits",
+            "cgroup",
+            "oom_score",
+            "oom_score_adj",
+            "fd",
+            "ns",
+            "exe",
+            "cwd",
             "task",
         ];
         for file in files {
@@ -366,8 +378,14 @@ fn what_is_no_file_is_not_opened() {
             assert!(find(snapshot, 43).is_none());
             assert!(snapshot.skipped.failed >= 1, "{kind:?}: {:?}", snapshot.skipped);
             let sample = get(snapshot, 42);
-            assert_eq!((sample.io, sample.statm, sample.schedstat), (Reading::Failed, Reading::Failed, Reading::Failed));
-            assert_eq!((&sample.status, &sample.limits, sample.oom), (&Reading::Failed, &Reading::Failed, Reading::Failed));
+            assert_eq!(
+                (sample.io, sample.statm, sample.schedstat),
+                (Reading::Failed, Reading::Failed, Reading::Failed)
+            );
+            assert_eq!(
+                (&sample.status, &sample.limits, sample.oom),
+                (&Reading::Failed, &Reading::Failed, Reading::Failed)
+            );
             assert_eq!((&sample.info.cgroup, &sample.smaps_rollup), (&Reading::Failed, &Reading::Failed), "{kind:?}");
             if waits {
                 assert!(sample.info.cmdline.value().is_some() && sample.environ.value().is_some(), "{kind:?}");

@@ -262,9 +262,12 @@ fn of_a_file_with_an_odd_line_the_others_are_read() {
     let statm = Statm::parse(b"765 412 x -5 0\n").unwrap();
     assert_eq!((statm.size_pages, statm.resident_pages, statm.shared_pages), (Some(765), Some(412), None));
     assert_eq!((statm.text_pages, statm.lib_pages, statm.data_pages), (None, Some(0), None));
-    assert_eq!(serde_json::to_value(statm).unwrap(), serde_json::json!({
-        "size_pages": 765, "resident_pages": 412, "lib_pages": 0
-    }));
+    assert_eq!(
+        serde_json::to_value(statm).unwrap(),
+        serde_json::json!({
+            "size_pages": 765, "resident_pages": 412, "lib_pages": 0
+        })
+    );
     check_wire(&statm);
     let schedstat = Schedstat::parse(b"1200345 ? 89\n").unwrap();
     assert_eq!((schedstat.run_ns, schedstat.wait_ns, schedstat.timeslices), (Some(1_200_345), None, Some(89)));
