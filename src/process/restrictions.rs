@@ -133,7 +133,7 @@ fn notices(dir: BorrowedFd<'_>, sight: Sight) -> Vec<Notice> {
             // The kernel takes the group of root where none is named.
             let gid = option(b"gid").map_or(Some(0), decimal);
             let group_counts = hidepid != b"4" && hidepid != b"ptraceable";
-            if !(group_counts && gid.is_some_and(|gid| is_in_group(gid))) {
+            if !(group_counts && gid.is_some_and(is_in_group)) {
                 notices.push(Notice::HidePid { hidepid: String::from_utf8_lossy(hidepid).into_owned() });
             }
         }
