@@ -21,7 +21,7 @@ use crate::{Monotonic, Notice, Text};
 /// it, for three calls at each tick. The options are read when that changed, or the mount table did, or nothing else decides.
 #[derive(Debug)]
 pub(crate) struct Restrictions {
-    /// Our mount table, to hear when it changes.
+    /// Our mount table: it reports when it changes.
     table: Option<OwnedFd>,
     seen: Option<Seen>,
     looked_at: Option<Monotonic>,
@@ -67,7 +67,7 @@ impl Restrictions {
         let before = self.seen;
         let lasts = self.looked_at.and_then(|at| now.since(at)).is_some_and(|age| age < OPTIONS_LAST);
         if sight != Sight::All || changed || !lasts || before.map(|seen| seen.sight) != Some(sight) {
-            self.notices = notices(dir, sight);
+            self.notices = notices(dir, self.table.as_ref(), sight);
             self.looked_at = Some(now);
         }
         // Of the calling thread, as all of this is.
@@ -89,7 +89,7 @@ impl Restrictions {
 
 /// What is hidden from the calling thread now.
 pub(crate) fn of(dir: BorrowedFd<'_>) -> Vec<Notice> {
-    if file::is_proc(dir) { notices(dir, Sight::of(dir)) } else { Vec::new() }
+    if file::is_proc(dir) { notices(dir, open_table(dir).as_ref(), Sight::of(dir)) } else { Vec::new() }
 }
 
 impl Sight {
@@ -120,9 +120,9 @@ fn has_changed(table: &OwnedFd) -> bool {
     rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).map_or(true, |ready| ready > 0)
 }
 
-fn notices(dir: BorrowedFd<'_>, sight: Sight) -> Vec<Notice> {
+fn notices(dir: BorrowedFd<'_>, table: Option<&OwnedFd>, sight: Sight) -> Vec<Notice> {
     let mut notices = Vec::new();
-    let options = options_of(dir);
+    let options = table.and_then(|table| options_of(dir, table));
     let option = |name: &[u8]| {
         let options = options.as_ref()?.as_bytes().split(|byte| *byte == b',');
         options.filter_map(|option| option.strip_prefix(name)?.strip_prefix(b"=")).next()
@@ -174,14 +174,14 @@ fn is_in_group(gid: u32) -> bool {
 }
 
 /// The options of the file system that `dir` is the root of; `None` where our mount table does not have it.
-fn options_of(dir: BorrowedFd<'_>) -> Option<Text> {
+fn options_of(dir: BorrowedFd<'_>, table: &OwnedFd) -> Option<Text> {
     let stat = rustix::fs::fstat(dir).ok()?;
     let device = DeviceId { major: rustix::fs::major(stat.st_dev), minor: rustix::fs::minor(stat.st_dev) };
-    let table = open_table(dir)?;
     // Piece by piece: /proc is mounted early, and others may be by the thousand.
-    let (mut text, mut piece) = (Vec::new(), [0; 4096]);
+    let (mut text, mut piece, mut at) = (Vec::new(), [0; 4096], 0_u64);
     loop {
-        let read = rustix::io::retry_on_intr(|| rustix::io::read(&table, &mut piece)).ok()?;
+        let read = rustix::io::retry_on_intr(|| rustix::io::pread(table, &mut piece, at)).ok()?;
+        at = at.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
         text.extend_from_slice(piece.get(..read)?);
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end.saturating_add(1));
         if let Some(mount) = mounts::parse(text.get(..whole)?).find(|mount| mount.device == device) {
