@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom};
 
-use crate::number::decimal;
 use super::status::Status;
 use super::{file, restrictions};
+use crate::number::decimal;
 use crate::{BootId, Cancel, Error, Notice, Result};
 
 /// A mounted proc file system: `/proc`, that of a host at `/host/proc`, or a directory that looks like one.

@@ -9,9 +9,9 @@ use rustix::process::{Gid, Uid};
 use rustix::thread::CapabilitySet;
 
 use super::file;
-use crate::number::decimal;
 use super::status::Status;
 use crate::fs::{DeviceId, mounts};
+use crate::number::decimal;
 use crate::{Monotonic, Notice, Text};
 
 /// What is hidden, kept up to date.
