@@ -62,6 +62,21 @@ pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
 }
 
+/// The numbers of a file that is one line of `N` of them. `None` for each that is missing or not a number; also for one that
+/// the line may have been cut off in.
+pub(crate) fn row<const N: usize>(file: &[u8]) -> [Option<u64>; N] {
+    let line = file.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let is_whole = line.len() < file.len() || line.last().is_some_and(u8::is_ascii_whitespace);
+    let mut words = words(line).peekable();
+    let mut numbers = [None; N];
+    for (nth, number) in numbers.iter_mut().enumerate() {
+        let Some(word) = words.next() else { break };
+        let may_be_cut_off = !is_whole && words.peek().is_none() && nth.saturating_add(1) < N;
+        *number = decimal(word).filter(|_| !may_be_cut_off);
+    }
+    numbers
+}
+
 /// A `key: value` line, the value without the white space around it.
 #[inline]
 pub(crate) fn key_value(line: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -177,6 +192,18 @@ mod tests {
         assert_eq!(kib(b"12 kB"), Some(12 << 10));
         assert_eq!(kib(b"12"), None);
         assert_eq!(kib(b"18446744073709551615 kB"), None);
+    }
+
+    #[test]
+    fn a_row_has_what_is_there() {
+        assert_eq!(row(b"1 2 3\n"), [Some(1), Some(2), Some(3)]);
+        assert_eq!(row(b"1 2 3"), [Some(1), Some(2), Some(3)]);
+        assert_eq!(row(b"1  x 3 4\n5"), [Some(1), None, Some(3)]);
+        assert_eq!(row(b"-1 18446744073709551616 0\n"), [None, None, Some(0)]);
+        assert_eq!(row(b"1 2\n3\n"), [Some(1), Some(2), None]);
+        assert_eq!(row(b"1 23"), [Some(1), None, None], "of 234, maybe");
+        assert_eq!(row(b"1 23 "), [Some(1), Some(23), None]);
+        assert_eq!(row::<3>(b""), [None; 3]);
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod pulse;
 mod rates;
 mod reader;
 mod reclaim;
+mod restrictions;
 mod sample;
 mod scan;
 mod schedstat;
@@ -35,6 +36,7 @@ mod state;
 mod statm;
 mod status;
 mod table;
+mod text_budget;
 mod thread;
 mod tree;
 

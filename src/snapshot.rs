@@ -107,9 +107,11 @@ impl Skipped {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Notice {
     /// The mount of /proc hides the processes of other users (`hidepid=1` or `noaccess`: their files; `hidepid=2` or
-    /// `invisible`, and `hidepid=4` or `ptraceable`: them altogether), and this process is not exempt.
+    /// `invisible`, and `hidepid=4` or `ptraceable`: them altogether), and the thread that reads is not exempt, as far as is
+    /// known. Exempt is who is in the group that the mount names, or may trace every process (`CAP_SYS_PTRACE`); in another
+    /// user namespace than the first of the machine that right may not hold for all processes, and does not count.
     HidePid {
-        /// The value of the mount option.
+        /// The value of the mount option; `noaccess` or `invisible`, as it acts, where the mount is in another mount namespace.
         hidepid: String,
     },
     /// The mount of /proc shows processes and nothing else (`subset=pid`).

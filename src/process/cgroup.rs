@@ -21,6 +21,9 @@ use crate::{Error, Result, Text};
 pub struct Cgroups {
     /// One for each line.
     pub list: Vec<Cgroup>,
+    /// Lines that are not `hierarchy:controllers:path`, which no kernel is known to write. Not in the wire form.
+    #[serde(skip)]
+    pub unknown: Vec<Text>,
 }
 
 /// The control group of a process in one hierarchy.
@@ -38,16 +41,23 @@ pub struct Cgroup {
 }
 
 impl Cgroups {
-    /// Reads the file.
+    /// Reads the file. A line that is not `hierarchy:controllers:path` is kept in [`unknown`](Self::unknown).
     ///
     /// # Errors
     ///
-    /// [`is_malformed`](Error::is_malformed), with the line that is not `hierarchy:controllers:path`.
+    /// [`is_malformed`](Error::is_malformed), with the first line, when there are lines and none of them is understood.
     pub fn parse(file: &[u8]) -> Result<Self> {
-        let list = lines(file)
-            .map(|line| cgroup(line).ok_or_else(|| Error::malformed(format!("cgroup: {}", line.escape_ascii()))))
-            .collect::<Result<_>>()?;
-        Ok(Self { list })
+        let mut cgroups = Self::default();
+        for line in lines(file) {
+            match cgroup(line) {
+                Some(cgroup) => cgroups.list.push(cgroup),
+                None => cgroups.unknown.push(line.into()),
+            }
+        }
+        match cgroups.unknown.first() {
+            Some(line) if cgroups.list.is_empty() => Err(Error::malformed(format!("cgroup: {line}"))),
+            _ => Ok(cgroups),
+        }
     }
 
     /// The one path that says most about where the process belongs.
@@ -57,7 +67,8 @@ impl Cgroups {
     /// comes first, since the unified one can still show the service that started a container; then the unified one (cgroup
     /// v2), those of controllers (`memory`, `pids`, `cpu`, and so on, whatever their order in the file), and those that
     /// others have named, such as elogind. One that is outside of the reader's cgroup namespace and has no further name (`/..`)
-    /// counts for more than `/` and for less than all others.
+    /// counts for more than `/` and for less than all others. `None` where there is none, or where no line says more than
+    /// these and one was not understood: that one may.
     ///
     /// ```
     /// use appmon::process::Cgroups;
@@ -68,7 +79,8 @@ impl Cgroups {
     #[must_use]
     pub fn main_path(&self) -> Option<&Text> {
         let main = self.list.iter().min_by_key(|cgroup| (silence(cgroup.path.as_bytes()), rank(cgroup)))?;
-        Some(&main.path)
+        let may_be_unknown = !self.unknown.is_empty() && silence(main.path.as_bytes()) > 0;
+        (!may_be_unknown).then_some(&main.path)
     }
 
     /// The same of a process that has ended. The kernel shows it in the root of every hierarchy of version 1, wherever it was:

@@ -20,6 +20,7 @@ pub(crate) struct Config {
     pub(crate) max_fds: Option<usize>,
     pub(crate) threads: Option<usize>,
     pub(crate) slow: SlowPoolSettings,
+    pub(crate) max_text_bytes: u64,
     pub(crate) redact: Option<Redact>,
 }
 
@@ -47,6 +48,7 @@ impl Default for Config {
             max_fds: None,
             threads: None,
             slow: SlowPoolSettings::default(),
+            max_text_bytes: 64 << 20,
             redact: None,
         }
     }

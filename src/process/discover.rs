@@ -4,9 +4,7 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags};
-
-use super::file::Buffer;
+use super::file::{Buffer, open_of_proc};
 use super::procfs::{Listing, ProcFs};
 use super::pulse::pulse;
 use crate::number::decimal;
@@ -22,6 +20,8 @@ pub(crate) struct Discovery {
     listing: Listing,
     /// None where pids cannot be probed: then every tick lists.
     counter: Option<Counter>,
+    /// Whether processes are hidden: what stops being hidden gives no evidence, so every tick lists.
+    pub(crate) hidden: bool,
     /// None where the number of processes is not to be had.
     census: Option<Census>,
     list_every: Duration,
@@ -127,14 +127,13 @@ const PIDS_OF_A_TASK: u64 = 3;
 
 impl Discovery {
     pub(crate) fn new(procfs: &ProcFs, list_every: Duration) -> Result<Self> {
-        // What stops being hidden gives no evidence: then only listings tell.
-        let listed_only = !procfs.has_pulse() || procfs.hides_processes();
-        let counter = if listed_only { None } else { Counter::open(procfs) };
+        let counter = if procfs.has_pulse() { Counter::open(procfs) } else { None };
         let counted = counter.is_some() && procfs.is_of_first_namespace();
         let census = counted.then(|| Census { procfs: procfs.clone(), others: u64::MAX, excess: 0 });
         Ok(Self {
             listing: Listing::open(procfs)?,
             counter,
+            hidden: false,
             census,
             list_every,
             listed_at: None,
@@ -169,7 +168,7 @@ impl Discovery {
         let probe = self.counter.as_mut().map_or(Probe::List, |counter| counter.advance(known, now));
         // One listing a tick: what is born after it is found at the next one.
         let listed = listed || (search == Search::New && self.listed_at == Some(now));
-        if probe == Probe::Windows && listed && search == Search::New {
+        if probe == Probe::Windows && !self.hidden && listed && search == Search::New {
             if let Some(counter) = &self.counter {
                 counter.probe(&mut self.found, cancel)?;
             }
@@ -195,7 +194,7 @@ impl Discovery {
     /// Whether there are no more processes than `known`, as far as can be told. `all_alive`: none of these can have ended
     /// unnoticed since the tick began at `now`.
     pub(crate) fn misses_none(&mut self, known: usize, all_alive: bool, now: Monotonic) -> bool {
-        let Some(census) = &mut self.census else { return true };
+        let Some(census) = self.census.as_mut().filter(|_| !self.hidden) else { return true };
         let Some(surplus) = census.surplus(known) else { return true };
         let missing = surplus > census.excess;
         census.excess = census.excess.min(surplus);
@@ -230,12 +229,7 @@ enum Probe {
 
 impl Counter {
     fn open(procfs: &ProcFs) -> Option<Self> {
-        let open = |path| {
-            let file = rustix::fs::openat(procfs.dir(), path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-            // lxcfs puts files of its own in these places, with another idea of what they hold.
-            let is_proc = rustix::fs::fstatfs(&file).ok()?.f_type == rustix::fs::PROC_SUPER_MAGIC;
-            is_proc.then_some(file)
-        };
+        let open = |path| open_of_proc(procfs.dir(), path).ok();
         Some(Self {
             loadavg: open("loadavg")?,
             pid_max: open("sys/kernel/pid_max")?,

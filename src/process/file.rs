@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 use rustix::path::Arg;
 
@@ -47,6 +47,11 @@ impl Buffer {
 
     /// Loads a file that may come in several pieces (the memory of another process, a regular file) to its end.
     pub(crate) fn load_to_end(&mut self, fd: impl AsFd) -> rustix::io::Result<()> {
+        self.load_to_end_within(fd, usize::MAX)
+    }
+
+    /// The same of a file of `most` bytes; fails as soon as it turns out to have more.
+    pub(crate) fn load_to_end_within(&mut self, fd: impl AsFd, most: usize) -> rustix::io::Result<()> {
         self.filled = 0;
         loop {
             let Some(rest) = self.bytes.get_mut(self.filled..) else { return Ok(()) };
@@ -54,6 +59,9 @@ impl Buffer {
             self.filled = self.filled.saturating_add(read);
             if read == 0 {
                 return Ok(());
+            }
+            if self.filled > most {
+                return Err(Errno::FBIG);
             }
             if self.filled == self.bytes.len() {
                 self.grow()?;
@@ -97,10 +105,75 @@ pub(crate) fn unavailable<T>(errno: Errno) -> Reading<T> {
     }
 }
 
+/// Whether this is in a proc file system.
+pub(crate) fn is_proc(dir: impl AsFd) -> bool {
+    rustix::fs::fstatfs(dir).is_ok_and(|stat| stat.f_type == rustix::fs::PROC_SUPER_MAGIC)
+}
+
+/// Opens a file of a process, or of what looks like a /proc, for reading. Never waits for anything.
+pub(crate) fn open(dir: impl AsFd, path: impl Arg + Copy) -> rustix::io::Result<OwnedFd> {
+    if is_proc(&dir) { open_as_it_is(dir, path) } else { open_regular(dir, path) }
+}
+
+/// The same for who may wait: a FIFO is opened as it is.
+pub(crate) fn open_waiting(dir: impl AsFd, path: impl Arg + Copy) -> rustix::io::Result<OwnedFd> {
+    if !is_proc(&dir) {
+        let stat = rustix::fs::statat(&dir, path, AtFlags::empty())?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Fifo {
+            return open_regular(dir, path);
+        }
+    }
+    rustix::fs::openat(dir, path, READ.difference(OFlags::NONBLOCK), Mode::empty())
+}
+
+/// Opens a file of a proc file system itself, and none that was mounted over it: lxcfs puts files of its own in the place of
+/// some, with another idea of what they hold, and its daemon may hang.
+pub(crate) fn open_of_proc(dir: impl AsFd, path: impl Arg + Copy) -> rustix::io::Result<OwnedFd> {
+    if !is_proc(&dir) {
+        return Err(Errno::XDEV);
+    }
+    match rustix::fs::openat2(&dir, path, READ, Mode::empty(), ResolveFlags::NO_XDEV) {
+        // Before Linux 5.6, or in a sandbox that does not know this call.
+        Err(Errno::NOSYS | Errno::PERM) => {
+            let file = open_as_it_is(dir, path)?;
+            if is_proc(&file) { Ok(file) } else { Err(Errno::XDEV) }
+        }
+        opened => opened,
+    }
+}
+
+/// All of a file; `None` where there is none, or it cannot be read.
+pub(crate) fn read(dir: impl AsFd, path: impl Arg + Copy) -> Option<Vec<u8>> {
+    Buffer::new().read_to_end(open(dir, path).ok()?).ok().map(<[u8]>::to_vec)
+}
+
+/// For files of /proc, `NONBLOCK` and `NOCTTY` change nothing; for others they do, see [`open_regular`].
+const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+
+fn open_as_it_is(dir: impl AsFd, path: impl Arg) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::openat(dir, path, READ, Mode::empty())
+}
+
+/// Opens a file where anybody may have put anything by that name: a FIFO would wait for a writer, and a device acts when it is
+/// opened. So these are not opened; one that takes the place of a file in this very moment does not make anybody wait.
+fn open_regular(dir: impl AsFd, path: impl Arg + Copy) -> rustix::io::Result<OwnedFd> {
+    let check = |stat: Stat| match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Ok(()),
+        FileType::Directory => Err(Errno::ISDIR),
+        _ => Err(Errno::NXIO),
+    };
+    check(rustix::fs::statat(&dir, path, AtFlags::empty())?)?;
+    let file = open_as_it_is(dir, path)?;
+    check(rustix::fs::fstat(&file)?)?;
+    Ok(file)
+}
+
 /// Opens files; holds some descriptors back for when there is no other left.
 #[derive(Debug)]
 pub(crate) struct Opener {
     reserve: Vec<OwnedFd>,
+    /// Whether it opens files of the kernel's.
+    of_proc: bool,
     /// Set when the reserve was needed: time to close what is kept open for speed.
     pub(crate) starved: bool,
 }
@@ -112,26 +185,26 @@ const RESERVE: usize = 4;
 impl Opener {
     /// Takes the reserve: further descriptors of `of`.
     pub(crate) fn new(of: BorrowedFd<'_>) -> Self {
-        let mut opener = Self { reserve: Vec::with_capacity(RESERVE), starved: false };
+        let mut opener = Self { reserve: Vec::with_capacity(RESERVE), of_proc: is_proc(of), starved: false };
         opener.restore(of);
         opener
     }
 
     /// Opens a file for reading.
     pub(crate) fn open(&mut self, dir: impl AsFd, path: impl Arg + Copy) -> rustix::io::Result<OwnedFd> {
-        self.open_with(dir, path, OFlags::RDONLY)
+        let of_proc = self.of_proc;
+        self.open_by(|| if of_proc { open_as_it_is(dir.as_fd(), path) } else { open_regular(dir.as_fd(), path) })
     }
 
     /// Opens a directory as a place only: files opened from it are of the same process, or fail.
     pub(crate) fn open_place(&mut self, dir: impl AsFd, path: impl Arg + Copy) -> rustix::io::Result<OwnedFd> {
-        self.open_with(dir, path, OFlags::PATH | OFlags::DIRECTORY)
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        self.open_by(|| rustix::fs::openat(dir.as_fd(), path, flags, Mode::empty()))
     }
 
-    fn open_with(&mut self, dir: impl AsFd, path: impl Arg + Copy, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    fn open_by(&mut self, open: impl Fn() -> rustix::io::Result<OwnedFd>) -> rustix::io::Result<OwnedFd> {
         loop {
-            let opened = rustix::io::retry_on_intr(|| {
-                rustix::fs::openat(dir.as_fd(), path, flags | OFlags::CLOEXEC, Mode::empty())
-            });
+            let opened = rustix::io::retry_on_intr(&open);
             match opened {
                 Err(Errno::MFILE | Errno::NFILE) => {
                     self.starved = true;

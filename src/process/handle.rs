@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::file::Buffer;
+use super::file::{Buffer, open};
 use super::procfs::ProcFs;
 use super::stat::StatLine;
 use super::thread::{by_life, by_living_thread, load_io, main_thread_has_exited};
@@ -142,7 +142,7 @@ impl Process {
     /// See [`Process`].
     pub fn statm(&self) -> Result<Statm> {
         let statm = self.parse("statm", Statm::parse)?;
-        if statm.size_pages == 0 && self.has_lost_its_main_thread() {
+        if statm.size_pages == Some(0) && self.has_lost_its_main_thread() {
             return Ok(self.of_thread("statm", Statm::parse)?.unwrap_or(statm));
         }
         Ok(statm)
@@ -152,9 +152,17 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// See [`Process`].
+    /// See [`Process`]. A kernel that keeps no such figures has zeros in the file of a process that ran:
+    /// [`Error::is_unsupported`].
     pub fn schedstat(&self) -> Result<Schedstat> {
-        self.parse("schedstat", Schedstat::parse)
+        let schedstat = self.parse("schedstat", Schedstat::parse)?;
+        if schedstat.is_zero() {
+            let stat = self.stat()?;
+            if stat.utime_ticks.saturating_add(stat.stime_ticks) > 0 {
+                return Err(Error::unsupported().at(self.path("schedstat")));
+            }
+        }
+        Ok(schedstat)
     }
 
     /// `/proc/PID/smaps_rollup`: its memory, exactly. Walks the page tables: milliseconds for a large process, and it can
@@ -324,10 +332,6 @@ impl Process {
     fn path(&self, file: &str) -> PathBuf {
         self.procfs.path().join(self.id.pid.to_string()).join(file)
     }
-}
-
-fn open(dir: impl AsFd, file: &str) -> rustix::io::Result<OwnedFd> {
-    rustix::fs::openat(dir, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// Between how many descriptors a count looks whether it is still wanted: half a millisecond.

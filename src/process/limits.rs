@@ -1,57 +1,74 @@
 //! `/proc/PID/limits`: what a process may use at most.
 
-use procfs::FromRead;
-use procfs::process::LimitValue;
 use serde::{Deserialize, Serialize};
 
-use crate::number::words;
+use crate::number::{decimal, lines, words};
 use crate::{Error, Result};
 
 /// `/proc/PID/limits`: the resource limits of getrlimit(2).
+///
+/// Linux has had all of them since 2.6.25. What looks like a /proc and is none may lack some: those are `None`, which says
+/// nothing about whether there is such a limit. One that is there and unlimited is a [`Limit`] of `None`.
 ///
 /// ```
 /// # let file = std::fs::read("/proc/self/limits").unwrap();
 /// use appmon::process::Limits;
 ///
 /// let limits = Limits::parse(&file).unwrap();
-/// assert!(limits.open_files.soft > Some(0));
+/// assert!(limits.open_files.unwrap().soft > Some(0));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Limits {
     /// CPU time (`RLIMIT_CPU`).
-    pub cpu_time_seconds: Limit,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_time_seconds: Option<Limit>,
     /// The size of a file it writes (`RLIMIT_FSIZE`).
-    pub file_size_bytes: Limit,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_size_bytes: Option<Limit>,
     /// The data segment (`RLIMIT_DATA`).
-    pub data_size_bytes: Limit,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_size_bytes: Option<Limit>,
     /// The stack of the main thread (`RLIMIT_STACK`).
-    pub stack_size_bytes: Limit,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack_size_bytes: Option<Limit>,
     /// A core file (`RLIMIT_CORE`).
-    pub core_file_size_bytes: Limit,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub core_file_size_bytes: Option<Limit>,
     /// The resident set (`RLIMIT_RSS`); the kernel does not enforce it.
-    pub resident_set_bytes: Limit,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resident_set_bytes: Option<Limit>,
     /// Processes and threads of the same real user (`RLIMIT_NPROC`).
-    pub processes: Limit,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<Limit>,
     /// One more than the highest file descriptor (`RLIMIT_NOFILE`).
-    pub open_files: Limit,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_files: Option<Limit>,
     /// Memory locked in RAM (`RLIMIT_MEMLOCK`).
-    pub locked_memory_bytes: Limit,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locked_memory_bytes: Option<Limit>,
     /// Address space (`RLIMIT_AS`).
-    pub address_space_bytes: Limit,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address_space_bytes: Option<Limit>,
     /// File locks (`RLIMIT_LOCKS`); not enforced since Linux 2.4.25.
-    pub file_locks: Limit,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_locks: Option<Limit>,
     /// Queued signals of the same real user (`RLIMIT_SIGPENDING`).
-    pub pending_signals: Limit,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_signals: Option<Limit>,
     /// POSIX message queues of the same real user (`RLIMIT_MSGQUEUE`).
-    pub msgqueue_size_bytes: Limit,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub msgqueue_size_bytes: Option<Limit>,
     /// How far `nice` can be lowered: to 20 minus this (`RLIMIT_NICE`).
-    pub nice_priority: Limit,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nice_priority: Option<Limit>,
     /// The real-time priority it can take (`RLIMIT_RTPRIO`).
-    pub realtime_priority: Limit,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub realtime_priority: Option<Limit>,
     /// CPU time under a real-time policy without a blocking system call (`RLIMIT_RTTIME`), microseconds.
-    pub realtime_timeout_us: Limit,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub realtime_timeout_us: Option<Limit>,
 }
 
 /// One limit, in its own unit. `None`, `null` in the wire form, is unlimited.
@@ -66,45 +83,46 @@ pub struct Limit {
 }
 
 impl Limits {
-    /// Reads the file.
+    /// Reads the file: its lines in any order, among others. What is missing or not understood is `None`.
     ///
     /// # Errors
     ///
-    /// [`is_malformed`](Error::is_malformed), when one of the limits is missing or not a number.
+    /// [`is_malformed`](Error::is_malformed), when none of the limits is there.
     pub fn parse(file: &[u8]) -> Result<Self> {
-        let lines: Vec<&[u8]> = file.split(|byte| *byte == b'\n').filter(|line| is_limit(line)).collect();
-        let limits = procfs::process::Limits::from_read(lines.join(&b'\n').as_slice())
-            .map_err(|error| Error::malformed(format!("limits: {error}")))?;
-        Ok(Self {
-            cpu_time_seconds: limit(limits.max_cpu_time),
-            file_size_bytes: limit(limits.max_file_size),
-            data_size_bytes: limit(limits.max_data_size),
-            stack_size_bytes: limit(limits.max_stack_size),
-            core_file_size_bytes: limit(limits.max_core_file_size),
-            resident_set_bytes: limit(limits.max_resident_set),
-            processes: limit(limits.max_processes),
-            open_files: limit(limits.max_open_files),
-            locked_memory_bytes: limit(limits.max_locked_memory),
-            address_space_bytes: limit(limits.max_address_space),
-            file_locks: limit(limits.max_file_locks),
-            pending_signals: limit(limits.max_pending_signals),
-            msgqueue_size_bytes: limit(limits.max_msgqueue_size),
-            nice_priority: limit(limits.max_nice_priority),
-            realtime_priority: limit(limits.max_realtime_priority),
-            realtime_timeout_us: limit(limits.max_realtime_timeout),
-        })
+        let mut limits = Self::default();
+        for line in lines(file) {
+            let mut fields: [(&[u8], &mut Option<Limit>); 16] = [
+                (b"Max cpu time ", &mut limits.cpu_time_seconds),
+                (b"Max file size ", &mut limits.file_size_bytes),
+                (b"Max data size ", &mut limits.data_size_bytes),
+                (b"Max stack size ", &mut limits.stack_size_bytes),
+                (b"Max core file size ", &mut limits.core_file_size_bytes),
+                (b"Max resident set ", &mut limits.resident_set_bytes),
+                (b"Max processes ", &mut limits.processes),
+                (b"Max open files ", &mut limits.open_files),
+                (b"Max locked memory ", &mut limits.locked_memory_bytes),
+                (b"Max address space ", &mut limits.address_space_bytes),
+                (b"Max file locks ", &mut limits.file_locks),
+                (b"Max pending signals ", &mut limits.pending_signals),
+                (b"Max msgqueue size ", &mut limits.msgqueue_size_bytes),
+                (b"Max nice priority ", &mut limits.nice_priority),
+                (b"Max realtime priority ", &mut limits.realtime_priority),
+                (b"Max realtime timeout ", &mut limits.realtime_timeout_us),
+            ];
+            let named = fields.iter_mut().find_map(|(name, limit)| Some((limit, line.strip_prefix(*name)?)));
+            if let Some((limit, values)) = named {
+                **limit = Limit::parse(values);
+            }
+        }
+        if limits == Self::default() { Err(Error::malformed("limits: none of them")) } else { Ok(limits) }
     }
 }
 
-fn limit(limit: procfs::process::Limit) -> Limit {
-    let value = |limit| match limit {
-        LimitValue::Unlimited => None,
-        LimitValue::Value(value) => Some(value),
-    };
-    Limit { soft: value(limit.soft_limit), hard: value(limit.hard_limit) }
-}
-
-/// Whether procfs can take the line: it counts back from the last word of it, and panics on one that has too few.
-fn is_limit(line: &[u8]) -> bool {
-    line.starts_with(b"Max ") && line.is_ascii() && words(line).count() >= 4
+impl Limit {
+    /// Reads the soft and the hard limit; the unit may follow.
+    fn parse(values: &[u8]) -> Option<Self> {
+        let value = |word: &[u8]| if word == b"unlimited" { Some(None) } else { decimal(word).map(Some) };
+        let mut words = words(values);
+        Some(Self { soft: value(words.next()?)?, hard: value(words.next()?)? })
+    }
 }

@@ -153,6 +153,19 @@ impl Processes {
         self
     }
 
+    /// How many bytes of memory command lines and environments may take in the source, all together. Default: 64 MiB.
+    ///
+    /// A process can have megabytes of these that cost it nothing, and a user thousands of processes. A text is kept while
+    /// there is room, and in any case where it takes no more than the share of one process, which is this limit divided by the
+    /// number of processes: so the large ones of some never displace the usual ones of others, and all of them take at most
+    /// twice the limit. A text that is not kept is [`Reading::Failed`](crate::Reading::Failed), counted in
+    /// [`Skipped::fields`](crate::Skipped::fields), and read again when it is due; so is one of more than 65,536 arguments or
+    /// variables, or of more than 16 MiB. An argument counts with 48 bytes beside its text.
+    pub fn max_text_bytes(mut self, bytes: u64) -> Self {
+        self.config.max_text_bytes = bytes;
+        self
+    }
+
     /// Shows each command line and environment to `redact` before it comes into a sample, to take secrets out.
     ///
     /// A [`Select`] by command line sees it as it is.

@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom};
 
-use super::file::Buffer;
 use super::status::Status;
-use crate::fs::{DeviceId, Mount, mounts};
+use super::{file, restrictions};
 use crate::number::decimal;
 use crate::{BootId, Cancel, Error, Notice, Result};
 
@@ -36,7 +35,6 @@ struct Inner {
     ticks_per_second: u64,
     page_bytes: u64,
     pulse: bool,
-    notices: Vec<Notice>,
 }
 
 impl ProcFs {
@@ -51,10 +49,6 @@ impl ProcFs {
             .map_err(|errno| Error::os(errno).at(&path))?;
         let boot_id = boot_id(&dir);
         let pulse = has_pulse(&dir);
-        let mut notices = restrictions(&dir);
-        if !pulse {
-            notices.push(Notice::NoPulse);
-        }
         Ok(Self(Arc::new(Inner {
             path,
             dir,
@@ -62,7 +56,6 @@ impl ProcFs {
             ticks_per_second: crate::time::clock_ticks_per_second(),
             page_bytes: u64::try_from(rustix::param::page_size()).unwrap_or(4096),
             pulse,
-            notices,
         })))
     }
 
@@ -78,10 +71,16 @@ impl ProcFs {
         self.0.boot_id
     }
 
-    /// What limits all that can be read here: `hidepid`, `subset=pid`, or that only full readings work.
+    /// What limits all that the calling thread can read here now: `hidepid`, `subset=pid`, or that only full readings work.
+    ///
+    /// It is looked up at each call, in some tens of microseconds: the mount options change with a remount, and who is exempt
+    /// from `hidepid` with the groups, the capabilities and the user namespace of a thread. Each snapshot has that of its own
+    /// tick.
     #[must_use]
-    pub fn notices(&self) -> &[Notice] {
-        &self.0.notices
+    pub fn notices(&self) -> Vec<Notice> {
+        let mut notices = restrictions::of(self.dir());
+        notices.extend(self.no_pulse());
+        notices
     }
 
     /// The pids of all processes that are visible, in order.
@@ -114,9 +113,9 @@ impl ProcFs {
         self.0.pulse
     }
 
-    /// Whether there are processes that are not listed: those of others.
-    pub(crate) fn hides_processes(&self) -> bool {
-        self.0.notices.iter().any(|notice| matches!(notice, Notice::HidePid { .. }))
+    /// That the CPU clocks cannot be asked, where that is so.
+    pub(crate) fn no_pulse(&self) -> Option<Notice> {
+        (!self.has_pulse()).then_some(Notice::NoPulse)
     }
 
     /// Whether all processes of the machine are in here: this is the /proc of the first pid namespace.
@@ -179,17 +178,9 @@ impl Listing {
     }
 }
 
-fn read(dir: &OwnedFd, path: &str) -> Option<Vec<u8>> {
-    let file = rustix::fs::openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    Buffer::new().read_to_end(file).ok().map(<[u8]>::to_vec)
-}
-
 fn boot_id(dir: &OwnedFd) -> BootId {
-    read(dir, "sys/kernel/random/boot_id").map_or_else(BootId::current, |text| BootId::parse(&text).unwrap_or_default())
-}
-
-fn is_proc(dir: &OwnedFd) -> bool {
-    rustix::fs::fstatfs(dir).is_ok_and(|stat| stat.f_type == rustix::fs::PROC_SUPER_MAGIC)
+    file::read(dir, c"sys/kernel/random/boot_id")
+        .map_or_else(BootId::current, |text| BootId::parse(&text).unwrap_or_default())
 }
 
 /// Whether pids mean in this proc file system what they mean to our own system calls.
@@ -198,56 +189,9 @@ fn is_proc(dir: &OwnedFd) -> bool {
 /// means that the mount's namespace is ours. The bare number would not do, since pids of two namespaces can be equal.
 fn has_pulse(dir: &OwnedFd) -> bool {
     let me = std::process::id();
-    is_proc(dir)
-        && read(dir, "self/status")
+    file::is_proc(dir)
+        && file::read(dir, c"self/status")
             .and_then(|text| Status::parse(&text).ok())
             .is_some_and(|status| status.pid == me && status.ns_pid == [me])
         && super::pulse::pulse(me).is_some()
-}
-
-/// What the mount options hide from us.
-fn restrictions(dir: &OwnedFd) -> Vec<Notice> {
-    let mut notices = Vec::new();
-    let Some(mount) = is_proc(dir).then(|| mount_of(dir)).flatten() else { return notices };
-    let option = |name: &[u8]| {
-        mount
-            .super_options
-            .as_bytes()
-            .split(|byte| *byte == b',')
-            .find_map(|option| option.strip_prefix(name)?.strip_prefix(b"="))
-    };
-    if let Some(hidepid) = option(b"hidepid") {
-        // The kernel takes the group of root where none is named.
-        let gid = Some(option(b"gid").map_or(0, |gid| decimal::<u32>(gid).unwrap_or(0)));
-        let open = hidepid == b"0" || hidepid == b"off";
-        let group_counts = hidepid != b"4" && hidepid != b"ptraceable";
-        if !open && !is_exempt(dir, gid.filter(|_| group_counts)) {
-            notices.push(Notice::HidePid { hidepid: String::from_utf8_lossy(hidepid).into_owned() });
-        }
-    }
-    if option(b"subset") == Some(b"pid") {
-        notices.push(Notice::SubsetPid);
-    }
-    notices
-}
-
-/// Whether `hidepid` does not apply to us: by the right to trace every process, or by the group it names.
-fn is_exempt(dir: &OwnedFd, gid: Option<u32>) -> bool {
-    /// Bit of `CAP_SYS_PTRACE` in the capability masks.
-    const SYS_PTRACE: u64 = 1 << 19;
-    let Some(status) = read(dir, "self/status").and_then(|text| Status::parse(&text).ok()) else { return false };
-    status.cap_eff.is_some_and(|mask| mask & SYS_PTRACE != 0)
-        || gid.is_some_and(|gid| {
-            status.gid.is_some_and(|own| own.effective == gid)
-                || status.groups.is_some_and(|groups| groups.contains(&gid))
-        })
-}
-
-/// The mount `dir` is the root of.
-fn mount_of(dir: &OwnedFd) -> Option<Mount> {
-    let stat = rustix::fs::fstat(dir).ok()?;
-    let device = DeviceId { major: rustix::fs::major(stat.st_dev), minor: rustix::fs::minor(stat.st_dev) };
-    // Our own table, in our own mount namespace: that is where the path was resolved.
-    let table = read(dir, "self/mountinfo").or_else(|| std::fs::read("/proc/self/mountinfo").ok())?;
-    mounts::parse(&table).find(|mount| mount.device == device)
 }

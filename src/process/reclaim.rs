@@ -3,9 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags};
-
-use super::file::Buffer;
+use super::file::{Buffer, is_proc, open, open_of_proc};
 use super::procfs::ProcFs;
 use crate::Monotonic;
 use crate::number::decimal;
@@ -27,7 +25,7 @@ pub(crate) struct Reclaim {
 
 impl Reclaim {
     pub(crate) fn new(procfs: &ProcFs) -> Self {
-        let vmstat = rustix::fs::openat(procfs.dir(), c"vmstat", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok();
+        let vmstat = if is_proc(procfs.dir()) { open_of_proc } else { open }(procfs.dir(), c"vmstat").ok();
         Self { vmstat, buffer: Buffer::new(), pages: None, looked_at: None }
     }
 

@@ -72,7 +72,8 @@ pub struct ProcessSample {
     /// The badness the out-of-memory killer gives it.
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub oom: Reading<Oom>,
-    /// The environment it was started with.
+    /// The environment it was started with. [`Reading::Failed`] where it is too large: see
+    /// [`max_text_bytes`](crate::Processes::max_text_bytes).
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub environ: Reading<Arc<Environ>>,
     /// When `cpu`, `faults`, `io` and `threads` were known to be these: now for a process that did not run since they were read. What it did
@@ -128,7 +129,8 @@ pub struct ProcessInfo {
     /// The executable. Ends in ` (deleted)` when its file was removed or replaced.
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub exe: Reading<WirePath>,
-    /// The arguments, program first. May hold secrets, so it is there only when asked for.
+    /// The arguments, program first. May hold secrets, so it is there only when asked for. [`Reading::Failed`] where it is
+    /// too large, for itself or beside those of others: see [`max_text_bytes`](crate::Processes::max_text_bytes).
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub cmdline: Reading<Vec<Text>>,
     /// The working directory.
@@ -159,8 +161,14 @@ pub struct ProcessInfo {
     /// Whether it is a thread of the kernel, which has no executable and no memory of its own.
     pub kernel_thread: bool,
     /// How many times it was seen to `execve(2)` since the source first saw it: by the addresses of its program and stack in
-    /// `/proc/PID/stat`. Where the kernel hides those (the processes of others, without the right to trace them) an exec
-    /// cannot be known and is not counted; `name` and `cmdline` follow it all the same.
+    /// `/proc/PID/stat`. At least so many: several between two readings count as one.
+    ///
+    /// An exec leaves no other mark in /proc, so there are three that cannot be known and are not counted. Where the kernel
+    /// hides those addresses (the processes of others, without the right to trace them) none can; `name` and `cmdline` follow
+    /// it all the same. Where they are not random (`kernel.randomize_va_space` is 0, `setarch --addr-no-randomize`, a debugger)
+    /// another program has other ones as a rule, but not the same program at the same path with arguments and an environment
+    /// of the same length; its `cmdline` and `environ` are as old as [`slow_cadence`](crate::Processes::slow_cadence) then. And
+    /// with random ones, one exec in many millions has the same by chance.
     pub execs: u32,
 }
 

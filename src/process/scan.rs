@@ -17,10 +17,12 @@ use super::discover::{Discovery, Search};
 use super::names::Names;
 use super::reader::Reader;
 use super::reclaim::Reclaim;
+use super::restrictions::Restrictions;
 use super::select::PidFiles;
 use super::slow::{Answer, Job, work};
 use super::slow_pool::SlowPool;
-use super::table::{Rest, Selection, Slot};
+use super::table::{Rest, Selection, Slot, Task};
+use super::text_budget::TextBudget;
 use super::{Fields, ProcFs, ProcessSample};
 use crate::{Cancel, Monotonic, Result, Snapshot};
 use turns::Turns;
@@ -29,12 +31,14 @@ use turns::Turns;
 #[derive(Debug)]
 pub(crate) struct Scan {
     procfs: ProcFs,
+    restrictions: Restrictions,
     discovery: Discovery,
     /// In the order of the pids.
     slots: Vec<Slot>,
     readers: Vec<Reader>,
     budget: FdBudget,
     slow_pool: SlowPool<Job, Answer>,
+    text_budget: Arc<TextBudget>,
     /// Goes with the source: what is under way in the slow pool stops then.
     alive: Arc<()>,
     names: Names,
@@ -89,11 +93,13 @@ impl Scan {
         }
         let shown = config.fields.contains(Fields::CMDLINE) && config.redact.is_none();
         Ok(Self {
+            restrictions: Restrictions::new(procfs.dir()),
             discovery: Discovery::new(&procfs, config.list_every)?,
             slots: Vec::new(),
             readers: (0..threads).map(|_| Reader::new(procfs.clone())).collect(),
             budget: FdBudget::new(max_fds),
             slow_pool: SlowPool::new(config.slow.threads, work),
+            text_budget: TextBudget::new(config.max_text_bytes),
             alive: Arc::new(()),
             names: Names::new(),
             pid_files: PidFiles::new(&config.select),
@@ -122,7 +128,9 @@ impl Scan {
         let now = snapshot.at;
         self.tick = self.tick.saturating_add(1);
         snapshot.boot_id = self.procfs.boot_id();
-        snapshot.notices.extend_from_slice(self.procfs.notices());
+        self.look_for_restrictions(now);
+        snapshot.notices.extend_from_slice(self.restrictions.notices());
+        snapshot.notices.extend(self.procfs.no_pulse());
 
         self.find(Search::New, now, cancel)?;
         self.renew(now, cancel);
@@ -136,6 +144,17 @@ impl Scan {
         self.settle(&mut snapshot.skipped, cancel)?;
         self.last = Some(now);
         self.show(snapshot, cancel)
+    }
+
+    /// Looks what this thread may see by now. Where that changed, everything is read again, by files that it opened since.
+    fn look_for_restrictions(&mut self, now: Monotonic) {
+        if self.restrictions.look(self.procfs.dir(), now) {
+            for slot in &mut self.slots {
+                self.budget.close_all(&mut slot.entry.kept);
+                slot.ask(Task::ReadAll);
+            }
+        }
+        self.discovery.hidden = self.restrictions.hide_processes();
     }
 }
 

@@ -6,10 +6,11 @@ use std::sync::{Arc, Weak};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
-use super::file::{Buffer, PidPath, owner, unavailable};
+use super::file::{self, Buffer, PidPath, owner, unavailable};
 use super::handle::fd_count;
 use super::procfs::ProcFs;
 use super::stat::StatLine;
+use super::text_budget::{Held, TextBudget, bytes_of_arguments, bytes_of_environ};
 use super::thread::{by_life, by_living_thread, main_thread_has_exited};
 use super::{Environ, ProcessId, SmapsRollup, args};
 use crate::{Reading, Text};
@@ -34,6 +35,7 @@ pub(crate) struct Job {
     pub(crate) ino: u64,
     /// Gone when nobody waits for the answer any more.
     pub(crate) wanted: Weak<()>,
+    pub(crate) budget: Arc<TextBudget>,
 }
 
 /// What was read.
@@ -42,6 +44,8 @@ pub(crate) struct Answer {
     pub(crate) kind: Kind,
     pub(crate) id: ProcessId,
     pub(crate) content: Content,
+    /// What the content takes of the budget.
+    pub(crate) held: Option<Held>,
 }
 
 #[derive(Debug)]
@@ -71,18 +75,29 @@ impl Content {
 /// Reads one file; runs on a thread of the slow pool.
 pub(crate) fn work(job: Job) -> Answer {
     let mut buffer = Buffer::new();
+    let mut held = None;
+    let mut keep = |bytes: u64| {
+        held = job.budget.take(bytes);
+        held.is_some()
+    };
     let content = match job.kind {
         Kind::Cmdline => read(&job, &mut buffer, c"cmdline", |bytes| match bytes {
             // That of a process that is ending.
             b"" => Reading::NotApplicable,
             bytes if has_too_many(bytes) => Reading::Failed,
-            bytes => Reading::Value(args::parse_cmdline(bytes)),
+            bytes => {
+                let arguments = args::parse_cmdline(bytes);
+                if keep(bytes_of_arguments(&arguments)) { Reading::Value(arguments) } else { Reading::Failed }
+            }
         })
         .map(Content::Cmdline),
         Kind::Environ => {
             let environ = |bytes: &[u8]| match bytes {
                 bytes if has_too_many(bytes) => Reading::Failed,
-                bytes => Reading::Value(Environ::parse(bytes)),
+                bytes => {
+                    let environ = Environ::parse(bytes);
+                    if keep(bytes_of_environ(&environ)) { Reading::Value(environ) } else { Reading::Failed }
+                }
             };
             read(&job, &mut buffer, c"environ", environ).map(Content::Environ)
         }
@@ -94,7 +109,7 @@ pub(crate) fn work(job: Job) -> Answer {
         .map(|rollup| Content::SmapsRollup(rollup.map(Arc::new))),
         Kind::FdCount => count_fds(&job, &mut buffer).map(Content::FdCount),
     };
-    Answer { kind: job.kind, id: job.id, content: content.unwrap_or(Content::Gone) }
+    Answer { kind: job.kind, id: job.id, content: content.unwrap_or(Content::Gone), held }
 }
 
 /// Reads a file of the job's process; `None` where that is not there any more.
@@ -108,9 +123,13 @@ fn read<T>(
         Ok(dir) => dir,
         Err(answer) => return answer,
     };
+    let most = match job.kind {
+        Kind::Cmdline | Kind::Environ => usize::try_from(job.budget.most()).unwrap_or(usize::MAX),
+        Kind::SmapsRollup | Kind::FdCount => usize::MAX,
+    };
     let mut load = |dir: BorrowedFd<'_>| {
-        let fd = rustix::fs::openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        buffer.load_to_end(fd)?;
+        let fd = file::open_waiting(dir, name)?;
+        buffer.load_to_end_within(fd, most)?;
         Ok(buffer.last().is_empty())
     };
     let mut loaded = load(dir.as_fd());
@@ -161,7 +180,7 @@ fn failed<T>(errno: Errno, job: &Job, dir: &OwnedFd, buffer: &mut Buffer) -> Opt
 }
 
 fn is_still(id: ProcessId, dir: &OwnedFd, buffer: &mut Buffer) -> bool {
-    rustix::fs::openat(dir, c"stat", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    file::open(dir, c"stat")
         .and_then(|fd| buffer.load(fd))
         .is_ok_and(|()| StatLine::parse(buffer.last()).is_ok_and(|stat| stat.start_ticks == id.start_ticks))
 }

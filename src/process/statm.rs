@@ -2,59 +2,56 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::number::Columns;
+use crate::number::row;
 use crate::{Error, Result};
 
 /// `/proc/PID/statm`: memory in pages of `sysconf(_SC_PAGESIZE)` bytes.
+///
+/// Linux has had all seven since 2.6. What looks like a /proc and is none may lack some: those are `None`.
 ///
 /// ```
 /// use appmon::process::Statm;
 ///
 /// let statm = Statm::parse(b"765 440 412 5 0 90 0\n").unwrap();
-/// assert_eq!((statm.resident_pages, statm.shared_pages), (440, 412));
+/// assert_eq!((statm.resident_pages, statm.shared_pages), (Some(440), Some(412)));
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(deny_unknown_fields))]
 pub struct Statm {
     /// Address space.
-    pub size_pages: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_pages: Option<u64>,
     /// In memory. Approximate since Linux 6.2, off by up to some pages per CPU.
-    pub resident_pages: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resident_pages: Option<u64>,
     /// In memory and backed by a file or shared memory.
-    pub shared_pages: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_pages: Option<u64>,
     /// Text of the program.
-    pub text_pages: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text_pages: Option<u64>,
     /// Always 0 since Linux 2.6.
-    pub lib_pages: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lib_pages: Option<u64>,
     /// Data and stack.
-    pub data_pages: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_pages: Option<u64>,
     /// Always 0 since Linux 2.6.
-    pub dirty_pages: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dirty_pages: Option<u64>,
 }
 
 impl Statm {
-    /// Reads the line.
+    /// Reads the line. What is missing or not a number is `None`.
     ///
     /// # Errors
     ///
-    /// [`is_malformed`](Error::is_malformed), with a text that names the first field that is missing or not a number.
+    /// [`is_malformed`](Error::is_malformed), when there is no number at all.
     pub fn parse(line: &[u8]) -> Result<Self> {
-        let mut columns = Columns::new(line);
-        let mut next = |name| columns.unsigned().ok_or_else(|| missing(name));
-        Ok(Self {
-            size_pages: next("size")?,
-            resident_pages: next("resident")?,
-            shared_pages: next("shared")?,
-            text_pages: next("text")?,
-            lib_pages: next("lib")?,
-            data_pages: next("data")?,
-            dirty_pages: next("dt")?,
-        })
+        let [size_pages, resident_pages, shared_pages, text_pages, lib_pages, data_pages, dirty_pages] = row(line);
+        let statm = Self { size_pages, resident_pages, shared_pages, text_pages, lib_pages, data_pages, dirty_pages };
+        if statm == Self::default() { Err(Error::malformed("statm: no number")) } else { Ok(statm) }
     }
-}
-
-#[cold]
-fn missing(what: &str) -> Error {
-    Error::malformed(format!("statm: no valid {what}"))
 }

@@ -7,6 +7,7 @@ use super::descriptors::Kept;
 use super::file::Owner;
 use super::select::Verdict;
 use super::slow::Kind;
+use super::text_budget::Held;
 use super::{ProcessInfo, ProcessSample, ProcessState};
 use crate::{Monotonic, Reading};
 
@@ -183,6 +184,8 @@ pub(crate) struct Slow {
     pub(crate) fd_count: SlowFile,
     /// Its descriptors are too many to be counted within the tick.
     pub(crate) many_fds: bool,
+    /// What its command line and its environment take of the budget.
+    held: [Option<Held>; 2],
 }
 
 impl Slow {
@@ -192,6 +195,18 @@ impl Slow {
             Kind::Environ => &mut self.environ,
             Kind::SmapsRollup => &mut self.smaps_rollup,
             Kind::FdCount => &mut self.fd_count,
+        }
+    }
+}
+
+impl Slow {
+    /// Keeps what a text takes of the budget as long as the text, in place of the text before it.
+    pub(crate) fn hold(&mut self, kind: Kind, held: Option<Held>) {
+        let [cmdline, environ] = &mut self.held;
+        match kind {
+            Kind::Cmdline => *cmdline = held,
+            Kind::Environ => *environ = held,
+            Kind::SmapsRollup | Kind::FdCount => {}
         }
     }
 }

@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags, RawDir, SeekFrom};
 use rustix::io::Errno;
 
 use super::ProcessState;
-use super::file::{Buffer, PidPath, owner};
+use super::file::{self, Buffer, PidPath, owner};
 use super::stat::StatLine;
 use crate::number::decimal;
 
@@ -129,7 +129,7 @@ pub(crate) fn load_io(
     by_living_thread(dir, pid, |thread| {
         let tid = StatLine::parse(stat(thread, buffer)?).map_err(|_| Errno::NOENT)?.pid;
         let path = PidPath::new(tid).join(c"io");
-        let fd = rustix::fs::openat(procfs, path.as_c_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let fd = file::open(procfs, path.as_c_str())?;
         buffer.load_to_end(fd)
     })
 }
@@ -150,7 +150,7 @@ fn life(thread: impl AsFd, buffer: &mut Buffer) -> rustix::io::Result<Life> {
 }
 
 fn stat(dir: impl AsFd, buffer: &mut Buffer) -> rustix::io::Result<&[u8]> {
-    let fd = rustix::fs::openat(dir, c"stat", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let fd = file::open(dir, c"stat")?;
     buffer.read(fd)
 }
 

@@ -157,6 +157,9 @@ impl Drop for Frozen {
 impl Gate {
     fn pass(&self, is_shut: impl Fn(&State) -> bool) {
         let mut state = self.state.lock().unwrap();
+        if !is_shut(&state) {
+            return;
+        }
         state.held = state.held.wrapping_add(1);
         while is_shut(&state) {
             state = self.changed.wait(state).unwrap();

@@ -262,6 +262,160 @@ fn what_is_odd_of_one_file_is_odd_of_that_field_alone() {
     }
 }
 
+/// Puts something else in the place of a file.
+fn put_odd(kind: FileType, at: &Path, aside: &Path) {
+    let _ = std::fs::remove_dir_all(at);
+    let _ = std::fs::remove_file(at);
+    std::fs::create_dir_all(at.parent().unwrap()).unwrap();
+    match kind {
+        FileType::Directory => std::fs::create_dir(at).unwrap(),
+        FileType::Socket => drop(std::os::unix::net::UnixListener::bind(at).unwrap()),
+        // By a link, to a FIFO.
+        FileType::Symlink => {
+            if !aside.exists() {
+                rustix::fs::mknodat(rustix::fs::CWD, aside, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+            }
+            std::os::unix::fs::symlink(aside, at).unwrap();
+        }
+        // A device that has bytes without end: 1, 5 is that of /dev/zero.
+        kind => {
+            rustix::fs::mknodat(rustix::fs::CWD, at, kind, Mode::RUSR | Mode::WUSR, rustix::fs::makedev(1, 5)).unwrap()
+        }
+    }
+}
+
+/// Ends a wait for a writer, so that a test that fails ends too.
+fn release(root: &Path) {
+    for entry in std::fs::read_dir(root).unwrap().flatten() {
+        match entry.file_type().unwrap() {
+            kind if kind.is_dir() => release(&entry.path()),
+            kind if kind.is_symlink() => {}
+            _ => {
+                let flags = OFlags::WRONLY | OFlags::NONBLOCK;
+                let fifo = rustix::fs::stat(entry.path())
+                    .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
+                if fifo {
+                    let _ = rustix::fs::open(entry.path(), flags, Mode::empty());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_no_file_is_not_opened() {
+    let mut kinds = vec![FileType::Fifo, FileType::Symlink, FileType::Directory, FileType::Socket];
+    if common::require(common::is_root(), "root, to make a device node") {
+        kinds.push(FileType::CharacterDevice);
+    }
+    for kind in kinds {
+        let directory = root();
+        let root = directory.path();
+        let (odd, worse) = (Fake::new(42, "odd"), Fake::new(43, "worse"));
+        let threads = Fake { state: 'Z', threads: 2, flags: 4, ..Fake::new(44, "threads") };
+        for fake in [&odd, &worse, &threads] {
+            fake.write(root);
+        }
+        let put = |file: &str| put_odd(kind, &root.join(file), &root.join("aside"));
+        for file in ["loadavg", "stat", "vmstat", "sys/kernel/pid_max", "sys/kernel/random/boot_id", "self/status"] {
+            put(file);
+        }
+        let files = [
+            "io",
+            "status",
+            "statm",
+            "schedstat",
+            "limits",
+            "cgroup",
+            "oom_score",
+            "oom_score_adj",
+            "fd",
+            "ns",
+            "exe",
+            "cwd",
+            "task",
+        ];
+        for file in files {
+            put(&format!("42/{file}"));
+        }
+        // In the slow pool a FIFO is what it is there for.
+        let waits = matches!(kind, FileType::Fifo | FileType::Symlink);
+        let slow = ["cmdline", "environ", "smaps_rollup"];
+        for file in slow {
+            std::fs::write(root.join("42").join(file), "a=b\0").unwrap();
+            if !waits {
+                put(&format!("42/{file}"));
+            }
+        }
+        put("43/stat");
+        put("43/status");
+        put("44/task/45/stat");
+        put("44/task/45/cgroup");
+        let at = root.to_path_buf();
+        let (send, receive) = channel();
+        let reading = std::thread::spawn(move || {
+            let mut source =
+                Processes::new().root(&at).fields(Fields::all()).slow_budget(Duration::MAX).max_age(Duration::ZERO);
+            let snapshots = [tick(&mut source), tick(&mut source)];
+            let procfs = appmon::ProcFs::new(&at).unwrap();
+            let process = procfs.process(42).unwrap();
+            let by_hand = [
+                process.io().map(drop),
+                process.status().map(drop),
+                process.statm().map(drop),
+                process.smaps_rollup().map(drop),
+                procfs.process(43).map(drop),
+            ];
+            assert!(by_hand.iter().all(Result::is_err), "{kind:?}: {by_hand:?}");
+            let _ = send.send(snapshots);
+        });
+        let snapshots = receive.recv_timeout(Duration::from_secs(60));
+        release(root);
+        let snapshots = snapshots.unwrap_or_else(|error| panic!("{kind:?}: {error}"));
+        reading.join().unwrap();
+        for snapshot in &snapshots {
+            assert_eq!(snapshot.samples.iter().map(|sample| sample.id.pid).take(2).collect::<Vec<_>>(), [1, 42]);
+            assert!(find(snapshot, 43).is_none());
+            assert!(snapshot.skipped.failed >= 1, "{kind:?}: {:?}", snapshot.skipped);
+            let sample = get(snapshot, 42);
+            assert_eq!(
+                (sample.io, sample.statm, sample.schedstat),
+                (Reading::Failed, Reading::Failed, Reading::Failed)
+            );
+            assert_eq!(
+                (&sample.status, &sample.limits, sample.oom),
+                (&Reading::Failed, &Reading::Failed, Reading::Failed)
+            );
+            assert_eq!((&sample.info.cgroup, &sample.smaps_rollup), (&Reading::Failed, &Reading::Failed), "{kind:?}");
+            if waits {
+                assert!(sample.info.cmdline.value().is_some() && sample.environ.value().is_some(), "{kind:?}");
+            } else {
+                assert_eq!((&sample.info.cmdline, &sample.environ), (&Reading::Failed, &Reading::Failed), "{kind:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn zeros_of_a_process_that_ran_are_no_schedstat() {
+    let root = root();
+    let root = root.path();
+    for (pid, user_ticks, text) in [(10, 5, "0 0 0\n"), (11, 5, "7 0 0\n"), (12, 5, "0 ? 0\n")] {
+        let fake = Fake { user_ticks, ..Fake::new(pid, "p") };
+        fake.write(root);
+        std::fs::write(fake.directory(root).join("schedstat"), text).unwrap();
+        std::fs::write(fake.directory(root).join("status"), format!("Tgid:\t{pid}\n")).unwrap();
+    }
+    let snapshot = tick(&mut Processes::new().root(root).fields(Fields::DEFAULT | Fields::SCHEDSTAT));
+    let kept = |pid| get(&snapshot, pid).schedstat;
+    assert_eq!(kept(10), Reading::Unsupported);
+    assert_eq!(kept(11).value().map(|kept| (kept.run_ns, kept.wait_ns)), Some((Some(7), Some(0))));
+    assert_eq!(kept(12).value().map(|kept| (kept.run_ns, kept.wait_ns)), Some((Some(0), None)));
+    let process = |pid| appmon::ProcFs::new(root).unwrap().process(pid).unwrap();
+    assert!(process(10).schedstat().unwrap_err().is_unsupported());
+    assert_eq!(process(11).schedstat().unwrap(), *kept(11).value().unwrap());
+}
+
 #[test]
 fn a_command_line_without_end_is_not_cut_off_and_not_kept() {
     let root = root();
@@ -283,6 +437,58 @@ fn a_command_line_without_end_is_not_cut_off_and_not_kept() {
     assert_eq!((cmdline(11), cmdline(12)), (&Reading::Failed, &Reading::Failed));
     assert_eq!(**cmdline(13).value().unwrap(), [Text::from("title")]);
     assert_eq!(snapshot.skipped.fields, 2);
+}
+
+#[test]
+fn the_command_lines_of_some_leave_room_for_those_of_others() {
+    let directory = root();
+    let root = directory.path();
+    const LIMIT: u64 = 1 << 20;
+    // Large in one piece, and in many pieces that are small in the file. Nine processes, so the share is 116,508 bytes.
+    let large = vec![b'a'; 400_000];
+    let pieces = "a\0".repeat(8_000).into_bytes();
+    let usual = vec![b'a'; 100_000];
+    for (pid, line) in [(10, &large), (11, &large), (12, &large), (13, &large), (20, &pieces), (21, &pieces)] {
+        Fake::new(pid, "p").write(root);
+        Fake::new(pid, "p").cmdline(root, line);
+    }
+    for pid in [30, 31] {
+        Fake::new(pid, "p").write(root);
+        Fake::new(pid, "p").cmdline(root, &usual);
+        std::fs::write(Fake::new(pid, "p").directory(root).join("environ"), [b"A=", &usual[..1_000], b"\0"].concat())
+            .unwrap();
+    }
+    let fields = Fields::DEFAULT | Fields::CMDLINE | Fields::ENVIRON;
+    let source = || Processes::new().root(root).fields(fields).slow_budget(Duration::MAX).slow_cadence(Duration::ZERO);
+    let mut source = source().max_text_bytes(LIMIT);
+    let kept = |snapshot: &appmon::Snapshot<ProcessSample>, pids: &[u32]| {
+        let cmdlines = pids.iter().map(|pid| &get(snapshot, *pid).info.cmdline);
+        assert!(cmdlines.clone().all(|cmdline| matches!(cmdline, Reading::Value(_) | Reading::Failed)));
+        cmdlines.filter(|cmdline| cmdline.value().is_some()).count() as u64
+    };
+    for _ in 0..4 {
+        let snapshot = tick(&mut source);
+        // Whoever comes first, of those that are large; and the usual ones in any case.
+        let large = kept(&snapshot, &[10, 11, 12, 13]);
+        let pieces = kept(&snapshot, &[20, 21]);
+        assert!(large * 400_000 + pieces * 8_000 * 49 <= LIMIT && large + pieces >= 1, "{large} {pieces}");
+        assert_eq!(kept(&snapshot, &[1, 30, 31]), 3);
+        for pid in [30, 31] {
+            assert!(get(&snapshot, pid).environ.value().is_some());
+        }
+        assert_eq!(snapshot.skipped.fields, 6 - large - pieces);
+    }
+    // When some are gone, there is room.
+    for pid in [10, 11, 12, 20] {
+        std::fs::remove_dir_all(root.join(pid.to_string())).unwrap();
+    }
+    tick(&mut source);
+    let snapshot = tick(&mut source);
+    assert_eq!((kept(&snapshot, &[13, 21, 1, 30, 31]), snapshot.skipped.fields), (5, 0));
+    // No room at all.
+    let mut none = Processes::new().root(root).fields(fields).slow_budget(Duration::MAX).max_text_bytes(0);
+    let snapshot = tick(&mut none);
+    assert_eq!((kept(&snapshot, &[13, 21, 1, 30, 31]), snapshot.samples.len()), (0, 5));
 }
 
 #[test]

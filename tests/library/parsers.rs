@@ -220,7 +220,7 @@ fn smaps_rollup_knows_every_line_of_linux_6_18() {
 #[test]
 fn limits_are_told_apart() {
     let limits = Limits::parse(LIMITS.as_bytes()).unwrap();
-    let limit = |limit: Limit| (limit.soft, limit.hard);
+    let limit = |limit: Option<Limit>| limit.map(|limit| (limit.soft, limit.hard)).unwrap();
     assert_eq!(limit(limits.cpu_time_seconds), (None, None));
     assert_eq!(limit(limits.file_size_bytes), (Some(1), Some(2)));
     assert_eq!(limit(limits.data_size_bytes), (Some(3), Some(4)));
@@ -237,10 +237,53 @@ fn limits_are_told_apart() {
     assert_eq!(limit(limits.nice_priority), (Some(11), Some(12)));
     assert_eq!(limit(limits.realtime_priority), (Some(13), Some(14)));
     assert_eq!(limit(limits.realtime_timeout_us), (Some(15), Some(u64::MAX - 1)));
-    for line in LIMITS.split_inclusive('\n').skip(1) {
-        assert!(Limits::parse(LIMITS.replace(line, "").as_bytes()).unwrap_err().is_malformed());
+    check_malformed(Limits::parse, "Max\n\nMax nice priority\nMax x\nMax open files many 1 files\n", "limits: ");
+}
+
+#[test]
+fn of_a_file_with_an_odd_line_the_others_are_read() {
+    fn numbers(value: &impl Serialize) -> serde_json::Map<String, serde_json::Value> {
+        let serde_json::Value::Object(map) = serde_json::to_value(value).unwrap() else { panic!("no map") };
+        map
     }
-    check_malformed(Limits::parse, "Max\n\nMax nice priority\nMax x\n", "limits: ");
+    let whole = numbers(&Limits::parse(LIMITS.as_bytes()).unwrap());
+    assert_eq!(whole.len(), 16);
+    for (line, odd) in LIMITS
+        .split_inclusive('\n')
+        .skip(1)
+        .flat_map(|line| ["", "Max\n", "Max x y z\n", "\u{e9}: \u{fffd}\n"].map(|odd| (line, odd.to_owned())))
+        .chain(LIMITS.split_inclusive('\n').skip(1).map(|line| (line, format!("{}\n", &line[..30]))))
+        .chain(LIMITS.split_inclusive('\n').skip(1).map(|line| (line, line.replace(&line[26..27], "?"))))
+    {
+        let left = numbers(&Limits::parse(LIMITS.replacen(line, &odd, 1).as_bytes()).unwrap());
+        assert_eq!(left.len(), 15, "{odd}");
+        assert!(left.iter().all(|(name, limit)| whole[name] == *limit), "{odd}");
+    }
+    let statm = Statm::parse(b"765 412 x -5 0\n").unwrap();
+    assert_eq!((statm.size_pages, statm.resident_pages, statm.shared_pages), (Some(765), Some(412), None));
+    assert_eq!((statm.text_pages, statm.lib_pages, statm.data_pages), (None, Some(0), None));
+    assert_eq!(
+        serde_json::to_value(statm).unwrap(),
+        serde_json::json!({
+            "size_pages": 765, "resident_pages": 412, "lib_pages": 0
+        })
+    );
+    check_wire(&statm);
+    let schedstat = Schedstat::parse(b"1200345 ? 89\n").unwrap();
+    assert_eq!((schedstat.run_ns, schedstat.wait_ns, schedstat.timeslices), (Some(1_200_345), None, Some(89)));
+    assert_eq!(Schedstat::parse(b"1200345 45").unwrap().wait_ns, None, "cut off, maybe");
+    check_wire(&schedstat);
+    for file in ["", "\n1 2 3", "x y z\n"] {
+        check_malformed(Statm::parse, file, "statm: ");
+        check_malformed(Schedstat::parse, file, "schedstat: ");
+    }
+    let cgroups = Cgroups::parse(b"x\n4:memory:/docker/h\nno:number:/a\n0::/\n").unwrap();
+    assert_eq!(cgroups.list.iter().map(|cgroup| cgroup.hierarchy).collect::<Vec<_>>(), [4, 0]);
+    assert_eq!(cgroups.unknown, ["x", "no:number:/a"]);
+    assert_eq!(cgroups.main_path().unwrap(), &"/docker/h");
+    // One that was not understood may be the one that says more.
+    assert_eq!(Cgroups::parse(b"x\n0::/\n").unwrap().main_path(), None);
+    check_malformed(Cgroups::parse, "x\ny:\n", "cgroup: x");
 }
 
 /// The kernel's own answer, since `Limits` and the procfs crate are not independent of each other.
@@ -267,7 +310,7 @@ fn limits_are_those_of_getrlimit() {
         (limits.realtime_priority, Resource::Rtprio),
         (limits.realtime_timeout_us, Resource::Rttime),
     ] {
-        let expected = rustix::process::getrlimit(resource);
+        let (limit, expected) = (limit.unwrap(), rustix::process::getrlimit(resource));
         assert_eq!((limit.soft, limit.hard), (expected.current, expected.maximum), "{resource:?}");
     }
 }
@@ -515,11 +558,17 @@ proptest! {
     fn numbers_of_any_size(numbers in proptest::array::uniform7(any::<u64>())) {
         let [size, resident, shared, text, lib, data, dirty] = numbers;
         let statm = Statm::parse(format!("{size} {resident} {shared} {text} {lib} {data} {dirty}\n").as_bytes()).unwrap();
-        prop_assert_eq!((statm.size_pages, statm.dirty_pages, statm.data_pages), (size, dirty, data));
+        prop_assert_eq!(
+            (statm.size_pages, statm.dirty_pages, statm.data_pages),
+            (Some(size), Some(dirty), Some(data))
+        );
         let schedstat = Schedstat::parse(format!("{size} {resident} {shared}").as_bytes()).unwrap();
-        prop_assert_eq!((schedstat.run_ns, schedstat.wait_ns, schedstat.timeslices), (size, resident, shared));
-        let too_long = Schedstat::parse(format!("{size} {}0 1", u64::MAX).as_bytes());
-        prop_assert!(too_long.is_err());
+        prop_assert_eq!(
+            (schedstat.run_ns, schedstat.wait_ns, schedstat.timeslices),
+            (Some(size), Some(resident), Some(shared))
+        );
+        let too_long = Schedstat::parse(format!("{size} {}0 1", u64::MAX).as_bytes()).unwrap();
+        prop_assert_eq!((too_long.run_ns, too_long.wait_ns, too_long.timeslices), (Some(size), None, Some(1)));
         check_wire(&statm);
     }
 
@@ -752,13 +801,13 @@ fn statm_as_procfs_reads_it() {
     each("statm", |file| {
         let ours = Statm::parse(file).unwrap();
         let theirs = procfs::process::StatM::from_read(file).unwrap();
-        assert_eq!(ours.size_pages, theirs.size);
-        assert_eq!(ours.resident_pages, theirs.resident);
-        assert_eq!(ours.shared_pages, theirs.shared);
-        assert_eq!(ours.text_pages, theirs.text);
-        assert_eq!(ours.lib_pages, theirs.lib);
-        assert_eq!(ours.data_pages, theirs.data);
-        assert_eq!(ours.dirty_pages, theirs.dt);
+        assert_eq!(ours.size_pages, Some(theirs.size));
+        assert_eq!(ours.resident_pages, Some(theirs.resident));
+        assert_eq!(ours.shared_pages, Some(theirs.shared));
+        assert_eq!(ours.text_pages, Some(theirs.text));
+        assert_eq!(ours.lib_pages, Some(theirs.lib));
+        assert_eq!(ours.data_pages, Some(theirs.data));
+        assert_eq!(ours.dirty_pages, Some(theirs.dt));
     });
 }
 
@@ -767,9 +816,9 @@ fn schedstat_as_procfs_reads_it() {
     each("schedstat", |file| {
         let ours = Schedstat::parse(file).unwrap();
         let theirs = procfs::process::Schedstat::from_read(file).unwrap();
-        assert_eq!(ours.run_ns, theirs.sum_exec_runtime);
-        assert_eq!(ours.wait_ns, theirs.run_delay);
-        assert_eq!(ours.timeslices, theirs.pcount);
+        assert_eq!(ours.run_ns, Some(theirs.sum_exec_runtime));
+        assert_eq!(ours.wait_ns, Some(theirs.run_delay));
+        assert_eq!(ours.timeslices, Some(theirs.pcount));
     });
 }
 
@@ -838,6 +887,7 @@ fn limits_as_procfs_reads_them() {
             (ours.realtime_priority, theirs.max_realtime_priority),
             (ours.realtime_timeout_us, theirs.max_realtime_timeout),
         ] {
+            let ours = ours.unwrap();
             assert_eq!((ours.soft, ours.hard), (value(theirs.soft_limit), value(theirs.hard_limit)));
         }
     });
@@ -912,9 +962,13 @@ fn parse_all(bytes: &[u8]) {
     check_any(Oom::parse(bytes, bytes));
     check_any(Ok(parse_cmdline(bytes)));
     check_any(Ok(Environ::parse(bytes)));
-    let cgroups = Cgroups::parse(bytes);
-    if let Ok(cgroups) = &cgroups {
-        assert_eq!(cgroups.main_path().is_none(), cgroups.list.is_empty());
+    let mut cgroups = Cgroups::parse(bytes);
+    if let Ok(cgroups) = &mut cgroups {
+        assert!(cgroups.main_path().is_none() || !cgroups.list.is_empty());
+        // They are not sent.
+        if std::mem::take(&mut cgroups.unknown).is_empty() {
+            assert_eq!(cgroups.main_path().is_none(), cgroups.list.is_empty());
+        }
     }
     check_any(cgroups);
     for name in ["pid", "net", "?"] {

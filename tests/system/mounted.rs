@@ -858,6 +858,12 @@ fn what_hangs_has_no_more_threads_however_often_it_is_registered() {
     let mut source = FileSystems::mounted().budget(Duration::from_millis(10));
     let registry = source.registry();
     until("its figures are known", || at(&tick(&mut source), scratch.path()).at.is_some());
+    let hung = registry.add_directory(Directory::new("one", scratch.path().join("one"))).unwrap();
+    until("its scan is held", || {
+        tick(&mut source);
+        frozen.held() == 1
+    });
+    drop(hung);
     for n in 0..20 {
         let name = ["one", "two"][n % 2];
         let hung = registry.add_directory(Directory::new(name, scratch.path().join(name))).unwrap();
@@ -867,12 +873,13 @@ fn what_hangs_has_no_more_threads_however_often_it_is_registered() {
         drop(hung);
         tick(&mut source);
     }
-    assert_eq!(threads("appmon-director"), 1);
+    assert_eq!((threads("appmon-director"), frozen.held()), (1, 1));
     frozen.thaw();
     let back = registry.add_directory(Directory::new("one", scratch.path().join("one"))).unwrap();
     until("it is scanned", || part(&tick(&mut source), "one").complete);
     drop(back);
     drop(source);
+    until("nobody asks any more", || threads("appmon-mount") + threads("appmon-director") == 0);
 
     // Its figures, too.
     frozen.freeze();
@@ -884,7 +891,7 @@ fn what_hangs_has_no_more_threads_however_often_it_is_registered() {
         drop(hung);
         tick(&mut source);
     }
-    assert_eq!(threads("appmon-mount"), 1);
+    until("one thread is held", || (threads("appmon-mount"), frozen.held()) == (1, 1));
     frozen.thaw();
     let _back = registry.add_file_system(FileSystem::new("back", scratch.path())).unwrap();
     until("it answers", || at(&tick(&mut source), scratch.path()).stalled.is_none());

@@ -179,6 +179,11 @@ fn a_process_that_drops_its_user_changes_selections() {
 
 /// Runs a test as nobody in a pid namespace of its own, after `prepare` was run as root there. Gives true inside.
 fn as_nobody(test: &str, prepare: &str) -> bool {
+    as_nobody_by("exec", test, prepare)
+}
+
+/// The same, by `exec` as the first process there, or by another program that starts it.
+fn as_nobody_by(starter: &str, test: &str, prepare: &str) -> bool {
     if std::env::var("APPMON_TEST_AS_NOBODY").is_ok_and(|inside| inside == test) {
         return true;
     }
@@ -195,7 +200,7 @@ fn as_nobody(test: &str, prepare: &str) -> bool {
     let script = format!(
         "set -e; {prepare}
          export APPMON_TEST_AS_NOBODY={test}
-         exec setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --bounding-set=-all \"$@\""
+         {starter} setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --bounding-set=-all \"$@\""
     );
     by.extend(["/bin/sh", "-c", &script, "sh"]);
     run_inside(test, &by, &program);
@@ -454,6 +459,156 @@ fn hidepid(either: &[&str]) -> String {
     let shown = mounts.split([' ', ',', '\n']).find_map(|option| option.strip_prefix("hidepid=")).unwrap();
     assert!(either.contains(&shown), "{shown}");
     shown.to_owned()
+}
+
+/// Mounts /proc again with the options that it is given, as root.
+const REMOUNTS: &str = "
+    mkfifo -m 666 $(dirname $1)/options
+    (while :; do read options < $(dirname $1)/options; mount -o remount,$options /proc; done) \
+        </dev/null >/dev/null 2>&1 &
+    ";
+
+/// Has root mount /proc again, and waits until the mount table says so.
+fn remount_proc(options: &str, shown: &[&str]) {
+    std::fs::write(std::env::current_exe().unwrap().with_file_name("options"), format!("{options}\n")).unwrap();
+    until(options, || {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        let own = mounts.lines().rfind(|line| line.split(' ').nth(1) == Some("/proc")).unwrap();
+        if shown.is_empty() { !own.contains("hidepid") } else { shown.iter().any(|shown| own.contains(shown)) }
+    });
+}
+
+/// What a source sees while /proc is mounted again and again with other options.
+fn follows_remounts() {
+    let hidden = pid_of("HIDDEN");
+    let procfs = appmon::ProcFs::new("/proc").unwrap();
+    let mut source = Processes::new().max_age(NEVER).list_every(Duration::MAX);
+    for _ in 0..3 {
+        for _ in 0..2 {
+            let snapshot = tick(&mut source);
+            assert_eq!((&*snapshot.notices, &*procfs.notices()), (&[][..], &[][..]));
+            get(&snapshot, hidden);
+        }
+        remount_proc("hidepid=2", &["hidepid=2", "hidepid=invisible"]);
+        for _ in 0..2 {
+            let snapshot = tick(&mut source);
+            let notice = Notice::HidePid { hidepid: hidepid(&["2", "invisible"]) };
+            assert_eq!((&snapshot.notices, procfs.notices()), (&vec![notice.clone()], vec![notice]));
+            assert_eq!(find(&snapshot, hidden), None);
+            assert_eq!(snapshot.complete_at, Some(snapshot.at), "all that is visible");
+            get(&snapshot, std::process::id());
+        }
+        remount_proc("hidepid=1", &["hidepid=1", "hidepid=noaccess"]);
+        let snapshot = tick(&mut source);
+        assert_eq!(snapshot.notices, [Notice::HidePid { hidepid: hidepid(&["1", "noaccess"]) }]);
+        assert!(snapshot.skipped.denied >= 3, "{:?}", snapshot.skipped);
+        assert_eq!(find(&snapshot, hidden), None);
+        remount_proc("hidepid=0", &[]);
+    }
+    remount_proc("subset=pid", &["subset=pid"]);
+    let snapshot = tick(&mut source);
+    assert_eq!(snapshot.notices, [Notice::SubsetPid]);
+    get(&snapshot, hidden);
+}
+
+#[test]
+fn what_a_mount_hides_is_as_of_the_tick() {
+    let prepare = format!("{ROOT_PROCESSES} {REMOUNTS}");
+    if as_nobody("root_processes::what_a_mount_hides_is_as_of_the_tick", &prepare) {
+        assert_eq!(std::process::id(), 1);
+        follows_remounts();
+    }
+}
+
+#[test]
+fn what_a_mount_hides_is_as_of_the_tick_where_the_first_process_is_hidden() {
+    let test = "root_processes::what_a_mount_hides_is_as_of_the_tick_where_the_first_process_is_hidden";
+    if as_nobody_by("", test, &format!("{ROOT_PROCESSES} {REMOUNTS}")) {
+        assert_ne!(std::process::id(), 1);
+        follows_remounts();
+    }
+}
+
+#[test]
+fn what_is_hidden_is_hidden_from_the_thread_that_reads() {
+    use rustix::process::{Gid, Uid};
+    use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+    let test = "root_processes::what_is_hidden_is_hidden_from_the_thread_that_reads";
+    if !require(is_root(), "root") {
+        return;
+    }
+    let Some(mut by) = pid_namespace() else { return };
+    let script = "mount -o remount,hidepid=2,gid=4242 /proc; sleep 100000 </dev/null >/dev/null 2>&1 & export HIDDEN=$!; \
+        exec \"$@\"";
+    by.extend(["/bin/sh", "-c", script, "sh"]);
+    if !common::inside(test, &by) {
+        return;
+    }
+    let hidden = pid_of("HIDDEN");
+    until_named(hidden, "sleep");
+    let notice = Notice::HidePid { hidepid: hidepid(&["2", "invisible"]) };
+    let mut source = Processes::new().max_age(NEVER).list_every(Duration::MAX);
+    let mut others = || {
+        let snapshot = tick(&mut source);
+        let is_hidden = find(&snapshot, hidden).is_none();
+        let notices = if is_hidden { vec![notice.clone()] } else { Vec::new() };
+        assert_eq!((&snapshot.notices, appmon::ProcFs::new("/proc").unwrap().notices()), (&notices, notices.clone()));
+        get(&snapshot, std::process::id());
+        !is_hidden
+    };
+    for _ in 0..2 {
+        assert!(others() && others(), "root sees all");
+        // A thread that drops what it may: first the group that the mount names is left to it.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let (nobody, nogroup) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
+                set_thread_groups(&[Gid::from_raw(4242)]).unwrap();
+                set_thread_res_gid(nogroup, nogroup, nogroup).unwrap();
+                // The right to change groups, and no other, outlives the change of the user.
+                rustix::thread::set_keep_capabilities(true).unwrap();
+                set_thread_res_uid(nobody, nobody, nobody).unwrap();
+                let only = |effective| {
+                    let set = rustix::thread::CapabilitySet::SETGID;
+                    let none = rustix::thread::CapabilitySet::empty();
+                    let sets = rustix::thread::CapabilitySets { effective, permitted: set, inheritable: none };
+                    rustix::thread::set_capabilities(None, sets).unwrap();
+                };
+                only(rustix::thread::CapabilitySet::SETGID);
+                assert!(others() && others(), "the group sees all");
+                set_thread_groups(&[]).unwrap();
+                assert!(!others() && !others(), "nobody does not");
+            });
+        });
+    }
+    assert!(others());
+}
+
+#[test]
+fn a_right_of_a_child_user_namespace_does_not_count_for_what_is_outside() {
+    let test = "root_processes::a_right_of_a_child_user_namespace_does_not_count_for_what_is_outside";
+    let works = Command::new("unshare").args(["--user", "--map-root-user", "true"]).status();
+    if !require(works.is_ok_and(|status| status.success()), "a user namespace of its own") {
+        return;
+    }
+    for starter in ["exec", ""] {
+        // As root of a user namespace, beside the processes of root of the machine.
+        let map = "set -- unshare --user --map-root-user \"$@\"";
+        let prepare = format!("{} {map};", remounted("hidepid=2"));
+        if !as_nobody_by(starter, test, &prepare) {
+            continue;
+        }
+        let rights = rustix::thread::capabilities(None).unwrap().effective;
+        assert!(is_root() && rights.contains(rustix::thread::CapabilitySet::SYS_PTRACE));
+        let mut source = Processes::new();
+        for _ in 0..3 {
+            let snapshot = tick(&mut source);
+            assert_eq!(find(&snapshot, pid_of("HIDDEN")), None);
+            assert_eq!(snapshot.notices, [Notice::HidePid { hidepid: hidepid(&["2", "invisible"]) }]);
+            assert_eq!(snapshot.complete_at, Some(snapshot.at));
+        }
+        return;
+    }
 }
 
 #[test]

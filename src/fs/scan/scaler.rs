@@ -95,7 +95,7 @@ impl Spent {
         let running = Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default();
         // Without /proc it looks as if it was blocked, and there are more threads than would do.
         let schedstat = std::fs::read("/proc/thread-self/schedstat").unwrap_or_default();
-        let waiting = Schedstat::parse(&schedstat).map_or(0, |schedstat| schedstat.wait_ns);
+        let waiting = Schedstat::parse(&schedstat).ok().and_then(|schedstat| schedstat.wait_ns).unwrap_or(0);
         Self { at: Instant::now(), running, waiting: Duration::from_nanos(waiting) }
     }
 

@@ -3,12 +3,11 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::Reading;
 use crate::process::descriptors::{FdBudget, Hot, Kept};
-use crate::process::file::{Buffer, Opener, Owner, PidPath, owner, unavailable};
+use crate::process::file::{self, Buffer, Opener, Owner, PidPath, owner, unavailable};
 use crate::process::thread::{by_living_thread, load_io};
 use crate::process::{Io, ProcFs};
 
@@ -136,7 +135,7 @@ impl Files<'_> {
         let Some(place) = &self.place else { return Err(Errno::NOENT) };
         let buffer = &mut self.means.buffer;
         by_living_thread(place.as_fd(), self.pid, |thread| {
-            let fd = rustix::fs::openat(thread, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+            let fd = file::open(thread, name)?;
             buffer.load_to_end(fd)
         })
     }

@@ -212,7 +212,11 @@ impl Visit<'_> {
                 Reading::Value(cgroups) if line.exited && cgroups.has_version_1() && info.cgroup.value().is_some() => {}
                 Reading::Value(cgroups) => {
                     let path = if line.exited { cgroups.main_path_of_ended() } else { cgroups.main_path() };
-                    info.cgroup = path.cloned().map_or(Reading::NotApplicable, Reading::Value);
+                    info.cgroup = match path {
+                        Some(path) => Reading::Value(path.clone()),
+                        None if cgroups.unknown.is_empty() => Reading::NotApplicable,
+                        None => Reading::Failed,
+                    };
                 }
                 other => info.cgroup = other.map(|_| Text::default()),
             }
@@ -260,7 +264,10 @@ impl Visit<'_> {
             };
         }
         if fields.contains(Fields::SCHEDSTAT) {
-            entry.sample.schedstat = self.files.hot(&mut entry.kept, Hot::Schedstat, c"schedstat", Schedstat::parse)?;
+            let schedstat = self.files.hot(&mut entry.kept, Hot::Schedstat, c"schedstat", Schedstat::parse)?;
+            // Zeros of a process that has run: the kernel keeps no such figures.
+            let is_kept = entry.sample.cpu.total_ns == 0 || !schedstat.value().is_some_and(Schedstat::is_zero);
+            entry.sample.schedstat = if is_kept { schedstat } else { Reading::Unsupported };
         }
         if fields.contains(Fields::LIMITS) {
             entry.sample.limits = self.files.file(c"limits", Limits::parse)?.map(Arc::new);

@@ -22,6 +22,7 @@ impl Scan {
             let gone = &self.gone;
             self.slow_pool.forget(|job| gone.binary_search(&job.id.pid).is_ok());
         }
+        self.text_budget.share_among(self.slots.len());
         let any_slow = (fields | self.facts).intersects(Fields::SLOW | Fields::FD_COUNT);
         for slot in self.slots.iter_mut().filter(|slot| any_slow || slot.unnamed) {
             cancel.check()?;
@@ -59,7 +60,8 @@ impl Scan {
                     file.asked = true;
                     let (procfs, ino) = (self.procfs.clone(), entry.owner.ino);
                     let wanted = Arc::downgrade(&self.alive);
-                    jobs.push((file.read_at, Job { procfs, kind, id: entry.sample.id, ino, wanted }));
+                    let budget = Arc::clone(&self.text_budget);
+                    jobs.push((file.read_at, Job { procfs, kind, id: entry.sample.id, ino, wanted, budget }));
                 }
                 // An older command line or environment is still that of this program; old memory is not that of now.
                 let lasts = matches!(kind, Kind::Cmdline | Kind::Environ);
@@ -95,6 +97,9 @@ impl Scan {
             } else {
                 SlowFile { asked: false, ran: false, stale: false, read_at: Some(now) }
             };
+            if !matches!(answer.content, Content::Gone) {
+                slot.entry.slow.hold(answer.kind, answer.held);
+            }
             if put(slot, answer.content, config) && slot.outcome == Outcome::Same {
                 slot.outcome = Outcome::Changed;
             }
