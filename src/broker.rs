@@ -24,6 +24,8 @@ pub mod amqp;
 mod blocking;
 #[cfg(any(feature = "kafka", feature = "nats"))]
 mod consuming;
+#[cfg(any(feature = "amqp", feature = "kafka", feature = "mqtt", feature = "nats", feature = "redis"))]
+mod deadline;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 #[cfg(any(feature = "amqp", feature = "mqtt", feature = "nats", feature = "redis"))]

@@ -122,6 +122,7 @@ mod source_ext;
 pub mod stream;
 mod text;
 mod time;
+mod wire;
 
 pub use cached::Cached;
 pub use counters::{Counters, Rated, Sample};

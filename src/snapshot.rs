@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::Escaped;
 use crate::time::nanos;
-use crate::{Monotonic, Result, Timestamp};
+use crate::{Error, Monotonic, Result, Timestamp};
 
 /// All that one reading of a source saw, and how the reading went.
 ///
@@ -166,16 +166,14 @@ impl BootId {
         }
         (digits == 32).then_some(Self(id))
     }
+}
 
-    /// The id as a number, and back: what a spool stores.
-    #[cfg(feature = "forward")]
-    pub(crate) fn to_bits(self) -> u128 {
-        self.0
-    }
+/// Reads a UUID, with its hyphens or without.
+impl std::str::FromStr for BootId {
+    type Err = Error;
 
-    #[cfg(feature = "forward")]
-    pub(crate) fn from_bits(bits: u128) -> Self {
-        Self(bits)
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text.as_bytes()).ok_or_else(|| Error::malformed(format!("{text:?} is no UUID")))
     }
 }
 

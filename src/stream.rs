@@ -9,11 +9,7 @@ mod samples;
 pub use changes::{Change, Changes};
 pub use rates::Rates;
 pub use retain::Retain;
-#[cfg(feature = "schema")]
-pub(crate) use samples::say_kind;
 pub use samples::{Event, Samples};
-#[cfg(feature = "forward")]
-pub(crate) use samples::{EventRef, SCHEMA};
 
 use futures::Stream;
 

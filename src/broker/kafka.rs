@@ -62,11 +62,11 @@ use std::time::Duration;
 use rdkafka::config::ClientConfig;
 use tokio::time::Instant;
 
+use crate::broker::deadline::from_now;
 use crate::broker::kafka::address::Address;
 use crate::broker::kafka::call::Call;
 use crate::broker::kafka::producer::{Producer, Retired};
 use crate::forward::{Escape, Message, Outcome, Publish, Template};
-use crate::time::from_now;
 use crate::{Error, Result};
 
 /// Publishes to the topics of a Kafka cluster.

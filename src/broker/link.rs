@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+use crate::broker::deadline::from_now;
 use crate::forward::{Message, Outcome, Publish};
 use crate::{Error, Result};
 
@@ -188,11 +189,7 @@ impl<C: Connect> Link<C> {
     }
 
     fn deadline(&self, share: u32) -> Instant {
-        // Longer than anything lasts, where a clock cannot hold it.
-        const FOREVER: Duration = Duration::from_secs(1 << 30);
-        let now = Instant::now();
-        let time = self.timeout.checked_div(share).unwrap_or_default();
-        now.checked_add(time.min(FOREVER)).unwrap_or(now)
+        from_now(self.timeout.checked_div(share).unwrap_or_default())
     }
 
     fn error(&self, cause: impl Into<Cause>) -> Error {

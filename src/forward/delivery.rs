@@ -15,14 +15,14 @@ use tracing::Instrument as _;
 use crate::forward::backoff::Backoff;
 use crate::forward::batch::{BatchLimits, Entry, Tried};
 use crate::forward::bisection::{Bisection, Next};
+use crate::forward::deadline::{after, from_now};
 use crate::forward::encode::Encoder;
 use crate::forward::message::Message;
 use crate::forward::outbox::Outbox;
 use crate::forward::publish::{Outcome, Publish};
 use crate::forward::report::Report;
-use crate::forward::split::Splitter;
+use crate::forward::split::{can_split, split};
 use crate::forward::status::Shared;
-use crate::time::{after, from_now};
 use crate::{Error, Sample, Snapshot};
 
 /// No message is split to less because it was refused.
@@ -62,7 +62,6 @@ pub(super) struct Delivery<P> {
     /// The largest payload there may be, as far as it is known, and the largest that was accepted.
     limit: usize,
     proven: usize,
-    splitter: Splitter,
     backlog: Outbox,
     /// The batch under work, in order: what is published, or was in vain.
     batch: VecDeque<Entry>,
@@ -135,7 +134,6 @@ impl<P: Publish + 'static> Delivery<P> {
             state: State::Idle(publish),
             limit,
             proven: SMALL_BYTES,
-            splitter: Splitter::default(),
             encoder,
             backlog,
             batch: VecDeque::new(),
@@ -277,7 +275,7 @@ impl<P: Publish + 'static> Delivery<P> {
     fn split_large(&mut self) {
         let mut batch = VecDeque::with_capacity(self.batch.len());
         for entry in self.batch.drain(..) {
-            let Some(pieces) = self.splitter.split(&entry.message, self.limit) else {
+            let Some(pieces) = split(&entry.message, self.limit) else {
                 batch.push_back(entry);
                 continue;
             };
@@ -301,7 +299,7 @@ impl<P: Publish + 'static> Delivery<P> {
             Outcome::TooLarge(_) | Outcome::Rejected(_) => {}
             _ => return false,
         }
-        bytes > *limit && Splitter::can_split(message)
+        bytes > *limit && can_split(message)
     }
 
     /// Sends what is next of the batch.

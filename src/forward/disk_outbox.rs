@@ -288,5 +288,5 @@ impl DiskOutbox {
 
 /// The thread of the spool ended without an answer.
 fn no_answer() -> Error {
-    Error::panicked("the spool's thread ended".to_owned())
+    Error::io(std::io::Error::other("the spool's thread ended"))
 }

@@ -9,7 +9,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::forward::backoff::Backoff;
 use crate::forward::batch::BatchLimits;
-use crate::forward::codec::Codec;
 use crate::forward::delivery::{Delivery, OnRejected, Settings};
 use crate::forward::disk_outbox::DiskOutbox;
 use crate::forward::encode::Encoder;
@@ -21,6 +20,7 @@ use crate::forward::overflow::Overflow;
 use crate::forward::publish::Publish;
 use crate::forward::spool::Spool;
 use crate::forward::status::{Monitor, Shared};
+use crate::wire::Codec;
 use crate::{Error, Result};
 
 /// Brings snapshots to a broker: at least once, in order, through outages, with every loss counted.

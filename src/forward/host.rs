@@ -28,16 +28,11 @@ impl Host {
     /// [`Error::is_config`] when the name is empty, longer than 255 bytes, or has control characters.
     pub fn new(name: impl AsRef<str>) -> Result<Self> {
         let name = name.as_ref();
-        Self::check(name).map_err(|why| Error::config(format!("host name {name:?}: {why}")))?;
-        Ok(Self(name.into()))
-    }
-
-    /// Whether it can be the name of a host; the error says what it must be.
-    pub(crate) fn check(name: &str) -> std::result::Result<(), &'static str> {
         if name.is_empty() || name.len() > 255 || name.chars().any(char::is_control) {
-            return Err("it must have 1 to 255 bytes and no control characters");
+            let why = "it must have 1 to 255 bytes and no control characters";
+            return Err(Error::config(format!("host name {name:?}: {why}")));
         }
-        Ok(())
+        Ok(Self(name.into()))
     }
 
     /// The id derived from `/etc/machine-id` (or D-Bus's copy of it); the host name of the kernel where there is none.
@@ -74,7 +69,7 @@ impl Host {
         &self.0
     }
 
-    pub(crate) fn shared(&self) -> Arc<str> {
+    pub(super) fn shared(&self) -> Arc<str> {
         Arc::clone(&self.0)
     }
 }

@@ -879,6 +879,39 @@ mod consuming {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_too_large_for_the_server_is_not_missing() {
+        let Some(nats) = Nats::configured("max_payload: 16384") else { return };
+        // A limit that the server tells, and one that is learned from refusals.
+        for max_message_size in [-1, 7000] {
+            let admin = nats.admin().await;
+            let _ = admin.delete_stream(STREAM).await;
+            create(&admin, Config { max_message_size, ..Config::default() }).await;
+            for (codec, most) in [(Codec::Json, 4 << 20), (Codec::MessagePack, 4 << 20), (Codec::Json, 24 << 10)] {
+                let host = format!("{codec} {most}");
+                // All are encoded before the server is asked.
+                let all = (0..5).map(|seq| snapshot(seq, 1 + 600 * (seq % 2)));
+                let forwarder = Forwarder::new(jetstream(nats.port).await).host(&*host).codec(codec);
+                let report = stream::iter(all.clone().map(Ok)).forward_to(forwarder.max_message_bytes(most)).await;
+                let report = report.unwrap();
+                assert!(report.is_complete() && report.accepted > 6, "{report:?}");
+
+                let mut arriving = consumer(&nats).stream();
+                let mut arrived = Vec::new();
+                while arrived.len() < 5 {
+                    let mut snapshot = next_snapshot(&mut arriving).await;
+                    if snapshot.host.take().as_deref() == Some(&*host) {
+                        arrived.push(snapshot);
+                    }
+                }
+                assert!(arrived.into_iter().eq(all), "{host}");
+                let counts = arriving.arrived();
+                let faults = [counts.missing, counts.incomplete, counts.malformed, counts.duplicates];
+                assert_eq!(faults, [0; 4], "{host} {max_message_size}");
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn what_is_not_understood_ends_nothing() {
         let Some(nats) = Nats::started() else { return };
         nats.create().await;

@@ -594,7 +594,7 @@ impl Narrow {
     fn snapshots(&self) -> Vec<(u64, Vec<serde_json::Value>)> {
         let mut whole: Vec<(u64, Vec<serde_json::Value>)> = Vec::new();
         let mut ids = BTreeSet::new();
-        let mut open: Option<(u64, u64, u64)> = None;
+        let mut open: Option<(u64, u64, u64, u32)> = None;
         for message in self.got.lock().unwrap().iter() {
             assert!(ids.insert(message.id), "{} came twice", message.id);
             let document: serde_json::Value = match message.codec {
@@ -604,22 +604,28 @@ impl Narrow {
             let samples = document["samples"].as_array().unwrap().clone();
             assert_eq!(samples.len(), message.samples as usize);
             let seq = document["seq"].as_u64().unwrap();
-            let (part, last) = (document["part"].as_u64(), document["last"].as_bool());
+            let (part, last) = (document["part"].as_u64().unwrap_or(0), document["last"].as_bool());
+            let piece = message.id.piece;
+            assert_eq!(
+                document.get("piece"),
+                serde_json::to_value(piece).ok().filter(|piece| !piece.is_null()).as_ref()
+            );
+            let from = piece.map_or(0, |piece| piece.from);
+            assert_eq!(piece.map_or(message.samples, |piece| piece.to - piece.from), message.samples);
             match open {
                 None => {
-                    assert_eq!(part.unwrap_or(0), 0);
+                    assert_eq!((part, from), (0, 0));
                     whole.push((seq, samples));
                 }
-                Some((of, number, id)) => {
-                    assert_eq!(
-                        (seq, part, message.id.seq),
-                        (of, Some(number), id),
-                        "parts of a snapshot follow each other"
-                    );
+                Some(next) => {
+                    assert_eq!((seq, part, message.id.seq, from), next, "parts and pieces follow each other");
                     whole.last_mut().unwrap().1.extend(samples);
                 }
             }
-            open = (last == Some(false)).then(|| (seq, part.unwrap() + 1, message.id.seq + 1));
+            open = match piece.filter(|piece| piece.to < piece.of) {
+                Some(piece) => Some((seq, part, message.id.seq, piece.to)),
+                None => (last == Some(false)).then(|| (seq, part + 1, message.id.seq + 1, 0)),
+            };
         }
         assert_eq!(open, None);
         whole

@@ -10,9 +10,9 @@ use futures::executor::block_on;
 use proptest::prelude::*;
 
 use super::*;
+use crate::Timestamp;
 use crate::forward::{Codec, Form, MessageId};
 use crate::skipped::require;
-use crate::{BootId, Timestamp};
 
 /// Much more than any of these tests stores.
 const LARGE: u64 = 1 << 30;
@@ -21,7 +21,7 @@ fn message(seq: u64, size: usize) -> Message {
     let mut payload = vec![0; size];
     Rng::with_seed(seq).fill(&mut payload);
     Message {
-        id: MessageId::new(BootId::from_bits(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef), 7, seq),
+        id: MessageId::new("01234567-89ab-cdef-0123-456789abcdef".parse().unwrap(), 7, seq),
         kind: if seq.is_multiple_of(3) { "file_system".into() } else { "process".into() },
         form: if seq.is_multiple_of(2) { Form::Snapshot } else { Form::Samples },
         host: "web-17".into(),

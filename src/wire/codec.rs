@@ -45,6 +45,23 @@ impl Codec {
             .into_iter()
             .find(|codec| media_type.eq_ignore_ascii_case(codec.media_type()))
     }
+
+    /// Appends `value` to `bytes`; false where it cannot be encoded, and then some of it may be there.
+    pub(crate) fn write(self, bytes: &mut Vec<u8>, value: &impl Serialize) -> bool {
+        match self {
+            Self::Json | Self::Ndjson => serde_json::to_writer(bytes, value).is_ok(),
+            Self::MessagePack => rmp_serde::encode::write_named(bytes, value).is_ok(),
+        }
+    }
+
+    /// Reads what was written by [`write`](Self::write); the error says what is wrong with it.
+    #[cfg(any(feature = "kafka", feature = "nats"))]
+    pub(crate) fn read<'a, V: Deserialize<'a>>(self, bytes: &'a [u8]) -> Result<V, String> {
+        match self {
+            Self::Json | Self::Ndjson => serde_json::from_slice(bytes).map_err(|error| error.to_string()),
+            Self::MessagePack => rmp_serde::from_slice(bytes).map_err(|error| error.to_string()),
+        }
+    }
 }
 
 impl fmt::Display for Codec {
