@@ -42,6 +42,7 @@ mod message;
 mod outbox;
 mod overflow;
 mod publish;
+mod rejected;
 mod report;
 mod split;
 mod spool;

@@ -1,7 +1,8 @@
 //! Which host samples are from.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -14,7 +15,7 @@ use crate::{Error, Result};
 /// The default is derived from `/etc/machine-id`, which is to be kept confidential, by HMAC-SHA256, as systemd derives its
 /// application specific ids: 32 hexadecimal digits, the same after every start, from which the machine id cannot be told.
 /// Copies of one virtual machine share it unless the id is made anew; give such hosts a name of their own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Host(Arc<str>);
 
 /// The application's part of the derived id; another one makes other ids.
@@ -74,6 +75,21 @@ impl Host {
     }
 }
 
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Reads a name, as [`Host::new`].
+impl FromStr for Host {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::new(name)
+    }
+}
+
 /// The id of this application on the machine of that id; `None` where it is none (`uninitialized` in early boot).
 fn derive(machine_id: &str) -> Option<String> {
     if machine_id.len() != 32 || !machine_id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -129,6 +145,7 @@ mod tests {
 
     #[test]
     fn names_are_checked() {
+        assert_eq!("web-17".parse::<Host>().unwrap().to_string(), "web-17");
         assert_eq!(Host::new("web-17").unwrap().as_str(), "web-17");
         for wrong in ["", "a\nb", &"x".repeat(256)] {
             assert!(Host::new(wrong).unwrap_err().is_config(), "{wrong:?}");

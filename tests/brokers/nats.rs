@@ -268,7 +268,7 @@ mod jet_stream {
         let Some(nats) = Nats::started() else { return };
         let config = Config { name: "OTHER".to_owned(), subjects: vec!["m.>".to_owned()], ..Config::default() };
         nats.admin().await.create_stream(config).await.unwrap();
-        let one = jetstream(nats.port).await.subject("m.{host}.x").unwrap().in_flight(1);
+        let one = jetstream(nats.port).await.subject("m.{host}.x").in_flight(1);
         let mut other = one.clone();
         let mut one = one;
         let (a, b) = (messages(20), messages(20));
@@ -277,7 +277,7 @@ mod jet_stream {
         let mut stream = nats.admin().await.get_stream("OTHER").await.unwrap();
         assert_eq!(stream.info().await.unwrap().state.messages, 40);
         for wrong in ["", "a b", "a.*", "a.>", "a..b", ".a", "a.{pid}"] {
-            assert!(one.clone().subject(wrong).unwrap_err().is_config(), "{wrong:?}");
+            assert!(one.clone().subject(wrong).validate().unwrap_err().is_config(), "{wrong:?}");
         }
     }
 
@@ -946,7 +946,7 @@ mod consuming {
         while seqs.len() < 20 {
             // Few are given back too late for the next one, and come again by themselves.
             let ack_wait = Duration::from_secs(1);
-            let mut arriving = consumer(&nats).durable("one").unwrap().ack_wait(ack_wait).stream();
+            let mut arriving = consumer(&nats).durable("one").ack_wait(ack_wait).stream();
             for _ in 0..5.min(20 - seqs.len()) {
                 seqs.insert(next_snapshot(&mut arriving).await.seq);
             }
@@ -958,7 +958,7 @@ mod consuming {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         publish(&nats, &messages(1)).await;
-        let mut arriving = consumer(&nats).durable("one").unwrap().ack_wait(Duration::from_secs(1)).stream();
+        let mut arriving = consumer(&nats).durable("one").ack_wait(Duration::from_secs(1)).stream();
         assert_eq!(next(&mut arriving).await.unwrap().seq, 0);
         assert_eq!(arriving.arrived().messages, 1, "nothing that was done comes again");
     }
@@ -1009,7 +1009,7 @@ mod consuming {
             let consumer = consumer(&nats);
             let consumer = match durable {
                 None => consumer,
-                Some(name) => consumer.durable(name).unwrap(),
+                Some(name) => consumer.durable(name),
             };
             let mut arriving = consumer.stream();
             for seq in 0..40 {
@@ -1035,7 +1035,7 @@ mod consuming {
 
         let Some(nats) = Nats::started() else { return };
         nats.create().await;
-        let first = || Consumer::<Reading>::new(server(nats.port), STREAM).unwrap().durable("name").unwrap();
+        let first = || Consumer::<Reading>::new(server(nats.port), STREAM).unwrap().durable("name");
         publish(&nats, &messages(2)).await;
         let mut arriving = first().stream();
         assert_eq!(next_snapshot(&mut arriving).await.seq, 0);
@@ -1058,17 +1058,17 @@ mod consuming {
         let begin = refused(first().from_now().stream()).await;
         assert!(begin.contains("its beginning is All, and not New"), "{begin}");
         let all = || Consumer::<ProcessSample>::new(server(nats.port), STREAM).unwrap().subject("appmon.>");
-        let other = refused(all().durable("name").unwrap().stream()).await;
+        let other = refused(all().durable("name").stream()).await;
         assert!(other.contains("its kind is \"reading\", and not \"process\""), "{other}");
 
         // Two kinds by the same subjects.
-        let made = all().durable("kinds").unwrap().stream();
+        let made = all().durable("kinds").stream();
         made.close().await;
-        let mut made = all().durable("kinds").unwrap().stream();
+        let mut made = all().durable("kinds").stream();
         let error = next(&mut made).await.unwrap_err();
         assert!(error.is_malformed() && error.to_string().contains(" on appmon.reading.web%2017"), "{error}");
         let disks = Consumer::<FileSystemSample>::new(server(nats.port), STREAM).unwrap().subject("appmon.>");
-        let other = refused(disks.durable("kinds").unwrap().stream()).await;
+        let other = refused(disks.durable("kinds").stream()).await;
         assert!(other.contains("its kind is \"process\", and not \"file_system\""), "{other}");
         // Nothing of it was taken.
         let mut arriving = first().stream();
@@ -1079,7 +1079,7 @@ mod consuming {
     async fn those_that_share_a_name_share_the_messages() {
         let Some(nats) = Nats::started() else { return };
         nats.create().await;
-        let both: Vec<_> = (0..2).map(|_| consumer(&nats).durable("both").unwrap().shared().stream()).collect();
+        let both: Vec<_> = (0..2).map(|_| consumer(&nats).durable("both").shared().stream()).collect();
         let counts: Vec<_> = both.iter().map(|arriving| arriving.monitor()).collect();
         let mut merged = stream::select_all(both);
         let sender = async {
@@ -1121,11 +1121,13 @@ mod consuming {
         assert_eq!((arrived.producers, arrived.missing, arrived.duplicates), (HOSTS, 0, 0));
     }
 
-    #[test]
-    fn wrong_names_are_told_at_once() {
+    #[tokio::test]
+    async fn wrong_names_are_told_at_once() {
         for wrong in ["", "a b", "a.b", "a*", "a>", "a/b"] {
             assert!(Consumer::<Reading>::new("nats://x", wrong).unwrap_err().is_config(), "{wrong:?}");
-            assert!(Consumer::<Reading>::new("nats://x", "X").unwrap().durable(wrong).unwrap_err().is_config());
+            let mut stream = Consumer::<Reading>::new("nats://x", "X").unwrap().durable(wrong).stream();
+            let error = stream.next().await.unwrap().unwrap_err();
+            assert!(error.is_config() && error.to_string().contains(&format!("durable: {wrong:?}")), "{error}");
         }
         assert!(Consumer::<Reading>::new("http://x", "X").unwrap_err().is_config());
     }
