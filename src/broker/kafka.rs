@@ -187,7 +187,7 @@ impl Kafka {
     /// The topics, a [`Template`] or its text. Default: `appmon.{kind}`, one for each kind of samples and all hosts: how many partitions it has is how many
     /// consumers can share the work. With `{host}` in it each host has a topic, of which a cluster does not bear many thousands.
     /// One that is no template, or has what no topic can have, is reported when it is used first
-    /// ([`Publish::validate`](crate::forward::Publish::validate)).
+    /// ([`Publish::validate`]).
     #[must_use]
     pub fn topic<T: TryInto<Template>>(mut self, topic: T) -> Self
     where
@@ -248,7 +248,7 @@ impl Kafka {
     /// `max.in.flight.requests.per.connection` (here 1): with up to 5, far brokers take more in a second, and order is theirs to
     /// keep, as Kafka itself does for idempotent producers.
     /// One that librdkafka does not know, not by this value or not in this build, and one that has a method here, is reported when it is used first
-    /// ([`Publish::validate`](crate::forward::Publish::validate)).
+    /// ([`Publish::validate`]).
     /// What does not go together is only known when the first batch is published, which then fails.
     #[must_use]
     pub fn set(mut self, key: &str, value: &str) -> Self {
