@@ -25,11 +25,15 @@ Usage: forward --to URL [--every DURATION] [--count TICKS] [OPTION]...
                            amqp://127.0.0.1:5672    exchange appmon, with a queue bound to it
                            mqtt://127.0.0.1:1883    topics appmon/KIND/HOST
                            redis://127.0.0.1:6379   streams appmon:KIND
+                         with TLS, and the certificates that this system trusts: tls:// for NATS, kafkas://,
+                         amqps://, mqtts://, rediss://
+  --create-stream NAME   NATS: make the JetStream stream of this name first, with the subjects appmon.>, where there
+                         is none: in a file, for a day and up to 1 GiB
   --every DURATION       time between two ticks, such as 500ms, 1s, 5m  [default: 1s]
   --count TICKS          end after so many ticks  [default: go on until Ctrl-C or SIGTERM]
   --spool PATH           keep what the queue did not take yet in this file, over restarts too
   --file-systems         the mounted file systems instead of the processes
-  --host NAME            what this host is called  [default: an id derived from the machine id]
+  --host NAME            what this host is called  [default: its host name, as the example stream has it]
   --codec CODEC          json, ndjson or msgpack  [default: json]
   --deadline DURATION    how long after the end what waits may still be sent  [default: 30s]
   --help                 this text
@@ -45,6 +49,7 @@ struct Args {
     spool: Option<std::path::PathBuf>,
     what: What,
     host: Option<String>,
+    create_stream: Option<String>,
     codec: Codec,
     deadline: Duration,
 }
@@ -135,9 +140,18 @@ impl Stop {
 async fn run(args: Args, stop: &Stop) -> Result<Report> {
     let url = args.to.clone();
     let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
+    if args.create_stream.is_some() && !matches!(scheme, "nats" | "tls") {
+        return Err(Error::config("--create-stream: only NATS has streams that can be made here"));
+    }
     match scheme {
         #[cfg(feature = "nats")]
-        "nats" | "tls" => forward(args, stop, appmon::broker::nats::JetStream::new(&*url)?).await,
+        "nats" | "tls" => {
+            let queue = appmon::broker::nats::JetStream::new(&*url)?;
+            if let Some(name) = &args.create_stream {
+                create_stream(&url, name).await?;
+            }
+            forward(args, stop, queue).await
+        }
         #[cfg(feature = "kafka")]
         "kafka" | "kafkas" => forward(args, stop, appmon::broker::kafka::Kafka::new(&url)?).await,
         #[cfg(feature = "amqp")]
@@ -161,6 +175,31 @@ async fn run(args: Args, stop: &Stop) -> Result<Report> {
         }
         _ => Err(Error::config(format!("--to: {scheme}:// is none of nats, kafka, amqp, mqtt and redis"))),
     }
+}
+
+/// Makes a stream where there is none of this name. One that is there stays as it is.
+#[cfg(feature = "nats")]
+async fn create_stream(url: &str, name: &str) -> Result<()> {
+    use async_nats::jetstream::{self, stream};
+
+    let failed = |why: String| Error::broker(format!("--create-stream {name}: {why}"));
+    let servers: Vec<&str> = url.split(',').collect();
+    let client = async_nats::connect(servers).await.map_err(|error| failed(error.to_string()))?;
+    let config = stream::Config {
+        name: name.to_owned(),
+        subjects: vec!["appmon.>".to_owned()],
+        max_age: Duration::from_secs(86_400),
+        max_bytes: 1 << 30,
+        ..stream::Config::default()
+    };
+    let made = jetstream::new(client).get_or_create_stream(config).await;
+    made.map(drop).map_err(|error| failed(error.to_string()))
+}
+
+/// The name that the kernel has for this host.
+fn host_name() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim_end().to_owned()).filter(|name| !name.is_empty())
 }
 
 async fn forward<P: Publish + 'static>(args: Args, stop: &Stop, queue: P) -> Result<Report> {
@@ -224,7 +263,8 @@ fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
         count: usize::MAX,
         spool: None,
         what: What::Processes,
-        host: None,
+        host: host_name(),
+        create_stream: None,
         codec: Codec::Json,
         deadline: Duration::from_secs(30),
     };
@@ -247,14 +287,10 @@ fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
             }
             Long("spool") => args.spool = Some(parser.value()?.into()),
             Long("file-systems") => args.what = What::FileSystems,
+            Long("create-stream") => args.create_stream = Some(parser.value()?.string()?),
             Long("host") => args.host = Some(parser.value()?.string()?),
             Long("codec") => {
-                args.codec = match parser.value()?.string()?.as_str() {
-                    "json" => Codec::Json,
-                    "ndjson" => Codec::Ndjson,
-                    "msgpack" => Codec::MessagePack,
-                    other => return Err(format!("--codec {other}: it must be json, ndjson or msgpack").into()),
-                }
+                args.codec = parser.value()?.string()?.parse().map_err(|error| format!("--codec: {error}"))?
             }
             Long("deadline") => args.deadline = duration("deadline", parser.value()?.string()?)?,
             Short('h') | Long("help") => return Ok(None),

@@ -8,9 +8,11 @@
 //! commas between them, each for a user of its own; after a failure that is a server's, the next one has its turn. `timeout` and
 //! `in_flight` are everywhere; `tls` is where TLS is not the client's own (Kafka), and for NATS a setting of the `Server`.
 //!
-//! A method whose value can be wrong returns a [`Result`](crate::Result), and the error names what is wrong with it
-//! ([`Error::is_config`](crate::Error::is_config)); one whose value cannot returns the broker. What only turns out to be wrong together
-//! with the broker, or with a file that is read for a connection, is reported with each batch, which waits until it is right.
+//! A constructor reads a text, and returns an error where that is wrong. No other setter fails: what cannot be used is reported when it
+//! is used first, by an error that names the setting and its value ([`Error::is_config`](crate::Error::is_config)). So a forwarder does
+//! not begin ([`Publish::validate`](crate::forward::Publish::validate)), and the items of a consumer's stream are errors. What only turns
+//! out to be wrong together with the broker, or with a file that is read for a connection, is reported with each batch, which waits until
+//! it is right. A setter that is a question of yes or no takes a `bool`.
 //!
 //! # Whose fault it is
 //!
@@ -24,6 +26,8 @@ pub mod amqp;
 mod blocking;
 #[cfg(any(feature = "kafka", feature = "nats"))]
 mod consuming;
+#[cfg(any(feature = "amqp", feature = "kafka", feature = "mqtt", feature = "nats", feature = "redis"))]
+mod deadline;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 #[cfg(any(feature = "amqp", feature = "mqtt", feature = "nats", feature = "redis"))]

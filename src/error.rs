@@ -195,6 +195,13 @@ impl From<io::Error> for Error {
     }
 }
 
+/// There is none: it lets setters take what cannot be wrong along with what can.
+impl From<std::convert::Infallible> for Error {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use fmt::Write;

@@ -125,6 +125,7 @@ mod spelling;
 pub mod stream;
 mod text;
 mod time;
+mod wire;
 
 pub use cached::Cached;
 pub use counters::{Counters, Rated, Sample};

@@ -13,8 +13,8 @@ use schemars::transform::{Transform, transform_subschemas};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::process::Summary;
-use crate::stream::say_kind;
 use crate::stream::{Change, Record};
+use crate::wire::{self, Piece};
 use crate::{Counters, FileSystemSample, ProcessSample, Rated, Sample, Snapshot};
 
 /// The schema of each wire type, as indented JSON (draft 2020-12), by its name.
@@ -78,6 +78,10 @@ struct SnapshotMessage<T> {
     /// Whether it is the last part. The parts have consecutive ids.
     #[serde(rename = "last", skip_serializing_if = "Option::is_none")]
     _last: Option<bool>,
+    /// Which of the samples of the message these are, where the broker found it too large and it was sent in pieces: all of them have
+    /// its id, with the piece behind it.
+    #[serde(rename = "piece", skip_serializing_if = "Option::is_none")]
+    _piece: Option<Piece>,
 }
 
 /// The same, with what `schema` and `kind` are.
@@ -91,7 +95,7 @@ impl<T: Sample + JsonSchema> JsonSchema for Message<T> {
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let mut schema = SnapshotMessage::<T>::json_schema(generator);
         schema.insert("description".to_owned(), "A snapshot, or a part of one, as a message to a broker.".into());
-        say_kind::<T>(&mut schema);
+        wire::describe::<T>(&mut schema);
         schema
     }
 }

@@ -170,17 +170,6 @@ impl BootId {
         }
         (digits == 32).then_some(Self(id))
     }
-
-    /// The id as a number, and back: what a spool stores.
-    #[cfg(feature = "forward")]
-    pub(crate) fn to_bits(self) -> u128 {
-        self.0
-    }
-
-    #[cfg(feature = "forward")]
-    pub(crate) fn from_bits(bits: u128) -> Self {
-        Self(bits)
-    }
 }
 
 impl fmt::Display for BootId {

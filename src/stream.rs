@@ -10,11 +10,7 @@ mod select;
 pub use changes::{Change, Changes};
 pub use rates::Rates;
 pub use retain::Retain;
-#[cfg(feature = "schema")]
-pub(crate) use samples::say_kind;
 pub use samples::{Record, Samples};
-#[cfg(feature = "forward")]
-pub(crate) use samples::{RecordRef, SCHEMA};
 
 pub use select::Selected;
 

@@ -173,20 +173,6 @@ impl Deadline {
     }
 }
 
-/// So long from now, on tokio's clock.
-#[cfg(feature = "forward")]
-pub(crate) fn from_now(time: Duration) -> tokio::time::Instant {
-    after(tokio::time::Instant::now(), time)
-}
-
-/// So long after `instant`; where the clock cannot count that far, so far away that nobody lives to see it.
-#[cfg(feature = "forward")]
-pub(crate) fn after(instant: tokio::time::Instant, time: Duration) -> tokio::time::Instant {
-    // As tokio does it: far, and not so far that a clock overflows.
-    const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
-    instant.checked_add(time.min(FAR)).unwrap_or(instant)
-}
-
 /// A duration in nanoseconds, the end of the range where it is longer than 584 years.
 pub(crate) fn duration_nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
@@ -250,16 +236,5 @@ mod tests {
         assert!(Deadline::after(2 * hour).left() > hour);
         assert_eq!(Deadline::after(Duration::MAX).left(), Duration::MAX);
         assert_eq!(Deadline::NEVER.left(), Duration::MAX);
-    }
-
-    #[cfg(feature = "forward")]
-    #[tokio::test(start_paused = true)]
-    async fn what_is_far_away_is_not_now() {
-        let now = tokio::time::Instant::now();
-        let year = Duration::from_secs(365 * 86_400);
-        assert_eq!(from_now(Duration::ZERO), now);
-        assert_eq!(after(now, Duration::from_secs(7)), now + Duration::from_secs(7));
-        assert!(from_now(Duration::MAX) > now + 20 * year);
-        assert!(after(now + 50 * year, Duration::MAX) > now + 50 * year);
     }
 }

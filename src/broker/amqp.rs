@@ -7,7 +7,7 @@
 //! // To the exchange `appmon`, with the routing key `{kind}.{host}`.
 //! let exchange = Amqp::new("amqp://monitor:secret@127.0.0.1:5672/metrics")?;
 //! // To one queue.
-//! let queue = Amqp::new("amqp://127.0.0.1")?.queue("samples")?;
+//! let queue = Amqp::new("amqp://127.0.0.1")?.queue("samples");
 //! # Ok(())
 //! # }
 //! ```
@@ -40,6 +40,7 @@
 mod confirm;
 mod socket;
 
+use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -53,7 +54,7 @@ use tokio_util::compat::TokioAsyncReadCompatExt;
 
 use crate::broker::amqp::confirm::{Answer, InFlight};
 use crate::broker::amqp::socket::{Kit, Socket};
-use crate::broker::link::{Cause, Connect, Fault, Link, Reply, Session, Turn, publish_by_link};
+use crate::broker::link::{Cause, Connect, Fault, Link, Reply, Session, Turn, publish_by_link, template};
 use crate::broker::socket::{Cut, connect};
 use crate::broker::tls::Tls;
 use crate::broker::url::{self, Form, Scheme, Url};
@@ -74,6 +75,7 @@ use crate::{Error, Result};
 ///
 /// The connection is made by the first batch, and again by the next one after it failed. lapin, the client, runs a thread for
 /// it.
+#[derive(Clone)]
 pub struct Amqp {
     link: Link<Connector>,
 }
@@ -102,7 +104,7 @@ impl Amqp {
     /// [`Error::is_config`] when the URL is wrong.
     pub fn new(url: impl AsRef<str>) -> Result<Self> {
         let urls = FORM.read(url.as_ref())?;
-        let servers = urls.into_iter().map(|url| Ok((uri(&url)?, url))).collect::<Result<_>>()?;
+        let servers = urls.into_iter().map(Server::new).collect::<Result<_>>()?;
         let connect =
             Connector { servers, tls: Tls::default(), exchange: "appmon".into(), key: "{kind}.{host}".parse()? };
         Ok(Self { link: Link::new(connect, 256) })
@@ -110,47 +112,53 @@ impl Amqp {
 
     /// The TLS configuration of an `amqps://` URL: whom to trust, and the certificate of the client where the broker asks for
     /// one; with `?auth_mechanism=external` in the URL it stands for user and password. Default: the system's root certificates and no
-    /// client certificate.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::is_config`] for a URL without TLS.
-    pub fn tls(mut self, config: impl Into<Arc<ClientConfig>>) -> Result<Self> {
-        url::wants_tls(self.link.connect.servers.iter().map(|(_, url)| url))?;
-        self.link.connect.tls.set(config.into());
-        Ok(self)
+    /// client certificate. One for a URL without TLS is reported when it is used first
+    /// ([`Publish::validate`](crate::forward::Publish::validate)).
+    #[must_use]
+    pub fn tls(mut self, config: impl Into<Arc<ClientConfig>>) -> Self {
+        self.link.configure("tls", |connect| {
+            url::wants_tls(connect.servers.iter().map(|server| &server.url))?;
+            connect.tls.set(config.into());
+            Ok(())
+        });
+        self
     }
 
-    /// The exchange, which must exist. Default: `appmon`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::is_config`] when the name is longer than 255 bytes.
-    pub fn exchange(mut self, name: &str) -> Result<Self> {
-        self.link.connect.exchange =
-            ShortString::try_new(name).map_err(|_| Error::config("the name of an exchange has at most 255 bytes"))?;
-        Ok(self)
+    /// The exchange, which must exist. Default: `appmon`. A name of more than 255 bytes is reported when it is used first
+    /// ([`Publish::validate`](crate::forward::Publish::validate)).
+    #[must_use]
+    pub fn exchange(mut self, name: impl AsRef<str>) -> Self {
+        self.link.configure("exchange", |connect| {
+            let name = name.as_ref();
+            connect.exchange = ShortString::try_new(name)
+                .map_err(|_| Error::config(format!("{name:?}: the name of an exchange has at most 255 bytes")))?;
+            Ok(())
+        });
+        self
     }
 
-    /// The routing key. Default: `{kind}.{host}`, as a topic exchange likes it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::is_config`] when it is no [`Template`], or has a `*` or `#` in it.
-    pub fn routing_key(mut self, template: &str) -> Result<Self> {
-        let template: Template = template.parse()?;
-        template.check(Escape::Amqp)?;
-        self.link.connect.key = template;
-        Ok(self)
+    /// The routing key, a [`Template`] or its text. Default: `{kind}.{host}`, as a topic exchange likes it. One that is no template, or
+    /// has a `*` or `#` in it, is reported when it is used first
+    /// ([`Publish::validate`](crate::forward::Publish::validate)).
+    #[must_use]
+    pub fn routing_key<T: TryInto<Template>>(mut self, key: T) -> Self
+    where
+        Error: From<T::Error>,
+    {
+        self.link.configure("routing_key", |connect| {
+            connect.key = template(key, Escape::Amqp)?;
+            Ok(())
+        });
+        self
     }
 
-    /// Publishes to one queue instead, by the exchange without a name. The queue must exist.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::is_config`] when the name is empty, or has a `*` or `#` in it.
-    pub fn queue(self, name: &str) -> Result<Self> {
-        self.exchange("")?.routing_key(&name.replace('{', "{{").replace('}', "}}"))
+    /// Publishes to one queue instead, by the exchange without a name. The queue must exist. A name that is empty, or has a `*` or `#`
+    /// in it, is reported when it is used first
+    /// ([`Publish::validate`](crate::forward::Publish::validate)).
+    #[must_use]
+    pub fn queue(self, name: impl AsRef<str>) -> Self {
+        let name = name.as_ref();
+        self.exchange("").routing_key(name.replace('{', "{{").replace('}', "}}"))
     }
 }
 
@@ -170,22 +178,42 @@ fn uri(url: &Url) -> Result<AMQPUri> {
     Ok(uri)
 }
 
+#[derive(Clone)]
+struct Server {
+    uri: AMQPUri,
+    url: Url,
+}
+
+impl Server {
+    fn new(url: Url) -> Result<Self> {
+        Ok(Self { uri: uri(&url)?, url })
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.url)?;
+        if self.uri.vhost == "/" { Ok(()) } else { write!(f, "/{}", self.uri.vhost) }
+    }
+}
+
+#[derive(Clone)]
 struct Connector {
-    servers: Vec<(AMQPUri, Url)>,
+    servers: Vec<Server>,
     tls: Tls,
     exchange: ShortString,
     key: Template,
 }
 
 impl Connect for Connector {
+    type Server = Server;
     type Session = Connection;
 
-    fn servers(&self) -> usize {
-        self.servers.len()
+    fn servers(&self) -> &[Server] {
+        &self.servers
     }
 
-    async fn connect(&self, server: usize) -> Result<Connection, Cause> {
-        let (uri, url) = self.servers.get(server).ok_or("no server")?;
+    async fn connect(&self, Server { uri, url }: &Server) -> Result<Connection, Cause> {
         let (socket, cut) = connect(url, &self.tls).await.inspect_err(|_| self.tls.forget())?;
         let opened = Connection::over(uri.clone(), socket.compat(), cut, &self.exchange).await;
         opened.map_err(|cause| Cause::of(confirm::explained(&cause), cause))
@@ -225,17 +253,12 @@ impl Connect for Connector {
         Err(Cause::of(text, cause))
     }
 
-    fn server(&self, server: usize) -> String {
-        self.servers.get(server).map_or_else(String::new, |(uri, url)| named(uri, url))
-    }
-
     fn place(&self, message: &Message) -> String {
         format!("exchange {:?}, routing key {}", self.exchange.as_str(), self.key(message))
     }
 
-    fn destination(&self) -> String {
-        let servers: Vec<String> = self.servers.iter().map(|(uri, url)| named(uri, url)).collect();
-        format!("{} {} {}", servers.join(","), self.exchange, self.key)
+    fn places(&self) -> String {
+        format!("{} {}", self.exchange, self.key)
     }
 
     fn refuse(&self, message: &Message) -> Option<Cause> {
@@ -259,10 +282,6 @@ impl Connector {
             turn.settle(at, Reply::Refused(Fault::Size(Some(limit)), cause));
         }
     }
-}
-
-fn named(uri: &AMQPUri, url: &Url) -> String {
-    if uri.vhost == "/" { url.to_string() } else { format!("{url}/{}", uri.vhost) }
 }
 
 /// A connection that never comes back by itself, with one channel. Dropped, it ends at once, and the client's thread with it.

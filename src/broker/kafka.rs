@@ -4,7 +4,7 @@
 //! # fn forward() -> appmon::Result<()> {
 //! use appmon::broker::kafka::{Compression, Kafka};
 //!
-//! let queue = Kafka::new("kafka://10.0.0.5:9092,10.0.0.6:9092")?.topic("metrics.{kind}")?.compression(Compression::Snappy);
+//! let queue = Kafka::new("kafka://10.0.0.5:9092,10.0.0.6:9092")?.topic("metrics.{kind}").compression(Compression::Snappy);
 //! # Ok(())
 //! # }
 //! ```
@@ -38,10 +38,10 @@
 //! use appmon::broker::kafka::Kafka;
 //!
 //! let queue = Kafka::new("kafkas://monitor:secret@broker.example:9093")?
-//!     .set("sasl.mechanism", "SCRAM-SHA-512")? // default: PLAIN
-//!     .set("ssl.ca.location", "/etc/kafka/ca.pem")? // default: the system's
-//!     .set("ssl.certificate.location", "/etc/kafka/client.pem")?
-//!     .set("ssl.key.location", "/etc/kafka/client.key")?;
+//!     .set("sasl.mechanism", "SCRAM-SHA-512") // default: PLAIN
+//!     .set("ssl.ca.location", "/etc/kafka/ca.pem") // default: the system's
+//!     .set("ssl.certificate.location", "/etc/kafka/client.pem")
+//!     .set("ssl.key.location", "/etc/kafka/client.key");
 //! # Ok(())
 //! # }
 //! ```
@@ -62,11 +62,11 @@ use std::time::Duration;
 use rdkafka::config::ClientConfig;
 use tokio::time::Instant;
 
+use crate::broker::deadline::from_now;
 use crate::broker::kafka::address::Address;
 use crate::broker::kafka::call::Call;
 use crate::broker::kafka::producer::{Producer, Retired};
 use crate::forward::{Escape, Message, Outcome, Publish, Template};
-use crate::time::from_now;
 use crate::{Error, Result};
 
 /// Publishes to the topics of a Kafka cluster.
@@ -106,6 +106,8 @@ pub struct Kafka {
     line: Line,
     /// Whether brokers owe acknowledgements of the last batch, of connections that stood.
     silent: bool,
+    /// The first setting that cannot be used, and why.
+    wrong: Option<String>,
 }
 
 /// The way to the brokers.
@@ -168,30 +170,42 @@ impl Kafka {
     pub fn new(url: impl AsRef<str>) -> Result<Self> {
         let address = Address::parse(url.as_ref())?;
         let template = address.topic.as_deref().unwrap_or("appmon.{kind}");
-        let mut kafka = Self {
+        let template: Template = template.parse()?;
+        template.check(Escape::Kafka)?;
+        Ok(Self {
             config: settings::producer(&address)?,
             brokers: address.brokers,
-            topic: "appmon.{kind}".parse()?,
+            topic: template,
             timeout: Duration::from_secs(5),
             packing: Packing::Together,
             line: Line::Down,
             silent: false,
-        };
-        kafka = kafka.topic(template)?;
-        Ok(kafka)
+            wrong: None,
+        })
     }
 
-    /// The topics. Default: `appmon.{kind}`, one for each kind of samples and all hosts: how many partitions it has is how many
+    /// The topics, a [`Template`] or its text. Default: `appmon.{kind}`, one for each kind of samples and all hosts: how many partitions it has is how many
     /// consumers can share the work. With `{host}` in it each host has a topic, of which a cluster does not bear many thousands.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::is_config`] when it is no [`Template`], or has what no topic can have.
-    pub fn topic(mut self, template: &str) -> Result<Self> {
-        let template: Template = template.parse()?;
-        template.check(Escape::Kafka)?;
-        self.topic = template;
-        Ok(self)
+    /// One that is no template, or has what no topic can have, is reported when it is used first
+    /// ([`Publish::validate`]).
+    #[must_use]
+    pub fn topic<T: TryInto<Template>>(mut self, topic: T) -> Self
+    where
+        Error: From<T::Error>,
+    {
+        let checked = topic.try_into().map_err(Error::from).and_then(|topic| {
+            topic.check(Escape::Kafka)?;
+            Ok(topic)
+        });
+        match checked {
+            Ok(topic) => self.topic = topic,
+            Err(error) => self.note("topic", &error),
+        }
+        self
+    }
+
+    fn note(&mut self, setting: &str, error: &Error) {
+        self.wrong.get_or_insert_with(|| format!("{setting}: {error}"));
     }
 
     /// How record batches are compressed, from the client through the brokers' disks to the consumers. Default:
@@ -233,18 +247,20 @@ impl Kafka {
     /// `message.max.bytes` (default: 1,000,000), `client.id` (`appmon`), `linger.ms` (here 1), or
     /// `max.in.flight.requests.per.connection` (here 1): with up to 5, far brokers take more in a second, and order is theirs to
     /// keep, as Kafka itself does for idempotent producers.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::is_config`] when librdkafka does not know it, not by this value or not in this build, and for settings that have a
-    /// method here. What goes together with what is only known when the first batch is published, which then fails.
-    pub fn set(mut self, key: &str, value: &str) -> Result<Self> {
-        settings::set(&mut self.config, OWN, key, value)?;
+    /// One that librdkafka does not know, not by this value or not in this build, and one that has a method here, is reported when it is used first
+    /// ([`Publish::validate`]).
+    /// What does not go together is only known when the first batch is published, which then fails.
+    #[must_use]
+    pub fn set(mut self, key: &str, value: &str) -> Self {
+        if let Err(error) = settings::set(&mut self.config, OWN, key, value) {
+            self.note("set", &error);
+        }
         let room = self.config.get("queue.buffering.max.kbytes").and_then(|kbytes| kbytes.parse::<usize>().ok());
         if room.is_some_and(|kbytes| kbytes.saturating_mul(1024) < self.max_message_bytes().unwrap_or_default()) {
-            return Err(Error::config("queue.buffering.max.kbytes: no message of message.max.bytes has room there"));
+            let why = "queue.buffering.max.kbytes: no message of message.max.bytes has room there";
+            self.note("set", &Error::config(why));
         }
-        Ok(self)
+        self
     }
 
     /// The producer that is there, or a new one, with nothing to do.
@@ -306,6 +322,9 @@ impl Publish for Kafka {
         if batch.is_empty() {
             return Vec::new();
         }
+        if let Err(error) = self.validate() {
+            return Outcome::none_sent(batch, error);
+        }
         let deadline = from_now(self.timeout);
         if let Err(error) = self.ready(deadline).await {
             return Outcome::none_sent(batch, error);
@@ -335,6 +354,9 @@ impl Publish for Kafka {
     }
 
     async fn check(&mut self) -> Option<Result<()>> {
+        if let Err(error) = self.validate() {
+            return Some(Err(error));
+        }
         // A producer that is there knows all that it would ask for.
         self.hang_up();
         let deadline = from_now(self.timeout);
@@ -352,6 +374,10 @@ impl Publish for Kafka {
         }
     }
 
+    fn validate(&self) -> Result<()> {
+        self.wrong.as_ref().map_or(Ok(()), |wrong| Err(Error::config(wrong.clone())))
+    }
+
     fn max_message_bytes(&self) -> Option<usize> {
         self.config.get("message.max.bytes").and_then(|bytes| bytes.parse().ok()).or(Some(1_000_000))
     }
@@ -366,6 +392,22 @@ impl Publish for Kafka {
             && tokio::time::timeout(self.timeout, retired.gone()).await.is_ok()
         {
             self.line = Line::Down;
+        }
+    }
+}
+
+/// The settings, without the connection.
+impl Clone for Kafka {
+    fn clone(&self) -> Self {
+        Self {
+            config: self.config.clone(),
+            brokers: self.brokers.clone(),
+            topic: self.topic.clone(),
+            timeout: self.timeout,
+            packing: self.packing,
+            line: Line::Down,
+            silent: false,
+            wrong: self.wrong.clone(),
         }
     }
 }

@@ -17,96 +17,27 @@
 //! - **Sessions.** One is kept while all is well. It is dropped, with all that may still be on its way in it, when anything is not.
 
 mod batch;
+mod connect;
 mod reply;
+mod settings;
 
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
-use std::future::Future;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+use crate::broker::deadline::from_now;
 use crate::forward::{Message, Outcome, Publish};
 use crate::{Error, Result};
 
 use batch::Batch;
 pub(super) use batch::Turn;
+pub(super) use connect::{Connect, Session};
 pub(super) use reply::{Cause, Fault, Reply};
-
-/// A broker: how a session with one of its servers is made, and how messages are brought over it.
-pub(super) trait Connect: Send + Sync {
-    type Session: Session;
-
-    /// How many servers there are, at least one.
-    fn servers(&self) -> usize;
-
-    /// Makes a session, after which the server has answered at least once. The time is the caller's, who drops the future.
-    fn connect(&self, server: usize) -> impl Future<Output = Result<Self::Session, Cause>> + Send;
-
-    /// Sends all messages of a turn, and settles each by its answer. What is not settled at the end was not answered: in time, or,
-    /// with an error, because the session ended, for this cause. The future is dropped when the time is over.
-    fn send(&self, session: &mut Self::Session, turn: &mut Turn<'_>) -> impl Future<Output = Result<(), Cause>> + Send;
-
-    /// A server, for people, without secrets.
-    fn server(&self, server: usize) -> String;
-
-    /// Where a message goes there, for people: a subject, a topic.
-    fn place(&self, message: &Message) -> String;
-
-    /// All of it, for people: the servers and the template of places.
-    fn destination(&self) -> String;
-
-    /// Why no server would ever take a message, whatever its size.
-    fn refuse(&self, _: &Message) -> Option<Cause> {
-        None
-    }
-
-    /// How large a message is, as limits count it.
-    fn size(&self, message: &Message) -> usize {
-        message.payload.len()
-    }
-
-    /// The largest message there may be, where the user says so.
-    fn limit(&self) -> Option<usize> {
-        None
-    }
-
-    /// Whether each message has to wait for the answer to the one before.
-    fn one_by_one(&self) -> bool {
-        false
-    }
-
-    /// The largest payload, where the largest message is so large.
-    fn payload(&self, limit: usize) -> usize {
-        limit
-    }
-}
-
-/// A connection to one server, which never becomes another one by itself. Dropped, it ends at once, with all that is on its way.
-pub(super) trait Session: Send {
-    /// Whether it has not ended, as far as that is known without asking.
-    fn is_open(&mut self) -> bool;
-
-    /// The largest message that the server takes, where it says so.
-    fn limit(&self) -> Option<usize> {
-        None
-    }
-
-    /// The most bytes of payload that a turn may have, beyond its first message.
-    fn turn_bytes(&self) -> usize {
-        usize::MAX
-    }
-
-    /// Why the server takes nothing of anybody now, where it says so and means to go on.
-    fn held_up(&self) -> Option<&'static str> {
-        None
-    }
-
-    /// Ends it in order. Nothing is on its way.
-    fn close(self) -> impl Future<Output = ()> + Send;
-}
+pub(super) use settings::{publish_by_link, template};
 
 /// A [`Publish`] over sessions. A clone has none yet.
 pub(super) struct Link<C: Connect> {
@@ -123,6 +54,10 @@ pub(super) struct Link<C: Connect> {
     learned: Option<Learned>,
     /// Whether the last batch was not answered, over a connection that stood.
     silent: bool,
+    /// Until when each server wants to be left alone.
+    busy: Vec<Option<Instant>>,
+    /// The first setting that cannot be used, and why.
+    wrong: Option<String>,
 }
 
 /// How many messages may be on their way together now.
@@ -136,6 +71,8 @@ struct Window {
 /// It doubles after so many turns' worth of messages were taken: where a queue is full but is read from, a refused message could be
 /// overtaken by the next one, so it grows slowly.
 const TURNS: usize = 8;
+
+const ASKED_TO_WAIT: &str = "not sent: it asked to be left alone for a while";
 
 /// What a refusal told of sizes.
 #[derive(Clone, Copy, Debug)]
@@ -175,6 +112,15 @@ impl<C: Connect> Link<C> {
             limit: None,
             learned: None,
             silent: false,
+            busy: Vec::new(),
+            wrong: None,
+        }
+    }
+
+    /// Changes a setting of the broker. What is wrong with it is reported when it is used first.
+    pub(super) fn configure(&mut self, setting: &str, change: impl FnOnce(&mut C) -> Result<()>) {
+        if let Err(error) = change(&mut self.connect) {
+            self.wrong.get_or_insert_with(|| format!("{setting}: {error}"));
         }
     }
 
@@ -188,15 +134,15 @@ impl<C: Connect> Link<C> {
     }
 
     fn deadline(&self, share: u32) -> Instant {
-        // Longer than anything lasts, where a clock cannot hold it.
-        const FOREVER: Duration = Duration::from_secs(1 << 30);
-        let now = Instant::now();
-        let time = self.timeout.checked_div(share).unwrap_or_default();
-        now.checked_add(time.min(FOREVER)).unwrap_or(now)
+        from_now(self.timeout.checked_div(share).unwrap_or_default())
     }
 
     fn error(&self, cause: impl Into<Cause>) -> Error {
-        cause.into().at(&self.connect.server(self.server))
+        cause.into().at(&self.server_name())
+    }
+
+    fn server_name(&self) -> String {
+        self.connect.servers().get(self.server).map_or_else(String::new, ToString::to_string)
     }
 
     /// The session there is, or a new one.
@@ -206,13 +152,17 @@ impl<C: Connect> Link<C> {
         {
             return Ok(session);
         }
-        let connected = timeout_at(until, self.connect.connect(self.server)).await;
+        let Some(server) = self.connect.servers().get(self.server) else { return Err(Error::config("no server")) };
+        let connected = timeout_at(until, self.connect.connect(server)).await;
         let error = match connected {
             Ok(Ok(session)) => {
                 self.limit = session.limit();
                 return Ok(session);
             }
-            Ok(Err(cause)) => self.error(cause),
+            Ok(Err(cause)) => {
+                self.leave_alone(Fault::Server, cause.wait);
+                self.error(cause)
+            }
             Err(_) => self.error(format!("no connection within {:?}", self.timeout)),
         };
         self.next_server();
@@ -220,7 +170,33 @@ impl<C: Connect> Link<C> {
     }
 
     fn next_server(&mut self) {
-        self.server = self.server.saturating_add(1).checked_rem(self.connect.servers()).unwrap_or(0);
+        self.idle = None;
+        self.server = self.server.saturating_add(1).checked_rem(self.connect.servers().len()).unwrap_or(0);
+    }
+
+    /// Notes that this server, or where it is the same on all of them each, wants to be left alone for so long.
+    fn leave_alone(&mut self, fault: Fault, wait: Option<Duration>) {
+        let Some(wait) = wait else { return };
+        self.busy.resize(self.connect.servers().len(), None);
+        let until = Some(from_now(wait));
+        for (server, busy) in self.busy.iter_mut().enumerate() {
+            if fault == Fault::Place || server == self.server {
+                *busy = until.max(*busy);
+            }
+        }
+    }
+
+    /// How long until a server may be asked again; `None` where there is one that may be now, whose turn it is then.
+    fn busy_for(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        let left = |busy: &Option<Instant>| busy.and_then(|until| until.checked_duration_since(now));
+        for _ in 0..self.busy.len() {
+            if self.busy.get(self.server).is_none_or(|busy| left(busy).is_none_or(|left| left.is_zero())) {
+                return None;
+            }
+            self.next_server();
+        }
+        self.busy.iter().filter_map(left).min()
     }
 
     fn learned(&self) -> Option<Learned> {
@@ -229,7 +205,7 @@ impl<C: Connect> Link<C> {
 
     /// What will be refused, as far as is known.
     fn refused_early(&self, message: &Message) -> Option<Outcome> {
-        let place = || format!("{} {}", self.connect.server(self.server), self.connect.place(message));
+        let place = || format!("{} {}", self.server_name(), self.connect.place(message));
         if let Some(cause) = self.connect.refuse(message) {
             return Some(Outcome::Rejected(cause.at(&place())));
         }
@@ -244,7 +220,10 @@ impl<C: Connect> Link<C> {
     fn take_in(&mut self, turn: Turn<'_>, lost: Option<Cause>, batch: &mut Batch<'_>, session: &C::Session) -> End {
         let mut end = if lost.is_some() { End::Lost } else { End::Whole };
         let (mut why, mut source) = match lost {
-            Some(Cause { text, source }) => (text, source),
+            Some(Cause { text, source, wait }) => {
+                self.leave_alone(Fault::Server, wait);
+                (text, source)
+            }
             None => (format!("no answer within {:?}", self.timeout), None),
         };
         if let Some(held_up) = session.held_up() {
@@ -252,6 +231,9 @@ impl<C: Connect> Link<C> {
         }
         let turn = turn.finish();
         for (_, message, reply) in &turn {
+            if let Some(Reply::Refused(fault, cause)) = reply {
+                self.leave_alone(*fault, cause.wait);
+            }
             if let Some(Reply::Refused(Fault::Size(limit), _)) = reply {
                 let guess = self.connect.size(message) / 2;
                 self.learned =
@@ -259,19 +241,24 @@ impl<C: Connect> Link<C> {
             }
         }
         for (index, message, reply) in turn {
-            let place = || format!("{} {}", self.connect.server(self.server), self.connect.place(message));
+            let place = || format!("{} {}", self.server_name(), self.connect.place(message));
             let outcome = match reply {
                 Some(Reply::Accepted) => Outcome::Accepted,
                 Some(Reply::Duplicate) => Outcome::Duplicate,
+                Some(Reply::Partly(refused, cause)) => Outcome::Partly { refused, error: cause.at(&place()) },
                 Some(Reply::Refused(Fault::Message, cause)) => Outcome::Rejected(cause.at(&place())),
                 Some(Reply::Refused(Fault::Size(_), cause)) => Outcome::TooLarge(cause.at(&place())),
                 Some(Reply::Refused(fault, cause)) => {
                     end = end.max(if fault == Fault::Server { End::Unfit } else { End::Refused });
-                    Outcome::Retry(cause.at(&place()))
+                    // Another server need not be waited for.
+                    match cause.wait.filter(|_| fault == Fault::Place || self.connect.servers().len() == 1) {
+                        Some(wait) => Outcome::RetryAfter { wait, error: cause.at(&place()) },
+                        None => Outcome::Retry(cause.at(&place())),
+                    }
                 }
                 None => {
                     end = end.max(End::Silent);
-                    let cause = Cause { text: why.clone(), source: source.take() };
+                    let cause = Cause { text: why.clone(), source: source.take(), wait: None };
                     self.refused_early(message).unwrap_or_else(|| Outcome::Unknown(cause.at(&place())))
                 }
             };
@@ -297,11 +284,17 @@ impl<C: Connect> Link<C> {
 
 impl<C: Connect> Publish for Link<C> {
     async fn publish(&mut self, messages: &[Message]) -> Vec<Outcome> {
+        if let Err(error) = self.validate() {
+            return Outcome::none_sent(messages, error);
+        }
         let (until, last_turn) = (self.deadline(1), self.deadline(2));
         let mut batch = Batch::new(messages);
         batch.settle_early(|message| self.refused_early(message));
         if batch.is_settled() {
             return batch.finish("");
+        }
+        if let Some(wait) = self.busy_for() {
+            return batch.finish_after(wait, &self.error(ASKED_TO_WAIT));
         }
         let mut session = match self.open(until).await {
             Ok(session) => session,
@@ -358,6 +351,12 @@ impl<C: Connect> Publish for Link<C> {
 
     /// Connects anew: that the server lets us in is the answer, and an old connection may be gone unseen.
     async fn check(&mut self) -> Option<Result<()>> {
+        if let Err(error) = self.validate() {
+            return Some(Err(error));
+        }
+        if self.busy_for().is_some() {
+            return Some(Err(self.error(ASKED_TO_WAIT)));
+        }
         if let Some(mut session) = self.idle.take()
             && session.is_open()
             && let Some(why) = session.held_up()
@@ -375,6 +374,10 @@ impl<C: Connect> Publish for Link<C> {
         }
     }
 
+    fn validate(&self) -> Result<()> {
+        self.wrong.as_ref().map_or(Ok(()), |wrong| Err(Error::config(wrong.clone())))
+    }
+
     fn max_message_bytes(&self) -> Option<usize> {
         let learned = self.learned().map(|learned| learned.limit);
         let limit = [learned, self.limit, self.connect.limit()].into_iter().flatten().min()?;
@@ -382,7 +385,8 @@ impl<C: Connect> Publish for Link<C> {
     }
 
     fn destination(&self) -> String {
-        self.connect.destination()
+        let servers: Vec<String> = self.connect.servers().iter().map(ToString::to_string).collect();
+        format!("{} {}", servers.join(","), self.connect.places())
     }
 
     async fn close(&mut self) {
@@ -397,6 +401,7 @@ impl<C: Connect + Clone> Clone for Link<C> {
     fn clone(&self) -> Self {
         let mut link = Self::new(self.connect.clone(), self.in_flight);
         (link.timeout, link.limit, link.learned) = (self.timeout, self.limit, self.learned);
+        link.wrong.clone_from(&self.wrong);
         link
     }
 }
@@ -404,66 +409,10 @@ impl<C: Connect + Clone> Clone for Link<C> {
 impl<C: Connect> fmt::Debug for Link<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link")
-            .field("destination", &self.connect.destination())
+            .field("destination", &self.destination())
             .field("timeout", &self.timeout)
             .field("in_flight", &self.in_flight)
             .field("connected", &self.idle.is_some())
             .finish_non_exhaustive()
     }
 }
-
-/// Makes a type with a field `link` a [`Publish`], with the settings that all brokers have.
-macro_rules! publish_by_link {
-    ($name:ident, $in_flight:literal) => {
-        impl $name {
-            /// How long a batch may take, the connection included. What is not answered by then is
-            /// [`Unknown`](crate::forward::Outcome::Unknown), and sent again over a new connection. Default: 5 s. On slow lines, give
-            /// it more than the largest batch takes.
-            #[must_use]
-            pub fn timeout(mut self, time: std::time::Duration) -> Self {
-                self.link.set_timeout(time);
-                self
-            }
-
-            #[doc = concat!("How many messages may wait for their answers together, at least 1. Default: ", $in_flight, ".")]
-            ///
-            /// After the broker refused one, the next are sent one at a time, and more again as they are taken. So what can overtake
-            /// a refused message is what was on its way with it, in the moment in which what refused it gives way; with 1, which costs
-            /// a round trip for each message, nothing can.
-            #[must_use]
-            pub fn in_flight(mut self, messages: usize) -> Self {
-                self.link.set_in_flight(messages);
-                self
-            }
-        }
-
-        impl crate::forward::Publish for $name {
-            async fn publish(&mut self, batch: &[crate::forward::Message]) -> Vec<crate::forward::Outcome> {
-                self.link.publish(batch).await
-            }
-
-            async fn check(&mut self) -> Option<crate::Result<()>> {
-                self.link.check().await
-            }
-
-            fn max_message_bytes(&self) -> Option<usize> {
-                self.link.max_message_bytes()
-            }
-
-            fn destination(&self) -> String {
-                self.link.destination()
-            }
-
-            async fn close(&mut self) {
-                self.link.close().await;
-            }
-        }
-
-        impl std::fmt::Debug for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.debug_struct(stringify!($name)).field("link", &self.link).finish_non_exhaustive()
-            }
-        }
-    };
-}
-pub(super) use publish_by_link;

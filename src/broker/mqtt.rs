@@ -5,16 +5,15 @@ mod connector;
 mod v311;
 mod v5;
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
 
-use crate::broker::link::{Cause, Connect, Link, Session, Turn, publish_by_link};
+use crate::broker::link::{Cause, Connect, Link, Session, Turn, publish_by_link, template};
 use crate::broker::mqtt::connection::Client as _;
 pub use crate::broker::mqtt::connector::Version;
-use crate::broker::mqtt::connector::{Connector, MAX_PACKET};
+use crate::broker::mqtt::connector::{ClientId, Connector, MAX_PACKET};
 use crate::broker::tls::Tls;
 use crate::broker::url::{self, Form, Scheme, Url};
 use crate::forward::{Escape, Message, Template};
@@ -30,7 +29,7 @@ use crate::{Error, Result};
 /// use appmon::forward::Forwarder;
 /// use appmon::{ForwardExt, Processes, SourceExt};
 ///
-/// let broker = Mqtt::new("mqtt://user:password@127.0.0.1:1883")?.topic("monitoring/{kind}/{host}")?;
+/// let broker = Mqtt::new("mqtt://user:password@127.0.0.1:1883")?.topic("monitoring/{kind}/{host}");
 /// let report = Processes::new().every(Duration::from_secs(10)).forward_to(Forwarder::new(broker)).await?;
 /// println!("{report:?}");
 /// # Ok(())
@@ -75,6 +74,7 @@ use crate::{Error, Result};
 /// each is a clean start, so that nothing is sent that the caller does not know of. There is no task in the background:
 /// between two calls nobody answers for the connection, and when no call comes for one and a half of the
 /// [keep-alive time](Mqtt::keep_alive) the broker ends it, which costs the next call a new one and nothing else.
+#[derive(Clone)]
 pub struct Mqtt {
     link: Link<Connector>,
 }
@@ -118,7 +118,7 @@ impl Mqtt {
             tls: Tls::default(),
             version: Version::default(),
             topic: "appmon/{kind}/{host}".parse()?,
-            client_id: unique_client_id(),
+            client_id: ClientId::unique(),
             retain: false,
             expiry_seconds: None,
             require_subscribers: false,
@@ -136,55 +136,63 @@ impl Mqtt {
         self
     }
 
-    /// The topic, a [`Template`]. Default: `appmon/{kind}/{host}`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::is_config`] when it is no template, or has `+`, `#` or control characters.
-    pub fn topic(mut self, template: &str) -> Result<Self> {
-        let topic: Template = template.parse()?;
-        topic.check(Escape::Mqtt)?;
-        self.link.connect.topic = topic;
-        Ok(self)
+    /// The topic, a [`Template`] or its text. Default: `appmon/{kind}/{host}`. One that is no template, or has `+`, `#` or control
+    /// characters, is reported when it is used first
+    /// ([`Publish::validate`](crate::forward::Publish::validate)).
+    #[must_use]
+    pub fn topic<T: TryInto<Template>>(mut self, topic: T) -> Self
+    where
+        Error: From<T::Error>,
+    {
+        self.link.configure("topic", |connect| {
+            connect.topic = template(topic, Escape::Mqtt)?;
+            Ok(())
+        });
+        self
     }
 
     /// The name of this client at the broker, which knows each once: a second connection of the same name ends the first.
-    /// Default: `appmon` and 16 hexadecimal digits, other ones for each sink.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::is_config`] when it is empty, longer than 65,535 bytes, or has control characters.
-    pub fn client_id(mut self, id: impl Into<String>) -> Result<Self> {
-        let id = id.into();
-        if id.is_empty() || id.len() > usize::from(u16::MAX) || id.chars().any(char::is_control) {
-            return Err(Error::config("an MQTT client id has 1 to 65,535 bytes and no control characters"));
-        }
-        self.link.connect.client_id = id;
-        Ok(self)
+    /// Default: `appmon` and 16 hexadecimal digits, other ones for each sink and each clone. One that is empty, longer than 65,535 bytes,
+    /// or has control characters, is reported when it is used first
+    /// ([`Publish::validate`](crate::forward::Publish::validate)).
+    #[must_use]
+    pub fn client_id(mut self, id: impl Into<String>) -> Self {
+        self.link.configure("client_id", |connect| {
+            let id = id.into();
+            if id.is_empty() || id.len() > usize::from(u16::MAX) || id.chars().any(char::is_control) {
+                let why = "a client id has 1 to 65,535 bytes and no control characters";
+                return Err(Error::config(format!("{:?}: {why}", id.get(..40).unwrap_or(&id))));
+            }
+            connect.client_id = ClientId::Given(id);
+            Ok(())
+        });
+        self
     }
 
-    /// User and password, for all servers, instead of those in their URLs.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::is_config`] when one of them is longer than 65,535 bytes.
-    pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Result<Self> {
-        let (user, password) = (user.into(), password.into());
-        check_credentials(Some(&user), Some(&password))?;
-        self.link.connect.credentials = Some((user, password));
-        Ok(self)
+    /// User and password, for all servers, instead of those in their URLs. One that is longer than 65,535 bytes is reported when it is used first
+    /// ([`Publish::validate`](crate::forward::Publish::validate)).
+    #[must_use]
+    pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
+        self.link.configure("credentials", |connect| {
+            let (user, password) = (user.into(), password.into());
+            check_credentials(Some(&user), Some(&password))?;
+            connect.credentials = Some((user, password));
+            Ok(())
+        });
+        self
     }
 
     /// The TLS configuration of an `mqtts://` URL: trusted roots, client certificate. Default: the system's root certificates and
-    /// no client certificate.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::is_config`] for an `mqtt://` URL: it would say that the connection is to be without.
-    pub fn tls(mut self, config: impl Into<Arc<ClientConfig>>) -> Result<Self> {
-        url::wants_tls(self.link.connect.urls.iter())?;
-        self.link.connect.tls.set(config.into());
-        Ok(self)
+    /// no client certificate. One for an `mqtt://` URL, which would say that the connection is to be without, is reported when it is used first
+    /// ([`Publish::validate`](crate::forward::Publish::validate)).
+    #[must_use]
+    pub fn tls(mut self, config: impl Into<Arc<ClientConfig>>) -> Self {
+        self.link.configure("tls", |connect| {
+            url::wants_tls(connect.urls.iter())?;
+            connect.tls.set(config.into());
+            Ok(())
+        });
+        self
     }
 
     /// Whether the broker keeps the last message of each topic for those who subscribe later. Default: no. What it keeps can
@@ -241,12 +249,6 @@ fn check_credentials(user: Option<&str>, password: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// A client id that no other has: letters and digits, 23 of them at most, as brokers of 3.1.1 must take it.
-fn unique_client_id() -> String {
-    // Its keys are the system's random numbers: two hosts that start at the same time get different ones.
-    format!("appmon{:016x}", RandomState::new().hash_one(()))
-}
-
 /// A connection in one version of the protocol; none after it was lost.
 enum Connection {
     V5(Option<v5::Client>),
@@ -264,19 +266,19 @@ impl Connector {
 }
 
 impl Connect for Connector {
+    type Server = Url;
     type Session = Connection;
 
-    fn servers(&self) -> usize {
-        self.urls.len()
+    fn servers(&self) -> &[Url] {
+        &self.urls
     }
 
-    async fn connect(&self, server: usize) -> Result<Connection, Cause> {
+    async fn connect(&self, url: &Url) -> Result<Connection, Cause> {
         if self.require_subscribers && self.version == Version::V311 {
             return Err("brokers of MQTT 3.1.1 do not tell whether anybody subscribed: \
                         require no subscribers, or use MQTT 5"
                 .into());
         }
-        let url = self.urls.get(server).ok_or("no server")?;
         self.open(url).await.inspect_err(|_| self.tls.forget())
     }
 
@@ -287,16 +289,12 @@ impl Connect for Connector {
         }
     }
 
-    fn server(&self, server: usize) -> String {
-        self.urls.get(server).map_or_else(String::new, Url::to_string)
-    }
-
     fn place(&self, message: &Message) -> String {
         self.topic(message)
     }
 
-    fn destination(&self) -> String {
-        format!("{} {}", url::list(&self.urls), self.topic)
+    fn places(&self) -> String {
+        self.topic.to_string()
     }
 
     fn refuse(&self, message: &Message) -> Option<Cause> {
@@ -380,16 +378,25 @@ mod tests {
             assert!(!error.to_string().contains("s3cret"), "{error}");
         }
         let broker = || Mqtt::new("mqtt://127.0.0.1").unwrap();
-        assert!(broker().topic("a/#").unwrap_err().is_config());
-        assert!(broker().topic("a/{pid}").unwrap_err().is_config());
-        assert!(broker().client_id("").unwrap_err().is_config());
-        assert!(broker().credentials("u".repeat(70_000), "p").unwrap_err().is_config());
+        for (wrong, named) in [
+            (broker().topic("a/#"), "topic: template a/#"),
+            (broker().topic("a/{pid}".to_owned()), "{pid}"),
+            (broker().client_id(""), "client_id: \"\""),
+            (broker().credentials("u".repeat(70_000), "p"), "credentials"),
+        ] {
+            let error = wrong.validate().unwrap_err();
+            assert!(error.is_config() && error.to_string().contains(named), "{error}");
+        }
+        let template: Template = "a/{kind}".parse().unwrap();
+        assert!(broker().topic(template).validate().is_ok());
     }
 
     #[test]
     fn client_ids_are_those_that_every_broker_takes() {
-        let (one, other) = (unique_client_id(), unique_client_id());
-        assert_ne!(one, other);
+        let one = ClientId::unique();
+        let (one, other, cloned) = (one.as_str(), ClientId::unique(), one.clone());
+        assert!(one != other.as_str() && one != cloned.as_str());
+        assert_eq!(ClientId::Given("x".to_owned()).clone().as_str(), "x");
         assert!(one.len() <= 23 && one.bytes().all(|byte| byte.is_ascii_alphanumeric()), "{one}");
     }
 

@@ -15,6 +15,8 @@ mod consumer;
 mod core_nats;
 mod headers;
 mod jetstream;
+mod line;
+mod publisher;
 mod server;
 
 pub use crate::broker::consuming::Consuming;

@@ -32,6 +32,7 @@
 
 mod reply;
 
+use std::fmt;
 use std::sync::Arc;
 
 use ::redis::aio::MultiplexedConnection;
@@ -40,12 +41,12 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Either, Fuse, FusedFuture, select};
 use rustls::ClientConfig;
 
-use crate::Result;
-use crate::broker::link::{Cause, Connect, Link, Session, Turn, publish_by_link};
+use crate::broker::link::{Cause, Connect, Link, Session, Turn, publish_by_link, template};
 use crate::broker::socket::{self, Cut};
 use crate::broker::tls::Tls;
 use crate::broker::url::{self, Form, Scheme, Url};
 use crate::forward::{Escape, Message, Template};
+use crate::{Error, Result};
 
 /// Publishes to the streams of a Redis server.
 ///
@@ -59,6 +60,7 @@ use crate::forward::{Escape, Message, Template};
 /// | retry | no connection, wrong password, out of memory (`OOM`), a replica (`READONLY`), loading, no permission (`NOPERM`), a key that holds something else (`WRONGTYPE`), no such stream where only existing ones are asked for, and every error not named here |
 /// | unknown | the connection ended, or the time was over, before the answer |
 /// | too large | larger than the server's limit |
+#[derive(Clone)]
 pub struct Streams {
     link: Link<Connector>,
 }
@@ -85,7 +87,7 @@ impl Streams {
     /// [`Error::is_config`](crate::Error::is_config) when the URL is wrong.
     pub fn new(url: impl AsRef<str>) -> Result<Self> {
         let urls = FORM.read(url.as_ref())?;
-        let servers = urls.into_iter().map(|url| Ok((user(&url)?, url))).collect::<Result<_>>()?;
+        let servers = urls.into_iter().map(|url| Ok(Server { user: user(&url)?, url })).collect::<Result<_>>()?;
         let connect = Connector {
             servers,
             tls: Tls::default(),
@@ -97,28 +99,31 @@ impl Streams {
     }
 
     /// The TLS configuration of a `rediss://` URL: whom to trust, and the certificate of the client where the server asks for
-    /// one. Default: the system's root certificates and no client certificate.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::is_config`](crate::Error::is_config) for a URL without TLS.
-    pub fn tls(mut self, config: impl Into<Arc<ClientConfig>>) -> Result<Self> {
-        url::wants_tls(self.link.connect.servers.iter().map(|(_, url)| url))?;
-        self.link.connect.tls.set(config.into());
-        Ok(self)
+    /// one. Default: the system's root certificates and no client certificate. One for a URL without TLS is reported when it is used first
+    /// ([`Publish::validate`](crate::forward::Publish::validate)).
+    #[must_use]
+    pub fn tls(mut self, config: impl Into<Arc<ClientConfig>>) -> Self {
+        self.link.configure("tls", |connect| {
+            url::wants_tls(connect.servers.iter().map(|server| &server.url))?;
+            connect.tls.set(config.into());
+            Ok(())
+        });
+        self
     }
 
-    /// The key of the stream. Default: `appmon:{kind}`, one stream for all hosts. With `{host}` in it each host has its own, and
-    /// a consumer must know them all.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::is_config`](crate::Error::is_config) when it is no [`Template`].
-    pub fn key(mut self, template: &str) -> Result<Self> {
-        let template: Template = template.parse()?;
-        template.check(Escape::Redis)?;
-        self.link.connect.key = template;
-        Ok(self)
+    /// The key of the stream, a [`Template`] or its text. Default: `appmon:{kind}`, one stream for all hosts. With `{host}` in it each host
+    /// has its own, and a consumer must know them all. One that is no template is reported when it is used first
+    /// ([`Publish::validate`](crate::forward::Publish::validate)).
+    #[must_use]
+    pub fn key<T: TryInto<Template>>(mut self, key: T) -> Self
+    where
+        Error: From<T::Error>,
+    {
+        self.link.configure("key", |connect| {
+            connect.key = template(key, Escape::Redis)?;
+            Ok(())
+        });
+        self
     }
 
     /// Keeps about so many entries in a stream (`MAXLEN ~`), at least 1: each message that is added removes older ones, whether
@@ -157,8 +162,21 @@ fn user(url: &Url) -> Result<RedisConnectionInfo> {
     }
 }
 
+#[derive(Clone)]
+struct Server {
+    user: RedisConnectionInfo,
+    url: Url,
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.url, f)
+    }
+}
+
+#[derive(Clone)]
 struct Connector {
-    servers: Vec<(RedisConnectionInfo, Url)>,
+    servers: Vec<Server>,
     tls: Tls,
     key: Template,
     max_len: Option<u64>,
@@ -185,14 +203,14 @@ impl Connector {
 }
 
 impl Connect for Connector {
+    type Server = Server;
     type Session = Connection;
 
-    fn servers(&self) -> usize {
-        self.servers.len()
+    fn servers(&self) -> &[Server] {
+        &self.servers
     }
 
-    async fn connect(&self, server: usize) -> Result<Connection, Cause> {
-        let (user, url) = self.servers.get(server).ok_or("no server")?;
+    async fn connect(&self, Server { user, url }: &Server) -> Result<Connection, Cause> {
         let opened = Connection::open(user, url, &self.tls).await;
         opened.inspect_err(|_| self.tls.forget())
     }
@@ -214,16 +232,12 @@ impl Connect for Connector {
         Ok(())
     }
 
-    fn server(&self, server: usize) -> String {
-        self.servers.get(server).map_or_else(String::new, |(_, url)| url.to_string())
-    }
-
     fn place(&self, message: &Message) -> String {
         self.key.render(message, Escape::Redis)
     }
 
-    fn destination(&self) -> String {
-        format!("{} {}", url::list(self.servers.iter().map(|(_, url)| url)), self.key)
+    fn places(&self) -> String {
+        self.key.to_string()
     }
 }
 

@@ -36,7 +36,7 @@ impl Backoff {
     /// Returns how long to wait after one more failure.
     pub fn next_wait(&mut self) -> Duration {
         let bound = self.bounds.get_or_insert_with(|| self.builder.build()).next().unwrap_or(self.most).min(self.most);
-        Duration::from_nanos(fastrand::u64(0..=crate::time::duration_nanos(bound)))
+        Duration::from_nanos(fastrand::u64(0..=u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX)))
     }
 
     /// Starts anew, after a success.

@@ -15,14 +15,15 @@ use tracing::Instrument as _;
 use crate::forward::backoff::Backoff;
 use crate::forward::batch::{BatchLimits, Entry, Tried};
 use crate::forward::bisection::{Bisection, Next};
+use crate::forward::deadline::{after, from_now};
 use crate::forward::encode::Encoder;
 use crate::forward::message::Message;
 use crate::forward::outbox::Outbox;
 use crate::forward::publish::{Outcome, Publish};
+use crate::forward::rejected::{OnRejected, Rejected};
 use crate::forward::report::Report;
-use crate::forward::split::Splitter;
+use crate::forward::split::{can_split, split};
 use crate::forward::status::Shared;
-use crate::time::{after, from_now};
 use crate::{Error, Sample, Snapshot};
 
 /// No message is split to less because it was refused.
@@ -36,9 +37,6 @@ const OVERHEAD_BYTES: usize = 2 << 10;
 
 /// What a connection gets to say goodbye, and a spool to be closed, however late it is.
 const CLOSING: Duration = Duration::from_millis(500);
-
-/// What is called with each message the broker refused.
-pub(super) type OnRejected = Box<dyn FnMut(&Message, &Error) + Send>;
 
 pub(super) struct Settings {
     pub(super) batch: BatchLimits,
@@ -62,7 +60,6 @@ pub(super) struct Delivery<P> {
     /// The largest payload there may be, as far as it is known, and the largest that was accepted.
     limit: usize,
     proven: usize,
-    splitter: Splitter,
     backlog: Outbox,
     /// The batch under work, in order: what is published, or was in vain.
     batch: VecDeque<Entry>,
@@ -130,12 +127,11 @@ impl<P: Publish + 'static> Delivery<P> {
         let limit = settings.most_bytes(&publish);
         encoder.set_max_bytes(limit);
         let destination: Arc<str> = publish.destination().into();
-        let rejected = Rejected { destination: Arc::clone(&destination), call: settings.on_rejected.take() };
+        let rejected = Rejected::new(Arc::clone(&destination), settings.on_rejected.take());
         Self {
             state: State::Idle(publish),
             limit,
             proven: SMALL_BYTES,
-            splitter: Splitter::default(),
             encoder,
             backlog,
             batch: VecDeque::new(),
@@ -277,7 +273,7 @@ impl<P: Publish + 'static> Delivery<P> {
     fn split_large(&mut self) {
         let mut batch = VecDeque::with_capacity(self.batch.len());
         for entry in self.batch.drain(..) {
-            let Some(pieces) = self.splitter.split(&entry.message, self.limit) else {
+            let Some(pieces) = split(&entry.message, self.limit) else {
                 batch.push_back(entry);
                 continue;
             };
@@ -301,7 +297,7 @@ impl<P: Publish + 'static> Delivery<P> {
             Outcome::TooLarge(_) | Outcome::Rejected(_) => {}
             _ => return false,
         }
-        bytes > *limit && Splitter::can_split(message)
+        bytes > *limit && can_split(message)
     }
 
     /// Sends what is next of the batch.
@@ -334,11 +330,11 @@ impl<P: Publish + 'static> Delivery<P> {
     /// Says what became of what was sent; gives how long to wait where some of it is to be sent again.
     fn settle(&mut self, count: usize, attempt: Attempt) -> Option<Duration> {
         let (outcomes, checked) = match attempt {
-            Attempt::Away(error) => return self.after(0, Some(error)),
+            Attempt::Away(error) => return self.after(0, Some(error), Duration::ZERO),
             Attempt::Sent { checked, outcomes } => (outcomes, checked),
         };
         let (mut accepted, mut unknown) = (0_usize, 0_usize);
-        let mut failure = None;
+        let (mut failure, mut asked) = (None, Duration::ZERO);
         let mut settled = Vec::new();
         let mut outcomes = outcomes.into_iter();
         for (index, entry) in self.batch.iter_mut().enumerate().take(count) {
@@ -357,12 +353,30 @@ impl<P: Publish + 'static> Delivery<P> {
                     });
                     settled.push(index);
                 }
+                Outcome::Partly { refused, error } => {
+                    accepted = accepted.saturating_add(1);
+                    let destination = &*self.destination;
+                    tracing::warn!(destination, id = %entry.message.id, refused, %error, "samples rejected");
+                    self.shared.update(|status| {
+                        self.backlog.settled(entry, None, &mut status.report);
+                        count_accepted(&mut status.report, &entry.message, false);
+                        let refused = u64::from(refused.min(entry.message.samples));
+                        status.report.accepted_samples = status.report.accepted_samples.saturating_sub(refused);
+                        status.report.dropped.rejected.add(0, refused);
+                    });
+                    settled.push(index);
+                }
                 Outcome::Rejected(error) | Outcome::TooLarge(error) => {
                     self.rejected.set_aside(&mut self.backlog, &self.shared, entry, &error);
                     settled.push(index);
                 }
                 Outcome::Retry(error) => {
                     entry.tried = Tried::Refused;
+                    failure.get_or_insert(error);
+                }
+                Outcome::RetryAfter { wait, error } => {
+                    entry.tried = Tried::Refused;
+                    asked = asked.max(wait);
                     failure.get_or_insert(error);
                 }
                 Outcome::Unknown(error) => {
@@ -383,11 +397,11 @@ impl<P: Publish + 'static> Delivery<P> {
         for index in settled.into_iter().rev() {
             self.batch.remove(index);
         }
-        self.after(accepted, failure)
+        self.after(accepted, failure, asked)
     }
 
-    /// What an attempt means for the next one.
-    fn after(&mut self, accepted: usize, failure: Option<Error>) -> Option<Duration> {
+    /// What an attempt means for the next one, which the broker asked to come no sooner than after `asked`.
+    fn after(&mut self, accepted: usize, failure: Option<Error>, asked: Duration) -> Option<Duration> {
         if accepted > 0 || failure.is_none() {
             self.backoff.reset();
         }
@@ -400,7 +414,8 @@ impl<P: Publish + 'static> Delivery<P> {
             return None;
         };
         self.failures = self.failures.saturating_add(1);
-        let wait = self.backoff.next_wait();
+        // With some luck on top: others were asked the same.
+        let wait = asked.saturating_add(self.backoff.next_wait());
         // An outage of a day is not a million lines.
         if self.failures.is_power_of_two() {
             let attempts = self.failures;
@@ -455,23 +470,4 @@ fn count_accepted(report: &mut Report, message: &Message, duplicate: bool) {
     report.accepted_samples = report.accepted_samples.saturating_add(message.samples.into());
     report.accepted_bytes = report.accepted_bytes.saturating_add(message.payload.len() as u64);
     report.duplicates = report.duplicates.saturating_add(duplicate.into());
-}
-
-/// Messages that will never be taken are set aside: they are not to hold up the others.
-struct Rejected {
-    destination: Arc<str>,
-    call: Option<OnRejected>,
-}
-
-impl Rejected {
-    fn set_aside(&mut self, backlog: &mut Outbox, shared: &Shared, entry: &Entry, error: &Error) {
-        tracing::warn!(destination = &*self.destination, id = %entry.message.id, %error, "rejected");
-        shared.update(|status| {
-            status.report.dropped.rejected.add(1, entry.message.samples.into());
-            backlog.settled(entry, Some(error), &mut status.report);
-        });
-        if let Some(call) = &mut self.call {
-            call(&entry.message, error);
-        }
-    }
 }

@@ -26,8 +26,9 @@ use crate::{Error, Result};
 /// After a failure of the disk.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// One append or read takes no more than about so much.
-const STEP: BatchLimits = BatchLimits { messages: 1024, bytes: 4 << 20 };
+/// One append or read takes no more than about so much: what the database can keep in memory until the transaction is on the disk,
+/// as pages that it has to write out before are read again for their checksums.
+const STEP: BatchLimits = BatchLimits { messages: 1024, bytes: 1 << 20 };
 
 /// The way of a message: incoming (in memory) → appended (on the disk) → ready (there, and in memory too) → taken → removed.
 ///
@@ -288,5 +289,5 @@ impl DiskOutbox {
 
 /// The thread of the spool ended without an answer.
 fn no_answer() -> Error {
-    Error::panicked("the spool's thread ended".to_owned())
+    Error::io(std::io::Error::other("the spool's thread ended"))
 }

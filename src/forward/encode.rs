@@ -3,17 +3,13 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::forward::codec::Codec;
-use crate::forward::document::{Document, TAIL_BYTES};
 use crate::forward::host::Host;
-use crate::forward::message::{Form, Message, MessageId};
-use crate::stream::{RecordRef, SCHEMA};
-use crate::time::nanos;
-use crate::{BootId, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
+use crate::forward::message::{Message, MessageId};
+use crate::wire::{Codec, Document, Form, Head, Part, RecordRef, TAIL_BYTES};
+use crate::{BootId, Sample, Snapshot};
 
 /// Makes messages of snapshots: one of each, or one of each sample, never larger than a limit.
 ///
@@ -110,7 +106,7 @@ impl Encoder {
         self
     }
 
-    pub(crate) fn set_max_bytes(&mut self, bytes: usize) {
+    pub(super) fn set_max_bytes(&mut self, bytes: usize) {
         self.max_bytes = bytes.max(4 << 10);
     }
 
@@ -141,7 +137,7 @@ impl Encoder {
             return Some(Arc::clone(&self.host));
         };
         if !self.others.contains_key(host) {
-            Host::check(host).ok()?;
+            Host::new(host).ok()?;
             if self.others.len() >= MOST_HOSTS {
                 self.others.clear();
                 self.seq = 0;
@@ -172,7 +168,7 @@ impl Encoder {
             let start = payload.len();
             let (seq, boot_id, time) = (snapshot.seq, snapshot.boot_id, snapshot.time);
             let record = RecordRef { seq, boot_id, time, host: Some(host), sample };
-            if !self.write(&mut payload, &record) {
+            if !self.codec.write(&mut payload, &record) {
                 payload.truncate(start);
                 encoded.failed = encoded.failed.saturating_add(1);
                 continue;
@@ -227,7 +223,7 @@ impl Encoder {
         encoded: &mut Encoded,
     ) {
         let mut head = Vec::with_capacity(512);
-        if !self.write(&mut head, &Head::new::<T>(snapshot, host)) {
+        if !self.codec.write(&mut head, &Head::new::<T>(snapshot, host)) {
             encoded.failed = encoded.failed.saturating_add(snapshot.samples.len() as u64);
             return;
         }
@@ -236,14 +232,14 @@ impl Encoder {
         let limit = self.max_bytes.saturating_sub(TAIL_BYTES);
         for sample in snapshot {
             let start = document.separate();
-            if !self.write(&mut document.bytes, sample) {
+            if !self.codec.write(&mut document.bytes, sample) {
                 document.bytes.truncate(start);
                 encoded.failed = encoded.failed.saturating_add(1);
                 continue;
             }
             if document.bytes.len() > limit && document.samples > 0 {
                 let rest = document.cut(start);
-                let (samples, full) = document.close(Some((parts, false)));
+                let (samples, full) = document.close(Some(Part { number: parts, last: false }), None);
                 encoded.messages.push(self.message::<T>(
                     snapshot,
                     host,
@@ -263,20 +259,13 @@ impl Encoder {
             }
             document.samples = document.samples.saturating_add(1);
         }
-        let (samples, full) = document.close((parts > 0).then_some((parts, true)));
+        let (samples, full) = document.close((parts > 0).then_some(Part { number: parts, last: true }), None);
         encoded.messages.push(self.message::<T>(snapshot, host, Form::Snapshot, key::<T>(host, None), samples, full));
     }
 
     fn payload(&self) -> Vec<u8> {
         // A little more than the last: what grows by a byte should not be moved.
         Vec::with_capacity(self.last_bytes.saturating_add(self.last_bytes / 16).saturating_add(64))
-    }
-
-    fn write<V: Serialize>(&self, to: &mut Vec<u8>, value: &V) -> bool {
-        match self.codec {
-            Codec::Json | Codec::Ndjson => serde_json::to_writer(to, value).is_ok(),
-            Codec::MessagePack => rmp_serde::encode::write_named(to, value).is_ok(),
-        }
     }
 
     fn message<T: Sample>(
@@ -311,44 +300,4 @@ fn key<T: Sample>(host: &str, of: Option<&T::Key>) -> u64 {
     T::KIND.hash(&mut hasher);
     of.hash(&mut hasher);
     hasher.finish()
-}
-
-/// A snapshot without its samples, as it is written.
-#[derive(Serialize)]
-struct Head<'a> {
-    schema: u32,
-    kind: &'static str,
-    host: &'a str,
-    boot_id: BootId,
-    seq: u64,
-    time: Timestamp,
-    at: Monotonic,
-    #[serde(with = "nanos")]
-    took: Duration,
-    #[serde(with = "nanos")]
-    lag: Duration,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    complete_at: Option<Monotonic>,
-    skipped: Skipped,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    notices: &'a [Notice],
-}
-
-impl<'a> Head<'a> {
-    fn new<T: Sample>(snapshot: &'a Snapshot<T>, host: &'a str) -> Self {
-        Self {
-            schema: SCHEMA,
-            kind: T::KIND,
-            host,
-            boot_id: snapshot.boot_id,
-            seq: snapshot.seq,
-            time: snapshot.time,
-            at: snapshot.at,
-            took: snapshot.took,
-            lag: snapshot.lag,
-            complete_at: snapshot.complete_at,
-            skipped: snapshot.skipped,
-            notices: &snapshot.notices,
-        }
-    }
 }

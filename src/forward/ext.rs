@@ -71,7 +71,7 @@ pub trait ForwardExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> appmon::Result<()> {
-    /// let forwarders = Forwarders::new().with(Forwarder::new(Nowhere)).with(Forwarder::new(Nowhere).per_sample());
+    /// let forwarders = Forwarders::new().with(Forwarder::new(Nowhere)).with(Forwarder::new(Nowhere).per_sample(true));
     /// let reports = Processes::new().every(Duration::from_millis(10)).take(2).forward_to_all(forwarders).await?;
     /// assert!(reports.iter().all(|report| report.is_complete()));
     /// # Ok(())

@@ -10,13 +10,13 @@ use std::time::Duration;
 use futures_util::Sink;
 use serde::Serialize;
 
+use crate::forward::deadline::from_now;
 use crate::forward::delivery::Delivery;
 use crate::forward::forward_task::Opening;
 use crate::forward::forwarder::Forwarder;
 use crate::forward::publish::Publish;
 use crate::forward::report::Report;
 use crate::forward::status::Monitor;
-use crate::time::from_now;
 use crate::{Error, Result, Sample, Snapshot};
 
 /// A `futures::Sink` of snapshots over a [`Forwarder`].

@@ -9,11 +9,11 @@ use serde::Serialize;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use crate::forward::deadline::from_now;
 use crate::forward::delivery::Delivery;
 use crate::forward::forwarder::{Ends, Forwarder};
 use crate::forward::publish::Publish;
 use crate::forward::report::Report;
-use crate::time::from_now;
 use crate::{Error, Result, Sample, Snapshot};
 
 pub(super) struct ForwardTask<P> {

@@ -1,7 +1,8 @@
 //! Which host samples are from.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -14,7 +15,7 @@ use crate::{Error, Result};
 /// The default is derived from `/etc/machine-id`, which is to be kept confidential, by HMAC-SHA256, as systemd derives its
 /// application specific ids: 32 hexadecimal digits, the same after every start, from which the machine id cannot be told.
 /// Copies of one virtual machine share it unless the id is made anew; give such hosts a name of their own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Host(Arc<str>);
 
 /// The application's part of the derived id; another one makes other ids.
@@ -28,16 +29,11 @@ impl Host {
     /// [`Error::is_config`] when the name is empty, longer than 255 bytes, or has control characters.
     pub fn new(name: impl AsRef<str>) -> Result<Self> {
         let name = name.as_ref();
-        Self::check(name).map_err(|why| Error::config(format!("host name {name:?}: {why}")))?;
-        Ok(Self(name.into()))
-    }
-
-    /// Whether it can be the name of a host; the error says what it must be.
-    pub(crate) fn check(name: &str) -> std::result::Result<(), &'static str> {
         if name.is_empty() || name.len() > 255 || name.chars().any(char::is_control) {
-            return Err("it must have 1 to 255 bytes and no control characters");
+            let why = "it must have 1 to 255 bytes and no control characters";
+            return Err(Error::config(format!("host name {name:?}: {why}")));
         }
-        Ok(())
+        Ok(Self(name.into()))
     }
 
     /// The id derived from `/etc/machine-id` (or D-Bus's copy of it); the host name of the kernel where there is none.
@@ -74,8 +70,23 @@ impl Host {
         &self.0
     }
 
-    pub(crate) fn shared(&self) -> Arc<str> {
+    pub(super) fn shared(&self) -> Arc<str> {
         Arc::clone(&self.0)
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Reads a name, as [`Host::new`].
+impl FromStr for Host {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::new(name)
     }
 }
 
@@ -134,6 +145,7 @@ mod tests {
 
     #[test]
     fn names_are_checked() {
+        assert_eq!("web-17".parse::<Host>().unwrap().to_string(), "web-17");
         assert_eq!(Host::new("web-17").unwrap().as_str(), "web-17");
         for wrong in ["", "a\nb", &"x".repeat(256)] {
             assert!(Host::new(wrong).unwrap_err().is_config(), "{wrong:?}");

@@ -6,9 +6,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 
-use crate::forward::codec::Codec;
+use crate::wire::{Codec, Form, Piece};
 use crate::{BootId, Error, Monotonic, Result, Timestamp};
 
 /// One message on its way to a broker. Clones share the payload.
@@ -56,7 +55,7 @@ impl Message {
     /// The `type` of the CloudEvent, such as `appmon.process.snapshot`.
     #[must_use]
     pub fn event_type(&self) -> String {
-        format!("appmon.{}.{}", self.kind, self.form.as_str())
+        self.form.event_type(&self.kind)
     }
 
     /// The id with its source: unique among the messages of all hosts, which the id alone is not, as a relay numbers the messages of
@@ -68,8 +67,8 @@ impl Message {
         format!("{}/{}", self.source(), self.id)
     }
 
-    /// The attributes of the CloudEvent, by name: `specversion`, `id`, `source`, `type`, `time`, `datacontenttype`, and the
-    /// extensions `sequence` (16 hexadecimal digits, in the order of their text) and `partitionkey` (the host).
+    /// Returns the attributes of the CloudEvent, by name: `specversion`, `id`, `source`, `type`, `time`, `datacontenttype`, and the
+    /// extensions `sequence` (16 hexadecimal digits, and 8 more in a piece: in the order of their text) and `partitionkey` (the host).
     ///
     /// Protocols add their own prefix to the names: `ce-` in NATS and HTTP, `ce_` in Kafka, none in MQTT 5.
     #[must_use]
@@ -81,7 +80,7 @@ impl Message {
             ("type", Cow::Owned(self.event_type())),
             ("time", Cow::Owned(self.time.to_string())),
             ("datacontenttype", Cow::Borrowed(self.codec.media_type())),
-            ("sequence", Cow::Owned(format!("{:016x}", self.id.seq))),
+            ("sequence", Cow::Owned(self.id.sequence())),
             ("partitionkey", Cow::Borrowed(&self.host)),
         ]
     }
@@ -114,13 +113,14 @@ impl Message {
 /// Which message it is: unique for its host alone, and growing in the order of sending for one producer. With its source it is
 /// unique: [`Message::source_and_id`].
 ///
-/// As text `BOOT_ID:EPOCH:SEQ`, with the last two as 16 hexadecimal digits each.
+/// As text `BOOT_ID:EPOCH:SEQ`, with the last two as 16 hexadecimal digits each; a [`Piece`] of a message has that of the message,
+/// and `:FROM-TO-OF`.
 ///
 /// ```
 /// use appmon::forward::MessageId;
 ///
 /// let id: MessageId = "0d1c7a1e-9f2b-4c3d-8e4f-0123456789ab:0000000000000007:000000000000002a".parse()?;
-/// assert_eq!((id.epoch, id.seq), (7, 42));
+/// assert_eq!((id.epoch, id.seq, id.piece), (7, 42, None));
 /// # Ok::<(), appmon::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -132,26 +132,37 @@ pub struct MessageId {
     pub epoch: u64,
     /// The number of the message, from 0. Where one is missing, a message was lost or left out.
     pub seq: u64,
+    /// Which piece of that message it is, where the message was too large for the broker.
+    pub piece: Option<Piece>,
 }
 
 impl MessageId {
-    /// The id of message `seq` of a producer.
+    /// Returns the id of message `seq` of a producer.
     #[must_use]
     pub fn new(boot_id: BootId, epoch: u64, seq: u64) -> Self {
-        Self { boot_id, epoch, seq }
+        Self { boot_id, epoch, seq, piece: None }
     }
 
-    /// A number for a new producer: the time since the start of the machine in microseconds, and some luck for two that
+    /// Returns a number for a new producer: the time since the start of the machine in microseconds, and some luck for two that
     /// start in the same one.
-    pub(crate) fn new_epoch() -> u64 {
+    pub(super) fn new_epoch() -> u64 {
         let micros = Monotonic::now().as_nanos() / 1000;
         (micros << 12) | fastrand::u64(..1 << 12)
+    }
+
+    /// Its number as a text that sorts as messages do.
+    fn sequence(&self) -> String {
+        match self.piece {
+            None => format!("{:016x}", self.seq),
+            Some(piece) => format!("{:016x}{:08x}", self.seq, piece.from),
+        }
     }
 }
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{:016x}:{:016x}", self.boot_id, self.epoch, self.seq)
+        write!(f, "{}:{:016x}:{:016x}", self.boot_id, self.epoch, self.seq)?;
+        self.piece.map_or(Ok(()), |piece| write!(f, ":{piece}"))
     }
 }
 
@@ -167,33 +178,12 @@ impl FromStr for MessageId {
         };
         let mut parts = text.split(':');
         let id = (|| {
-            let boot_id = BootId::parse(parts.next()?.as_bytes())?;
-            let id = Self { boot_id, epoch: number(parts.next()?)?, seq: number(parts.next()?)? };
-            parts.next().is_none().then_some(id)
+            let boot_id = parts.next()?.parse().ok()?;
+            let id = Self::new(boot_id, number(parts.next()?)?, number(parts.next()?)?);
+            let piece = parts.next().map(str::parse).transpose().ok()?;
+            parts.next().is_none().then_some(Self { piece, ..id })
         })();
         id.ok_or_else(|| Error::malformed(format!("{text:?} is no message id")))
-    }
-}
-
-/// What a message holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Form {
-    /// A snapshot, or a part of one that was too large for one message.
-    Snapshot,
-    /// Samples by themselves, each with what is known of its tick.
-    Samples,
-}
-
-impl Form {
-    /// Its name in the `type` of a CloudEvent.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Snapshot => "snapshot",
-            Self::Samples => "samples",
-        }
     }
 }
 
@@ -221,6 +211,10 @@ mod tests {
         assert_eq!(id.to_string().parse::<MessageId>().unwrap(), id);
         let later = MessageId { seq: 0x100, ..id };
         assert!(later > id && later.to_string() > id.to_string());
+        let piece = |from| MessageId { piece: Piece::new(from, 300, 300), ..id };
+        assert_eq!(piece(15).to_string().parse::<MessageId>().unwrap(), piece(15));
+        let ascending = [id, piece(15), piece(16), piece(256), later];
+        assert!(ascending.is_sorted() && ascending.map(|id| id.sequence()).is_sorted(), "{ascending:?}");
         for wrong in [
             "",
             "x",
@@ -228,6 +222,9 @@ mod tests {
             "0d1c7a1e-9f2b-4c3d-8e4f-0123456789ab:+000000000000007:000000000000002a",
             "0d1c7a1e-9f2b-4c3d-8e4f-0123456789ab:0000000000000007:000000000000002A",
             "0d1c7a1e-9f2b-4c3d-8e4f-0123456789ab:0000000000000007:000000000000002a:",
+            "0d1c7a1e-9f2b-4c3d-8e4f-0123456789ab:0000000000000007:000000000000002a:00000001-00000001-00000002",
+            "0d1c7a1e-9f2b-4c3d-8e4f-0123456789ab:0000000000000007:000000000000002a:00000000-00000003-00000002",
+            "0d1c7a1e-9f2b-4c3d-8e4f-0123456789ab:0000000000000007:000000000000002a:00000000-00000001-00000002-",
         ] {
             assert!(wrong.parse::<MessageId>().unwrap_err().is_malformed(), "{wrong}");
         }

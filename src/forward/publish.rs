@@ -1,6 +1,7 @@
 //! What a broker does with messages.
 
 use std::future::Future;
+use std::time::Duration;
 
 use crate::forward::message::Message;
 use crate::{Error, Result};
@@ -42,6 +43,16 @@ pub trait Publish: Send {
         std::future::ready(None)
     }
 
+    /// Whether its settings can be used at all. A forwarder asks before it begins, and does not where they cannot; so setters need not
+    /// fail. Default: they can.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_config`], with the setting and its value.
+    fn validate(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// The largest message the broker takes, in bytes with its headers, where that is known. It is asked after each attempt, and may
     /// change: what was encoded before is split.
     fn max_message_bytes(&self) -> Option<usize> {
@@ -69,6 +80,21 @@ pub enum Outcome {
     Duplicate,
     /// The broker does not have it, and may take it later: not connected, not let in, no permission, no such stream, no room, busy.
     Retry(Error),
+    /// The same, where the broker says for how long it wants to be left alone, as HTTP does with `Retry-After`: nothing is sent before
+    /// that is over.
+    RetryAfter {
+        /// How long to wait.
+        wait: Duration,
+        /// Why.
+        error: Error,
+    },
+    /// The broker has it, but refused some of its samples for good: what it took must not be sent again.
+    Partly {
+        /// How many samples it refused.
+        refused: u32,
+        /// Why.
+        error: Error,
+    },
     /// Nobody knows: it was sent and no answer came. It is sent again with the same id.
     Unknown(Error),
     /// The broker refuses it for its size, and did not store it. It is split and sent again, in pieces of up to
@@ -85,7 +111,7 @@ impl Outcome {
     /// Whether the broker has it.
     #[must_use]
     pub fn is_accepted(&self) -> bool {
-        matches!(self, Self::Accepted | Self::Duplicate)
+        matches!(self, Self::Accepted | Self::Duplicate | Self::Partly { .. })
     }
 
     /// For a batch of which nothing was sent, for this reason.

@@ -195,5 +195,5 @@ impl Spool {
 
 /// The thread ended without an answer.
 fn gone() -> Error {
-    Error::panicked("the spool's thread ended".to_owned())
+    Error::io(std::io::Error::other("the spool's thread ended"))
 }

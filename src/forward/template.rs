@@ -18,12 +18,12 @@ use crate::{Error, Result};
 /// let error = "metrics.{pid}".parse::<Template>().unwrap_err();
 /// assert!(error.to_string().contains("{pid}"));
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Template {
     parts: Vec<Part>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Part {
     Text(String),
     Kind,
@@ -45,9 +45,9 @@ impl Template {
         text
     }
 
-    /// The text for all messages of a kind; `None` where each host has its own.
-    #[cfg(feature = "kafka")]
-    pub(crate) fn render_kind(&self, kind: &str, escape: Escape) -> Option<String> {
+    /// Returns the text for all messages of a kind; `None` where each host has its own.
+    #[must_use]
+    pub fn render_kind(&self, kind: &str, escape: Escape) -> Option<String> {
         let mut text = String::new();
         for part in &self.parts {
             match part {
@@ -119,9 +119,33 @@ impl FromStr for Template {
             parts.push(Part::Text(literal));
         }
         if parts.is_empty() {
-            return Err(Error::config("an empty template"));
+            return Err(Error::config("template \"\": it is empty"));
         }
         Ok(Self { parts })
+    }
+}
+
+impl TryFrom<&str> for Template {
+    type Error = Error;
+
+    fn try_from(text: &str) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for Template {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        text.parse()
+    }
+}
+
+impl TryFrom<&String> for Template {
+    type Error = Error;
+
+    fn try_from(text: &String) -> Result<Self> {
+        text.parse()
     }
 }
 
@@ -142,7 +166,7 @@ impl fmt::Display for Template {
 ///
 /// Bytes that may not stand there are written as `%` and two hexadecimal digits, `%` itself too, so that different hosts
 /// never share a name. Kafka has no `%`: there it is `_`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Escape {
     /// A token of a NATS subject: no `.`, `*`, `>`, no spaces, ASCII only.

@@ -12,10 +12,8 @@ use pin_project_lite::pin_project;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::wire::{self, Line, RecordRef};
 use crate::{BootId, Result, Sample, Snapshot, Timestamp};
-
-/// The version of the wire form. It changes when a field changes its meaning, not when one is added.
-pub(crate) const SCHEMA: u32 = 1;
 
 pin_project! {
     /// The stream of [`SnapshotStreamExt::samples`](crate::SnapshotStreamExt::samples).
@@ -144,51 +142,6 @@ impl<T> Deref for Record<T> {
     }
 }
 
-/// The wire form of an [`Record`], owned or borrowed.
-#[derive(Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-struct Line<H, K, T> {
-    /// The version of the wire form.
-    schema: u32,
-    /// What the sample is of.
-    kind: K,
-    /// Which host it is from.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    host: Option<H>,
-    /// Which start of the machine monotonic times count from.
-    boot_id: BootId,
-    /// The number of the tick.
-    seq: u64,
-    /// When the reading began.
-    time: Timestamp,
-    #[serde(flatten)]
-    sample: T,
-}
-
-/// An [`Record`] of a sample that is somebody else's, to be written.
-pub(crate) struct RecordRef<'a, T> {
-    pub(crate) seq: u64,
-    pub(crate) boot_id: BootId,
-    pub(crate) time: Timestamp,
-    pub(crate) host: Option<&'a str>,
-    pub(crate) sample: &'a T,
-}
-
-impl<T: Sample + Serialize> Serialize for RecordRef<'_, T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Line {
-            schema: SCHEMA,
-            kind: T::KIND,
-            host: self.host,
-            boot_id: self.boot_id,
-            seq: self.seq,
-            time: self.time,
-            sample: self.sample,
-        }
-        .serialize(serializer)
-    }
-}
-
 impl<T: Sample + Serialize> Serialize for Record<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let host = self.host.as_deref();
@@ -200,12 +153,7 @@ impl<T: Sample + Serialize> Serialize for Record<T> {
 impl<'de, T: Sample + Deserialize<'de>> Deserialize<'de> for Record<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let line = Line::<Arc<str>, String, T>::deserialize(deserializer)?;
-        if line.schema != SCHEMA {
-            return Err(D::Error::custom(format_args!("schema {}, where {SCHEMA} is understood", line.schema)));
-        }
-        if line.kind != T::KIND {
-            return Err(D::Error::custom(format_args!("kind {:?}, where {:?} was expected", line.kind, T::KIND)));
-        }
+        wire::check::<T>(line.schema, &line.kind).map_err(D::Error::custom)?;
         Ok(Self { seq: line.seq, boot_id: line.boot_id, time: line.time, host: line.host, sample: line.sample })
     }
 }
@@ -219,17 +167,7 @@ impl<T: Sample + schemars::JsonSchema> schemars::JsonSchema for Record<T> {
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
         let mut schema = Line::<String, String, T>::json_schema(generator);
         schema.insert("description".to_owned(), "One sample, with what is known of its tick.".into());
-        say_kind::<T>(&mut schema);
+        wire::describe::<T>(&mut schema);
         schema
-    }
-}
-
-/// Says which values `schema` and `kind` have.
-#[cfg(feature = "schema")]
-pub(crate) fn say_kind<T: Sample>(schema: &mut schemars::Schema) {
-    for (field, value) in [("/properties/schema", SCHEMA.into()), ("/properties/kind", T::KIND.into())] {
-        if let Some(field) = schema.pointer_mut(field).and_then(|field| field.as_object_mut()) {
-            field.insert("const".to_owned(), value);
-        }
     }
 }

@@ -326,13 +326,13 @@ async fn what_no_queue_takes_is_not_accepted_and_others_are() {
     admin.exchange("some").await;
     // In memory: then its confirmations come at once, for several messages together, and among them those of returned ones.
     admin.channel.queue_declare("some".into(), QueueDeclareOptions::default(), FieldTable::default()).await.unwrap();
-    let mut queue = connect(&rabbit.url()).await.exchange("some").unwrap();
+    let mut queue = connect(&rabbit.url()).await.exchange("some");
     let sent = messages(3);
     assert_all(&queue.publish(&sent).await, "retry", "");
     assert_all(&queue.publish(&sent).await[..1], "retry", "routing key reading.web-17: returned (312 NO_ROUTE)");
     admin.bind("some", "some", "*.even").await;
     // Returned messages come with the confirmations of others; each must be told by its id.
-    let mut queue = connect(&rabbit.url()).await.exchange("some").unwrap();
+    let mut queue = connect(&rabbit.url()).await.exchange("some");
     let mut encoders = ["even", "odd"].map(|host| Encoder::new(Host::new(host).unwrap()));
     let batch: Vec<Message> =
         (0..200_usize).flat_map(|seq| encoders[seq % 3 % 2].encode(&snapshot(seq as u64, 1)).messages).collect();
@@ -353,7 +353,7 @@ async fn a_relay_brings_everything_of_all_hosts() {
     admin.exchange("relay").await;
     admin.channel.queue_declare("relay".into(), QueueDeclareOptions::default(), FieldTable::default()).await.unwrap();
     admin.bind("relay", "relay", "*.a").await;
-    let mut queue = connect(&rabbit.url()).await.exchange("relay").unwrap();
+    let mut queue = connect(&rabbit.url()).await.exchange("relay");
     let sent = relayed(50);
     let outcomes = queue.publish(&sent).await;
     for (message, outcome) in sent.iter().zip(&outcomes) {
@@ -375,7 +375,7 @@ async fn a_relay_brings_everything_of_all_hosts() {
 async fn no_exchange_is_waited_for() {
     let Some(rabbit) = shared() else { return };
     let admin = rabbit.admin().await;
-    let (mut queue, log) = Recorded::new(connect(&rabbit.url()).await.exchange("later").unwrap());
+    let (mut queue, log) = Recorded::new(connect(&rabbit.url()).await.exchange("later"));
     let sent = messages(60);
     assert_all(
         &queue.publish(&sent[..2]).await,
@@ -402,7 +402,7 @@ async fn no_exchange_is_waited_for() {
 async fn one_queue_and_no_such_queue() {
     let Some(rabbit) = shared() else { return };
     let admin = rabbit.admin().await;
-    let mut queue = connect(&rabbit.url()).await.queue("one {queue}").unwrap();
+    let mut queue = connect(&rabbit.url()).await.queue("one {queue}");
     let sent = messages(5);
     assert_all(
         &queue.publish(&sent).await[..1],
@@ -419,7 +419,7 @@ async fn a_full_queue_is_waited_for() {
     let Some(rabbit) = shared() else { return };
     let admin = rabbit.admin().await;
     admin.small_queue("full", 30).await;
-    let (mut queue, log) = Recorded::new(connect(&rabbit.url()).await.queue("full").unwrap());
+    let (mut queue, log) = Recorded::new(connect(&rabbit.url()).await.queue("full"));
     let sent = messages(100);
     let outcomes = queue.publish(&sent[..60]).await;
     let taken = outcomes.iter().take_while(|outcome| outcome.is_accepted()).count();
@@ -446,7 +446,7 @@ async fn one_in_flight_keeps_the_order_of_a_full_queue_that_is_read() {
     let Some(rabbit) = shared() else { return };
     let admin = rabbit.admin().await;
     admin.small_queue("busy", 5).await;
-    let queue = connect(&rabbit.url()).await.queue("busy").unwrap().in_flight(1);
+    let queue = connect(&rabbit.url()).await.queue("busy").in_flight(1);
     let (mut queue, log) = Recorded::new(queue);
     let sending = tokio::spawn(async move { deliver(&mut queue, messages(300)).await });
     let mut arrived = Vec::new();
@@ -488,8 +488,8 @@ async fn without_permission_messages_wait_for_it() {
     let url = format!("amqp://writer:pw@127.0.0.1:{}", rabbit.setup.port);
     let sent = messages(3);
     // All that is needed is to write.
-    assert_all(&connect(&url).await.exchange("allowed").unwrap().publish(&sent).await, "Accepted", "");
-    let mut queue = connect(&url).await.exchange("forbidden").unwrap();
+    assert_all(&connect(&url).await.exchange("allowed").publish(&sent).await, "Accepted", "");
+    let mut queue = connect(&url).await.exchange("forbidden");
     assert_refused(&queue.publish(&sent).await, "403 ACCESS_REFUSED");
     assert_all(&queue.publish(&sent[..1]).await, "retry", "grant this user to write to the exchange");
     assert!(admin.drain("forbidden").await.is_empty());
@@ -503,7 +503,7 @@ async fn too_large_messages_are_rejected_and_others_are_not() {
     let Some(rabbit) = shared() else { return };
     let admin = rabbit.admin().await;
     admin.topology("large").await;
-    let (mut queue, log) = Recorded::new(connect(&rabbit.url()).await.exchange("large").unwrap());
+    let (mut queue, log) = Recorded::new(connect(&rabbit.url()).await.exchange("large"));
     let mut encoder = Encoder::new(Host::new("web-17").unwrap()).max_bytes(64 << 20);
     let sizes = [1, 20_000, 15_000, 1, 40_000, 1];
     let batch: Vec<Message> = sizes.iter().flat_map(|&size| encoder.encode(&snapshot(0, size)).messages).collect();
@@ -531,7 +531,7 @@ async fn a_half_open_connection_is_given_up() {
     let admin = rabbit.admin().await;
     admin.topology("half").await;
     let proxy = Proxy::to(rabbit.setup.port);
-    let queue = connect(&url(proxy.port())).await.exchange("half").unwrap().timeout(Duration::from_millis(500));
+    let queue = connect(&url(proxy.port())).await.exchange("half").timeout(Duration::from_millis(500));
     let (mut queue, log) = Recorded::new(queue);
     let sent = messages(60);
     deliver(&mut queue, sent[..20].to_vec()).await;
@@ -554,7 +554,7 @@ async fn connections_cut_again_and_again_under_a_forwarder() {
     let admin = rabbit.admin().await;
     admin.topology("cut").await;
     let proxy = Proxy::to(rabbit.setup.port);
-    let (queue, log) = Recorded::new(connect(&url(proxy.port())).await.exchange("cut").unwrap());
+    let (queue, log) = Recorded::new(connect(&url(proxy.port())).await.exchange("cut"));
     let forwarder = Forwarder::new(queue)
         .host("web-17")
         .batch(20, 1 << 20)
@@ -578,7 +578,7 @@ async fn a_dropped_call_leaves_the_next_one_working() {
     let admin = rabbit.admin().await;
     admin.topology("dropped").await;
     let proxy = Proxy::to(rabbit.setup.port);
-    let (mut queue, log) = Recorded::new(connect(&url(proxy.port())).await.exchange("dropped").unwrap());
+    let (mut queue, log) = Recorded::new(connect(&url(proxy.port())).await.exchange("dropped"));
     let sent = messages(60);
     assert_all(&queue.publish(&sent[..20]).await, "Accepted", "");
     proxy.swallow();
@@ -597,7 +597,7 @@ async fn tls_with_a_certificate_of_the_client() {
     admin.topology("secret").await;
     let url = format!("amqps://127.0.0.1:{}", rabbit.setup.tls_port);
     let certificates = &rabbit.setup.certificates;
-    let connect = async |config| connect(&url).await.tls(config).unwrap().exchange("secret").unwrap();
+    let connect = async |config| connect(&url).await.tls(config).exchange("secret");
     let mut queue = connect(certificates.client()).await;
     assert_all(&queue.publish(&messages(50)).await, "Accepted", "");
     assert!(queue.destination().starts_with(&url));
@@ -606,7 +606,7 @@ async fn tls_with_a_certificate_of_the_client() {
     assert_all(&connect(certificates.stranger()).await.publish(&messages(1)).await, "retry", "");
     assert_all(&connect(Certificates::new().client()).await.publish(&messages(1)).await, "retry", "no connection");
     // The system's own roots know nothing of it.
-    let mut queue = Amqp::new(&url).unwrap().exchange("secret").unwrap();
+    let mut queue = Amqp::new(&url).unwrap().exchange("secret");
     assert_all(&queue.publish(&messages(1)).await, "retry", "certificate");
     assert_eq!(admin.drain("secret").await.len(), 50);
 }
@@ -661,10 +661,10 @@ async fn wrong_settings_are_errors_at_once() {
     let queue = connect("amqp://user:s3cret@[::1]/metrics").await;
     assert_eq!(queue.destination(), "amqp://[::1]:5672/metrics appmon {kind}.{host}");
     assert!(!format!("{queue:?}").contains("s3cret"));
-    assert!(queue.routing_key("a.*").unwrap_err().is_config());
-    assert!(connect("amqp://host").await.exchange(&"x".repeat(256)).unwrap_err().is_config());
-    assert!(connect("amqp://host").await.tls(Certificates::new().client()).unwrap_err().is_config());
-    assert!(connect("amqp://host").await.queue("").unwrap_err().is_config());
+    assert!(queue.routing_key("a.*").validate().unwrap_err().is_config());
+    assert!(connect("amqp://host").await.exchange("x".repeat(256)).validate().unwrap_err().is_config());
+    assert!(connect("amqp://host").await.tls(Certificates::new().client()).validate().unwrap_err().is_config());
+    assert!(connect("amqp://host").await.queue("").validate().unwrap_err().is_config());
 }
 
 #[tokio::test]

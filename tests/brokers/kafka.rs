@@ -137,7 +137,7 @@ async fn arrives_as_a_cloud_event() {
     for (compression, topic) in
         [(Compression::None, "none.{kind}"), (Compression::Snappy, "snappy.{kind}"), (Compression::Lz4, "lz4.{kind}")]
     {
-        let mut queue = connect(port(&servers)).await.topic(topic).unwrap().compression(compression);
+        let mut queue = connect(port(&servers)).await.topic(topic).compression(compression);
         assert_eq!(queue.destination(), format!("kafka://{servers} {topic}"));
         assert_eq!(queue.max_message_bytes(), Some(1_000_000));
         let batch = messages(&mut encoder(), 50);
@@ -200,20 +200,20 @@ async fn wrong_settings_are_told_at_once() {
         ("delivery.timeout.ms", "1", "use timeout()"),
         ("queue.buffering.max.kbytes", "900", "room"),
     ] {
-        let error = connect().await.set(key, value).unwrap_err();
+        let error = connect().await.set(key, value).validate().unwrap_err();
         assert!(error.is_config() && error.to_string().contains(named), "{error}");
         assert!(!error.to_string().contains("secret"), "{error}");
     }
     for template in ["", "a b", "{pid}", "a/b"] {
-        assert!(connect().await.topic(template).unwrap_err().is_config(), "{template}");
+        assert!(connect().await.topic(template).validate().unwrap_err().is_config(), "{template}");
     }
     assert!(Kafka::new("kafka://h/{pid}").unwrap_err().is_config());
     #[cfg(not(feature = "kafka-ssl"))]
     assert!(Kafka::new("kafkas://h").unwrap_err().to_string().contains("kafka-ssl"));
-    let shown = format!("{:?}", connect().await.set("ssl.key.password", "secret").unwrap_or(connect().await));
+    let shown = format!("{:?}", connect().await.set("ssl.key.password", "secret"));
     assert!(!shown.contains("secret") && shown.contains("kafka://127.0.0.1:1"), "{shown}");
     // What does not go together is only known by the producer, and loses nothing.
-    let mut queue = connect().await.set("acks", "1").unwrap();
+    let mut queue = connect().await.set("acks", "1");
     let outcomes = queue.publish(&messages(&mut encoder(), 2)).await;
     assert!(
         outcomes.iter().all(|outcome| matches!(outcome, Outcome::Retry(_)) && text(outcome).contains("acks")),
@@ -362,7 +362,7 @@ async fn closing_while_it_is_down_ends() {
 #[tokio::test]
 async fn too_large() {
     let cluster = cluster();
-    let mut queue = connect(port(&cluster.bootstrap_servers())).await.set("message.max.bytes", "2000").unwrap();
+    let mut queue = connect(port(&cluster.bootstrap_servers())).await.set("message.max.bytes", "2000");
     assert_eq!(queue.max_message_bytes(), Some(2000));
     let mut encoder = encoder();
     let mut batch = encoder.encode(&snapshot(0, 1)).messages;
@@ -464,7 +464,7 @@ async fn nothing_goes_on_after_a_message_that_failed() {
     for code in [Code::RD_KAFKA_RESP_ERR_UNKNOWN, Code::RD_KAFKA_RESP_ERR_INVALID_RECORD] {
         let cluster = cluster();
         let servers = cluster.bootstrap_servers();
-        let queue = connect(port(&servers)).await.compression(Compression::None).set("batch.size", "2000").unwrap();
+        let queue = connect(port(&servers)).await.compression(Compression::None).set("batch.size", "2000");
         let (mut queue, log) = Recorded::new(queue);
         let no = Code::RD_KAFKA_RESP_ERR_NO_ERROR;
         cluster.request_errors(Api::Produce, &[no, no, code]);
@@ -487,7 +487,7 @@ async fn nothing_overtakes_the_first_message() {
     for code in [Code::RD_KAFKA_RESP_ERR_UNKNOWN, Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE] {
         let cluster = cluster();
         let servers = cluster.bootstrap_servers();
-        let queue = connect(port(&servers)).await.compression(Compression::None).set("batch.size", "2000").unwrap();
+        let queue = connect(port(&servers)).await.compression(Compression::None).set("batch.size", "2000");
         let (mut queue, log) = Recorded::new(queue);
         cluster.request_errors(Api::Produce, &[code]);
         let batch = messages(&mut encoder(), 50);
@@ -502,7 +502,7 @@ async fn nothing_overtakes_the_first_message() {
 async fn a_batch_larger_than_the_queue() {
     let cluster = cluster();
     let servers = cluster.bootstrap_servers();
-    let queue = connect(port(&servers)).await.set("queue.buffering.max.messages", "7").unwrap();
+    let queue = connect(port(&servers)).await.set("queue.buffering.max.messages", "7");
     let (mut queue, log) = Recorded::new(queue);
     all_accepted(&queue.publish(&messages(&mut encoder(), 100)).await);
     log.check(&read(&servers, TOPIC));
@@ -525,7 +525,7 @@ async fn without_idempotence() {
 
 fn consumer(servers: &str, group: &str) -> Consumer<Reading> {
     let consumer = Consumer::new(&format!("kafka://{servers}"), group).unwrap();
-    consumer.set("auto.commit.interval.ms", "50").unwrap().set("session.timeout.ms", "6000").unwrap()
+    consumer.set("auto.commit.interval.ms", "50").set("session.timeout.ms", "6000")
 }
 
 async fn next(stream: &mut Consuming<Reading>) -> Snapshot<Reading> {
@@ -655,14 +655,16 @@ async fn what_is_not_ours_is_told_and_passed_over() {
     assert_eq!(next(&mut stream).await.seq, 0);
 }
 
-#[test]
-fn wrong_consumers_are_told_at_once() {
+#[tokio::test]
+async fn wrong_consumers_are_told_at_once() {
     for (url, group) in [("kafka://h", ""), ("http://h", "g"), ("kafka://h/{pid}", "g"), ("kafka://h/a.{host}", "g")] {
         assert!(Consumer::<Reading>::new(url, group).unwrap_err().is_config(), "{url}");
     }
     let consumer = || Consumer::<Reading>::new("kafka://u:secret@h", "g").unwrap();
-    assert!(consumer().set("group.id", "x").unwrap_err().to_string().contains("new()"));
-    assert!(consumer().set("no.such", "x").unwrap_err().is_config());
+    for (key, named) in [("group.id", "new()"), ("no.such", "no.such")] {
+        let error = consumer().set(key, "x").stream().next().await.unwrap().unwrap_err();
+        assert!(error.is_config() && error.to_string().contains(named), "{error}");
+    }
     let shown = format!("{:?}", consumer());
     assert!(shown.contains("appmon.reading") && !shown.contains("secret"), "{shown}");
 }
@@ -829,20 +831,20 @@ async fn over_tls() {
     assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Retry(_))), "{outcomes:?}");
     assert!(text(&outcomes[0]).contains("certificate"), "whom nobody knows is not trusted: {outcomes:?}");
 
-    let mut trusting = connect().await.set("ssl.ca.pem", &certificate).unwrap();
+    let mut trusting = connect().await.set("ssl.ca.pem", &certificate);
     deliver(&mut trusting, batch.clone(), |_| {}).await;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ca.pem");
     std::fs::write(&path, &certificate).unwrap();
-    let mut trusting = connect().await.set("ssl.ca.location", path.to_str().unwrap()).unwrap();
+    let mut trusting = connect().await.set("ssl.ca.location", path.to_str().unwrap());
     deliver(&mut trusting, batch.clone(), |_| {}).await;
     assert_eq!(read(&servers, TOPIC).len(), 2 * batch.len());
 
     // A certificate that is none is only read by the client, and loses nothing.
-    let mut wrong = connect().await.set("ssl.ca.location", "/no/such/file").unwrap();
+    let mut wrong = connect().await.set("ssl.ca.location", "/no/such/file");
     let outcomes = wrong.publish(&batch).await;
     assert!(matches!(outcomes[0], Outcome::Retry(_)) && text(&outcomes[0]).contains("ssl.ca.location"), "{outcomes:?}");
-    assert!(connect().await.set("sasl.mechanism", "SCRAM-SHA-512").is_ok());
+    assert!(connect().await.set("sasl.mechanism", "SCRAM-SHA-512").validate().is_ok());
 }
 
 /// A stream of snapshots while the broker is cut off, away and stopped in turn.

@@ -565,7 +565,7 @@ async fn passwords() {
         let mut sink = connect(&url).version(version);
         let outcome = publish_one(&mut sink, &message).await;
         assert!(outcome.is_accepted(), "{outcome:?}");
-        let mut sink = mosquitto.sink().credentials("me", "p@ss/w0rd").unwrap().version(version);
+        let mut sink = mosquitto.sink().credentials("me", "p@ss/w0rd").version(version);
         assert!(publish_one(&mut sink, &message).await.is_accepted());
     }
 }
@@ -587,7 +587,7 @@ async fn who_may_not_publish_is_told_so_in_5_alone() {
     // As the documentation says.
     assert!(publish_one(&mut mosquitto.sink().version(Version::V311), &message).await.is_accepted());
 
-    let mut sink = mosquitto.sink().topic("allowed/{kind}").unwrap();
+    let mut sink = mosquitto.sink().topic("allowed/{kind}");
     let later = messages(&mut encoder, 1).remove(0);
     assert!(publish_one(&mut sink, &later).await.is_accepted());
     reader.until_arrived(1).await;
@@ -835,7 +835,7 @@ async fn mosquitto_sub_reads_it() {
         let reader = read(named, format);
         let message = messages(&mut encoder, 1).remove(0);
         // Once somebody gets this one, it has subscribed.
-        let mut probe = mosquitto.sink().require_subscribers(true).topic("appmon/probe").unwrap();
+        let mut probe = mosquitto.sink().require_subscribers(true).topic("appmon/probe");
         publish_all(&mut probe, std::slice::from_ref(&message), 1).await;
         let mut sink = mosquitto.sink().version(version);
         publish_all(&mut sink, std::slice::from_ref(&message), 1).await;
@@ -918,15 +918,15 @@ async fn tls_with_certificates_on_both_sides() {
     for version in [Version::V5, Version::V311] {
         let sink = |host: &str| connect(&url(host)).version(version);
         let ours = || authority.client(Some(authority.sign(&[], "web-17")));
-        let outcome = publish_one(&mut sink("localhost").tls(ours()).unwrap(), &message).await;
+        let outcome = publish_one(&mut sink("localhost").tls(ours()), &message).await;
         assert!(outcome.is_accepted(), "{outcome:?}");
         // Nobody who is not trusted, or not named, or not allowed.
         let other = Authority::new();
         for (case, mut sink) in [
-            ("another authority", sink("localhost").tls(other.client(Some(other.sign(&[], "web-17")))).unwrap()),
+            ("another authority", sink("localhost").tls(other.client(Some(other.sign(&[], "web-17"))))),
             ("the system's roots", sink("localhost")),
-            ("another name", sink("127.0.0.1").tls(ours()).unwrap()),
-            ("no certificate of ours", sink("localhost").tls(authority.client(None)).unwrap()),
+            ("another name", sink("127.0.0.1").tls(ours())),
+            ("no certificate of ours", sink("localhost").tls(authority.client(None))),
             ("no TLS", connect(&format!("mqtt://localhost:{}", mosquitto.port)).version(version)),
         ] {
             let outcome = publish_one(&mut sink, &message).await;

@@ -268,7 +268,7 @@ mod jet_stream {
         let Some(nats) = Nats::started() else { return };
         let config = Config { name: "OTHER".to_owned(), subjects: vec!["m.>".to_owned()], ..Config::default() };
         nats.admin().await.create_stream(config).await.unwrap();
-        let one = jetstream(nats.port).await.subject("m.{host}.x").unwrap().in_flight(1);
+        let one = jetstream(nats.port).await.subject("m.{host}.x").in_flight(1);
         let mut other = one.clone();
         let mut one = one;
         let (a, b) = (messages(20), messages(20));
@@ -277,7 +277,7 @@ mod jet_stream {
         let mut stream = nats.admin().await.get_stream("OTHER").await.unwrap();
         assert_eq!(stream.info().await.unwrap().state.messages, 40);
         for wrong in ["", "a b", "a.*", "a.>", "a..b", ".a", "a.{pid}"] {
-            assert!(one.clone().subject(wrong).unwrap_err().is_config(), "{wrong:?}");
+            assert!(one.clone().subject(wrong).validate().unwrap_err().is_config(), "{wrong:?}");
         }
     }
 
@@ -879,6 +879,39 @@ mod consuming {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_too_large_for_the_server_is_not_missing() {
+        let Some(nats) = Nats::configured("max_payload: 16384") else { return };
+        // A limit that the server tells, and one that is learned from refusals.
+        for max_message_size in [-1, 7000] {
+            let admin = nats.admin().await;
+            let _ = admin.delete_stream(STREAM).await;
+            create(&admin, Config { max_message_size, ..Config::default() }).await;
+            for (codec, most) in [(Codec::Json, 4 << 20), (Codec::MessagePack, 4 << 20), (Codec::Json, 24 << 10)] {
+                let host = format!("{codec} {most}");
+                // All are encoded before the server is asked.
+                let all = (0..5).map(|seq| snapshot(seq, 1 + 600 * (seq % 2)));
+                let forwarder = Forwarder::new(jetstream(nats.port).await).host(&*host).codec(codec);
+                let report = stream::iter(all.clone().map(Ok)).forward_to(forwarder.max_message_bytes(most)).await;
+                let report = report.unwrap();
+                assert!(report.is_complete() && report.accepted > 6, "{report:?}");
+
+                let mut arriving = consumer(&nats).stream();
+                let mut arrived = Vec::new();
+                while arrived.len() < 5 {
+                    let mut snapshot = next_snapshot(&mut arriving).await;
+                    if snapshot.host.take().as_deref() == Some(&*host) {
+                        arrived.push(snapshot);
+                    }
+                }
+                assert!(arrived.into_iter().eq(all), "{host}");
+                let counts = arriving.arrived();
+                let faults = [counts.missing, counts.incomplete, counts.malformed, counts.duplicates];
+                assert_eq!(faults, [0; 4], "{host} {max_message_size}");
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn what_is_not_understood_ends_nothing() {
         let Some(nats) = Nats::started() else { return };
         nats.create().await;
@@ -913,7 +946,7 @@ mod consuming {
         while seqs.len() < 20 {
             // Few are given back too late for the next one, and come again by themselves.
             let ack_wait = Duration::from_secs(1);
-            let mut arriving = consumer(&nats).durable("one").unwrap().ack_wait(ack_wait).stream();
+            let mut arriving = consumer(&nats).durable("one").ack_wait(ack_wait).stream();
             for _ in 0..5.min(20 - seqs.len()) {
                 seqs.insert(next_snapshot(&mut arriving).await.seq);
             }
@@ -925,7 +958,7 @@ mod consuming {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         publish(&nats, &messages(1)).await;
-        let mut arriving = consumer(&nats).durable("one").unwrap().ack_wait(Duration::from_secs(1)).stream();
+        let mut arriving = consumer(&nats).durable("one").ack_wait(Duration::from_secs(1)).stream();
         assert_eq!(next(&mut arriving).await.unwrap().seq, 0);
         assert_eq!(arriving.arrived().messages, 1, "nothing that was done comes again");
     }
@@ -976,7 +1009,7 @@ mod consuming {
             let consumer = consumer(&nats);
             let consumer = match durable {
                 None => consumer,
-                Some(name) => consumer.durable(name).unwrap(),
+                Some(name) => consumer.durable(name),
             };
             let mut arriving = consumer.stream();
             for seq in 0..40 {
@@ -1002,7 +1035,7 @@ mod consuming {
 
         let Some(nats) = Nats::started() else { return };
         nats.create().await;
-        let first = || Consumer::<Reading>::new(server(nats.port), STREAM).unwrap().durable("name").unwrap();
+        let first = || Consumer::<Reading>::new(server(nats.port), STREAM).unwrap().durable("name");
         publish(&nats, &messages(2)).await;
         let mut arriving = first().stream();
         assert_eq!(next_snapshot(&mut arriving).await.seq, 0);
@@ -1025,17 +1058,17 @@ mod consuming {
         let begin = refused(first().from_now().stream()).await;
         assert!(begin.contains("its beginning is All, and not New"), "{begin}");
         let all = || Consumer::<ProcessSample>::new(server(nats.port), STREAM).unwrap().subject("appmon.>");
-        let other = refused(all().durable("name").unwrap().stream()).await;
+        let other = refused(all().durable("name").stream()).await;
         assert!(other.contains("its kind is \"reading\", and not \"process\""), "{other}");
 
         // Two kinds by the same subjects.
-        let made = all().durable("kinds").unwrap().stream();
+        let made = all().durable("kinds").stream();
         made.close().await;
-        let mut made = all().durable("kinds").unwrap().stream();
+        let mut made = all().durable("kinds").stream();
         let error = next(&mut made).await.unwrap_err();
         assert!(error.is_malformed() && error.to_string().contains(" on appmon.reading.web%2017"), "{error}");
         let disks = Consumer::<FileSystemSample>::new(server(nats.port), STREAM).unwrap().subject("appmon.>");
-        let other = refused(disks.durable("kinds").unwrap().stream()).await;
+        let other = refused(disks.durable("kinds").stream()).await;
         assert!(other.contains("its kind is \"process\", and not \"file_system\""), "{other}");
         // Nothing of it was taken.
         let mut arriving = first().stream();
@@ -1046,7 +1079,7 @@ mod consuming {
     async fn those_that_share_a_name_share_the_messages() {
         let Some(nats) = Nats::started() else { return };
         nats.create().await;
-        let both: Vec<_> = (0..2).map(|_| consumer(&nats).durable("both").unwrap().shared().stream()).collect();
+        let both: Vec<_> = (0..2).map(|_| consumer(&nats).durable("both").shared().stream()).collect();
         let counts: Vec<_> = both.iter().map(|arriving| arriving.monitor()).collect();
         let mut merged = stream::select_all(both);
         let sender = async {
@@ -1088,11 +1121,13 @@ mod consuming {
         assert_eq!((arrived.producers, arrived.missing, arrived.duplicates), (HOSTS, 0, 0));
     }
 
-    #[test]
-    fn wrong_names_are_told_at_once() {
+    #[tokio::test]
+    async fn wrong_names_are_told_at_once() {
         for wrong in ["", "a b", "a.b", "a*", "a>", "a/b"] {
             assert!(Consumer::<Reading>::new("nats://x", wrong).unwrap_err().is_config(), "{wrong:?}");
-            assert!(Consumer::<Reading>::new("nats://x", "X").unwrap().durable(wrong).unwrap_err().is_config());
+            let mut stream = Consumer::<Reading>::new("nats://x", "X").unwrap().durable(wrong).stream();
+            let error = stream.next().await.unwrap().unwrap_err();
+            assert!(error.is_config() && error.to_string().contains(&format!("durable: {wrong:?}")), "{error}");
         }
         assert!(Consumer::<Reading>::new("http://x", "X").unwrap_err().is_config());
     }

@@ -385,7 +385,7 @@ async fn permissions() {
     assert_all(&few.publish(&sent).await, "Accepted", "");
     assert_eq!(few.max_message_bytes(), Some(512 << 20));
     // Another key than theirs.
-    let mut other = connect(&format!("redis://few:pw@127.0.0.1:{port}")).await.key("other:{host}").unwrap();
+    let mut other = connect(&format!("redis://few:pw@127.0.0.1:{port}")).await.key("other:{host}");
     assert_all(&other.publish(&sent).await, "retry", "other:web-17: NOPERM");
     assert_all(
         &other.publish(&sent).await[..1],
@@ -409,7 +409,7 @@ async fn a_key_that_is_no_stream_and_one_that_is_not_permitted_are_waited_for() 
     redis.cli(&["ACL", "SETUSER", "few", "on", ">pw", "~appmon:web-17", "~appmon:text", "+multi", "+exec", "+xadd"]);
     redis.cli(&["SET", "appmon:text", "x"]);
     let queue = connect(&format!("redis://few:pw@127.0.0.1:{port}")).await;
-    let mut queue = queue.key("appmon:{host}").unwrap();
+    let mut queue = queue.key("appmon:{host}");
     let of = |host: &str| Encoder::new(Host::new(host).unwrap()).encode(&snapshot(0, 1)).messages.pop().unwrap();
     let batch = ["web-17", "text", "web-17"].map(of);
     let outcomes = queue.publish(&batch).await;
@@ -540,8 +540,8 @@ async fn wrong_settings_are_errors_at_once() {
     let queue = connect("redis://user:s3cret@[::1]").await;
     assert_eq!(queue.destination(), "redis://[::1]:6379 appmon:{kind}");
     assert!(!format!("{queue:?}").contains("s3cret"));
-    assert!(connect("redis://host").await.tls(Certificates::new().client()).unwrap_err().is_config());
-    assert!(queue.key("a:{pid}").unwrap_err().is_config());
+    assert!(connect("redis://host").await.tls(Certificates::new().client()).validate().unwrap_err().is_config());
+    assert!(queue.key("a:{pid}").validate().unwrap_err().is_config());
 }
 
 /// The system's authorities are read again when a connection fails: one that was added meanwhile is trusted.
@@ -595,13 +595,13 @@ async fn tls_with_a_certificate_of_the_client() {
     let Some(_redis) = Redis::start_in(folder, port, arguments) else { return };
     let url = format!("rediss://127.0.0.1:{port}");
     let config = certificates.client();
-    let mut queue = connect(&url).await.tls(config).unwrap();
+    let mut queue = connect(&url).await.tls(config);
     assert_all(&queue.publish(&messages(50)).await, "Accepted", "");
     assert!(queue.destination().starts_with(&url));
     // Without it.
-    let mut queue = connect(&url).await.tls(certificates.stranger()).unwrap();
+    let mut queue = connect(&url).await.tls(certificates.stranger());
     assert_all(&queue.publish(&messages(1)).await, "retry", "no connection");
     // Of somebody else.
-    let mut queue = connect(&url).await.tls(Certificates::new().stranger()).unwrap();
+    let mut queue = connect(&url).await.tls(Certificates::new().stranger());
     assert_all(&queue.publish(&messages(1)).await, "retry", "no connection");
 }

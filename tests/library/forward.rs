@@ -279,7 +279,8 @@ async fn overflow_drops_what_was_chosen() {
 #[tokio::test(start_paused = true)]
 async fn the_latest_of_each_thing() {
     let (publish, sent) = scripted(away(Duration::from_secs(10)));
-    let forwarder = Forwarder::new(publish).host("h").overflow(Overflow::LatestPerKey).per_sample().batch(1, 1 << 20);
+    let forwarder =
+        Forwarder::new(publish).host("h").overflow(Overflow::LatestPerKey).per_sample(true).batch(1, 1 << 20);
     let report = ticks(5).forward_to(forwarder).await.unwrap();
     assert!(report.is_balanced());
     assert_eq!(report.messages, 15);
@@ -594,7 +595,7 @@ impl Narrow {
     fn snapshots(&self) -> Vec<(u64, Vec<serde_json::Value>)> {
         let mut whole: Vec<(u64, Vec<serde_json::Value>)> = Vec::new();
         let mut ids = BTreeSet::new();
-        let mut open: Option<(u64, u64, u64)> = None;
+        let mut open: Option<(u64, u64, u64, u32)> = None;
         for message in self.got.lock().unwrap().iter() {
             assert!(ids.insert(message.id), "{} came twice", message.id);
             let document: serde_json::Value = match message.codec {
@@ -604,22 +605,28 @@ impl Narrow {
             let samples = document["samples"].as_array().unwrap().clone();
             assert_eq!(samples.len(), message.samples as usize);
             let seq = document["seq"].as_u64().unwrap();
-            let (part, last) = (document["part"].as_u64(), document["last"].as_bool());
+            let (part, last) = (document["part"].as_u64().unwrap_or(0), document["last"].as_bool());
+            let piece = message.id.piece;
+            assert_eq!(
+                document.get("piece"),
+                serde_json::to_value(piece).ok().filter(|piece| !piece.is_null()).as_ref()
+            );
+            let from = piece.map_or(0, |piece| piece.from);
+            assert_eq!(piece.map_or(message.samples, |piece| piece.to - piece.from), message.samples);
             match open {
                 None => {
-                    assert_eq!(part.unwrap_or(0), 0);
+                    assert_eq!((part, from), (0, 0));
                     whole.push((seq, samples));
                 }
-                Some((of, number, id)) => {
-                    assert_eq!(
-                        (seq, part, message.id.seq),
-                        (of, Some(number), id),
-                        "parts of a snapshot follow each other"
-                    );
+                Some(next) => {
+                    assert_eq!((seq, part, message.id.seq, from), next, "parts and pieces follow each other");
                     whole.last_mut().unwrap().1.extend(samples);
                 }
             }
-            open = (last == Some(false)).then(|| (seq, part.unwrap() + 1, message.id.seq + 1));
+            open = match piece.filter(|piece| piece.to < piece.of) {
+                Some(piece) => Some((seq, part, message.id.seq, piece.to)),
+                None => (last == Some(false)).then(|| (seq, part + 1, message.id.seq + 1, 0)),
+            };
         }
         assert_eq!(open, None);
         whole
@@ -661,8 +668,53 @@ async fn lines_are_split_too_and_a_sample_that_is_too_large_is_refused() {
     assert_eq!((lines, report.accepted_samples), (1500, 1500));
 
     let broker = Narrow { limit: 20, tells: false, ..Narrow::default() };
-    let forwarder = Forwarder::new(broker.clone()).host("h").per_sample();
+    let forwarder = Forwarder::new(broker.clone()).host("h").per_sample(true);
     let report = snapshots(3).forward_to(forwarder).await.unwrap();
     assert_eq!((report.accepted, report.dropped.rejected.messages), (0, 9), "{report:?}");
     assert!(report.is_balanced());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_asks_to_wait_is_left_alone_so_long() {
+    let start = tokio::time::Instant::now();
+    let mut asked = Vec::new();
+    let (publish, sent) = scripted(move |_, attempt| {
+        asked.push(start.elapsed());
+        match attempt {
+            0 => Outcome::RetryAfter { wait: Duration::from_secs(120), error: broken() },
+            _ => {
+                assert!(start.elapsed() >= Duration::from_secs(120), "{asked:?}");
+                Outcome::Accepted
+            }
+        }
+    });
+    let forwarder = Forwarder::new(publish).host("h").deadline(Duration::from_secs(600));
+    let report = snapshots(1).forward_to(forwarder).await.unwrap();
+    assert!(report.is_complete() && start.elapsed() < Duration::from_secs(131), "{report:?}");
+    assert_eq!(sent.batches().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn samples_that_are_refused_are_counted_and_their_message_is_not_sent_again() {
+    let (publish, sent) = scripted(|_, _| Outcome::Partly { refused: 2, error: broken() });
+    let report = snapshots(3).forward_to(Forwarder::new(publish).host("h")).await.unwrap();
+    assert!(report.is_balanced() && !report.is_lossless(), "{report:?}");
+    assert_eq!((report.accepted, report.dropped.rejected.messages, report.dropped.rejected.samples), (3, 0, 6));
+    assert_eq!(report.accepted_samples + 6, report.samples);
+    assert_eq!(sent.all(), [0, 1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forwarder_does_not_begin_with_a_wrong_setting_of_its_broker() {
+    struct Wrong;
+    impl Publish for Wrong {
+        fn validate(&self) -> Result<()> {
+            Err(Error::config("topic: \"a b\""))
+        }
+        async fn publish(&mut self, _: &[Message]) -> Vec<Outcome> {
+            unreachable!("it is not asked")
+        }
+    }
+    let error = snapshots(3).forward_to(Forwarder::new(Wrong).host("h")).await.unwrap_err();
+    assert!(error.is_config() && error.to_string().contains("topic"), "{error}");
 }

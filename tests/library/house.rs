@@ -9,7 +9,7 @@ use syn::visit::{self, Visit};
 
 /// The layers from the ground up, each with its modules; `x::*` is all below `x` that no other line names. A module imports
 /// from its own layer and from those before it.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 10] = [
     ("ground", &["error", "time", "text", "reading", "number", "glob", "spelling", "process::id"]),
     (
         "parsers",
@@ -32,6 +32,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
         ],
     ),
     ("ticks", &["snapshot", "counters", "source", "cached"]),
+    ("wire", &["wire", "wire::*"]),
     ("sources", &["process", "process::*", "fs", "fs::*"]),
     ("sampler", &["sampler", "sampler::*", "source_ext", "async_process"]),
     ("combinators", &["stream", "stream::*"]),

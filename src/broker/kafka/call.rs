@@ -6,10 +6,10 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use tokio::time::Instant;
 
 use crate::Error;
+use crate::broker::deadline::from_now;
 use crate::broker::kafka::outcome::{Verdict, advice, is_of_topic, verdict};
 use crate::broker::kafka::producer::{GIVING_UP, Producer, Report};
 use crate::forward::{Escape, Message, Outcome, Template};
-use crate::time::from_now;
 
 /// One call of `publish`. When it is dropped before its end, it gives up what is on its way.
 pub(super) struct Call<'a> {

@@ -62,6 +62,8 @@ pub struct Consumer<T> {
     address: String,
     group: String,
     topics: Vec<String>,
+    /// The first setting that cannot be used, and why.
+    wrong: Option<String>,
     samples: PhantomData<fn() -> T>,
 }
 
@@ -105,6 +107,7 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Consumer<T> {
             address: format!("kafka://{}", address.brokers),
             group,
             topics: vec![topic],
+            wrong: None,
             samples: PhantomData,
         })
     }
@@ -124,14 +127,13 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Consumer<T> {
     /// Any other [setting of librdkafka](https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md), such as
     /// `session.timeout.ms` (default: 45 s: how long a member may be silent before others take over), `queued.max.messages.kbytes`
     /// (here 16,384: what is fetched ahead), or those of TLS.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::is_config`] when librdkafka does not know it, not by this value or not in this build, and for settings that have a
-    /// method here.
-    pub fn set(mut self, key: &str, value: &str) -> Result<Self> {
-        settings::set(&mut self.config, OWN, key, value)?;
-        Ok(self)
+    /// Where librdkafka does not know one, not by this value or not in this build, or it has a method here, the stream's items are errors
+    /// ([`Error::is_config`]).
+    pub fn set(mut self, key: &str, value: &str) -> Self {
+        if let Err(error) = settings::set(&mut self.config, OWN, key, value) {
+            self.wrong.get_or_insert_with(|| format!("set: {error}"));
+        }
+        self
     }
 
     /// The stream. It connects when it is polled first, and again whenever that is needed; it never ends by itself.
@@ -164,6 +166,9 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Subscription<T> for Subscrib
     }
 
     async fn receive(&mut self, to: &mut Receiver<T, Place>) -> Result<()> {
+        if let Some(wrong) = &self.consumer.wrong {
+            return Err(Error::config(wrong.clone()));
+        }
         let address = &self.consumer.address;
         let session = match &mut self.session {
             Some(session) => session,

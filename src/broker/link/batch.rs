@@ -1,5 +1,7 @@
 //! A batch on its way to a broker, and the turns it goes in.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 
 use crate::Error;
@@ -54,6 +56,15 @@ impl<'a> Batch<'a> {
         if let Some(settled) = self.outcomes.get_mut(index) {
             *settled = Some(outcome);
         }
+    }
+
+    /// The same, where the broker asked to be left alone for so long.
+    pub(super) fn finish_after(mut self, wait: Duration, error: &Error) -> Vec<Outcome> {
+        let text = error.to_string();
+        for outcome in self.outcomes.iter_mut().filter(|outcome| outcome.is_none()) {
+            *outcome = Some(Outcome::RetryAfter { wait, error: Error::broker(text.clone()) });
+        }
+        self.finish(&text)
     }
 
     /// The outcomes; what is not settled was not sent, and is to be sent again, for this reason.

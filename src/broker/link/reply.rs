@@ -1,5 +1,7 @@
 //! What brokers answer.
 
+use std::time::Duration;
+
 use crate::Error;
 
 /// What a broker answered to one message.
@@ -8,6 +10,9 @@ pub(in crate::broker) enum Reply {
     Accepted,
     /// It had it before.
     Duplicate,
+    /// It took it, but for so many of its samples, which it will never take.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no broker that is there answers so: one over HTTP does"))]
+    Partly(u32, Cause),
     Refused(Fault, Cause),
 }
 
@@ -29,6 +34,8 @@ pub(in crate::broker) enum Fault {
 pub(in crate::broker) struct Cause {
     pub(super) text: String,
     pub(super) source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    /// For how long the broker wants to be left alone.
+    pub(super) wait: Option<Duration>,
 }
 
 impl Cause {
@@ -36,7 +43,13 @@ impl Cause {
         text: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self { text: text.into(), source: Some(source.into()) }
+        Self { text: text.into(), source: Some(source.into()), wait: None }
+    }
+
+    /// The same, with how long the broker says to wait before it is asked again.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no broker that is there says so: one over HTTP does"))]
+    pub(in crate::broker) fn with_wait(self, wait: Duration) -> Self {
+        Self { wait: Some(wait), ..self }
     }
 
     /// As an error about `place`.
@@ -51,7 +64,7 @@ impl Cause {
 
 impl From<String> for Cause {
     fn from(text: String) -> Self {
-        Self { text, source: None }
+        Self { text, source: None, wait: None }
     }
 }
 

@@ -36,6 +36,10 @@ enum Act {
     /// It says that it has it already.
     Double,
     Refuse(Fault),
+    /// It refuses, and wants to be left alone for so many seconds.
+    Busy(Fault, u64),
+    /// It has it, and refuses so many of its samples.
+    Partly(u32),
     /// It has it, and answers nothing.
     Swallow,
     /// It answers nothing, and does not have it.
@@ -53,6 +57,8 @@ enum Act {
 enum Door {
     Open,
     Shut,
+    /// Shut for so many seconds.
+    Busy(u64),
     /// Nobody answers.
     Silent,
 }
@@ -75,7 +81,16 @@ struct World {
 #[derive(Clone, Debug)]
 struct Fake {
     world: Arc<Mutex<World>>,
-    servers: usize,
+    servers: Vec<FakeServer>,
+}
+
+#[derive(Clone, Debug)]
+struct FakeServer(usize);
+
+impl fmt::Display for FakeServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "fake://{}", self.0)
+    }
 }
 
 struct FakeSession {
@@ -85,7 +100,7 @@ struct FakeSession {
 
 impl Fake {
     fn new(servers: usize) -> Self {
-        Self { world: Arc::default(), servers }
+        Self { world: Arc::default(), servers: (0..servers).map(FakeServer).collect() }
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
@@ -115,21 +130,23 @@ impl Fake {
 }
 
 impl Connect for Fake {
+    type Server = FakeServer;
     type Session = FakeSession;
 
-    fn servers(&self) -> usize {
-        self.servers
+    fn servers(&self) -> &[FakeServer] {
+        &self.servers
     }
 
-    async fn connect(&self, server: usize) -> Result<FakeSession, Cause> {
+    async fn connect(&self, FakeServer(server): &FakeServer) -> Result<FakeSession, Cause> {
         let door = {
             let mut world = self.world();
-            world.connected.push(server);
+            world.connected.push(*server);
             world.doors.pop_front().unwrap_or(Door::Open)
         };
         match door {
             Door::Open => {}
             Door::Shut => return Err("shut".into()),
+            Door::Busy(seconds) => return Err(Cause::from("busy").with_wait(Duration::from_secs(seconds))),
             Door::Silent => std::future::pending().await,
         }
         self.world().sessions += 1;
@@ -149,6 +166,14 @@ impl Connect for Fake {
                     turn.settle(at, Reply::Accepted);
                 }
                 Act::Double => turn.settle(at, Reply::Duplicate),
+                Act::Busy(fault, seconds) => {
+                    let cause = Cause::from("busy").with_wait(Duration::from_secs(seconds));
+                    turn.settle(at, Reply::Refused(fault, cause));
+                }
+                Act::Partly(refused) => {
+                    store();
+                    turn.settle(at, Reply::Partly(refused, "too old".into()));
+                }
                 Act::Refuse(fault) => turn.settle(at, Reply::Refused(fault, "refused".into())),
                 Act::Swallow => {
                     store();
@@ -178,15 +203,11 @@ impl Connect for Fake {
         Ok(())
     }
 
-    fn server(&self, server: usize) -> String {
-        format!("fake://{server}")
-    }
-
     fn place(&self, message: &Message) -> String {
         message.host.to_string()
     }
 
-    fn destination(&self) -> String {
+    fn places(&self) -> String {
         "fake".to_owned()
     }
 }
@@ -214,6 +235,8 @@ fn kinds(outcomes: &[Outcome]) -> String {
         Outcome::Accepted => 'A',
         Outcome::Duplicate => 'D',
         Outcome::Retry(_) => 'r',
+        Outcome::RetryAfter { .. } => 'w',
+        Outcome::Partly { .. } => 'P',
         Outcome::Unknown(_) => 'u',
         Outcome::Rejected(_) => 'X',
         Outcome::TooLarge(_) => 'L',
@@ -226,6 +249,7 @@ fn text(outcome: &Outcome) -> String {
         Outcome::Retry(error) | Outcome::Unknown(error) | Outcome::Rejected(error) | Outcome::TooLarge(error) => {
             error.to_string()
         }
+        Outcome::RetryAfter { error, .. } | Outcome::Partly { error, .. } => error.to_string(),
         _ => String::new(),
     }
 }
@@ -435,6 +459,76 @@ async fn a_server_that_holds_up_publishers_is_waited_for() {
     fake.world().held_up = None;
     assert_eq!(kinds(&link.publish(&sent).await), "AAAAAA");
     assert_eq!(fake.connected(), [0]);
+}
+
+fn waits(outcomes: &[Outcome]) -> Vec<u64> {
+    let wait = |outcome: &Outcome| match outcome {
+        Outcome::RetryAfter { wait, .. } => wait.as_secs(),
+        _ => 0,
+    };
+    outcomes.iter().map(wait).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_to_be_left_alone_is() {
+    let sent = messages(3);
+    // The place is the same on all servers.
+    for (servers, fault, first) in
+        [(1, Fault::Place, "Awr"), (1, Fault::Server, "Awr"), (2, Fault::Place, "Awr"), (2, Fault::Server, "Arr")]
+    {
+        let fake = Fake::new(servers);
+        fake.acts([Act::Accept, Act::Busy(fault, 60)]);
+        let mut link = fake.link(1);
+        assert_eq!(kinds(&link.publish(&sent).await), first, "{servers} {fault:?}");
+        let another = servers == 2 && fault == Fault::Server;
+        tokio::time::advance(Duration::from_secs(20)).await;
+        let outcomes = link.publish(&sent[1..]).await;
+        if another {
+            assert_eq!((kinds(&outcomes).as_str(), fake.connected()), ("AA", vec![0, 1]));
+            continue;
+        }
+        // It is not even asked.
+        assert_eq!((kinds(&outcomes).as_str(), waits(&outcomes)), ("ww", vec![40, 40]));
+        assert!(link.check().await.unwrap().is_err());
+        assert_eq!(fake.turns().len(), 2);
+        tokio::time::advance(Duration::from_secs(41)).await;
+        assert_eq!(kinds(&link.publish(&sent[1..]).await), "AA");
+        assert_eq!(fake.stored(), [0, 1, 2]);
+    }
+    // All of several.
+    let fake = Fake::new(2);
+    fake.world().doors = [Door::Busy(30), Door::Busy(10)].into_iter().collect();
+    let mut link = fake.link(8);
+    assert_eq!(kinds(&link.publish(&sent).await), "rrr");
+    assert_eq!(kinds(&link.publish(&sent).await), "rrr");
+    assert_eq!(waits(&link.publish(&sent).await), [10, 10, 10]);
+    tokio::time::advance(Duration::from_secs(11)).await;
+    assert_eq!(kinds(&link.publish(&sent).await), "AAA");
+    assert_eq!(fake.connected(), [0, 1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_can_be_taken_in_part() {
+    let fake = Fake::new(1);
+    fake.acts([Act::Partly(2)]);
+    let outcomes = fake.link(8).publish(&messages(3)).await;
+    assert_eq!(kinds(&outcomes), "PAA");
+    assert!(matches!(outcomes[0], Outcome::Partly { refused: 2, .. }) && outcomes[0].is_accepted());
+    assert!(text(&outcomes[0]).contains("too old"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_setting_is_reported_when_it_is_used() {
+    let fake = Fake::new(1);
+    let mut link = fake.link(8);
+    link.configure("topic", |_| Err(Error::config("\"a{b\"")));
+    link.configure("key", |_| Err(Error::config("\"c\"")));
+    let mut link = link.clone();
+    assert!(link.validate().unwrap_err().is_config());
+    assert!(link.check().await.unwrap().unwrap_err().is_config());
+    let outcomes = link.publish(&messages(2)).await;
+    assert_eq!((kinds(&outcomes).as_str(), text(&outcomes[0]).as_str()), ("rr", "topic: \"a{b\""));
+    assert_eq!(fake.connected(), [0_usize; 0]);
 }
 
 fn acts() -> impl Strategy<Value = Act> {

@@ -1,5 +1,7 @@
 //! All that makes a connection, and a packet of a message.
 
+use std::hash::{BuildHasher, RandomState};
+
 use crate::broker::tls::Tls;
 use crate::broker::url::Url;
 use crate::forward::{Escape, Message, Template};
@@ -24,14 +26,46 @@ pub(super) const NO_TIMEOUT: u64 = 1 << 30;
 /// How many messages the library has on their way at once, unless the broker wants fewer; what is more waits in it.
 pub(super) const IN_FLIGHT: u16 = 1000;
 
+/// The name of a client at the broker, which knows each once.
+#[derive(Debug)]
+pub(super) enum ClientId {
+    Given(String),
+    /// One that no other has: a clone is another client.
+    Unique(String),
+}
+
+impl ClientId {
+    /// Letters and digits, 23 of them at most, as brokers of 3.1.1 must take it.
+    pub(super) fn unique() -> Self {
+        // Its keys are the system's random numbers: two hosts that start at the same time get different ones.
+        Self::Unique(format!("appmon{:016x}", RandomState::new().hash_one(())))
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        match self {
+            Self::Given(id) | Self::Unique(id) => id,
+        }
+    }
+}
+
+impl Clone for ClientId {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Given(id) => Self::Given(id.clone()),
+            Self::Unique(_) => Self::unique(),
+        }
+    }
+}
+
 /// The settings of a connection, and of the packets that go over it.
+#[derive(Clone)]
 pub(super) struct Connector {
     pub(super) urls: Vec<Url>,
     pub(super) credentials: Option<(String, String)>,
     pub(super) tls: Tls,
     pub(super) version: Version,
     pub(super) topic: Template,
-    pub(super) client_id: String,
+    pub(super) client_id: ClientId,
     pub(super) retain: bool,
     pub(super) expiry_seconds: Option<u32>,
     pub(super) require_subscribers: bool,

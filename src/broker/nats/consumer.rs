@@ -13,7 +13,8 @@ use async_nats::jetstream::message::{Acker, Message};
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde::de::DeserializeOwned;
 
-use super::server::{Dialer, Line, NO_TIMEOUT};
+use super::line::{Line, NO_TIMEOUT};
+use super::server::Dialer;
 use super::{Server, headers};
 use crate::broker::consuming::{Consuming, Subscription};
 use crate::broker::link::Cause;
@@ -40,7 +41,7 @@ use crate::{Error, Result, Sample};
 /// use futures::StreamExt;
 ///
 /// # async fn follow() -> appmon::Result<()> {
-/// let mut fleet = Consumer::<ProcessSample>::new("nats://127.0.0.1:4222", "APPMON")?.durable("top")?.stream().rates();
+/// let mut fleet = Consumer::<ProcessSample>::new("nats://127.0.0.1:4222", "APPMON")?.durable("top").stream().rates();
 /// while let Some(snapshot) = fleet.next().await {
 ///     match snapshot {
 ///         Ok(snapshot) => println!("{:?}: {} processes", snapshot.host, snapshot.samples.len()),
@@ -74,6 +75,8 @@ pub struct Consumer<T> {
     gathering: Gathering,
     begin: Option<Begin>,
     ack_wait: Duration,
+    /// The first setting that cannot be used, and why.
+    wrong: Option<String>,
     samples: PhantomData<fn() -> T>,
 }
 
@@ -114,6 +117,7 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Consumer<T> {
             gathering: Gathering::All,
             begin: None,
             ack_wait: Duration::from_secs(30),
+            wrong: None,
             samples: PhantomData,
         })
     }
@@ -129,14 +133,16 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Consumer<T> {
     /// and the server forgets it soon after it is gone.
     ///
     /// Where there is one of this name with other settings (its subject, [`ack_wait`](Self::ack_wait), its kind, where it was to
-    /// begin, …) the stream's items are errors ([`Error::is_config`](crate::Error::is_config)) that name each.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::is_config`](crate::Error::is_config) for what cannot be the name of a consumer.
-    pub fn durable(mut self, durable: impl Into<String>) -> Result<Self> {
-        self.durable = Some(name("consumer", durable.into())?);
-        Ok(self)
+    /// begin, …) the stream's items are errors ([`Error::is_config`](crate::Error::is_config)) that name each; so they are where it cannot
+    /// be the name of a consumer.
+    pub fn durable(mut self, durable: impl Into<String>) -> Self {
+        match name("consumer", durable.into()) {
+            Ok(durable) => self.durable = Some(durable),
+            Err(error) => {
+                self.wrong.get_or_insert_with(|| format!("durable: {error}"));
+            }
+        }
+        self
     }
 
     /// Says that others have the same durable name at the same time: the server shares the messages out between them, and each
@@ -188,6 +194,11 @@ fn name(what: &str, name: String) -> Result<String> {
         return Err(Error::config(format!("{name:?} is no name of a {what}: no spaces, dots, slashes, wildcards")));
     }
     Ok(name)
+}
+
+/// A server by its number, for people.
+fn name_of(dialer: &Dialer, server: usize) -> String {
+    dialer.urls().get(server).map_or_else(String::new, ToString::to_string)
 }
 
 /// What acknowledges a message, and its place in the stream.
@@ -311,7 +322,7 @@ impl Session {
 impl<T: Sample> Subscribed<T> {
     fn error(&self, cause: Cause) -> Error {
         let Consumer { dialer, stream, .. } = &self.consumer;
-        cause.at(&format!("{} stream {stream}", dialer.name(self.server)))
+        cause.at(&format!("{} stream {stream}", name_of(dialer, self.server)))
     }
 
     async fn open(&mut self, waiting: Option<u64>) -> Result<Session> {
@@ -319,12 +330,16 @@ impl<T: Sample> Subscribed<T> {
         let opened = tokio::time::timeout(timeout, self.subscribe(waiting)).await;
         let opened = opened.unwrap_or_else(|_| Err(self.error(format!("no answer within {timeout:?}").into())));
         opened.inspect_err(|_| {
-            self.server = self.server.saturating_add(1).checked_rem(self.consumer.dialer.servers()).unwrap_or(0);
+            self.server = self.server.saturating_add(1).checked_rem(self.consumer.dialer.urls().len()).unwrap_or(0);
         })
     }
 
     async fn subscribe(&mut self, waiting: Option<u64>) -> Result<Session> {
-        let line = self.consumer.dialer.connect(self.server).await.map_err(|cause| self.error(cause))?;
+        if let Some(wrong) = &self.consumer.wrong {
+            return Err(Error::config(wrong.clone()));
+        }
+        let url = self.consumer.dialer.urls().get(self.server).ok_or_else(|| Error::config("no server"))?;
+        let line = self.consumer.dialer.connect(url).await.map_err(|cause| self.error(cause))?;
         let context = ContextBuilder::new().timeout(NO_TIMEOUT).build(line.client.clone());
         let stream = context.get_stream(&self.consumer.stream).await;
         let stream = stream.map_err(|error| self.failed("it cannot be had, does it exist?", error))?;
@@ -396,7 +411,7 @@ impl<T: Sample> Subscribed<T> {
             return Ok(());
         }
         let Consumer { dialer, stream, durable, .. } = &self.consumer;
-        let (server, name) = (dialer.name(self.server), durable.as_deref().unwrap_or_default());
+        let (server, name) = (name_of(dialer, self.server), durable.as_deref().unwrap_or_default());
         let what = differ.join("; ");
         Err(Error::config(format!(
             "{server} stream {stream}: there is a consumer {name} already, and {what}: give another name"

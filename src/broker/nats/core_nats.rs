@@ -1,11 +1,11 @@
 //! To core NATS, which stores nothing.
 
-use super::jetstream::parse_subject;
-use super::server::{Dialer, Line};
-use super::{NOT_PERMITTED, SUBJECT, Server, headers};
-use crate::Result;
-use crate::broker::link::{Cause, Connect, Fault, Link, Reply, Turn, publish_by_link};
-use crate::forward::{Escape, Message, Template};
+use super::line::Line;
+use super::publisher::{Subject, Way, link, set_subject};
+use super::{NOT_PERMITTED, Server, headers};
+use crate::broker::link::{Cause, Fault, Link, Reply, Turn, publish_by_link};
+use crate::forward::{Message, Template};
+use crate::{Error, Result};
 
 /// Brings messages to core NATS: **at most once**.
 ///
@@ -30,7 +30,7 @@ use crate::forward::{Escape, Message, Template};
 /// ```
 #[derive(Clone)]
 pub struct Core {
-    link: Link<Connector>,
+    link: Link<Subject<AtMostOnce>>,
 }
 
 publish_by_link!(Core, "256");
@@ -43,46 +43,40 @@ impl Core {
     ///
     /// [`Error::is_config`](crate::Error::is_config) for a wrong URL or credentials that are none.
     pub fn new(server: impl Into<Server>) -> Result<Self> {
-        let dialer = server.into().check()?;
-        let timeout = dialer.timeout();
-        let mut link = Link::new(Connector { dialer, subject: SUBJECT.parse()? }, 256);
-        link.set_timeout(timeout);
-        Ok(Self { link })
+        Ok(Self { link: link(server)? })
     }
 
-    /// The subject of each message. Default: `appmon.{kind}.{host}`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::is_config`](crate::Error::is_config) when it is no [`Template`] or cannot be a subject.
-    pub fn subject(mut self, template: &str) -> Result<Self> {
-        self.link.connect.subject = parse_subject(template)?;
-        Ok(self)
+    /// The subject of each message, a [`Template`] or its text. Default: `appmon.{kind}.{host}`. One that is no template or cannot be a
+    /// subject (empty tokens, wildcards, spaces) is reported when it is used first ([`Publish::validate`](crate::forward::Publish::validate)).
+    #[must_use]
+    pub fn subject<T: TryInto<Template>>(mut self, subject: T) -> Self
+    where
+        Error: From<T::Error>,
+    {
+        set_subject(&mut self.link, subject);
+        self
     }
 }
 
-#[derive(Clone)]
-struct Connector {
-    dialer: Dialer,
-    subject: Template,
-}
+/// Messages are published, and the server asked whether it read them.
+enum AtMostOnce {}
 
-impl Connect for Connector {
+impl Way for AtMostOnce {
     type Session = Line;
 
-    fn servers(&self) -> usize {
-        self.dialer.servers()
+    fn over(line: Line) -> Line {
+        line
     }
 
-    async fn connect(&self, server: usize) -> Result<Line, Cause> {
-        self.dialer.connect(server).await
-    }
-
-    async fn send(&self, line: &mut Line, turn: &mut Turn<'_>) -> Result<(), Cause> {
+    async fn send(
+        line: &mut Line,
+        turn: &mut Turn<'_>,
+        subject_of: impl Fn(&Message) -> String + Send + Sync,
+    ) -> Result<(), Cause> {
         line.errors.forget();
         let mut sent = Vec::new();
         for (at, message) in turn.messages().into_iter().enumerate() {
-            let subject = self.place(message);
+            let subject = subject_of(message);
             let publish =
                 line.client.publish_with_headers(subject.clone(), headers::of(message), message.payload.clone());
             match publish.await {
@@ -100,17 +94,5 @@ impl Connect for Connector {
             turn.settle(at, if denied { Reply::Refused(Fault::Place, NOT_PERMITTED.into()) } else { Reply::Accepted });
         }
         Ok(())
-    }
-
-    fn server(&self, server: usize) -> String {
-        self.dialer.name(server)
-    }
-
-    fn place(&self, message: &Message) -> String {
-        self.subject.render(message, Escape::Nats)
-    }
-
-    fn destination(&self) -> String {
-        format!("{} {}", self.dialer.names(), self.subject)
     }
 }

@@ -8,10 +8,11 @@ use async_nats::jetstream::message::PublishMessage;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
 
-use super::server::{Dialer, Line, NO_TIMEOUT};
-use super::{NOT_PERMITTED, SUBJECT, Server, acks, headers};
-use crate::broker::link::{Cause, Connect, Fault, Link, Reply, Session, Turn, publish_by_link};
-use crate::forward::{Escape, Message, Template};
+use super::line::{Line, NO_TIMEOUT};
+use super::publisher::{Subject, Way, link, set_subject};
+use super::{NOT_PERMITTED, Server, acks, headers};
+use crate::broker::link::{Cause, Fault, Link, Reply, Session, Turn, publish_by_link};
+use crate::forward::{Message, Template};
 use crate::{Error, Result};
 
 /// Brings messages to JetStream: at least once.
@@ -44,14 +45,14 @@ use crate::{Error, Result};
 ///
 /// # fn connect() -> appmon::Result<()> {
 /// let server = Server::new("nats://nats.example.com").credentials_file("/etc/appmon/nats.creds");
-/// let queue = JetStream::new(server)?.subject("metrics.{host}.{kind}")?;
+/// let queue = JetStream::new(server)?.subject("metrics.{host}.{kind}");
 /// let forwarder = Forwarder::new(queue);
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone)]
 pub struct JetStream {
-    link: Link<Connector>,
+    link: Link<Subject<AtLeastOnce>>,
 }
 
 publish_by_link!(JetStream, "256");
@@ -64,38 +65,19 @@ impl JetStream {
     ///
     /// [`Error::is_config`](crate::Error::is_config) for a wrong URL or credentials that are none.
     pub fn new(server: impl Into<Server>) -> Result<Self> {
-        let dialer = server.into().check()?;
-        let timeout = dialer.timeout();
-        let mut link = Link::new(Connector { dialer, subject: SUBJECT.parse()? }, 256);
-        link.set_timeout(timeout);
-        Ok(Self { link })
+        Ok(Self { link: link(server)? })
     }
 
-    /// The subject of each message. Default: `appmon.{kind}.{host}`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::is_config`](crate::Error::is_config) when it is no [`Template`] or cannot be a subject: empty tokens, wildcards, spaces.
-    pub fn subject(mut self, template: &str) -> Result<Self> {
-        self.link.connect.subject = parse_subject(template)?;
-        Ok(self)
+    /// The subject of each message, a [`Template`] or its text. Default: `appmon.{kind}.{host}`. One that is no template or cannot be a
+    /// subject (empty tokens, wildcards, spaces) is reported when it is used first ([`Publish::validate`](crate::forward::Publish::validate)).
+    #[must_use]
+    pub fn subject<T: TryInto<Template>>(mut self, subject: T) -> Self
+    where
+        Error: From<T::Error>,
+    {
+        set_subject(&mut self.link, subject);
+        self
     }
-}
-
-/// A subject's template, which must make no empty tokens.
-pub(super) fn parse_subject(template: &str) -> Result<Template> {
-    let subject: Template = template.parse()?;
-    subject.check(Escape::Nats)?;
-    if template.split('.').any(str::is_empty) {
-        return Err(Error::config(format!("subject {template}: it has an empty token")));
-    }
-    Ok(subject)
-}
-
-#[derive(Clone)]
-struct Connector {
-    dialer: Dialer,
-    subject: Template,
 }
 
 struct Publishing {
@@ -106,29 +88,31 @@ struct Publishing {
 /// What the client makes room for at most; a turn is smaller.
 const MOST_IN_FLIGHT: usize = 1 << 20;
 
-impl Connect for Connector {
+/// Messages are published, and acknowledged by the stream.
+enum AtLeastOnce {}
+
+impl Way for AtLeastOnce {
     type Session = Publishing;
 
-    fn servers(&self) -> usize {
-        self.dialer.servers()
-    }
-
-    async fn connect(&self, server: usize) -> Result<Publishing, Cause> {
-        let line = self.dialer.connect(server).await?;
+    fn over(line: Line) -> Publishing {
         let context = ContextBuilder::new()
             .timeout(NO_TIMEOUT)
             .max_ack_inflight(MOST_IN_FLIGHT)
             .ack_timeout(Duration::ZERO)
             .build(line.client.clone());
-        Ok(Publishing { line, context })
+        Publishing { line, context }
     }
 
-    async fn send(&self, Publishing { line, context }: &mut Publishing, turn: &mut Turn<'_>) -> Result<(), Cause> {
+    async fn send(
+        Publishing { line, context }: &mut Publishing,
+        turn: &mut Turn<'_>,
+        subject_of: impl Fn(&Message) -> String + Send + Sync,
+    ) -> Result<(), Cause> {
         line.errors.forget();
         let mut answers = FuturesUnordered::new();
         let mut open: BTreeMap<usize, String> = BTreeMap::new();
         for (at, message) in turn.messages().into_iter().enumerate() {
-            let subject = self.place(message);
+            let subject = subject_of(message);
             let publish = PublishMessage::build().payload(message.payload.clone()).headers(headers::of(message));
             match context.send_publish(subject.clone(), publish).await {
                 Ok(ack) => {
@@ -166,18 +150,6 @@ impl Connect for Connector {
             }
         }
         lost.map_or(Ok(()), Err)
-    }
-
-    fn server(&self, server: usize) -> String {
-        self.dialer.name(server)
-    }
-
-    fn place(&self, message: &Message) -> String {
-        self.subject.render(message, Escape::Nats)
-    }
-
-    fn destination(&self) -> String {
-        format!("{} {}", self.dialer.names(), self.subject)
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::BootId;
+use crate::forward::{Codec, Form};
 
 /// A message as it came: its payload, and what its headers say.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,6 +20,21 @@ pub(crate) struct Received<'a> {
     pub(crate) payload: &'a [u8],
     /// Where it came from, for people: a subject, a topic.
     pub(crate) place: &'a str,
+}
+
+impl Received<'_> {
+    /// How its payload is encoded; an error for a media type that is not known.
+    pub(super) fn codec(&self) -> Result<Codec, String> {
+        match self.content_type {
+            None => Ok(Codec::Json),
+            Some(text) => Codec::from_media_type(text).ok_or_else(|| format!("the media type {text:?} is not known")),
+        }
+    }
+
+    /// What it holds: a snapshot, unless it says something else.
+    pub(super) fn form(&self) -> Form {
+        self.event_type.map_or(Form::Snapshot, Form::of_event_type)
+    }
 }
 
 impl fmt::Display for Received<'_> {

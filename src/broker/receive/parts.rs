@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::decode::Part;
 use super::message::Source;
+use super::runs::Runs;
 use crate::Snapshot;
+use crate::forward::{MessageId, Piece};
+use crate::wire::Part;
 
 /// Split snapshots of which parts are missing, and what acknowledges those that are there.
 #[derive(Debug)]
@@ -19,12 +21,24 @@ pub(super) struct Parts<T, A> {
 #[derive(Debug)]
 struct Waiting<T, A> {
     head: Snapshot<T>,
-    parts: BTreeMap<u32, (Vec<T>, A)>,
+    parts: BTreeMap<u32, Gathered<T, A>>,
+    /// How many of the parts are whole.
+    whole: usize,
     last: Option<u32>,
     bytes: usize,
     since: u64,
     /// How often parts of it came again.
     again: u32,
+}
+
+/// A part of a snapshot: a message, or pieces of one.
+#[derive(Debug)]
+struct Gathered<T, A> {
+    /// By their first sample and the one after their last.
+    pieces: BTreeMap<(u32, u32), (Vec<T>, A)>,
+    runs: Runs,
+    /// All of it.
+    whole: Piece,
 }
 
 /// What became of a snapshot.
@@ -56,62 +70,71 @@ impl<T, A> Parts<T, A> {
     /// What waits.
     #[cfg(any(feature = "nats", test))]
     pub(super) fn tokens(&self) -> impl Iterator<Item = &A> {
-        self.waiting.values().flat_map(|waiting| waiting.parts.values().map(|(_, token)| token))
+        self.waiting.values().flat_map(|waiting| {
+            let pieces = waiting.parts.values().flat_map(|part| part.pieces.values());
+            pieces.map(|(_, token)| token)
+        })
     }
 
-    /// Forgets all that waits, and gives its tokens.
+    /// Forgets all that waits, and returns its tokens.
     pub(super) fn take_tokens(&mut self) -> Vec<A> {
         self.bytes = 0;
-        let waiting = std::mem::take(&mut self.waiting).into_values();
-        waiting.flat_map(|waiting| waiting.parts.into_values().map(|(_, token)| token)).collect()
+        std::mem::take(&mut self.waiting).into_values().flat_map(Waiting::into_tokens).collect()
     }
 
-    /// Takes the part that is in message `seq`, and gives what is to be given on: the snapshot if it is complete now, and
-    /// what there is no room for any more.
+    /// Whether pieces of the snapshot in message `seq` wait for the others.
+    pub(super) fn wait_for(&self, source: &Source, seq: u64) -> bool {
+        // Most of the time nothing waits at all.
+        !self.waiting.is_empty() && self.waiting.contains_key(&(source.clone(), seq))
+    }
+
+    /// Takes the part, or piece of one, that a message has, and returns what is to be given on: the snapshot if it is complete now, and
+    /// what there is no room for any more. Gives the token back where it does not go together with what is there.
     pub(super) fn insert(
         &mut self,
         source: &Source,
-        seq: u64,
+        id: MessageId,
         part: Part,
         mut snapshot: Snapshot<T>,
         bytes: usize,
         token: A,
-    ) -> Vec<Whole<T, A>> {
-        let first = seq.saturating_sub(u64::from(part.number));
-        let key = (source.clone(), first);
+    ) -> Result<Vec<Whole<T, A>>, A> {
+        let key = (source.clone(), id.seq.saturating_sub(u64::from(part.number)));
         let samples = std::mem::take(&mut snapshot.samples);
+        let count = u32::try_from(samples.len()).unwrap_or(u32::MAX);
+        let piece = id.piece.unwrap_or(Piece { from: 0, to: count, of: count });
         self.clock = self.clock.saturating_add(1);
         let waiting = self.waiting.entry(key.clone()).or_insert_with(|| Waiting {
             head: snapshot,
             parts: BTreeMap::new(),
+            whole: 0,
             last: None,
             bytes: 0,
             since: self.clock,
             again: 0,
         });
+        waiting.insert(part, piece, samples, token)?;
         waiting.bytes = waiting.bytes.saturating_add(bytes);
         self.bytes = self.bytes.saturating_add(bytes);
-        waiting.parts.insert(part.number, (samples, token));
-        if part.last {
-            waiting.last = Some(part.number);
-        }
         if waiting.is_complete() {
-            return self.remove(&key).map(Waiting::into_whole).into_iter().collect();
+            return Ok(self.remove(&key).map(Waiting::into_whole).into_iter().collect());
         }
-        self.give_up_what_is_too_much(source)
+        Ok(self.give_up_what_is_too_much(source))
     }
 
-    /// The message `seq` came again. Gives `token` back if nothing waits that it belongs to.
-    pub(super) fn again(&mut self, source: &Source, seq: u64, token: A) -> Result<Option<Whole<T, A>>, A> {
-        let range = (source.clone(), 0)..=(source.clone(), seq);
+    /// A message came again. Gives `token` back if nothing waits that it belongs to.
+    pub(super) fn again(&mut self, source: &Source, id: MessageId, token: A) -> Result<Option<Whole<T, A>>, A> {
+        let range = (source.clone(), 0)..=(source.clone(), id.seq);
         for (key, waiting) in self.waiting.range_mut(range).rev().take(MOST_OF_ONE) {
-            let number = u32::try_from(seq.saturating_sub(key.1)).unwrap_or(u32::MAX);
-            let Some((_, held)) = waiting.parts.get_mut(&number) else { continue };
+            let number = u32::try_from(id.seq.saturating_sub(key.1)).unwrap_or(u32::MAX);
+            let Some(part) = waiting.parts.get_mut(&number) else { continue };
+            let piece = id.piece.unwrap_or(part.whole);
+            let Some((_, held)) = part.pieces.get_mut(&(piece.from, piece.to)) else { continue };
             // The later delivery is the one to acknowledge.
             *held = token;
             waiting.again = waiting.again.saturating_add(1);
             let often = usize::try_from(waiting.again).unwrap_or(usize::MAX);
-            let overdue = often > MOST_AGAIN.saturating_mul(waiting.parts.len());
+            let overdue = often > MOST_AGAIN.saturating_mul(waiting.pieces());
             let key = key.clone();
             return Ok(if overdue { self.give_up(&key) } else { None });
         }
@@ -135,8 +158,7 @@ impl<T, A> Parts<T, A> {
 
     fn give_up(&mut self, key: &(Source, u64)) -> Option<Whole<T, A>> {
         let waiting = self.remove(key)?;
-        let tokens = waiting.parts.into_values().map(|(_, token)| token).collect();
-        Some(Whole::GivenUp(key.0.clone(), key.1, tokens))
+        Some(Whole::GivenUp(key.0.clone(), key.1, waiting.into_tokens()))
     }
 
     fn remove(&mut self, key: &(Source, u64)) -> Option<Waiting<T, A>> {
@@ -147,18 +169,65 @@ impl<T, A> Parts<T, A> {
 }
 
 impl<T, A> Waiting<T, A> {
+    /// Takes a piece; gives it back where it is one of something else.
+    fn insert(&mut self, part: Part, piece: Piece, samples: Vec<T>, token: A) -> Result<(), A> {
+        let whole = Piece { from: 0, to: piece.of, ..piece };
+        let gathered = self.parts.entry(part.number).or_insert_with(|| Gathered {
+            pieces: BTreeMap::new(),
+            runs: Runs::default(),
+            whole,
+        });
+        if gathered.whole != whole {
+            return Err(token);
+        }
+        let was_whole = gathered.is_whole();
+        gathered.pieces.insert((piece.from, piece.to), (samples, token));
+        gathered.runs.add(piece);
+        if gathered.is_whole() && !was_whole {
+            self.whole = self.whole.saturating_add(1);
+        }
+        if part.last {
+            self.last = Some(part.number);
+        }
+        Ok(())
+    }
+
     fn is_complete(&self) -> bool {
         let all = self.last.and_then(|last| usize::try_from(last).ok()).and_then(|last| last.checked_add(1));
-        all == Some(self.parts.len())
+        all == Some(self.whole)
+    }
+
+    /// How many messages wait here.
+    fn pieces(&self) -> usize {
+        self.parts.values().map(|part| part.pieces.len()).sum()
+    }
+
+    fn into_tokens(self) -> Vec<A> {
+        let pieces = self.parts.into_values().flat_map(|part| part.pieces.into_values());
+        pieces.map(|(_, token)| token).collect()
     }
 
     fn into_whole(self) -> Whole<T, A> {
         let mut snapshot = self.head;
         let mut tokens = Vec::with_capacity(self.parts.len());
-        for (mut samples, token) in self.parts.into_values() {
-            snapshot.samples.append(&mut samples);
-            tokens.push(token);
+        for part in self.parts.into_values() {
+            let mut next = 0;
+            for ((from, to), (mut samples, token)) in part.pieces {
+                // What was split by several limits overlaps.
+                let known = usize::try_from(u32::saturating_sub(next, from)).unwrap_or(usize::MAX);
+                samples.drain(..known.min(samples.len()));
+                snapshot.samples.append(&mut samples);
+                tokens.push(token);
+                next = next.max(to);
+            }
         }
         Whole::Complete(snapshot, tokens)
+    }
+}
+
+impl<T, A> Gathered<T, A> {
+    fn is_whole(&self) -> bool {
+        // One without samples is there as soon as it is.
+        self.runs.contains(self.whole)
     }
 }

@@ -16,8 +16,9 @@ const WORDS: usize = 16;
 /// How many numbers are told apart.
 pub(super) const WIDTH: u64 = WORDS as u64 * 64;
 
+/// Whether a number was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(super) enum Sight {
     /// For the first time, after so many that were not seen yet.
     First(u64),
     /// For the first time, though a later one was seen before.
@@ -27,7 +28,7 @@ pub(super) enum Seen {
 }
 
 impl Window {
-    pub(super) fn insert(&mut self, number: u64) -> Seen {
+    pub(super) fn insert(&mut self, number: u64) -> Sight {
         if self.end == 0 {
             (self.begin, self.end) = (number, number);
         }
@@ -38,16 +39,21 @@ impl Window {
         }
         self.end = number.saturating_add(1);
         self.set(number, true);
-        Seen::First(gap)
+        Sight::First(gap)
     }
 
-    fn insert_earlier(&mut self, number: u64) -> Seen {
+    /// The lowest number that is told apart.
+    pub(super) fn oldest(&self) -> u64 {
+        self.end.saturating_sub(WIDTH)
+    }
+
+    fn insert_earlier(&mut self, number: u64) -> Sight {
         let age = self.end.saturating_sub(number);
         if age > WIDTH || self.is_set(number) {
-            return Seen::Before;
+            return Sight::Before;
         }
         self.set(number, true);
-        if number < self.begin { Seen::First(0) } else { Seen::Late }
+        if number < self.begin { Sight::First(0) } else { Sight::Late }
     }
 
     fn is_set(&self, number: u64) -> bool {
@@ -79,18 +85,18 @@ mod tests {
     #[test]
     fn gaps_are_told_and_filled() {
         let mut window = Window::default();
-        assert_eq!(window.insert(7), Seen::First(0), "wherever it begins");
-        assert_eq!(window.insert(8), Seen::First(0));
-        assert_eq!(window.insert(11), Seen::First(2));
-        assert_eq!(window.insert(8), Seen::Before);
-        assert_eq!(window.insert(9), Seen::Late);
-        assert_eq!(window.insert(9), Seen::Before);
-        assert_eq!(window.insert(6), Seen::First(0), "before the beginning, and not missed");
-        assert_eq!(window.insert(11 + 5000), Seen::First(4999));
-        assert_eq!(window.insert(11), Seen::Before, "too long ago to know");
-        assert_eq!(window.insert(5000), Seen::Late);
-        assert_eq!(window.insert(u64::MAX - 1), Seen::First(u64::MAX - 5013));
-        assert_eq!(window.insert(u64::MAX - 1), Seen::Before);
+        assert_eq!(window.insert(7), Sight::First(0), "wherever it begins");
+        assert_eq!(window.insert(8), Sight::First(0));
+        assert_eq!(window.insert(11), Sight::First(2));
+        assert_eq!(window.insert(8), Sight::Before);
+        assert_eq!(window.insert(9), Sight::Late);
+        assert_eq!(window.insert(9), Sight::Before);
+        assert_eq!(window.insert(6), Sight::First(0), "before the beginning, and not missed");
+        assert_eq!(window.insert(11 + 5000), Sight::First(4999));
+        assert_eq!(window.insert(11), Sight::Before, "too long ago to know");
+        assert_eq!(window.insert(5000), Sight::Late);
+        assert_eq!(window.insert(u64::MAX - 1), Sight::First(u64::MAX - 5013));
+        assert_eq!(window.insert(u64::MAX - 1), Sight::Before);
     }
 
     proptest! {
@@ -101,7 +107,7 @@ mod tests {
             let mut end = 0;
             for number in numbers {
                 let known = !set.insert(number) || (end > 0 && number + WIDTH < end);
-                prop_assert_eq!(window.insert(number) == Seen::Before, known, "{}", number);
+                prop_assert_eq!(window.insert(number) == Sight::Before, known, "{}", number);
                 end = end.max(number + 1);
             }
         }

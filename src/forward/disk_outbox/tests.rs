@@ -11,7 +11,7 @@ const LIMITS: BatchLimits = BatchLimits { messages: 100, bytes: 1 << 20 };
 
 fn message(seq: u64) -> Message {
     Message {
-        id: crate::forward::MessageId::new(BootId::from_bits(1), 7, seq),
+        id: crate::forward::MessageId::new(BootId::current(), 7, seq),
         kind: "process".into(),
         form: Form::Snapshot,
         host: "h".into(),

@@ -14,8 +14,8 @@ use super::failure::{Failure, guarded};
 use super::queue::{OWNER, Queue};
 use super::record::MARK;
 
-/// How much memory the database may use for pages.
-const CACHE: usize = 4 << 20;
+/// How much memory the database may use for pages. Half of it is for those of the transaction under way.
+const CACHE: usize = 8 << 20;
 
 /// What every database of redb begins with.
 const DATABASE: [u8; 9] = *b"redb\x1A\x0A\xA9\x0D\x0A";

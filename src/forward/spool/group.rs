@@ -20,7 +20,7 @@ pub(super) enum Command {
 pub(super) type Reply<T> = oneshot::Sender<Result<T>>;
 
 /// One transaction takes no more than about so much, and no more commands, that none waits for long.
-const MOST_BYTES: usize = 4 << 20;
+const MOST_BYTES: usize = 2 << 20;
 const MOST_COMMANDS: usize = 1000;
 
 /// What was asked while a transaction was under way.

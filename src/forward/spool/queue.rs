@@ -26,7 +26,7 @@ pub(super) const OWNER: &[u8] = b"appmon.spool.";
 const FORMAT: &str = "format";
 
 /// The format of the tables.
-const VERSION: u64 = 2;
+const VERSION: u64 = 3;
 
 /// How much of the room is for dead letters.
 const DEAD_LETTERS_PART: u64 = 16;

@@ -6,12 +6,12 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
-use crate::forward::codec::Codec;
-use crate::forward::message::{Form, Message, MessageId};
+use crate::forward::message::{Message, MessageId};
+use crate::wire::{Codec, Form, Piece};
 use crate::{BootId, Timestamp};
 
 /// What each message begins with: a damaged file that has it is a spool.
-pub(super) const MARK: [u8; 8] = *b"appmon\xF5\x02";
+pub(super) const MARK: [u8; 8] = *b"appmon\xF5\x03";
 
 /// What is before the header.
 const START: usize = MARK.len() + 2;
@@ -22,9 +22,10 @@ const OVERHEAD: usize = 32;
 /// What is known of a message beside its payload.
 #[derive(Serialize, Deserialize)]
 struct Header<'a> {
-    boot_id: u128,
+    boot_id: BootId,
     epoch: u64,
     seq: u64,
+    piece: Option<Piece>,
     kind: &'a str,
     form: Form,
     host: &'a str,
@@ -56,9 +57,10 @@ impl<'a> Encoded<'a> {
     pub(super) fn new(message: &'a Message, dead: Option<(&str, Timestamp)>) -> Result<Self, Failure> {
         let (reason, rejected_at) = dead.unwrap_or_default();
         let header = Header {
-            boot_id: message.id.boot_id.to_bits(),
+            boot_id: message.id.boot_id,
             epoch: message.id.epoch,
             seq: message.id.seq,
+            piece: message.id.piece,
             kind: &message.kind,
             form: message.form,
             host: &message.host,
@@ -112,7 +114,7 @@ pub(super) fn samples(value: &[u8]) -> Result<u64, Failure> {
 pub(super) fn decode(value: &[u8], names: &mut Names) -> Result<Record, Failure> {
     let (header, payload) = split(value)?;
     let message = Message {
-        id: MessageId::new(BootId::from_bits(header.boot_id), header.epoch, header.seq),
+        id: MessageId { piece: header.piece, ..MessageId::new(header.boot_id, header.epoch, header.seq) },
         kind: names.share(header.kind),
         form: header.form,
         host: names.share(header.host),

@@ -1,8 +1,11 @@
 //! How payloads are encoded.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
 
 /// How the payload of a message is encoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -44,6 +47,46 @@ impl Codec {
         [Self::Json, Self::Ndjson, Self::MessagePack]
             .into_iter()
             .find(|codec| media_type.eq_ignore_ascii_case(codec.media_type()))
+    }
+
+    /// Appends `value` to `bytes`; false where it cannot be encoded, and then some of it may be there.
+    pub(crate) fn write(self, bytes: &mut Vec<u8>, value: &impl Serialize) -> bool {
+        match self {
+            Self::Json | Self::Ndjson => serde_json::to_writer(bytes, value).is_ok(),
+            Self::MessagePack => rmp_serde::encode::write_named(bytes, value).is_ok(),
+        }
+    }
+
+    /// Reads what was written by [`write`](Self::write); the error says what is wrong with it.
+    #[cfg(any(feature = "kafka", feature = "nats"))]
+    pub(crate) fn read<'a, V: Deserialize<'a>>(self, bytes: &'a [u8]) -> Result<V, String> {
+        match self {
+            Self::Json | Self::Ndjson => serde_json::from_slice(bytes).map_err(|error| error.to_string()),
+            Self::MessagePack => rmp_serde::from_slice(bytes).map_err(|error| error.to_string()),
+        }
+    }
+}
+
+/// Reads a media type, or a short name: `json`, `ndjson`, `msgpack`.
+///
+/// ```
+/// use appmon::forward::Codec;
+///
+/// assert_eq!("msgpack".parse::<Codec>()?, Codec::MessagePack);
+/// assert_eq!(Codec::MessagePack.to_string().parse::<Codec>()?, Codec::MessagePack);
+/// # Ok::<(), appmon::Error>(())
+/// ```
+impl FromStr for Codec {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "json" => Ok(Self::Json),
+            "ndjson" => Ok(Self::Ndjson),
+            "msgpack" | "message_pack" => Ok(Self::MessagePack),
+            _ => Self::from_media_type(text)
+                .ok_or_else(|| Error::config(format!("codec {text:?}: it must be json, ndjson or msgpack"))),
+        }
     }
 }
 

@@ -1,0 +1,42 @@
+//! The wire form: what records, snapshots and messages are in text or bytes, both ways.
+//!
+//! Whatever writes samples or reads them again uses these: records one by one (`stream`), messages (`forward`), and consumers of
+//! messages (`broker`). What changes here is seen by programs in other languages.
+
+#[cfg(feature = "forward")]
+mod codec;
+#[cfg(any(feature = "kafka", feature = "nats"))]
+mod decode;
+#[cfg(feature = "forward")]
+mod document;
+#[cfg(feature = "forward")]
+mod form;
+#[cfg(feature = "forward")]
+mod head;
+#[cfg(any(feature = "forward", feature = "schema"))]
+#[cfg_attr(not(feature = "forward"), allow(unreachable_pub, reason = "it is public in `forward`"))]
+mod piece;
+#[cfg(feature = "forward")]
+mod raw_samples;
+mod record;
+mod version;
+
+#[cfg(feature = "forward")]
+pub use codec::Codec;
+#[cfg(any(feature = "kafka", feature = "nats"))]
+pub(crate) use decode::{Decoded, decode};
+#[cfg(feature = "forward")]
+pub(crate) use document::{Document, Part, TAIL_BYTES};
+#[cfg(feature = "forward")]
+pub use form::Form;
+#[cfg(feature = "forward")]
+pub(crate) use head::Head;
+#[cfg(any(feature = "forward", feature = "schema"))]
+#[cfg_attr(not(feature = "forward"), allow(unreachable_pub, reason = "it is public in `forward`"))]
+pub use piece::Piece;
+#[cfg(feature = "forward")]
+pub(crate) use raw_samples::RawSamples;
+pub(crate) use record::{Line, RecordRef};
+pub(crate) use version::check;
+#[cfg(feature = "schema")]
+pub(crate) use version::describe;

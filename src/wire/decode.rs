@@ -1,0 +1,128 @@
+//! Payloads to snapshots.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::codec::Codec;
+use super::document::Part;
+use super::form::Form;
+use super::piece::Piece;
+use super::record::Line;
+use super::version::check;
+use crate::time::nanos;
+use crate::{BootId, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
+
+/// What a payload holds.
+pub(crate) struct Decoded<T> {
+    pub(crate) snapshot: Snapshot<T>,
+    /// Which part of a split snapshot it is.
+    pub(crate) part: Option<Part>,
+    /// Which piece of a message, where it says so itself.
+    pub(crate) piece: Option<Piece>,
+}
+
+/// Decodes a payload; the error says what is wrong with it.
+pub(crate) fn decode<T: Sample + DeserializeOwned>(
+    codec: Codec,
+    form: Form,
+    payload: &[u8],
+) -> Result<Decoded<T>, String> {
+    // Samples by themselves are what lines always are.
+    let samples = codec == Codec::Ndjson || form == Form::Samples;
+    let decoded = if samples { decode_samples(codec, payload) } else { decode_snapshot(codec, payload) };
+    decoded.map_err(|error| understood::<T>(codec, payload).err().unwrap_or(error))
+}
+
+/// A snapshot, or a part of one, as it is written: a [`Head`](super::head::Head), its samples, and which part it is.
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "T: Deserialize<'de>"))]
+struct Whole<'a, T> {
+    schema: u32,
+    #[serde(borrow)]
+    kind: Cow<'a, str>,
+    host: Option<Arc<str>>,
+    boot_id: BootId,
+    seq: u64,
+    time: Timestamp,
+    at: Monotonic,
+    #[serde(with = "nanos")]
+    took: Duration,
+    #[serde(with = "nanos")]
+    lag: Duration,
+    #[serde(default)]
+    complete_at: Option<Monotonic>,
+    skipped: Skipped,
+    #[serde(default)]
+    notices: Vec<Notice>,
+    samples: Vec<T>,
+    #[serde(default)]
+    part: Option<u32>,
+    #[serde(default)]
+    last: bool,
+    #[serde(default)]
+    piece: Option<Piece>,
+}
+
+fn decode_snapshot<T: Sample + DeserializeOwned>(codec: Codec, payload: &[u8]) -> Result<Decoded<T>, String> {
+    let whole: Whole<'_, T> = codec.read(payload)?;
+    check::<T>(whole.schema, &whole.kind)?;
+    let snapshot = Snapshot {
+        host: whole.host,
+        seq: whole.seq,
+        boot_id: whole.boot_id,
+        time: whole.time,
+        at: whole.at,
+        took: whole.took,
+        lag: whole.lag,
+        complete_at: whole.complete_at,
+        skipped: whole.skipped,
+        notices: whole.notices,
+        samples: whole.samples,
+    };
+    let part = whole.part.map(|number| Part { number, last: whole.last });
+    Ok(Decoded { snapshot, part, piece: whole.piece })
+}
+
+/// When a sample was taken, where it says so.
+#[derive(Deserialize)]
+struct At {
+    #[serde(default)]
+    at: Monotonic,
+}
+
+/// Samples by themselves: a line each, or one.
+fn decode_samples<T: Sample + DeserializeOwned>(codec: Codec, payload: &[u8]) -> Result<Decoded<T>, String> {
+    let mut snapshot = Snapshot::default();
+    let lines = payload.split(|byte| codec == Codec::Ndjson && *byte == b'\n');
+    for line in lines.filter(|line| !line.trim_ascii().is_empty()) {
+        let record: Line<Arc<str>, String, T> = codec.read(line)?;
+        check::<T>(record.schema, &record.kind)?;
+        if snapshot.samples.is_empty() {
+            snapshot.host = record.host;
+            (snapshot.seq, snapshot.boot_id, snapshot.time) = (record.seq, record.boot_id, record.time);
+            // The reading began before its first sample was taken; how long before is not in the message.
+            snapshot.at = codec.read::<At>(line).map_or_else(|_| Monotonic::default(), |at| at.at);
+        }
+        snapshot.samples.push(record.sample);
+    }
+    if snapshot.samples.is_empty() {
+        return Err("no samples in it".to_owned());
+    }
+    Ok(Decoded { snapshot, part: None, piece: None })
+}
+
+/// Whether it is of a schema and a kind that can be understood: what says more than which field was not.
+fn understood<T: Sample>(codec: Codec, payload: &[u8]) -> Result<(), String> {
+    #[derive(Deserialize)]
+    struct Peek<'a> {
+        schema: u32,
+        #[serde(borrow)]
+        kind: Cow<'a, str>,
+    }
+    let line = payload.split(|byte| codec == Codec::Ndjson && *byte == b'\n').next().unwrap_or_default();
+    codec.read::<Peek<'_>>(line).map_or(Ok(()), |peek| check::<T>(peek.schema, &peek.kind))
+}

@@ -1,0 +1,49 @@
+//! A snapshot without its samples.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::version::SCHEMA;
+use crate::time::nanos;
+use crate::{BootId, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
+
+/// A snapshot without its samples, as it is written. [`Whole`](super::decode) reads it, with them.
+#[derive(Serialize)]
+pub(crate) struct Head<'a> {
+    schema: u32,
+    kind: &'static str,
+    host: &'a str,
+    boot_id: BootId,
+    seq: u64,
+    time: Timestamp,
+    at: Monotonic,
+    #[serde(with = "nanos")]
+    took: Duration,
+    #[serde(with = "nanos")]
+    lag: Duration,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    complete_at: Option<Monotonic>,
+    skipped: Skipped,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    notices: &'a [Notice],
+}
+
+impl<'a> Head<'a> {
+    pub(crate) fn new<T: Sample>(snapshot: &'a Snapshot<T>, host: &'a str) -> Self {
+        Self {
+            schema: SCHEMA,
+            kind: T::KIND,
+            host,
+            boot_id: snapshot.boot_id,
+            seq: snapshot.seq,
+            time: snapshot.time,
+            at: snapshot.at,
+            took: snapshot.took,
+            lag: snapshot.lag,
+            complete_at: snapshot.complete_at,
+            skipped: snapshot.skipped,
+            notices: &snapshot.notices,
+        }
+    }
+}
