@@ -103,11 +103,14 @@ pub mod broker;
 mod cached;
 mod counters;
 mod error;
+mod fault;
 #[cfg(feature = "forward")]
 pub mod forward;
 pub mod fs;
+pub mod measured;
 mod mount_changes;
 pub mod process;
+mod quantity;
 mod reading;
 mod sampler;
 #[cfg(feature = "schema")]

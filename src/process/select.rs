@@ -2,7 +2,6 @@
 
 mod display;
 mod eval;
-mod fault;
 mod parse;
 mod pattern;
 mod pid_file;

@@ -10,7 +10,7 @@ use syn::visit::{self, Visit};
 /// The layers from the ground up, each with its modules; `x::*` is all below `x` that no other line names. A module imports
 /// from its own layer and from those before it.
 const LAYERS: [(&str, &[&str]); 9] = [
-    ("ground", &["error", "time", "text", "reading", "process::id"]),
+    ("ground", &["error", "fault", "time", "text", "reading", "process::id"]),
     (
         "parsers",
         &[
@@ -32,7 +32,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
             "fs::mounts",
         ],
     ),
-    ("ticks", &["snapshot", "counters", "source", "cached"]),
+    ("ticks", &["snapshot", "counters", "measured", "quantity", "source", "cached"]),
     ("sources", &["process", "process::*", "fs", "fs::*"]),
     ("sampler", &["sampler", "source_ext", "async_process", "mount_changes"]),
     ("combinators", &["stream", "stream::*"]),

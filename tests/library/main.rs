@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is the report of a test")]
 
+mod alerts;
 mod allocations;
 mod combinators;
 mod contract;
@@ -13,6 +14,8 @@ mod forward;
 #[cfg(feature = "forward")]
 mod forward_spool;
 mod house;
+mod measured;
+mod observe;
 mod parsers;
 mod promises;
 mod sampler;

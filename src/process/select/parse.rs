@@ -5,9 +5,9 @@ use std::os::unix::ffi::OsStringExt;
 use std::str::FromStr;
 
 use super::display::ends_bare_value;
-use super::fault::{Fault, nearest};
 use super::pattern::{Pattern, looks_like_glob};
 use super::{NumberField, Select, TextField};
+use crate::fault::{Fault, nearest};
 use crate::{Error, Text};
 
 /// How deep parentheses go: far beyond what anybody writes, and far within any thread's stack.
@@ -24,7 +24,7 @@ impl FromStr for Select {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let mut parser = Parser { text, at: 0, depth: 0 };
-        parser.whole().map_err(|fault| fault.explain(text))
+        parser.whole().map_err(|fault| fault.explain("selection", text))
     }
 }
 
