@@ -223,13 +223,6 @@ impl<T> Field<T> {
         self.metric.map_or(&[], |(_, attributes)| attributes)
     }
 
-    /// Sets the name of its metric and the attributes that tell it from other fields of the same metric, by the semantic
-    /// conventions of OpenTelemetry where they have one.
-    pub fn metric(&mut self, name: &'static str, attributes: &'static [(&'static str, &'static str)]) -> &mut Self {
-        self.metric = Some((name, attributes));
-        self
-    }
-
     /// The number in this sample; `None` where it could not be read, was not asked for, or has no meaning.
     #[must_use]
     pub fn value(&self, sample: &T) -> Option<Number> {
@@ -288,7 +281,7 @@ impl<T> FieldTable<T> {
         unit: Unit,
         help: &'static str,
         get: impl Fn(&T) -> Option<N> + Send + Sync + 'static,
-    ) -> &mut Field<T> {
+    ) -> &mut Self {
         self.add(path, unit, FieldKind::Counter, help, get)
     }
 
@@ -299,7 +292,7 @@ impl<T> FieldTable<T> {
         unit: Unit,
         help: &'static str,
         get: impl Fn(&T) -> Option<N> + Send + Sync + 'static,
-    ) -> &mut Field<T> {
+    ) -> &mut Self {
         self.add(path, unit, FieldKind::Gauge, help, get)
     }
 
@@ -310,12 +303,19 @@ impl<T> FieldTable<T> {
         kind: FieldKind,
         help: &'static str,
         get: impl Fn(&T) -> Option<N> + Send + Sync + 'static,
-    ) -> &mut Field<T> {
+    ) -> &mut Self {
         let get: Get<T> = Arc::new(move |sample| get(sample).map(Into::into));
-        let field = Field { path: path.to_owned(), alias: None, unit, kind, help, metric: None, get };
-        let at = self.fields.len();
-        self.fields.push(field);
-        &mut self.fields[at]
+        self.fields.push(Field { path: path.to_owned(), alias: None, unit, kind, help, metric: None, get });
+        self
+    }
+
+    /// Names the metric of the field that was added last, with the attributes that tell it from other fields of the same metric; by
+    /// the semantic conventions of OpenTelemetry where they have one. Default: its path.
+    pub fn metric(&mut self, name: &'static str, attributes: &'static [(&'static str, &'static str)]) -> &mut Self {
+        if let Some(field) = self.fields.last_mut() {
+            field.metric = Some((name, attributes));
+        }
+        self
     }
 
     /// Adds the fields of a part, their paths below `name`; `part` finds it in the sample.

@@ -9,7 +9,7 @@ use syn::visit::{self, Visit};
 
 /// The layers from the ground up, each with its modules; `x::*` is all below `x` that no other line names. A module imports
 /// from its own layer and from those before it.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 10] = [
     ("ground", &["error", "fault", "time", "text", "reading", "process::id"]),
     (
         "parsers",
@@ -36,6 +36,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("sources", &["process", "process::*", "fs", "fs::*"]),
     ("sampler", &["sampler", "source_ext", "async_process", "mount_changes"]),
     ("combinators", &["stream", "stream::*"]),
+    ("export", &["export", "export::*"]),
     ("forward", &["forward", "forward::*"]),
     ("brokers", &["broker", "broker::*"]),
     ("front", &["lib", "schema"]),

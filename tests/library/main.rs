@@ -17,6 +17,8 @@ mod house;
 mod measured;
 mod observe;
 mod parsers;
+#[cfg(feature = "prometheus")]
+mod prometheus;
 mod promises;
 mod sampler;
 #[cfg(feature = "schema")]

@@ -4,13 +4,16 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::rule::{Alert, Condition};
+use super::rule::{Alert, Ask, Condition};
 use crate::fault::Fault;
 use crate::measured::{Field, FieldTable, Measured};
 use crate::{Error, quantity};
 
+/// Whether the first is so related to the second.
+type Compare = fn(f64, f64) -> bool;
+
 /// The operators, such that none is the beginning of a later one.
-const OPERATORS: [(&str, fn(f64, f64) -> bool); 4] =
+const OPERATORS: [(&str, Compare); 4] =
     [(">=", |a, b| a >= b), ("<=", |a, b| a <= b), (">", |a, b| a > b), ("<", |a, b| a < b)];
 
 impl<T: Measured + 'static> FromStr for Alert<T> {
@@ -32,7 +35,7 @@ struct Parser<'a, T> {
 /// One comparison.
 struct Comparison<T> {
     field: Field<T>,
-    compare: fn(f64, f64) -> bool,
+    compare: Compare,
     bound: f64,
 }
 
@@ -59,20 +62,22 @@ impl<'a, T: 'static> Parser<'a, T> {
     fn condition(&mut self) -> Result<Condition<T>, Fault> {
         let first = self.comparison()?;
         let field = first.field.clone();
-        let value: Arc<dyn Fn(&T) -> Option<f64> + Send + Sync> =
-            Arc::new(move |sample| field.value(sample).map(|number| number.to_f64()));
+        let value: Ask<T, f64> = Arc::new(move |sample| field.value(sample).map(|number| number.to_f64()));
         let mut all = vec![first];
         while self.eat_word("and") {
             all.push(self.comparison()?);
         }
         let holds = move |sample: &T| {
-            // One that does not hold decides, whatever is not known of the others.
-            let verdicts = all.iter().map(|comparison| comparison.holds(sample));
-            verdicts.fold(Some(true), |all, one| match (all, one) {
-                (Some(false), _) | (_, Some(false)) => Some(false),
-                (Some(true), Some(true)) => Some(true),
-                _ => None,
-            })
+            let mut known = true;
+            for comparison in &all {
+                match comparison.holds(sample) {
+                    Some(true) => {}
+                    // One that does not hold decides, whatever is not known of the others.
+                    Some(false) => return Some(false),
+                    None => known = false,
+                }
+            }
+            known.then_some(true)
         };
         Ok(Condition { holds: Arc::new(holds), value: Some(value) })
     }

@@ -38,11 +38,14 @@ pub struct Alert<T> {
     pub(super) clear_hold: Duration,
 }
 
+/// What is asked of a sample; `None` where that cannot be known.
+pub(super) type Ask<T, A> = Arc<dyn Fn(&T) -> Option<A> + Send + Sync>;
+
 /// A condition: whether it holds, and `None` where that cannot be known.
 pub(super) struct Condition<T> {
-    pub(super) holds: Arc<dyn Fn(&T) -> Option<bool> + Send + Sync>,
+    pub(super) holds: Ask<T, bool>,
     /// The number it is about.
-    pub(super) value: Option<Arc<dyn Fn(&T) -> Option<f64> + Send + Sync>>,
+    pub(super) value: Option<Ask<T, f64>>,
 }
 
 impl<T> Alert<T> {
