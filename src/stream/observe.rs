@@ -32,8 +32,11 @@ struct Observed<T> {
     after: Option<Duration>,
 }
 
-/// A snapshot is kept for so many periods of its stream.
+/// A snapshot is kept for so many periods of its stream,
 const PERIODS: u32 = 3;
+
+/// though not for less than this: within it, whoever asks may just not have been scheduled.
+const LEAST: Duration = Duration::from_secs(1);
 
 impl<S, T> Observe<S, T> {
     pub(super) fn new(stream: S) -> Self {
@@ -108,7 +111,7 @@ pub struct Latest<T> {
 
 impl<T> Latest<T> {
     /// The same handle, for which a snapshot counts as the newest for so long. Default: three times the time between the last two
-    /// snapshots; the first one, as long as its stream lives.
+    /// snapshots, at least a second; the first one, as long as its stream lives.
     #[must_use]
     pub fn keep_for(mut self, time: Duration) -> Self {
         self.keep = Some(time);
@@ -121,7 +124,7 @@ impl<T> Latest<T> {
     pub fn get(&self) -> Option<Arc<Snapshot<T>>> {
         let newest = self.newest.borrow();
         let observed = newest.as_ref()?;
-        let keep = self.keep.or_else(|| Some(observed.after?.saturating_mul(PERIODS)));
+        let keep = self.keep.or_else(|| Some(observed.after?.saturating_mul(PERIODS).max(LEAST)));
         let is_fresh = match keep {
             Some(keep) => observed.came.elapsed() <= keep,
             None => self.newest.has_changed().is_ok(),
