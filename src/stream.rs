@@ -8,6 +8,7 @@ mod parts;
 mod rates;
 mod retain;
 mod samples;
+mod window;
 
 pub use alert::{Alert, AlertEdge, AlertState, Alerts, ResolvedBecause};
 pub use changes::{Change, Changes};
@@ -20,6 +21,9 @@ pub(crate) use samples::say_kind;
 pub use samples::{Event, Samples};
 #[cfg(feature = "forward")]
 pub(crate) use samples::{EventRef, SCHEMA};
+pub use window::{FieldWindow, Quantile, WindowSample, Windows};
+
+use std::time::Duration;
 
 use futures::Stream;
 
@@ -172,6 +176,38 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
         T: Sample + Measured,
     {
         assert_stream(Alerts::new(self, rule))
+    }
+
+    /// Makes one snapshot of those of a span of time: of each subject how much its counters grew, and lowest, highest, mean, last value
+    /// and quantiles of its gauges, rates included. Each window begins at a multiple of its length by the wall clock, or
+    /// [slides](Windows::sliding).
+    ///
+    /// A window is given out with the first tick after it, and the last one, as far as it goes, when the stream ends. Each says how much
+    /// of it is [covered](WindowSample::coverage). Time is that of the snapshots. Ticks that come late or twice are passed over.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use appmon::{Processes, SnapshotStreamExt, SourceExt};
+    /// use futures::TryStreamExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> appmon::Result<()> {
+    /// let ticks = Processes::new().every(Duration::from_millis(20)).rates();
+    /// let mut windows = ticks.window(Duration::from_millis(100)).fields(["cpu.cores"]).quantiles([0.99]);
+    /// for window in windows.try_next().await?.expect("a window") {
+    ///     println!("{} {:?}", window.subject, window.fields);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn window(self, length: Duration) -> Windows<Self, T>
+    where
+        T: Sample + Measured,
+    {
+        assert_stream(Windows::new(self, length))
     }
 
     /// Passes the snapshots on, and keeps the newest one for whoever asks for it at times of their own, such as a scrape: see

@@ -25,4 +25,5 @@ mod sampler;
 mod schema;
 mod select;
 mod skipped;
+mod windows;
 mod wire;
