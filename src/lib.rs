@@ -76,6 +76,7 @@
 //! - `amqp`: AMQP 0.9.1, for RabbitMQ; pure Rust.
 //! - `mqtt`: MQTT 5 and 3.1.1; pure Rust.
 //! - `redis`: Redis Streams; pure Rust.
+//! - `prometheus`: the newest snapshot as metrics for Prometheus (`export`), by prometheus-client.
 //! - `schema`: the JSON Schema of the wire form (`schema`).
 //!
 //! # Cancel safety
@@ -104,12 +105,17 @@ pub mod broker;
 mod cached;
 mod counters;
 mod error;
+#[cfg(feature = "prometheus")]
+pub mod export;
+mod fault;
 #[cfg(feature = "forward")]
 pub mod forward;
 pub mod fs;
 mod glob;
+pub mod measured;
 mod number;
 pub mod process;
+mod quantity;
 mod reading;
 mod sampler;
 #[cfg(feature = "schema")]

@@ -14,6 +14,7 @@ mod handle;
 mod id;
 mod io;
 mod limits;
+mod measured;
 mod names;
 mod namespaces;
 mod oom;

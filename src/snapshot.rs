@@ -268,6 +268,23 @@ impl<T> Snapshot<T> {
             samples: convert(self.samples),
         }
     }
+
+    /// A copy of all but the samples.
+    pub(crate) fn head<U>(&self) -> Snapshot<U> {
+        Snapshot {
+            host: self.host.clone(),
+            seq: self.seq,
+            boot_id: self.boot_id,
+            time: self.time,
+            at: self.at,
+            took: self.took,
+            lag: self.lag,
+            complete_at: self.complete_at,
+            skipped: self.skipped,
+            notices: self.notices.clone(),
+            samples: Vec::new(),
+        }
+    }
 }
 
 impl<T> Default for Snapshot<T> {

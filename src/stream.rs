@@ -1,21 +1,33 @@
 //! Combinators over streams of snapshots: the methods of [`SnapshotStreamExt`], and the streams they make.
 
+mod alert;
 mod changes;
 mod hosts;
+mod observe;
+mod parts;
 mod rates;
 mod retain;
 mod samples;
 mod select;
+mod window;
 
+pub use alert::{Alert, AlertEdge, AlertState, Alerts, ResolvedBecause};
 pub use changes::{Change, Changes};
+pub use observe::{Latest, Observe};
+pub use parts::Parts;
 pub use rates::Rates;
 pub use retain::Retain;
 pub use samples::{Record, Samples};
 
 pub use select::Selected;
+pub use window::{FieldWindow, Quantile, WindowSample, Windows};
+
+use std::time::Duration;
 
 use futures_util::Stream;
 
+use crate::fs::HasParts;
+use crate::measured::Measured;
 use crate::{Counters, ProcessSample, Result, Sample, Select, Snapshot};
 
 /// Combinators over streams of [`Snapshot`]s.
@@ -141,6 +153,125 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
     /// ```
     fn samples(self) -> Samples<Self, T> {
         assert_stream(Samples::new(self))
+    }
+
+    /// Makes each part of each sample a sample of its own: the directories of file systems, and what else of them is used, free or
+    /// reserved. With [`rates`](Self::rates) before it, each has its growth.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use appmon::{FileSystems, SnapshotStreamExt, SourceExt};
+    /// use futures::TryStreamExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> appmon::Result<()> {
+    /// let mut ticks = FileSystems::mounted().every(Duration::from_secs(1)).rates().parts();
+    /// for part in ticks.try_next().await?.expect("a tick") {
+    ///     println!("{} {} {} B {:?}", part.mount_point, part.part.name, part.part.bytes, part.rates);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn parts(self) -> Parts<Self>
+    where
+        T: HasParts,
+    {
+        assert_stream(Parts::new(self))
+    }
+
+    /// Makes of each snapshot the edges of a rule: for which subjects it began to hold, is on, has no data, or is over. Each edge
+    /// comes once; a snapshot without edges is passed on empty.
+    ///
+    /// Time is that of the snapshots, so a recording gives the same edges. A tick that is missing is bridged: what holds before and
+    /// after it held. A subject without data never ends its alert; one that is gone does, and the edge says so.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use appmon::stream::AlertState;
+    /// use appmon::{Processes, SnapshotStreamExt, SourceExt};
+    /// use futures::TryStreamExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> appmon::Result<()> {
+    /// let mut ticks = Processes::new().every(Duration::from_secs(1)).alert("threads >= 1".parse()?);
+    /// for edge in ticks.try_next().await?.expect("a tick") {
+    ///     assert_eq!(edge.state, AlertState::Firing);
+    ///     println!("{}: {}", edge.subject, edge.rule);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn alert(self, rule: Alert<T>) -> Alerts<Self, T>
+    where
+        T: Sample + Measured,
+    {
+        assert_stream(Alerts::new(self, rule))
+    }
+
+    /// Makes one snapshot of those of a span of time: of each subject how much its counters grew, and lowest, highest, mean, last value
+    /// and quantiles of its gauges, rates included. Each window begins at a multiple of its length by the wall clock, or
+    /// [slides](Windows::sliding).
+    ///
+    /// A window is given out with the first tick after it, and the last one, as far as it goes, when the stream ends. Each says how much
+    /// of it is [covered](WindowSample::coverage). Time is that of the snapshots. Ticks that come late or twice are passed over.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use appmon::{Processes, SnapshotStreamExt, SourceExt};
+    /// use futures::TryStreamExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> appmon::Result<()> {
+    /// let ticks = Processes::new().every(Duration::from_millis(20)).rates();
+    /// let mut windows = ticks.window(Duration::from_millis(100)).fields(["cpu.cores"]).quantiles([0.99]);
+    /// for window in windows.try_next().await?.expect("a window") {
+    ///     println!("{} {:?}", window.subject, window.fields);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn window(self, length: Duration) -> Windows<Self, T>
+    where
+        T: Sample + Measured,
+    {
+        assert_stream(Windows::new(self, length))
+    }
+
+    /// Passes the snapshots on, and keeps the newest one for whoever asks for it at times of their own, such as a scrape: see
+    /// [`Latest`]. It costs a copy of each snapshot.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use appmon::{Processes, SnapshotStreamExt, SourceExt};
+    /// use futures::StreamExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> appmon::Result<()> {
+    /// let ticks = Processes::new().every(Duration::from_millis(20)).observe();
+    /// let latest = ticks.latest();
+    /// tokio::spawn(ticks.for_each(|_| async {}));
+    /// let snapshot = latest.ready().await.expect("the stream goes on");
+    /// println!("{} processes", snapshot.len());
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn observe(self) -> Observe<Self, T>
+    where
+        T: Clone,
+    {
+        assert_stream(Observe::new(self))
     }
 
     /// Gives what changed from tick to tick: what appeared, what changed its identity (a process by `execve(2)`), and

@@ -7,7 +7,6 @@ mod condition;
 mod decide;
 mod display;
 mod expression;
-mod fault;
 mod judge;
 mod parse;
 mod pattern;

@@ -68,6 +68,15 @@ impl<S: Default> PerHost<S> {
         Of { state: &mut slot.state, before_boot }
     }
 
+    /// Takes the state of one host out, while there is any: in the end each is asked for what is left in it.
+    pub(super) fn take_one(&mut self) -> Option<S> {
+        let host = self.others.keys().next().cloned();
+        if let Some(slot) = host.and_then(|host| self.others.remove(&host)) {
+            return Some(slot.state);
+        }
+        self.current.rounds.take().map(|_| std::mem::take(&mut self.current.state))
+    }
+
     #[cold]
     fn change_to<T>(&mut self, snapshot: &Snapshot<T>) {
         let slot = self.others.remove(&snapshot.host).unwrap_or_else(|| Slot {

@@ -9,8 +9,8 @@ use syn::visit::{self, Visit};
 
 /// The layers from the ground up, each with its modules; `x::*` is all below `x` that no other line names. A module imports
 /// from its own layer and from those before it.
-const LAYERS: [(&str, &[&str]); 10] = [
-    ("ground", &["error", "time", "text", "reading", "number", "glob", "spelling", "process::id"]),
+const LAYERS: [(&str, &[&str]); 11] = [
+    ("ground", &["error", "fault", "time", "text", "reading", "number", "glob", "spelling", "process::id"]),
     (
         "parsers",
         &[
@@ -31,11 +31,12 @@ const LAYERS: [(&str, &[&str]); 10] = [
             "fs::mounts",
         ],
     ),
-    ("ticks", &["snapshot", "counters", "source", "cached"]),
+    ("ticks", &["snapshot", "counters", "measured", "quantity", "source", "cached"]),
     ("wire", &["wire", "wire::*"]),
     ("sources", &["process", "process::*", "fs", "fs::*"]),
     ("sampler", &["sampler", "sampler::*", "source_ext", "async_process"]),
     ("combinators", &["stream", "stream::*"]),
+    ("export", &["export", "export::*"]),
     ("forward", &["forward", "forward::*"]),
     ("brokers", &["broker", "broker::*"]),
     ("front", &["lib", "schema"]),

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is the report of a test")]
 
+mod alerts;
 mod allocations;
 mod combinators;
 mod contract;
@@ -13,11 +14,16 @@ mod forward;
 #[cfg(feature = "forward")]
 mod forward_spool;
 mod house;
+mod measured;
+mod observe;
 mod parsers;
+#[cfg(feature = "prometheus")]
+mod prometheus;
 mod promises;
 mod sampler;
 #[cfg(feature = "schema")]
 mod schema;
 mod select;
 mod skipped;
+mod windows;
 mod wire;

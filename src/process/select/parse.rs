@@ -8,10 +8,10 @@ use super::Select;
 use super::condition::{NumberField, TextField};
 use super::display::ends_bare_value;
 use super::expression::{MAX_DEPTH, too_deep};
-use super::fault::Fault;
 use super::pattern::Pattern;
 use super::value::Value;
 use crate::Error;
+use crate::fault::Fault;
 use crate::spelling::nearest;
 
 /// The operators, such that none is the beginning of a later one.

@@ -1,8 +1,8 @@
 //! What stands behind an operator in the text form, and what is made of it.
 
-use super::fault::Fault;
 use super::pattern::Pattern;
 use crate::Text;
+use crate::fault::Fault;
 use crate::glob::looks_like_glob;
 
 /// A value, without its quotes and escapes.

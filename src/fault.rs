@@ -1,4 +1,4 @@
-//! What is wrong with the text of a selection, and where.
+//! What is wrong with a text that people wrote, and where.
 
 use std::fmt::Write;
 
@@ -6,26 +6,26 @@ use crate::Error;
 
 /// What is wrong, and the bytes of the text it is about.
 #[derive(Debug)]
-pub(super) struct Fault {
-    pub(super) at: usize,
-    pub(super) len: usize,
-    pub(super) what: String,
+pub(crate) struct Fault {
+    pub(crate) at: usize,
+    pub(crate) len: usize,
+    pub(crate) what: String,
 }
 
 impl Fault {
     #[cold]
-    pub(super) fn new(at: usize, len: usize, what: impl Into<String>) -> Self {
+    pub(crate) fn new(at: usize, len: usize, what: impl Into<String>) -> Self {
         Self { at, len, what: what.into() }
     }
 
-    /// The error of a selection or a pattern, with the place drawn below the line it is on:
+    /// The error, about a `subject` such as "selection", with the place drawn below the line it is on:
     ///
     /// ```text
     /// selection, column 17: there is no field `usr`; did you mean `user`?
     ///   name=postgres & usr=root
     ///                   ^^^
     /// ```
-    pub(super) fn explain(&self, of: &str, text: &str) -> Error {
+    pub(crate) fn explain(&self, subject: &str, text: &str) -> Error {
         /// How many characters are shown before the place, and from it on.
         const BEFORE: usize = 60;
         const AFTER: usize = 60;
@@ -36,7 +36,7 @@ impl Fault {
         let after = after.split('\n').next().unwrap_or_default();
         let column = before.chars().count();
 
-        let mut message = format!("{of}, ");
+        let mut message = format!("{subject}, ");
         // Writing to a String cannot fail.
         if text.contains('\n') {
             let _ = write!(message, "line {line_number}, ");

@@ -1,0 +1,238 @@
+//! A page for Prometheus, as a `Collector` of prometheus-client.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry;
+
+use super::bounded::{Bounded, Others};
+use super::families::{Family, families};
+use crate::measured::{Field, FieldKind, Measured, Unit};
+use crate::stream::Latest;
+use crate::{Sample, Snapshot};
+
+/// How metrics are named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Naming {
+    /// By the semantic conventions of OpenTelemetry, as Prometheus writes them: `process_cpu_time_seconds_total`.
+    #[default]
+    OpenTelemetry,
+}
+
+/// The newest snapshot as metrics for Prometheus, with settings: a `Collector` of prometheus-client.
+///
+/// [`Latest`] itself is a `Collector` too, with the defaults and without a bound. Each number of the [field table](crate::measured) that
+/// has a value is a metric: times in seconds, sizes in bytes, shares as ratios. The [labels](Measured::labels) of the sample are its
+/// labels, and `host` where the snapshot came from another one. Nothing is kept of what is gone: it is absent from the next scrape. While
+/// the handle is [empty](Latest::get), so is the page.
+///
+/// Numbers are floats where they are in seconds: exact to the nanosecond for 104 days of CPU time.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use appmon::export::Prometheus;
+/// use appmon::{Processes, Select, SnapshotStreamExt, SourceExt};
+/// use futures::StreamExt;
+/// use prometheus_client::registry::Registry;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> appmon::Result<()> {
+/// let own = Select::pid(std::process::id());
+/// let ticks = Processes::new().select(own).every(Duration::from_millis(20)).observe();
+/// let latest = ticks.latest();
+/// tokio::spawn(ticks.for_each(|_| async {}));
+///
+/// let mut registry = Registry::default();
+/// registry.register_collector(Box::new(Prometheus::new(latest.clone()).max_subjects(500)));
+/// latest.ready().await;
+/// let mut page = String::new();
+/// prometheus_client::encoding::text::encode(&mut page, &registry).expect("writing to a string");
+/// assert!(page.contains("process_memory_usage_bytes{pid="));
+/// # Ok(())
+/// # }
+/// ```
+pub struct Prometheus<T: Sample> {
+    latest: Latest<T>,
+    naming: Naming,
+    rates: bool,
+    most: usize,
+    families: Families<T>,
+    bounded: Mutex<Bounded<T::Key>>,
+}
+
+type Families<T> = Arc<[(Description, Family<T>)]>;
+
+/// What stands at the head of a family.
+struct Description {
+    name: String,
+    unit: Option<registry::Unit>,
+}
+
+impl<T: Sample + Measured> Prometheus<T> {
+    /// The metrics of this handle.
+    pub fn new(latest: Latest<T>) -> Self {
+        let (naming, rates) = (Naming::default(), false);
+        let families = described(naming, rates);
+        Self { latest, naming, rates, most: usize::MAX, families, bounded: Mutex::default() }
+    }
+
+    /// How metrics are named. Default: by the conventions of OpenTelemetry.
+    #[must_use]
+    pub fn naming(mut self, naming: Naming) -> Self {
+        self.naming = naming;
+        self.families = described(self.naming, self.rates);
+        self
+    }
+
+    /// Whether rates are metrics too. Default: no, Prometheus makes rates of counters.
+    #[must_use]
+    pub fn rates(mut self, rates: bool) -> Self {
+        self.rates = rates;
+        self.families = described(self.naming, self.rates);
+        self
+    }
+
+    /// At most so many subjects have series of their own; all others are one, whose labels are all `other`. Default: no bound.
+    ///
+    /// Totals of the others are sums over all of them, those that are gone included, and never fall: a subject keeps its series, or its
+    /// place among the others, for life. Gauges are sums over those that are there; what has no meaningful sum is left out.
+    #[must_use]
+    pub fn max_subjects(mut self, most: usize) -> Self {
+        self.most = most;
+        self
+    }
+}
+
+impl<T: Sample> fmt::Debug for Prometheus<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prometheus")
+            .field("latest", &self.latest)
+            .field("naming", &self.naming)
+            .field("rates", &self.rates)
+            .field("max_subjects", &self.most)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> Collector for Prometheus<T>
+where
+    T: Sample + Measured + Send + Sync + 'static,
+    T::Key: Send,
+{
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(snapshot) = self.latest.get() else { return Ok(()) };
+        if self.most == usize::MAX {
+            return page(encoder, &self.families, &snapshot, &snapshot.samples.iter().collect::<Vec<_>>(), None);
+        }
+        let mut bounded = self.bounded.lock().unwrap_or_else(PoisonError::into_inner);
+        let plain: Vec<_> = self.families.iter().map(|(_, family)| family).collect();
+        let (own, others) = bounded.split(&snapshot.samples, &plain, self.most);
+        drop(bounded);
+        page(encoder, &self.families, &snapshot, &own, others)
+    }
+}
+
+impl<T> Collector for Latest<T>
+where
+    T: Sample + Measured + Send + Sync + 'static,
+{
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(snapshot) = self.get() else { return Ok(()) };
+        let families = described(Naming::default(), false);
+        page(encoder, &families, &snapshot, &snapshot.samples.iter().collect::<Vec<_>>(), None)
+    }
+}
+
+fn described<T: Measured>(naming: Naming, rates: bool) -> Families<T> {
+    let Naming::OpenTelemetry = naming;
+    let described = |family: Family<T>| {
+        let unit = family.fields.first().map(Field::unit).and_then(prometheus_unit);
+        (Description { name: prometheus_name(&family.name), unit }, family)
+    };
+    families(rates).into_iter().map(described).collect()
+}
+
+type Pairs = Vec<(String, String)>;
+
+fn page<T: Measured>(
+    mut encoder: DescriptorEncoder<'_>,
+    families: &Families<T>,
+    snapshot: &Snapshot<T>,
+    own: &[&T],
+    others: Option<Others>,
+) -> fmt::Result {
+    let host = snapshot.host.iter().map(|host| ("host".to_owned(), host.to_string()));
+    let labels_of = |sample: &T| -> Pairs {
+        let labels = sample.labels();
+        let named = labels.iter().map(|(name, value)| (prometheus_name(name), value.to_owned()));
+        named.chain(host.clone()).collect()
+    };
+    let subjects: Vec<(Pairs, &T)> = own.iter().map(|sample| (labels_of(sample), *sample)).collect();
+    let Others { labels, sums } = others.unwrap_or_default();
+    let of_others: Pairs =
+        labels.iter().map(|name| (prometheus_name(name), "other".to_owned())).chain(host.clone()).collect();
+    let mut others = sums.into_iter();
+    for (Description { name, unit }, family) in families.iter() {
+        let sums: Vec<Option<f64>> = family.fields.iter().map(|_| others.next().flatten()).collect();
+        let has_values = sums.iter().any(Option::is_some)
+            || subjects.iter().any(|(_, sample)| family.fields.iter().any(|field| field.value(sample).is_some()));
+        // A family without a metric would be a head without a body on the page.
+        if !has_values {
+            continue;
+        }
+        let kind = match family.kind {
+            FieldKind::Counter => MetricType::Counter,
+            FieldKind::Gauge => MetricType::Gauge,
+        };
+        let mut metric = encoder.encode_descriptor(name, &family.help, unit.as_ref(), kind)?;
+        for (field, sum) in family.fields.iter().zip(sums) {
+            let values =
+                subjects.iter().map(|(labels, sample)| (labels, field.value(sample).map(|number| number.to_f64())));
+            for (labels, value) in values.chain([(&of_others, sum)]) {
+                let Some(value) = value else { continue };
+                let attributes = field.metric_attributes().iter();
+                let attributes = attributes.map(|(name, value)| (prometheus_name(name), (*value).to_owned()));
+                let labels: Pairs = labels.iter().cloned().chain(attributes).collect();
+                write(metric.encode_family(&labels)?, family.kind, scaled(field.unit(), value))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write(mut metric: MetricEncoder<'_>, kind: FieldKind, value: f64) -> fmt::Result {
+    match kind {
+        FieldKind::Counter => metric.encode_counter::<NoLabelSet, f64, f64>(&value, None),
+        FieldKind::Gauge => metric.encode_gauge(&value),
+    }
+}
+
+/// Prometheus has base units: seconds and bytes.
+fn scaled(unit: Unit, value: f64) -> f64 {
+    if unit == Unit::Nanoseconds { value / 1e9 } else { value }
+}
+
+fn prometheus_unit(unit: Unit) -> Option<registry::Unit> {
+    match unit {
+        Unit::Bytes => Some(registry::Unit::Bytes),
+        Unit::Nanoseconds => Some(registry::Unit::Seconds),
+        Unit::Fraction => Some(registry::Unit::Ratios),
+        Unit::BytesPerSecond => Some(registry::Unit::Other("bytes_per_second".to_owned())),
+        Unit::CountPerSecond(_) => Some(registry::Unit::Other("per_second".to_owned())),
+        Unit::Cores | Unit::Count(_) => None,
+    }
+}
+
+/// A name in the characters that Prometheus has.
+fn prometheus_name(name: &str) -> String {
+    let legal = |char: char| if char.is_ascii_alphanumeric() { char } else { '_' };
+    let begins_ill = name.starts_with(|char: char| char.is_ascii_digit());
+    begins_ill.then_some('_').into_iter().chain(name.chars().map(legal)).collect()
+}

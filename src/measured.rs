@@ -1,0 +1,546 @@
+//! The field table: the numbers of a sample, each listed once with its path, unit, kind and help.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::spelling::nearest;
+use crate::{Counters, Error, Rated, Result};
+
+/// A sample whose numbers are listed once, for whatever reads them by name: alerts, windows, metrics, the columns of a table.
+///
+/// A sample type of one's own has one by implementing this; [`Rated`] then has the fields of its rates as well.
+///
+/// # Examples
+///
+/// ```
+/// use appmon::measured::{FieldTable, Labels, Measured, Unit};
+///
+/// struct Queue {
+///     name: String,
+///     waiting: u64,
+///     taken: u64,
+/// }
+///
+/// impl Measured for Queue {
+///     fn measure(table: &mut FieldTable<Self>) {
+///         table.gauge("waiting", Unit::Count("{message}"), "Messages that wait", |queue| Some(queue.waiting));
+///         table.counter("taken", Unit::Count("{message}"), "Messages taken out", |queue| Some(queue.taken));
+///     }
+///
+///     fn labels(&self) -> Labels {
+///         Labels::default().with("queue", &self.name)
+///     }
+/// }
+///
+/// let table = FieldTable::<Queue>::new();
+/// let queue = Queue { name: "jobs".into(), waiting: 3, taken: 10 };
+/// assert_eq!(table.find("waiting")?.value(&queue).map(|number| number.to_f64()), Some(3.0));
+/// assert_eq!(queue.labels().to_string(), "queue=jobs");
+/// assert!(table.find("waitng").unwrap_err().to_string().contains("did you mean `waiting`?"));
+/// # Ok::<(), appmon::Error>(())
+/// ```
+pub trait Measured {
+    /// What the names of its metrics begin with, in OpenTelemetry's notation: `process`, `system.filesystem`. Default: nothing.
+    const PREFIX: &'static str = "";
+
+    /// Adds the fields of this type to the table, in the order in which people want to see them.
+    fn measure(table: &mut FieldTable<Self>)
+    where
+        Self: Sized;
+
+    /// The names by which one subject is known among its like: of a process its pid and its name.
+    ///
+    /// Default: none, for types that are only parts of a sample.
+    fn labels(&self) -> Labels {
+        Labels::default()
+    }
+}
+
+/// A number as a sample holds it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Number {
+    /// A count or a size.
+    Unsigned(u64),
+    /// One that can be below zero, such as a nice value.
+    Signed(i64),
+    /// A derived one: a rate, a share.
+    Float(f64),
+}
+
+impl Number {
+    /// The number as a float, which is exact up to 2⁵³.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "said in the documentation")]
+    pub fn to_f64(self) -> f64 {
+        match self {
+            Self::Unsigned(number) => number as f64,
+            Self::Signed(number) => number as f64,
+            Self::Float(number) => number,
+        }
+    }
+}
+
+impl From<u64> for Number {
+    fn from(number: u64) -> Self {
+        Self::Unsigned(number)
+    }
+}
+
+impl From<u32> for Number {
+    fn from(number: u32) -> Self {
+        Self::Unsigned(number.into())
+    }
+}
+
+impl From<i32> for Number {
+    fn from(number: i32) -> Self {
+        Self::Signed(number.into())
+    }
+}
+
+impl From<f64> for Number {
+    fn from(number: f64) -> Self {
+        Self::Float(number)
+    }
+}
+
+/// Whether a field counts up for ever or goes up and down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FieldKind {
+    /// A total that only grows during the life of its subject.
+    Counter,
+    /// A value as it is now.
+    Gauge,
+}
+
+/// The unit of a field, as the sample holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Unit {
+    /// Bytes.
+    Bytes,
+    /// Nanoseconds.
+    Nanoseconds,
+    /// CPUs: 1.0 is one core busy.
+    Cores,
+    /// A share, where 1.0 is the whole.
+    Fraction,
+    /// How many there are; the annotation of [UCUM] names what is counted: `{thread}`.
+    ///
+    /// [UCUM]: https://ucum.org/ucum
+    Count(&'static str),
+    /// Bytes per second.
+    BytesPerSecond,
+    /// How many per second.
+    CountPerSecond(&'static str),
+}
+
+impl Unit {
+    /// The unit in the notation of [UCUM](https://ucum.org/ucum), which OpenTelemetry uses: `By`, `ns`, `1`, `{thread}`, `By/s`.
+    #[must_use]
+    pub fn ucum(self) -> String {
+        match self {
+            Self::Bytes => "By".to_owned(),
+            Self::Nanoseconds => "ns".to_owned(),
+            Self::Cores => "{cpu}".to_owned(),
+            Self::Fraction => "1".to_owned(),
+            Self::Count(what) => what.to_owned(),
+            Self::BytesPerSecond => "By/s".to_owned(),
+            Self::CountPerSecond(what) => format!("{what}/s"),
+        }
+    }
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.ucum())
+    }
+}
+
+/// How a field is found in a sample.
+type Get<T> = Arc<dyn Fn(&T) -> Option<Number> + Send + Sync>;
+
+/// One number of a sample.
+pub struct Field<T> {
+    path: String,
+    alias: Option<String>,
+    unit: Unit,
+    kind: FieldKind,
+    help: &'static str,
+    metric: Option<Metric>,
+    get: Get<T>,
+}
+
+/// The name of a metric below the [prefix](Measured::PREFIX) of its sample, and the attributes that tell this field from others of the
+/// same metric.
+type Metric = (&'static str, &'static [(&'static str, &'static str)]);
+
+impl<T> Field<T> {
+    /// Its path in the wire form: `cpu.total_ns`, `rates.cpu.cores`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// A shorter name for it, where there is one: `cpu.cores`.
+    #[must_use]
+    pub fn alias(&self) -> Option<&str> {
+        self.alias.as_deref()
+    }
+
+    /// Its unit.
+    #[must_use]
+    pub fn unit(&self) -> Unit {
+        self.unit
+    }
+
+    /// Whether it is a counter or a gauge.
+    #[must_use]
+    pub fn kind(&self) -> FieldKind {
+        self.kind
+    }
+
+    /// What it means, in a few words.
+    #[must_use]
+    pub fn help(&self) -> &'static str {
+        self.help
+    }
+
+    /// The name of its metric below the [prefix](Measured::PREFIX) of its sample: `cpu.time`. By default its path.
+    #[must_use]
+    pub fn metric_name(&self) -> &str {
+        self.metric.map_or(&*self.path, |(name, _)| name)
+    }
+
+    /// The attributes that tell it from the other fields of the same metric: `cpu.mode` is `user`.
+    #[must_use]
+    pub fn metric_attributes(&self) -> &'static [(&'static str, &'static str)] {
+        self.metric.map_or(&[], |(_, attributes)| attributes)
+    }
+
+    /// The number in this sample; `None` where it could not be read, was not asked for, or has no meaning.
+    #[must_use]
+    pub fn value(&self, sample: &T) -> Option<Number> {
+        (self.get)(sample)
+    }
+}
+
+impl<T> Clone for Field<T> {
+    fn clone(&self) -> Self {
+        let Self { path, alias, unit, kind, help, metric, get } = self;
+        let (path, alias, get) = (path.clone(), alias.clone(), Arc::clone(get));
+        Self { path, alias, unit: *unit, kind: *kind, help, metric: *metric, get }
+    }
+}
+
+impl<T> fmt::Debug for Field<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, alias, unit, kind, help, metric, get: _ } = self;
+        f.debug_struct("Field")
+            .field("path", path)
+            .field("alias", alias)
+            .field("unit", unit)
+            .field("kind", kind)
+            .field("help", help)
+            .field("metric", metric)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The fields of a sample type, in their order.
+pub struct FieldTable<T> {
+    fields: Vec<Field<T>>,
+}
+
+impl<T: Measured> FieldTable<T> {
+    /// The table of `T`.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut table = Self { fields: Vec::new() };
+        T::measure(&mut table);
+        table
+    }
+}
+
+impl<T: Measured> Default for FieldTable<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> FieldTable<T> {
+    /// Adds a total that only grows.
+    pub fn counter<N: Into<Number>>(
+        &mut self,
+        path: &str,
+        unit: Unit,
+        help: &'static str,
+        get: impl Fn(&T) -> Option<N> + Send + Sync + 'static,
+    ) -> &mut Self {
+        self.add(path, unit, FieldKind::Counter, help, get)
+    }
+
+    /// Adds a value that goes up and down.
+    pub fn gauge<N: Into<Number>>(
+        &mut self,
+        path: &str,
+        unit: Unit,
+        help: &'static str,
+        get: impl Fn(&T) -> Option<N> + Send + Sync + 'static,
+    ) -> &mut Self {
+        self.add(path, unit, FieldKind::Gauge, help, get)
+    }
+
+    fn add<N: Into<Number>>(
+        &mut self,
+        path: &str,
+        unit: Unit,
+        kind: FieldKind,
+        help: &'static str,
+        get: impl Fn(&T) -> Option<N> + Send + Sync + 'static,
+    ) -> &mut Self {
+        let get: Get<T> = Arc::new(move |sample| get(sample).map(Into::into));
+        self.fields.push(Field { path: path.to_owned(), alias: None, unit, kind, help, metric: None, get });
+        self
+    }
+
+    /// Names the metric of the field that was added last, with the attributes that tell it from other fields of the same metric; by
+    /// the semantic conventions of OpenTelemetry where they have one. Default: its path.
+    pub fn metric(&mut self, name: &'static str, attributes: &'static [(&'static str, &'static str)]) -> &mut Self {
+        if let Some(field) = self.fields.last_mut() {
+            field.metric = Some((name, attributes));
+        }
+        self
+    }
+
+    /// Adds the fields of a part, their paths below `name`; `part` finds it in the sample.
+    pub fn part<P: Measured + 'static>(&mut self, name: &str, part: fn(&T) -> Option<&P>)
+    where
+        T: 'static,
+    {
+        self.take_over(FieldTable::new(), part, |path| format!("{name}.{path}"));
+    }
+
+    /// Adds the fields of what the sample is made of, under their own paths.
+    pub fn flatten<P: Measured + 'static>(&mut self, part: fn(&T) -> Option<&P>)
+    where
+        T: 'static,
+    {
+        self.take_over(FieldTable::new(), part, str::to_owned);
+    }
+
+    fn take_over<P: 'static>(
+        &mut self,
+        table: FieldTable<P>,
+        part: fn(&T) -> Option<&P>,
+        path_here: impl Fn(&str) -> String,
+    ) where
+        T: 'static,
+    {
+        for Field { path, alias, unit, kind, help, metric, get } in table.fields {
+            let get: Get<T> = Arc::new(move |sample| part(sample).and_then(|part| get(part)));
+            self.fields.push(Field { path: path_here(&path), alias, unit, kind, help, metric, get });
+        }
+    }
+
+    /// Gives each field below `name` its path without it as an alias, where no other field is called that.
+    pub fn shorten(&mut self, name: &str) {
+        for at in 0..self.fields.len() {
+            let short = self.fields.get(at).and_then(|field| field.path.strip_prefix(name)?.strip_prefix('.'));
+            let Some(short) = short.map(str::to_owned) else { continue };
+            if self.named(&short).is_none()
+                && let Some(field) = self.fields.get_mut(at)
+            {
+                field.alias = Some(short);
+            }
+        }
+    }
+
+    /// The field of this path or alias.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_config`] where there is none, with the nearest one.
+    pub fn find(&self, name: &str) -> Result<&Field<T>> {
+        self.named(name).ok_or_else(|| Error::config(self.unknown(name)))
+    }
+
+    pub(crate) fn named(&self, name: &str) -> Option<&Field<T>> {
+        let is_path = |field: &&Field<T>| field.path == name;
+        let is_alias = |field: &&Field<T>| field.alias.as_deref() == Some(name);
+        self.fields.iter().find(is_path).or_else(|| self.fields.iter().find(is_alias))
+    }
+
+    /// Why there is no field of this name.
+    pub(crate) fn unknown(&self, name: &str) -> String {
+        let names = || self.fields.iter().flat_map(|field| field.alias.as_deref().into_iter().chain([&*field.path]));
+        let shown: String = name.chars().take(60).collect();
+        match nearest(name, names()) {
+            Some(near) => format!("there is no field `{shown}`; did you mean `{near}`?"),
+            None => {
+                let all: Vec<_> = self.fields.iter().map(|field| &*field.path).collect();
+                format!("there is no field `{shown}`; there are {}", all.join(", "))
+            }
+        }
+    }
+
+    /// The fields, in their order.
+    pub fn iter(&self) -> std::slice::Iter<'_, Field<T>> {
+        self.fields.iter()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+}
+
+impl<T> Clone for FieldTable<T> {
+    fn clone(&self) -> Self {
+        Self { fields: self.fields.clone() }
+    }
+}
+
+impl<T> fmt::Debug for FieldTable<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.fields).finish()
+    }
+}
+
+impl<'a, T> IntoIterator for &'a FieldTable<T> {
+    type Item = &'a Field<T>;
+    type IntoIter = std::slice::Iter<'a, Field<T>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl<T> Measured for Rated<T>
+where
+    T: Counters + Measured + 'static,
+    T::Rates: Measured + 'static,
+{
+    const PREFIX: &'static str = T::PREFIX;
+
+    fn measure(table: &mut FieldTable<Self>) {
+        table.flatten(|rated| Some(&rated.sample));
+        table.part("rates", |rated| rated.rates.as_ref());
+        table.shorten("rates");
+    }
+
+    fn labels(&self) -> Labels {
+        self.sample.labels()
+    }
+}
+
+/// The names of a subject: pairs of what is named and its name, such as `pid` and `4711`.
+///
+/// [`Display`](fmt::Display) writes them as `pid=4711 name=nginx`; one whose value has white space or control characters stands in
+/// quotes, escaped.
+///
+/// In the wire form it is an object, `{"pid": "4711", "name": "nginx"}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Labels(Vec<(String, String)>);
+
+impl Labels {
+    /// The same with one more.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl fmt::Display) -> Self {
+        self.0.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// The pairs, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    /// The value of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.iter().find_map(|(label, value)| (label == name).then_some(value))
+    }
+}
+
+impl fmt::Display for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (name, value)) in self.iter().enumerate() {
+            if at > 0 {
+                f.write_str(" ")?;
+            }
+            if value.is_empty() || value.contains(|char: char| char.is_whitespace() || char.is_control() || char == '"')
+            {
+                write!(f, "{name}={value:?}")?;
+            } else {
+                write!(f, "{name}={value}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Labels {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for Labels {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs;
+
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Labels;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of labels")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Labels, A::Error> {
+                let mut labels = Vec::new();
+                while let Some(label) = map.next_entry()? {
+                    labels.push(label);
+                }
+                Ok(Labels(labels))
+            }
+        }
+
+        deserializer.deserialize_map(Pairs)
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Labels {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Labels".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        std::collections::BTreeMap::<String, String>::json_schema(generator)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_safe_at_a_terminal() {
+        let labels = Labels::default().with("pid", 7).with("name", "a \u{1b}[2J").with("empty", "");
+        assert_eq!(labels.to_string(), r#"pid=7 name="a \u{1b}[2J" empty="""#);
+        assert_eq!(labels.get("pid"), Some("7"));
+    }
+}
