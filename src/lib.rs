@@ -103,6 +103,7 @@ pub mod broker;
 mod cached;
 mod counters;
 mod error;
+pub mod events;
 #[cfg(feature = "forward")]
 pub mod forward;
 pub mod fs;

@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::{Fields, ProcessInfo};
 use crate::Text;
 
-pub(crate) use eval::{Family, Subject, Verdict};
+pub(crate) use eval::{Family, Knowledge, Subject, Verdict};
 pub use pattern::Pattern;
 pub(crate) use pid_file::PidFiles;
 

@@ -69,6 +69,19 @@ pub enum Change<T> {
     Gone(T),
 }
 
+/// In the wire form its kind is `change`, whatever changed; the line of one has the field `appeared`, `changed` or `gone`.
+impl<T: Sample> Sample for Change<T> {
+    const KIND: &'static str = "change";
+    const IS_EVENT: bool = true;
+    type Key = T::Key;
+
+    fn key(&self) -> T::Key {
+        match self {
+            Self::Appeared(sample) | Self::Gone(sample) | Self::Changed { after: sample, .. } => sample.key(),
+        }
+    }
+}
+
 impl<S, T> Stream for Changes<S, T>
 where
     S: Stream<Item = Result<Snapshot<T>>>,

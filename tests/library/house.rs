@@ -9,8 +9,8 @@ use syn::visit::{self, Visit};
 
 /// The layers from the ground up, each with its modules; `x::*` is all below `x` that no other line names. A module imports
 /// from its own layer and from those before it.
-const LAYERS: [(&str, &[&str]); 9] = [
-    ("ground", &["error", "time", "text", "reading", "process::id"]),
+const LAYERS: [(&str, &[&str]); 10] = [
+    ("ground", &["error", "time", "text", "reading", "process::id", "events::method"]),
     (
         "parsers",
         &[
@@ -28,12 +28,15 @@ const LAYERS: [(&str, &[&str]); 9] = [
             "process::state",
             "process::statm",
             "process::status",
+            "events::netlink",
+            "events::log",
             "fs::kind",
             "fs::mounts",
         ],
     ),
-    ("ticks", &["snapshot", "counters", "source", "cached"]),
+    ("ticks", &["snapshot", "counters", "source", "cached", "events::connector"]),
     ("sources", &["process", "process::*", "fs", "fs::*"]),
+    ("sources of sources", &["events", "events::*"]),
     ("sampler", &["sampler", "source_ext", "async_process", "mount_changes"]),
     ("combinators", &["stream", "stream::*"]),
     ("forward", &["forward", "forward::*"]),

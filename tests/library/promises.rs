@@ -8,6 +8,7 @@ use std::marker::PhantomPinned;
 use std::rc::Rc;
 use std::time::Duration;
 
+use appmon::events::*;
 use appmon::fs::*;
 use appmon::process::*;
 use appmon::stream::*;
@@ -41,6 +42,11 @@ fn streams() {
     stream(FileSystems::mounted().every(Duration::from_secs(1)).rates());
     stream(entries("/"));
     stream(entries("/").choose(|_| async { Walk::Keep }));
+    stream(ProcessEvents::new().every(Duration::from_secs(1)).samples());
+    shared::<ProcessEvents>();
+    value::<ProcessEvent>();
+    wire::<ProcessEvent>();
+    wire::<Change<ProcessSample>>();
     shared::<Entries>();
     send::<MountChanges>();
     shared::<MountChanges>();

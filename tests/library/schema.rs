@@ -80,7 +80,15 @@ fn samples_with_every_field_are_valid() {
     for tick in block_on(stream::iter(ticks).changes().try_collect::<Vec<_>>()).unwrap() {
         assert_eq!(tick.samples.len(), 1);
         valid("process-changes", &tick);
+        for event in block_on(stream::iter([Ok(tick)]).samples().try_collect::<Vec<_>>()).unwrap() {
+            valid("process-change-event", &event);
+        }
     }
+}
+
+/// The samples of a snapshot as lines.
+fn events<T>(snapshot: Snapshot<T>) -> Vec<appmon::stream::Event<T>> {
+    block_on(stream::iter([Ok(snapshot)]).samples().try_collect()).unwrap()
 }
 
 #[tokio::test]
@@ -98,9 +106,17 @@ async fn samples_of_this_machine_are_valid() {
         valid("rated-process-snapshot", rated);
     }
     valid("process-snapshot", &plain);
-    let events = |snapshot| block_on(stream::iter([Ok(snapshot)]).samples().try_collect::<Vec<_>>()).unwrap();
     for event in events(second) {
         valid("rated-process-event", &event);
+    }
+
+    let mut source = appmon::events::ProcessEvents::new();
+    source.read(&appmon::Cancel::new()).unwrap();
+    std::process::Command::new("true").status().unwrap();
+    let snapshot = source.read(&appmon::Cancel::new()).unwrap();
+    valid("process-event-snapshot", &snapshot);
+    for event in events(snapshot) {
+        valid("process-event-event", &event);
     }
 
     let mut mounted = Snapshot::default();

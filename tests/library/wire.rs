@@ -3,11 +3,12 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use appmon::events::{ConnectorObstacle, EventMethod, ProcessEvent};
 use appmon::process::{Io, ProcessInfo, ProcessState};
 use appmon::stream::{Change, Event};
 use appmon::{
-    Fields, Monotonic, ProcessSample, ProcessTree, Rated, Reading, Result, Select, Snapshot, SnapshotStreamExt, Text,
-    Timestamp, WirePath,
+    Fields, Monotonic, Notice, ProcessSample, ProcessTree, Rated, Reading, Result, Select, Snapshot, SnapshotStreamExt,
+    Text, Timestamp, WirePath,
 };
 use futures::executor::block_on;
 use futures::{StreamExt, stream};
@@ -170,7 +171,65 @@ mod pinned {
             check(change);
         }
         assert_eq!(json!(changes[0])["appeared"], json!(before));
+        for change in &changes {
+            let line = event(full_snapshot(vec![change.clone()]));
+            assert_eq!(json!(line)["kind"], "change");
+            check(&line);
+        }
         insta::assert_snapshot!(pretty(&changes[1]));
+    }
+
+    #[test]
+    fn process_events() {
+        let own = |kind: Value| {
+            let mut value = json!({
+                "number": 7, "id": { "pid": 42, "start_ticks": 104_716 }, "ppid": 1,
+                "name": "sh", "at": 1_047_160_000_123_u64,
+            });
+            value.as_object_mut().unwrap().extend(kind.as_object().unwrap().clone());
+            value
+        };
+        let exited = |status: Value| {
+            own(json!({ "event": "exited", "status": status, "cpu_ns": 7, "usage": "exact", "usage_at": 9 }))
+        };
+        let mut odd = exited(json!({ "signal": { "number": 6, "core_dumped": true } }));
+        let more = json!({
+            "derived": true, "undecided": true, "name": { "unavailable": "failed" }, "cpu_ns": { "unavailable": "failed" },
+            "peak_rss_bytes": 4096, "io": { "unavailable": "denied" }, "usage": "at_least",
+        });
+        odd.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let forms = [
+            own(json!({ "event": "started" })),
+            own(json!({ "event": "execed" })),
+            own(json!({ "event": "renamed" })),
+            own(json!({ "event": "reparented", "from": 8 })),
+            exited(json!({ "code": 7 })),
+            exited(json!({ "unavailable": "denied" })),
+            odd.clone(),
+        ];
+        for form in forms {
+            let read: ProcessEvent = serde_json::from_value(form.clone()).unwrap();
+            assert_eq!(json!(read), form);
+            check(&read);
+            let line = event(full_snapshot(vec![read]));
+            assert_eq!((&json!(line)["kind"], &json!(line)["event"]), (&json!("process_event"), &form["event"]));
+            check(&line);
+        }
+        insta::assert_snapshot!(pretty(&event(full_snapshot(vec![
+            serde_json::from_value::<ProcessEvent>(odd).unwrap()
+        ]))));
+        let mut snapshot = full_snapshot(Vec::<ProcessEvent>::new());
+        snapshot.skipped.lost = 3;
+        assert_eq!(json!(snapshot)["skipped"]["lost"], 3);
+        check(&snapshot);
+        for (by, no_connector) in
+            [(EventMethod::Connector, None), (EventMethod::Polling, Some(ConnectorObstacle::PidNamespace))]
+        {
+            snapshot.notices = vec![Notice::ProcessEvents { by, no_connector }];
+            check(&snapshot);
+        }
+        let notice = json!({ "kind": "process_events", "by": "polling", "no_connector": "pid_namespace" });
+        assert_eq!(json!(snapshot)["notices"], json!([notice]));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is the report of a test")]
 
 mod entries;
+mod events;
 mod file_systems;
 mod hard_to_read;
 mod live_processes;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::Scan;
-use crate::process::select::{Family, Subject, Verdict};
+use crate::process::select::{Family, Knowledge, Subject, Verdict};
 use crate::process::table::{Outcome, Selection, Slot, Task, forget_counters};
 use crate::{Cancel, Monotonic, Result};
 
@@ -148,6 +148,7 @@ impl Family for Processes<'_> {
             id: sample.id,
             ppid: sample.ppid,
             info: slot.entry.info(),
+            knowledge: Knowledge::All,
             age: self.age(sample.id.start_ns(self.ticks_per_second)),
         })
     }

@@ -15,8 +15,21 @@ pub(crate) struct Subject<'a> {
     pub(crate) id: ProcessId,
     pub(crate) ppid: u32,
     pub(crate) info: &'a ProcessInfo,
+    /// How much of `info` is of this process.
+    pub(crate) knowledge: Knowledge,
     /// `None` where it is not known.
     pub(crate) age: Option<Duration>,
+}
+
+/// How much is known of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Knowledge {
+    /// All that was read of it.
+    All,
+    /// Its name, and which process it is.
+    Name,
+    /// Which process it is: it was over before anything could be read.
+    Identity,
 }
 
 /// All processes there are, by numbers from 0.
@@ -329,6 +342,19 @@ fn parent(family: &impl Family, of: &Subject<'_>) -> Option<usize> {
 impl Condition {
     fn test(&self, subject: &Subject<'_>, pid_files: &PidFiles) -> Option<bool> {
         let info = subject.info;
+        let is_identity = matches!(
+            self,
+            Self::Number(NumberField::Pid | NumberField::Ppid, _)
+                | Self::PidFile(_)
+                | Self::OlderThan(_)
+                | Self::YoungerThan(_)
+        );
+        match subject.knowledge {
+            Knowledge::All => {}
+            Knowledge::Name if is_identity || matches!(self, Self::Text(TextField::Name, _)) => {}
+            Knowledge::Identity if is_identity => {}
+            Knowledge::Name | Knowledge::Identity => return None,
+        }
         match self {
             Self::Text(TextField::Name, pattern) => Some(pattern.matches(info.name.as_bytes())),
             Self::Text(TextField::Exe, pattern) => decide(&info.exe, |exe| matches_marked(bytes_of(exe), pattern)),
