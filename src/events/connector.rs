@@ -27,6 +27,9 @@ const FIRST_TIME_NAMESPACE: u64 = 0xefff_fffa;
 /// The group that the kernel sends to: `CN_IDX_PROC`.
 const GROUP: u32 = 1;
 
+/// What the kernel charges for an event.
+const EVENT_BYTES: usize = 832;
+
 /// How many events one call takes.
 const BATCH: usize = 256;
 
@@ -36,8 +39,7 @@ const ROUNDS: usize = 64;
 /// How many processes that executed a program are looked at each time the socket is drained.
 const LOOKS: usize = 16;
 
-/// How long events may gather before they are taken out: the kernel's buffer fills meanwhile. One of 4 MiB holds some 10,000
-/// of them.
+/// How long events may gather before they are taken out, so that many come at once: the kernel's buffer fills meanwhile.
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
 
@@ -211,7 +213,8 @@ impl Shared {
     /// What the thread does: sleeps until something happens, lets more of it come, takes it out.
     fn run(&self) {
         let (mut batch, mut headers) = (slots(), headers());
-        let pause = pause(sockopt::socket_recv_buffer_size(&self.socket).unwrap_or(0));
+        let room = sockopt::socket_recv_buffer_size(&self.socket).unwrap_or(0) / EVENT_BYTES;
+        let mut pause = SHORTEST_PAUSE;
         loop {
             let mut fds = [PollFd::new(&self.socket, PollFlags::IN), PollFd::new(&self.end, PollFlags::IN)];
             match rustix::event::poll(&mut fds, None) {
@@ -223,10 +226,14 @@ impl Shared {
                 return;
             }
             let mut end = [PollFd::new(&self.end, PollFlags::IN)];
-            if !matches!(rustix::event::poll(&mut end, Some(&pause)), Ok(0) | Err(Errno::INTR)) {
+            let gathering = Timespec { tv_sec: 0, tv_nsec: pause.subsec_nanos().into() };
+            if !matches!(rustix::event::poll(&mut end, Some(&gathering)), Ok(0) | Err(Errno::INTR)) {
                 return;
             }
+            let before = self.lock().received();
             while self.drain(&mut self.lock(), &mut batch, &mut headers) {}
+            let received = self.lock().received().saturating_sub(before);
+            pause = next_pause(pause, usize::try_from(received).unwrap_or(usize::MAX), room);
             if self.broken.load(Ordering::Relaxed) {
                 return;
             }
@@ -288,11 +295,14 @@ impl Shared {
     }
 }
 
-/// How long to let events gather, for a buffer of this size as the kernel counts it: twice what was asked for.
-fn pause(buffer_bytes: usize) -> Timespec {
-    let share = u64::try_from(buffer_bytes).unwrap_or(u64::MAX) / (8 << 20) * 10;
-    let pause = Duration::from_millis(share).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
-    Timespec { tv_sec: 0, tv_nsec: pause.subsec_nanos().into() }
+/// How long to let events gather next time, when so many came in this time, and there is room for so many.
+fn next_pause(pause: Duration, received: usize, room: usize) -> Duration {
+    let next = match received {
+        few if few < room / 8 => pause.saturating_mul(2),
+        many if many > room / 4 => pause / 2,
+        _ => pause,
+    };
+    next.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
 }
 
 /// What `CLOCK_BOOTTIME` is ahead of `CLOCK_MONOTONIC`: the time that the machine was suspended.
@@ -321,16 +331,28 @@ mod tests {
         }
     }
 
-    /// What came, what was lost, and the number of the last announcement of each CPU.
+    /// What came so far, what was lost since the last time, and the number of the last announcement of each CPU.
     fn taken(connector: &Connector) -> (u64, u64, BTreeMap<u32, u32>) {
         let taken = connector.take(&Cancel::new()).unwrap().unwrap();
-        (taken.received, taken.lost, connector.shared.lock().sequences())
+        let log = connector.shared.lock();
+        (log.received(), taken.lost, log.sequences())
     }
 
     /// How many announcements the one heard of beyond the other.
     fn beyond(this: &BTreeMap<u32, u32>, that: &BTreeMap<u32, u32>) -> i64 {
         assert!(this.keys().eq(that.keys()));
         this.iter().map(|(cpu, last)| i64::from(last.wrapping_sub(that[cpu]).cast_signed())).sum()
+    }
+
+    #[test]
+    fn events_gather_while_there_is_room() {
+        let (short, long) = (SHORTEST_PAUSE, LONGEST_PAUSE);
+        assert_eq!(next_pause(short, 10, 512), short * 2);
+        assert_eq!(next_pause(long, 10, 512), long);
+        assert_eq!(next_pause(long, 100, 512), long);
+        assert_eq!(next_pause(long, 200, 512), long / 2);
+        assert_eq!(next_pause(short, 600, 512), short);
+        assert_eq!(next_pause(short, 1, 0), short);
     }
 
     #[test]
@@ -341,16 +363,17 @@ mod tests {
             return;
         };
         on_every_cpu();
-        let (.., roomy_before) = taken(&roomy);
-        let (.., narrow_before) = taken(&narrow);
+        let (roomy_begin, _, roomy_before) = taken(&roomy);
+        let (narrow_begin, _, narrow_before) = taken(&narrow);
         for _ in 0..5 {
             let mut storm = std::process::Command::new("sh");
             storm.args(["-c", "n=0; while [ $n -lt 400 ]; do (exit 3); n=$((n+1)); done"]);
             assert!(storm.status().unwrap().success());
         }
         on_every_cpu();
-        let (narrow_received, narrow_lost, narrow_after) = taken(&narrow);
-        let (roomy_received, roomy_lost, roomy_after) = taken(&roomy);
+        let (narrow_end, narrow_lost, narrow_after) = taken(&narrow);
+        let (roomy_end, roomy_lost, roomy_after) = taken(&roomy);
+        let (narrow_received, roomy_received) = (narrow_end - narrow_begin, roomy_end - roomy_begin);
         assert_eq!(roomy_lost, 0);
         assert!(narrow_lost > 0 && roomy_received >= 4000, "{narrow_lost} {roomy_received}");
         // Others do something too, and the two are not asked at the same instant.

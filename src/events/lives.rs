@@ -106,6 +106,7 @@ pub(super) struct Lives {
     superseded: HashMap<u32, LifeKey>,
     /// What was read and will be announced.
     awaited: HashMap<u32, ProcessId>,
+    heirs: Heirs,
     next: LifeKey,
     tick: u64,
     /// When the first tick began: what started before did not start before our eyes.
@@ -123,6 +124,7 @@ impl Lives {
             by_pid: HashMap::new(),
             superseded: HashMap::new(),
             awaited: HashMap::new(),
+            heirs: Heirs::default(),
             next: 0,
             tick: 0,
             began: None,
@@ -194,10 +196,11 @@ impl Lives {
                     }
                     self.supersede(pid, key);
                 }
-                let name_and_info =
-                    self.by_pid.get(&ppid).and_then(|parent| self.lives.get(parent)).map(|parent| {
-                        (parent.name.clone(), parent.info.as_ref().map(|info| Arc::new(inherited(info))))
-                    });
+                let name_and_info = self
+                    .by_pid
+                    .get(&ppid)
+                    .and_then(|parent| self.lives.get(parent))
+                    .map(|parent| (parent.name.clone(), parent.info.as_ref().map(|info| self.heirs.of(info))));
                 let (name, info) = name_and_info.unwrap_or_default();
                 let life = Life {
                     id: ProcessId { pid, start_ticks: ticks_of(at, self.tick_ns) },
@@ -530,11 +533,26 @@ fn is_start_of(id: ProcessId, at: Monotonic, tick_ns: u64) -> bool {
         && announced.saturating_sub(id.start_ticks) <= announced_within(tick_ns)
 }
 
-/// What a process has from the one that started it. Where it stands, and in which control group, can be another at once.
-fn inherited(info: &ProcessInfo) -> ProcessInfo {
-    let mut info = info.clone();
-    (info.cwd, info.cgroup, info.execs) = (Reading::Skipped, Reading::Skipped, 0);
-    info
+/// What processes have from the one that started them. Where they stand, and in which control group, can be another at once.
+/// One that starts many gives all of them the same.
+#[derive(Debug, Default)]
+struct Heirs {
+    last: Option<(Arc<ProcessInfo>, Arc<ProcessInfo>)>,
+}
+
+impl Heirs {
+    fn of(&mut self, info: &Arc<ProcessInfo>) -> Arc<ProcessInfo> {
+        if let Some((parent, heir)) = &self.last
+            && Arc::ptr_eq(parent, info)
+        {
+            return Arc::clone(heir);
+        }
+        let mut heir = ProcessInfo::clone(info);
+        (heir.cwd, heir.cgroup, heir.execs) = (Reading::Skipped, Reading::Skipped, 0);
+        let heir = Arc::new(heir);
+        self.last = Some((Arc::clone(info), Arc::clone(&heir)));
+        heir
+    }
 }
 
 /// Whether a process is over: its main thread ended, and no other is left.

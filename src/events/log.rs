@@ -52,6 +52,9 @@ pub(crate) struct Exit {
     pub(crate) at: Monotonic,
 }
 
+/// More CPUs than a kernel can be built for.
+const MOST_CPUS: usize = 1 << 16;
+
 /// In the status of `wait(2)`: a core was dumped.
 const CORE_DUMPED: u32 = 0x80;
 
@@ -81,7 +84,7 @@ pub(crate) struct Log {
     /// Which programs were executed since the last look.
     execed: Vec<u32>,
     /// The number of the last event of each CPU.
-    sequences: HashMap<u32, u32>,
+    sequences: Vec<Option<u32>>,
     received: u64,
     lost: u64,
     overrun: bool,
@@ -92,9 +95,6 @@ pub(crate) struct Log {
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
     pub(crate) facts: Vec<Fact>,
-    /// How many events came, those of no interest too.
-    #[cfg_attr(not(test), expect(dead_code, reason = "to see whether each is there or counted as lost"))]
-    pub(crate) received: u64,
     /// How many events were lost, as far as it is known.
     pub(crate) lost: u64,
     /// Whether any were.
@@ -108,7 +108,7 @@ impl Log {
             facts: Vec::new(),
             exits: HashMap::new(),
             execed: Vec::new(),
-            sequences: HashMap::new(),
+            sequences: Vec::new(),
             received: 0,
             lost: 0,
             overrun: false,
@@ -124,7 +124,7 @@ impl Log {
             Message::Acknowledged { cpu, sequence, .. } => (cpu, sequence, 0, Event::Other),
         };
         self.received = self.received.saturating_add(1);
-        if let Some(before) = self.sequences.insert(cpu, sequence) {
+        if let Some(before) = self.follow(cpu, sequence) {
             let missing = sequence.wrapping_sub(before).wrapping_sub(1);
             if missing > u32::MAX / 2 {
                 // It began anew. Nobody knows what is missing.
@@ -173,6 +173,15 @@ impl Log {
         }
     }
 
+    /// Notes the number of an event, and returns that of the one before on the same CPU.
+    fn follow(&mut self, cpu: u32, sequence: u32) -> Option<u32> {
+        let cpu = usize::try_from(cpu).ok().filter(|cpu| *cpu < MOST_CPUS)?;
+        if self.sequences.len() <= cpu {
+            self.sequences.resize(cpu.saturating_add(1), None);
+        }
+        self.sequences.get_mut(cpu)?.replace(sequence)
+    }
+
     fn push(&mut self, fact: Fact) {
         if self.facts.len() < self.most {
             self.facts.push(fact);
@@ -184,6 +193,11 @@ impl Log {
     fn count_lost(&mut self) {
         self.lost = self.lost.saturating_add(1);
         self.overrun = true;
+    }
+
+    /// How many events came so far, those of no interest too.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
     }
 
     /// The kernel had no room for some: how many shows in the next event of each CPU.
@@ -212,7 +226,7 @@ impl Log {
     /// The number of the last event of each CPU.
     #[cfg(test)]
     pub(crate) fn sequences(&self) -> std::collections::BTreeMap<u32, u32> {
-        self.sequences.iter().map(|(cpu, sequence)| (*cpu, *sequence)).collect()
+        (0..).zip(&self.sequences).filter_map(|(cpu, sequence)| Some((cpu, (*sequence)?))).collect()
     }
 
     /// Takes everything out.
@@ -220,7 +234,6 @@ impl Log {
         self.exits.clear();
         Taken {
             facts: std::mem::take(&mut self.facts),
-            received: std::mem::take(&mut self.received),
             lost: std::mem::take(&mut self.lost),
             overrun: std::mem::take(&mut self.overrun),
         }
