@@ -107,7 +107,9 @@ pub mod events;
 #[cfg(feature = "forward")]
 pub mod forward;
 pub mod fs;
+mod metered;
 mod mount_changes;
+pub mod own;
 pub mod process;
 mod reading;
 mod sampler;
@@ -130,6 +132,8 @@ pub use error::{Error, Result};
 #[cfg(feature = "forward")]
 pub use forward::{ForwardExt, Forwarder};
 pub use fs::{Directory, FileSystem, FileSystemSample, FileSystems};
+pub use metered::{Meter, Metered, SourceCost};
+pub use own::OwnProcess;
 pub use process::{Fields, ProcFs, ProcessSample, ProcessTree, Processes, Select};
 pub use reading::Reading;
 pub use sampler::Sampler;

@@ -13,6 +13,7 @@ use schemars::transform::{Transform, transform_subschemas};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::events::ProcessEvent;
+use crate::own::OwnSample;
 use crate::process::Summary;
 use crate::stream::say_kind;
 use crate::stream::{Change, Event};
@@ -35,6 +36,8 @@ pub fn all() -> BTreeMap<String, String> {
     of_rated::<ProcessSample>(&mut schemas, "process");
     of_kind::<FileSystemSample>(&mut schemas, "file-system");
     of_rated::<FileSystemSample>(&mut schemas, "file-system");
+    of_kind::<OwnSample>(&mut schemas, "own-process");
+    of_rated::<OwnSample>(&mut schemas, "own-process");
     add::<Event<ProcessEvent>>(&mut schemas, "process-event-event".to_owned());
     add::<Snapshot<ProcessEvent>>(&mut schemas, "process-event-snapshot".to_owned());
     add::<Message<ProcessEvent>>(&mut schemas, "process-event-message".to_owned());

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use appmon::events::*;
 use appmon::fs::*;
+use appmon::own::*;
 use appmon::process::*;
 use appmon::stream::*;
 use appmon::*;
@@ -43,6 +44,13 @@ fn streams() {
     stream(entries("/"));
     stream(entries("/").choose(|_| async { Walk::Keep }));
     stream(ProcessEvents::new().every(Duration::from_secs(1)).samples());
+    stream(OwnProcess::new().every(Duration::from_secs(1)).rates().samples());
+    stream(Processes::new().metered().every(Duration::from_secs(1)).rates());
+    shared::<OwnProcess>();
+    shared::<Meter>();
+    value::<OwnSample>();
+    value::<OwnRates>();
+    wire::<Rated<OwnSample>>();
     shared::<ProcessEvents>();
     value::<ProcessEvent>();
     wire::<ProcessEvent>();

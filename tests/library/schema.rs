@@ -110,6 +110,9 @@ async fn samples_of_this_machine_are_valid() {
         valid("rated-process-event", &event);
     }
 
+    let mut own = appmon::OwnProcess::new().runtime(tokio::runtime::Handle::current());
+    all_forms("own-process", own.read(&appmon::Cancel::new()).unwrap());
+
     let mut source = appmon::events::ProcessEvents::new();
     source.read(&appmon::Cancel::new()).unwrap();
     std::process::Command::new("true").status().unwrap();

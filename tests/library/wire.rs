@@ -8,7 +8,7 @@ use appmon::process::{Io, ProcessInfo, ProcessState};
 use appmon::stream::{Change, Event};
 use appmon::{
     Fields, Monotonic, Notice, ProcessSample, ProcessTree, Rated, Reading, Result, Select, Snapshot, SnapshotStreamExt,
-    Text, Timestamp, WirePath,
+    SourceExt, Text, Timestamp, WirePath,
 };
 use futures::executor::block_on;
 use futures::{StreamExt, stream};
@@ -177,6 +177,30 @@ mod pinned {
             check(&line);
         }
         insta::assert_snapshot!(pretty(&changes[1]));
+    }
+
+    #[test]
+    fn own_process() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let meter = appmon::Processes::new().metered().meter();
+        let mut source = appmon::OwnProcess::new().runtime(runtime.handle().clone()).source("processes", meter);
+        let mut read = || SourceExt::read(&mut source, &appmon::Cancel::new());
+        let ticks = [read(), read()];
+        let rated = block_on(stream::iter(ticks).rates().skip(1).next()).unwrap().unwrap();
+        let line = event(rated);
+        check(&line);
+        let value = json!(line);
+        assert_eq!((&value["kind"], &value["id"]["pid"]), (&json!("own_process"), &json!(std::process::id())));
+        assert!(value["threads"].is_u64() && value["threads_by_name"][0]["cpu_ns"].is_u64(), "{value:#}");
+        assert!(value["runtime"]["workers"][0]["park_count"].is_u64(), "{value:#}");
+        assert_eq!(
+            value["sources"],
+            json!([{
+                "name": "processes", "readings": 0, "failed_readings": 0, "samples": 0, "elapsed_ns": 0, "cpu_ns": 0,
+            }])
+        );
+        assert!(value["rates"]["cpu"]["cores"].is_f64() && value["rates"]["threads_by_name"][0]["cores"].is_f64());
+        assert!(value["rates"]["runtime"]["workers"][0]["busy"].is_f64(), "{value:#}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod hard_to_read;
 mod live_processes;
 mod mounted;
 mod namespaces;
+mod own_process;
 mod root_processes;
 mod scan;
 mod watched;
