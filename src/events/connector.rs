@@ -285,7 +285,7 @@ impl Shared {
 
     /// Looks at some of those that executed a program: their name is known nowhere else, and soon nowhere.
     fn look(&self) {
-        let to_look_at = self.lock().to_look_at(LOOKS);
+        let to_look_at = self.lock().take_execed(LOOKS);
         for pid in to_look_at {
             let Some(stat) = std::fs::read(format!("/proc/{pid}/stat")).ok() else { continue };
             if let Ok(stat) = crate::process::StatLine::parse(&stat) {
@@ -299,7 +299,7 @@ impl Shared {
 fn next_pause(pause: Duration, received: usize, room: usize) -> Duration {
     let next = match received {
         few if few < room / 8 => pause.saturating_mul(2),
-        many if many > room / 4 => pause / 2,
+        many if many > room / 4 => pause.checked_div(2).unwrap_or(pause),
         _ => pause,
     };
     next.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)

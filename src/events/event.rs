@@ -48,19 +48,24 @@ pub struct ProcessEvent {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ProcessEventKind {
     /// It began, by a `fork(2)` or its like.
-    Started,
+    #[non_exhaustive]
+    Started {},
     /// It replaced its program by an `execve(2)`.
-    Execed,
+    #[non_exhaustive]
+    Execed {},
     /// It has another name, and no other program: `prctl(2)` with `PR_SET_NAME`, or a write to `/proc/PID/comm`. Where an exec
     /// cannot be known (see [`ProcessInfo::execs`](crate::process::ProcessInfo::execs)) and events are found by comparing ticks, it
     /// may have another program.
-    Renamed,
+    #[non_exhaustive]
+    Renamed {},
     /// Its parent ended, and it has another one: `ppid` is that one. Found by comparing ticks.
+    #[non_exhaustive]
     Reparented {
         /// The parent it had.
         from: u32,
     },
     /// It ended, with all its threads.
+    #[non_exhaustive]
     Exited {
         /// How: an exit code or a signal. [`Reading::Denied`] and [`Reading::Failed`] where it was found by reading and the
         /// kernel shows it to those who may trace the process only, or it was gone before it could be read.

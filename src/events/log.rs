@@ -206,7 +206,7 @@ impl Log {
     }
 
     /// Up to `most` processes that executed a program lately, and have not ended since.
-    pub(crate) fn to_look_at(&mut self, most: usize) -> Vec<u32> {
+    pub(crate) fn take_execed(&mut self, most: usize) -> Vec<u32> {
         let mut execed = std::mem::take(&mut self.execed);
         execed.sort_unstable();
         execed.dedup();

@@ -290,9 +290,9 @@ impl State {
 fn event(number: u64, draft: Draft, life: &Life, undecided: bool) -> ProcessEvent {
     let known = |name: Option<crate::Text>| name.map_or(Reading::Failed, Reading::Value);
     let (name, kind) = match draft.what {
-        What::Started(name) => (known(name), ProcessEventKind::Started),
-        What::Execed(nth) => (known(life.name_after_exec(nth)), ProcessEventKind::Execed),
-        What::Renamed(name) => (Reading::Value(name), ProcessEventKind::Renamed),
+        What::Started(name) => (known(name), ProcessEventKind::Started {}),
+        What::Execed(nth) => (known(life.name_after_exec(nth)), ProcessEventKind::Execed {}),
+        What::Renamed(name) => (Reading::Value(name), ProcessEventKind::Renamed {}),
         What::Reparented(from) => (known(life.name.clone()), ProcessEventKind::Reparented { from }),
         What::Ended(status) => (known(life.name.clone()), exited(status, life)),
     };
