@@ -574,3 +574,6 @@ fn usage(sample: &ProcessSample, exact: bool) -> Usage {
         exact,
     }
 }
+
+#[cfg(test)]
+mod tests;
