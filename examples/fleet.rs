@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use appmon::broker::nats::Consumer;
-use appmon::{Error, FileSystemSample, ProcessSample, Rated, Result, Snapshot, SnapshotStreamExt, Text};
+use appmon::{Error, FileSystemSample, ProcessSample, Rated, Result, Select, Snapshot, SnapshotStreamExt, Text};
 use futures::StreamExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
@@ -21,6 +21,8 @@ Usage: fleet --from URL --stream NAME [OPTION]...
   --stream NAME       the stream of JetStream that the hosts forward to
   --subjects PREFIX   the subjects are PREFIX.process.HOST and PREFIX.file_system.HOST
                       [default: appmon]
+  --select EXPRESSION of these processes, as 'unit=nginx | name=postgres & !user=root'; those
+                      for which a host does not send what decides are left out  [default: all]
   --every DURATION    time between two tables  [default: 2s]
   --count TABLES      end after so many tables  [default: go on until Ctrl-C]
   --top LINES         so many of each  [default: 10]
@@ -31,6 +33,7 @@ struct Args {
     from: String,
     stream: String,
     subjects: String,
+    select: Select,
     every: Duration,
     count: usize,
     top: usize,
@@ -41,7 +44,7 @@ fn main() -> ExitCode {
     let args = match parse() {
         Ok(Some(args)) => args,
         Ok(None) => {
-            let _ = print(HELP);
+            let _ = print(&format!("{HELP}\n\nAn EXPRESSION is written so:\n\n{}", Select::GRAMMAR));
             return ExitCode::SUCCESS;
         }
         Err(error) => {
@@ -73,7 +76,7 @@ async fn run(args: Args) -> Result<()> {
         (processes, disks) = (processes.from_oldest(), disks.from_oldest());
     }
     // Rates are made here, of each host by itself, as they would be there.
-    let mut processes = processes.stream().rates();
+    let mut processes = processes.stream().rates().select(args.select);
     let mut disks = disks.stream();
     let mut fleet = Fleet::default();
     let mut tables = 0;
@@ -87,7 +90,7 @@ async fn run(args: Args) -> Result<()> {
             Some(snapshot) = processes.next() => fleet.take(snapshot, |fleet| &mut fleet.processes),
             Some(snapshot) = disks.next() => fleet.take(snapshot, |fleet| &mut fleet.disks),
             _ = clock.tick() => {
-                let missing = processes.get_ref().arrived().missing + disks.arrived().missing;
+                let missing = processes.get_ref().get_ref().arrived().missing + disks.arrived().missing;
                 if print(&fleet.table(args.top, missing)).is_err() {
                     break; // Nobody reads it any more.
                 }
@@ -97,7 +100,7 @@ async fn run(args: Args) -> Result<()> {
             _ = terminate.recv() => break,
         }
     }
-    processes.into_inner().close().await;
+    processes.into_inner().into_inner().close().await;
     disks.close().await;
     Ok(())
 }
@@ -190,6 +193,7 @@ fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
         from: String::new(),
         stream: String::new(),
         subjects: "appmon".to_owned(),
+        select: Select::all(),
         every: Duration::from_secs(2),
         count: usize::MAX,
         top: 10,
@@ -201,6 +205,11 @@ fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
             Long("from") => args.from = parser.value()?.string()?,
             Long("stream") => args.stream = parser.value()?.string()?,
             Long("subjects") => args.subjects = parser.value()?.string()?,
+            Long("select") => {
+                let text = parser.value()?.string()?;
+                // The error points at the place in the text, over several lines.
+                args.select = text.parse().map_err(|error| format!("--select: {error}"))?;
+            }
             Long("every") => {
                 let text = parser.value()?.string()?;
                 args.every = humantime::parse_duration(&text).map_err(|error| format!("--every {text}: {error}"))?;

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use appmon::stream::Event;
+use appmon::stream::Record;
 use appmon::{Directory, FileSystems, Processes, Result, Sample, Select, SnapshotStreamExt, SourceExt};
 use futures::Stream;
 use serde::Serialize;
@@ -20,12 +20,15 @@ Usage: stream [--every DURATION] [--count TICKS] [--select EXPRESSION] [--direct
   --every DURATION       time between two ticks, such as 500ms, 1s, 5m  [default: 1s]
   --count TICKS          end after so many ticks  [default: go on until Ctrl-C]
   --select EXPRESSION    which processes, such as 'name=postgres & !user=root' or
-                         'with_descendants(unit=nginx) | age<1m'  [default: all]
+                         'with_descendants(unit=nginx) | age<1m', see below  [default: all]
   --directory NAME=PATH  tell what this directory holds, as a part of its file system; it is
                          scanned once a minute
   --help                 this text
 
-The lines have rates from the second tick on.";
+The lines have rates from the second tick on.
+
+An EXPRESSION is written so:
+";
 
 struct Args {
     every: Duration,
@@ -38,7 +41,7 @@ fn main() -> ExitCode {
     let args = match parse() {
         Ok(Some(args)) => args,
         Ok(None) => {
-            println(HELP);
+            println(&format!("{HELP}\n{}", Select::GRAMMAR));
             return ExitCode::SUCCESS;
         }
         Err(error) => {
@@ -90,11 +93,11 @@ async fn run(args: Args) -> Result<()> {
     out.flush().await.map_err(appmon::Error::io)
 }
 
-/// Each event as a line of JSON. A tick that failed is told, and the next one tries again.
-fn lines<T: Sample + Serialize>(events: impl Stream<Item = Result<Event<T>>>) -> impl Stream<Item = Result<String>> {
-    events.filter_map(|event| match event {
-        Ok(event) => {
-            let mut line = plain(&serde_json::to_string(&event).ok()?);
+/// Each record as a line of JSON. A tick that failed is told, and the next one tries again.
+fn lines<T: Sample + Serialize>(records: impl Stream<Item = Result<Record<T>>>) -> impl Stream<Item = Result<String>> {
+    records.filter_map(|record| match record {
+        Ok(record) => {
+            let mut line = plain(&serde_json::to_string(&record).ok()?);
             line.push('\n');
             Some(Ok(line))
         }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::source::read_into;
 use crate::{Cancel, Monotonic, Result, Snapshot, Source};
 
 /// The source of [`SourceExt::cached`](crate::SourceExt::cached).
@@ -53,7 +52,7 @@ where
             return Ok(());
         }
         self.last = None;
-        read_into(&mut self.source, snapshot, cancel)?;
+        self.source.collect(snapshot, cancel)?;
         // The reading's own length on top of the time given: that keeps the clock out of here.
         let ended = now.plus(snapshot.took);
         self.last = Some(Kept { snapshot: snapshot.clone(), ended });
@@ -78,7 +77,7 @@ where
 {
     type Sample = S::Sample;
 
-    fn collect(&mut self, snapshot: &mut Snapshot<S::Sample>, cancel: &Cancel) -> Result<()> {
+    fn fill(&mut self, snapshot: &mut Snapshot<S::Sample>, cancel: &Cancel) -> Result<()> {
         self.collect_at(Monotonic::now(), snapshot, cancel)
     }
 }
@@ -96,7 +95,7 @@ mod tests {
     impl Source for Relay {
         type Sample = u32;
 
-        fn collect(&mut self, snapshot: &mut Snapshot<u32>, _: &Cancel) -> Result<()> {
+        fn fill(&mut self, snapshot: &mut Snapshot<u32>, _: &Cancel) -> Result<()> {
             snapshot.host = Some("db-1".into());
             snapshot.skipped.denied = 7;
             snapshot.notices.push(Notice::NoPulse);
@@ -122,7 +121,7 @@ mod tests {
         assert_eq!(Snapshot { seq: first.seq, lag: first.lag, ..again }, first);
 
         let mut read = Snapshot::default();
-        read_into(&mut cached, &mut read, &Cancel::new()).unwrap();
+        cached.collect(&mut read, &Cancel::new()).unwrap();
         assert_eq!(Snapshot { seq: first.seq, lag: first.lag, ..read }, first, "its times are those of the reading");
     }
 }

@@ -13,12 +13,23 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// What went wrong, with the path it went wrong at where one is known.
 ///
 /// The type is opaque and one word wide. Ask it with the `is_*` predicates; its text is for people and
-/// not a stable interface. [`source`](std::error::Error::source) gives the cause.
+/// not a stable interface. [`source`](std::error::Error::source) returns the cause. [`Debug`](fmt::Debug) is the text and all its
+/// causes in one sentence, so that a `main` that returns an error prints what went wrong.
+///
+/// An [`io::Error`] becomes one by `?`; [`at`](Self::at) adds the path, which the system's error does not have.
 ///
 /// ```
-/// let error = appmon::ProcFs::new("/no/such/proc").unwrap_err();
+/// use appmon::{Error, ProcFs};
+///
+/// let error = ProcFs::new("/no/such/proc").unwrap_err();
 /// assert!(error.is_not_found());
-/// assert!(error.to_string().contains("/no/such/proc"));
+/// assert_eq!(format!("{error:?}"), "/no/such/proc: No such file or directory (os error 2)");
+///
+/// fn load() -> appmon::Result<String> {
+///     let path = "/proc/loadavg";
+///     std::fs::read_to_string(path).map_err(|error| Error::from(error).at(path))
+/// }
+/// # load().unwrap();
 /// ```
 pub struct Error(Box<Inner>);
 
@@ -45,7 +56,7 @@ impl Error {
         Self(Box::new(Inner { kind, path: None }))
     }
 
-    /// An I/O error; sources outside this crate use it too.
+    /// An I/O error, as [`From`] makes it.
     #[must_use]
     pub fn io(error: io::Error) -> Self {
         Self::new(Kind::Io(error))
@@ -82,6 +93,11 @@ impl Error {
     #[must_use]
     pub fn broker_because(what: impl Into<String>, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::new(Kind::Broker(what.into(), Some(cause.into())))
+    }
+
+    /// An error of a system call.
+    pub(crate) fn os(errno: rustix::io::Errno) -> Self {
+        Self::io(errno.into())
     }
 
     pub(crate) fn unsupported() -> Self {
@@ -173,9 +189,9 @@ impl Error {
     }
 }
 
-impl From<rustix::io::Errno> for Error {
-    fn from(errno: rustix::io::Errno) -> Self {
-        Self::io(errno.into())
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        Self::io(error)
     }
 }
 
@@ -200,9 +216,24 @@ impl fmt::Display for Error {
     }
 }
 
+/// The text and its causes, as one sentence.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Error({self})")
+        let mut said = self.to_string();
+        f.write_str(&said)?;
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let lines: Vec<_> =
+                error.to_string().split('\n').map(|line| Escaped(line.as_bytes()).to_string()).collect();
+            let text = lines.join("\n");
+            // Many errors have the text of their cause in their own.
+            if !said.contains(&text) {
+                write!(f, ": {text}")?;
+                said = text;
+            }
+            cause = error.source();
+        }
+        Ok(())
     }
 }
 
@@ -221,6 +252,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_main_prints_is_a_sentence() {
+        let error = Error::from(io::Error::from_raw_os_error(13)).at("/proc/1/io");
+        assert_eq!(format!("{error:?}"), "/proc/1/io: Permission denied (os error 13)");
+        assert_eq!(format!("{error:#?}"), format!("{error:?}"));
+        assert!(error.is_denied());
+        let source = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<io::Error>());
+        assert_eq!(source.unwrap().kind(), io::ErrorKind::PermissionDenied);
+        assert_eq!(format!("{:?}", Error::config("selection, column 1\n  x\n  ^")), "selection, column 1\n  x\n  ^");
+        // Whatever fails in here keeps its cause.
+        let wrapped = Error::from(io::Error::other(Error::malformed("a\u{9b}b")));
+        assert_eq!(format!("{wrapped:?}"), "not understood: a\\u{9b}b");
+    }
+
+    #[cfg(feature = "forward")]
+    #[test]
+    fn causes_are_named_once() {
+        let cause = io::Error::new(io::ErrorKind::ConnectionRefused, "connection refused");
+        let error = Error::broker_because("nats://127.0.0.1: not connected", cause);
+        assert_eq!(error.to_string(), "nats://127.0.0.1: not connected");
+        assert_eq!(format!("{error:?}"), "nats://127.0.0.1: not connected: connection refused");
+        let error = Error::broker_because("refused: connection refused", io::Error::other("connection refused"));
+        assert_eq!(format!("{error:?}"), "refused: connection refused");
+    }
+
+    #[test]
     fn what_a_terminal_would_act_on_is_escaped() {
         let error = Error::config("line 1\n  ^ \u{1b}[2J\u{202e}").at("/srv/\u{1b}]0;x\u{7}\n");
         assert_eq!(error.to_string(), "/srv/\\u{1b}]0;x\\u{7}\\n: line 1\n  ^ \\u{1b}[2J\\u{202e}");
@@ -231,7 +287,7 @@ mod tests {
             Error::config("a\u{9b}b"),
         ] {
             assert!(error.to_string().ends_with("a\\u{9b}b"), "{error}");
-            assert!(!format!("{error:?}").contains('\u{9b}'));
+            assert_eq!(format!("{error:?}"), error.to_string());
         }
     }
 }

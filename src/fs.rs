@@ -3,15 +3,24 @@
 //! [`FileSystems`] is where to begin, with a [`Directory`] for each that matters; [`MountChanges`] reports what is mounted and
 //! unmounted, [`Scan`] and [`entries`] look at one tree by hand. What most programs name is at the root of the crate too.
 
+mod attribution;
 mod backing;
+mod directories;
 mod directory;
 #[cfg(feature = "entries")]
 mod entries;
 mod file_system;
 mod filesystems;
+mod flight;
 mod guard;
+mod hex;
+mod jobs;
 mod kind;
+mod mount_alarm;
+mod mount_changes;
+mod mounted_entry;
 pub(crate) mod mounts;
+mod nesting;
 mod parts;
 mod plan;
 mod rates;
@@ -20,8 +29,11 @@ mod sample;
 mod scan;
 mod shut;
 mod state;
+mod survey;
 pub(crate) mod table;
 mod usage;
+mod waiting;
+mod walk;
 mod watch;
 mod watched_trees;
 
@@ -30,10 +42,9 @@ pub use directory::Directory;
 pub use entries::{Entries, Entry, EntryMetadata, Walk, entries};
 pub use file_system::FileSystem;
 pub use filesystems::FileSystems;
+pub use mount_changes::{MountChange, MountChanges};
 pub use mounts::{DeviceId, Mount};
 pub use rates::{FileSystemRates, FileSystemTotals, PartRates, PartTotals};
-pub use registry::{Registered, Registry};
+pub use registry::{Registration, Registry};
 pub use sample::{FileSystemSample, Inodes, Part, PartKind, Stalled, Watch, WatchMode};
-
-pub use crate::mount_changes::{MountChange, MountChanges};
 pub use scan::{Boundary, Largest, Partial, Progress, Scan, ScanError, ScanErrors, ScannedTree, Usage};

@@ -42,7 +42,8 @@
 //!
 //! # What it does
 //!
-//! - All processes at every tick ([`ProcessSample`]), with what [`Fields`] asks for, of those that [`Select`] selects.
+//! - All processes at every tick ([`ProcessSample`]), with what [`Fields`] asks for, of those that [`Select`] selects: as they are
+//!   read, or of what was read before, here or elsewhere ([`SnapshotStreamExt::select`]).
 //! - Rates that divide by each sample's own time, and are `None` rather than wrong ([`SnapshotStreamExt::rates`]).
 //! - What appeared, changed its program, is gone ([`SnapshotStreamExt::changes`]).
 //! - Trees of processes and what a subtree uses ([`ProcessTree`]).
@@ -107,8 +108,9 @@ pub mod events;
 #[cfg(feature = "forward")]
 pub mod forward;
 pub mod fs;
+mod glob;
 mod metered;
-mod mount_changes;
+mod number;
 pub mod own;
 pub mod process;
 mod reading;
@@ -122,6 +124,7 @@ mod skipped;
 mod snapshot;
 mod source;
 mod source_ext;
+mod spelling;
 pub mod stream;
 mod text;
 mod time;

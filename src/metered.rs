@@ -81,9 +81,9 @@ impl<S> Metered<S> {
 impl<S: Source> Source for Metered<S> {
     type Sample = S::Sample;
 
-    fn collect(&mut self, snapshot: &mut Snapshot<S::Sample>, cancel: &Cancel) -> Result<()> {
+    fn fill(&mut self, snapshot: &mut Snapshot<S::Sample>, cancel: &Cancel) -> Result<()> {
         let (began, cpu_began) = (Monotonic::now(), thread_cpu_ns());
-        let result = self.source.collect(snapshot, cancel);
+        let result = self.source.fill(snapshot, cancel);
         let counts = &*self.meter.0;
         let add = |counter: &AtomicU64, count: u64| counter.fetch_add(count, Ordering::Relaxed);
         // The clock of the wall outside of that of the thread: nothing takes more CPU time than time.

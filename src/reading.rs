@@ -1,6 +1,7 @@
 //! A value that may not have been readable, and why.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -17,6 +18,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// assert_eq!(io.value(), None);
 /// assert_eq!(serde_json::to_string(&io).unwrap(), r#"{"unavailable":"denied"}"#);
 /// assert_eq!(serde_json::to_string(&Reading::Value(7)).unwrap(), "7");
+/// assert_eq!(format!("{io:>8}|{:>3}", Reading::Value(7)), "  denied|  7");
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -89,6 +91,21 @@ impl<T> Reading<T> {
             Self::Skipped => Reading::Skipped,
             Self::Failed => Reading::Failed,
             Self::NotRequested => Reading::NotRequested,
+        }
+    }
+}
+
+/// The value, or why there is none, in a word or two.
+impl<T: fmt::Display> fmt::Display for Reading<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value(value) => value.fmt(f),
+            Self::Denied => f.pad("denied"),
+            Self::Unsupported => f.pad("unsupported"),
+            Self::NotApplicable => f.pad("not applicable"),
+            Self::Skipped => f.pad("skipped"),
+            Self::Failed => f.pad("failed"),
+            Self::NotRequested => f.pad("not requested"),
         }
     }
 }

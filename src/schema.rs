@@ -2,7 +2,7 @@
 //!
 //! The same texts are in the folder `schema` of the repository. They are of what this crate writes: a reader should pass over
 //! fields it does not know, since a later version may add some without another
-//! [`schema`](crate::stream::Event) number.
+//! [`schema`](crate::stream::Record) number.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,18 +16,18 @@ use crate::events::ProcessEvent;
 use crate::own::OwnSample;
 use crate::process::Summary;
 use crate::stream::say_kind;
-use crate::stream::{Change, Event};
+use crate::stream::{Change, Record};
 use crate::{Counters, FileSystemSample, ProcessSample, Rated, Sample, Snapshot};
 
 /// The schema of each wire type, as indented JSON (draft 2020-12), by its name.
 ///
-/// For each kind of sample, such as `process`: `process-event` is one sample as a line (and as a message of its own),
+/// For each kind of sample, such as `process`: `process-record` is one sample as a line (and as a message of its own),
 /// `process-snapshot` a whole tick, `process-message` a tick as a message to a broker. `process-changes` is what changed at a tick,
-/// `process-changes-message` that as a message, and `process-change-event` one change as a line. Those that start with `rated-` are of samples with rates.
+/// `process-changes-message` that as a message, and `process-change-record` one change as a line. Those that start with `rated-` are of samples with rates.
 ///
 /// ```
 /// let schemas = appmon::schema::all();
-/// assert!(schemas["process-event"].contains("\"start_ticks\""));
+/// assert!(schemas["process-record"].contains("\"start_ticks\""));
 /// ```
 #[must_use]
 pub fn all() -> BTreeMap<String, String> {
@@ -38,7 +38,7 @@ pub fn all() -> BTreeMap<String, String> {
     of_rated::<FileSystemSample>(&mut schemas, "file-system");
     of_kind::<OwnSample>(&mut schemas, "own-process");
     of_rated::<OwnSample>(&mut schemas, "own-process");
-    add::<Event<ProcessEvent>>(&mut schemas, "process-event-event".to_owned());
+    add::<Record<ProcessEvent>>(&mut schemas, "process-event-record".to_owned());
     add::<Snapshot<ProcessEvent>>(&mut schemas, "process-event-snapshot".to_owned());
     add::<Message<ProcessEvent>>(&mut schemas, "process-event-message".to_owned());
     add::<Summary>(&mut schemas, "process-summary".to_owned());
@@ -46,19 +46,19 @@ pub fn all() -> BTreeMap<String, String> {
 }
 
 fn of_kind<T: Sample + JsonSchema>(schemas: &mut BTreeMap<String, String>, kind: &str) {
-    add::<Event<T>>(schemas, format!("{kind}-event"));
+    add::<Record<T>>(schemas, format!("{kind}-record"));
     add::<Snapshot<T>>(schemas, format!("{kind}-snapshot"));
     add::<Message<T>>(schemas, format!("{kind}-message"));
     add::<Snapshot<Change<T>>>(schemas, format!("{kind}-changes"));
     add::<Message<Change<T>>>(schemas, format!("{kind}-changes-message"));
-    add::<Event<Change<T>>>(schemas, format!("{kind}-change-event"));
+    add::<Record<Change<T>>>(schemas, format!("{kind}-change-record"));
 }
 
 fn of_rated<T: Counters + JsonSchema>(schemas: &mut BTreeMap<String, String>, kind: &str)
 where
     T::Rates: JsonSchema,
 {
-    add::<Event<Rated<T>>>(schemas, format!("rated-{kind}-event"));
+    add::<Record<Rated<T>>>(schemas, format!("rated-{kind}-record"));
     add::<Snapshot<Rated<T>>>(schemas, format!("rated-{kind}-snapshot"));
     add::<Message<Rated<T>>>(schemas, format!("rated-{kind}-message"));
 }
@@ -158,8 +158,8 @@ mod tests {
     #[test]
     fn prose_of_documentation() {
         assert_eq!(
-            plain("One\nline; see [`Event`].\n\nMore.\n\n```\nlet a;\n```\n"),
-            "One line; see `Event`.\n\nMore."
+            plain("One\nline; see [`Record`].\n\nMore.\n\n```\nlet a;\n```\n"),
+            "One line; see `Record`.\n\nMore."
         );
         assert_eq!(plain("[`a`](crate::A::a), [b](c) and `pid:[7]` [`d`]"), "`a`, b and `pid:[7]` `d`");
         assert_eq!(plain("[ [`"), "[ [`");

@@ -1,16 +1,17 @@
 //! What a source saw at one tick.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use serde::de::{Error as _, Unexpected};
+use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 
 use crate::events::{ConnectorObstacle, EventMethod};
 use crate::text::Escaped;
 use crate::time::nanos;
-use crate::{Monotonic, Result, Timestamp};
+use crate::{Error, Monotonic, Result, Timestamp};
 
 /// All that one reading of a source saw, and how the reading went.
 ///
@@ -81,8 +82,9 @@ pub struct Skipped {
     /// sample is there: the fields of these samples that are [`Reading::Skipped`](crate::Reading::Skipped) or
     /// [`Reading::Failed`](crate::Reading::Failed), in each snapshot that shows them.
     pub fields: u64,
-    /// Could not be decided about, because what a selection asks of them was not reached within the tick's budget. They are
-    /// not in the samples, and are decided about at a later tick.
+    /// Could not be decided about, because what a selection asks of them was not reached within the tick's budget: they are
+    /// decided about at a later tick. Or because it is not in the snapshot, where one is selected from that was read before
+    /// ([`Select::apply`](crate::Select::apply)). They are not in the samples.
     #[serde(default)]
     pub undecided: u64,
     /// Events that the kernel announced and that were lost: there was no room for them, in its buffer or here.
@@ -217,6 +219,15 @@ impl fmt::Display for BootId {
     }
 }
 
+/// A UUID, as [`Display`](fmt::Display) shows it; white space around it and hyphens elsewhere do not matter.
+impl FromStr for BootId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::parse(text.as_bytes()).ok_or_else(|| Error::config(format!("not a boot id: {text:?}; it is a UUID")))
+    }
+}
+
 impl Serialize for BootId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -226,7 +237,7 @@ impl Serialize for BootId {
 impl<'de> Deserialize<'de> for BootId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        Self::parse(text.as_bytes()).ok_or_else(|| D::Error::invalid_value(Unexpected::Str(&text), &"a UUID"))
+        text.parse().map_err(D::Error::custom)
     }
 }
 
@@ -256,10 +267,7 @@ impl<T> Snapshot<T> {
 
     /// Starts a reading of this machine: drops what the snapshot held, keeping its memory, and stamps it with the time and
     /// the machine's [`BootId`]. `seq` and `lag` are left as they are.
-    ///
-    /// [`SourceExt::read`](crate::SourceExt::read) and [`Sampler`](crate::Sampler) call it for every
-    /// [`Source`](crate::Source). A source that is read by [`collect`](crate::Source::collect) itself may call it too.
-    pub fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.host = None;
         self.boot_id = BootId::current();
         self.time = Timestamp::now();
@@ -272,7 +280,7 @@ impl<T> Snapshot<T> {
     }
 
     /// Ends a reading: says how long it took.
-    pub fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.took = Monotonic::now().since(self.at).unwrap_or_default();
     }
 
@@ -359,7 +367,10 @@ mod tests {
     fn boot_id_is_a_uuid_both_ways() {
         let text = "0d1c7a1e-9f2b-4c3d-8e4f-0123456789ab";
         assert_eq!(BootId::parse(format!("{text}\n").as_bytes()).unwrap().to_string(), text);
-        assert_eq!(BootId::parse(b"not a uuid"), None);
+        assert_eq!(text.parse::<BootId>().unwrap().to_string(), text);
+        let error = "not a uuid".parse::<BootId>().unwrap_err();
+        assert!(error.is_config());
+        assert_eq!(error.to_string(), "not a boot id: \"not a uuid\"; it is a UUID");
         assert_ne!(BootId::current(), BootId::default());
     }
 }

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use crate::metered::Metered;
-use crate::source::read_into;
 use crate::{Cached, Cancel, Result, Sampler, Snapshot, Source};
 
 /// What can be made of every [`Source`].
 pub trait SourceExt: Source + Sized {
-    /// Reads once: a snapshot with its times, how long the reading took, and which start of the machine they count from.
+    /// Reads once, into a new snapshot: [`Source::collect`] uses the memory of an old one again.
     ///
     /// # Errors
     ///
@@ -25,17 +24,8 @@ pub trait SourceExt: Source + Sized {
     /// ```
     fn read(&mut self, cancel: &Cancel) -> Result<Snapshot<Self::Sample>> {
         let mut snapshot = Snapshot::default();
-        self.read_into(&mut snapshot, cancel)?;
+        self.collect(&mut snapshot, cancel)?;
         Ok(snapshot)
-    }
-
-    /// The same, into a snapshot whose memory is used again. After an error it holds nothing of use.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Source::collect`].
-    fn read_into(&mut self, snapshot: &mut Snapshot<Self::Sample>, cancel: &Cancel) -> Result<()> {
-        read_into(self, snapshot, cancel)
     }
 
     /// A stream that reads this source every `period`, on tokio's pool of blocking threads.

@@ -5,19 +5,22 @@ mod hosts;
 mod rates;
 mod retain;
 mod samples;
+mod select;
 
 pub use changes::{Change, Changes};
 pub use rates::Rates;
 pub use retain::Retain;
 #[cfg(feature = "schema")]
 pub(crate) use samples::say_kind;
-pub use samples::{Event, Samples};
+pub use samples::{Record, Samples};
 #[cfg(feature = "forward")]
-pub(crate) use samples::{EventRef, SCHEMA};
+pub(crate) use samples::{RecordRef, SCHEMA};
 
-use futures::Stream;
+pub use select::Selected;
 
-use crate::{Counters, Result, Sample, Snapshot};
+use futures_util::Stream;
+
+use crate::{Counters, ProcessSample, Result, Sample, Select, Snapshot};
 
 /// Combinators over streams of [`Snapshot`]s.
 ///
@@ -45,7 +48,8 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
     /// # async fn main() -> appmon::Result<()> {
     /// let mut ticks = Processes::new().every(Duration::from_millis(20)).rates();
     /// let first = ticks.try_next().await?.expect("a tick");
-    /// assert!(first.samples.iter().all(|process| process.rates.is_none()));
+    /// // Nothing to compare it with yet.
+    /// assert!(first.samples.iter().find(|process| process.id.pid == 1).is_none_or(|init| init.rates.is_none()));
     /// let second = ticks.try_next().await?.expect("a tick");
     /// assert!(second.samples.iter().any(|process| process.rates.is_some()));
     /// # Ok(())
@@ -58,9 +62,10 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
         assert_stream(Rates::new(self))
     }
 
-    /// Keeps the samples of each snapshot for which `keep` says so. The snapshot itself is always passed on.
+    /// Keeps the samples of each snapshot for which `keep` returns true. The snapshot itself is always passed on.
     ///
-    /// What can be said by a [`Select`](crate::Select) is better said there: then the rest is not even read.
+    /// For what a [`Select`] can express there is [`select`](Self::select), and
+    /// [`Processes::select`](crate::Processes::select): then the rest is not even read.
     ///
     /// # Examples
     ///
@@ -85,7 +90,42 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
         assert_stream(Retain::new(self, keep))
     }
 
-    /// Gives each sample as an event of its own, with what is known of its tick.
+    /// Keeps the selected processes of each snapshot, with or without rates: those of a fleet, of a recording, of a stream that
+    /// serves others as well. The snapshot itself is always passed on.
+    ///
+    /// It decides by the snapshot alone, see [`Select::apply`]; what cannot be decided by it is left out, and counted in
+    /// [`Skipped::undecided`](crate::Skipped::undecided). Where the stream reads this machine and nothing else is wanted of it,
+    /// [`Processes::select`](crate::Processes::select) selects the same and reads less.
+    ///
+    /// # Errors
+    ///
+    /// Each snapshot is an error when the selection is nested too deep ([`is_config`](crate::Error::is_config)).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use appmon::{Processes, Select, SnapshotStreamExt, SourceExt};
+    /// use futures::TryStreamExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> appmon::Result<()> {
+    /// let select: Select = "with_descendants(pid=1, 1) & !kernel_thread".parse()?;
+    /// let mut ticks = Processes::new().every(Duration::from_secs(1)).rates().select(select);
+    /// let tick = ticks.try_next().await?.expect("a tick");
+    /// assert!(tick.samples.iter().all(|process| process.id.pid == 1 || process.ppid == 1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn select(self, select: Select) -> Selected<Self>
+    where
+        T: AsRef<ProcessSample>,
+    {
+        assert_stream(Selected::new(self, select))
+    }
+
+    /// Yields each sample as a record of its own, with what is known of its tick.
     ///
     /// # Examples
     ///
@@ -97,9 +137,9 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> appmon::Result<()> {
-    /// let mut events = Processes::new().every(Duration::from_secs(1)).samples();
-    /// let event = events.try_next().await?.expect("an event");
-    /// println!("#{} {}", event.seq, event.info.name);
+    /// let mut records = Processes::new().every(Duration::from_secs(1)).samples();
+    /// let record = records.try_next().await?.expect("a record");
+    /// println!("#{} {}", record.seq, record.info.name);
     /// # Ok(())
     /// # }
     /// ```

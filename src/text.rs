@@ -2,11 +2,13 @@
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
+use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -91,6 +93,15 @@ impl From<Vec<u8>> for Text {
 impl From<&OsStr> for Text {
     fn from(text: &OsStr) -> Self {
         Self(Arc::from(text.as_bytes()))
+    }
+}
+
+/// The text as it is: nothing is unescaped.
+impl FromStr for Text {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self::from(text))
     }
 }
 
@@ -297,6 +308,21 @@ impl From<&Path> for WirePath {
 impl From<&str> for WirePath {
     fn from(path: &str) -> Self {
         Self(Text::from(path))
+    }
+}
+
+impl From<String> for WirePath {
+    fn from(path: String) -> Self {
+        Self(Text::from(path))
+    }
+}
+
+/// The path as it is: nothing is unescaped.
+impl FromStr for WirePath {
+    type Err = Infallible;
+
+    fn from_str(path: &str) -> Result<Self, Infallible> {
+        Ok(Self::from(path))
     }
 }
 

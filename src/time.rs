@@ -1,9 +1,12 @@
 //! Clocks: the monotonic one everything is measured by, and the wall clock for display.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::Error;
 
 /// An instant of `CLOCK_BOOTTIME`: nanoseconds since the machine started, counting the time it was suspended.
 ///
@@ -72,6 +75,8 @@ impl Monotonic {
 ///
 /// let time = Timestamp::from_unix_nanos(1_500_000_000);
 /// assert_eq!(time.to_string(), "1970-01-01T00:00:01.500000000Z");
+/// assert_eq!("1970-01-01T00:00:01.5Z".parse::<Timestamp>()?, time);
+/// # Ok::<(), appmon::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
@@ -115,6 +120,17 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// RFC 3339 in UTC, as [`Display`](fmt::Display) shows it; with fewer digits of the second, or none, too.
+impl FromStr for Timestamp {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let time =
+            humantime::parse_rfc3339(text).map_err(|why| Error::config(format!("not a time: {text:?}: {why}")))?;
+        Ok(time.into())
+    }
+}
+
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -124,7 +140,7 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        humantime::parse_rfc3339(&text).map(Self::from).map_err(serde::de::Error::custom)
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 

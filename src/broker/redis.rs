@@ -36,8 +36,8 @@ use std::sync::Arc;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, RedisResult, Value};
-use futures::FutureExt;
-use futures::future::{BoxFuture, Either, Fuse, FusedFuture, select};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Either, Fuse, FusedFuture, select};
 use rustls::ClientConfig;
 
 use crate::Result;

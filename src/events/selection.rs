@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::lives::{Draft, Life, LifeKey, Lives};
-use crate::process::{Family, Knowledge, PidFiles, ProcessInfo, Select, Subject, Verdict};
+use crate::process::{Family, Knowledge, PidFiles, ProcessInfo, Select, Subject};
 use crate::time::{Deadline, ticks_to_nanos};
 use crate::{Cancel, Monotonic, Result};
 
@@ -66,15 +66,16 @@ impl Selection {
         }
         let family = Relatives::new(lives, now, self.ticks_per_second);
         let decided: Vec<(LifeKey, Option<bool>)> = if self.select.is_tree() {
-            let verdicts = self.select.judge(&family, &self.pid_files, cancel)?;
+            let verdicts = self.select.judge(&family, |_| None, &self.pid_files, cancel)?;
             family.keys.iter().enumerate().map(|(nth, (key, _))| (*key, verdicts.selected(nth))).collect()
         } else {
             let wanted: HashSet<LifeKey> = drafts.iter().chain(&self.held).map(|draft| draft.life).collect();
-            let of_interest = family.keys.iter().enumerate().filter(|(_, (key, _))| wanted.contains(key));
-            let decide = |(nth, (key, _)): (usize, &(LifeKey, &Life))| {
-                (*key, family.subject(nth).and_then(|subject| self.select.matches(&subject, &self.pid_files)))
-            };
-            of_interest.map(decide).collect()
+            let mut decided = Vec::with_capacity(wanted.len());
+            for (nth, (key, _)) in family.keys.iter().enumerate().filter(|(_, (key, _))| wanted.contains(key)) {
+                let Some(subject) = family.subject(nth) else { continue };
+                decided.push((*key, self.select.matches(subject, &self.pid_files, cancel)?));
+            }
+            decided
         };
         let decided: HashMap<LifeKey, Option<bool>> = decided.into_iter().collect();
         let held = std::mem::take(&mut self.held);
@@ -149,9 +150,5 @@ impl Family for Relatives<'_> {
 
     fn find(&self, pid: u32) -> Option<usize> {
         self.by_pid.get(&pid).copied()
-    }
-
-    fn earlier(&self, _: usize) -> Option<&Verdict> {
-        None
     }
 }

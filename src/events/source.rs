@@ -183,15 +183,12 @@ impl fmt::Debug for ProcessEvents {
 impl Source for ProcessEvents {
     type Sample = ProcessEvent;
 
-    fn collect(&mut self, snapshot: &mut Snapshot<ProcessEvent>, cancel: &Cancel) -> Result<()> {
-        snapshot.begin();
+    fn fill(&mut self, snapshot: &mut Snapshot<ProcessEvent>, cancel: &Cancel) -> Result<()> {
         let state = match &mut self.state {
             Some(state) => state,
             None => self.state.insert(State::new(&self.settings)?),
         };
-        state.collect(&self.settings, snapshot, cancel)?;
-        snapshot.end();
-        Ok(())
+        state.collect(&self.settings, snapshot, cancel)
     }
 }
 
@@ -226,7 +223,7 @@ impl State {
     fn collect(&mut self, settings: &Settings, snapshot: &mut Snapshot<ProcessEvent>, cancel: &Cancel) -> Result<()> {
         let evidence = self.take(settings, cancel)?;
         // What ended before the facts were taken is not in this tick any more.
-        crate::source::read_into(&mut self.processes, &mut self.tick, cancel)?;
+        self.processes.collect(&mut self.tick, cancel)?;
         let Taken { facts, lost, .. } = std::mem::take(&mut self.left);
         let (procfs, has_pulse) = (&self.procfs, self.procfs.has_pulse());
         let mut drafts = self.lives.advance(Input {

@@ -11,7 +11,7 @@ use crate::forward::codec::Codec;
 use crate::forward::document::{Document, TAIL_BYTES};
 use crate::forward::host::Host;
 use crate::forward::message::{Form, Message, MessageId};
-use crate::stream::{EventRef, SCHEMA};
+use crate::stream::{RecordRef, SCHEMA};
 use crate::time::nanos;
 use crate::{BootId, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
 
@@ -171,8 +171,8 @@ impl Encoder {
         for sample in snapshot {
             let start = payload.len();
             let (seq, boot_id, time) = (snapshot.seq, snapshot.boot_id, snapshot.time);
-            let event = EventRef { seq, boot_id, time, host: Some(host), sample };
-            if !self.write(&mut payload, &event) {
+            let record = RecordRef { seq, boot_id, time, host: Some(host), sample };
+            if !self.write(&mut payload, &record) {
                 payload.truncate(start);
                 encoded.failed = encoded.failed.saturating_add(1);
                 continue;

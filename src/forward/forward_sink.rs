@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures::Sink;
+use futures_util::Sink;
 use serde::Serialize;
 
 use crate::forward::delivery::Delivery;

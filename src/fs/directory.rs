@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::scan::Globs;
+use super::scan::{Boundary, Globs};
 use crate::{Monotonic, Result, Text};
 
 /// A directory of a file system, to be told as a part of it of its own: see [`FileSystems::directory`](crate::FileSystems).
@@ -34,6 +34,7 @@ pub struct Directory {
     pub(super) watched: bool,
     pub(super) optional: bool,
     pub(super) exclude: Arc<Globs>,
+    pub(super) boundary: Boundary,
     verify: Option<Duration>,
 }
 
@@ -66,6 +67,7 @@ impl Directory {
             watched: false,
             optional: false,
             exclude: Arc::default(),
+            boundary: Boundary::SameMount,
             verify: None,
         }
     }
@@ -220,12 +222,43 @@ impl Directory {
         Ok(self)
     }
 
+    /// What to do about other mounts in it. Default: [`Boundary::SameMount`], they are left out and counted in
+    /// [`Part::excluded_mounts`](crate::fs::Part::excluded_mounts).
+    ///
+    /// With [`Boundary::Cross`] it goes on in all of them, and in those in them; with [`Boundary::SameDevice`] in those that show
+    /// the same file system, as bind mounts and subvolumes do. A part is of one file system, whose total its parts sum to, so a
+    /// directory that goes on has one part for each of these mounts, by its own name and with the path of the mount: in the
+    /// sample of the file system that is mounted there, if that is registered or found. What it holds altogether is the sum
+    /// over the parts of its name. What holds no files of anybody (proc, sysfs) has no sample and no part.
+    ///
+    /// Each of the mounts is scanned by itself. So one that may hang holds up neither the tick nor what the other parts say,
+    /// and it is never asked while it does not answer ([`FileSystemSample::stalled`](crate::FileSystemSample::stalled)). The
+    /// globs of [`exclude`](Self::exclude) count there as well. A directory that is registered by itself, or is mounted in two
+    /// places, counts once ([`Part::same_as`](crate::fs::Part::same_as)).
+    ///
+    /// ```
+    /// use appmon::fs::Boundary;
+    ///
+    /// let all = appmon::Directory::new("all", "/srv").boundary(Boundary::Cross);
+    /// # let _ = all;
+    /// ```
+    pub fn boundary(mut self, boundary: Boundary) -> Self {
+        self.boundary = boundary;
+        self
+    }
+
     /// It may be missing: while nothing is there, or something that is no directory, or its file system is not mounted or not
     /// registered, it has no part, and that is no error. It is counted in
     /// [`Skipped::vanished`](crate::Skipped::vanished), and looked for at each tick. Default: it has to be there at first.
     pub fn optional(mut self) -> Self {
         self.optional = true;
         self
+    }
+
+    /// The same settings for what is mounted in it, at `below` from it on.
+    pub(super) fn beyond(&self, point: &Path, below: &Path) -> Self {
+        let (path, exclude) = (point.to_path_buf(), Arc::new(self.exclude.within(below)));
+        Self { path, exclude, optional: true, boundary: Boundary::SameMount, ..self.clone() }
     }
 
     /// Its name.

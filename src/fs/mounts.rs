@@ -8,7 +8,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::kind::Kind;
-use crate::process::number::{decimal, octal};
+use crate::number::{decimal, octal};
 use crate::{Text, WirePath};
 
 /// One mount: a line of `/proc/self/mountinfo`.

@@ -12,7 +12,8 @@ use super::directory::Directory;
 use super::file_system::FileSystem;
 use super::kind::Kind;
 use super::mounts::{self, DeviceId, Mount};
-use super::parts::Spot;
+use super::nesting::{self, Spot};
+use super::scan::Boundary;
 use super::table::{Look, Place, Table};
 use crate::process::Pattern;
 use crate::{Error, Result, Text};
@@ -58,6 +59,8 @@ pub(super) struct Location {
     /// the file system gives itself. None where asking could hang.
     pub(super) identity: Option<(u64, u64)>,
     pub(super) device: DeviceId,
+    /// Whether that mount shows a directory of the file system, as a bind mount does, and not all of it.
+    pub(super) is_bound: bool,
     /// Where it is in its file system, whatever way leads there.
     pub(super) spot: Arc<Spot>,
     /// Without symbolic links.
@@ -73,10 +76,6 @@ pub(super) struct Location {
 pub(super) struct Member {
     pub(super) id: u64,
     pub(super) location: Location,
-    /// Whether what is found of it does not count: it is kept up to date by itself, and only told apart here.
-    pub(super) tracked_elsewhere: bool,
-    /// Its place among the marks of the walk: that of others which are the same directory, too.
-    pub(super) mark: usize,
 }
 
 impl Location {
@@ -202,17 +201,57 @@ pub(super) fn location<'a>(
     };
     let (mount, device) = (place.mount.id, place.mount.device);
     let spot = Arc::new(spot(table, &place));
+    let is_bound = *place.mount.root != *Path::new("/");
     let reported = Kind::reports_changes(place.mount.fs_type.as_bytes());
-    Ok(Location { target, mount, identity, device, spot, path: place.path, safe: place.seen, reported })
+    Ok(Location { target, mount, identity, device, is_bound, spot, path: place.path, safe: place.seen, reported })
 }
 
 /// Where a directory is in its file system, and where other mounts begin in it.
 fn spot(table: &Table, place: &Place<'_>) -> Spot {
     let below = |path: &Path, from: &Path| path.strip_prefix(from).map(Path::to_path_buf).unwrap_or_default();
-    let location = place.mount.root.join(below(&place.path, &place.mount.mount_point));
-    let mounts = table.below(place.mount.id, &place.path);
-    let hidden = mounts.map(|(point, ..)| location.join(below(point, &place.path))).collect();
-    Spot { location, hidden }
+    let mount = place.mount;
+    // The kernel marks what was removed: that is no path any more, though it looks like that of another directory.
+    let root = match mount.root.as_os_str().as_bytes().ends_with(b"//deleted") {
+        true => PathBuf::from(format!("removed, shown by mount {}", mount.id)),
+        false => mount.root.to_path_buf(),
+    };
+    let location = nesting::move_below(&place.path, &mount.mount_point, &root);
+    let hidden: Vec<PathBuf> =
+        table.below(mount.id, &place.path).map(|(point, ..)| location.join(below(point, &place.path))).collect();
+    Spot::new(location, hidden)
+}
+
+/// What is mounted in a directory that goes on beyond other mounts, and in what is mounted there: as directories of their own,
+/// each in the file system that it is on. What is on none of the targets is left out.
+pub(super) fn mounted_in(
+    table: &Table,
+    targets: &[&Target],
+    directory: &Directory,
+    location: &Location,
+) -> Vec<(Directory, Location)> {
+    let mut found = Vec::new();
+    let mut open = vec![(location.mount, location.path.clone())];
+    // Each mount is in one other, so this ends.
+    while let Some((mount, path)) = open.pop() {
+        for (point, ..) in table.below(mount, &path) {
+            let Some((top, _)) = table.reach(point) else { continue };
+            let below = point.strip_prefix(&location.path).unwrap_or(point);
+            let is_inside = match directory.boundary {
+                Boundary::Cross => true,
+                Boundary::SameDevice => top.device == location.device,
+                Boundary::SameMount => false,
+            };
+            if !is_inside || directory.exclude.leaves_out(below) {
+                continue;
+            }
+            let inner = directory.beyond(point, below);
+            if let Ok(there) = self::location(table, targets.iter().copied(), &inner) {
+                found.push((inner, there));
+            }
+            open.push((top.id, point.to_path_buf()));
+        }
+    }
+    found
 }
 
 fn place<'a>(table: &'a Table, name: &Text, path: &Path, what: &str) -> Result<Place<'a>> {

@@ -39,7 +39,7 @@ pub struct Registry(Arc<Shared>);
 /// Keeps something registered: when it is dropped, that leaves the registry.
 #[derive(Debug)]
 #[must_use = "what was added leaves again when this is dropped; `keep` lets it stay"]
-pub struct Registered {
+pub struct Registration {
     shared: Arc<Shared>,
     id: u64,
 }
@@ -55,7 +55,7 @@ impl Registry {
     ///
     /// When nothing is mounted at its path (unless it is [optional](FileSystem::optional)), when there is one of its name
     /// or path, when the source is gone ([`Error::is_config`]); when the mount table cannot be read.
-    pub fn add_file_system(&self, file_system: FileSystem) -> Result<Registered> {
+    pub fn add_file_system(&self, file_system: FileSystem) -> Result<Registration> {
         let table = Table::read()?;
         let mut state = self.0.lock();
         self.check_open(state.closed)?;
@@ -66,7 +66,7 @@ impl Registry {
             return Err(error);
         }
         drop(state);
-        Ok(Registered { shared: Arc::clone(&self.0), id })
+        Ok(Registration { shared: Arc::clone(&self.0), id })
     }
 
     /// Adds a directory, which is told from the next tick on.
@@ -76,7 +76,7 @@ impl Registry {
     /// When it is not there, is no directory, or is on a file system that is not registered (the text names both), unless it
     /// is [optional](Directory::optional); when there is one of its name, or the source is gone ([`Error::is_config`]); when
     /// the mount table cannot be read.
-    pub fn add_directory(&self, directory: Directory) -> Result<Registered> {
+    pub fn add_directory(&self, directory: Directory) -> Result<Registration> {
         let table = Table::read()?;
         let (discovery, file_systems) = {
             let state = self.0.lock();
@@ -93,7 +93,7 @@ impl Registry {
         // The place among the targets is that of the next tick's plan.
         let id = state.add_directory(directory, location)?;
         drop(state);
-        Ok(Registered { shared: Arc::clone(&self.0), id })
+        Ok(Registration { shared: Arc::clone(&self.0), id })
     }
 
     /// Says that what is known of a directory, or of all directories of a file system, is too old: the next tick starts its
@@ -103,10 +103,10 @@ impl Registry {
     /// registered in it.
     pub fn invalidate(&self, name: &str) -> bool {
         let mut state = self.0.lock();
-        let locations = state.homes_of(name);
-        let mut any = locations.is_some();
-        for entry in &mut state.entries {
-            if entry.directory.name == name || entry.is_at(locations) {
+        let place = state.place_of(name);
+        let mut any = place.is_some();
+        for entry in &mut state.directories.entries {
+            if entry.directory.name == name || entry.is_at(place) {
                 entry.invalidate();
                 any = true;
             }
@@ -116,7 +116,7 @@ impl Registry {
 
     /// Says that of all directories.
     pub fn invalidate_all(&self) {
-        for entry in &mut self.0.lock().entries {
+        for entry in &mut self.0.lock().directories.entries {
             entry.invalidate();
         }
     }
@@ -125,15 +125,15 @@ impl Registry {
     /// what is known is. One that is under way goes on, and the next tick starts another one. Gives whether there is
     /// anything of this name.
     pub fn force(&self, name: &str) -> bool {
-        let locations = self.0.lock().homes_of(name);
-        self.0.force(|entry| entry.directory.name == name || entry.is_at(locations)) || locations.is_some()
+        let place = self.0.lock().place_of(name);
+        self.0.force(|entry| entry.directory.name == name || entry.is_at(place)) || place.is_some()
     }
 
     /// Forgets what is known of all directories, which stay registered: they are as if just added, and the next tick waits
     /// for their first scan.
     pub fn clear(&self) {
         let mut state = self.0.lock();
-        for entry in &mut state.entries {
+        for entry in &mut state.directories.entries {
             entry.clear();
         }
         for present in &mut state.present {
@@ -157,7 +157,7 @@ impl Registry {
         let state = self.0.lock();
         !state.closed
             && (state.present.iter().any(|present| present.has_data && present.name == name)
-                || state.entries.iter().any(|entry| entry.has_data() && entry.directory.name == name))
+                || state.directories.entries.iter().any(|entry| entry.has_data() && entry.directory.name == name))
     }
 
     fn check_open(&self, closed: bool) -> Result<()> {
@@ -165,7 +165,7 @@ impl Registry {
     }
 }
 
-impl Registered {
+impl Registration {
     /// Lets it stay registered for as long as the source lives.
     pub fn keep(self) {
         let mut this = self;
@@ -174,10 +174,10 @@ impl Registered {
     }
 }
 
-impl Drop for Registered {
+impl Drop for Registration {
     fn drop(&mut self) {
         if self.id != 0 {
-            self.shared.lock().remove(self.id);
+            self.shared.remove(self.id);
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::DeviceId;
+use super::hex;
 use crate::time::optional_nanos;
 use crate::{Monotonic, Reading, Sample, Text, WirePath};
 
@@ -29,8 +30,9 @@ pub struct FileSystemSample {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount_id: Option<u64>,
     /// The number that the file system gives itself, where it has one: `f_fsid` of `statvfs(3)`; 0 otherwise. Many types make
-    /// it of their UUID, some of the device.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    /// it of their UUID, some of the device. Hexadecimal text in the wire form, as all its 64 bits count.
+    #[serde(default, with = "hex", skip_serializing_if = "is_zero")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub fsid: u64,
     /// The type: `ext4`, `tmpfs`.
     pub fs_type: Text,
@@ -115,9 +117,17 @@ pub struct Part {
     /// For a directory: a number for what the scan of `at` had to count. It is made of the path, of where that is in the file
     /// system and of the mount that leads there, of where other mounts hide what is in it, of what is left out, and of the
     /// same of the registered directories in it. The same number stands for the same, on one machine since it was started.
-    /// Between two scans with different numbers the difference is no growth. `None` if it was not scanned yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Between two scans with different numbers the difference is no growth. `None` if it was not scanned yet. Hexadecimal
+    /// text in the wire form.
+    #[serde(default, with = "hex::optional", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub scope: Option<u64>,
+    /// For a directory: the name of another one that is the same, by the same path or another one. What both can see counts
+    /// for that: `bytes` has only what it hides and this one does not, and [`inclusive_bytes`](Self::inclusive_bytes) has
+    /// all. Of several that are the same, that one has it in which least is hidden by other mounts, then the one registered
+    /// first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_as: Option<Text>,
     /// For a directory: `bytes`, and those of all registered directories in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inclusive_bytes: Option<u64>,
@@ -144,7 +154,8 @@ pub struct Part {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directories: Option<u64>,
     /// How many other mounts are in it: what is in those is on another file system, or is shown by another way, and is not
-    /// counted here. Register them as directories of their own, where they matter.
+    /// counted here. Register them as directories of their own, where they matter, or let the directory
+    /// [go on](crate::Directory::boundary) there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub excluded_mounts: Option<u64>,
     /// The length of the files in it, as they would be copied. `u64::MAX` where they are longer than that.
@@ -243,9 +254,12 @@ pub enum PartKind {
 }
 
 impl PartKind {
+    /// The names of the parts that are no directories: no directory has one of them.
+    pub(super) const NAMES: [&str; 3] = ["other", "free", "reserved"];
+
     /// The name of the part that is no directory.
     pub(super) fn text(self) -> &'static Text {
-        static NAMES: LazyLock<[Text; 3]> = LazyLock::new(|| ["other", "free", "reserved"].map(Text::from));
+        static NAMES: LazyLock<[Text; 3]> = LazyLock::new(|| PartKind::NAMES.map(Text::from));
         let [other, free, reserved] = &*NAMES;
         match self {
             Self::Free => free,

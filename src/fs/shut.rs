@@ -10,8 +10,8 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, StatVfs, StatVfsMountFlags, StatxFl
 use rustix::io::Errno;
 
 use super::mounts::{self, Mount};
-use super::scan;
 use super::table::Table;
+use super::walk;
 
 /// How a file system on this machine is asked whether it stopped.
 #[derive(Debug)]
@@ -110,7 +110,7 @@ impl Upper {
     fn open(&self) -> rustix::io::Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mounted = rustix::fs::openat(CWD, &*self.mount_point, flags, Mode::empty())?;
-        scan::open_on_mount(mounted, &self.below, flags)
+        walk::open_on_mount(mounted, &self.below, flags)
     }
 }
 

@@ -6,16 +6,19 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::sample::Watch;
-use super::scan::{Boundary, Globs, Progress, Scan, Usage};
+use super::scan::{Progress, Scan};
+use super::walk::{Boundary, Globs, Usage};
 use crate::{Cancel, Error, Monotonic, Result};
 
 /// A tree, and the directories in it that are told apart.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Walk {
-    /// The root first, then those in it, each once and before those in it.
+    /// Each once, and after those in it: the root of all last. A file with names in several of them counts for the first.
     pub(super) marks: Vec<PathBuf>,
     /// What is left out of each of them.
     pub(super) excludes: Vec<Arc<Globs>>,
+    /// Which of them need not be directories, as they are in one and not one themselves.
+    places: Vec<bool>,
     pub(super) settings: Settings,
 }
 
@@ -37,28 +40,43 @@ pub(super) struct Found {
 }
 
 impl Walk {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self { settings, ..Self::default() }
+    }
+
     /// Walks the tree, and gives what each of the marks holds.
     pub(super) fn run(&self, cancel: &Cancel, progress: &Progress) -> Result<Vec<Result<Found>>> {
         let parts = self.scan().run_each(cancel, progress)?;
-        let found = |usage: Usage, path: &Path| {
-            is_directory(&usage, path)?;
+        let found = |(mark, usage): (usize, Result<Usage>)| {
+            let usage = usage?;
+            self.check(mark, &usage)?;
             Ok(Found { usage, at: None, watch: None })
         };
-        Ok(parts.into_iter().rev().map(|part| part.usage.and_then(|usage| found(usage, &part.path))).collect())
+        Ok(parts.into_iter().map(|part| part.usage).enumerate().map(found).collect())
     }
 
-    /// Whether a directory in one of the marks is left out of that: by the path from there on.
-    pub(super) fn leaves_out(&self, mark: usize, below: &Path) -> bool {
-        self.excludes.get(mark).is_some_and(|exclude| exclude.leaves_out(below))
+    /// One more mark: what is at `below` in a directory.
+    pub(super) fn add(&mut self, directory: &Path, below: &Path, exclude: &Arc<Globs>) {
+        let is_place = !below.as_os_str().is_empty();
+        self.marks.push(if is_place { directory.join(below) } else { directory.to_path_buf() });
+        self.excludes.push(if is_place { Arc::new(exclude.within(below)) } else { Arc::clone(exclude) });
+        self.places.push(is_place);
     }
 
-    /// How the tree is walked: on one mount, and from the inside out, since a file with names in several of the marks counts
-    /// for the first.
+    /// Fails where a mark that has to be a directory is none.
+    pub(super) fn check(&self, mark: usize, usage: &Usage) -> Result<()> {
+        match self.marks.get(mark) {
+            Some(path) if self.places.get(mark) != Some(&true) => is_directory(usage, path),
+            _ => Ok(()),
+        }
+    }
+
+    /// How the tree is walked: each of the marks on one mount.
     pub(super) fn scan(&self) -> Scan {
-        let mut inside_out = self.marks.iter().rev();
-        let first = inside_out.next().cloned().unwrap_or_default();
-        let mut scan = inside_out.fold(Scan::new(first), Scan::and).boundary(Boundary::SameMount);
-        scan = scan.exclude_of_each(self.excludes.iter().rev().cloned().collect());
+        let mut marks = self.marks.iter();
+        let first = marks.next().cloned().unwrap_or_default();
+        let mut scan = marks.fold(Scan::new(first), Scan::and).boundary(Boundary::SameMount).follow();
+        scan = scan.exclude_of_each(self.excludes.clone());
         if let Some(threads) = self.settings.threads {
             scan = scan.threads(threads);
         }
@@ -71,10 +89,10 @@ impl Walk {
 
 /// Fails where something else has taken the place of a directory since it was looked up, such as a symbolic link: its own
 /// bytes are not those of the directory. The next tick looks where that is.
-pub(super) fn is_directory(usage: &Usage, path: &Path) -> Result<()> {
+fn is_directory(usage: &Usage, path: &Path) -> Result<()> {
     // Of a directory that is registered twice the second has nothing at all.
     let is_other = usage.directories == 0 && usage.files > 0;
-    if is_other { Err(Error::from(Errno::NOTDIR).at(path)) } else { Ok(()) }
+    if is_other { Err(Error::os(Errno::NOTDIR).at(path)) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -91,7 +109,7 @@ mod tests {
         let (path, moved) = (dir.path().join("d"), dir.path().join("moved"));
         std::fs::create_dir(&path).unwrap();
         let marks = vec![path.clone(), path.clone()];
-        let walk = Walk { marks, excludes: Vec::new(), settings: Settings::default() };
+        let walk = Walk { marks, ..Walk::default() };
         let scan = |walk: &Walk| walk.run(&Cancel::new(), &Progress::new()).unwrap();
         assert!(scan(&walk).iter().all(Result::is_ok), "the same directory twice");
         let mut tree = WatchedTree::new(&walk.scan()).verify(Duration::MAX);

@@ -15,7 +15,7 @@
 //!   watch only for the same inode.
 //! - A directory that is new is watched and read with all below it; one that was moved within the tree keeps what is known.
 //! - A file that takes space without an event, because it is sparse or may be open, is asked at each refresh
-//!   ([`unheard`]).
+//!   ([`unheard`]); those that the kernel writes to by itself are looked for ([`kernel_writers`]).
 //! - A file that has names elsewhere is asked at each refresh, as its content can change by those ([`Links`](links::Links)).
 //!   A second name made within the tree is told where it was made alone; where the first is, is found out ([`LinkSearch`]).
 //! - The mount table is looked at; where something was mounted or unmounted, the parent is read again.
@@ -27,7 +27,10 @@
 
 mod apply;
 mod asking;
+mod counts;
 mod entry_cache;
+mod events;
+mod kernel_writers;
 mod link_search;
 mod links;
 mod mounts;
@@ -35,11 +38,12 @@ mod nodes;
 mod notify;
 mod pool;
 mod reading;
+mod report;
 mod revisit_schedule;
+mod root_changes;
 mod roots;
 #[cfg(test)]
 mod tests;
-mod totals;
 mod tree;
 mod unheard;
 mod watched;
@@ -50,18 +54,19 @@ use std::time::{Duration, Instant};
 pub(crate) use notify::most_watches;
 pub(crate) use watched::{Drift, Mode, Reason, Verified, Watched};
 
-use crate::fs::scan::{Exclude, Scan, ScanErrors, Usage, at_most};
-use crate::{Cancel, Error, Monotonic, Result};
+use crate::fs::scan::Scan;
+use crate::fs::walk::Exclude;
+use crate::{Cancel, Monotonic, Result};
 use apply::Change;
+use kernel_writers::KernelWriters;
 use link_search::LinkSearch;
-use links::Facts;
 use mounts::Mounts;
 use nodes::{NodeId, Queued};
 use notify::Notify;
 use reading::{Outcome, Reader};
+use report::Failures;
 use revisit_schedule::RevisitSchedule;
-use roots::{Place, Roots};
-use totals::Totals;
+use roots::Roots;
 use tree::Tree;
 
 /// Directory trees that are kept up to date.
@@ -72,11 +77,11 @@ pub(crate) struct WatchedTree {
     budget: usize,
     notify: Option<Notify>,
     mounts: Mounts,
+    kernel_writers: KernelWriters,
     tree: Tree,
     link_search: LinkSearch,
     schedule: RevisitSchedule,
-    /// By tree: what could not be read.
-    failures: Vec<ScanErrors>,
+    failures: Failures,
     drift_bytes: u64,
     /// The last refresh after which nothing was known to be out of date.
     settled_at: Option<Monotonic>,
@@ -108,10 +113,11 @@ impl WatchedTree {
             budget: notify::most_watches() / 4,
             notify: None,
             mounts: Mounts::new(),
+            kernel_writers: KernelWriters::default(),
             tree,
             link_search: LinkSearch::default(),
             schedule: RevisitSchedule::new(),
-            failures: vec![ScanErrors::default(); paths.len()],
+            failures: Failures::new(paths.len()),
             drift_bytes: 0,
             settled_at: None,
         }
@@ -162,21 +168,27 @@ impl WatchedTree {
         self.tree.look_at_roots(self.notify.as_ref());
         let changes = self.mounts.changes();
         self.tree.look_for_mounts(!changes.is_empty());
-        for place in changes {
-            self.tree.changed_at(&place);
-        }
+        let mut unresolved = changes;
+        unresolved.retain(|event| !self.tree.mounted_or_unmounted(event));
         self.on_event();
         self.schedule.take(&mut self.tree, now);
-        done.asked = self.ask_unheard(ASKED);
+        for file in self.kernel_writers.files(now, cancel)? {
+            self.tree.may_be_written(&file, &self.exclude);
+        }
+        done.asked = self.tree.ask_unheard(ASKED);
         self.settle(now, cancel, &mut done)?;
         if self.is_too_large() {
-            return Ok(self.tell(done, now, start.elapsed()));
+            return Ok(self.report(done, now, start.elapsed()));
         }
-        done.asked = done.asked.saturating_add(self.ask_externals(ASKED));
+        for event in unresolved {
+            self.tree.changed_at(&event.path);
+        }
+        self.mounts.locate(|path| self.tree.parents_of(path));
+        done.asked = done.asked.saturating_add(self.tree.ask_externals(ASKED));
         self.verify_some(now, cancel, &mut done)?;
         self.settle(now, cancel, &mut done)?;
         self.schedule.end(&self.tree, now, start.elapsed());
-        Ok(self.tell(done, now, start.elapsed()))
+        Ok(self.report(done, now, start.elapsed()))
     }
 
     /// Whether there are so many directories without a watch that to scan costs less than to know them: nothing but this is to
@@ -221,7 +233,7 @@ impl WatchedTree {
             }
             self.tree.drop_orphans();
             self.give_back();
-            self.ask_lost();
+            self.tree.ask_lost();
             if hunts > 0 {
                 hunts = hunts.saturating_sub(1);
                 let notify = self.notify.as_ref();
@@ -264,51 +276,6 @@ impl WatchedTree {
         }
     }
 
-    /// Asks the files that lost a name here how many they have left.
-    fn ask_lost(&mut self) {
-        for id in std::mem::take(&mut self.tree.lost) {
-            if self.tree.links.is_external(id) {
-                self.ask(id);
-            }
-        }
-    }
-
-    /// Asks files that can change without an event, so many at most, and has those read again that did. Gives how many were
-    /// asked.
-    fn ask_unheard(&mut self, most: usize) -> usize {
-        let files = self.tree.next_unheard(most);
-        for (id, name, known) in &files {
-            // What is gone was reported.
-            let found = reading::ask(&self.tree.nodes, *id, name);
-            if found.is_some_and(|entry| known.differs(&entry)) {
-                self.tree.touch(*id, name);
-            }
-        }
-        files.len()
-    }
-
-    /// The same of those that have several names.
-    fn ask_externals(&mut self, most: usize) -> usize {
-        let files = self.tree.links.next_external(most);
-        for id in &files {
-            self.ask(*id);
-        }
-        files.len()
-    }
-
-    /// Asks a file with several names what it is now.
-    fn ask(&mut self, id: crate::fs::scan::FileId) {
-        let Some(holder) = self.tree.links.holder(id) else { return };
-        let Some(node) = self.tree.nodes.get(holder) else { return };
-        let place = node.links.binary_search_by_key(&id, |link| link.id).unwrap_or_else(|place| place);
-        let Some(link) = node.links.get(place) else { return };
-        match reading::ask(&self.tree.nodes, holder, &link.name) {
-            Some(entry) if entry.id == id => _ = self.tree.links.update(id, Facts::of(&entry)),
-            // It is not there any more, and an event tells so.
-            _ => {}
-        }
-    }
-
     /// Reads the next directories of the round, and finds out what no event told.
     fn verify_some(&mut self, now: Monotonic, cancel: &Cancel, done: &mut Done) -> Result<()> {
         self.schedule.verify_some(&mut self.tree, now);
@@ -335,46 +302,10 @@ impl WatchedTree {
         }
     }
 
-    fn tell(&mut self, done: Done, now: Monotonic, took: Duration) -> Watched {
+    /// What there is to report after a refresh.
+    fn report(&mut self, done: Done, now: Monotonic, took: Duration) -> Watched {
         self.drift_bytes = self.drift_bytes.saturating_add(done.drift.bytes);
-        self.tell_failures();
-        let roots = self.tree.roots.all.iter().zip(0_usize..);
-        let usage = roots.map(|(root, index)| {
-            let failed = |errno| Err(Error::from(errno).at(&root.path));
-            let totals = match root.place {
-                Place::Missing(errno) => return failed(errno),
-                Place::Same => Totals::default(),
-                Place::File(entry) if entry.links < 2 => Totals::of(&entry),
-                Place::File(_) => {
-                    let mut totals = self.tree.links.totals(index);
-                    totals.names = 1;
-                    totals
-                }
-                Place::Directory(_, node) => {
-                    let own = self.tree.nodes.get(node);
-                    let fault = own.and_then(|node| node.faults.iter().find(|fault| fault.name.is_none()));
-                    if let (Some(fault), Some(0)) = (fault, own.map(|node| node.entries)) {
-                        return failed(fault.errno);
-                    }
-                    let mut totals = self.tree.totals.get(index).copied().unwrap_or_default();
-                    totals.add(&self.tree.links.totals(index));
-                    totals
-                }
-            };
-            let errors = self.failures.get(index).cloned().unwrap_or_default();
-            let partial = (errors.count > 0).then_some(crate::fs::Partial::Errors);
-            Ok(Usage { errors, partial, took, ..totals.usage() })
-        });
-        let usage = usage.collect();
-        let mode = if self.schedule.is_late() {
-            Mode::Degraded(Reason::Overflow)
-        } else if self.tree.refused > 0 {
-            Mode::Degraded(Reason::Watches)
-        } else if self.tree.unmounted {
-            Mode::Degraded(Reason::Unmounted)
-        } else {
-            Mode::Incremental
-        };
+        self.failures.update(&mut self.tree);
         let (at, progress) = self.schedule.verified(&self.tree);
         let is_settled = !self.schedule.is_late()
             && self.tree.put_off.is_empty()
@@ -383,10 +314,10 @@ impl WatchedTree {
         let settled_at = if is_settled { self.settled_at.insert(now) } else { self.settled_at.get_or_insert(now) };
         let as_of = self.schedule.unwatched_since().map_or(*settled_at, |since| since.min(*settled_at));
         Watched {
-            usage,
-            uncertain: (0..self.failures.len()).map(|root| self.uncertain(root)).collect(),
+            usage: report::usage(&self.tree, &self.failures, took),
+            uncertain: report::uncertain(&self.tree),
             asked: done.asked,
-            mode,
+            mode: report::mode(&self.tree, self.schedule.is_late()),
             as_of,
             is_settled,
             directories: self.tree.nodes.len(),
@@ -395,28 +326,6 @@ impl WatchedTree {
             read_in_turn: done.in_turn,
             verified: Verified { at, progress, directories: done.verified },
             drift: Drift { total_bytes: self.drift_bytes, ..done.drift },
-        }
-    }
-
-    /// How many files of a tree can change without an event, and their bytes.
-    fn uncertain(&self, root: usize) -> (u64, u64) {
-        let (files, bytes) = self.tree.links.uncertain(root);
-        let totals = self.tree.totals.get(root).copied().unwrap_or_default();
-        (files.saturating_add(totals.sparse), at_most(bytes.saturating_add(totals.sparse_bytes)))
-    }
-
-    /// Puts together anew what could not be read, if that is another.
-    fn tell_failures(&mut self) {
-        if !std::mem::take(&mut self.tree.failures_changed) {
-            return;
-        }
-        self.failures.fill(ScanErrors::default());
-        for id in &self.tree.failed {
-            let Some(node) = self.tree.nodes.get(*id) else { continue };
-            let Some(errors) = self.failures.get_mut(node.root as usize) else { continue };
-            for fault in &node.faults {
-                errors.push(self.tree.nodes.path_of(*id, fault.name.as_deref()), fault.errno);
-            }
         }
     }
 }

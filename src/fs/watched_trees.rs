@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::plan::Member;
 use super::sample::{Watch, WatchMode};
-use super::usage::{self, Found, Walk};
+use super::usage::{Found, Walk};
 use super::watch::{self, Mode, Reason, Watched, WatchedTree};
 use crate::{Cancel, Monotonic, Result};
 
@@ -23,6 +23,7 @@ pub(super) struct WatchedTrees {
 struct TreeState {
     /// The directories that its tree tells apart.
     members: Vec<Member>,
+    marks: Vec<PathBuf>,
     stage: Stage,
     /// The watches it has; while it is brought up to date, those it may come to have.
     watches: usize,
@@ -115,7 +116,8 @@ impl WatchedTrees {
         let watches = self.share(id);
         let tree_owner = self.by_id.entry(id).or_default();
         tree_owner.watches = watches;
-        let same = tree_owner.members.len() == members.len()
+        let same = tree_owner.marks == walk.marks
+            && tree_owner.members.len() == members.len()
             && tree_owner.members.iter().zip(members).all(|(a, b)| a.id == b.id && a.location.is_same(&b.location));
         let (known, took) = match std::mem::take(&mut tree_owner.stage) {
             Stage::Here(tree, took) => (Some(tree), took),
@@ -131,7 +133,7 @@ impl WatchedTrees {
                 Lease { id, tree: Some(Box::new(tree)), old, watches, is_new: true, too_large: false }
             }
         };
-        tree_owner.members = members.to_vec();
+        (tree_owner.members, tree_owner.marks) = (members.to_vec(), walk.marks.clone());
         tree_owner.stage = Stage::Away { quick: !kept.is_new && took <= times.quick };
         kept
     }
@@ -176,7 +178,7 @@ pub(super) struct Times {
 impl Lease {
     /// Brings it up to date, and gives what each of the marks of the walk holds; none where it is too large, and is to be
     /// scanned.
-    pub(super) fn refresh(&mut self, marks: &[PathBuf], cancel: &Cancel) -> Result<Option<Vec<Result<Found>>>> {
+    pub(super) fn refresh(&mut self, walk: &Walk, cancel: &Cancel) -> Result<Option<Vec<Result<Found>>>> {
         // Its watches are for the new one.
         self.old = None;
         // It comes back when nothing went wrong halfway.
@@ -195,11 +197,9 @@ impl Lease {
             let watch = Some(Watch { uncertain_files, uncertain_bytes, ..watch });
             Ok(Found { usage: usage?, at: Some(watched.as_of), watch })
         });
-        // The trees were given from the inside out.
         let mut found: Vec<_> = found.collect();
-        found.reverse();
-        for (found, path) in found.iter_mut().zip(marks) {
-            if let Err(error) = found.as_ref().map_or(Ok(()), |found| usage::is_directory(&found.usage, path)) {
+        for (mark, found) in found.iter_mut().enumerate() {
+            if let Err(error) = found.as_ref().map_or(Ok(()), |found| walk.check(mark, &found.usage)) {
                 *found = Err(error);
             }
         }
@@ -251,8 +251,8 @@ mod tests {
     }
 
     fn take(watched_trees: &mut WatchedTrees, id: u64) -> Lease {
-        let settings = super::super::usage::Settings::default();
-        let walk = Walk { marks: vec!["/".into()], excludes: Vec::new(), settings };
+        let mut walk = Walk::default();
+        walk.marks = vec!["/".into()];
         let times = Times { ttl: Duration::MAX, verify: Duration::MAX, quick: Duration::ZERO };
         watched_trees.take(id, &[], &walk, false, times)
     }

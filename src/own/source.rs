@@ -9,7 +9,6 @@ use super::threads::Threads;
 use super::{OwnSample, OwnSource, RuntimeSample};
 use crate::metered::Meter;
 use crate::process::{ProcFs, Process, Processes, Select};
-use crate::source::read_into;
 use crate::{Cancel, Error, Fields, ProcessSample, Result, Snapshot, Source};
 
 /// One's own process as a [`Source`]: what [`Processes`] reads of it, its threads by name, its tokio runtime, and what the
@@ -107,17 +106,16 @@ impl fmt::Debug for OwnProcess {
 impl Source for OwnProcess {
     type Sample = OwnSample;
 
-    fn collect(&mut self, snapshot: &mut Snapshot<OwnSample>, cancel: &Cancel) -> Result<()> {
-        snapshot.begin();
+    fn fill(&mut self, snapshot: &mut Snapshot<OwnSample>, cancel: &Cancel) -> Result<()> {
         let state = match &mut self.state {
             Some(state) => state,
             None => self.state.insert(State::new(self.fields)?),
         };
-        read_into(&mut state.processes, &mut state.tick, cancel)?;
+        state.processes.collect(&mut state.tick, cancel)?;
         snapshot.boot_id = state.tick.boot_id;
         snapshot.skipped.fields = state.tick.skipped.fields;
         snapshot.notices.append(&mut state.tick.notices);
-        let process = state.tick.samples.pop().ok_or_else(|| Error::from(rustix::io::Errno::SRCH).at("/proc/self"))?;
+        let process = state.tick.samples.pop().ok_or_else(|| Error::os(rustix::io::Errno::SRCH).at("/proc/self"))?;
         let mut sample = OwnSample { process, ..OwnSample::default() };
         if let Some(threads) = &mut self.threads {
             sample.threads_by_name = threads.read(&state.procfs, cancel)?;
@@ -126,7 +124,6 @@ impl Source for OwnProcess {
         let cost = |(name, meter): &(Arc<str>, Meter)| OwnSource { name: Arc::clone(name), cost: meter.cost() };
         sample.sources = self.sources.iter().map(cost).collect();
         snapshot.samples.push(sample);
-        snapshot.end();
         Ok(())
     }
 }

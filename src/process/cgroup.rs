@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::number::{decimal, lines};
+use crate::number::{decimal, lines};
 use crate::{Error, Result, Text};
 
 /// `/proc/PID/cgroup`: a control group in each hierarchy, in the order of the file. Empty where the kernel mounts none.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::slow_pool::SlowPoolSettings;
 use super::{Environ, Fields, ProcessId, Select};
-use crate::Text;
+use crate::{Error, Result, Text};
 
 /// What was asked for.
 #[derive(Clone)]
@@ -21,6 +21,35 @@ pub(crate) struct Config {
     pub(crate) threads: Option<usize>,
     pub(crate) slow: SlowPoolSettings,
     pub(crate) redact: Option<Redact>,
+}
+
+impl Config {
+    /// Fails where a setting cannot be meant: at the first tick, since setters do not fail.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.select.check()?;
+        if self.threads == Some(0) {
+            return Err(Error::config("Processes::threads(0): at least one thread reads"));
+        }
+        Ok(())
+    }
+}
+
+/// All processes in `/proc`, with [`Fields::DEFAULT`].
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            root: PathBuf::from("/proc"),
+            select: Select::all(),
+            fields: Fields::DEFAULT,
+            max_age: Duration::from_secs(300),
+            recheck: Duration::from_secs(15),
+            list_every: Duration::from_secs(10),
+            max_fds: None,
+            threads: None,
+            slow: SlowPoolSettings::default(),
+            redact: None,
+        }
+    }
 }
 
 pub(crate) type Redact = Arc<dyn Fn(ProcessId, &mut Secret<'_>) + Send + Sync>;

@@ -3,6 +3,8 @@
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::Cancel;
+
 /// The files that are kept open for a process that runs, in the order of [`Kept`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hot {
@@ -75,7 +77,13 @@ impl FdBudget {
 
     /// After a tick: closes the files of those that ran longest ago, as many as were wanted and had no room, and half of
     /// all when descriptors ran out altogether. `kept` is what is kept of each process, and the tick it ran at last.
-    pub(crate) fn make_room<'a>(&self, kept: impl Iterator<Item = (u64, &'a mut Kept)>, starved: bool, tick: u64) {
+    pub(crate) fn make_room<'a>(
+        &self,
+        kept: impl Iterator<Item = (u64, &'a mut Kept)>,
+        starved: bool,
+        tick: u64,
+        cancel: &Cancel,
+    ) {
         let wanted = self.wanted.swap(0, Ordering::Relaxed);
         let (room, recent) = if starved { (self.open().div_ceil(2), tick) } else { (wanted, tick.saturating_sub(1)) };
         if room == 0 {
@@ -85,7 +93,7 @@ impl FdBudget {
         idle.sort_unstable_by_key(|(ran_at, _)| *ran_at);
         let aim = self.open().saturating_sub(room);
         for (_, kept) in idle {
-            if self.open() <= aim {
+            if self.open() <= aim || cancel.is_cancelled() {
                 break;
             }
             self.close_all(kept);

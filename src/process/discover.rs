@@ -7,9 +7,9 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags};
 
 use super::file::Buffer;
-use super::number::decimal;
 use super::procfs::{Listing, ProcFs};
 use super::pulse::pulse;
+use crate::number::decimal;
 use crate::{Cancel, Monotonic, Result};
 
 /// Finds the processes that were born since the last tick.
@@ -148,6 +148,11 @@ impl Discovery {
         self.complete_at
     }
 
+    /// What was found last was not taken in: the next tick lists.
+    pub(crate) fn start_over(&mut self) {
+        (self.listed_at, self.complete_at) = (None, None);
+    }
+
     /// Finds what may be new, `known` processes being there already.
     pub(crate) fn find(
         &mut self,
@@ -171,7 +176,7 @@ impl Discovery {
             return Ok(Findings { all: false, found: &self.found });
         }
         // Until it has succeeded, the next tick lists as well.
-        (self.listed_at, self.complete_at) = (None, None);
+        self.start_over();
         let found = &mut self.found;
         let others = self.listing.list(cancel, |pid, ino| found.push(Found { pid, by: By::Listing(ino) }))?;
         if !self.found.is_sorted_by_key(|found| found.pid) {
@@ -425,5 +430,20 @@ mod tests {
         assert!(findings.found.iter().any(|found| found.pid == child.id()));
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn what_was_not_taken_in_is_listed_again() {
+        let procfs = ProcFs::new("/proc").unwrap();
+        let mut discovery = Discovery::new(&procfs, Duration::MAX).unwrap();
+        let mut lists = |start_over: bool| {
+            if start_over {
+                discovery.start_over();
+            }
+            discovery.find(Search::New, 10_000, Monotonic::now(), &Cancel::new()).unwrap().all
+        };
+        assert!(lists(false));
+        assert!(!lists(false));
+        assert!(lists(true));
     }
 }

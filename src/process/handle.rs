@@ -70,8 +70,8 @@ impl Process {
         let procfs = ProcFs::new("/proc")?;
         // The pid that this /proc has for it, which need not be the one that it has for itself.
         let own = rustix::fs::readlinkat(procfs.dir(), c"self", Vec::new())
-            .map_err(|errno| Error::from(errno).at(procfs.path().join("self")))?;
-        let pid = super::number::decimal(own.as_bytes()).ok_or_else(|| Error::from(Errno::NOENT).at("/proc/self"))?;
+            .map_err(|errno| Error::os(errno).at(procfs.path().join("self")))?;
+        let pid = crate::number::decimal(own.as_bytes()).ok_or_else(|| Error::os(Errno::NOENT).at("/proc/self"))?;
         Self::open(procfs, pid)
     }
 
@@ -83,12 +83,12 @@ impl Process {
             OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
             Mode::empty(),
         )
-        .map_err(|errno| Error::from(errno).at(&path))?;
+        .map_err(|errno| Error::os(errno).at(&path))?;
         let mut process = Self { procfs, dir, id: ProcessId { pid, start_ticks: 0 } };
         let stat = process.stat()?;
         if stat.pid != pid {
             // The kernel finds threads by path too, without listing them.
-            return Err(Error::from(Errno::NOENT).at(path));
+            return Err(Error::os(Errno::NOENT).at(path));
         }
         process.id.start_ticks = stat.start_ticks;
         // A thread's directory looks like a process's, but its thread group is another. Whatever else is odd about the file
@@ -96,7 +96,7 @@ impl Process {
         let mut buffer = Buffer::new();
         let status = open(&process.dir, "status").and_then(|fd| buffer.read_to_end(fd));
         match status.ok().and_then(Status::tgid_in) {
-            Some(tgid) if tgid != pid => Err(Error::from(Errno::NOENT).at(path)),
+            Some(tgid) if tgid != pid => Err(Error::os(Errno::NOENT).at(path)),
             _ => Ok(process),
         }
     }
@@ -333,7 +333,7 @@ impl Process {
 
     fn failed(&self, errno: Errno, file: &str) -> Error {
         let missing = matches!(errno, Errno::NOENT | Errno::SRCH | Errno::INVAL | Errno::OPNOTSUPP) && file != "stat";
-        let error = if missing && self.is_there() { Error::unsupported() } else { Error::from(errno) };
+        let error = if missing && self.is_there() { Error::unsupported() } else { Error::os(errno) };
         error.at(self.path(file))
     }
 

@@ -1,8 +1,13 @@
 //! Which process: a pid, and when it started.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
+use crate::number::decimal;
 use crate::time::{clock_ticks_per_second, ticks_to_nanos};
+use crate::{Error, Result};
 
 /// A process, never confused with a later one of the same pid.
 ///
@@ -12,6 +17,15 @@ use crate::time::{clock_ticks_per_second, ticks_to_nanos};
 /// Two processes that had one pid after the other and started within the same clock tick (10 ms almost everywhere) have
 /// the same identity, and cannot be told apart. For that the pids would have to go round within a tick, as only a very small
 /// `kernel.pid_max`, or a pid chosen by `clone3(2)`, allows.
+///
+/// ```
+/// use appmon::process::ProcessId;
+///
+/// let id = ProcessId { pid: 4711, start_ticks: 104_716 };
+/// assert_eq!(id.to_string(), "4711@104716");
+/// assert_eq!("4711@104716".parse::<ProcessId>()?, id);
+/// # Ok::<(), appmon::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProcessId {
@@ -41,9 +55,22 @@ impl ProcessId {
     }
 }
 
-impl std::fmt::Display for ProcessId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+/// `PID@START_TICKS`.
+impl fmt::Display for ProcessId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}", self.pid, self.start_ticks)
+    }
+}
+
+/// As [`Display`](fmt::Display) shows it.
+impl FromStr for ProcessId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let parts = text.split_once('@').and_then(|(pid, start_ticks)| {
+            Some(Self { pid: decimal(pid.as_bytes())?, start_ticks: decimal(start_ticks.as_bytes())? })
+        });
+        parts.ok_or_else(|| Error::config(format!("not a process id: {text:?}; it is written PID@START_TICKS")))
     }
 }
 
@@ -63,5 +90,17 @@ mod tests {
         assert!(!before.may_be_parent_of(id(2, before.start_ticks - 1)) && !id(2, 0).may_be_parent_of(before));
         assert!(!id(1, 7).may_be_parent_of(id(1, 8)), "itself");
         assert_eq!(id(1, u64::MAX).start_ns(100), i64::MAX, "what no kernel writes");
+    }
+
+    #[test]
+    fn text_both_ways() {
+        for id in [ProcessId::default(), ProcessId { pid: u32::MAX, start_ticks: u64::MAX }] {
+            assert_eq!(id.to_string().parse::<ProcessId>().unwrap(), id);
+        }
+        for text in ["", "1", "1@", "@1", "1@-1", "4294967296@1", "1@2@3", " 1@2", "+1@2"] {
+            let error = text.parse::<ProcessId>().unwrap_err();
+            assert!(error.is_config(), "{text}");
+            assert_eq!(error.to_string(), format!("not a process id: {text:?}; it is written PID@START_TICKS"));
+        }
     }
 }

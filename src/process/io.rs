@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::number::{decimal, key_value, lines};
+use crate::number::{decimal, key_value, lines};
 use crate::{Error, Result};
 
 /// `/proc/PID/io`: totals of all threads since the process started.

@@ -4,7 +4,7 @@ use procfs::FromRead;
 use procfs::process::LimitValue;
 use serde::{Deserialize, Serialize};
 
-use super::number::words;
+use crate::number::words;
 use crate::{Error, Result};
 
 /// `/proc/PID/limits`: the resource limits of getrlimit(2).
@@ -76,34 +76,32 @@ impl Limits {
         let limits = procfs::process::Limits::from_read(lines.join(&b'\n').as_slice())
             .map_err(|error| Error::malformed(format!("limits: {error}")))?;
         Ok(Self {
-            cpu_time_seconds: limits.max_cpu_time.into(),
-            file_size_bytes: limits.max_file_size.into(),
-            data_size_bytes: limits.max_data_size.into(),
-            stack_size_bytes: limits.max_stack_size.into(),
-            core_file_size_bytes: limits.max_core_file_size.into(),
-            resident_set_bytes: limits.max_resident_set.into(),
-            processes: limits.max_processes.into(),
-            open_files: limits.max_open_files.into(),
-            locked_memory_bytes: limits.max_locked_memory.into(),
-            address_space_bytes: limits.max_address_space.into(),
-            file_locks: limits.max_file_locks.into(),
-            pending_signals: limits.max_pending_signals.into(),
-            msgqueue_size_bytes: limits.max_msgqueue_size.into(),
-            nice_priority: limits.max_nice_priority.into(),
-            realtime_priority: limits.max_realtime_priority.into(),
-            realtime_timeout_us: limits.max_realtime_timeout.into(),
+            cpu_time_seconds: limit(limits.max_cpu_time),
+            file_size_bytes: limit(limits.max_file_size),
+            data_size_bytes: limit(limits.max_data_size),
+            stack_size_bytes: limit(limits.max_stack_size),
+            core_file_size_bytes: limit(limits.max_core_file_size),
+            resident_set_bytes: limit(limits.max_resident_set),
+            processes: limit(limits.max_processes),
+            open_files: limit(limits.max_open_files),
+            locked_memory_bytes: limit(limits.max_locked_memory),
+            address_space_bytes: limit(limits.max_address_space),
+            file_locks: limit(limits.max_file_locks),
+            pending_signals: limit(limits.max_pending_signals),
+            msgqueue_size_bytes: limit(limits.max_msgqueue_size),
+            nice_priority: limit(limits.max_nice_priority),
+            realtime_priority: limit(limits.max_realtime_priority),
+            realtime_timeout_us: limit(limits.max_realtime_timeout),
         })
     }
 }
 
-impl From<procfs::process::Limit> for Limit {
-    fn from(limit: procfs::process::Limit) -> Self {
-        let value = |limit| match limit {
-            LimitValue::Unlimited => None,
-            LimitValue::Value(value) => Some(value),
-        };
-        Self { soft: value(limit.soft_limit), hard: value(limit.hard_limit) }
-    }
+fn limit(limit: procfs::process::Limit) -> Limit {
+    let value = |limit| match limit {
+        LimitValue::Unlimited => None,
+        LimitValue::Value(value) => Some(value),
+    };
+    Limit { soft: value(limit.soft_limit), hard: value(limit.hard_limit) }
 }
 
 /// Whether procfs can take the line: it counts back from the last word of it, and panics on one that has too few.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::number::decimal;
+use crate::number::decimal;
 
 /// The namespaces of a process. Two processes are in the same one where the inode numbers are equal.
 ///

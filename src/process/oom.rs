@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::number::signed;
+use crate::number::signed;
 use crate::{Error, Result};
 
 /// How likely the out-of-memory killer is to choose a process.

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::config::{Config, Secret};
 use super::scan::Scan;
-use super::slow_pool::SlowPoolSettings;
 use super::{Fields, ProcFs, ProcessId, ProcessSample, Select};
 use crate::{Cancel, Result, Snapshot, Source};
 
@@ -27,10 +26,12 @@ use crate::{Cancel, Result, Snapshot, Source};
 /// Samples come in the order of their pids. For a /proc of another pid namespace the pulses cannot be taken: there
 /// everything is read at every tick, with the same results, and the snapshot has [`Notice::NoPulse`](crate::Notice::NoPulse).
 ///
+/// A clone has the same settings, and begins anew: it shares nothing that was read, no descriptor and no thread.
+///
 /// # Errors
 ///
-/// [`collect`](Source::collect) fails when the root cannot be opened or listed. A process that cannot be read is counted in
-/// [`Snapshot::skipped`].
+/// [`collect`](Source::collect) fails when the root cannot be opened or listed, and when a setting is wrong
+/// ([`is_config`](crate::Error::is_config)). A process that cannot be read is counted in [`Snapshot::skipped`].
 ///
 /// # Examples
 ///
@@ -55,21 +56,7 @@ pub struct Processes {
 impl Processes {
     /// All processes in `/proc`, with [`Fields::DEFAULT`].
     pub fn new() -> Self {
-        Self {
-            config: Config {
-                root: PathBuf::from("/proc"),
-                select: Select::all(),
-                fields: Fields::DEFAULT,
-                max_age: Duration::from_secs(300),
-                recheck: Duration::from_secs(15),
-                list_every: Duration::from_secs(10),
-                max_fds: None,
-                threads: None,
-                slow: SlowPoolSettings::default(),
-                redact: None,
-            },
-            scan: None,
-        }
+        Self { config: Config::default(), scan: None }
     }
 
     /// Where /proc is mounted. Default: `/proc`.
@@ -141,9 +128,10 @@ impl Processes {
         self
     }
 
-    /// How many threads read when much has to be read. Default: as many as there are cores for this process, 8 at most.
+    /// How many threads read when much has to be read. Default: as many as there are cores for this process, 8 at most. 0 is an
+    /// error at the first tick ([`is_config`](crate::Error::is_config)).
     pub fn threads(mut self, count: usize) -> Self {
-        self.config.threads = Some(count.max(1));
+        self.config.threads = Some(count);
         self
     }
 
@@ -188,6 +176,13 @@ impl Processes {
     }
 }
 
+/// Of the settings: the clone has read nothing.
+impl Clone for Processes {
+    fn clone(&self) -> Self {
+        Self { config: self.config.clone(), scan: None }
+    }
+}
+
 impl Default for Processes {
     fn default() -> Self {
         Self::new()
@@ -207,17 +202,15 @@ impl fmt::Debug for Processes {
 impl Source for Processes {
     type Sample = ProcessSample;
 
-    fn collect(&mut self, snapshot: &mut Snapshot<ProcessSample>, cancel: &Cancel) -> Result<()> {
-        snapshot.begin();
+    fn fill(&mut self, snapshot: &mut Snapshot<ProcessSample>, cancel: &Cancel) -> Result<()> {
         let scan = match &mut self.scan {
             Some(scan) => scan,
             None => {
+                self.config.check()?;
                 let procfs = ProcFs::new(&self.config.root)?;
                 self.scan.insert(Scan::new(procfs, self.config.clone())?)
             }
         };
-        scan.tick(snapshot, cancel)?;
-        snapshot.end();
-        Ok(())
+        scan.tick(snapshot, cancel)
     }
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, SeekFrom};
 
 use super::file::Buffer;
-use super::number::decimal;
 use super::status::Status;
 use crate::fs::{DeviceId, Mount, mounts};
+use crate::number::decimal;
 use crate::{BootId, Cancel, Error, Notice, Result};
 
 /// A mounted proc file system: `/proc`, that of a host at `/host/proc`, or a directory that looks like one.
@@ -48,7 +48,7 @@ impl ProcFs {
     pub fn new(root: impl Into<PathBuf>) -> Result<Self> {
         let path = root.into();
         let dir = rustix::fs::open(&path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|errno| Error::from(errno).at(&path))?;
+            .map_err(|errno| Error::os(errno).at(&path))?;
         let boot_id = boot_id(&dir);
         let pulse = has_pulse(&dir);
         let mut notices = restrictions(&dir);
@@ -151,14 +151,14 @@ impl Listing {
         // Opened anew and not duplicated: a duplicate would share its position with other listings.
         let dir =
             rustix::fs::openat(procfs.dir(), c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-                .map_err(|errno| Error::from(errno).at(procfs.path()))?;
+                .map_err(|errno| Error::os(errno).at(procfs.path()))?;
         Ok(Self { procfs: procfs.clone(), dir, buffer: Vec::with_capacity(Self::SIZE) })
     }
 
     /// Calls `found` with each pid and the inode number of its directory. Returns how many other directories there are, `.`
     /// and `..` too.
     pub(crate) fn list(&mut self, cancel: &Cancel, mut found: impl FnMut(u32, u64)) -> Result<u64> {
-        let failed = |errno| Error::from(errno).at(self.procfs.path());
+        let failed = |errno| Error::os(errno).at(self.procfs.path());
         rustix::fs::seek(&self.dir, SeekFrom::Start(0)).map_err(failed)?;
         let mut entries = RawDir::new(&self.dir, self.buffer.spare_capacity_mut());
         let mut others = 0_u64;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use rustix::fs::{Mode, OFlags};
 
 use super::file::Buffer;
-use super::number::decimal;
 use super::procfs::ProcFs;
 use crate::Monotonic;
+use crate::number::decimal;
 
 /// Looks for reclaim in `/proc/vmstat`.
 ///
@@ -25,18 +25,16 @@ pub(crate) struct Reclaim {
     looked_at: Option<Monotonic>,
 }
 
-/// How often it is looked for, at most: reading `/proc/vmstat` takes 35 µs.
-const EVERY: Duration = Duration::from_secs(1);
-
 impl Reclaim {
     pub(crate) fn new(procfs: &ProcFs) -> Self {
         let vmstat = rustix::fs::openat(procfs.dir(), c"vmstat", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok();
         Self { vmstat, buffer: Buffer::new(), pages: None, looked_at: None }
     }
 
-    /// Whether memory was reclaimed since this was last asked, or may have been.
-    pub(crate) fn was_seen(&mut self, now: Monotonic) -> bool {
-        if self.looked_at.and_then(|at| now.since(at)).is_some_and(|age| age < EVERY) {
+    /// Whether memory was reclaimed since this was last asked, or may have been. It is looked for once in `every`: reading
+    /// `/proc/vmstat` takes 35 µs.
+    pub(crate) fn was_seen(&mut self, every: Duration, now: Monotonic) -> bool {
+        if self.looked_at.and_then(|at| now.since(at)).is_some_and(|age| age < every) {
             return false;
         }
         self.looked_at = Some(now);
@@ -81,20 +79,22 @@ mod tests {
         assert!(reclaimed_pages(&std::fs::read("/proc/vmstat").unwrap()).is_some());
     }
 
+    const SECOND: Duration = Duration::from_secs(1);
+
     #[test]
     fn without_evidence_it_may_have_been() {
         let directory = tempfile::tempdir().unwrap();
         let write = |text: &str| std::fs::write(directory.path().join("vmstat"), text).unwrap();
         let at = |second: u64| Monotonic::from_nanos(second * 1_000_000_000);
         let mut missing = Reclaim::new(&ProcFs::new(directory.path()).unwrap());
-        assert!(missing.was_seen(at(1)) && missing.was_seen(at(2)));
+        assert!(missing.was_seen(SECOND, at(1)) && missing.was_seen(SECOND, at(2)));
         write("pgsteal_anon 1\n");
         let mut reclaim = Reclaim::new(&ProcFs::new(directory.path()).unwrap());
-        assert!(reclaim.was_seen(at(1)), "nobody looked before");
-        assert!(!reclaim.was_seen(at(2)));
+        assert!(reclaim.was_seen(SECOND, at(1)), "nobody looked before");
+        assert!(!reclaim.was_seen(SECOND, at(2)));
         write("pgsteal_anon 2\n");
-        assert!(!reclaim.was_seen(at(2)), "only once a second");
-        assert!(reclaim.was_seen(at(3)));
-        assert!(!reclaim.was_seen(at(4)));
+        assert!(!reclaim.was_seen(SECOND, at(2)), "only once a second");
+        assert!(reclaim.was_seen(SECOND, at(3)));
+        assert!(!reclaim.was_seen(SECOND, at(4)));
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::number::Columns;
+use crate::number::Columns;
 use crate::{Error, Result};
 
 /// `/proc/PID/schedstat`, of the main thread only, also after that has exited while others live; all 0 where the kernel does

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::number::{key_value, kib, lines};
+use crate::number::{key_value, kib, lines};
 use crate::{Error, Result, Text};
 
 /// `/proc/PID/smaps_rollup`: the sums over all mappings of a process; since Linux 4.14.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::ProcessState;
-use super::number::Columns;
+use crate::number::Columns;
 use crate::{Error, Result, Text};
 
 /// The fields after `comm`, in the order of the file, once: the two structs and the parser all follow this list.

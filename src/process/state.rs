@@ -1,8 +1,11 @@
 //! What a process is doing.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::{Error, Result};
 
 /// The state of a process, or rather of its main thread: field 3 of `/proc/PID/stat`.
 ///
@@ -14,7 +17,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 ///
 /// assert_eq!(ProcessState::from_letter(b'D'), ProcessState::DiskSleep);
 /// assert_eq!(ProcessState::DiskSleep.to_string(), "disk_sleep");
+/// assert_eq!("disk_sleep".parse::<ProcessState>()?, ProcessState::DiskSleep);
 /// assert_eq!(ProcessState::from_letter(b'?').letter(), '?');
+/// # Ok::<(), appmon::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -131,6 +136,21 @@ impl fmt::Display for ProcessState {
     }
 }
 
+/// The word, or the letter that ps(1) shows.
+impl FromStr for ProcessState {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match Self::from_wire(text) {
+            Self::Unknown(_) if text.chars().count() != 1 => {
+                let words = Self::NAMED.map(|(_, name)| name).join(", ");
+                Err(Error::config(format!("not a state of a process: {text:?}; there are {words}, and their letters")))
+            }
+            state => Ok(state),
+        }
+    }
+}
+
 impl Serialize for ProcessState {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name().unwrap_or(self.letter().encode_utf8(&mut [0; 4])))
@@ -171,5 +191,26 @@ impl schemars::JsonSchema for ProcessState {
                 { "type": "string", "minLength": 1, "maxLength": 1 },
             ],
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_both_ways() {
+        for byte in 0..=u8::MAX {
+            let state = ProcessState::from_letter(byte);
+            assert_eq!(state.to_string().parse::<ProcessState>().unwrap(), state);
+            assert_eq!(state.letter().to_string().parse::<ProcessState>().unwrap(), state);
+        }
+        for text in ["", "sleepy", "Running", "S "] {
+            let error = text.parse::<ProcessState>().unwrap_err();
+            assert!(
+                error.is_config() && error.to_string().contains("there are running, sleeping, disk_sleep"),
+                "{error}"
+            );
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::number::Columns;
+use crate::number::Columns;
 use crate::{Error, Result};
 
 /// `/proc/PID/statm`: memory in pages of `sysconf(_SC_PAGESIZE)` bytes.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::ProcessState;
-use super::number::{decimal, hex, key_value, kib, lines, octal, words};
+use crate::number::{decimal, hex, key_value, kib, lines, octal, words};
 use crate::{Error, Result, Text};
 
 /// `/proc/PID/status`, each line typed.

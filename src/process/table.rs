@@ -7,54 +7,59 @@ use super::descriptors::Kept;
 use super::file::Owner;
 use super::select::Verdict;
 use super::slow::Kind;
-use super::{ProcessInfo, ProcessSample};
+use super::{ProcessInfo, ProcessSample, ProcessState};
 use crate::{Monotonic, Reading};
 
-/// The longest rest of a process that is not selected, in ticks.
-const LONGEST_BACKOFF: u64 = 32;
-
-/// One process: what every tick looks at, and a box of the rest.
+/// One process: what every tick looks at, and a box of the rest. What stands still costs no look into the box but for its
+/// sample.
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) pid: u32,
     pub(crate) selection: Selection,
     pub(crate) task: Task,
     pub(crate) outcome: Outcome,
-    /// The CPU clock when its files were last read.
+    /// The CPU clock when its files were last read, and when its owner was last asked for: where they differ it ran since.
     pub(crate) pulse: u64,
-    /// As of when its counters are known, and when its files were last read. Beside the pulse, so that what stands still
-    /// costs no look at the rest.
+    pub(crate) owner_pulse: u64,
+    /// As of when its counters are known.
     pub(crate) at: Monotonic,
-    pub(crate) read_at: Monotonic,
-    /// It ran since its owner was asked for.
-    pub(crate) owner_unsure: bool,
+    /// When its files were last read; `None` while nothing is known of it.
+    pub(crate) read_at: Option<Monotonic>,
     /// The tick in which it was last read because it ran.
     pub(crate) ran_at_tick: u64,
-    /// Up to which tick, and up to when, one that is not selected is left alone.
-    pub(crate) backoff_until_tick: u64,
-    pub(crate) backoff_until: Monotonic,
-    /// What was read of it last has not been decided about.
-    pub(crate) undecided: bool,
-    /// It decides about others, so it does not rest.
-    pub(crate) pinned: bool,
-    /// Names of its user and group are to be asked for.
-    pub(crate) unnamed: bool,
-    /// It was a zombie when it was last read, and not only its main thread.
-    pub(crate) zombie: bool,
-    /// How many fields of its sample are missing though they were asked for. Beside the pulse too: most have none.
-    pub(crate) missing_fields: u64,
     /// The tick of the last listing that had it.
     pub(crate) listed: u64,
+    /// How many fields of its sample are missing though they were asked for: most have none.
+    pub(crate) missing_fields: u64,
+    /// Names of its user and group are to be asked for.
+    pub(crate) unnamed: bool,
     pub(crate) entry: Box<Entry>,
 }
 
-/// Whether a process is in the samples.
+/// Whether a process is in the samples; what is not has its rests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Selection {
     /// Not decided yet: new, or what decides it was not reached.
-    Unknown,
+    Unknown(Rest),
     Selected,
-    Unselected,
+    Unselected(Rest),
+}
+
+/// When a process that is not in the samples is looked at again, unless something may have happened to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// At every tick: its end or change shows in the samples of others.
+    Never,
+    /// At this tick or this instant, whichever comes first; and how many ticks this rest is.
+    Until { tick: u64, at: Monotonic, ticks: u64 },
+}
+
+impl Rest {
+    /// Looked at at the next tick, and before any rest.
+    pub(crate) const OVER: Self = Self::Until { tick: 0, at: Monotonic::from_nanos(0), ticks: 0 };
+
+    /// The longest, in ticks.
+    const LONGEST: u64 = 32;
 }
 
 /// What this tick does about a process.
@@ -104,14 +109,10 @@ pub(crate) struct Entry {
     pub(crate) comm: Comm,
     /// What a selection over trees decided about it last.
     pub(crate) verdict: Verdict,
-    /// Whether any reading has succeeded.
-    pub(crate) known: bool,
     pub(crate) kept: Kept,
-    /// How many ticks the next rest is.
-    pub(crate) backoff_ticks: u64,
     pub(crate) slow: Slow,
-    /// It ran since its links and its control group were read.
-    pub(crate) moved: bool,
+    /// The CPU clock when its links and its control group were last read.
+    pub(crate) links_pulse: u64,
     /// How many readings until its owner is asked for again.
     owner_in: u8,
 }
@@ -208,32 +209,38 @@ pub(crate) struct SlowFile {
 }
 
 impl Slot {
-    pub(crate) fn new(pid: u32) -> Self {
+    pub(crate) fn new(pid: u32, selection: Selection) -> Self {
         Self {
             pid,
-            selection: Selection::Unknown,
+            selection,
             task: Task::ReadAll,
             outcome: Outcome::Same,
             pulse: 0,
+            owner_pulse: 0,
             at: Monotonic::default(),
-            read_at: Monotonic::default(),
-            owner_unsure: false,
+            read_at: None,
             ran_at_tick: 0,
-            backoff_until_tick: 0,
-            backoff_until: Monotonic::default(),
-            undecided: false,
-            pinned: false,
-            unnamed: false,
-            zombie: false,
-            missing_fields: 0,
             listed: 0,
+            missing_fields: 0,
+            unnamed: false,
             entry: Box::default(),
         }
     }
 
+    /// Whether any reading of it has succeeded.
+    pub(crate) fn is_known(&self) -> bool {
+        self.read_at.is_some()
+    }
+
+    pub(crate) fn is_selected(&self) -> bool {
+        self.selection == Selection::Selected
+    }
+
     /// The sample of this tick.
     pub(crate) fn sample(&self) -> ProcessSample {
-        ProcessSample { at: self.at, ..self.entry.sample.clone() }
+        let mut sample = self.entry.sample.clone();
+        sample.at = self.at;
+        sample
     }
 
     /// Its sample has other readings now.
@@ -246,24 +253,77 @@ impl Slot {
         self.task = self.task.max(task);
     }
 
-    /// Whether this tick saw it end: gone, or a zombie by now, which has no children any more.
+    /// Whether this tick saw it end: gone, or a zombie by now, and not only its main thread, which has no children any more.
     pub(crate) fn has_ended(&self) -> bool {
         match self.outcome {
             Outcome::Gone => true,
-            Outcome::Read | Outcome::Changed => self.zombie,
+            Outcome::Read | Outcome::Changed => {
+                let sample = &self.entry.sample;
+                sample.state == ProcessState::Zombie && sample.threads <= 1
+            }
             _ => false,
         }
     }
 
-    /// One that is not selected was looked at: leave it alone for twice as long as before.
-    pub(crate) fn rest(&mut self, tick: u64, now: Monotonic, recheck: Duration) {
-        if self.selection == Selection::Selected || self.pinned {
-            return;
+    /// Nothing is known of it any more, or it is another process by now.
+    pub(crate) fn forget(&mut self, selection: Selection) {
+        *self.entry = Entry::default();
+        self.read_at = None;
+        self.selection = selection;
+    }
+
+    /// Takes in what was decided about it.
+    pub(crate) fn decide(&mut self, selected: Option<bool>) {
+        let rest = match self.selection {
+            Selection::Unknown(rest) | Selection::Unselected(rest) => rest,
+            Selection::Selected => Rest::OVER,
+        };
+        self.selection = match selected {
+            Some(true) => Selection::Selected,
+            Some(false) => Selection::Unselected(rest),
+            None => Selection::Unknown(rest),
+        };
+    }
+
+    fn rest_mut(&mut self) -> Option<&mut Rest> {
+        match &mut self.selection {
+            Selection::Unknown(rest) | Selection::Unselected(rest) => Some(rest),
+            Selection::Selected => None,
         }
-        let rest = self.entry.backoff_ticks.saturating_mul(2).clamp(1, LONGEST_BACKOFF);
-        self.entry.backoff_ticks = rest;
-        self.backoff_until_tick = tick.saturating_add(rest);
-        self.backoff_until = now.plus(recheck);
+    }
+
+    /// Whether it is left alone at this tick.
+    pub(crate) fn rests(&self, tick: u64, now: Monotonic) -> bool {
+        match self.selection {
+            Selection::Unknown(Rest::Until { tick: until, at, .. })
+            | Selection::Unselected(Rest::Until { tick: until, at, .. }) => tick < until && now < at,
+            _ => false,
+        }
+    }
+
+    /// It was looked at: where it is not selected, leave it alone for twice as long as before.
+    pub(crate) fn rest(&mut self, tick: u64, now: Monotonic, recheck: Duration) {
+        if let Some(Rest::Until { tick: until, at, ticks }) = self.rest_mut() {
+            *ticks = ticks.saturating_mul(2).clamp(1, Rest::LONGEST);
+            *until = tick.saturating_add(*ticks);
+            *at = now.plus(recheck);
+        }
+    }
+
+    /// Its rests are as short as those of a new one.
+    pub(crate) fn rest_shortly(&mut self) {
+        if let Some(Rest::Until { ticks, .. }) = self.rest_mut() {
+            *ticks = 0;
+        }
+    }
+
+    /// Never lets it rest while it is not selected, or lets it again.
+    pub(crate) fn pin(&mut self, pinned: bool) {
+        match self.rest_mut() {
+            Some(rest) if pinned => *rest = Rest::Never,
+            Some(rest @ Rest::Never) => *rest = Rest::OVER,
+            _ => {}
+        }
     }
 }
 
@@ -280,4 +340,42 @@ pub(crate) fn forget_counters(sample: &mut ProcessSample) {
     sample.namespaces = Reading::NotRequested;
     sample.oom = Reading::NotRequested;
     sample.environ = Reading::NotRequested;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_selected_rests_longer_each_time() {
+        let (now, recheck) = (Monotonic::from_nanos(1_000_000_000), Duration::from_secs(15));
+        let mut slot = Slot::new(7, Selection::Unknown(Rest::OVER));
+        let mut tick = 10;
+        let mut rests = Vec::new();
+        for _ in 0..8 {
+            slot.rest(tick, now, recheck);
+            let until = (tick..).find(|tick| !slot.rests(*tick, now)).unwrap();
+            rests.push(until - tick);
+            tick = until;
+        }
+        assert_eq!(rests, [1, 2, 4, 8, 16, 32, 32, 32]);
+        slot.rest(tick, now, recheck);
+        assert!(!slot.rests(tick, now.plus(recheck)), "at the latest after that time");
+        // What is decided changes no rest; what is selected has none, and begins with a short one.
+        slot.decide(Some(false));
+        assert!(slot.rests(tick, now));
+        slot.decide(Some(true));
+        slot.rest(tick, now, recheck);
+        assert!(!slot.rests(tick, now));
+        slot.decide(None);
+        slot.rest(tick, now, recheck);
+        assert!(slot.rests(tick, now) && !slot.rests(tick + 1, now));
+        // What others depend on never rests, and has a short rest afterwards.
+        slot.pin(true);
+        slot.rest(tick, now, recheck);
+        assert!(!slot.rests(tick, now));
+        slot.pin(false);
+        slot.rest(tick, now, recheck);
+        assert!(slot.rests(tick, now) && !slot.rests(tick + 1, now));
+    }
 }

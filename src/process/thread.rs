@@ -11,8 +11,8 @@ use rustix::io::Errno;
 
 use super::ProcessState;
 use super::file::{Buffer, PidPath, owner};
-use super::number::decimal;
 use super::stat::StatLine;
+use crate::number::decimal;
 
 /// The kernel's flag of a thread that is exiting, in field 9 of `/proc/PID/stat`: set before it gives up anything.
 const PF_EXITING: u32 = 0x4;

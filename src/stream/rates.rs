@@ -4,8 +4,8 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use futures::Stream;
-use futures::stream::FusedStream;
+use futures_util::Stream;
+use futures_util::stream::FusedStream;
 use pin_project_lite::pin_project;
 
 use super::hosts::PerHost;
@@ -18,8 +18,6 @@ pin_project! {
         #[pin]
         stream: S,
         hosts: PerHost<State<T>>,
-        // What will be `last` of the host that is looked at.
-        next: Vec<Earlier<T>>,
     }
 }
 
@@ -28,12 +26,13 @@ struct State<T: Counters> {
     // When the last snapshot was taken: what began later is counted from its beginning.
     before: Option<Monotonic>,
     tick: u64,
-    last: Vec<Earlier<T>>,
+    // In the order of the keys. Brought up to date in place: what stands still costs a look at it and no more.
+    known: Vec<Earlier<T>>,
 }
 
 impl<T: Counters> Default for State<T> {
     fn default() -> Self {
-        Self { before: None, tick: 0, last: Vec::new() }
+        Self { before: None, tick: 0, known: Vec::new() }
     }
 }
 
@@ -56,14 +55,14 @@ impl<S: fmt::Debug, T: Counters> fmt::Debug for Rates<S, T> {
         f.debug_struct("Rates")
             .field("stream", &self.stream)
             .field("hosts", &hosts)
-            .field("kept", &state.last.len())
+            .field("kept", &state.known.len())
             .finish_non_exhaustive()
     }
 }
 
 impl<S, T: Counters> Rates<S, T> {
     pub(super) fn new(stream: S) -> Self {
-        Self { stream, hosts: PerHost::new(), next: Vec::new() }
+        Self { stream, hosts: PerHost::new() }
     }
 
     /// The stream inside.
@@ -93,27 +92,7 @@ where
             // the first tick nobody looked.
             let before = state.before.replace(snapshot.at).map_or(snapshot.at, |at| at.minus(T::birth_step()));
             state.tick = state.tick.saturating_add(1);
-            let tick = state.tick;
-            let rated = snapshot.with_samples(|samples| {
-                let mut earlier = Cursor::new(&state.last);
-                this.next.clear();
-                this.next.reserve(samples.len());
-                samples
-                    .into_iter()
-                    .map(|sample| {
-                        let key = sample.key();
-                        let rates = rate(&sample, earlier.find(&key), before);
-                        this.next.push(Earlier { key, at: sample.at(), totals: sample.totals(), seen: tick });
-                        Rated::new(sample, rates)
-                    })
-                    .collect()
-            });
-            remember(&mut state.last, this.next, tick);
-            if !this.next.is_sorted_by(|a, b| a.key <= b.key) {
-                this.next.sort_by(|a, b| a.key.cmp(&b.key));
-            }
-            std::mem::swap(&mut state.last, this.next);
-            rated
+            snapshot.with_samples(|samples| state.rate_all(samples, before))
         })))
     }
 
@@ -132,64 +111,67 @@ where
     }
 }
 
-/// Takes over what is missing in `next`, though not for long, and not much more of it than there is in `next` itself.
-fn remember<T: Counters>(last: &mut Vec<Earlier<T>>, next: &mut Vec<Earlier<T>>, tick: u64) {
-    let most = next.len().max(1024);
-    if !next.is_sorted_by(|a, b| a.key <= b.key) {
-        next.sort_by(|a, b| a.key.cmp(&b.key));
-    }
-    let mut now = next.iter().peekable();
-    let mut missing: Vec<usize> = Vec::new();
-    for (at, earlier) in last.iter().enumerate() {
-        while now.next_if(|now| now.key < earlier.key).is_some() {}
-        let found = now.peek().is_some_and(|now| now.key == earlier.key);
-        if !found && tick.saturating_sub(earlier.seen) < REMEMBERED && missing.len() < most {
-            missing.push(at);
+impl<T: Counters> State<T> {
+    /// Gives each sample its rates, and keeps its counters.
+    fn rate_all(&mut self, samples: Vec<T>, before: Monotonic) -> Vec<Rated<T>> {
+        let (known, tick) = (&mut self.known, self.tick);
+        let mut born: Vec<Earlier<T>> = Vec::new();
+        let (mut next, mut found) = (0_usize, 0_usize);
+        // Looked at where they are, and moved once at the end.
+        let rates: Vec<Option<T::Rates>> = samples
+            .iter()
+            .map(|sample| {
+                let (key, at) = (sample.key(), sample.at());
+                let Some(place) = find(known, next, &key) else {
+                    born.push(Earlier { key, at, totals: sample.totals(), seen: tick });
+                    return since_birth(sample, before);
+                };
+                next = place.saturating_add(1);
+                let earlier = known.get_mut(place).filter(|earlier| earlier.seen != tick)?;
+                let rates = at.since(earlier.at).and_then(|elapsed| sample.rates(&earlier.totals, elapsed));
+                (earlier.at, earlier.totals, earlier.seen) = (at, sample.totals(), tick);
+                found = found.saturating_add(1);
+                rates
+            })
+            .collect();
+        if found < known.len() {
+            forget(known, tick, found.saturating_add(born.len()).max(1024));
         }
+        if !born.is_empty() {
+            known.append(&mut born);
+            known.sort_by(|a, b| a.key.cmp(&b.key));
+            known.dedup_by(|a, b| a.key == b.key);
+        }
+        samples.into_iter().zip(rates).map(|(sample, rates)| Rated::new(sample, rates)).collect()
     }
-    // From the back, so that what is taken out does not move what is still to be taken.
-    next.extend(missing.into_iter().rev().map(|at| last.swap_remove(at)));
 }
 
-fn rate<T: Counters>(sample: &T, earlier: Option<&Earlier<T>>, before: Monotonic) -> Option<T::Rates> {
-    if let Some(earlier) = earlier {
-        return sample.rates(&earlier.totals, sample.at().since(earlier.at)?);
+/// The place of a key: `next`, at no cost beyond a comparison, when the keys come in the list's order and none is missing.
+fn find<T: Counters>(known: &[Earlier<T>], next: usize, key: &T::Key) -> Option<usize> {
+    if known.get(next).is_some_and(|earlier| earlier.key == *key) {
+        return Some(next);
     }
+    known.binary_search_by(|earlier| earlier.key.cmp(key)).ok()
+}
+
+/// Forgets what is missing for long, and more than `most` of it.
+fn forget<T: Counters>(known: &mut Vec<Earlier<T>>, tick: u64, most: usize) {
+    let mut missing: usize = 0;
+    known.retain(|earlier| {
+        if earlier.seen == tick {
+            return true;
+        }
+        missing = missing.saturating_add(1);
+        tick.saturating_sub(earlier.seen) < REMEMBERED && missing <= most
+    });
+}
+
+/// The rates of what was not seen before.
+fn since_birth<T: Counters>(sample: &T, before: Monotonic) -> Option<T::Rates> {
     let (birth, totals) = sample.birth()?;
     // What is older and was not seen before (it was not selected) has counted for long already.
     if birth < before {
         return None;
     }
     sample.rates(&totals, sample.at().since(birth)?)
-}
-
-/// Looks keys up in a sorted list, at no cost beyond a step when they come in the list's order.
-struct Cursor<'a, T: Counters> {
-    list: &'a [Earlier<T>],
-    next: usize,
-}
-
-impl<'a, T: Counters> Cursor<'a, T> {
-    fn new(list: &'a [Earlier<T>]) -> Self {
-        Self { list, next: 0 }
-    }
-
-    fn find(&mut self, key: &T::Key) -> Option<&'a Earlier<T>> {
-        if let Some(found) = self.list.get(self.next)
-            && found.key == *key
-        {
-            self.next = self.next.saturating_add(1);
-            return Some(found);
-        }
-        match self.list.binary_search_by(|earlier| earlier.key.cmp(key)) {
-            Ok(index) => {
-                self.next = index.saturating_add(1);
-                self.list.get(index)
-            }
-            Err(index) => {
-                self.next = index;
-                None
-            }
-        }
-    }
 }

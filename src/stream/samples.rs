@@ -1,4 +1,4 @@
-//! `samples`: each sample as an event of its own.
+//! `samples`: each sample as a record of its own.
 
 use std::fmt;
 use std::ops::Deref;
@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use futures::Stream;
-use futures::stream::FusedStream;
+use futures_util::Stream;
+use futures_util::stream::FusedStream;
 use pin_project_lite::pin_project;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -48,7 +48,7 @@ impl<S, T> Samples<S, T> {
         Self { stream, host: None, tick: None }
     }
 
-    /// Says in each event which host it is from. Default: what its snapshot says, which is nothing for those of this machine.
+    /// Says in each record which host it is from. Default: what its snapshot says, which is nothing for those of this machine.
     pub fn host(mut self, name: impl Into<Arc<str>>) -> Self {
         self.host = Some(name.into());
         self
@@ -69,7 +69,7 @@ impl<S, T> Stream for Samples<S, T>
 where
     S: Stream<Item = Result<Snapshot<T>>>,
 {
-    type Item = Result<Event<T>>;
+    type Item = Result<Record<T>>;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut this = self.project();
@@ -78,7 +78,7 @@ where
                 && let Some(sample) = tick.samples.next()
             {
                 let host = this.host.clone().or_else(|| tick.host.clone());
-                return Poll::Ready(Some(Ok(Event {
+                return Poll::Ready(Some(Ok(Record {
                     seq: tick.seq,
                     boot_id: tick.boot_id,
                     time: tick.time,
@@ -123,7 +123,7 @@ where
 /// In the wire form it is one flat line: `schema`, `kind`, `host`, `boot_id`, `seq`, `time` and the fields of the sample.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub struct Event<T> {
+pub struct Record<T> {
     /// The number of the tick; see [`Snapshot::seq`].
     pub seq: u64,
     /// Which start of the machine monotonic times count from.
@@ -136,7 +136,7 @@ pub struct Event<T> {
     pub sample: T,
 }
 
-impl<T> Deref for Event<T> {
+impl<T> Deref for Record<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -144,7 +144,7 @@ impl<T> Deref for Event<T> {
     }
 }
 
-/// The wire form of an [`Event`], owned or borrowed.
+/// The wire form of an [`Record`], owned or borrowed.
 #[derive(Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct Line<H, K, T> {
@@ -165,8 +165,8 @@ struct Line<H, K, T> {
     sample: T,
 }
 
-/// An [`Event`] of a sample that is somebody else's, to be written.
-pub(crate) struct EventRef<'a, T> {
+/// An [`Record`] of a sample that is somebody else's, to be written.
+pub(crate) struct RecordRef<'a, T> {
     pub(crate) seq: u64,
     pub(crate) boot_id: BootId,
     pub(crate) time: Timestamp,
@@ -174,7 +174,7 @@ pub(crate) struct EventRef<'a, T> {
     pub(crate) sample: &'a T,
 }
 
-impl<T: Sample + Serialize> Serialize for EventRef<'_, T> {
+impl<T: Sample + Serialize> Serialize for RecordRef<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         Line {
             schema: SCHEMA,
@@ -189,15 +189,15 @@ impl<T: Sample + Serialize> Serialize for EventRef<'_, T> {
     }
 }
 
-impl<T: Sample + Serialize> Serialize for Event<T> {
+impl<T: Sample + Serialize> Serialize for Record<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let host = self.host.as_deref();
-        EventRef { seq: self.seq, boot_id: self.boot_id, time: self.time, host, sample: &self.sample }
+        RecordRef { seq: self.seq, boot_id: self.boot_id, time: self.time, host, sample: &self.sample }
             .serialize(serializer)
     }
 }
 
-impl<'de, T: Sample + Deserialize<'de>> Deserialize<'de> for Event<T> {
+impl<'de, T: Sample + Deserialize<'de>> Deserialize<'de> for Record<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let line = Line::<Arc<str>, String, T>::deserialize(deserializer)?;
         if line.schema != SCHEMA {
@@ -211,9 +211,9 @@ impl<'de, T: Sample + Deserialize<'de>> Deserialize<'de> for Event<T> {
 }
 
 #[cfg(feature = "schema")]
-impl<T: Sample + schemars::JsonSchema> schemars::JsonSchema for Event<T> {
+impl<T: Sample + schemars::JsonSchema> schemars::JsonSchema for Record<T> {
     fn schema_name() -> std::borrow::Cow<'static, str> {
-        format!("Event_of_{}", T::schema_name()).into()
+        format!("Record_of_{}", T::schema_name()).into()
     }
 
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {

@@ -179,15 +179,22 @@ impl Filesystem for Served {
         reply.attr(&Duration::ZERO, &directory(inode));
     }
 
-    /// Two empty directories are in it.
+    /// Two empty directories are in it, a symbolic link to one of them, and one that leads out of it.
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: fuser::ReplyEntry) {
         self.0.pass(|state| state.figures);
         let inode = match name.as_encoded_bytes() {
             b"one" if parent == INodeNo::ROOT => 2,
             b"two" if parent == INodeNo::ROOT => 3,
+            b"link" if parent == INodeNo::ROOT => LINK,
+            b"away" if parent == INodeNo::ROOT => AWAY,
             _ => return reply.error(fuser::Errno::ENOENT),
         };
         reply.entry(&Duration::ZERO, &directory(INodeNo(inode)), fuser::Generation(0));
+    }
+
+    fn readlink(&self, _: &Request, inode: INodeNo, reply: fuser::ReplyData) {
+        self.0.pass(|state| state.figures);
+        reply.data(if inode == INodeNo(LINK) { b"one" } else { b"../beside" });
     }
 
     fn readdir(&self, _: &Request, inode: INodeNo, _: FileHandle, offset: u64, mut reply: ReplyDirectory) {
@@ -199,7 +206,11 @@ impl Filesystem for Served {
     }
 }
 
+const LINK: u64 = 4;
+const AWAY: u64 = 5;
+
 fn directory(inode: INodeNo) -> FileAttr {
+    let is_link = matches!(inode.0, LINK | AWAY);
     FileAttr {
         ino: inode,
         size: 4096,
@@ -208,7 +219,7 @@ fn directory(inode: INodeNo) -> FileAttr {
         mtime: UNIX_EPOCH,
         ctime: UNIX_EPOCH,
         crtime: UNIX_EPOCH,
-        kind: FileType::Directory,
+        kind: if is_link { FileType::Symlink } else { FileType::Directory },
         perm: 0o755,
         nlink: 2,
         uid: 0,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use appmon::process::{Io, ProcessId};
-use appmon::stream::{Change, Event};
+use appmon::stream::{Change, Record};
 use appmon::{
     Cancel, Counters, Error, Monotonic, Notice, ProcessSample, Rated, Reading, Result, Sample, Snapshot,
     SnapshotStreamExt, Source, SourceExt,
@@ -305,10 +305,48 @@ mod retain {
     }
 }
 
+mod select {
+    use appmon::Select;
+    use appmon::process::ProcessInfo;
+
+    use super::*;
+
+    fn process(pid: u32, exe: Reading<appmon::WirePath>) -> ProcessSample {
+        let mut sample = ProcessSample::default();
+        sample.id.pid = pid;
+        let mut info = ProcessInfo::default();
+        info.exe = exe;
+        sample.info = info.into();
+        sample
+    }
+
+    #[test]
+    fn keeps_what_is_selected_and_counts_what_is_not_decided() {
+        let (shell, late) = (Reading::Value("/bin/sh".into()), Reading::Skipped);
+        let samples =
+            [process(1, shell.clone()), process(2, late.clone()), process(3, late), process(4, Reading::Failed)];
+        let mut first: Snapshot<ProcessSample> = samples.into_iter().collect();
+        (first.seq, first.skipped.denied, first.skipped.undecided, first.skipped.fields) = (7, 2, 1, 3);
+        first.host = Some("db-1".into());
+        first.notices.push(Notice::NoPulse);
+        let other: Snapshot<ProcessSample> = [process(2, shell)].into_iter().collect();
+        let stream = stream::iter([Ok(first.clone()), Err(Error::malformed("x")), Ok(other.clone())]);
+        let select = Select::exe("/bin/sh") | Select::pid(3);
+        let seen: Vec<_> = block_on(stream.select(select).collect());
+        // A fit whose field came late counts as one of the samples that are there; the field of 2 is not.
+        first.samples.retain(|sample| matches!(sample.id.pid, 1 | 3));
+        (first.skipped.undecided, first.skipped.fields) = (2, 1);
+        assert_eq!(*seen[0].as_ref().unwrap(), first);
+        assert!(seen[1].as_ref().unwrap_err().is_malformed());
+        assert_eq!(*seen[2].as_ref().unwrap(), other, "each snapshot by itself");
+        assert_eq!(seen.len(), 3);
+    }
+}
+
 mod samples {
     use super::*;
 
-    fn events(snapshots: Vec<Result<Snapshot<Meter>>>) -> Vec<Result<Event<Meter>>> {
+    fn records(snapshots: Vec<Result<Snapshot<Meter>>>) -> Vec<Result<Record<Meter>>> {
         collect(stream::iter(snapshots).samples().host("db-1"))
     }
 
@@ -320,13 +358,15 @@ mod samples {
         (second.seq, second.time) = (9, appmon::Timestamp::from_unix_nanos(90));
         second.boot_id = appmon::BootId::current();
         let boot_ids = [first.boot_id, second.boot_id];
-        let seen = events(vec![snapshot(1, []), Ok(first), snapshot(2, []), failed(), Ok(second)]);
-        assert_eq!(seen.len(), 4, "empty snapshots have no events");
+        let seen = records(vec![snapshot(1, []), Ok(first), snapshot(2, []), failed(), Ok(second)]);
+        assert_eq!(seen.len(), 4, "empty snapshots have no records");
         assert!(seen[2].as_ref().unwrap_err().is_malformed(), "an error comes in its place");
         let told: Vec<_> = seen
             .into_iter()
             .flatten()
-            .map(|event| (event.seq, event.time.as_unix_nanos(), event.boot_id, event.key, event.count, event.host))
+            .map(|record| {
+                (record.seq, record.time.as_unix_nanos(), record.boot_id, record.key, record.count, record.host)
+            })
             .collect();
         let host = Some("db-1".into());
         assert_eq!(
@@ -341,8 +381,8 @@ mod samples {
 
     #[test]
     fn name_no_host_unless_told() {
-        let event = block_on(stream::iter([snapshot(1, [meter(1, 0, 0)])]).samples().next()).unwrap().unwrap();
-        assert_eq!(event.host, None);
+        let record = block_on(stream::iter([snapshot(1, [meter(1, 0, 0)])]).samples().next()).unwrap().unwrap();
+        assert_eq!(record.host, None);
     }
 
     #[test]
@@ -473,8 +513,7 @@ mod cached {
     impl Source for Slow {
         type Sample = u32;
 
-        fn collect(&mut self, snapshot: &mut Snapshot<u32>, cancel: &Cancel) -> Result<()> {
-            snapshot.begin();
+        fn fill(&mut self, snapshot: &mut Snapshot<u32>, cancel: &Cancel) -> Result<()> {
             cancel.check()?;
             self.readings += 1;
             if self.fails {
@@ -583,9 +622,9 @@ mod names {
     fn do_not_collide() {
         let snapshots = || stream::iter([snapshot(1, [born(1, meter(1, 2, 3))]), snapshot(2, [])]);
         let rated = snapshots().rates().retain(|rated| rated.rates.is_some());
-        let events: Vec<Event<Rated<Meter>>> = block_on(rated.samples().try_collect()).unwrap();
-        assert_eq!(events.len(), 1);
-        assert_eq!(events[0].rates, Some((3, 1)));
+        let records: Vec<Record<Rated<Meter>>> = block_on(rated.samples().try_collect()).unwrap();
+        assert_eq!(records.len(), 1);
+        assert_eq!(records[0].rates, Some((3, 1)));
         let changes: Vec<Snapshot<Change<Meter>>> = block_on(snapshots().changes().try_collect()).unwrap();
         assert_eq!(changes.len(), 2);
     }
@@ -656,13 +695,13 @@ mod of_several_hosts {
     }
 
     #[test]
-    fn events_and_all_that_is_left_keep_the_host() {
+    fn records_and_all_that_is_left_keep_the_host() {
         let ticks = || stream::iter(vec![of("a", 1, [meter(1, 0, 0)]), snapshot(1, [meter(1, 0, 0)])]);
-        let hosts = |events: Vec<Result<Event<Rated<Meter>>>>| -> Vec<Option<String>> {
-            events.into_iter().map(|event| event.unwrap().host.map(|host| host.to_string())).collect()
+        let hosts = |records: Vec<Result<Record<Rated<Meter>>>>| -> Vec<Option<String>> {
+            records.into_iter().map(|record| record.unwrap().host.map(|host| host.to_string())).collect()
         };
-        let events = || ticks().rates().retain(|_| true).samples();
-        assert_eq!(hosts(collect(events())), [Some("a".to_owned()), None]);
-        assert_eq!(hosts(collect(events().host("x"))), [Some("x".to_owned()), Some("x".to_owned())]);
+        let records = || ticks().rates().retain(|_| true).samples();
+        assert_eq!(hosts(collect(records())), [Some("a".to_owned()), None]);
+        assert_eq!(hosts(collect(records().host("x"))), [Some("x".to_owned()), Some("x".to_owned())]);
     }
 }

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use appmon::forward::{Codec, Encoded, Encoder, Form, Host, Message, MessageId};
-use appmon::stream::Event;
+use appmon::stream::Record;
 use appmon::{BootId, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -97,9 +97,9 @@ fn a_snapshot_is_what_serde_makes_of_its_fields() {
 }
 
 #[test]
-fn lines_and_samples_by_themselves_are_events() {
+fn lines_and_samples_by_themselves_are_records() {
     let snapshot = full(3);
-    let events: Vec<Event<Reading>> = {
+    let records: Vec<Record<Reading>> = {
         let encoded = encoder().codec(Codec::Ndjson).encode(&snapshot);
         let [message] = &encoded.messages[..] else { panic!("{encoded:?}") };
         assert_eq!((message.form, message.samples), (Form::Samples, 3));
@@ -107,23 +107,23 @@ fn lines_and_samples_by_themselves_are_events() {
         let lines = std::str::from_utf8(&message.payload).unwrap().lines();
         lines.map(|line| serde_json::from_str(line).unwrap()).collect()
     };
-    let samples: Vec<_> = events.iter().map(|event| event.sample.clone()).collect();
+    let samples: Vec<_> = records.iter().map(|record| record.sample.clone()).collect();
     assert_eq!(samples, snapshot.samples);
-    for event in &events {
-        assert_eq!((event.seq, event.boot_id, event.time), (7, snapshot.boot_id, snapshot.time));
-        assert_eq!(event.host.as_deref(), Some("web-17"));
+    for record in &records {
+        assert_eq!((record.seq, record.boot_id, record.time), (7, snapshot.boot_id, snapshot.time));
+        assert_eq!(record.host.as_deref(), Some("web-17"));
     }
 
     for codec in [Codec::Json, Codec::Ndjson, Codec::MessagePack] {
         let encoded = encoder().codec(codec).per_sample(true).encode(&snapshot);
         assert_eq!(encoded.messages.len(), 3);
-        for (message, event) in encoded.messages.iter().zip(&events) {
+        for (message, record) in encoded.messages.iter().zip(&records) {
             assert_eq!((message.form, message.samples), (Form::Samples, 1));
-            let read: Event<Reading> = match codec {
+            let read: Record<Reading> = match codec {
                 Codec::MessagePack => rmp_serde::from_slice(&message.payload).unwrap(),
                 _ => serde_json::from_slice(&message.payload).unwrap(),
             };
-            assert_eq!(&read, event);
+            assert_eq!(&read, record);
         }
         let keys: Vec<_> = encoded.messages.iter().map(|message| message.key).collect();
         assert!(keys[0] != keys[1] && keys[1] != keys[2] && keys[0] != keys[2]);
@@ -286,7 +286,7 @@ proptest! {
             prop_assert!(message.payload.ends_with(b"\n"));
             let before = samples.len();
             for line in std::str::from_utf8(&message.payload).unwrap().lines() {
-                samples.push(serde_json::from_str::<Event<Reading>>(line).unwrap().sample);
+                samples.push(serde_json::from_str::<Record<Reading>>(line).unwrap().sample);
             }
             prop_assert_eq!(samples.len() - before, message.samples as usize);
             prop_assert!(message.samples > 0 && (!per_sample || message.samples == 1));

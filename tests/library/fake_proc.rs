@@ -11,8 +11,8 @@ use std::time::Duration;
 use appmon::process::{Pattern, ProcessId, ProcessState};
 use appmon::stream::Change;
 use appmon::{
-    Cancel, Fields, Notice, ProcessSample, ProcessTree, Processes, Reading, Select, Skipped, SnapshotStreamExt,
-    SourceExt, Text,
+    Cancel, Fields, Notice, ProcessSample, ProcessTree, Processes, Reading, Select, Skipped, Snapshot,
+    SnapshotStreamExt, SourceExt, Text,
 };
 use futures::StreamExt;
 use rustix::fs::{FileType, Mode, OFlags};
@@ -685,4 +685,157 @@ fn a_wait_without_end_is_cancelled() {
         result
     });
     assert!(result.unwrap_err().is_cancelled());
+}
+
+#[test]
+fn what_is_selected_from_a_snapshot_is_what_the_source_selects() {
+    let root = root();
+    let root = root.path();
+    let child = |pid, ppid, comm: &str| {
+        let fake = Fake { ppid, start_ticks: 1000 + u64::from(pid), ..Fake::new(pid, comm) };
+        fake.write(root);
+        fake
+    };
+    child(10, 1, "sshd");
+    child(11, 10, "bash");
+    child(12, 11, "bash");
+    child(13, 12, "vim");
+    child(14, 1, "cron");
+    // Its parent's pid is another process's by now.
+    Fake { start_ticks: 7, ..child(15, 14, "orphan") }.write(root);
+    // In a cycle, and it starts in a thousand years.
+    Fake { start_ticks: 2000, ..child(20, 21, "loop") }.write(root);
+    Fake { start_ticks: 2000, ..child(21, 20, "loop") }.write(root);
+    Fake { start_ticks: 3_155_695_200_000, ..child(22, 1, "future") }.write(root);
+    // A thread of the kernel; what has no files but the first.
+    Fake { flags: 0x0020_0000, ..child(23, 2, "kworker") }.write(root);
+    let bare = child(24, 1, "bare");
+    for file in ["io", "cgroup", "cmdline", "exe", "cwd"] {
+        std::fs::remove_file(bare.directory(root).join(file)).unwrap();
+    }
+    let source = || {
+        let fields = Fields::DEFAULT | Fields::CMDLINE;
+        Processes::new().root(root).fields(fields).slow_budget(Duration::from_secs(300))
+    };
+    let mut whole = tick(&mut source());
+    assert_eq!(whole.len(), 12);
+    // Of a recording: every field is there as it was.
+    let recorded = serde_json::to_string(&whole).unwrap();
+    let key = |snapshot: &Snapshot<ProcessSample>| -> Vec<_> {
+        snapshot.samples.iter().map(|sample| (sample.id, sample.info.clone(), sample.ppid, sample.cpu)).collect()
+    };
+    for text in [
+        "all",
+        "none",
+        "name=bash | exe=/bin/fake & !ppid=1",
+        "!exe=/bin/fake",
+        "cwd=/srv & !uid=4294967295 | pid=12",
+        "user~. & group~.",
+        "unit=fake & !cgroup*=user",
+        "cmdline='/bin/sshd --of=10' | cmdline*=cron",
+        "!cmdline~of=1",
+        "kernel_thread",
+        "age>1s",
+        "!age<5000000h",
+        "age<5000000h & name=bash",
+        "with_descendants(name=sshd)",
+        "with_descendants(name=sshd, 1)",
+        "with_descendants(name=bash) & !topmost(name=bash)",
+        "topmost(all)",
+        "!topmost(name=bash | name=cron | name=loop)",
+        "with_descendants(pid=20, 1) | with_descendants(name=orphan)",
+        "with_descendants(name=cron)",
+        "with_descendants(age>1s, 2)",
+        "topmost(with_descendants(cmdline*=sshd) & !name=sshd)",
+    ] {
+        let select: Select = text.parse().unwrap();
+        let live = tick(&mut source().select(select.clone()));
+        let mut applied: Snapshot<ProcessSample> = serde_json::from_str(&recorded).unwrap();
+        select.apply(&mut applied).unwrap();
+        assert_eq!(key(&applied), key(&live), "{text}");
+        assert_eq!(applied.skipped, live.skipped, "{text}");
+        // The same in a stream, with rates.
+        let streamed = next(&mut ticks(source()).rates().select(select));
+        assert_eq!(streamed.samples.into_iter().map(|rated| rated.id).collect::<Vec<_>>(), ids(&live), "{text}");
+    }
+    // By a function: it sees the same.
+    let select = Select::matching(|process| process.name.as_bytes().starts_with(b"b")).with_descendants();
+    let live = tick(&mut source().select(select.clone()));
+    select.apply(&mut whole).unwrap();
+    assert_eq!(key(&whole), key(&live));
+    assert_eq!(ids(&whole).iter().map(|id| id.pid).collect::<Vec<_>>(), [11, 12, 13, 24]);
+}
+
+fn ids(snapshot: &Snapshot<ProcessSample>) -> Vec<ProcessId> {
+    snapshot.samples.iter().map(|sample| sample.id).collect()
+}
+
+#[test]
+fn what_a_snapshot_does_not_have_decides_nothing() {
+    let root = root();
+    let root = root.path();
+    for pid in 10..14 {
+        Fake::new(pid, "x").write(root);
+    }
+    let pid_file = root.join("x.pid");
+    std::fs::write(&pid_file, "10\n").unwrap();
+    let whole = tick(&mut Processes::new().root(root).fields(Fields::CGROUP));
+    for (select, selected, undecided) in [
+        ("exe=/bin/fake", &[][..], 5),
+        ("!exe=/bin/fake", &[], 5),
+        ("exe=/bin/fake | pid=11", &[11], 4),
+        ("exe=/bin/fake & pid=11", &[], 1),
+        ("!cmdline*=x & unit=fake", &[], 5),
+        ("with_descendants(cwd=/srv) | topmost(name=init)", &[1], 4),
+        (&format!("pid_file={}", pid_file.display()), &[], 5),
+        (&format!("!pid_file={}", pid_file.display()), &[], 5),
+        ("unit=fake", &[1, 10, 11, 12, 13], 0),
+    ] {
+        let mut snapshot = whole.clone();
+        snapshot.skipped.undecided = 100;
+        select.parse::<Select>().unwrap().apply(&mut snapshot).unwrap();
+        let pids: Vec<u32> = snapshot.samples.iter().map(|sample| sample.id.pid).collect();
+        assert_eq!((&pids[..], snapshot.skipped.undecided), (selected, 100 + undecided), "{select}");
+        snapshot.skipped.undecided = 0;
+        assert_eq!(snapshot.skipped, whole.skipped, "{select}");
+    }
+}
+
+#[test]
+fn a_clone_of_a_source_has_its_settings_and_nothing_it_read() {
+    let root = root();
+    let root = root.path();
+    Fake::new(42, "x").write(root);
+    let mut source = Processes::new().root(root).select(Select::name("x")).fields(Fields::IO);
+    let first = tick(&mut source);
+    Fake { user_ticks: 9, ..Fake::new(43, "x") }.write(root);
+    std::fs::remove_dir_all(root.join("42")).unwrap();
+    let mut clone = source.clone();
+    assert_eq!(ids(&first).len(), 1);
+    let seen = tick(&mut clone);
+    assert_eq!(seen.samples.iter().map(|sample| sample.id.pid).collect::<Vec<_>>(), [43]);
+    assert_eq!(seen.skipped, Skipped::default(), "42 was never there for it");
+    assert!(get(&seen, 43).io.value().is_some() && get(&seen, 43).info.exe == Reading::NotRequested);
+}
+
+#[test]
+fn settings_that_cannot_be_meant_are_errors_of_the_first_tick() {
+    let root = root();
+    let deep = (0..200).fold(Select::pid(1), |deep, _| deep.topmost());
+    for (source, error) in [
+        (Processes::new().threads(0), "Processes::threads(0): at least one thread reads"),
+        (Processes::new().select(deep.clone()), "selection: groups and functions go 128 deep at most"),
+    ] {
+        let mut source = source.root(root.path());
+        for _ in 0..2 {
+            let refused = common::try_tick(&mut source).unwrap_err();
+            assert!(refused.is_config());
+            assert_eq!(refused.to_string(), error);
+        }
+    }
+    let mut snapshot = tick(&mut Processes::new().root(root.path()));
+    assert!(deep.apply(&mut snapshot).unwrap_err().is_config());
+    assert_eq!(snapshot.len(), 1, "it is left as it was");
+    let mut stream = ticks(Processes::new().root(root.path())).select(deep);
+    assert!(futures::FutureExt::now_or_never(stream.next()).unwrap().unwrap().unwrap_err().is_config());
 }

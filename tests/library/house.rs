@@ -10,7 +10,7 @@ use syn::visit::{self, Visit};
 /// The layers from the ground up, each with its modules; `x::*` is all below `x` that no other line names. A module imports
 /// from its own layer and from those before it.
 const LAYERS: [(&str, &[&str]); 10] = [
-    ("ground", &["error", "time", "text", "reading", "process::id", "events::method"]),
+    ("ground", &["error", "time", "text", "reading", "number", "glob", "spelling", "process::id", "events::method"]),
     (
         "parsers",
         &[
@@ -20,7 +20,6 @@ const LAYERS: [(&str, &[&str]); 10] = [
             "process::io",
             "process::limits",
             "process::namespaces",
-            "process::number",
             "process::oom",
             "process::schedstat",
             "process::smaps_rollup",
@@ -37,7 +36,7 @@ const LAYERS: [(&str, &[&str]); 10] = [
     ("ticks", &["snapshot", "counters", "source", "cached", "metered", "events::connector"]),
     ("sources", &["process", "process::*", "fs", "fs::*"]),
     ("sources of sources", &["events", "events::*", "own", "own::*"]),
-    ("sampler", &["sampler", "source_ext", "async_process", "mount_changes"]),
+    ("sampler", &["sampler", "sampler::*", "source_ext", "async_process"]),
     ("combinators", &["stream", "stream::*"]),
     ("forward", &["forward", "forward::*"]),
     ("brokers", &["broker", "broker::*"]),

@@ -34,6 +34,8 @@ fn streams() {
     stream(ticks());
     stream(ticks().rates());
     stream(ticks().retain(|_| true));
+    stream(ticks().select(Select::pid(1)));
+    stream(ticks().rates().select(Select::pid(1)));
     stream(ticks().samples());
     stream(ticks().changes());
     stream(ticks().rates().retain(|process| process.rates.is_some()).changes());
@@ -61,6 +63,7 @@ fn streams() {
     shared::<Ticks>();
     shared::<Rates<Ticks, ProcessSample>>();
     shared::<Retain<Ticks, fn(&ProcessSample) -> bool>>();
+    shared::<Selected<Ticks>>();
     shared::<Samples<Ticks, ProcessSample>>();
     shared::<Changes<Ticks, ProcessSample>>();
 }
@@ -73,7 +76,7 @@ fn streams_of_a_source_that_promises_less() {
     impl Source for Odd {
         type Sample = ();
 
-        fn collect(&mut self, _: &mut Snapshot<()>, _: &Cancel) -> Result<()> {
+        fn fill(&mut self, _: &mut Snapshot<()>, _: &Cancel) -> Result<()> {
             Ok(())
         }
     }
@@ -101,7 +104,7 @@ fn sources_and_handles() {
     shared::<Processes>();
     shared::<FileSystems>();
     shared::<Registry>();
-    shared::<Registered>();
+    shared::<Registration>();
     shared::<Scan>();
     shared::<Cached<Processes>>();
     shared::<Cancel>();
@@ -139,7 +142,7 @@ fn values() {
     value::<Snapshot<ProcessSample>>();
     value::<Snapshot<Rated<ProcessSample>>>();
     value::<Snapshot<Change<ProcessSample>>>();
-    value::<Event<Rated<ProcessSample>>>();
+    value::<Record<Rated<ProcessSample>>>();
     value::<FileSystemSample>();
     value::<Snapshot<Rated<FileSystemSample>>>();
     value::<(Directory, FileSystem, Part, Mount, MountChange)>();
@@ -150,9 +153,9 @@ fn values() {
     wire::<Snapshot<ProcessSample>>();
     wire::<Snapshot<Rated<ProcessSample>>>();
     wire::<Snapshot<Change<ProcessSample>>>();
-    wire::<Event<ProcessSample>>();
-    wire::<Event<Rated<ProcessSample>>>();
-    wire::<Event<FileSystemSample>>();
+    wire::<Record<ProcessSample>>();
+    wire::<Record<Rated<ProcessSample>>>();
+    wire::<Record<FileSystemSample>>();
     wire::<Snapshot<Rated<FileSystemSample>>>();
     wire::<(Mount, MountChange, Usage)>();
     wire::<(Summary, Fields, Select, ProcessRates)>();

@@ -25,11 +25,9 @@ struct Reads<F> {
 impl<F: FnMut(&Cancel) -> Result<usize>> Source for Reads<F> {
     type Sample = usize;
 
-    fn collect(&mut self, snapshot: &mut Snapshot<usize>, cancel: &Cancel) -> Result<()> {
+    fn fill(&mut self, snapshot: &mut Snapshot<usize>, cancel: &Cancel) -> Result<()> {
         self.begun.fetch_add(1, Ordering::SeqCst);
-        snapshot.begin();
         snapshot.samples.push((self.read)(cancel)?);
-        snapshot.end();
         Ok(())
     }
 }
@@ -570,7 +568,7 @@ struct Bare;
 impl Source for Bare {
     type Sample = Monotonic;
 
-    fn collect(&mut self, snapshot: &mut Snapshot<Monotonic>, _: &Cancel) -> Result<()> {
+    fn fill(&mut self, snapshot: &mut Snapshot<Monotonic>, _: &Cancel) -> Result<()> {
         let now = Monotonic::now();
         snapshot.samples.push(now);
         // So that it takes some time by any clock.
@@ -589,7 +587,7 @@ async fn a_source_that_stamps_nothing_has_its_times() {
     snapshots.push(Bare.read(&Cancel::new()).unwrap());
     let mut used = snapshots[0].clone();
     used.host = Some("elsewhere".into());
-    Bare.read_into(&mut used, &Cancel::new()).unwrap();
+    Bare.collect(&mut used, &Cancel::new()).unwrap();
     snapshots.push(used);
     for snapshot in &snapshots {
         assert_eq!(snapshot.boot_id, BootId::current());
@@ -609,7 +607,7 @@ struct Assigns;
 impl Source for Assigns {
     type Sample = u32;
 
-    fn collect(&mut self, snapshot: &mut Snapshot<u32>, _: &Cancel) -> Result<()> {
+    fn fill(&mut self, snapshot: &mut Snapshot<u32>, _: &Cancel) -> Result<()> {
         *snapshot = [1, 2].into_iter().collect();
         Ok(())
     }
@@ -630,7 +628,7 @@ struct Recorded;
 impl Source for Recorded {
     type Sample = ();
 
-    fn collect(&mut self, snapshot: &mut Snapshot<()>, _: &Cancel) -> Result<()> {
+    fn fill(&mut self, snapshot: &mut Snapshot<()>, _: &Cancel) -> Result<()> {
         snapshot.host = Some("db-1".into());
         snapshot.boot_id = BootId::default();
         snapshot.at = Monotonic::from_nanos(7);

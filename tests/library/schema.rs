@@ -27,8 +27,8 @@ fn the_files_are_those_of_the_code() {
             std::fs::write(path, text).unwrap();
         }
     }
-    let help =
-        "if the wire form was to change, write them again: UPDATE_SCHEMA=1 cargo test --features schema --test schema";
+    let help = "if the wire form was to change, write them again: UPDATE_SCHEMA=1 cargo test -p appmon-tests --features schema \
+                --test library schema";
     for (path, text) in &expected {
         let found = std::fs::read_to_string(path).unwrap_or_default();
         let line = found.lines().zip(text.lines()).position(|(found, text)| found != text);
@@ -59,10 +59,10 @@ fn valid(name: &str, value: &impl Serialize) {
 /// A snapshot, its samples as lines, and its changes.
 fn all_forms<T: Sample + Clone + Serialize>(kind: &str, snapshot: Snapshot<T>) {
     valid(&format!("{kind}-snapshot"), &snapshot);
-    let events: Vec<_> = block_on(stream::iter([Ok(snapshot)]).samples().host("db-1").try_collect()).unwrap();
-    assert!(!events.is_empty());
-    for event in events {
-        valid(&format!("{kind}-event"), &event);
+    let records: Vec<_> = block_on(stream::iter([Ok(snapshot)]).samples().host("db-1").try_collect()).unwrap();
+    assert!(!records.is_empty());
+    for record in records {
+        valid(&format!("{kind}-record"), &record);
     }
 }
 
@@ -70,7 +70,7 @@ fn all_forms<T: Sample + Clone + Serialize>(kind: &str, snapshot: Snapshot<T>) {
 fn samples_with_every_field_are_valid() {
     all_forms("process", full_snapshot(vec![full_sample(), odd_sample()]));
     let nowhere = block_on(stream::iter([Ok(full_snapshot(vec![odd_sample()]))]).samples().next()).unwrap().unwrap();
-    valid("process-event", &nowhere);
+    valid("process-record", &nowhere);
     let changed = {
         let mut sample = full_sample();
         sample.info = odd_sample().info;
@@ -81,13 +81,13 @@ fn samples_with_every_field_are_valid() {
         assert_eq!(tick.samples.len(), 1);
         valid("process-changes", &tick);
         for event in block_on(stream::iter([Ok(tick)]).samples().try_collect::<Vec<_>>()).unwrap() {
-            valid("process-change-event", &event);
+            valid("process-change-record", &event);
         }
     }
 }
 
 /// The samples of a snapshot as lines.
-fn events<T>(snapshot: Snapshot<T>) -> Vec<appmon::stream::Event<T>> {
+fn events<T>(snapshot: Snapshot<T>) -> Vec<appmon::stream::Record<T>> {
     block_on(stream::iter([Ok(snapshot)]).samples().try_collect()).unwrap()
 }
 
@@ -106,8 +106,8 @@ async fn samples_of_this_machine_are_valid() {
         valid("rated-process-snapshot", rated);
     }
     valid("process-snapshot", &plain);
-    for event in events(second) {
-        valid("rated-process-event", &event);
+    for record in events(second) {
+        valid("rated-process-record", &record);
     }
 
     let mut own = appmon::OwnProcess::new().runtime(tokio::runtime::Handle::current());
@@ -119,7 +119,7 @@ async fn samples_of_this_machine_are_valid() {
     let snapshot = source.read(&appmon::Cancel::new()).unwrap();
     valid("process-event-snapshot", &snapshot);
     for event in events(snapshot) {
-        valid("process-event-event", &event);
+        valid("process-event-record", &event);
     }
 
     let mut mounted = Snapshot::default();
@@ -133,7 +133,7 @@ fn what_is_wrong_is_not_valid() {
     let wrong = |field: &str, value: Value| {
         let mut line = json!(line);
         *line.pointer_mut(field).unwrap() = value;
-        let faults = faults("process-event", &line);
+        let faults = faults("process-record", &line);
         assert!(!faults.is_empty(), "{field}");
     };
     wrong("/schema", json!(2));
@@ -151,11 +151,11 @@ fn what_is_wrong_is_not_valid() {
     for field in ["schema", "kind", "boot_id", "seq", "time", "id", "info", "cpu", "at"] {
         let mut line = json!(line);
         line.as_object_mut().unwrap().remove(field);
-        assert!(!faults("process-event", &line).is_empty(), "{field} is required");
+        assert!(!faults("process-record", &line).is_empty(), "{field} is required");
     }
     let mut more = json!(line);
     more["of_a_later_version"] = json!(1);
-    assert_eq!(faults("process-event", &more), [""; 0], "fields may be added");
+    assert_eq!(faults("process-record", &more), [""; 0], "fields may be added");
 }
 
 #[cfg(feature = "forward")]

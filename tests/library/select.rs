@@ -13,7 +13,7 @@ use proptest::prelude::*;
 fn check(text: &str, shown: &str) {
     let select: Select = text.parse().unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(select.to_string(), shown);
-    assert_eq!(shown.parse::<Select>().expect(shown).to_string(), shown);
+    assert_eq!(shown.parse::<Select>().expect(shown), select);
 }
 
 /// Is refused, with this error.
@@ -81,6 +81,76 @@ fn conditions() {
 }
 
 #[test]
+fn the_grammar_is_what_is_read() {
+    let (lines, rest) = Select::GRAMMAR.split_once("\n\n").unwrap();
+    assert!(Select::GRAMMAR.lines().all(|line| line.chars().count() <= 100), "for a terminal");
+    let mut read = 0;
+    for line in lines.lines().filter(|line| !line.starts_with(' ')) {
+        let (written, _) = line.split_once("  ").expect("two columns");
+        // What stands for expressions, and the comma of a function.
+        let written =
+            written.replace(", 1)", "\u{1})").replace('X', "pid=1").replace('Y', "pid=2").replace('Z', "pid=3");
+        for example in written.split(", ").map(|example| example.trim().replace('\u{1}', ", 1")) {
+            example.parse::<Select>().unwrap_or_else(|error| panic!("{line}: {error}"));
+            read += 1;
+        }
+    }
+    assert!(read > 25, "{read}");
+    for name in
+        ["name", "exe", "cmdline", "cwd", "user", "group", "cgroup", "pid", "ppid", "uid", "gid", "unit", "pid_file"]
+    {
+        assert!(Select::GRAMMAR.contains(name), "{name}");
+    }
+    for (escapes, text) in [(r#""\"\\\x41""#, r#""\A"#), ("'|'", "|")] {
+        assert_eq!(format!("name={escapes}").parse::<Select>().unwrap(), Select::name(text), "{rest}");
+    }
+}
+
+#[test]
+fn what_is_written_the_same_is_equal() {
+    let closure = Select::matching(|_| true);
+    assert_eq!(closure, closure.clone());
+    assert_ne!(closure, Select::matching(|_| true), "another function");
+    assert_ne!(Select::name("a*"), Select::name(Pattern::glob("a*").unwrap()));
+    assert_ne!(Select::name("a"), Select::exe("a"));
+    assert_ne!(Select::pid(1) & Select::pid(2), Select::pid(1) | Select::pid(2));
+    assert_ne!(Select::pid(1).with_descendants(), Select::pid(1).with_descendants_to(1));
+    assert_eq!(!!Select::pid(1), Select::pid(1));
+    let patterns = [Pattern::exact("a"), Pattern::contains("a"), Pattern::regex("a").unwrap(), Pattern::exact("b")];
+    for (nth, pattern) in patterns.iter().enumerate() {
+        assert_eq!(patterns.iter().position(|other| other == pattern), Some(nth), "{pattern:?}");
+    }
+}
+
+#[test]
+fn a_pattern_is_text_too() {
+    for (text, pattern) in [
+        ("=nginx", Pattern::exact("nginx")),
+        ("=ng*", Pattern::glob("ng*").unwrap()),
+        ("==ng*", Pattern::exact("ng*")),
+        ("*=\"a b\"", Pattern::contains("a b")),
+        ("~^a$", Pattern::regex("^a$").unwrap()),
+    ] {
+        assert_eq!(pattern.to_string(), text);
+        assert_eq!(text.parse::<Pattern>().unwrap(), pattern);
+    }
+    assert_eq!(" = nginx ".parse::<Pattern>().unwrap(), Pattern::exact("nginx"));
+    for (text, what) in [
+        ("nginx", "pattern, column 1: expected an operator: `a pattern` takes `=`, `==`, `*=`, `~`\n  nginx\n  ^"),
+        (
+            "=a b",
+            "pattern, column 4: expected the end; a value with white space or any of `& | ( ) ,` in it stands in quotes\n  =a b\n     ^",
+        ),
+        (
+            "=[a",
+            "pattern, column 2: not a glob: unclosed character class; missing ']'; `==` compares it as it is\n  =[a\n   ^^",
+        ),
+    ] {
+        assert_eq!(text.parse::<Pattern>().unwrap_err().to_string(), what);
+    }
+}
+
+#[test]
 fn values() {
     check("name=\"\"", "name=\"\"");
     check("name=''", "name=\"\"");
@@ -100,8 +170,8 @@ fn values() {
 #[test]
 fn the_longest_age_is_written_and_read() {
     for age in [Duration::MAX, Duration::from_secs(u64::MAX), Duration::from_nanos(u64::MAX)] {
-        let shown = Select::older_than(age).to_string();
-        assert_eq!(shown.parse::<Select>().unwrap().to_string(), shown);
+        let select = Select::older_than(age);
+        assert_eq!(select.to_string().parse::<Select>().unwrap(), select);
     }
 }
 
@@ -126,6 +196,7 @@ fn built_and_written_are_the_same() {
     ] {
         assert_eq!(built.to_string(), shown);
         assert_eq!(format!("{built:?}"), format!("Select({shown})"));
+        assert_eq!(shown.parse::<Select>().unwrap(), built);
         check(shown, shown);
     }
 }
@@ -141,6 +212,14 @@ fn errors_point_at_the_place() {
         "selection, column 1: there is no field `command`; there are name, exe, cmdline, cwd, user, group, cgroup, \
          pid, ppid, uid, gid, unit, pid_file, age, kernel_thread, all, none, with_descendants, topmost\n  command=x\n  ^^^^^^^",
     );
+    // Only what is near is suggested.
+    for (word, near) in [("cmd", Some("cmdline")), ("Name", Some("name")), ("cpu", None), ("rss", None), ("io", None)] {
+        let error = format!("{word}=x").parse::<Select>().unwrap_err().to_string();
+        match near {
+            Some(near) => assert!(error.contains(&format!("did you mean `{near}`?")), "{error}"),
+            None => assert!(error.contains(&format!("no field `{word}`; there are name, exe,")), "{error}"),
+        }
+    }
     refuse("  ", "selection, column 3: it is empty; `all` selects every process, `none` selects none\n    \n    ^");
     refuse(
         "name=a &",
@@ -218,6 +297,11 @@ fn depth_is_bounded() {
     assert!("topmost(".repeat(1_000_000).parse::<Select>().is_err());
     check(&format!("{}pid=1", "!".repeat(1_000_000)), "pid=1");
     check(&format!("{}pid=1", "not ".repeat(100_001)), "!pid=1");
+    // Two groups in each pair of parentheses.
+    let groups = |depth: usize| format!("{}pid=1 | pid=4{}", "pid=2 | pid=3 & (".repeat(depth), ")".repeat(depth));
+    check(&groups(63), &groups(63));
+    let error = groups(64).parse::<Select>().unwrap_err().to_string();
+    assert!(error.starts_with("selection, column 1: groups and functions go 128 deep at most"), "{error}");
 }
 
 #[test]
@@ -240,8 +324,11 @@ fn a_function_has_no_text_form() {
 #[test]
 fn auto_traits() {
     fn check<T: Send + Sync + Clone + Unpin + 'static>() {}
+    fn equal<T: Eq + std::str::FromStr + std::fmt::Display + std::fmt::Debug>() {}
     check::<Select>();
     check::<Pattern>();
+    equal::<Select>();
+    equal::<Pattern>();
 }
 
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
@@ -304,8 +391,9 @@ proptest! {
             Err(error) => return Err(TestCaseError::fail(format!("{error}"))),
         };
         prop_assert_eq!(read.to_string(), shown);
+        prop_assert_eq!(&read, &select);
         let json = serde_json::to_string(&select).unwrap();
-        prop_assert_eq!(serde_json::from_str::<Select>(&json).unwrap().to_string(), select.to_string());
+        prop_assert_eq!(serde_json::from_str::<Select>(&json).unwrap(), select);
     }
 
     #[test]
@@ -323,8 +411,7 @@ proptest! {
         let text = parts.concat();
         match text.parse::<Select>() {
             Ok(select) => {
-                let shown = select.to_string();
-                prop_assert_eq!(shown.parse::<Select>().unwrap().to_string(), shown);
+                prop_assert_eq!(select.to_string().parse::<Select>().unwrap(), select);
             }
             Err(error) => prop_assert!(error.is_config()),
         }

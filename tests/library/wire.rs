@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use appmon::events::{ConnectorObstacle, EventMethod, ProcessEvent};
 use appmon::process::{Io, ProcessInfo, ProcessState};
-use appmon::stream::{Change, Event};
+use appmon::stream::{Change, Record};
 use appmon::{
     Fields, Monotonic, Notice, ProcessSample, ProcessTree, Rated, Reading, Result, Select, Snapshot, SnapshotStreamExt,
     SourceExt, Text, Timestamp, WirePath,
@@ -56,7 +56,7 @@ fn rated() -> Snapshot<Rated<ProcessSample>> {
     block_on(stream::iter(ticks).rates().skip(1).next()).unwrap().unwrap()
 }
 
-fn event<T>(snapshot: Snapshot<T>) -> Event<T> {
+fn record<T>(snapshot: Snapshot<T>) -> Record<T> {
     block_on(stream::iter([Ok(snapshot)]).samples().host("db-1").next()).unwrap().unwrap()
 }
 
@@ -125,8 +125,8 @@ mod pinned {
     }
 
     #[test]
-    fn event_line() {
-        let line = event(full_snapshot(vec![odd_sample()]));
+    fn record_line() {
+        let line = record(full_snapshot(vec![odd_sample()]));
         insta::assert_snapshot!(serde_json::to_string(&line).unwrap());
         check(&line);
         let nowhere =
@@ -137,10 +137,10 @@ mod pinned {
     }
 
     #[test]
-    fn event_line_with_rates() {
+    fn record_line_with_rates() {
         let mut snapshot = rated();
         snapshot.samples.remove(0);
-        let line = event(snapshot);
+        let line = record(snapshot);
         let value = json!(line);
         let own = ["schema", "kind", "host", "boot_id", "seq", "time"];
         for name in own {
@@ -172,7 +172,7 @@ mod pinned {
         }
         assert_eq!(json!(changes[0])["appeared"], json!(before));
         for change in &changes {
-            let line = event(full_snapshot(vec![change.clone()]));
+            let line = record(full_snapshot(vec![change.clone()]));
             assert_eq!(json!(line)["kind"], "change");
             check(&line);
         }
@@ -187,7 +187,7 @@ mod pinned {
         let mut read = || SourceExt::read(&mut source, &appmon::Cancel::new());
         let ticks = [read(), read()];
         let rated = block_on(stream::iter(ticks).rates().skip(1).next()).unwrap().unwrap();
-        let line = event(rated);
+        let line = record(rated);
         check(&line);
         let value = json!(line);
         assert_eq!((&value["kind"], &value["id"]["pid"]), (&json!("own_process"), &json!(std::process::id())));
@@ -235,11 +235,11 @@ mod pinned {
             let read: ProcessEvent = serde_json::from_value(form.clone()).unwrap();
             assert_eq!(json!(read), form);
             check(&read);
-            let line = event(full_snapshot(vec![read]));
+            let line = record(full_snapshot(vec![read]));
             assert_eq!((&json!(line)["kind"], &json!(line)["event"]), (&json!("process_event"), &form["event"]));
             check(&line);
         }
-        insta::assert_snapshot!(pretty(&event(full_snapshot(vec![
+        insta::assert_snapshot!(pretty(&record(full_snapshot(vec![
             serde_json::from_value::<ProcessEvent>(odd).unwrap()
         ]))));
         let mut snapshot = full_snapshot(Vec::<ProcessEvent>::new());
@@ -274,14 +274,14 @@ mod pinned {
             serde_json::to_string(&fields).unwrap()
         });
         insta::assert_snapshot!(forms.join("\n"), @r#"
-        ""
-        "IO"
-        "IO | USER | EXE | CWD | CGROUP"
-        "IO | USER | EXE | CWD | CGROUP | CMDLINE | ENVIRON | STAT | STATUS | STATM | SCHEDSTAT | SMAPS_ROLLUP | LIMITS | FD_COUNT | NAMESPACES | OOM"
+        "none"
+        "io"
+        "io,user,exe,cwd,cgroup"
+        "io,user,exe,cwd,cgroup,cmdline,environ,stat,status,statm,schedstat,smaps_rollup,limits,fd_count,namespaces,oom"
         "#);
         assert_eq!(serde_json::from_str::<Fields>(r#""DEFAULT | STATUS""#).unwrap(), Fields::DEFAULT | Fields::STATUS);
-        let error = serde_json::from_str::<Fields>(r#""IO | NONSENSE""#).unwrap_err().to_string();
-        assert!(error.contains("NONSENSE"), "{error}");
+        let error = serde_json::from_str::<Fields>(r#""io,nonsense""#).unwrap_err().to_string();
+        assert!(error.contains("nonsense"), "{error}");
     }
 
     #[test]
@@ -331,7 +331,7 @@ mod compatible {
         tolerated(&odd_sample());
         tolerated(&full_snapshot(vec![full_sample(), odd_sample()]));
         tolerated(&rated());
-        tolerated(&event(rated()));
+        tolerated(&record(rated()));
         tolerated(&ProcessTree::new(&full_snapshot(vec![full_sample()])).summary(full_sample().id));
     }
 
@@ -359,11 +359,11 @@ mod compatible {
 
     #[test]
     fn a_line_of_another_schema_or_kind_is_refused() {
-        let line = json!(event(full_snapshot(vec![full_sample()])));
+        let line = json!(record(full_snapshot(vec![full_sample()])));
         let refused = |name: &str, value: Value| {
             let mut line = line.clone();
             line[name] = value;
-            serde_json::from_value::<Event<ProcessSample>>(line).unwrap_err().to_string()
+            serde_json::from_value::<Record<ProcessSample>>(line).unwrap_err().to_string()
         };
         assert_eq!(refused("schema", json!(2)), "schema 2, where 1 is understood");
         assert_eq!(refused("kind", json!("group")), r#"kind "group", where "process" was expected"#);
@@ -578,9 +578,9 @@ proptest! {
     }
 
     #[test]
-    fn events_survive(snapshot in snapshot()) {
+    fn records_survive(snapshot in snapshot()) {
         if !snapshot.samples.is_empty() {
-            both_ways(&event(snapshot))?;
+            both_ways(&record(snapshot))?;
         }
     }
 
@@ -597,7 +597,7 @@ proptest! {
         }
         both_ways(&rated)?;
         both_ways(&full_snapshot(vec![rated.clone()]))?;
-        both_ways(&event(full_snapshot(vec![rated])))?;
+        both_ways(&record(full_snapshot(vec![rated])))?;
     }
 
     #[test]

@@ -734,6 +734,39 @@ fn redact_comes_before_everybody_but_the_selection() {
 }
 
 #[test]
+fn a_selection_of_a_recording_is_that_of_the_source() {
+    let mut helper = Helper::sh("sh -c 'sleep 100000 </dev/null >/dev/null & echo $!; wait' & echo $!; wait", &[]);
+    let (one, other) = (helper.number(), helper.number());
+    let leaf = if direct(one).stat().unwrap().ppid == helper.pid() { other } else { one };
+    until_named(leaf, "sleep");
+    let family = Select::pid(helper.pid()) | Select::pid(one) | Select::pid(other);
+    let source = || Processes::new().fields(Fields::DEFAULT | Fields::CMDLINE).slow_budget(PATIENT);
+    let recorded = serde_json::to_string(&tick(&mut source())).unwrap();
+    let ids =
+        |snapshot: &Snapshot<ProcessSample>| -> Vec<_> { snapshot.samples.iter().map(|sample| sample.id).collect() };
+    let top = helper.pid();
+    let mut found = Vec::new();
+    for text in [
+        format!("with_descendants(pid={top})"),
+        format!("with_descendants(pid={top}, 1) & !topmost(pid={top})"),
+        format!("with_descendants(pid={top}) & (cmdline='sleep 100000' | name=init)"),
+        "topmost(name=sh | name=sleep)".to_owned(),
+        "exe~/[a-z]+$ & uid=0 & !user=nobody & cgroup*=/ & age<1000000h".to_owned(),
+        "kernel_thread | cmdline*='100000'".to_owned(),
+    ] {
+        // Of processes that are there at both readings.
+        let select = text.parse::<Select>().unwrap() & family.clone();
+        let live = tick(&mut source().select(select.clone()));
+        let mut applied: Snapshot<ProcessSample> = serde_json::from_str(&recorded).unwrap();
+        select.apply(&mut applied).unwrap();
+        assert_eq!(ids(&applied), ids(&live), "{text}");
+        assert_eq!(applied.skipped.undecided, 0, "{text}");
+        found.push(live.len());
+    }
+    assert_eq!(found[..3], [3, 1, 1], "it can tell them apart");
+}
+
+#[test]
 fn trees_are_selected_as_they_are() {
     let mut helper = Helper::sh("sh -c 'sleep 100000 </dev/null >/dev/null & echo $!; wait' & echo $!; wait", &[]);
     // Both write at the same time, in any order.

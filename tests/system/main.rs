@@ -10,6 +10,7 @@ mod live_processes;
 mod mounted;
 mod namespaces;
 mod own_process;
+mod places;
 mod root_processes;
 mod scan;
 mod watched;

@@ -434,6 +434,65 @@ fn a_mount_that_hangs_below_a_directory_holds_up_nothing() {
 }
 
 #[test]
+fn files_that_are_asked_are_not_looked_for_in_a_mount_that_hangs() {
+    if !alone("mounted::files_that_are_asked_are_not_looked_for_in_a_mount_that_hangs") {
+        return;
+    }
+    let (_scratch, path) = tmpfs(&["srv/late/deep", "elsewhere"]);
+    // Sparse, and with a name elsewhere: no event need report what is written to them.
+    for name in ["srv/late/sparse", "srv/late/deep/sparse", "elsewhere/linked"] {
+        fs::File::create(path(name)).unwrap().set_len(1 << 20).unwrap();
+    }
+    fs::hard_link(path("elsewhere/linked"), path("srv/late/linked")).unwrap();
+    let directory = Directory::new("srv", path("srv")).wait().watched();
+    let mut source = FileSystems::mounted().directory(directory);
+    tick(&mut source);
+    assert_eq!(part(&tick(&mut source), "srv").watch.unwrap().asked_files, 3);
+    let Some(frozen) = Frozen::mount(&path("srv/late")) else { return };
+    frozen.freeze();
+    fill(path("srv/file"), 1_000_000);
+    let expected = blocks(&[path("srv/file")]);
+    not_held_up("a tick", move || {
+        until("the rest is known", || {
+            let now = part(&tick(&mut source), "srv");
+            now.bytes == expected && now.complete && now.watch.is_some_and(|watch| watch.settled)
+        });
+    });
+    assert_eq!(frozen.held(), 1, "its figures are asked for, and nothing else");
+    frozen.thaw();
+}
+
+/// What may hang is not asked where its symbolic links lead, but by the scan.
+#[test]
+fn symbolic_links_of_what_may_hang_are_followed_by_the_scan() {
+    if !alone("mounted::symbolic_links_of_what_may_hang_are_followed_by_the_scan") {
+        return;
+    }
+    let (_scratch, path) = tmpfs(&["served", "beside/deep"]);
+    fill(path("beside/deep/file"), 1_000_000);
+    let Some(_frozen) = Frozen::mount(&path("served")) else { return };
+    let look = |names: &[&str]| {
+        let directory = |name: &&str| Directory::new(*name, path("served").join(name)).wait();
+        let source = FileSystems::mounted().budget(Duration::from_secs(3600));
+        tick(&mut names.iter().map(directory).fold(source, FileSystems::directory))
+    };
+    let link = part(&look(&["link"]), "link");
+    assert_eq!((link.bytes, link.complete, link.first_error), (4096, true, None));
+    // What is on another file system is none of this one's.
+    for name in ["away", "away/deep"] {
+        let found = part(&look(&[name]), name);
+        assert_eq!((found.bytes, found.complete), (0, false), "{name}");
+        let error = found.first_error.unwrap().to_string();
+        assert!(error.contains(path("beside").to_str().unwrap()) && error.contains("another mount"), "{error}");
+    }
+    // What is the same directory counts once.
+    let all = look(&["one", "link", "away", "."]);
+    let bytes: Vec<u64> = ["one", "link", "away", "."].iter().map(|name| part(&all, name).bytes).collect();
+    assert_eq!((bytes[0] + bytes[1], bytes[2]), (4096, 0), "{bytes:?}");
+    assert!(part(&all, "link").complete && part(&all, ".").complete && !part(&all, "away").complete);
+}
+
+#[test]
 fn the_root_directory_is_scanned_though_a_mount_in_it_hangs() {
     if !alone("mounted::the_root_directory_is_scanned_though_a_mount_in_it_hangs") {
         return;
@@ -583,7 +642,7 @@ fn a_program_that_takes_the_place_of_another_is_another_file_system() {
     let scratch = Scratch::new();
     let Some(mut mounted) = Frozen::mount(scratch.path()) else { return };
     let directory = Directory::new("one", scratch.path().join("one")).ttl(NEVER).wait();
-    let mut source = FileSystems::mounted().directory(directory);
+    let mut source = FileSystems::mounted().budget(Duration::from_secs(3600)).directory(directory);
     let mut old = tick(&mut source);
     // Until it has the device number of the one before, which others on the machine may be given first.
     for _ in 0..20 {
@@ -656,6 +715,25 @@ fn a_mount_that_is_moved_is_the_same() {
         let MountChange::Changed(moved) = changes.next().await.unwrap().unwrap() else { panic!("changed") };
         assert_eq!(*moved.mount_point, *path("b"));
     });
+}
+
+#[test]
+fn a_mount_whose_directory_was_renamed_is_the_same() {
+    if !has_unique_ids() || !alone("mounted::a_mount_whose_directory_was_renamed_is_the_same") {
+        return;
+    }
+    let (_scratch, path) = tmpfs(&["a", "b", "c"]);
+    mount(&["--bind", path("a").to_str().unwrap()], &path("b"));
+    // Neither needs a runtime.
+    let mut changes = MountChanges::new().unwrap();
+    fs::rename(path("a"), path("renamed")).unwrap();
+    mount(&["-t", "tmpfs", "x"], &path("c"));
+    let found: Vec<_> = futures::executor::block_on(changes.by_ref().take(2).collect());
+    let [Ok(MountChange::Changed(renamed)), Ok(MountChange::Mounted(mounted))] = &*found else { panic!("{found:?}") };
+    assert_eq!((&*renamed.root, &*mounted.mount_point), (Path::new("/renamed"), &*path("c")));
+    assert_eq!(threads("appmon-mounts"), 1);
+    drop(changes);
+    until("its thread has ended", || threads("appmon-mounts") == 0);
 }
 
 #[test]

@@ -103,7 +103,7 @@ struct Fails(u32);
 impl Source for Fails {
     type Sample = u32;
 
-    fn collect(&mut self, snapshot: &mut Snapshot<u32>, _: &Cancel) -> appmon::Result<()> {
+    fn fill(&mut self, snapshot: &mut Snapshot<u32>, _: &Cancel) -> appmon::Result<()> {
         self.0 += 1;
         let until_used = cpu_ns() + 5_000_000;
         while cpu_ns() < until_used {}

@@ -439,6 +439,8 @@ fn a_file_system_that_others_change_is_scanned() {
     let dir = Scratch::new();
     let Some(_frozen) = Frozen::mount(dir.path()) else { return };
     let mut source = FileSystems::mounted().directory(watched("x", dir.path()));
+    // On a busy machine that may be later than within the budget of the first tick.
+    until("it has answered", || tick(&mut source).samples.iter().any(|fs| fs.directory("x").is_some()));
     let found = part(&tick(&mut source), "x");
     assert!(found.complete);
     let state = watch(&found);
@@ -599,6 +601,14 @@ impl Loop {
         device.write_all_at(&vec![7; bytes], from).unwrap();
         device.sync_all().unwrap();
     }
+
+    /// Gives back what the device does not need.
+    fn discard(&self, from: u64, bytes: u64) {
+        let (from, bytes) = (from.to_string(), bytes.to_string());
+        let output = std::process::Command::new("blkdiscard").args(["-f", "-o", &from, "-l", &bytes, &self.0]).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
 }
 
 impl Drop for Loop {
@@ -640,11 +650,46 @@ fn what_a_loop_device_writes_is_in_the_next_tick() {
     check(&mut source, "x", dir.path());
     device.write(14 << 20, 1 << 20);
     check(&mut source, "x", dir.path());
-    // Without holes nothing is left to ask.
+    // Without holes, and without the name that the device knows, nothing is left to ask.
     device.write(0, 20 << 20);
     check(&mut source, "x", dir.path());
     let state = watch(&check(&mut source, "x", dir.path()));
     assert_eq!((state.uncertain_files, state.uncertain_bytes, state.asked_files, state.directories_read), (0, 0, 0, 0));
+}
+
+#[test]
+fn what_a_loop_device_discards_is_in_the_next_tick() {
+    if !common::require(common::is_root(), "root, for a loop device") {
+        return;
+    }
+    let dir = in_memory();
+    fs::create_dir(dir.path().join("d")).unwrap();
+    // Without any hole: one that is there before it is watched, and one that comes later and has two names.
+    fill(dir.path().join("d/image"), 8 << 20);
+    let first = Loop::over(&dir.path().join("d/image"));
+    let mut source = FileSystems::mounted().directory(watched("x", dir.path()));
+    let full = check(&mut source, "x", dir.path());
+    assert_eq!(watch(&check(&mut source, "x", dir.path())).asked_files, 0, "nothing was written");
+    first.discard(1 << 20, 2 << 20);
+    let less = check(&mut source, "x", dir.path());
+    assert_eq!(less.bytes, full.bytes - (2 << 20));
+    first.write(1 << 20, 2 << 20);
+    assert_eq!(check(&mut source, "x", dir.path()).bytes, full.bytes);
+    fill(dir.path().join("other"), 4 << 20);
+    fs::hard_link(dir.path().join("other"), dir.path().join("d/other")).unwrap();
+    let second = Loop::over(&dir.path().join("d/other"));
+    check(&mut source, "x", dir.path());
+    second.discard(0, 4 << 20);
+    first.discard(0, 8 << 20);
+    let none = check(&mut source, "x", dir.path());
+    assert!(none.bytes < 1 << 20, "{none:?}");
+    // Without holes it is asked as long as the device has it.
+    first.write(0, 8 << 20);
+    check(&mut source, "x", dir.path());
+    assert_eq!(watch(&check(&mut source, "x", dir.path())).asked_files, 2, "and the one with two names is sparse");
+    drop((first, second));
+    until("they are closed", || watch(&part(&tick(&mut source), "x")).asked_files == 1);
+    check(&mut source, "x", dir.path());
 }
 
 /// Writes by `io_submit(2)` when it is told to, to a file that it has open.
@@ -699,6 +744,45 @@ fn what_is_submitted_to_an_open_file_is_in_the_next_tick() {
     drop(helper);
     check(&mut source, "x", dir.path());
     assert_eq!(watch(&check(&mut source, "x", dir.path())).asked_files, 0, "it is closed");
+}
+
+#[test]
+fn what_is_submitted_to_a_file_that_was_opened_unheard_is_in_the_next_tick() {
+    let dir = in_memory();
+    let at = |path: &str| dir.path().join(path);
+    // Without any hole, and closed; and another one with two names.
+    for name in ["d/file", "e/file"] {
+        fs::create_dir(at(name).parent().unwrap()).unwrap();
+        fill(at(name), 4096);
+    }
+    fs::hard_link(at("e/file"), at("e/link")).unwrap();
+    let mut source = FileSystems::mounted().directory(watched("x", dir.path()));
+    check(&mut source, "x", dir.path());
+    check(&mut source, "x", dir.path());
+    let submitting = |path: &str| {
+        let mut helper = Helper::python(SUBMIT, &[at(path).to_str().unwrap()]);
+        common::require(helper.line() == "open", "io_submit(2)").then_some(helper)
+    };
+    // Opened by its name, which no event reports; opened in a directory of which no event reports what is in it; and the
+    // one with two names.
+    let Some(mut first) = submitting("d/file") else { return };
+    fs::create_dir_all(at("new/deep")).unwrap();
+    let (mut second, mut third) = (submitting("new/deep/file").unwrap(), submitting("e/link").unwrap());
+    check(&mut source, "x", dir.path());
+    for n in 1..4 {
+        for helper in [&mut first, &mut second, &mut third] {
+            helper.say("write");
+            assert_eq!(helper.line(), "written");
+            check(&mut source, "x", dir.path());
+        }
+        assert_eq!(fs::metadata(at("new/deep/file")).unwrap().len(), n << 20);
+    }
+    // What is not written to is not read again.
+    let state = watch(&check(&mut source, "x", dir.path()));
+    assert_eq!((state.asked_files, state.directories_read), (2, 0));
+    drop((first, second, third));
+    until("all are closed", || watch(&part(&tick(&mut source), "x")).asked_files == 0);
+    check(&mut source, "x", dir.path());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::message::Received;
 use crate::forward::{Codec, Host};
-use crate::stream::Event;
+use crate::stream::Record;
 use crate::stream::SCHEMA;
 use crate::{BootId, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
 
@@ -111,15 +111,15 @@ fn decode_samples<T: Sample + DeserializeOwned>(codec: Codec, payload: &[u8]) ->
     let mut snapshot = Snapshot::default();
     let lines = payload.split(|byte| codec == Codec::Ndjson && *byte == b'\n');
     for line in lines.filter(|line| !line.trim_ascii().is_empty()) {
-        let event: Event<T> = read(codec, line)?;
+        let record: Record<T> = read(codec, line)?;
         if snapshot.samples.is_empty() {
-            check_host(event.host.as_deref())?;
-            snapshot.host = event.host;
-            (snapshot.seq, snapshot.boot_id, snapshot.time) = (event.seq, event.boot_id, event.time);
+            check_host(record.host.as_deref())?;
+            snapshot.host = record.host;
+            (snapshot.seq, snapshot.boot_id, snapshot.time) = (record.seq, record.boot_id, record.time);
             // The reading began before its first sample was taken; how long before is not in the message.
             snapshot.at = read::<At>(codec, line).map_or_else(|_| Monotonic::default(), |at| at.at);
         }
-        snapshot.samples.push(event.sample);
+        snapshot.samples.push(record.sample);
     }
     if snapshot.samples.is_empty() {
         return Err("no samples in it".to_owned());

@@ -1,26 +1,27 @@
 //! Sets up a scan, starts its threads, and puts together what they counted.
 
-use std::path::PathBuf;
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::io::Errno;
 
-use super::entry::Entry;
 use super::limits::Limits;
 use super::links::Links;
-use super::mounted::Mounted;
 use super::node::Descriptors;
 use super::progress::Progress;
 use super::queue::Queue;
 use super::scaler::{Plan, Scaler};
 use super::scanned_tree::ScannedTree;
 use super::settings::Scan;
-use super::shared::{NOWHERE, Root, Shared, tell_apart};
+use super::shared::{NOWHERE, Root, Shared};
 use super::task::{Task, Work};
-use super::totals::RootTotals;
-use super::usage::{Partial, Usage};
+use super::tree_totals::RootTotals;
 use super::worker::Worker;
+use crate::fs::table::Table;
+use crate::fs::walk::{Entry, Led, Mounted, Partial, RootIds, Usage, follow};
 use crate::{Cancel, Error, Result};
 
 impl Scan {
@@ -75,13 +76,28 @@ fn run(scan: &Scan, cancel: &Cancel, progress: &Progress) -> Result<Vec<ScannedT
     let start = Instant::now();
     // Who leaves the disk to others has no use for more than one thread.
     let plan = Plan::new(scan.threads.or(scan.entries_per_second.map(|_| 1)));
-    let mut roots: Vec<_> =
-        scan.paths.iter().zip(0..).map(|(path, index)| Root::find(path, index, scan.boundary)).collect();
-    let by_id = tell_apart(&mut roots);
+    let table = OnceCell::new();
+    let table = || table.get_or_init(|| Table::read().ok()).as_ref();
+    let mut paths: Vec<Cow<'_, Path>> = Vec::with_capacity(scan.paths.len());
+    let mut roots = Vec::with_capacity(scan.paths.len());
+    for (path, index) in scan.paths.iter().zip(0..) {
+        let led = if scan.follow { table().map(|table| follow(table, path)) } else { None };
+        let (path, root) = match led {
+            None | Some(Led::There) => (Cow::from(path), Root::find(path, index, scan.boundary)),
+            Some(Led::To(real)) => (Cow::from(real.clone()), Root::find(&real, index, scan.boundary)),
+            Some(Led::Elsewhere(real)) => (Cow::from(path), Root::elsewhere(real)),
+        };
+        paths.push(path);
+        roots.push(root);
+    }
+    let (ids, same_as) = RootIds::new(roots.iter().map(|root| root.place.as_ref().map(|(_, entry)| entry)));
+    for (root, same_as) in roots.iter_mut().zip(same_as) {
+        root.same_as = same_as;
+    }
     let directory = |root: &Root| root.place.as_ref().map(|(_, entry)| *entry).filter(Entry::is_dir);
     let (mounted, local) = if roots.iter().any(|root| directory(root).is_some()) {
-        let paths = scan.paths.iter().map(PathBuf::as_path);
-        Mounted::find(paths.zip(roots.iter().map(directory)), scan.boundary)
+        let paths = paths.iter().map(|path| &**path);
+        Mounted::find(table(), paths.zip(roots.iter().map(directory)), scan.boundary)
     } else {
         (Mounted::default(), Vec::new())
     };
@@ -92,7 +108,7 @@ fn run(scan: &Scan, cancel: &Cancel, progress: &Progress) -> Result<Vec<ScannedT
     let files = roots.iter().filter_map(|root| root.place.as_ref()).any(|(_, entry)| !entry.is_dir());
     let shared = Shared {
         roots,
-        by_id,
+        ids,
         mounted,
         exclude: &scan.exclude,
         largest: scan.largest,
@@ -108,7 +124,7 @@ fn run(scan: &Scan, cancel: &Cancel, progress: &Progress) -> Result<Vec<ScannedT
     }
     for link in shared.links.rest() {
         if let Some(root_totals) = by_root.get_mut(link.root) {
-            root_totals.totals.count_link(&link);
+            root_totals.totals.count_linked(link.allocated_bytes, link.apparent_bytes, 1);
         }
     }
     let stopped = shared.limits.reason();
@@ -118,12 +134,19 @@ fn run(scan: &Scan, cancel: &Cancel, progress: &Progress) -> Result<Vec<ScannedT
         let usage = Usage { partial: stopped.or(errors), took, ..root_totals.usage() };
         let usage = match root.error.into_inner() {
             0 => Ok(usage),
-            errno => Err(Error::from(Errno::from_raw_os_error(errno)).at(path)),
+            errno => {
+                let errno = || Error::os(Errno::from_raw_os_error(errno));
+                Err(root.elsewhere.as_deref().map_or_else(errno, elsewhere).at(path))
+            }
         };
         let inside = Some(root.inside.into_inner()).filter(|inside| *inside != NOWHERE);
         ScannedTree { path: path.as_path().into(), usage, inside, same_as: root.same_as, top: root_totals.top }
     });
     Ok(parts.collect())
+}
+
+fn elsewhere(real: &Path) -> Error {
+    Error::config(format!("a symbolic link in it leads to {}, which is on another mount", real.display()))
 }
 
 /// Lets the threads work; gives what was counted of each root.
@@ -151,7 +174,7 @@ fn scaler(shared: &Shared<'_>, plan: Plan) -> Vec<RootTotals> {
             if let (Some((node, entry)), None) = (&root.place, root.same_as)
                 && shared.limits.allow_entry()
             {
-                worker.count_root(node, entry);
+                worker.counter.count_root(node, entry);
                 if entry.is_dir() {
                     shared.queue.push(0, Task::Whole(Work::Root(Arc::clone(node))));
                 }

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::Partial;
 use crate::Cancel;
+use crate::fs::walk::Partial;
 
 /// Asked before each entry, by all threads of a scan.
 #[derive(Debug)]

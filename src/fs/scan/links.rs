@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::sync::{Mutex, PoisonError};
 
-use super::entry::{Entry, FileId};
+use crate::fs::walk::{Entry, FileId};
 
 /// Those files of which not all names were seen yet.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::entry::FileId;
+use crate::fs::walk::{FileId, Way};
 
 /// A directory. It knows the way to its root by names, so that no path has to be kept, however deep the tree.
 #[derive(Debug)]
@@ -30,29 +30,8 @@ impl Node {
         Arc::new(Self { parent: Some(Arc::clone(parent)), name, id, root: parent.root, depth })
     }
 
-    pub(super) fn is_root(&self) -> bool {
-        self.parent.is_none()
-    }
-
     pub(super) fn name(&self) -> &CStr {
         &self.name
-    }
-
-    /// Writes its path, from that of its root on, and gives the length of the latter, `/` included.
-    pub(super) fn path(&self, path: &mut Vec<u8>) -> usize {
-        let line = self.line();
-        path.clear();
-        let mut root = 0;
-        for node in line.iter().rev() {
-            path.extend_from_slice(node.name.to_bytes());
-            if path.last() != Some(&b'/') {
-                path.push(b'/');
-            }
-            if node.is_root() {
-                root = path.len();
-            }
-        }
-        root
     }
 
     /// How many levels `self` is above `below`, if it is above it by no more than `most`.
@@ -64,16 +43,17 @@ impl Node {
         }
         std::ptr::eq(node, self).then_some(levels)
     }
+}
 
-    /// It and all above it, the root last.
-    pub(super) fn line(&self) -> Vec<&Self> {
-        let mut line = Vec::with_capacity(self.depth.saturating_add(1));
+impl Way for Node {
+    fn names(&self) -> Vec<&CStr> {
+        let mut names = Vec::with_capacity(self.depth.saturating_add(1));
         let mut node = Some(self);
         while let Some(here) = node {
-            line.push(here);
+            names.push(&*here.name);
             node = here.parent.as_deref();
         }
-        line
+        names
     }
 }
 
@@ -148,6 +128,7 @@ impl Descriptors {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fs::walk::path_of;
 
     const ID: FileId = FileId { device: 1, inode: 2 };
 
@@ -158,8 +139,7 @@ mod tests {
         for _ in 0..200_000 {
             node = Node::child(&node, c"ab".into(), ID);
         }
-        let mut path = Vec::new();
-        assert_eq!(node.path(&mut path), 1);
+        let path = path_of(&*node, Some(c""));
         assert_eq!(path.len(), 1 + 200_000 * 3);
         assert!(path.starts_with(b"/ab/ab/"));
         assert_eq!(root.levels_above(&node, 200_000), Some(200_000));

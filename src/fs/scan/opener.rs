@@ -8,13 +8,11 @@ use std::time::Duration;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::boundary::Fence;
-use super::entry::Entry;
 use super::limits::Limits;
-use super::mounted::open_on_mount;
 use super::node::{Descriptors, Dir, Node};
 use super::queue::Queue;
 use super::task::Child;
+use crate::fs::walk::{self, Entry, Fence, LIST, PLACE, descend};
 
 /// Opens directories for one thread.
 #[derive(Debug)]
@@ -36,14 +34,6 @@ const RESERVE: usize = 2;
 /// Up to so many levels are climbed by `..`.
 const CLIMB: usize = 64;
 
-/// So much of a path is given to the kernel at once: less than its limit of 4,096 bytes.
-const STEP: usize = 4000;
-
-/// What is gone, or not a directory any more: it was changed meanwhile, and that is no error.
-pub(in crate::fs) fn vanished(errno: Errno) -> bool {
-    matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::STALE)
-}
-
 impl<'a> Opener<'a> {
     pub(super) fn new(
         descriptors: &'a Arc<Descriptors>,
@@ -59,7 +49,7 @@ impl<'a> Opener<'a> {
 
     /// Opens the root of a tree.
     pub(super) fn open_root(&mut self, node: &Node) -> rustix::io::Result<Arc<Dir>> {
-        let fd = self.open(CWD, node.name(), OFlags::RDONLY | OFlags::NOFOLLOW, false)?;
+        let fd = self.open(CWD, node.name(), LIST, false)?;
         Ok(self.descriptors.hold(fd))
     }
 
@@ -71,11 +61,10 @@ impl<'a> Opener<'a> {
             Some(dir) => Arc::clone(dir),
             None => self.reopen(&child.parent, fence.is_mount())?,
         };
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW;
-        let fd = match self.open(parent.as_fd(), &child.name, flags, !matches!(fence, Fence::None)) {
+        let fd = match self.open(parent.as_fd(), &child.name, LIST, !matches!(fence, Fence::None)) {
             // What may hang is not opened to find out.
             Err(Errno::XDEV) if !fence.excludes(&Entry::read_local(&parent, &child.name)?) => {
-                self.open(parent.as_fd(), &child.name, flags, false)?
+                self.open(parent.as_fd(), &child.name, LIST, false)?
             }
             opened => opened?,
         };
@@ -102,14 +91,14 @@ impl<'a> Opener<'a> {
             if let Some(levels) = node.levels_above(last, CLIMB) {
                 let dir = Arc::clone(dir);
                 let up = CString::new("../".repeat(levels)).unwrap_or_default();
-                if let Ok(fd) = self.open(dir.as_fd(), &up, OFlags::PATH, on_mount)
+                if let Ok(fd) = self.open(dir.as_fd(), &up, PLACE, on_mount)
                     && is(&fd, node)
                 {
                     return self.found(node, fd);
                 }
             }
         }
-        let fd = self.descend(node, on_mount)?;
+        let fd = descend(&**node, on_mount, PLACE, |dir, name, flags, on_mount| self.open(dir, name, flags, on_mount))?;
         if is(&fd, node) { self.found(node, fd) } else { Err(Errno::NOENT) }
     }
 
@@ -120,36 +109,12 @@ impl<'a> Opener<'a> {
         Ok(dir)
     }
 
-    /// Goes down from the root, as far at once as a path can be long.
-    fn descend(&mut self, node: &Node, on_mount: bool) -> rustix::io::Result<OwnedFd> {
-        let mut line = node.line();
-        let root = line.pop().map(Node::name).unwrap_or_default();
-        let mut fd = self.open(CWD, root, OFlags::PATH, false)?;
-        let mut step = Vec::with_capacity(STEP);
-        while let Some(node) = line.pop() {
-            step.extend_from_slice(node.name().to_bytes());
-            step.push(b'/');
-            let next = line.last().map_or(STEP, |next| next.name().to_bytes().len());
-            if step.len().saturating_add(next) >= STEP {
-                // Names of the kernel have no zeros.
-                let path = CString::new(std::mem::take(&mut step)).unwrap_or_default();
-                fd = self.open(fd.as_fd(), &path, OFlags::PATH, on_mount)?;
-            }
-        }
-        Ok(fd)
-    }
-
     fn open(&mut self, dir: BorrowedFd<'_>, name: &CStr, flags: OFlags, on_mount: bool) -> rustix::io::Result<OwnedFd> {
         /// How long to wait for others to close something, in milliseconds.
         const PATIENCE: u32 = 1000;
-        let flags = flags | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let mut tries: u32 = 0;
         loop {
-            let open = || match on_mount {
-                true => open_on_mount(dir, name, flags),
-                false => rustix::fs::openat(dir, name, flags, Mode::empty()),
-            };
-            match rustix::io::retry_on_intr(open) {
+            match walk::open(dir, name, flags, on_mount) {
                 Err(errno @ (Errno::MFILE | Errno::NFILE)) => {
                     if !self.make_room(tries) || tries > PATIENCE {
                         return Err(errno);

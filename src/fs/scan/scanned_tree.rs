@@ -1,7 +1,7 @@
 //! One of several directories that were scanned together.
 
-use super::totals::Top;
-use super::{Partial, Usage};
+use super::tree_totals::Top;
+use crate::fs::walk::{Partial, Usage};
 use crate::{Error, WirePath};
 
 /// One of the directories of a [`Scan`](crate::fs::Scan), told apart from the others.

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::boundary::Boundary;
-use super::exclude::{Exclude, Globs};
 use crate::Result;
+use crate::fs::walk::{Boundary, Exclude, Globs};
 
 /// A scan of a directory tree: how much space it takes, how many files are in it.
 ///
@@ -44,6 +43,8 @@ pub struct Scan {
     pub(super) max_entries: Option<u64>,
     pub(super) max_duration: Option<Duration>,
     pub(super) entries_per_second: Option<u64>,
+    /// Whether a path that may hang is followed first.
+    pub(super) follow: bool,
 }
 
 impl Scan {
@@ -61,6 +62,7 @@ impl Scan {
             max_entries: None,
             max_duration: None,
             entries_per_second: None,
+            follow: false,
         }
     }
 
@@ -97,7 +99,7 @@ impl Scan {
     ///
     /// When it is not a glob ([`is_config`](crate::Error::is_config)).
     pub fn exclude(mut self, glob: &str) -> Result<Self> {
-        self.exclude.all.add(glob)?;
+        self.exclude.add(glob)?;
         Ok(self)
     }
 
@@ -131,6 +133,13 @@ impl Scan {
     /// [`threads`](Self::threads) says otherwise.
     pub fn entries_per_second(mut self, entries: u64) -> Self {
         self.entries_per_second = Some(entries.max(1));
+        self
+    }
+
+    /// A tree is the directory that its path leads to, where that is on the mount that the path is on by its text: symbolic
+    /// links on a file system that may hang are known to that one alone.
+    pub(in crate::fs) fn follow(mut self) -> Self {
+        self.follow = true;
         self
     }
 

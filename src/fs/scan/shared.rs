@@ -1,31 +1,25 @@
 //! What the threads of a scan share.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry as Slot;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
 use rustix::io::Errno;
 
-use super::boundary::{Boundary, Fence};
-use super::entry::{Entry, FileId};
-use super::exclude::Exclude;
 use super::limits::Limits;
 use super::links::Links;
-use super::mounted::Mounted;
 use super::node::{Descriptors, Node};
 use super::progress::Progress;
 use super::queue::Queue;
+use crate::fs::walk::{Boundary, Entry, Exclude, Fence, Mounted, RootIds};
 
 /// What the threads of a scan share.
 #[derive(Debug)]
 pub(super) struct Shared<'a> {
     pub(super) roots: Vec<Root>,
-    /// The roots by what they are, where there are several.
-    pub(super) by_id: HashMap<FileId, usize>,
+    pub(super) ids: RootIds,
     pub(super) mounted: Mounted,
     pub(super) exclude: &'a Exclude,
     pub(super) largest: usize,
@@ -44,6 +38,8 @@ pub(super) struct Root {
     pub(super) is_local: bool,
     /// What it is, unless it could not be asked.
     pub(super) place: Option<(Arc<Node>, Entry)>,
+    /// Where its path leads instead.
+    pub(super) elsewhere: Option<PathBuf>,
     /// Why it could not be read; 0 if it could.
     pub(super) error: AtomicI32,
     /// The root whose tree it was met in.
@@ -64,6 +60,20 @@ impl Root {
             error: AtomicI32::new(found.as_ref().err().map_or(0, |errno| errno.raw_os_error())),
             is_local: false,
             place: found.ok(),
+            elsewhere: None,
+            inside: AtomicUsize::new(NOWHERE),
+            same_as: None,
+        }
+    }
+
+    /// One whose path leads to another mount.
+    pub(super) fn elsewhere(path: PathBuf) -> Self {
+        Self {
+            fence: Fence::None,
+            is_local: false,
+            place: None,
+            elsewhere: Some(path),
+            error: AtomicI32::new(Errno::XDEV.raw_os_error()),
             inside: AtomicUsize::new(NOWHERE),
             same_as: None,
         }
@@ -78,34 +88,11 @@ impl Shared<'_> {
     /// Whether an entry in the tree of root `of` is a root itself, and so not of that tree.
     #[inline]
     pub(super) fn is_root(&self, entry: &Entry, of: usize) -> bool {
-        !self.by_id.is_empty() && self.meet(entry, of)
-    }
-
-    fn meet(&self, entry: &Entry, of: usize) -> bool {
-        let root = self.by_id.get(&entry.id).and_then(|root| self.roots.get(*root));
+        let root = self.ids.get(entry).and_then(|root| self.roots.get(root));
         if let Some(root) = root {
             // The first, where it is met in several trees by mounts of the same directory.
             root.inside.fetch_min(of, Ordering::Relaxed);
         }
         root.is_some()
     }
-}
-
-/// Finds roots that are the same; where there are several, gives them by what they are.
-pub(super) fn tell_apart(roots: &mut [Root]) -> HashMap<FileId, usize> {
-    let mut by_id = HashMap::new();
-    if roots.len() > 1 {
-        for (root, index) in roots.iter_mut().zip(0..) {
-            let Some((_, entry)) = &root.place else { continue };
-            // A file with several names is told by them, wherever they are.
-            if !entry.is_dir() && entry.links > 1 {
-                continue;
-            }
-            match by_id.entry(entry.id) {
-                Slot::Vacant(slot) => _ = slot.insert(index),
-                Slot::Occupied(first) => root.same_as = Some(*first.get()),
-            }
-        }
-    }
-    by_id
 }

@@ -3,8 +3,8 @@
 use std::ffi::CStr;
 use std::sync::Arc;
 
-use super::entry::FileId;
 use super::node::{Dir, Node};
+use crate::fs::walk::FileId;
 
 /// What waits to be done.
 #[derive(Debug)]

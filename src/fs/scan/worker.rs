@@ -1,39 +1,30 @@
-//! One thread of a scan: reads directories, and counts what is in them.
+//! One thread of a scan: reads directories, and shares what it finds with the others.
 
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
-use rustix::fs::RawDir;
 use rustix::io::Errno;
 
-use super::boundary::Fence;
-use super::entry::Entry;
-use super::links::{Link, Seen};
-use super::mounted::is_mounted;
+use super::counter::Counter;
 use super::node::{Dir, Node};
-use super::opener::{Opener, vanished};
-use super::path::PathBuffer;
+use super::opener::Opener;
 use super::scaler::Scaler;
 use super::shared::Shared;
 use super::task::{Batch, Child, Chunk, Names, Task, Work};
-use super::totals::{RootTotals, Totals};
-use super::usage::Largest;
+use super::tree_totals::RootTotals;
+use crate::fs::walk::{Entry, Fence, Listing, Step, is_mounted, vanished};
 
 /// What one thread has.
 pub(super) struct Worker<'a> {
     shared: &'a Shared<'a>,
     /// Its deque in the queue.
     own: usize,
-    /// By root.
-    by_root: Vec<RootTotals>,
+    pub(super) counter: Counter<'a>,
     /// For the entries of a directory, as the kernel writes them.
     buffer: Box<[MaybeUninit<u8>]>,
     /// Directories that were found in the one that is read.
     found: Option<Batch>,
-    /// What was counted there, and is not in `by_root` yet.
-    totals: Totals,
-    path: PathBuffer,
     opener: Opener<'a>,
     /// Of the first thread.
     scaler: Option<Scaler<'a>>,
@@ -65,11 +56,9 @@ impl<'a> Worker<'a> {
         Self {
             shared,
             own,
-            by_root: vec![RootTotals::new(shared.largest); shared.roots.len()],
+            counter: Counter::new(shared),
             buffer: vec![MaybeUninit::uninit(); BUFFER].into(),
             found: None,
-            totals: Totals::default(),
-            path: PathBuffer::default(),
             opener: Opener::new(&shared.descriptors, &shared.queue, &shared.limits, own > 0),
             scaler,
             seen: 0,
@@ -80,25 +69,14 @@ impl<'a> Worker<'a> {
     pub(super) fn run(mut self) -> Vec<RootTotals> {
         let shared = self.shared;
         while let Some(work) = shared.queue.next(self.own, &shared.limits) {
-            self.look_after_crew();
+            self.adjust();
             let stays = self.work(work);
             shared.queue.done();
             if !stays {
                 break;
             }
         }
-        self.by_root
-    }
-
-    /// A root that is not a directory, or the entry of one.
-    pub(super) fn count_root(&mut self, node: &Node, entry: &Entry) {
-        if entry.is_dir() {
-            self.totals.count(entry);
-        } else {
-            self.path.leave();
-            self.count_file(node, None, entry);
-        }
-        self.settle(node.root);
+        self.counter.into_totals()
     }
 
     /// Gives `false` when there is no descriptor for this thread: others go on alone.
@@ -133,14 +111,17 @@ impl<'a> Worker<'a> {
             }
             Err(errno) if vanished(errno) => {}
             // Something was mounted there meanwhile.
-            Err(Errno::XDEV) => self.totals.count_mount(),
+            Err(Errno::XDEV) => {
+                self.counter.totals.count_mount();
+                self.counter.commit(child.parent.root);
+            }
             Err(Errno::MFILE | Errno::NFILE) if self.own > 0 => {
                 self.shared.queue.push(self.own, Task::Directories(Batch::one(child)));
                 return false;
             }
             Err(errno) => {
-                self.path.leave();
-                self.fail(&child.parent, Some(&child.name), errno);
+                self.counter.leave();
+                self.counter.fail(&child.parent, Some(&child.name), errno);
             }
         }
         true
@@ -150,27 +131,26 @@ impl<'a> Worker<'a> {
     fn read(&mut self, node: Arc<Node>, dir: Arc<Dir>) {
         let here = self.enter(node, dir);
         let mut buffer = std::mem::take(&mut self.buffer);
-        let mut entries = RawDir::new(&here.dir, &mut buffer);
+        let mut listing = Listing::new(&here.dir, &mut buffer);
         let mut rest = false;
-        while let Some(entry) = entries.next() {
-            match entry {
-                Ok(entry) => {
+        loop {
+            match listing.next() {
+                Step::Entry(entry) => {
                     if !self.look_at(&here, entry.file_name()) {
                         break;
                     }
                 }
-                Err(Errno::INTR) => continue,
-                // The directory was removed.
-                Err(Errno::NOENT) => break,
-                Err(errno) => {
-                    self.fail(&here.node, None, errno);
+                Step::Nothing => {}
+                Step::End => break,
+                Step::Failed(errno) => {
+                    self.counter.fail(&here.node, None, errno);
                     break;
                 }
             }
             if self.shared.queue.is_hungry() {
-                self.hand_over(&here, &mut entries);
+                self.hand_over(&here, &mut listing);
             }
-            if entries.is_buffer_empty() && self.has_enough() {
+            if listing.is_buffer_empty() && self.has_enough() {
                 rest = true;
                 break;
             }
@@ -195,7 +175,7 @@ impl<'a> Worker<'a> {
     }
 
     fn enter(&mut self, node: Arc<Node>, dir: Arc<Dir>) -> Here<'a> {
-        self.path.leave();
+        self.counter.leave();
         let root = self.shared.roots.get(node.root);
         let (fence, is_local) = root.map_or((Fence::None, false), |root| (root.fence, root.is_local));
         let mounted = self.shared.mounted.names(node.id);
@@ -204,20 +184,14 @@ impl<'a> Worker<'a> {
 
     fn leave(&mut self, here: Here<'_>) {
         self.give_found(&here);
-        self.settle(here.node.root);
+        self.counter.commit(here.node.root);
         self.opener.leave(here.node, here.dir);
     }
 
     /// One entry of a directory; `false` when the scan is stopped.
     #[inline]
     fn look_at(&mut self, here: &Here<'_>, name: &CStr) -> bool {
-        if matches!(name.to_bytes(), b"." | b"..") {
-            return true;
-        }
-        let exclude = self.shared.exclude;
-        if !exclude.is_empty()
-            && exclude.matches(here.node.root, self.path.below_root(&here.node, name), name.to_bytes())
-        {
+        if self.counter.is_excluded(&here.node, name) {
             return self.shared.limits.goes_on();
         }
         if !self.shared.limits.allow_entry() {
@@ -225,18 +199,18 @@ impl<'a> Worker<'a> {
         }
         self.seen = self.seen.wrapping_add(1);
         if self.seen.is_multiple_of(64) {
-            self.look_after_crew();
-            self.settle(here.node.root);
+            self.adjust();
+            self.counter.commit(here.node.root);
         }
         if is_mounted(here.mounted, &here.dir, name) {
-            self.totals.count_mount();
+            self.counter.totals.count_mount();
             return true;
         }
         let read = if here.is_local { Entry::read_local(&here.dir, name) } else { Entry::read(&here.dir, name) };
         match read {
             Ok(entry) => self.count(here, name, &entry),
             Err(errno) if vanished(errno) => {}
-            Err(errno) => self.fail(&here.node, Some(name), errno),
+            Err(errno) => self.counter.fail(&here.node, Some(name), errno),
         }
         true
     }
@@ -244,60 +218,31 @@ impl<'a> Worker<'a> {
     #[inline]
     fn count(&mut self, here: &Here<'_>, name: &CStr, entry: &Entry) {
         if here.fence.excludes(entry) {
-            self.totals.count_mount();
+            self.counter.totals.count_mount();
             return;
         }
         if self.shared.is_root(entry, here.node.root) {
             return;
         }
         if entry.is_dir() {
-            self.totals.count(entry);
+            self.counter.totals.count(entry);
             let found = self.found.get_or_insert_with(|| Batch::new(Arc::clone(&here.node), None));
             found.push(entry.id, name);
         } else {
-            self.count_file(&here.node, Some(name), entry);
-        }
-    }
-
-    /// Counts what is not a directory: `name` in `node`, or `node` itself.
-    #[inline]
-    fn count_file(&mut self, node: &Node, name: Option<&CStr>, entry: &Entry) {
-        if entry.links > 1 {
-            self.totals.count_name();
-            match self.shared.links.see(entry, node.root) {
-                Seen::Last(link) => self.count_link(&link),
-                Seen::First | Seen::Further => {}
-            }
-        } else {
-            self.totals.count(entry);
-        }
-        let Some(root_totals) = self.by_root.get_mut(node.root) else { return };
-        if root_totals.top.wants(entry.allocated_bytes) {
-            let path = self.path.of(node, name);
-            if root_totals.top.takes(path, entry.allocated_bytes) {
-                let file = Largest { path: path.into(), allocated_bytes: entry.allocated_bytes };
-                root_totals.top.push(file, (entry.links > 1).then_some(entry.id));
-            }
-        }
-    }
-
-    fn count_link(&mut self, link: &Link) {
-        if let Some(root_totals) = self.by_root.get_mut(link.root) {
-            root_totals.totals.count_link(link);
+            self.counter.count_file(&here.node, Some(name), entry);
         }
     }
 
     /// Gives other threads what was found and read so far.
     #[cold]
-    fn hand_over(&mut self, here: &Here<'_>, entries: &mut RawDir<'_, &Arc<Dir>>) {
+    fn hand_over(&mut self, here: &Here<'_>, listing: &mut Listing<'_, &Arc<Dir>>) {
         if self.shared.queue.is_full(self.own) {
             return;
         }
         self.give_found(here);
         let (mut names, mut count) = (Names::default(), 0_usize);
-        while !entries.is_buffer_empty()
-            && let Some(Ok(entry)) = entries.next()
-        {
+        while !listing.is_buffer_empty() {
+            let Step::Entry(entry) = listing.next() else { continue };
             names.push(entry.file_name());
             count = count.saturating_add(1);
             if count == CHUNK {
@@ -333,25 +278,8 @@ impl<'a> Worker<'a> {
         self.found.as_ref().is_some_and(|found| found.len() >= FOUND) && self.shared.descriptors.may_keep()
     }
 
-    /// Adds what was counted to where it belongs.
-    fn settle(&mut self, root: usize) {
-        self.shared.progress.add(self.totals.entries(), self.totals.allocated_bytes());
-        if let Some(root_totals) = self.by_root.get_mut(root) {
-            root_totals.totals.add(&self.totals);
-        }
-        self.totals = Totals::default();
-    }
-
-    #[cold]
-    fn fail(&mut self, node: &Node, name: Option<&CStr>, errno: Errno) {
-        let path = self.path.of(node, name).to_vec();
-        if let Some(root_totals) = self.by_root.get_mut(node.root) {
-            root_totals.errors.push(path, errno);
-        }
-    }
-
     #[inline]
-    fn look_after_crew(&mut self) {
+    fn adjust(&mut self) {
         if let Some(scaler) = &mut self.scaler {
             scaler.adjust(self.seen, !self.shared.queue.is_hungry());
         }

@@ -1,15 +1,15 @@
 //! Puts what was read in place of what was known.
 
+use super::counts::Counts;
 use super::entry_cache::Item;
 use super::links::Facts;
 use super::nodes::{Fault, LinkName, NO_SPAN, Node, NodeId, Queued};
 use super::notify::Watch;
 use super::reading::{Asked, Found, Outcome, Reading, widen};
-use super::totals::Totals;
 use super::tree::Tree;
 use super::unheard;
 use crate::Monotonic;
-use crate::fs::scan::{Entry, at_most};
+use crate::fs::walk::{Entry, at_most};
 
 /// What one directory was told to be.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl Tree {
         let node = self.nodes.get_mut(id)?;
         self.progress = true;
         let mut own = reading.itself;
-        own.add(&reading.totals);
+        own.add(&reading.counts);
         let root = node.root;
         let why = std::mem::take(&mut node.queued);
         let old = std::mem::replace(&mut node.own, own);
@@ -78,7 +78,7 @@ impl Tree {
             self.cached = if sign { self.cached.saturating_add(len) } else { self.cached.saturating_sub(len) };
         }
         node.entry_cache = reading.entry_cache;
-        if let Some(total) = self.totals.get_mut(root as usize) {
+        if let Some(total) = self.counts.get_mut(root as usize) {
             total.subtract(&old);
             total.add(&own);
         }
@@ -95,7 +95,7 @@ impl Tree {
         self.set_unheard(id, reading.unheard);
         let link_bytes = self.take_over_links(id, root, reading.links, why);
         self.take_over_children(id, reading.children, why, gains);
-        let own_bytes = at_most(old.allocated_bytes.abs_diff(own.allocated_bytes));
+        let own_bytes = at_most(old.totals.allocated_bytes.abs_diff(own.totals.allocated_bytes));
         Some(Change { node: id, why, before, own_bytes, link_bytes })
     }
 
@@ -189,9 +189,9 @@ impl Tree {
     fn see_again(&mut self, id: NodeId, found: &Found) {
         let Some(node) = self.nodes.get_mut(id) else { return };
         let (old, root) = (std::mem::replace(&mut node.itself, found.itself), node.root);
-        for totals in [Some(&mut node.own), self.totals.get_mut(root as usize)].into_iter().flatten() {
-            totals.subtract(&old);
-            totals.add(&found.itself);
+        for counts in [Some(&mut node.own), self.counts.get_mut(root as usize)].into_iter().flatten() {
+            counts.subtract(&old);
+            counts.add(&found.itself);
         }
         if !node.faults.is_empty() {
             self.queue(id, Queued::Changed);
@@ -284,8 +284,8 @@ impl Tree {
                 (Some(Item::File { .. }) | None, Some(Item::File { .. }) | None) => {}
                 _ => whole = true,
             }
-            own.subtract(&old.map(Item::totals).unwrap_or_default());
-            own.add(&item.map(Item::totals).unwrap_or_default());
+            own.subtract(&old.map(Item::counts).unwrap_or_default());
+            own.add(&item.map(Item::counts).unwrap_or_default());
             if let (Some(Item::File { .. }), Some(entry)) = (item, entry) {
                 node.span = widen(node.span, entry.id.inode);
             }
@@ -295,7 +295,7 @@ impl Tree {
         node.itself = asked.itself;
         let old = std::mem::replace(&mut node.own, own);
         self.cached = self.cached.saturating_sub(len).saturating_add(now_len);
-        if let Some(total) = self.totals.get_mut(root) {
+        if let Some(total) = self.counts.get_mut(root) {
             total.subtract(&old);
             total.add(&own);
         }
@@ -315,10 +315,10 @@ impl Tree {
 
 impl Reading {
     /// What is known of a directory that cannot be opened.
-    fn nothing(itself: Totals, fault: Fault) -> Self {
+    fn nothing(itself: Counts, fault: Fault) -> Self {
         Self {
             itself,
-            totals: Totals::default(),
+            counts: Counts::default(),
             children: Vec::new(),
             links: Vec::new(),
             faults: vec![fault],

@@ -1,14 +1,19 @@
 //! Asks in turn the files of a watched tree that can change without an event.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::ops::Bound;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
+use rustix::fs::FileType;
 use rustix::fs::inotify::ReadFlags;
 
+use super::links::Facts;
 use super::nodes::NodeId;
+use super::reading;
 use super::tree::Tree;
 use super::unheard::{MOST, Names, Unheard};
-use crate::fs::scan::Entry;
+use crate::fs::walk::{Entry, Exclude, FileId, PathBuffer};
 
 impl Tree {
     /// An event of a file tells whether it may be open for writing.
@@ -33,6 +38,45 @@ impl Tree {
         }
         let after = node.unheard.len();
         self.count_unheard(id, before, after);
+    }
+
+    /// The kernel may write to the file at this path without an event: if it is in the tree it is asked from now on, until an
+    /// event reports that it was closed.
+    pub(super) fn may_be_written(&mut self, path: &Path, exclude: &Exclude) {
+        for (id, name) in self.found_at(path) {
+            let mut path = PathBuffer::default();
+            let root = self.nodes.get(id).map_or(0, |node| node.root as usize);
+            if exclude.matches(root, path.below_root(&self.nodes.way(id), &name), name.to_bytes()) {
+                continue;
+            }
+            let Some(node) = self.nodes.get_mut(id) else { continue };
+            // Those with several names are known by their ids.
+            if let Some(link) = node.links.iter().find(|link| *link.name == *name) {
+                let link = link.id;
+                self.ask(link);
+                continue;
+            }
+            let before = node.unheard.len();
+            let new = Unheard { facts: None, open: true };
+            node.unheard.entry(name.into()).or_insert(new).open = true;
+            let after = node.unheard.len();
+            self.count_unheard(id, before, after);
+        }
+    }
+
+    /// The directories that are known to be the parent of a path, each with the name there. By nested roots and mounts there can
+    /// be several.
+    fn found_at(&self, path: &Path) -> Vec<(NodeId, CString)> {
+        let Some(name) = path.file_name().and_then(|name| CString::new(name.as_bytes()).ok()) else {
+            return Vec::new();
+        };
+        let found = |(parent, _)| {
+            // Without a watch nothing would report that it was closed.
+            let is_read = self.nodes.get(parent).is_some_and(|node| node.read_at.is_some() && node.wd.is_some());
+            let is_directory = self.nodes.child(parent, name.to_bytes()).is_some();
+            (is_read && !is_directory).then(|| (parent, name.clone()))
+        };
+        self.parents_of(path).into_iter().filter_map(found).collect()
     }
 
     /// Replaces what is known of a directory, whose reading found these.
@@ -101,5 +145,57 @@ impl Tree {
         }
         self.unheard_turn = next.last().map(|(id, name, _)| (*id, name.clone()));
         next
+    }
+
+    /// Asks files that can change without an event, so many at most, and has those read again that did. Gives how many were
+    /// asked.
+    pub(super) fn ask_unheard(&mut self, most: usize) -> usize {
+        let files = self.next_unheard(most);
+        for of_one in files.chunk_by(|(a, ..), (b, ..)| a == b) {
+            let Some((id, ..)) = of_one.first() else { continue };
+            let found = reading::ask(self, *id, of_one.iter().map(|(_, name, _)| &**name));
+            for ((_, name, known), found) in of_one.iter().zip(found) {
+                let is_file = found.is_some_and(|entry| entry.kind == FileType::RegularFile);
+                if known.facts.is_none() && !is_file {
+                    // It was taken for one by its path.
+                    self.asked_unheard(*id, name, None);
+                // What is gone was reported.
+                } else if found.is_some_and(|entry| known.differs(&entry)) {
+                    self.touch(*id, name);
+                }
+            }
+        }
+        files.len()
+    }
+
+    /// The same of those that have several names.
+    pub(super) fn ask_externals(&mut self, most: usize) -> usize {
+        let files = self.links.next_external(most);
+        for id in &files {
+            self.ask(*id);
+        }
+        files.len()
+    }
+
+    /// Asks the files that lost a name here how many they have left.
+    pub(super) fn ask_lost(&mut self) {
+        for id in std::mem::take(&mut self.lost) {
+            if self.links.is_external(id) {
+                self.ask(id);
+            }
+        }
+    }
+
+    /// Asks a file with several names what it is now.
+    fn ask(&mut self, id: FileId) {
+        let Some(holder) = self.links.holder(id) else { return };
+        let Some(node) = self.nodes.get(holder) else { return };
+        let place = node.links.binary_search_by_key(&id, |link| link.id).unwrap_or_else(|place| place);
+        let Some(link) = node.links.get(place) else { return };
+        let found = reading::ask(self, holder, std::iter::once(&*link.name)).pop().flatten();
+        // Where it is another it is not there any more, and an event reports that.
+        if let Some(entry) = found.filter(|entry| entry.id == id) {
+            self.links.update(id, Facts::of(&entry));
+        }
     }
 }

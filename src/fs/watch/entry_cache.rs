@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
 use std::hash::{BuildHasher, RandomState};
 
-use super::totals::Totals;
-use crate::fs::scan::FileId;
+use super::counts::Counts;
+use crate::fs::walk::FileId;
 
 /// The entries of one directory, by their names' hashes. It is begun when a large directory has changed,
 /// and ends when it was read in turn and did not change since the last time.
@@ -59,12 +59,16 @@ impl EntryCache {
 }
 
 impl Item {
-    /// What it adds to the totals of its directory. A directory counts for itself, and a file with several names elsewhere.
-    pub(super) fn totals(self) -> Totals {
+    /// What it adds to its directory. A directory counts for itself, and a file with several names elsewhere.
+    pub(super) fn counts(self) -> Counts {
         match self {
-            Self::File { allocated_bytes, apparent_bytes } => Totals::of_file(allocated_bytes, apparent_bytes),
-            Self::Link(_) => Totals { names: 1, ..Totals::default() },
-            Self::Directory => Totals::default(),
+            Self::File { allocated_bytes, apparent_bytes } => Counts::of_file(allocated_bytes, apparent_bytes),
+            Self::Link(_) => {
+                let mut counts = Counts::default();
+                counts.totals.count_name();
+                counts
+            }
+            Self::Directory => Counts::default(),
         }
     }
 }

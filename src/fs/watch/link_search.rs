@@ -11,7 +11,7 @@ use super::notify::Notify;
 use super::pool;
 use super::reading::Reader;
 use super::tree::Tree;
-use crate::fs::scan::{Exclude, FileId};
+use crate::fs::walk::{Exclude, FileId};
 use crate::{Cancel, Monotonic, Result};
 
 /// When it may be looked again: where it takes long, it is not done at every refresh.

@@ -4,9 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 
 use super::nodes::NodeId;
-use super::totals::Totals;
 use super::unheard;
-use crate::fs::scan::{Entry, FileId};
+use crate::fs::walk::{Entry, FileId, Totals};
 
 /// What is known of a file with several names.
 #[derive(Debug)]
@@ -72,12 +71,8 @@ impl Link {
         let root = self.holders.iter().map(|holder| holder.root).min()?;
         // More names than there are: some are met at two places, by a mount, and count at both as they do in a scan.
         let times = u64::from(self.names.div_ceil(self.facts.links.max(1)).max(1));
-        let totals = Totals {
-            allocated_bytes: u128::from(self.facts.allocated_bytes).saturating_mul(times.into()),
-            apparent_bytes: u128::from(self.facts.apparent_bytes).saturating_mul(times.into()),
-            linked: times,
-            ..Totals::default()
-        };
+        let mut totals = Totals::default();
+        totals.count_linked(self.facts.allocated_bytes, self.facts.apparent_bytes, times);
         Some((root, totals))
     }
 }

@@ -1,16 +1,16 @@
 //! The directories of the watched trees.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::time::Duration;
 
 use rustix::io::Errno;
 
+use super::counts::Counts;
 use super::entry_cache::{EntryCache, LARGE};
 use super::notify::Wd;
-use super::totals::Totals;
 use super::unheard;
 use crate::Monotonic;
-use crate::fs::scan::{Born, FileId};
+use crate::fs::walk::{Born, FileId, Way};
 
 /// Which directory. The number of one that is dropped is given to another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,9 +38,9 @@ pub(super) struct Node {
     /// Which of the trees it belongs to.
     pub(super) root: u32,
     /// The directory itself, and the files in it that have one name.
-    pub(super) own: Totals,
+    pub(super) own: Counts,
     /// The part of it that is the directory itself.
-    pub(super) itself: Totals,
+    pub(super) itself: Counts,
     pub(super) children: Vec<NodeId>,
     /// Names in it of files that have several.
     pub(super) links: Vec<LinkName>,
@@ -118,7 +118,7 @@ impl Node {
         name: Box<CStr>,
         (id, born): (FileId, Option<Born>),
         root: u32,
-        itself: Totals,
+        itself: Counts,
     ) -> Self {
         Self {
             parent,
@@ -209,43 +209,9 @@ impl Nodes {
         self.range(0, self.slots.len())
     }
 
-    /// A directory and all above it, the root last.
-    pub(super) fn line(&self, id: NodeId) -> Vec<&Node> {
-        let mut line = Vec::new();
-        let mut next = Some(id);
-        while let Some(node) = next.and_then(|id| self.get(id)) {
-            line.push(node);
-            next = node.parent;
-        }
-        line
-    }
-
-    /// Writes the path of a directory, `/` at its end, and gives where the part below the root begins.
-    pub(super) fn path(&self, id: NodeId, path: &mut Vec<u8>) -> usize {
-        path.clear();
-        let mut below = 0;
-        for node in self.line(id).iter().rev() {
-            path.extend_from_slice(node.name.to_bytes());
-            if path.last() != Some(&b'/') {
-                path.push(b'/');
-            }
-            if node.parent.is_none() {
-                below = path.len();
-            }
-        }
-        below
-    }
-
-    /// The same for people: without the `/` that a root was not given with.
-    pub(super) fn path_of(&self, id: NodeId, name: Option<&CStr>) -> Vec<u8> {
-        let mut path = Vec::new();
-        self.path(id, &mut path);
-        match (name, self.get(id)) {
-            (Some(name), _) => path.extend_from_slice(name.to_bytes()),
-            (None, Some(node)) if node.parent.is_none() => path = node.name.to_bytes().to_vec(),
-            (None, _) => _ = path.pop(),
-        }
-        path
+    /// A directory with the way to it.
+    pub(super) fn way(&self, id: NodeId) -> WayTo<'_> {
+        WayTo(self, id)
     }
 
     /// The child of this name.
@@ -255,7 +221,18 @@ impl Nodes {
     }
 }
 
-/// A name of bytes without a zero: those of the kernel have none.
-pub(super) fn name(bytes: &[u8]) -> CString {
-    CString::new(bytes).unwrap_or_default()
+/// One of them, with the way to it.
+#[derive(Debug)]
+pub(super) struct WayTo<'a>(&'a Nodes, NodeId);
+
+impl Way for WayTo<'_> {
+    fn names(&self) -> Vec<&CStr> {
+        let mut names = Vec::new();
+        let mut next = Some(self.1);
+        while let Some(node) = next.and_then(|id| self.0.get(id)) {
+            names.push(&*node.name);
+            next = node.parent;
+        }
+        names
+    }
 }

@@ -6,18 +6,20 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use rustix::fs::{CWD, Mode, OFlags, RawDir};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use super::counts::Counts;
 use super::entry_cache::{EntryCache, Item};
 use super::links::Facts;
-use super::nodes::{Fault, LinkName, NO_SPAN, NodeId, Nodes, Queued, name};
+use super::nodes::{Fault, LinkName, NO_SPAN, NodeId, Queued};
 use super::notify::{Notify, Watch};
-use super::totals::Totals;
 use super::tree::Tree;
 use super::unheard::{self, Unheard};
 use crate::Cancel;
-use crate::fs::scan::{Born, Entry, Exclude, Fence, FileId, is_mounted, open_on_mount, vanished};
+use crate::fs::walk::{
+    Born, Entry, Exclude, Fence, FileId, LIST, Listing, PLACE, PathBuffer, Step, is_mounted, open_way, vanished,
+};
 
 /// What became of the wish to read a directory.
 #[derive(Debug)]
@@ -35,9 +37,9 @@ pub(super) enum Outcome {
 /// What is directly in a directory.
 #[derive(Debug)]
 pub(super) struct Reading {
-    pub(super) itself: Totals,
+    pub(super) itself: Counts,
     /// The files that have one name, and the number of names of those that have several.
-    pub(super) totals: Totals,
+    pub(super) counts: Counts,
     pub(super) children: Vec<Found>,
     pub(super) links: Vec<(LinkName, Facts)>,
     pub(super) faults: Vec<Fault>,
@@ -58,13 +60,13 @@ pub(super) struct Found {
     pub(super) name: Box<CStr>,
     pub(super) id: FileId,
     pub(super) born: Option<Born>,
-    pub(super) itself: Totals,
+    pub(super) itself: Counts,
 }
 
 /// What names of a directory are now; none for what is not there, or not counted.
 #[derive(Debug)]
 pub(super) struct Asked {
-    pub(super) itself: Totals,
+    pub(super) itself: Counts,
     pub(super) names: Vec<(Box<CStr>, Option<Entry>)>,
 }
 
@@ -76,18 +78,16 @@ pub(super) struct Reader<'a> {
     exclude: &'a Exclude,
     cancel: &'a Cancel,
     buffer: Box<[MaybeUninit<u8>]>,
-    path: Vec<u8>,
+    path: PathBuffer,
 }
 
 /// The directory that is read.
 struct Here<'a> {
+    id: NodeId,
     root: u32,
     fence: Fence,
     /// Names at which other mounts begin.
     mounted: &'a [CString],
-    /// Where in its path the part below the root begins, and where it ends.
-    below: usize,
-    end: usize,
 }
 
 /// As much as the kernel is asked for at once.
@@ -96,7 +96,7 @@ const BUFFER: usize = 32 << 10;
 impl<'a> Reader<'a> {
     pub(super) fn new(tree: &'a Tree, notify: Option<&'a Notify>, exclude: &'a Exclude, cancel: &'a Cancel) -> Self {
         let buffer = vec![MaybeUninit::uninit(); BUFFER].into();
-        Self { tree, notify, exclude, cancel, buffer, path: Vec::new() }
+        Self { tree, notify, exclude, cancel, buffer, path: PathBuffer::default() }
     }
 
     pub(super) fn read(&mut self, id: NodeId) -> Outcome {
@@ -105,10 +105,9 @@ impl<'a> Reader<'a> {
             return Outcome::Later;
         }
         let start = Instant::now();
-        let below = self.tree.nodes.path(id, &mut self.path);
-        let fence = self.tree.roots.get(node.root).map_or(Fence::None, |root| root.fence);
-        let root = node.parent.is_none().then_some(&*node.name);
-        let opened = open(&self.path, root, below, fence.is_mount()).and_then(|dir| {
+        self.path.leave();
+        let fence = self.tree.fence(node);
+        let opened = open(self.tree, id, LIST).and_then(|dir| {
             let itself = Entry::of(&dir)?;
             if itself.id == node.id { Ok((dir, itself)) } else { Err(Errno::NOENT) }
         });
@@ -120,8 +119,8 @@ impl<'a> Reader<'a> {
             Err(errno) => return Outcome::Failed(errno),
         };
         let mounted = self.tree.mounted.names(node.id);
-        let here = Here { root: node.root, fence, mounted, below, end: self.path.len() };
-        let itself = Totals::of(&itself);
+        let here = Here { id, root: node.root, fence, mounted };
+        let itself = Counts::of_directory(&itself);
         if node.queued == Queued::Names
             && let Some(entry_cache) = &node.entry_cache
         {
@@ -135,7 +134,7 @@ impl<'a> Reader<'a> {
         };
         let mut reading = Reading {
             itself,
-            totals: Totals::default(),
+            counts: Counts::default(),
             children: Vec::new(),
             links: Vec::new(),
             faults: Vec::new(),
@@ -163,21 +162,20 @@ impl<'a> Reader<'a> {
     /// Reads all entries; `false` when it was cancelled.
     fn list(&mut self, here: &Here<'_>, dir: &OwnedFd, is_open: impl Fn(&CStr) -> bool, reading: &mut Reading) -> bool {
         let mut buffer = std::mem::take(&mut self.buffer);
-        let mut entries = RawDir::new(dir, &mut buffer);
+        let mut listing = Listing::new(dir, &mut buffer);
         let mut goes_on = true;
-        while let Some(entry) = entries.next() {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(Errno::INTR) => continue,
-                // The directory was removed.
-                Err(Errno::NOENT) => break,
-                Err(errno) => {
+        loop {
+            let entry = match listing.next() {
+                Step::Entry(entry) => entry,
+                Step::Nothing => continue,
+                Step::End => break,
+                Step::Failed(errno) => {
                     reading.faults.push(Fault { name: None, errno });
                     break;
                 }
             };
             let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") || self.is_excluded(here, name) {
+            if self.is_excluded(here, name) {
                 continue;
             }
             if self.cancel.is_cancelled() {
@@ -185,13 +183,13 @@ impl<'a> Reader<'a> {
                 break;
             }
             if is_mounted(here.mounted, dir, name) {
-                reading.totals.mounts = reading.totals.mounts.saturating_add(1);
+                reading.counts.totals.count_mount();
                 continue;
             }
             match Entry::read_local(dir, name) {
                 Ok(found) => {
                     if here.fence.excludes(&found) {
-                        reading.totals.mounts = reading.totals.mounts.saturating_add(1);
+                        reading.counts.totals.count_mount();
                     } else if !self.tree.roots.is_root(&found) {
                         reading.odd |= found.id.inode != entry.ino() && found.mount_root != Some(true);
                         reading.count(name, &found, is_open(name));
@@ -214,7 +212,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Asks only the names that events told.
-    fn ask(&mut self, here: &Here<'_>, dir: &OwnedFd, itself: Totals, entry_cache: &EntryCache) -> Outcome {
+    fn ask(&mut self, here: &Here<'_>, dir: &OwnedFd, itself: Counts, entry_cache: &EntryCache) -> Outcome {
         let mut names = Vec::with_capacity(entry_cache.touched.len());
         for name in &entry_cache.touched {
             if self.is_excluded(here, name) {
@@ -237,9 +235,7 @@ impl<'a> Reader<'a> {
         if self.exclude.is_empty() {
             return false;
         }
-        self.path.truncate(here.end);
-        self.path.extend_from_slice(name.to_bytes());
-        let path = self.path.get(here.below..).unwrap_or_default();
+        let path = self.path.below_root(&self.tree.nodes.way(here.id), name);
         self.exclude.matches(here.root as usize, path, name.to_bytes())
     }
 
@@ -254,16 +250,17 @@ impl<'a> Reader<'a> {
         if node.odd {
             return true;
         }
-        let below = self.tree.nodes.path(id, &mut self.path);
-        let on_mount = self.tree.roots.get(node.root).is_some_and(|root| root.fence.is_mount());
-        let root = node.parent.is_none().then_some(&*node.name);
-        let Ok(dir) = open(&self.path, root, below, on_mount) else { return false };
+        let Ok(dir) = open(self.tree, id, LIST) else { return false };
         let mut met: Vec<FileId> = Vec::new();
-        let mut entries = RawDir::new(&dir, &mut self.buffer);
-        while let Some(Ok(entry)) = entries.next() {
-            let at = wanted.partition_point(|id| id.inode < entry.ino());
-            let same = wanted.get(at..).unwrap_or_default().iter().take_while(|id| id.inode == entry.ino());
-            met.extend(same);
+        let mut listing = Listing::new(&dir, &mut self.buffer);
+        loop {
+            let inode = match listing.next() {
+                Step::Entry(entry) => entry.ino(),
+                Step::Nothing => continue,
+                Step::End | Step::Failed(_) => break,
+            };
+            let at = wanted.partition_point(|id| id.inode < inode);
+            met.extend(wanted.get(at..).unwrap_or_default().iter().take_while(|id| id.inode == inode));
         }
         met.sort_unstable();
         met.chunk_by(|a, b| a == b).any(|names| {
@@ -280,7 +277,12 @@ impl Reading {
         }
         self.entries = self.entries.saturating_add(1);
         let item = if entry.is_dir() {
-            self.children.push(Found { name: name.into(), id: entry.id, born: entry.born, itself: Totals::of(entry) });
+            self.children.push(Found {
+                name: name.into(),
+                id: entry.id,
+                born: entry.born,
+                itself: Counts::of_directory(entry),
+            });
             Item::Directory
         } else if entry.links > 1 {
             self.links.push((LinkName { id: entry.id, name: name.into() }, Facts::of(entry)));
@@ -290,72 +292,32 @@ impl Reading {
             let Entry { allocated_bytes, apparent_bytes, .. } = *entry;
             Item::File { allocated_bytes, apparent_bytes }
         };
-        self.totals.add(&item.totals());
+        self.counts.add(&item.counts());
         if let Some(entry_cache) = &mut self.entry_cache {
             entry_cache.set(name, Some(item));
         }
     }
 }
 
-/// Asks a name of a directory.
-pub(super) fn ask(nodes: &Nodes, id: NodeId, name: &CStr) -> Option<Entry> {
-    let mut path = Vec::new();
-    nodes.path(id, &mut path);
-    path.extend_from_slice(name.to_bytes());
-    let path = self::name(&path);
-    match Entry::read_local(CWD, &path) {
-        Err(Errno::NAMETOOLONG) => path_of_parent(nodes, id).and_then(|dir| Entry::read_local(dir, name).ok()),
-        read => read.ok(),
-    }
+/// Asks names of a directory without reading it: none for what is not there, or cannot be asked. A mount that was made on the
+/// way there just now, and may hang, is not looked into.
+pub(super) fn ask<'n>(tree: &Tree, id: NodeId, names: impl ExactSizeIterator<Item = &'n CStr>) -> Vec<Option<Entry>> {
+    let count = names.len();
+    let Some((node, dir)) = tree.nodes.get(id).zip(open(tree, id, PLACE).ok()) else {
+        return vec![None; count];
+    };
+    let mounted = tree.mounted.names(node.id);
+    let ask = |name| if is_mounted(mounted, &dir, name) { None } else { Entry::read_local(&dir, name).ok() };
+    names.map(ask).collect()
 }
 
-/// Opens a directory, however long its path.
-fn path_of_parent(nodes: &Nodes, id: NodeId) -> Option<OwnedFd> {
-    let mut path = Vec::new();
-    nodes.path(id, &mut path);
-    open(&path, None, 0, false).ok()
+/// Opens a directory. One in what was moved, and was not found yet, has no path.
+fn open(tree: &Tree, id: NodeId, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let node = tree.nodes.get(id).filter(|_| tree.has_path(id)).ok_or(Errno::NOENT)?;
+    open_way(&tree.nodes.way(id), tree.fence(node).is_mount(), flags)
 }
 
 /// A span with one more number in it.
 pub(super) fn widen(span: (u64, u64), number: u64) -> (u64, u64) {
     (span.0.min(number), span.1.max(number))
-}
-
-/// Opens a directory by its path, as far at once as a path can be long. `root` is the path of a root, as it was given;
-/// otherwise that of the root ends at `below`, and `on_mount` says that nothing below may be on another mount.
-fn open(path: &[u8], root: Option<&CStr>, below: usize, on_mount: bool) -> rustix::io::Result<OwnedFd> {
-    /// So much of a path is given to the kernel at once: less than its limit of 4,096 bytes, with the longest name.
-    const STEP: usize = 3800;
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let step = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    if let Some(root) = root {
-        return openat(CWD, root, flags, false);
-    }
-    let mut path = path.strip_suffix(b"/").unwrap_or(path);
-    let mut dir: Option<OwnedFd> = None;
-    if on_mount && let Some((root, tail)) = path.split_at_checked(below) {
-        dir = Some(openat(CWD, &name(root), step, false)?);
-        path = tail;
-    }
-    while path.len() > STEP {
-        let head = path.get(..STEP).unwrap_or_default();
-        let cut = head.iter().rposition(|byte| *byte == b'/').filter(|cut| *cut > 0).ok_or(Errno::NAMETOOLONG)?;
-        let (head, tail) = path.split_at(cut);
-        dir = Some(match &dir {
-            Some(dir) => openat(dir, &name(head), step, on_mount)?,
-            None => openat(CWD, &name(head), step, false)?,
-        });
-        path = tail.get(1..).unwrap_or_default();
-    }
-    match &dir {
-        Some(dir) => openat(dir, &name(path), flags, on_mount),
-        None => openat(CWD, &name(path), flags, false),
-    }
-}
-
-fn openat(dir: impl AsFd, path: &CStr, flags: OFlags, on_mount: bool) -> rustix::io::Result<OwnedFd> {
-    rustix::io::retry_on_intr(|| match on_mount {
-        true => open_on_mount(dir.as_fd(), path, flags),
-        false => rustix::fs::openat(dir.as_fd(), path, flags, Mode::empty()),
-    })
 }

@@ -1,6 +1,5 @@
 //! The roots of the watched trees, and what is at their paths.
 
-use std::collections::HashMap;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -9,7 +8,7 @@ use rustix::fs::CWD;
 use rustix::io::Errno;
 
 use super::nodes::NodeId;
-use crate::fs::scan::{Boundary, Entry, Fence, FileId};
+use crate::fs::walk::{Boundary, Entry, Fence, RootIds};
 
 /// One of the directories that are told apart.
 #[derive(Debug)]
@@ -37,8 +36,7 @@ pub(super) enum Place {
 pub(super) struct Roots {
     pub(super) all: Vec<Root>,
     boundary: Boundary,
-    /// What they are, where there are several.
-    by_id: HashMap<FileId, usize>,
+    ids: RootIds,
 }
 
 /// What a root is now.
@@ -59,7 +57,7 @@ impl Roots {
             fence: Fence::None,
             real: None,
         };
-        Self { all: paths.iter().map(root).collect(), boundary, by_id: HashMap::new() }
+        Self { all: paths.iter().map(root).collect(), boundary, ids: RootIds::default() }
     }
 
     pub(super) fn get(&self, root: u32) -> Option<&Root> {
@@ -68,22 +66,17 @@ impl Roots {
 
     /// Whether an entry of a tree is a root, and so not of that tree.
     pub(super) fn is_root(&self, entry: &Entry) -> bool {
-        !self.by_id.is_empty() && self.by_id.contains_key(&entry.id)
+        self.ids.get(entry).is_some()
     }
 
     /// Looks at the paths, and gives what is there.
     pub(super) fn look(&mut self) -> Vec<Found> {
         let entries: Vec<_> = self.all.iter().map(|root| Entry::read_local(CWD, &root.name)).collect();
-        self.by_id.clear();
-        let several = self.all.len() > 1;
+        let (ids, same_as) = RootIds::new(entries.iter().map(|entry| entry.as_ref().ok()));
+        self.ids = ids;
         let mut found = Vec::with_capacity(self.all.len());
-        for ((root, entry), index) in self.all.iter().zip(&entries).zip(0_usize..) {
-            let same = match entry {
-                Ok(entry) if several && (entry.is_dir() || entry.links < 2) => {
-                    *self.by_id.entry(entry.id).or_insert(index) != index
-                }
-                _ => false,
-            };
+        for ((root, entry), same_as) in self.all.iter().zip(&entries).zip(same_as) {
+            let same = same_as.is_some();
             found.push(match (entry, root.place) {
                 (_, Place::Same) if same => Found::Unchanged,
                 _ if same => Found::Same,

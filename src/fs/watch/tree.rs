@@ -2,21 +2,17 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::ffi::CStr;
-use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 
-use rustix::fs::CWD;
-use rustix::fs::inotify::ReadFlags;
-
+use super::counts::Counts;
 use super::entry_cache::{LARGE, MOST};
-use super::links::{Facts, Links};
+use super::links::Links;
 use super::nodes::{Node, NodeId, Nodes, Queued};
-use super::notify::{InotifyEvent, Notify, Wd};
-use super::roots::{Found, Place, Roots};
-use super::totals::Totals;
+use super::notify::Wd;
+use super::roots::{Place, Roots};
 use super::wds::Wds;
 use crate::Monotonic;
-use crate::fs::scan::{Entry, Exclude, FileId, Mounted};
+use crate::fs::walk::{Fence, FileId, Mounted};
 
 /// The directories, and the totals of the trees: those are kept by differences, so that what did not change costs nothing.
 #[derive(Debug)]
@@ -25,11 +21,11 @@ pub(super) struct Tree {
     pub(super) roots: Roots,
     /// Where other mounts begin in them, and of which roots that is.
     pub(super) mounted: Mounted,
-    mounted_in: Vec<Option<(FileId, Option<u64>)>>,
+    pub(super) mounted_in: Vec<Option<(FileId, Option<u64>)>>,
     pub(super) links: Links,
     pub(super) wds: Wds,
     /// By root: the directories, and the files with one name.
-    pub(super) totals: Vec<Totals>,
+    pub(super) counts: Vec<Counts>,
     /// Directories that have no watch for want of one.
     pub(super) refused: usize,
     /// Those with something that could not be read.
@@ -88,7 +84,7 @@ impl Tree {
             mounted_in: Vec::new(),
             links: Links::new(count),
             wds: Wds::default(),
-            totals: vec![Totals::default(); count],
+            counts: vec![Counts::default(); count],
             refused: 0,
             failed: BTreeSet::new(),
             failures_changed: false,
@@ -185,68 +181,6 @@ impl Tree {
         self.nodes.get(id).is_some_and(|node| node.parent.is_none() && self.orphans.get(&node.id) == Some(&id))
     }
 
-    /// An event.
-    pub(super) fn on_event(&mut self, event: &InotifyEvent<'_>, exclude: &Exclude) {
-        if event.what.contains(ReadFlags::QUEUE_OVERFLOW) {
-            self.overflowed = true;
-            return;
-        }
-        if event.what.contains(ReadFlags::IGNORED) {
-            for id in self.wds.take(event.wd) {
-                if let Some(node) = self.nodes.get_mut(id) {
-                    node.wd = None;
-                }
-                self.queue(id, Queued::Changed);
-            }
-            return;
-        }
-        let nodes: Vec<NodeId> = self.wds.of(event.wd).collect();
-        for id in nodes {
-            self.on_event_of(id, event, exclude);
-        }
-    }
-
-    fn on_event_of(&mut self, id: NodeId, event: &InotifyEvent<'_>, exclude: &Exclude) {
-        let what = event.what;
-        let Some(node) = self.nodes.get_mut(id) else { return };
-        let gone = ReadFlags::UNMOUNT | ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF;
-        if what.intersects(gone) {
-            self.unmounted |= what.contains(ReadFlags::UNMOUNT);
-            // What is in it did not change; when it is gone for good, the watch is, and that is told too.
-            if let Some(parent) = node.parent {
-                self.queue(parent, Queued::Changed);
-            }
-            return;
-        }
-        let Some(name) = event.name else { return self.queue(id, Queued::Changed) };
-        let content = ReadFlags::MODIFY | ReadFlags::CLOSE_WRITE | ReadFlags::ATTRIB;
-        if what.intersects(content) && !exclude.is_empty() {
-            let root = node.root as usize;
-            let mut path = Vec::new();
-            let below = self.nodes.path(id, &mut path);
-            path.extend_from_slice(name.to_bytes());
-            if exclude.matches(root, path.get(below..).unwrap_or_default(), name.to_bytes()) {
-                return;
-            }
-        }
-        if what.contains(ReadFlags::ISDIR) {
-            if what.contains(ReadFlags::DELETE) {
-                self.removed.entry(id).or_default().insert(name.into());
-                self.any_removed = true;
-            }
-            self.queue(id, Queued::Changed);
-            // Whether it can be read may have changed.
-            if what.contains(ReadFlags::ATTRIB)
-                && let Some(child) = self.nodes.child(id, name.to_bytes())
-            {
-                self.queue(child, Queued::Changed);
-            }
-            return;
-        }
-        self.opened_or_closed(id, name, what, event.cookie);
-        self.touch(id, name);
-    }
-
     /// An entry of a directory changed that is no directory.
     pub(super) fn touch(&mut self, id: NodeId, name: &CStr) {
         let entry_cache = self.nodes.get_mut(id).and_then(|node| node.entry_cache.as_deref_mut());
@@ -268,131 +202,24 @@ impl Tree {
             && others.saturating_add(node.entries as usize) <= MOST
     }
 
-    /// Looks at the paths of the roots, and begins anew where there is another directory.
-    pub(super) fn look_at_roots(&mut self, notify: Option<&Notify>) {
-        let (mut changed, mut retold) = (false, Vec::new());
-        for (found, index) in self.roots.look().into_iter().zip(0..) {
-            let place = match found {
-                Found::Unchanged => match self.replaced(index, notify) {
-                    Some(entry) => self.plant(entry, index),
-                    None => continue,
-                },
-                Found::Missing(errno) => Place::Missing(errno),
-                Found::Same => Place::Same,
-                Found::Entry(entry) if entry.is_dir() => self.plant(entry, index),
-                Found::Entry(entry) => Place::File(entry),
-            };
-            let fence = match place {
-                Place::Directory(entry, _) | Place::File(entry) => Some(self.roots.fence(&entry)),
-                Place::Missing(_) | Place::Same => None,
-            };
-            let Some(root) = self.roots.all.get_mut(index as usize) else { continue };
-            let old = std::mem::replace(&mut root.place, place);
-            root.fence = fence.unwrap_or(root.fence);
-            if let Place::Directory(..) = place {
-                root.real = std::fs::canonicalize(&root.path).ok();
-            }
-            if let (Place::File(old), Place::File(new)) = (old, place)
-                && (old.links > 1) != (new.links > 1)
-            {
-                // A file with several names is told by them, in whatever trees they are.
-                let parent = root.path.parent().and_then(|parent| std::fs::canonicalize(parent).ok());
-                retold.extend(parent.zip(root.path.file_name()).map(|(parent, name)| parent.join(name)));
-            }
-            match old {
-                Place::Directory(_, node) => self.drop_tree(node),
-                Place::File(entry) if entry.links > 1 => self.links.unsee_root(entry.id, index),
-                _ => {}
-            }
-            if let Place::File(entry) = place
-                && entry.links > 1
-            {
-                self.links.see_root(entry.id, Facts::of(&entry), index);
-            }
-            changed |= matches!(old, Place::Directory(..)) || matches!(place, Place::Directory(..));
+    /// Whether the way up from a directory ends at a root.
+    pub(super) fn has_path(&self, id: NodeId) -> bool {
+        let mut top = id;
+        while let Some(parent) = self.nodes.get(top).and_then(|node| node.parent) {
+            top = parent;
         }
-        for path in retold {
-            self.changed_at(&path);
-        }
-        if changed && self.roots.all.len() > 1 {
-            self.part_from_roots();
-        }
-        // What could not be opened may be so now.
-        for root in 0..self.roots.all.len() {
-            if let Some(Place::Directory(_, node)) = self.roots.all.get(root).map(|root| root.place)
-                && self.failed.contains(&node)
-            {
-                self.queue(node, Queued::Changed);
-            }
-        }
+        let place = self.nodes.get(top).and_then(|node| self.roots.get(node.root)).map(|root| root.place);
+        matches!(place, Some(Place::Directory(_, root)) if root == top)
     }
 
-    /// What is at the path of a root instead of what looks the same: no directory above tells of that.
-    fn replaced(&self, root: u32, notify: Option<&Notify>) -> Option<Entry> {
-        let root = self.roots.get(root)?;
-        let Place::Directory(_, node) = root.place else { return None };
-        let known = self.nodes.get(node)?.wd?;
-        if notify?.is_still(&root.name, known) {
-            return None;
-        }
-        Entry::read_local(CWD, &root.name).ok().filter(Entry::is_dir)
-    }
-
-    /// Finds out where other mounts begin, if the mount table `has_changed`, or a root is another.
-    pub(super) fn look_for_mounts(&mut self, has_changed: bool) {
-        let (roots, boundary) = self.roots.directories();
-        let roots: Vec<_> = roots.collect();
-        let key = |entry: Entry| (entry.id, entry.mount);
-        let of: Vec<_> = roots.iter().map(|(_, entry)| entry.map(key)).collect();
-        if has_changed || of != self.mounted_in {
-            (self.mounted, _) = Mounted::find(roots, boundary);
-            self.mounted_in = of;
-        }
-    }
-
-    fn plant(&mut self, entry: Entry, root: u32) -> Place {
-        let name = self.roots.get(root).map(|root| root.name.as_c_str().into()).unwrap_or_default();
-        let node = self.add(Node::new(None, name, (entry.id, entry.born), root, Totals::of(&entry)));
-        // Later on a new root is made by somebody, and with it perhaps second names of files that are known.
-        self.queue(node, if self.round > 1 { Queued::Changed } else { Queued::InTurn });
-        Place::Directory(entry, node)
-    }
-
-    /// A directory in one tree that is the root of another is not of the former: its parent is read again.
-    fn part_from_roots(&mut self) {
-        let is_root = |node: &Node| {
-            self.roots.all.iter().any(|root| matches!(root.place, Place::Directory(entry, _) if entry.id == node.id))
-        };
-        let parents: Vec<_> =
-            self.nodes.iter().filter(|(_, node)| is_root(node)).map(|(_, node)| node.parent).collect();
-        for parent in parents.into_iter().flatten() {
-            self.queue(parent, Queued::Changed);
-        }
-    }
-
-    /// Something else is at this path now, and no event told: its parent is read again.
-    pub(super) fn changed_at(&mut self, path: &Path) {
-        let mut starts: Vec<(NodeId, Vec<Vec<u8>>)> = Vec::new();
-        for (root, below) in self.roots.above(path) {
-            use std::os::unix::ffi::OsStrExt;
-            starts.push((root, below.iter().map(|name| name.as_bytes().to_vec()).collect()));
-        }
-        for (root, names) in starts {
-            let mut parent = root;
-            // The parent, or how far the tree is known.
-            for name in names.iter().take(names.len().saturating_sub(1)) {
-                match self.nodes.child(parent, name) {
-                    Some(child) => parent = child,
-                    None => break,
-                }
-            }
-            self.queue(parent, Queued::Changed);
-        }
+    /// What nothing below a directory may be on the other side of.
+    pub(super) fn fence(&self, node: &Node) -> Fence {
+        self.roots.get(node.root).map_or(Fence::None, |root| root.fence)
     }
 
     /// One more directory.
     pub(super) fn add(&mut self, node: Node) -> NodeId {
-        if let Some(total) = self.totals.get_mut(node.root as usize) {
+        if let Some(total) = self.counts.get_mut(node.root as usize) {
             total.add(&node.own);
         }
         self.nodes.insert(node)
@@ -404,7 +231,7 @@ impl Tree {
         while let Some(id) = rest.pop() {
             let Some(node) = self.nodes.remove(id) else { continue };
             self.removed.remove(&id);
-            if let Some(total) = self.totals.get_mut(node.root as usize) {
+            if let Some(total) = self.counts.get_mut(node.root as usize) {
                 total.subtract(&node.own);
             }
             for link in &node.links {

@@ -10,7 +10,7 @@ use std::ffi::CStr;
 
 use rustix::fs::FileType;
 
-use crate::fs::scan::Entry;
+use crate::fs::walk::Entry;
 
 /// A file is sparse whose blocks are so many bytes less than it is long: smaller holes would make most files of file systems
 /// that compress sparse, and are found by verification.

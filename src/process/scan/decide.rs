@@ -1,22 +1,45 @@
 //! Which processes are selected, as of a tick.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use super::Scan;
-use crate::process::select::{Family, Knowledge, Subject, Verdict};
+use crate::process::select::{Family, Knowledge, Subject, age};
 use crate::process::table::{Outcome, Selection, Slot, Task, forget_counters};
+use crate::time::Deadline;
 use crate::{Cancel, Monotonic, Result};
 
+/// How often a tick reads what it selected: that can show that it is another program by now.
+const DECISIONS: usize = 3;
+
 impl Scan {
+    /// Decides who is selected, with what the slow pool has by then, and reads in full who is selected only now.
+    pub(super) fn select(&mut self, now: Monotonic, cancel: &Cancel) -> Result<()> {
+        self.pid_files.ask();
+        self.ask_slow(now, cancel)?;
+        let deadline = Deadline::after(self.config.asked.slow.budget);
+        self.take_slow(now, deadline, cancel)?;
+        let mut decisions: usize = 0;
+        while !self.config.all && self.decide(now, cancel)? {
+            decisions = decisions.saturating_add(1);
+            if decisions > DECISIONS {
+                self.leave_undecided();
+                break;
+            }
+            // What was selected just now has not been read beyond what decided that.
+            self.read(cancel)?;
+            self.ask_slow(now, cancel)?;
+            self.take_slow(now, deadline, cancel)?;
+        }
+        Ok(())
+    }
+
     /// Decides about those of which something changed, and about all where that can change others. Says whether something is
     /// to be read for that: of what was selected only now.
-    pub(super) fn decide(&mut self, now: Monotonic, cancel: &Cancel) -> Result<bool> {
+    fn decide(&mut self, now: Monotonic, cancel: &Cancel) -> Result<bool> {
         let select = &self.config.asked.select;
         let restless = self.config.restless;
         let latest = now.max(Monotonic::now());
-        let processes =
-            Processes { slots: &self.slots, ticks_per_second: self.procfs.ticks_per_second(), now, latest, restless };
+        let processes = Processes { slots: &self.slots, ticks_per_second: self.procfs.ticks_per_second(), now, latest };
         let moved = self.slots.iter().any(|slot| matches!(slot.outcome, Outcome::Changed | Outcome::Gone));
         let mut decided: Vec<(usize, Option<bool>)> = Vec::new();
         if !self.config.tree {
@@ -25,60 +48,63 @@ impl Scan {
                 if (restless || is_new(slot))
                     && let Some(subject) = processes.subject(at)
                 {
-                    decided.push((at, select.matches(&subject, &self.pid_files)));
+                    decided.push((at, select.matches(subject, &self.pid_files, cancel)?));
                 }
             }
         } else if restless || moved || self.slots.iter().any(is_new) {
-            let verdicts = select.judge(&processes, &self.pid_files, cancel)?;
+            let earlier = |nth: usize| {
+                let slot = self.slots.get(nth).filter(|slot| !restless && !is_new(slot));
+                slot.map(|slot| &slot.entry.verdict)
+            };
+            let verdicts = select.judge(&processes, earlier, &self.pid_files, cancel)?;
             for (at, slot) in self.slots.iter_mut().enumerate().filter(|(_, slot)| can_be_decided(slot)) {
                 verdicts.keep(at, &mut slot.entry.verdict);
                 decided.push((at, verdicts.selected(at)));
             }
         }
+        self.pins_due |= moved;
         for (at, selected) in decided {
+            cancel.check()?;
             let Some(slot) = self.slots.get_mut(at) else { continue };
-            let selection = match selected {
-                Some(true) => Selection::Selected,
-                Some(false) => Selection::Unselected,
-                None => Selection::Unknown,
-            };
-            if selection == Selection::Selected && slot.selection != Selection::Selected {
-                slot.task = Task::ReadAll;
-            }
-            if selection != Selection::Selected {
+            let was_selected = slot.is_selected();
+            slot.decide(selected);
+            self.pins_due |= was_selected != slot.is_selected();
+            if slot.is_selected() {
+                if !was_selected {
+                    slot.task = Task::ReadAll;
+                }
+            } else {
                 self.budget.close_all(&mut slot.entry.kept);
-                if slot.selection == Selection::Selected {
+                if was_selected {
                     forget_counters(&mut slot.entry.sample);
-                    slot.entry.backoff_ticks = 0;
                 }
             }
-            slot.selection = selection;
-            slot.undecided = false;
+        }
+        if self.pins_due {
+            self.pin_ancestors(cancel)?;
+            self.pins_due = false;
         }
         for slot in &mut self.slots {
             if slot.outcome == Outcome::Changed {
                 // What changed once may change again soon: a shell that executes a program that executes another.
-                slot.entry.backoff_ticks = 0;
+                slot.rest_shortly();
             }
             // It was looked at: its rest was over, or was broken.
-            if slot.outcome != Outcome::Same || self.tick >= slot.backoff_until_tick || now >= slot.backoff_until {
+            if slot.outcome != Outcome::Same || !slot.rests(self.tick, now) {
                 slot.rest(self.tick, now, self.config.asked.recheck);
             }
             if slot.outcome == Outcome::Changed {
                 slot.outcome = Outcome::Read;
             }
         }
-        if moved {
-            self.pin_ancestors(cancel)?;
-        }
         Ok(self.slots.iter().any(|slot| slot.task > Task::Rest))
     }
 
     /// Gives up for this tick on those that were selected only now and are not read: they are decided about at the next one.
-    pub(super) fn leave_undecided(&mut self) {
+    fn leave_undecided(&mut self) {
         let is_unread = |slot: &&mut Slot| slot.task == Task::ReadAll && slot.outcome != Outcome::Failed;
         for slot in self.slots.iter_mut().filter(is_unread) {
-            slot.selection = Selection::Unknown;
+            slot.decide(None);
         }
     }
 
@@ -86,7 +112,7 @@ impl Scan {
     /// orphan has another parent, and all their ancestors where those decide about them.
     fn pin_ancestors(&mut self, cancel: &Cancel) -> Result<()> {
         let mut pinned: HashSet<u32> = HashSet::new();
-        for slot in self.slots.iter().filter(|slot| slot.selection == Selection::Selected) {
+        for slot in self.slots.iter().filter(|slot| slot.is_selected()) {
             cancel.check()?;
             let mut ppid = slot.entry.sample.ppid;
             while let Ok(at) = self.slots.binary_search_by_key(&ppid, |slot| slot.pid)
@@ -98,10 +124,7 @@ impl Scan {
             }
         }
         for slot in &mut self.slots {
-            slot.pinned = pinned.contains(&slot.pid);
-            if slot.pinned {
-                slot.backoff_until_tick = 0;
-            }
+            slot.pin(pinned.contains(&slot.pid));
         }
         Ok(())
     }
@@ -109,11 +132,11 @@ impl Scan {
 
 /// Whether something of a process has not been decided about.
 fn is_new(slot: &Slot) -> bool {
-    slot.selection == Selection::Unknown || slot.outcome == Outcome::Changed || slot.undecided
+    matches!(slot.selection, Selection::Unknown(_)) || slot.outcome == Outcome::Changed
 }
 
 fn can_be_decided(slot: &Slot) -> bool {
-    slot.entry.known && slot.outcome != Outcome::Gone
+    slot.is_known() && slot.outcome != Outcome::Gone
 }
 
 /// The processes as each other's parents.
@@ -123,17 +146,6 @@ struct Processes<'s> {
     /// When the tick began, and the latest that a process it saw can be born.
     now: Monotonic,
     latest: Monotonic,
-    restless: bool,
-}
-
-impl Processes<'_> {
-    /// How old one is that started then. One that was born in this tick is new; the age of one that starts in the future, by
-    /// the clock of this process, is not known.
-    fn age(&self, start_ns: i64) -> Option<Duration> {
-        let since = |at: Monotonic| u64::try_from(i128::from(at.as_nanos()).saturating_sub(start_ns.into())).ok();
-        let age = since(self.now).or_else(|| since(self.latest).map(|_| 0));
-        age.map(Duration::from_nanos)
-    }
 }
 
 impl Family for Processes<'_> {
@@ -149,15 +161,11 @@ impl Family for Processes<'_> {
             ppid: sample.ppid,
             info: slot.entry.info(),
             knowledge: Knowledge::All,
-            age: self.age(sample.id.start_ns(self.ticks_per_second)),
+            age: age(sample.id.start_ns(self.ticks_per_second), self.now, self.latest),
         })
     }
 
     fn find(&self, pid: u32) -> Option<usize> {
         self.slots.binary_search_by_key(&pid, |slot| slot.pid).ok()
-    }
-
-    fn earlier(&self, nth: usize) -> Option<&Verdict> {
-        self.slots.get(nth).filter(|slot| !self.restless && !is_new(slot)).map(|slot| &slot.entry.verdict)
     }
 }

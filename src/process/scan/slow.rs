@@ -10,22 +10,9 @@ use crate::process::slow::{Content, Job, Kind};
 use crate::process::table::{Entry, Outcome, Selection, Slot, SlowFile};
 use crate::process::{Fields, ProcessInfo, ProcessState};
 use crate::time::Deadline;
-use crate::{Cancel, Monotonic, Reading, Result, Skipped};
+use crate::{Cancel, Monotonic, Reading, Result};
 
 impl Scan {
-    /// Counts the fields that are missing in the samples of this tick, and who could not be decided about for want of some.
-    pub(super) fn count_missed(&self, skipped: &mut Skipped) {
-        for slot in self.slots.iter().filter(|slot| slot.entry.known) {
-            let (fields, undecided) = match slot.selection {
-                Selection::Selected => (slot.missing_fields, 0),
-                Selection::Unknown => (0, 1),
-                Selection::Unselected => continue,
-            };
-            skipped.fields = skipped.fields.saturating_add(fields);
-            skipped.undecided = skipped.undecided.saturating_add(undecided);
-        }
-    }
-
     /// Asks for what is due of the slow files, and for names.
     pub(super) fn ask_slow(&mut self, now: Monotonic, cancel: &Cancel) -> Result<()> {
         let (fields, cadence) = (self.config.asked.fields, self.config.asked.slow.cadence);
@@ -40,12 +27,10 @@ impl Scan {
             cancel.check()?;
             let wanted = match slot.selection {
                 Selection::Selected => fields | self.facts,
-                _ if slot.outcome == Outcome::Same && slot.entry.known && slot.selection == Selection::Unselected => {
-                    continue;
-                }
+                Selection::Unselected(_) if slot.outcome == Outcome::Same && slot.is_known() => continue,
                 _ => self.facts,
             };
-            if !slot.entry.known || slot.outcome == Outcome::Gone {
+            if !slot.is_known() || slot.outcome == Outcome::Gone {
                 continue;
             }
             let mut other = slot.unnamed && wanted.contains(Fields::USER) && name(slot, &mut self.names, now);
@@ -118,6 +103,7 @@ impl Scan {
         self.pid_files.wait(deadline, cancel);
         if self.names.wait(deadline, cancel, now) {
             for slot in self.slots.iter_mut().filter(|slot| slot.unnamed) {
+                cancel.check()?;
                 if name(slot, &mut self.names, now) {
                     slot.count_missing_fields();
                     if slot.outcome == Outcome::Same {

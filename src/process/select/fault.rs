@@ -18,14 +18,14 @@ impl Fault {
         Self { at, len, what: what.into() }
     }
 
-    /// The error, with the place drawn below the line it is on:
+    /// The error of a selection or a pattern, with the place drawn below the line it is on:
     ///
     /// ```text
     /// selection, column 17: there is no field `usr`; did you mean `user`?
     ///   name=postgres & usr=root
     ///                   ^^^
     /// ```
-    pub(super) fn explain(&self, text: &str) -> Error {
+    pub(super) fn explain(&self, of: &str, text: &str) -> Error {
         /// How many characters are shown before the place, and from it on.
         const BEFORE: usize = 60;
         const AFTER: usize = 60;
@@ -36,7 +36,7 @@ impl Fault {
         let after = after.split('\n').next().unwrap_or_default();
         let column = before.chars().count();
 
-        let mut message = String::from("selection, ");
+        let mut message = format!("{of}, ");
         // Writing to a String cannot fail.
         if text.contains('\n') {
             let _ = write!(message, "line {line_number}, ");
@@ -56,61 +56,4 @@ impl Fault {
 /// A tab would move the marks away from their place, and an escape sequence the terminal.
 fn printable(char: char) -> char {
     if char.is_control() { ' ' } else { char }
-}
-
-/// The candidate a word was probably meant to be.
-pub(super) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    if word.len() > 32 {
-        return None;
-    }
-    let far = |candidate: &&str| word.chars().count().min(candidate.len()) <= distance(word, candidate);
-    candidates
-        .filter(|candidate| {
-            let a_part = word.len() > 4 && candidate.contains(word);
-            a_part || (distance(word, candidate) <= 2 && !far(candidate))
-        })
-        .min_by_key(|candidate| distance(word, candidate))
-}
-
-/// How many characters must be added, removed or replaced to make the one of the other.
-fn distance(from: &str, to: &str) -> usize {
-    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
-    for (line, from) in from.chars().enumerate() {
-        let mut diagonal = line;
-        let mut left = line.saturating_add(1);
-        if let Some(first) = row.first_mut() {
-            *first = left;
-        }
-        for (above, to) in row.iter_mut().skip(1).zip(to.chars()) {
-            let replaced = diagonal.saturating_add(usize::from(from != to));
-            diagonal = *above;
-            left = replaced.min(left.saturating_add(1)).min(diagonal.saturating_add(1));
-            *above = left;
-        }
-    }
-    row.last().copied().unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn distances() {
-        for (from, to, expected) in
-            [("", "", 0), ("abc", "", 3), ("", "ab", 2), ("kitten", "sitting", 3), ("usr", "user", 1)]
-        {
-            assert_eq!(distance(from, to), expected, "{from} {to}");
-        }
-    }
-
-    #[test]
-    fn a_nearest_word_is_near() {
-        let near = |word| nearest(word, ["name", "user", "uid", "with_descendants"].into_iter());
-        assert_eq!(near("usr"), Some("user"));
-        assert_eq!(near("descendants"), Some("with_descendants"));
-        assert_eq!(near("Name"), Some("name"));
-        assert_eq!(near("zz"), None);
-        assert_eq!(near("x"), None);
-    }
 }

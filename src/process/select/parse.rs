@@ -4,14 +4,15 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::str::FromStr;
 
+use super::Select;
+use super::condition::{NumberField, TextField};
 use super::display::ends_bare_value;
-use super::fault::{Fault, nearest};
-use super::pattern::{Pattern, looks_like_glob};
-use super::{NumberField, Select, TextField};
-use crate::{Error, Text};
-
-/// How deep parentheses go: far beyond what anybody writes, and far within any thread's stack.
-const MAX_DEPTH: usize = 128;
+use super::expression::{MAX_DEPTH, too_deep};
+use super::fault::Fault;
+use super::pattern::Pattern;
+use super::value::Value;
+use crate::Error;
+use crate::spelling::nearest;
 
 /// The operators, such that none is the beginning of a later one.
 const OPERATORS: [&str; 10] = ["==", "!=", "!~", "*=", ">=", "<=", "=", "~", ">", "<"];
@@ -24,7 +25,17 @@ impl FromStr for Select {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let mut parser = Parser { text, at: 0, depth: 0 };
-        parser.whole().map_err(|fault| fault.explain(text))
+        parser.whole().map_err(|fault| fault.explain("selection", text))
+    }
+}
+
+/// An operator and a value, as [`Display`](std::fmt::Display) shows it.
+impl FromStr for Pattern {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let mut parser = Parser { text, at: 0, depth: 0 };
+        parser.whole_pattern().map_err(|fault| fault.explain("pattern", text))
     }
 }
 
@@ -43,13 +54,6 @@ struct Word<'a> {
     text: &'a str,
 }
 
-/// A value, without its quotes and escapes.
-struct Value {
-    at: usize,
-    len: usize,
-    bytes: Vec<u8>,
-}
-
 impl<'a> Parser<'a> {
     fn whole(&mut self) -> Result<Select, Fault> {
         self.skip_space();
@@ -65,11 +69,27 @@ impl<'a> Parser<'a> {
         }
     }
 
+    fn whole_pattern(&mut self) -> Result<Pattern, Fault> {
+        let operator = self.operator("a pattern", &["=", "==", "*=", "~"])?;
+        let pattern = self.value()?.pattern(operator)?;
+        self.skip_space();
+        if self.rest().is_empty() {
+            Ok(pattern)
+        } else {
+            Err(self.fault_here(format!("expected the end; {IN_QUOTES}")))
+        }
+    }
+
     /// X | Y | …
     fn any(&mut self) -> Result<Select, Fault> {
+        self.skip_space();
+        let begin = self.at;
         let mut select = self.every()?;
         while self.infix('|', "or") {
             select = select | self.every()?;
+        }
+        if select.check().is_err() {
+            return Err(Fault::new(begin, 1, too_deep()));
         }
         Ok(select)
     }
@@ -149,31 +169,25 @@ impl<'a> Parser<'a> {
     fn condition(&mut self, field: Word<'a>) -> Result<Select, Fault> {
         let name = field.text;
         if let Some(text) = TextField::ALL.into_iter().find(|candidate| candidate.name() == name) {
-            let operator = self.operator(field, &["=", "==", "!=", "*=", "~", "!~"])?;
-            let value = self.value()?;
-            let pattern = match operator {
-                "=" | "!=" => value.glob()?,
-                "*=" => Pattern::contains(value.bytes),
-                "~" | "!~" => value.regex()?,
-                _ => Pattern::exact(value.bytes),
-            };
+            let operator = self.operator(name, &["=", "==", "!=", "*=", "~", "!~"])?;
+            let pattern = self.value()?.pattern(operator)?;
             return Ok(negate_for(operator, Select::text(text, pattern)));
         }
         if let Some(number) = NumberField::ALL.into_iter().find(|candidate| candidate.name() == name) {
-            let operator = self.operator(field, &["=", "==", "!="])?;
+            let operator = self.operator(name, &["=", "==", "!="])?;
             return Ok(negate_for(operator, Select::number(number, self.value()?.number()?)));
         }
         match name {
             "unit" => {
-                let operator = self.operator(field, &["=", "==", "!="])?;
+                let operator = self.operator(name, &["=", "==", "!="])?;
                 Ok(negate_for(operator, Select::unit(self.value()?.unit()?)))
             }
             "pid_file" => {
-                let operator = self.operator(field, &["=", "==", "!="])?;
+                let operator = self.operator(name, &["=", "==", "!="])?;
                 Ok(negate_for(operator, Select::pid_file(OsString::from_vec(self.value()?.bytes))))
             }
             "age" => {
-                let operator = self.operator(field, &[">", "<"])?;
+                let operator = self.operator(name, &[">", "<"])?;
                 let age = self.value()?.duration()?;
                 Ok(if operator == ">" { Select::older_than(age) } else { Select::younger_than(age) })
             }
@@ -181,8 +195,8 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// One of the operators that the field takes.
-    fn operator(&mut self, field: Word<'a>, takes: &[&str]) -> Result<&'static str, Fault> {
+    /// One of the operators that `what`, a field, takes.
+    fn operator(&mut self, what: &str, takes: &[&str]) -> Result<&'static str, Fault> {
         self.skip_space();
         let at = self.at;
         let found = OPERATORS.into_iter().find(|operator| self.eat(operator));
@@ -190,7 +204,7 @@ impl<'a> Parser<'a> {
             return Ok(operator);
         }
         let takes: Vec<String> = takes.iter().map(|operator| format!("`{operator}`")).collect();
-        let what = format!("expected an operator: `{}` takes {}", field.text, takes.join(", "));
+        let what = format!("expected an operator: `{what}` takes {}", takes.join(", "));
         Err(Fault::new(at, found.map_or(1, str::len), what))
     }
 
@@ -248,7 +262,7 @@ impl<'a> Parser<'a> {
         let at = self.at;
         self.depth = self.depth.saturating_add(1);
         if self.depth > MAX_DEPTH {
-            return Err(self.fault_here(format!("parentheses go {MAX_DEPTH} deep at most")));
+            return Err(self.fault_here(too_deep()));
         }
         self.eat("(");
         Ok(at)
@@ -338,49 +352,5 @@ impl Word<'_> {
             None => format!("there is no field `{shown}`; there are {}", names().collect::<Vec<_>>().join(", ")),
         };
         Fault::new(self.at, self.text.len(), what)
-    }
-}
-
-impl Value {
-    fn glob(self) -> Result<Pattern, Fault> {
-        if !looks_like_glob(&self.bytes) {
-            return Ok(Pattern::exact(self.bytes));
-        }
-        let glob = self.utf8("a glob must be UTF-8; `==` compares any bytes")?;
-        Pattern::try_glob(glob).map_err(|why| self.fault(format!("not a glob: {why}; `==` compares it as it is")))
-    }
-
-    fn regex(self) -> Result<Pattern, Fault> {
-        let regex = self.utf8("a regular expression must be UTF-8; it can have bytes as `(?-u:\\xHH)`")?;
-        Pattern::try_regex(regex).map_err(|why| self.fault(format!("not a regular expression: {why}")))
-    }
-
-    fn number(&self) -> Result<u32, Fault> {
-        let digits =
-            std::str::from_utf8(&self.bytes).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        digits
-            .and_then(|digits| digits.parse().ok())
-            .ok_or_else(|| self.fault(format!("expected a number from 0 to {}", u32::MAX)))
-    }
-
-    fn unit(self) -> Result<Text, Fault> {
-        if looks_like_glob(&self.bytes) {
-            return Err(self.fault("the name of a unit is no glob; `cgroup=` takes one, as in `cgroup=/**/getty@*`"));
-        }
-        Ok(Text::from(self.bytes))
-    }
-
-    fn duration(&self) -> Result<std::time::Duration, Fault> {
-        let text = self.utf8("expected a duration, such as `5m` or `1h30m`")?;
-        humantime::parse_duration(text)
-            .map_err(|why| self.fault(format!("expected a duration, such as `5m` or `1h30m`: {why}")))
-    }
-
-    fn utf8(&self, otherwise: &str) -> Result<&str, Fault> {
-        std::str::from_utf8(&self.bytes).map_err(|_| self.fault(otherwise))
-    }
-
-    fn fault(&self, what: impl Into<String>) -> Fault {
-        Fault::new(self.at, self.len, what)
     }
 }

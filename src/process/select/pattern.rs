@@ -7,15 +7,18 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use globset::GlobBuilder;
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::Regex;
 
+use crate::glob::{Glob, looks_like_glob, reason};
 use crate::{Error, Result, Text};
 
 /// What a name, a path or a command line is compared with in a [`Select`](crate::Select).
 ///
 /// Anything that is text or a path makes an exact pattern, so `Select::name("postgres")` needs no `Pattern` in sight. All
 /// patterns compare bytes: what they are compared with need not be UTF-8.
+///
+/// As text it is an operator and a value, as in a selection: `=nginx` (exactly this, or a glob), `==a[1]`, `*=part`,
+/// `~^regular expression$`.
 ///
 /// ```
 /// use appmon::Select;
@@ -24,6 +27,7 @@ use crate::{Error, Result, Text};
 /// let workers = Select::name(Pattern::glob("kworker*")?);
 /// let beat = Select::cmdline(Pattern::contains("celery beat"));
 /// let python = Select::exe(Pattern::regex(r"/python3?(\.\d+)?$")?);
+/// assert_eq!("=kworker*".parse::<Pattern>()?, Pattern::glob("kworker*")?);
 /// # Ok::<(), appmon::Error>(())
 /// ```
 #[derive(Clone)]
@@ -35,15 +39,6 @@ pub(super) enum Kind {
     Contains(Text),
     Glob(Arc<Glob>),
     Regex(Regex),
-}
-
-/// A glob, compiled for both kinds of text.
-pub(super) struct Glob {
-    pub(super) glob: String,
-    /// `*` and `?` stop at a `/`.
-    path: Regex,
-    /// They do not.
-    plain: Regex,
 }
 
 impl Pattern {
@@ -85,27 +80,17 @@ impl Pattern {
         if !looks_like_glob(glob.as_bytes()) {
             return Ok(Self::exact(glob));
         }
-        let compile = |stop_at_slash| {
-            let parsed = GlobBuilder::new(glob)
-                .literal_separator(stop_at_slash)
-                .backslash_escape(false)
-                .empty_alternates(true)
-                .build()
-                .map_err(|error| error.kind().to_string())?;
-            // `compile_matcher` panics where the regular expression grows too large.
-            RegexBuilder::new(parsed.regex()).dot_matches_new_line(true).build().map_err(|error| why(&error))
-        };
-        Ok(Self(Kind::Glob(Arc::new(Glob { glob: glob.to_owned(), path: compile(true)?, plain: compile(false)? }))))
+        Glob::new(glob).map(|glob| Self(Kind::Glob(Arc::new(glob))))
     }
 
     pub(super) fn try_regex(regex: &str) -> Result<Self, String> {
-        Regex::new(regex).map(|regex| Self(Kind::Regex(regex))).map_err(|error| why(&error))
+        Regex::new(regex).map(|regex| Self(Kind::Regex(regex))).map_err(|error| reason(&error))
     }
 
     /// Whether a text that is not a path matches.
     pub(crate) fn matches(&self, text: &[u8]) -> bool {
         match &self.0 {
-            Kind::Glob(glob) => glob.plain.is_match(text),
+            Kind::Glob(glob) => glob.matches(text),
             _ => self.matches_path(text),
         }
     }
@@ -114,8 +99,8 @@ impl Pattern {
     pub(crate) fn matches_path(&self, text: &[u8]) -> bool {
         match &self.0 {
             Kind::Exact(exact) => exact.as_bytes() == text,
-            Kind::Contains(part) => contains(text, part.as_bytes()),
-            Kind::Glob(glob) => glob.path.is_match(text),
+            Kind::Contains(part) => memchr::memmem::find(text, part.as_bytes()).is_some(),
+            Kind::Glob(glob) => glob.matches_path(text),
             Kind::Regex(regex) => regex.is_match(text),
         }
     }
@@ -126,29 +111,28 @@ impl fmt::Debug for Pattern {
         match &self.0 {
             Kind::Exact(text) => f.debug_tuple("Exact").field(text).finish(),
             Kind::Contains(part) => f.debug_tuple("Contains").field(part).finish(),
-            Kind::Glob(glob) => f.debug_tuple("Glob").field(&glob.glob).finish(),
+            Kind::Glob(glob) => f.debug_tuple("Glob").field(&glob.as_str()).finish(),
             Kind::Regex(regex) => f.debug_tuple("Regex").field(&regex.as_str()).finish(),
         }
     }
 }
 
-/// Whether `=` in the text form takes it for a glob.
-pub(super) fn looks_like_glob(text: &[u8]) -> bool {
-    text.iter().any(|byte| matches!(byte, b'*' | b'?' | b'[' | b'{'))
+/// What is written the same is the same.
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        std::mem::discriminant(&self.0) == std::mem::discriminant(&other.0) && self.0.as_bytes() == other.0.as_bytes()
+    }
 }
 
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    // `windows` refuses a width of 0, and an empty part is in every text.
-    part.is_empty() || text.windows(part.len()).any(|window| window == part)
-}
+impl Eq for Pattern {}
 
-/// What is wrong with a regular expression, in one line: the crate draws several.
-fn why(error: &regex::Error) -> String {
-    match error {
-        regex::Error::CompiledTooBig(limit) => format!("it needs more than {limit} bytes of memory"),
-        error => {
-            let text = error.to_string();
-            text.rsplit_once("error: ").map_or(text.as_str(), |(_, why)| why).trim().to_owned()
+impl Kind {
+    /// What it was made of.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Exact(text) | Self::Contains(text) => text.as_bytes(),
+            Self::Glob(glob) => glob.as_str().as_bytes(),
+            Self::Regex(regex) => regex.as_str().as_bytes(),
         }
     }
 }
@@ -234,31 +218,6 @@ impl From<&PathBuf> for Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn glob(pattern: &str) -> Pattern {
-        Pattern::glob(pattern).unwrap()
-    }
-
-    #[test]
-    fn a_glob_stops_at_a_slash_only_in_paths() {
-        assert!(glob("kworker*").matches(b"kworker/0:1-events"));
-        assert!(!glob("/usr/*").matches_path(b"/usr/bin/true"));
-        assert!(glob("/usr/*/tr?e").matches_path(b"/usr/bin/true"));
-        assert!(glob("/usr/**").matches_path(b"/usr/bin/true"));
-        assert!(!glob("/usr/**").matches_path(b"/usr"));
-        let below = glob("/srv/app{,/**}");
-        assert!(below.matches_path(b"/srv/app") && below.matches_path(b"/srv/app/a/b"));
-        assert!(!below.matches_path(b"/srv/apple"));
-    }
-
-    #[test]
-    fn a_glob_matches_whole_bytes() {
-        assert!(!glob("post?").matches(b"xpostg"));
-        assert!(!glob("post?").matches(b"postgr"));
-        assert!(glob("a*b").matches(b"a\xff\nb"));
-        assert!(glob("*-a\\x2db*").matches(b"system-a\\x2db.slice"));
-        assert!(glob("[[]x[*]").matches(b"[x*"));
-    }
 
     #[test]
     fn patterns_that_are_none() {

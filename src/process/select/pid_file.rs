@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Condition, Select};
+use super::Select;
+use super::condition::Condition;
 use crate::process::ProcessId;
 use crate::process::slow_pool::SlowPool;
 use crate::time::{Deadline, clock_ticks_per_second};
@@ -63,6 +64,7 @@ impl PidFiles {
     pub(crate) fn new(select: &Select) -> Self {
         let files: HashMap<_, _> = select
             .conditions()
+            .into_iter()
             .filter_map(|condition| match condition {
                 Condition::PidFile(path) => Some((path.clone(), PidFile { content: Content::Unknown, asked: false })),
                 _ => None,
@@ -92,14 +94,14 @@ impl PidFiles {
     }
 
     /// Whether the file at this path names this process, and not an earlier one of its pid; `None` where that is not known
-    /// in this tick.
+    /// in this tick, or the file is none of these.
     pub(crate) fn names(&self, path: &Path, process: ProcessId) -> Option<bool> {
         match self.files.get(path).map(|file| file.content) {
-            Some(Content::Unknown) => None,
+            Some(Content::Unknown) | None => None,
             Some(Content::Names(written)) => {
                 Some(written.pid == process.pid && started_before(process.start_ns(self.ticks_per_second), written))
             }
-            Some(Content::Nothing) | None => Some(false),
+            Some(Content::Nothing) => Some(false),
         }
     }
 }

@@ -301,7 +301,7 @@ fn one_change_in_a_large_directory_is_read_at_once() {
 
 fn root(rig: &Rig) -> super::super::nodes::NodeId {
     match rig.watched.tree.roots.all[0].place {
-        super::super::Place::Directory(_, node) => node,
+        super::super::roots::Place::Directory(_, node) => node,
         place => panic!("{place:?}"),
     }
 }

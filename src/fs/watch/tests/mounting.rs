@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::*;
-use crate::fs::scan::Boundary;
+use crate::fs::walk::Boundary;
 
 /// A mount, until it is dropped.
 struct Mounted(PathBuf);
@@ -111,4 +111,61 @@ fn the_root_itself_is_mounted_on_and_unmounted() {
     drop(mount);
     rig.check();
     rig.audit();
+}
+
+#[test]
+fn what_is_mounted_over_a_directory_hides_the_mounts_in_it() {
+    if !require(is_root(), "root, to mount") {
+        return;
+    }
+    for boundary in [Boundary::SameDevice, Boundary::SameMount, Boundary::Cross] {
+        let mut rig = rig(boundary);
+        rig.mkdir("a/b/c");
+        rig.write("a/b/c/f", 50_000);
+        let _inner = Mounted::tmpfs(rig.path("a/b/c"));
+        rig.check();
+        // It is the same directory, without what is mounted in it.
+        let over = Mounted::bind(&rig.path("a"), rig.path("a"));
+        rig.settle();
+        drop(over);
+        rig.settle();
+        rig.audit();
+    }
+}
+
+#[test]
+fn mounted_on_in_what_was_moved() {
+    if !require(is_root(), "root, to mount") {
+        return;
+    }
+    for boundary in [Boundary::SameDevice, Boundary::SameMount, Boundary::Cross] {
+        let mut rig = rig(boundary);
+        rig.mkdir("b/c");
+        rig.mkdir("a");
+        rig.write("b/c/f", 50_000);
+        rig.check();
+        // What is in it is known, and is not read again for being elsewhere.
+        std::fs::rename(rig.path("b"), rig.path("a/b")).unwrap();
+        let mount = Mounted::tmpfs(rig.path("a/b/c"));
+        rig.settle();
+        // Moved with what is mounted in it.
+        std::fs::rename(rig.path("a"), rig.path("z")).unwrap();
+        rig.settle();
+        std::mem::forget(mount);
+        drop(Mounted(rig.path("z/b/c")));
+        rig.settle();
+        // A directory goes into one that moves, and is mounted on there.
+        rig.mkdir("x");
+        rig.mkdir("y/deep");
+        rig.write("x/f", 50_000);
+        rig.settle();
+        std::fs::rename(rig.path("x"), rig.path("y/deep/x")).unwrap();
+        let mount = Mounted::tmpfs(rig.path("y/deep/x"));
+        std::fs::rename(rig.path("y"), rig.path("w")).unwrap();
+        rig.settle();
+        std::mem::forget(mount);
+        drop(Mounted(rig.path("w/deep/x")));
+        rig.settle();
+        rig.audit();
+    }
 }

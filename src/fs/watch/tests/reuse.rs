@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::*;
-use crate::fs::scan::Boundary;
+use crate::fs::walk::Boundary;
 
 /// A file system in a file, mounted on `disk` in a directory of its own until it is dropped.
 struct Disk(TempDir);

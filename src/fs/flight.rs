@@ -1,0 +1,36 @@
+//! A scan under way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::scan::Progress;
+use crate::Monotonic;
+
+/// A scan under way, or one that waits for its turn.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) progress: Progress,
+    pub(super) began: Monotonic,
+    pub(super) safe: bool,
+    /// Whether it is one of those of which there are only so many at the same time.
+    pub(super) counted: bool,
+    /// How far it was when a tick gave up waiting for it.
+    silent: AtomicU64,
+}
+
+impl Flight {
+    pub(super) fn new(began: Monotonic, safe: bool, counted: bool) -> Arc<Self> {
+        let (progress, silent) = (Progress::new(), AtomicU64::new(u64::MAX));
+        Arc::new(Self { progress, began, safe, counted, silent })
+    }
+
+    /// Whether it has shown no sign of life since a tick gave up waiting for it.
+    pub(super) fn is_silent(&self) -> bool {
+        self.progress.entries() == self.silent.load(Ordering::Relaxed)
+    }
+
+    /// A tick gives up waiting for it, as it has been no further than this for too long.
+    pub(super) fn give_up(&self, entries: u64) {
+        self.silent.store(entries, Ordering::Relaxed);
+    }
+}

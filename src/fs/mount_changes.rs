@@ -1,0 +1,170 @@
+//! What is mounted and unmounted, as it happens.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_util::Stream;
+use futures_util::stream::FusedStream;
+use serde::{Deserialize, Serialize};
+
+use super::mount_alarm::MountAlarm;
+use super::mounts::Mount;
+use super::table::{Table, Watched};
+use crate::Result;
+
+/// One change of the mount table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "change")]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum MountChange {
+    /// It was mounted.
+    Mounted(Mount),
+    /// It was unmounted.
+    Unmounted(Mount),
+    /// It was moved, or remounted with other options, or the directory that it shows was renamed. Where the kernel does not tell mounts apart that have the same id one
+    /// after the other (before Linux 6.8, and of file systems that may hang when they are asked), one that was moved is an
+    /// `Unmounted` and a `Mounted`.
+    Changed(Mount),
+}
+
+/// A stream of [`MountChange`]s, reported by the kernel as they happen: nothing is read until something is mounted or
+/// unmounted. A thread of its own sleeps until then, and ends with the stream; no runtime is needed.
+///
+/// What comes and goes before the table is read is not seen. The changes that one reading of the table shows come together,
+/// what was unmounted first.
+///
+/// # Errors
+///
+/// When the table cannot be read; the next item tries again after the next change.
+///
+/// # Cancel safety
+///
+/// Polling is cancel safe, and dropping the stream ends it.
+///
+/// # Examples
+///
+/// ```no_run
+/// use appmon::fs::{MountChange, MountChanges};
+/// use futures::TryStreamExt;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> appmon::Result<()> {
+/// let mut changes = MountChanges::new()?;
+/// while let Some(change) = changes.try_next().await? {
+///     if let MountChange::Mounted(mount) = change {
+///         println!("{} at {}", mount.fs_type, mount.mount_point.display());
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "streams do nothing unless polled"]
+pub struct MountChanges {
+    alarm: MountAlarm,
+    watched: Watched,
+    known: BTreeMap<u32, Mount>,
+    pending: VecDeque<MountChange>,
+    /// Whether the table is to be read again though nothing was told.
+    yielded: bool,
+}
+
+impl MountChanges {
+    /// The changes from now on.
+    ///
+    /// # Errors
+    ///
+    /// When `/proc/self/mountinfo` cannot be read, or no thread can be started.
+    pub fn new() -> Result<Self> {
+        // Before the reading: what happens meanwhile is reported.
+        let alarm = MountAlarm::new()?;
+        let mut watched = Watched::open()?;
+        let known = identified(&mut watched)?;
+        Ok(Self { alarm, watched, known, pending: VecDeque::new(), yielded: false })
+    }
+
+    /// What is mounted, as of the last change that was given: in the order of their ids.
+    pub fn mounts(&self) -> impl Iterator<Item = &Mount> {
+        self.known.values()
+    }
+
+    /// Reads the table, and finds out what is different.
+    fn refresh(&mut self) -> Result<()> {
+        let new = identified(&mut self.watched)?;
+        for (id, old) in &self.known {
+            if new.get(id).is_none_or(|new| !same_mount(old, new)) {
+                self.pending.push_back(MountChange::Unmounted(old.clone()));
+            }
+        }
+        for (id, mount) in &new {
+            match self.known.get(id) {
+                Some(old) if same_mount(old, mount) && is_as_before(old, mount) => {}
+                Some(old) if same_mount(old, mount) => self.pending.push_back(MountChange::Changed(mount.clone())),
+                _ => self.pending.push_back(MountChange::Mounted(mount.clone())),
+            }
+        }
+        self.known = new;
+        Ok(())
+    }
+}
+
+/// The mounts of now by their ids, with those that are never used again.
+fn identified(watched: &mut Watched) -> Result<BTreeMap<u32, Mount>> {
+    let mut table = Table::of(watched.list()?);
+    table.identify();
+    Ok(table.into_mounts().into_iter().map(|mount| (mount.id, mount)).collect())
+}
+
+/// Whether it is the same mount, and not another one that has its id. Where the kernel does not tell, one that is at another
+/// place, or from elsewhere, is taken for another one: it is gone from where it was in any case.
+fn same_mount(old: &Mount, new: &Mount) -> bool {
+    (old.device, &old.fs_type) == (new.device, &new.fs_type)
+        && match (old.unique_id, new.unique_id) {
+            // What is mounted may have been renamed.
+            (Some(old), Some(new)) => old == new,
+            _ => (&old.root, &old.mount_point, &old.source) == (&new.root, &new.mount_point, &new.source),
+        }
+}
+
+/// Whether nothing of it is different; what could be asked for may be.
+fn is_as_before(old: &Mount, new: &Mount) -> bool {
+    Mount { unique_id: old.unique_id, ..new.clone() } == *old
+}
+
+impl Stream for MountChanges {
+    type Item = Result<MountChange>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(change) = this.pending.pop_front() {
+                return Poll::Ready(Some(Ok(change)));
+            }
+            // What may be torn is read again, without being told: the kernel has told already. Others have their turn before.
+            if this.watched.is_torn() && !std::mem::replace(&mut this.yielded, true) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if !std::mem::take(&mut this.yielded) && this.alarm.poll_changed(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if let Err(error) = this.refresh() {
+                return Poll::Ready(Some(Err(error)));
+            }
+        }
+    }
+}
+
+impl FusedStream for MountChanges {
+    fn is_terminated(&self) -> bool {
+        false
+    }
+}
+
+impl fmt::Debug for MountChanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MountChanges").field("mounts", &self.known.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,160 @@
+//! What a scan is to find out of the directories that are scanned together, and what each of them holds by what it found.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::attribution::{Piece, Value};
+use super::nesting::Cut;
+use super::plan::{Location, Member};
+use super::sample::Watch;
+use super::scan::{Globs, Partial, Usage};
+use super::usage::{Found, Settings, Walk};
+use crate::{Error, Monotonic, Result};
+
+/// A walk, and what each of its marks is.
+#[derive(Debug)]
+pub(super) struct Survey {
+    pub(super) walk: Walk,
+    /// The directories, each before those in it.
+    pub(super) members: Vec<Member>,
+    /// Each after those in it, as the marks are.
+    regions: Vec<Region>,
+}
+
+/// What one of the marks finds: what is at a place of the file system, and below it up to the other marks.
+#[derive(Debug)]
+struct Region {
+    location: PathBuf,
+    /// The members that see it and do not leave it out.
+    seers: Vec<usize>,
+    /// The member whose own it is: none where it is that of a directory that is scanned by itself.
+    owner: Option<usize>,
+}
+
+/// A directory that is to be scanned.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Subject<'a> {
+    pub(super) number: usize,
+    pub(super) id: u64,
+    pub(super) location: &'a Location,
+    pub(super) exclude: &'a Arc<Globs>,
+}
+
+impl Survey {
+    /// That of these directories, sorted by their numbers, in the order of the cuts that are in the first of them.
+    pub(super) fn new(subjects: &[Subject<'_>], cuts: &[Cut], settings: Settings) -> Self {
+        let mut walk = Walk::new(settings);
+        let mut regions = Vec::new();
+        let nth_of = |number: &usize| subjects.binary_search_by_key(number, |subject| subject.number).ok();
+        for cut in cuts.iter().rev().filter(|cut| cut.is_needed(|number| nth_of(number).is_some())) {
+            let below = |nth: &usize| {
+                let subject = subjects.get(*nth)?;
+                let below = cut.location.strip_prefix(subject.location.spot.location()).ok()?;
+                (!subject.exclude.leaves_out(below)).then_some((subject, below))
+            };
+            let mut seers: Vec<usize> = cut.seers.iter().filter_map(nth_of).collect();
+            // It is walked by the way of the innermost directory that sees it.
+            let Some((subject, rest)) = seers.first().and_then(below) else { continue };
+            walk.add(&subject.location.path, rest, subject.exclude);
+            seers.retain(|nth| below(nth).is_some());
+            regions.push(Region { location: cut.location.clone(), seers, owner: cut.seers.first().and_then(nth_of) });
+        }
+        let member = |subject: &Subject<'_>| Member { id: subject.id, location: subject.location.clone() };
+        Self { walk, members: subjects.iter().map(member).collect(), regions }
+    }
+
+    /// What each of the directories holds, of what each of the marks was found to hold.
+    pub(super) fn values(
+        &self,
+        found: Vec<Result<Found>>,
+        ended: Monotonic,
+        took: Duration,
+    ) -> Vec<std::result::Result<Value, String>> {
+        let found: Vec<_> = self.regions.iter().zip(found).collect();
+        let value = |(nth, member): (usize, &Member)| {
+            let mut value = self.root(nth, member, &found, ended, took)?;
+            let mut pieces = Vec::new();
+            for (region, found) in found.iter().rev().filter(|(region, _)| region.seers.contains(&nth)) {
+                let is_own = region.owner == Some(nth);
+                if let Ok(found) = found {
+                    let (location, bytes) = (region.location.clone(), found.usage.allocated_bytes);
+                    pieces.push(Piece { location, bytes, is_own });
+                }
+                if is_own && region.location != member.location.spot.location() {
+                    add(&mut value, found);
+                }
+            }
+            value.pieces = pieces.into();
+            Ok(value)
+        };
+        self.members.iter().enumerate().map(value).collect()
+    }
+
+    /// What is at the place of a directory itself.
+    fn root(
+        &self,
+        nth: usize,
+        member: &Member,
+        found: &[(&Region, Result<Found>)],
+        ended: Monotonic,
+        took: Duration,
+    ) -> std::result::Result<Value, String> {
+        let spot = &member.location.spot;
+        let root = found.iter().find(|(region, _)| region.location == spot.location());
+        let Some((region, found)) = root else { return Err("it was not scanned".to_owned()) };
+        let Found { mut usage, at, mut watch } = found.as_ref().map_err(Error::to_string)?.clone();
+        if region.owner != Some(nth) {
+            // It is another one's, which is the same directory.
+            let Usage { partial, excluded_mounts, .. } = usage;
+            usage = Usage { partial, excluded_mounts, ..Usage::default() };
+            watch = watch.map(|watch| Watch { uncertain_files: 0, uncertain_bytes: 0, ..watch });
+        }
+        let (at, spot) = (at.unwrap_or(ended), Arc::clone(spot));
+        Ok(Value { usage, pieces: Arc::default(), spot, scope: self.scope(nth, member), at, took, watch })
+    }
+
+    /// What a directory had to count, as a number: see [`Part::scope`](super::Part::scope).
+    fn scope(&self, nth: usize, member: &Member) -> u64 {
+        let Location { mount, identity, device, spot, path, .. } = &member.location;
+        let mut hasher = DefaultHasher::new();
+        (mount, identity, device, spot, path).hash(&mut hasher);
+        // Where its own ends and begins again, whatever else is told apart.
+        let mut open: Vec<(&Region, bool)> = Vec::new();
+        for (region, exclude) in self.regions.iter().zip(&self.walk.excludes).rev() {
+            if !region.location.starts_with(spot.location()) {
+                continue;
+            }
+            while open.last().is_some_and(|(around, _)| !region.location.starts_with(&around.location)) {
+                open.pop();
+            }
+            let is_own = region.owner == Some(nth);
+            if open.last().is_none_or(|(_, around)| *around != is_own) {
+                (&region.location, is_own, is_own.then_some(exclude)).hash(&mut hasher);
+            }
+            open.push((region, is_own));
+        }
+        hasher.finish()
+    }
+}
+
+/// Adds what was found at another place of a directory.
+fn add(value: &mut Value, found: &Result<Found>) {
+    match found {
+        Ok(found) => {
+            value.usage.add(&found.usage);
+            if let (Some(watch), Some(other)) = (&mut value.watch, &found.watch) {
+                watch.uncertain_files = watch.uncertain_files.saturating_add(other.uncertain_files);
+                watch.uncertain_bytes = watch.uncertain_bytes.saturating_add(other.uncertain_bytes);
+            }
+        }
+        // It is gone, and that is no error.
+        Err(error) if error.is_not_found() => {}
+        Err(error) => {
+            let path = error.path().unwrap_or(value.spot.location()).into();
+            value.usage.errors.push_message(path, error.to_string(), error.is_denied());
+            value.usage.partial = value.usage.partial.or(Some(Partial::Errors));
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The mount table of this process, read when the kernel reports that it changed.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use crate::fs::mounts::{self, Mount};
+use crate::{Error, Result};
+
+/// Our own mounts: those that our paths lead to.
+const TABLE: &str = "/proc/self/mountinfo";
+
+/// The mounts of now.
+pub(super) fn list() -> Result<Vec<Mount>> {
+    let bytes = std::fs::read(TABLE).map_err(|error| Error::io(error).at(TABLE))?;
+    Ok(mounts::parse(&bytes).collect())
+}
+
+/// The table, and a descriptor that tells when it changes.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    file: File,
+    buffer: Vec<u8>,
+    /// What was read before.
+    earlier: Vec<u8>,
+    /// Whether what was read last may be torn: it is to be read again.
+    torn: bool,
+}
+
+impl Watched {
+    pub(crate) fn open() -> Result<Self> {
+        let file = File::open(TABLE).map_err(|error| Error::io(error).at(TABLE))?;
+        Ok(Self { file, buffer: Vec::new(), earlier: Vec::new(), torn: false })
+    }
+
+    /// The open file: polled for `POLLPRI`, it is ready when something was mounted or unmounted since.
+    pub(in crate::fs) fn into_file(self) -> File {
+        self.file
+    }
+
+    /// Whether something was mounted or unmounted since the last time it was asked, or since it was opened; or the last
+    /// reading did not get hold of a table that stood still.
+    pub(crate) fn has_changed(&self) -> bool {
+        // Both, as asking makes the kernel forget.
+        self.is_told() | self.torn
+    }
+
+    /// Whether it is another one than was read last, though nothing was mounted: of that no change is reported, as when a
+    /// directory is renamed that is mounted elsewhere.
+    pub(crate) fn is_other(&mut self) -> bool {
+        std::mem::swap(&mut self.buffer, &mut self.earlier);
+        // What cannot be read now is to be read later.
+        self.fill().is_err() || self.buffer != self.earlier
+    }
+
+    /// Whether the last reading did not get hold of a table that stood still.
+    pub(crate) fn is_torn(&self) -> bool {
+        self.torn
+    }
+
+    fn is_told(&self) -> bool {
+        let mut fds = [PollFd::new(&self.file, PollFlags::PRI)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        // What cannot be asked is read.
+        rustix::event::poll(&mut fds, Some(&now)).map_or(true, |ready| ready > 0)
+    }
+
+    /// Reads the mounts.
+    pub(crate) fn list(&mut self) -> Result<Vec<Mount>> {
+        self.list_while(Self::is_told)
+    }
+
+    fn list_while(&mut self, mut has_changed: impl FnMut(&Self) -> bool) -> Result<Vec<Mount>> {
+        /// A table that never stands still is taken as it is, and read again at the next opportunity.
+        const TRIES: usize = 8;
+        self.torn = true;
+        for _ in 0..TRIES {
+            self.fill().map_err(|error| Error::io(error).at(TABLE))?;
+            // It is read in pieces: it may have changed in between.
+            if !has_changed(self) {
+                self.torn = false;
+                break;
+            }
+        }
+        Ok(mounts::parse(&self.buffer).collect())
+    }
+
+    fn fill(&mut self) -> io::Result<()> {
+        const PIECE: usize = 16 << 10;
+        let mut filled = 0_usize;
+        loop {
+            if self.buffer.len() < filled.saturating_add(PIECE) {
+                self.buffer.resize(filled.saturating_add(PIECE), 0);
+            }
+            let Some(free) = self.buffer.get_mut(filled..) else { return Ok(()) };
+            match self.file.read_at(free, filled as u64) {
+                Ok(0) => break,
+                Ok(count) => filled = filled.saturating_add(count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.buffer.truncate(filled);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_never_stood_still_has_changed() {
+        let mut watched = Watched::open().unwrap();
+        let mut tries = 0;
+        watched
+            .list_while(|_| {
+                tries += 1;
+                true
+            })
+            .unwrap();
+        assert_eq!(tries, 8);
+        assert!(watched.has_changed() && watched.has_changed(), "until it is read");
+        let mut tries = 0;
+        watched
+            .list_while(|_| {
+                tries += 1;
+                tries < 3
+            })
+            .unwrap();
+        assert!(!watched.torn);
+    }
+}

@@ -1,0 +1,50 @@
+//! What a directory counts, with the part of it that can change without an event.
+
+use super::unheard;
+use crate::fs::walk::{Entry, Totals, at_most};
+
+/// Totals, and the sparse files in them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) totals: Totals,
+    /// Sparse files that have one name, and their bytes: they can take more space without an event.
+    sparse_files: u64,
+    sparse_bytes: u128,
+}
+
+impl Counts {
+    /// A directory alone.
+    pub(super) fn of_directory(entry: &Entry) -> Self {
+        let mut counts = Self::default();
+        counts.totals.count(entry);
+        counts
+    }
+
+    /// A file with one name.
+    pub(super) fn of_file(allocated_bytes: u64, apparent_bytes: u64) -> Self {
+        let mut counts = Self::default();
+        counts.totals.count_file(allocated_bytes, apparent_bytes);
+        if unheard::is_sparse(allocated_bytes, apparent_bytes) {
+            (counts.sparse_files, counts.sparse_bytes) = (1, allocated_bytes.into());
+        }
+        counts
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        self.totals.add(&other.totals);
+        self.sparse_files = self.sparse_files.wrapping_add(other.sparse_files);
+        self.sparse_bytes = self.sparse_bytes.wrapping_add(other.sparse_bytes);
+    }
+
+    /// Takes back what was added.
+    pub(super) fn subtract(&mut self, other: &Self) {
+        self.totals.subtract(&other.totals);
+        self.sparse_files = self.sparse_files.wrapping_sub(other.sparse_files);
+        self.sparse_bytes = self.sparse_bytes.wrapping_sub(other.sparse_bytes);
+    }
+
+    /// The sparse files, and their bytes with those of others.
+    pub(super) fn sparse_and(&self, (files, bytes): (u64, u128)) -> (u64, u64) {
+        (self.sparse_files.saturating_add(files), at_most(self.sparse_bytes.saturating_add(bytes)))
+    }
+}

@@ -1,0 +1,119 @@
+//! A selection of what is in a snapshot already.
+
+use std::collections::HashMap;
+
+use super::Select;
+use super::ancestry::Family;
+use super::pid_file::PidFiles;
+use super::subject::{Knowledge, Subject, age};
+use crate::process::ProcessSample;
+use crate::time::clock_ticks_per_second;
+use crate::{Cancel, Monotonic, Result, Snapshot};
+
+impl Select {
+    /// Leaves in a snapshot of processes the selected ones: of a recording, of another host, of all that a program has read
+    /// already. [`SnapshotStreamExt::select`](crate::SnapshotStreamExt::select) does it in a stream.
+    ///
+    /// It decides as [`Processes::select`](crate::Processes::select) does, by the snapshot alone:
+    ///
+    /// - A field that is not in a sample, because [`Fields`](crate::Fields) did not ask for it or it was
+    ///   [`Reading::Skipped`](crate::Reading::Skipped), decides nothing, and neither does a [`pid_file`](Self::pid_file), which is of
+    ///   another time or machine. A process that is not decided about is left out, and counted in
+    ///   [`Skipped::undecided`](crate::Skipped::undecided).
+    /// - Parents and ancestors are those that are in the snapshot. Where it has some processes only, one is not seen below an
+    ///   ancestor that is not there.
+    /// - Ages are those at [`Snapshot::at`].
+    /// - A command line is the one in the sample, after [`Processes::redact`](crate::Processes::redact).
+    ///
+    /// # Errors
+    ///
+    /// When the selection is nested too deep ([`is_config`](crate::Error::is_config)).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use appmon::{Cancel, Processes, Select, SourceExt};
+    ///
+    /// let mut snapshot = Processes::new().read(&Cancel::new())?;
+    /// let me = std::process::id();
+    /// Select::pid(me).with_descendants().apply(&mut snapshot)?;
+    /// assert!(snapshot.samples.iter().any(|process| process.id.pid == me));
+    /// assert!(snapshot.samples.iter().all(|process| process.id.pid == me || process.ppid != 0));
+    /// # Ok::<(), appmon::Error>(())
+    /// ```
+    pub fn apply<T: AsRef<ProcessSample>>(&self, snapshot: &mut Snapshot<T>) -> Result<()> {
+        self.0.check()?;
+        if self.is_all() {
+            return Ok(());
+        }
+        let (cancel, pid_files) = (Cancel::new(), PidFiles::default());
+        let seen = Seen::new(snapshot, self.is_tree());
+        let selected: Vec<Option<bool>> = if self.is_tree() {
+            let verdicts = self.judge(&seen, |_| None, &pid_files, &cancel)?;
+            (0..seen.count()).map(|nth| verdicts.selected(nth)).collect()
+        } else {
+            seen.samples
+                .iter()
+                .map(|sample| self.matches(seen.subject_of(sample), &pid_files, &cancel))
+                .collect::<Result<_>>()?
+        };
+        let mut selected = selected.into_iter();
+        let skipped = &mut snapshot.skipped;
+        snapshot.samples.retain(|sample| {
+            let selected = selected.next().flatten();
+            if selected != Some(true) {
+                // They are of the samples that are there.
+                skipped.fields = skipped.fields.saturating_sub(sample.as_ref().missing_fields());
+            }
+            if selected.is_none() {
+                skipped.undecided = skipped.undecided.saturating_add(1);
+            }
+            selected == Some(true)
+        });
+        Ok(())
+    }
+}
+
+/// The processes of a snapshot, by their place in it.
+struct Seen<'s, T> {
+    samples: &'s [T],
+    /// Empty where nobody asks for parents.
+    by_pid: HashMap<u32, usize>,
+    at: Monotonic,
+    ended: Monotonic,
+    ticks_per_second: u64,
+}
+
+impl<'s, T: AsRef<ProcessSample>> Seen<'s, T> {
+    fn new(snapshot: &'s Snapshot<T>, parents: bool) -> Self {
+        let samples = snapshot.samples.as_slice();
+        let with_parents = if parents { samples } else { &[] };
+        Self {
+            samples,
+            by_pid: with_parents.iter().enumerate().map(|(nth, sample)| (sample.as_ref().id.pid, nth)).collect(),
+            at: snapshot.at,
+            ended: snapshot.at.plus(snapshot.took),
+            ticks_per_second: clock_ticks_per_second(),
+        }
+    }
+
+    fn subject_of(&self, sample: &'s T) -> Subject<'s> {
+        let sample = sample.as_ref();
+        let age = age(sample.id.start_ns(self.ticks_per_second), self.at, self.ended);
+        Subject { id: sample.id, ppid: sample.ppid, info: &sample.info, knowledge: Knowledge::All, age }
+    }
+}
+
+impl<T: AsRef<ProcessSample>> Family for Seen<'_, T> {
+    fn count(&self) -> usize {
+        self.samples.len()
+    }
+
+    fn subject(&self, nth: usize) -> Option<Subject<'_>> {
+        self.samples.get(nth).map(|sample| self.subject_of(sample))
+    }
+
+    fn find(&self, pid: u32) -> Option<usize> {
+        self.by_pid.get(&pid).copied()
+    }
+}

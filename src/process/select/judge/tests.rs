@@ -1,0 +1,568 @@
+//! Whether the right processes are selected.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::process::select::Knowledge;
+use crate::process::select::Subject;
+use crate::process::{Fields, Pattern, ProcessId, ProcessInfo, ProcessSample};
+use crate::{Reading, Snapshot, Text, WirePath};
+
+/// Processes by pid, all of them alive and five minutes old. Their numbers are their pids.
+#[derive(Default)]
+struct Table {
+    processes: BTreeMap<u32, (ProcessId, u32, ProcessInfo)>,
+    /// What was decided before about those that did not change.
+    earlier: HashMap<u32, Verdict>,
+}
+
+impl Table {
+    /// Adds a process that started at its pid's tick.
+    fn add(&mut self, pid: u32, ppid: u32, name: &str) -> &mut ProcessInfo {
+        let info = ProcessInfo { name: name.into(), ..ProcessInfo::default() };
+        let id = ProcessId { pid, start_ticks: u64::from(pid) };
+        self.earlier.remove(&pid);
+        self.processes.insert(pid, (id, ppid, info));
+        &mut self.processes.get_mut(&pid).unwrap().2
+    }
+
+    fn judge(&self, select: &Select) -> Verdicts {
+        let earlier = |nth: usize| self.earlier.get(&u32::try_from(nth).unwrap());
+        select.judge(self, earlier, &PidFiles::default(), &Cancel::new()).unwrap()
+    }
+
+    /// Decides about all, and keeps that.
+    fn decide(&mut self, select: &Select) -> Vec<Option<bool>> {
+        let verdicts = self.judge(select);
+        for pid in self.processes.keys() {
+            verdicts.keep(*pid as usize, self.earlier.entry(*pid).or_default());
+        }
+        self.processes.keys().map(|pid| verdicts.selected(*pid as usize)).collect()
+    }
+
+    fn ask(&self, select: &Select, pid: u32) -> Option<bool> {
+        if select.is_tree() {
+            return self.judge(select).selected(pid as usize);
+        }
+        select.matches(self.subject(pid as usize).unwrap(), &PidFiles::default(), &Cancel::new()).unwrap()
+    }
+
+    fn selected(&self, select: &str) -> Vec<u32> {
+        let select = select.parse().unwrap();
+        self.processes.keys().copied().filter(|pid| self.ask(&select, *pid) == Some(true)).collect()
+    }
+}
+
+impl Family for Table {
+    fn count(&self) -> usize {
+        self.processes.keys().next_back().map_or(0, |last| *last as usize + 1)
+    }
+
+    fn subject(&self, nth: usize) -> Option<Subject<'_>> {
+        let (id, ppid, info) = self.processes.get(&u32::try_from(nth).unwrap())?;
+        Some(Subject { id: *id, ppid: *ppid, info, knowledge: Knowledge::All, age: Some(Duration::from_secs(300)) })
+    }
+
+    fn find(&self, pid: u32) -> Option<usize> {
+        self.processes.contains_key(&pid).then_some(pid as usize)
+    }
+}
+
+/// 1 init ─ 2 sshd ─ 3 bash ─ 4 bash ─ 5 vim, and 6 cron below 1.
+fn table() -> Table {
+    let mut table = Table::default();
+    for (pid, ppid, name) in
+        [(1, 0, "init"), (2, 1, "sshd"), (3, 2, "bash"), (4, 3, "bash"), (5, 4, "vim"), (6, 1, "cron")]
+    {
+        table.add(pid, ppid, name);
+    }
+    table
+}
+
+#[test]
+fn logic() {
+    let table = table();
+    for (select, expected) in [
+        ("all", &[1, 2, 3, 4, 5, 6][..]),
+        ("none", &[]),
+        ("!all", &[]),
+        ("name=bash & ppid=2", &[3]),
+        ("name=bash | pid=6 & !pid=6", &[3, 4]),
+        ("!(name=bash | name~^.{4}$)", &[5]),
+        ("!!name=vim", &[5]),
+        ("!(name=bash & pid=3) & (none | name=bash)", &[4]),
+    ] {
+        assert_eq!(table.selected(select), expected, "{select}");
+    }
+}
+
+#[test]
+fn trees() {
+    let table = table();
+    for (select, expected) in [
+        ("with_descendants(name=bash)", &[3, 4, 5][..]),
+        ("with_descendants(name=sshd, 1)", &[2, 3]),
+        ("with_descendants(name=sshd, 0)", &[2]),
+        ("with_descendants(name=bash, 1)", &[3, 4, 5]),
+        ("topmost(name=bash)", &[3]),
+        ("topmost(name=bash | name=vim | name=cron)", &[3, 6]),
+        ("with_descendants(topmost(name=bash), 1)", &[3, 4]),
+        ("!topmost(all)", &[2, 3, 4, 5, 6]),
+        ("with_descendants(name=sshd) & !with_descendants(pid=4)", &[2, 3]),
+        ("topmost(with_descendants(name=sshd) & !name=sshd)", &[3]),
+    ] {
+        assert_eq!(table.selected(select), expected, "{select}");
+    }
+}
+
+#[test]
+fn a_parent_that_started_later_is_none() {
+    let mut table = table();
+    // The pid of sshd was given to another process after its death.
+    table.processes.get_mut(&2).unwrap().0.start_ticks = 1000;
+    assert_eq!(table.selected("with_descendants(name=sshd)"), [2]);
+    assert_eq!(table.selected("topmost(name=init | name=bash)"), [1, 3]);
+}
+
+#[test]
+fn in_a_cycle_each_is_below_all_others() {
+    let mut table = Table::default();
+    for (pid, ppid) in [(1, 2), (2, 3), (3, 1), (4, 4), (5, 1)] {
+        table.add(pid, ppid, "loop");
+        table.processes.get_mut(&pid).unwrap().0.start_ticks = 7;
+    }
+    assert_eq!(table.selected("with_descendants(pid=2)"), [1, 2, 3, 5]);
+    assert_eq!(table.selected("with_descendants(pid=3, 1)"), [2, 3]);
+    assert_eq!(table.selected("with_descendants(pid=1, 1)"), [1, 3, 5]);
+    assert_eq!(table.selected("with_descendants(pid=5)"), [5]);
+    assert_eq!(table.selected("topmost(name=loop)"), [4]);
+    assert_eq!(table.selected("topmost(pid=5)"), [5]);
+    assert_eq!(table.selected("with_descendants(with_descendants(pid=3, 1) & !pid=3)"), [1, 2, 3, 5]);
+}
+
+/// A chain of processes, each the child of the one before, and a selection that counts what it asks of it.
+fn chain(count: u32) -> (Table, Select, impl Fn() -> usize) {
+    let mut table = Table::default();
+    for pid in 1..=count {
+        table.add(pid, pid - 1, if pid == 1 { "first" } else { "chain" });
+    }
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let first = Select::matching(move |process| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        process.name == "first"
+    });
+    (table, first, move || asked.swap(0, Ordering::Relaxed))
+}
+
+#[test]
+fn a_chain_has_no_end_and_each_process_is_asked_once() {
+    let count = 20_000;
+    let (mut table, first, asked) = chain(count);
+    let select = first.with_descendants();
+    assert!(table.decide(&select).iter().all(|selected| *selected == Some(true)));
+    assert_eq!(asked(), 20_000, "each condition is asked once of each process, however deep it is");
+    // Nobody changed.
+    assert!(table.decide(&select).iter().all(|selected| *selected == Some(true)));
+    assert_eq!(asked(), 0);
+    // One in the middle did, and it has another parent by now.
+    table.add(10_000, 0, "chain");
+    let decided = table.decide(&select);
+    assert_eq!(asked(), 1);
+    assert!(decided[..9_999].iter().all(|selected| *selected == Some(true)));
+    assert!(decided[9_999..].iter().all(|selected| *selected == Some(false)), "all below it are decided anew");
+    let (table, first, _) = chain(count);
+    let last = table.judge(&first.clone().with_descendants_to(count - 1)).selected(20_000);
+    assert_eq!(last, Some(true), "to the last generation");
+    assert_eq!(table.judge(&first.with_descendants_to(count - 2)).selected(20_000), Some(false));
+}
+
+#[test]
+fn a_decision_can_be_cancelled() {
+    let (table, _, _) = chain(20_000);
+    let cancel = Cancel::new();
+    let stop = cancel.clone();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let select = Select::matching(move |_| {
+        if counted.fetch_add(1, Ordering::Relaxed) == 100 {
+            stop.cancel();
+        }
+        false
+    });
+    let error = select.with_descendants().judge(&table, |_| None, &PidFiles::default(), &cancel).unwrap_err();
+    assert!(error.is_cancelled());
+    assert_eq!(asked.load(Ordering::Relaxed), 101);
+}
+
+#[test]
+fn what_is_not_known_is_neither() {
+    let mut table = Table::default();
+    let exe = |reading| {
+        let mut info = ProcessInfo { name: "x".into(), ..ProcessInfo::default() };
+        info.exe = reading;
+        info
+    };
+    let readings = [
+        (1, Reading::Value(WirePath::from("/bin/sh"))),
+        (2, Reading::Denied),
+        (3, Reading::NotApplicable),
+        (4, Reading::Unsupported),
+        (5, Reading::Skipped),
+        (6, Reading::NotRequested),
+        (7, Reading::Failed),
+    ];
+    for (pid, reading) in readings {
+        *table.add(pid, 0, "x") = exe(reading);
+    }
+    let ask = |text: &str| {
+        let select = text.parse().unwrap();
+        (1..=7).map(|pid| table.ask(&select, pid)).collect::<Vec<_>>()
+    };
+    let (yes, no) = (Some(true), Some(false));
+    assert_eq!(ask("exe=/bin/sh"), [yes, no, no, no, None, None, no]);
+    assert_eq!(ask("!exe=/bin/sh"), [no, yes, yes, yes, None, None, yes]);
+    assert_eq!(ask("exe=/bin/sh | name=x"), [yes; 7]);
+    assert_eq!(ask("exe=/bin/sh & name=y"), [no; 7]);
+    assert_eq!(ask("!(exe=/bin/sh & name=x) & name=x"), [no, yes, yes, yes, None, None, yes]);
+    table.add(8, 5, "child");
+    assert_eq!(table.ask(&"with_descendants(exe=/bin/sh)".parse().unwrap(), 8), None);
+    assert_eq!(table.ask(&"topmost(exe=/bin/sh | name=child)".parse().unwrap(), 8), None);
+    assert_eq!(table.ask(&"with_descendants(exe=/bin/sh | name=child)".parse().unwrap(), 8), Some(true));
+}
+
+#[test]
+fn a_control_group_that_was_removed_counts_by_the_path_it_had() {
+    let mut table = Table::default();
+    table.add(1, 0, "a").cgroup = Reading::Value("/system.slice/web.service (deleted)".into());
+    table.add(2, 0, "b").cgroup = Reading::Value("/system.slice/web.service".into());
+    table.add(3, 0, "c").cgroup = Reading::Value("/system.slice (deleted)/web.service".into());
+    for (select, expected) in [
+        ("unit=web", &[1, 2, 3][..]),
+        ("unit=system.slice", &[1, 2]),
+        ("cgroup=/system.slice/web.service", &[1, 2]),
+        ("cgroup=/system.slice/*.service", &[1, 2]),
+        ("cgroup~'web\\.service$'", &[1, 2, 3]),
+        ("cgroup~deleted", &[1, 3]),
+        ("cgroup='/system.slice/web.service (deleted)'", &[1]),
+        ("!unit=system.slice", &[3]),
+    ] {
+        assert_eq!(table.selected(select), expected, "{select}");
+    }
+}
+
+#[test]
+fn every_field() {
+    let mut table = Table::default();
+    let info = table.add(40, 7, "worker");
+    info.exe = Reading::Value("/usr/bin/python3.12 (deleted)".into());
+    info.cmdline = Reading::Value(vec!["python3".into(), "-m".into(), Text::from(&b"a\xff"[..])]);
+    info.cwd = Reading::Value("/srv/app".into());
+    (info.uid, info.gid) = (1000, 100);
+    info.user = Reading::Value("anna".into());
+    info.group = Reading::Value("users".into());
+    info.cgroup = Reading::Value("/system.slice/web.slice/_cpu.service/nested".into());
+    for yes in [
+        "name=worker",
+        "name=w*r",
+        "name*=ork",
+        "exe=/usr/bin/python3.12",
+        "exe=/usr/bin/python3.??",
+        "exe~'(deleted|removed)'",
+        "exe*=/bin/",
+        r#"cmdline="python3 -m a\xff""#,
+        r"cmdline~'(?-u)\xff$'",
+        "cwd=/srv/app",
+        "cwd='/srv/app{,/**}'",
+        "user=anna",
+        "group~^users$",
+        "cgroup=/system.slice/**",
+        "unit=web.slice",
+        "unit=cpu",
+        "unit=cpu.service",
+        "uid=1000",
+        "gid=100",
+        "pid=40",
+        "ppid=7",
+        "age>4m",
+        "age<6m",
+        "!kernel_thread",
+    ] {
+        assert_eq!(table.ask(&yes.parse().unwrap(), 40), Some(true), "{yes}");
+    }
+    for no in
+        ["name=work", "exe=/usr/*", "unit=system", "unit=web", "age>5m", "age<5m", "cgroup=/system.slice/*", "cwd=/srv"]
+    {
+        assert_eq!(table.ask(&no.parse().unwrap(), 40), Some(false), "{no}");
+    }
+    let adult = Select::matching(|process| process.uid >= 1000) & Select::user(Pattern::glob("a*").unwrap());
+    assert_eq!(table.ask(&adult, 40), Some(true));
+}
+
+#[test]
+fn what_is_decided_asks_no_further() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let ask = {
+        let asked = asked.clone();
+        Select::matching(move |_| asked.fetch_add(1, Ordering::Relaxed) == usize::MAX)
+    };
+    let table = table();
+    assert_eq!(table.ask(&(Select::name("x") & ask.clone()), 5), Some(false));
+    assert_eq!(table.ask(&(Select::name("vim") | ask.clone()), 5), Some(true));
+    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    // Once of each of the six, whatever the nesting.
+    let nested = (0..50).fold(ask, |select, _| select.with_descendants().topmost());
+    assert_eq!(table.ask(&nested, 5), Some(false));
+    assert_eq!(asked.load(Ordering::Relaxed), 6);
+}
+
+#[test]
+fn a_list_is_one_group() {
+    let table = table();
+    let pids = (10..10_010).map(Select::pid).fold(Select::none(), |all, pid| all | pid);
+    assert_eq!(pids.conditions().len(), 10_000);
+    assert_eq!(table.ask(&pids, 5), Some(false));
+    assert_eq!(pids.to_string().parse::<Select>().unwrap(), pids);
+    let (front, back) = ((0..100).map(Select::pid), (0..100).rev().map(Select::pid));
+    let group = front.fold(Select::all(), |all, pid| all & pid);
+    assert_eq!(group, back.fold(Select::all(), |all, pid| pid & all));
+}
+
+#[test]
+fn what_is_built_too_deep_is_an_error_and_no_overflow() {
+    let deep = |levels: u32| {
+        (0..levels).fold(Select::pid(5), |deep, nth| match nth % 3 {
+            0 => !(deep | Select::pid(nth)),
+            1 => !(deep & Select::name("vim")),
+            _ => deep.with_descendants(),
+        })
+    };
+    let table = table();
+    let deepest = deep(128);
+    assert!(deepest.check().is_ok() && table.ask(&deepest, 5).is_some());
+    assert_eq!(deepest.to_string().parse::<Select>().unwrap(), deepest, "whatever can be built can be read");
+    for levels in [129, 130, 131, 1_000_000] {
+        let deep = deep(levels);
+        let error = deep.check().unwrap_err();
+        assert!(error.is_config());
+        assert_eq!(error.to_string(), "selection: groups and functions go 128 deep at most");
+        assert_eq!(table.ask(&deep, 5), None);
+        assert_eq!(deep.to_string(), "<too deep>");
+        assert!(deep.to_string().parse::<Select>().is_err());
+        assert!(serde_json::to_string(&deep).unwrap_err().to_string().contains("128 deep"));
+        // It stays one, whatever is made of it.
+        assert_eq!(!((deep.clone() & Select::pid(1)) | Select::none()).topmost(), deep);
+    }
+}
+
+#[test]
+fn functions_over_trees_are_numbered_inner_ones_first() {
+    let tree = |pid| Select::pid(pid).with_descendants();
+    let select = (tree(1) & !tree(2).topmost()) | (Select::pid(3) & (tree(4) | tree(5))).topmost();
+    let trees = select.0.trees();
+    assert_eq!(trees.iter().map(|tree| tree.number).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(select.to_string().parse::<Select>().unwrap(), select);
+}
+
+#[test]
+fn a_command_line_is_compared_as_it_is_joined() {
+    let mut table = Table::default();
+    let arguments = ["nginx: worker", "", "-c", "/etc/a b"];
+    table.add(1, 0, "a").cmdline = Reading::Value(arguments.into_iter().map(Text::from).collect());
+    table.add(2, 0, "b").cmdline = Reading::Value(vec!["nginx: worker".into()]);
+    table.add(3, 0, "c").cmdline = Reading::Value(Vec::new());
+    table.add(4, 0, "d").cmdline = Reading::NotApplicable;
+    for (select, expected) in [
+        ("cmdline='nginx: worker  -c /etc/a b'", &[1][..]),
+        ("cmdline='nginx: worker'", &[2]),
+        ("cmdline=\"\"", &[3]),
+        ("cmdline*='worker  -c'", &[1]),
+        ("cmdline*='' & !cmdline*=nginx", &[3]),
+        ("cmdline='nginx*b' | cmdline~'r$'", &[1, 2]),
+        ("cmdline*=nginx & cmdline*=etc & cmdline~worker", &[1]),
+    ] {
+        assert_eq!(table.selected(select), expected, "{select}");
+    }
+}
+
+#[test]
+fn an_expression_can_be_cancelled_within_a_process() {
+    let (table, cancel, asked) = (table(), Cancel::new(), Arc::new(AtomicUsize::new(0)));
+    let stop = || {
+        let (stop, asked) = (cancel.clone(), Arc::clone(&asked));
+        Select::matching(move |_| {
+            asked.fetch_add(1, Ordering::Relaxed);
+            stop.cancel();
+            false
+        })
+    };
+    let select = stop() | stop() | stop();
+    let error = select.matches(table.subject(5).unwrap(), &PidFiles::default(), &cancel).unwrap_err();
+    assert!(error.is_cancelled());
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn needs() {
+    for (select, fields) in [
+        ("name=a & uid=1 & age>1s & kernel_thread & pid_file=/x", Fields::empty()),
+        ("user=a | !exe=/b", Fields::USER | Fields::EXE),
+        ("with_descendants(unit=a & cmdline*=b)", Fields::CGROUP | Fields::CMDLINE),
+        ("topmost(group=a) & cwd=/", Fields::USER | Fields::CWD),
+    ] {
+        assert_eq!(select.parse::<Select>().unwrap().needs(), fields, "{select}");
+    }
+    assert_eq!(Select::matching(|_| true).needs(), Fields::INFO);
+    assert!(Select::default().is_all() && (!Select::none() & Select::all()).is_all());
+    assert!(!Select::none().is_all() && !Select::pid(1).is_all());
+    assert!(Select::pid(1).topmost().is_tree() && !Select::pid(1).is_tree());
+    assert!((!Select::younger_than(Duration::ZERO)).uses_age() && !Select::all().uses_age());
+}
+
+/// The same expression as a tree, for a reading that is obviously right.
+#[derive(Clone, Debug)]
+enum Plain {
+    Name(u8),
+    Exe,
+    Not(Box<Plain>),
+    And(Vec<Plain>),
+    Or(Vec<Plain>),
+    Below(Box<Plain>, u32),
+    Topmost(Box<Plain>),
+}
+
+impl Plain {
+    fn select(&self) -> Select {
+        match self {
+            Self::Name(name) => Select::name(name.to_string()),
+            Self::Exe => Select::exe("/e"),
+            Self::Not(of) => !of.select(),
+            Self::And(of) => of.iter().map(Self::select).fold(Select::all(), |a, b| a & b),
+            Self::Or(of) => of.iter().map(Self::select).fold(Select::none(), |a, b| a | b),
+            Self::Below(of, depth) => of.select().with_descendants_to(*depth),
+            Self::Topmost(of) => of.select().topmost(),
+        }
+    }
+
+    /// For the first of a line: the process itself, its parent, …
+    fn value(&self, line: &[(u8, Option<bool>)]) -> Option<bool> {
+        let any = |values: &mut dyn Iterator<Item = Option<bool>>| {
+            let values: Vec<_> = values.collect();
+            if values.contains(&Some(true)) { Some(true) } else { (!values.contains(&None)).then_some(false) }
+        };
+        let not = |value: Option<bool>| value.map(|value| !value);
+        let ancestors = (0..line.len()).map(|above| &line[above..]);
+        match self {
+            Self::Name(name) => Some(line[0].0 == *name),
+            Self::Exe => line[0].1,
+            Self::Not(of) => not(of.value(line)),
+            Self::And(of) => not(any(&mut of.iter().map(|of| not(of.value(line))))),
+            Self::Or(of) => any(&mut of.iter().map(|of| of.value(line))),
+            Self::Below(of, depth) => {
+                any(&mut ancestors.take((*depth as usize).saturating_add(1)).map(|line| of.value(line)))
+            }
+            Self::Topmost(of) => {
+                let above = any(&mut ancestors.skip(1).map(|line| of.value(line)));
+                not(any(&mut [not(of.value(line)), above].into_iter()))
+            }
+        }
+    }
+}
+
+fn plain() -> impl Strategy<Value = Plain> {
+    let leaf = prop_oneof![(0..3u8).prop_map(Plain::Name), Just(Plain::Exe)];
+    leaf.prop_recursive(5, 24, 3, |of| {
+        prop_oneof![
+            of.clone().prop_map(|of| Plain::Not(of.into())),
+            prop::collection::vec(of.clone(), 0..4).prop_map(Plain::And),
+            prop::collection::vec(of.clone(), 0..4).prop_map(Plain::Or),
+            (of.clone(), 0..4u32).prop_map(|(of, depth)| Plain::Below(of.into(), depth)),
+            of.prop_map(|of| Plain::Topmost(of.into())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn agrees_with_a_plain_tree(
+        plain in plain(),
+        line in prop::collection::vec((0..3u8, prop::option::of(any::<bool>())), 1..6),
+    ) {
+        let mut table = Table::default();
+        for (ppid, (name, exe)) in (0u32..).zip(line.iter().rev()) {
+            let info = table.add(ppid.saturating_add(1), ppid, &name.to_string());
+            info.exe = exe.map_or(Reading::Skipped, |is| Reading::Value(if is { "/e" } else { "/f" }.into()));
+        }
+        let select = plain.select();
+        let pid = u32::try_from(line.len()).unwrap();
+        prop_assert_eq!(table.ask(&select, pid), plain.value(&line), "{}", &select);
+        let read: Select = select.to_string().parse().unwrap();
+        prop_assert_eq!(table.ask(&read, pid), plain.value(&line), "{}", &select);
+        prop_assert_eq!(read, select);
+    }
+
+    #[test]
+    fn what_is_kept_is_what_would_be_decided_anew(
+        plain in plain(),
+        parents in prop::collection::vec((0..8u32, 0..3u8, prop::option::of(any::<bool>())), 1..8),
+        changes in prop::collection::vec((0..8usize, 0..8u32, 0..3u8, prop::option::of(any::<bool>())), 0..6),
+    ) {
+        let select = plain.select().with_descendants_to(2);
+        let mut table = Table::default();
+        let set = |table: &mut Table, pid: u32, (ppid, name, exe): (u32, u8, Option<bool>)| {
+            let info = table.add(pid, ppid, &name.to_string());
+            info.exe = exe.map_or(Reading::Skipped, |is| Reading::Value(if is { "/e" } else { "/f" }.into()));
+            // Cycles are possible.
+            table.processes.get_mut(&pid).unwrap().0.start_ticks = 7;
+        };
+        let count = parents.len();
+        for (pid, process) in (1u32..).zip(parents) {
+            set(&mut table, pid, process);
+        }
+        table.decide(&select);
+        for (nth, ppid, name, exe) in changes {
+            set(&mut table, u32::try_from(nth % count).unwrap() + 1, (ppid, name, exe));
+            let kept = table.decide(&select);
+            table.earlier.clear();
+            prop_assert_eq!(kept, table.decide(&select), "{}", &select);
+        }
+    }
+
+    #[test]
+    fn a_snapshot_is_decided_as_the_processes_are(
+        plain in plain(),
+        parents in prop::collection::vec((0..8u32, 0..3u8, prop::option::of(any::<bool>()), 5..9u64), 1..8),
+        flat: bool,
+    ) {
+        let mut table = Table::default();
+        for (pid, (ppid, name, exe, start_ticks)) in (1u32..).zip(parents) {
+            let info = table.add(pid, ppid, &name.to_string());
+            info.exe = exe.map_or(Reading::Skipped, |is| Reading::Value(if is { "/e" } else { "/f" }.into()));
+            // Cycles are possible, and strangers with a parent's pid.
+            table.processes.get_mut(&pid).unwrap().0.start_ticks = start_ticks;
+        }
+        let select = if flat { plain.select() } else { plain.select().with_descendants_to(2) };
+        let mut snapshot: Snapshot<ProcessSample> = table
+            .processes
+            .values()
+            .map(|(id, ppid, info)| ProcessSample {
+                id: *id,
+                ppid: *ppid,
+                info: Arc::new(info.clone()),
+                ..ProcessSample::default()
+            })
+            .collect();
+        snapshot.skipped.fields = snapshot.samples.iter().map(ProcessSample::missing_fields).sum();
+        select.apply(&mut snapshot).unwrap();
+        let decided: Vec<(u32, Option<bool>)> = table.processes.keys().map(|pid| (*pid, table.ask(&select, *pid))).collect();
+        let selected = decided.iter().filter(|(_, is)| *is == Some(true)).map(|(pid, _)| *pid);
+        prop_assert_eq!(snapshot.samples.iter().map(|sample| sample.id.pid).collect::<Vec<_>>(), selected.collect::<Vec<_>>());
+        prop_assert_eq!(snapshot.skipped.undecided, decided.iter().filter(|(_, is)| is.is_none()).count() as u64);
+        prop_assert_eq!(snapshot.skipped.fields, snapshot.samples.iter().map(ProcessSample::missing_fields).sum::<u64>());
+    }
+}
