@@ -29,8 +29,8 @@ pub(super) struct Life {
     /// Its start was heard of.
     heard: bool,
     exit: Option<Exit>,
-    /// The last tick did not see it, though nobody said that it ended.
-    missing: bool,
+    /// Since when ticks do not see it, though nobody said that it ended.
+    missing: Option<Monotonic>,
     /// Its end is reported with this tick.
     pub(super) ended: bool,
     /// Nothing is reported of it any more: it ended, and nobody has waited for it yet.
@@ -116,6 +116,9 @@ pub(super) struct Lives {
 
 /// How much later than it started a process can be announced: a fork of a large process takes that long.
 const ANNOUNCED_WITHIN_NS: u64 = 500_000_000;
+
+/// How long after a process is gone the kernel may take to say so: who announces it can be held up.
+const SAID_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl Lives {
     pub(super) fn new(ticks_per_second: u64) -> Self {
@@ -213,7 +216,7 @@ impl Lives {
                     execs: 0,
                     heard: true,
                     exit: None,
-                    missing: false,
+                    missing: None,
                     ended: false,
                     over: false,
                     since: self.tick,
@@ -286,7 +289,7 @@ impl Lives {
             execs: 0,
             heard: true,
             exit: None,
-            missing: false,
+            missing: None,
             ended: false,
             over: false,
             since: self.tick,
@@ -341,7 +344,7 @@ impl Lives {
         let tick = self.tick;
         let Some(life) = self.lives.get_mut(&key) else { return };
         life.identify(sample.id, tick);
-        (life.seen, life.missing) = (tick, false);
+        (life.seen, life.missing) = (tick, None);
         if life.over || life.ended {
             return;
         }
@@ -407,7 +410,8 @@ impl Lives {
                     self.end(key, exit.at, status, exit.ppid, drafts);
                 }
                 // It ended after the facts were taken: the next ones have it.
-                None if input.evidence != Evidence::ReadOnly && !life.missing => life.missing = true,
+                None if input.evidence != Evidence::ReadOnly
+                    && input.now.since(*life.missing.get_or_insert(input.now)).unwrap_or_default() < SAID_WITHIN => {}
                 None => self.end(key, input.now, Reading::Failed, ppid, drafts),
             }
         }
@@ -471,7 +475,7 @@ impl Lives {
             execs: 0,
             heard: false,
             exit: None,
-            missing: false,
+            missing: None,
             ended: false,
             over: !announced && has_ended(sample),
             since: self.tick,

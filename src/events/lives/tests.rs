@@ -166,6 +166,7 @@ proptest! {
         }
         machine.processes.clear();
         for _ in 0..3 {
+            machine.now += 200;
             tick(&mut lives, &machine, Vec::new(), evidence, &mut reported);
         }
         for (id, what) in &reported {
