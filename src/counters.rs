@@ -13,6 +13,10 @@ pub trait Sample {
     /// What kind of thing it is, in the wire form: `process`, `file_system`.
     const KIND: &'static str;
 
+    /// Whether it is something that happened, and not the state of something: then a later one does not replace an earlier one,
+    /// though it has the same key. Default: no.
+    const IS_EVENT: bool = false;
+
     /// What tells one thing from another, over all ticks. Sources give their samples in the order of this key.
     type Key: Ord + Clone + Hash;
 
@@ -102,6 +106,7 @@ impl<T: Counters> AsRef<T> for Rated<T> {
 
 impl<T: Counters> Sample for Rated<T> {
     const KIND: &'static str = T::KIND;
+    const IS_EVENT: bool = T::IS_EVENT;
     type Key = T::Key;
 
     fn key(&self) -> T::Key {

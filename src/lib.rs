@@ -105,6 +105,7 @@ pub mod broker;
 mod cached;
 mod counters;
 mod error;
+pub mod events;
 #[cfg(feature = "prometheus")]
 pub mod export;
 mod fault;
@@ -113,7 +114,9 @@ pub mod forward;
 pub mod fs;
 mod glob;
 pub mod measured;
+mod metered;
 mod number;
+pub mod own;
 pub mod process;
 mod quantity;
 mod reading;
@@ -139,6 +142,8 @@ pub use error::{Error, Result};
 #[cfg(feature = "forward")]
 pub use forward::{ForwardExt, Forwarder};
 pub use fs::{Directory, FileSystem, FileSystemSample, FileSystems};
+pub use metered::{Meter, Metered, SourceCost};
+pub use own::OwnProcess;
 pub use process::{Fields, ProcFs, ProcessSample, ProcessTree, Processes, Select};
 pub use reading::Reading;
 pub use sampler::Sampler;

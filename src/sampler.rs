@@ -8,8 +8,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, SystemTime};
 
-use futures_util::Stream;
-use futures_util::stream::FusedStream;
+use futures::Stream;
+use futures::stream::FusedStream;
 use tokio::runtime::Handle;
 use tokio::task::{AbortHandle, JoinError, JoinHandle};
 use tokio::time::{Instant, MissedTickBehavior, Sleep};

@@ -12,6 +12,8 @@ use schemars::generate::SchemaSettings;
 use schemars::transform::{Transform, transform_subschemas};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
+use crate::events::ProcessEvent;
+use crate::own::OwnSample;
 use crate::process::Summary;
 use crate::stream::{Change, Record};
 use crate::wire::{self, Piece};
@@ -20,7 +22,8 @@ use crate::{Counters, FileSystemSample, ProcessSample, Rated, Sample, Snapshot};
 /// The schema of each wire type, as indented JSON (draft 2020-12), by its name.
 ///
 /// For each kind of sample, such as `process`: `process-record` is one sample as a line (and as a message of its own),
-/// `process-snapshot` a whole tick, `process-message` a tick as a message to a broker, and `process-changes` what changed at one. Those that start with `rated-` are of samples with rates.
+/// `process-snapshot` a whole tick, `process-message` a tick as a message to a broker. `process-changes` is what changed at a tick,
+/// `process-changes-message` that as a message, and `process-change-record` one change as a line. Those that start with `rated-` are of samples with rates.
 ///
 /// ```
 /// let schemas = appmon::schema::all();
@@ -33,6 +36,11 @@ pub fn all() -> BTreeMap<String, String> {
     of_rated::<ProcessSample>(&mut schemas, "process");
     of_kind::<FileSystemSample>(&mut schemas, "file-system");
     of_rated::<FileSystemSample>(&mut schemas, "file-system");
+    of_kind::<OwnSample>(&mut schemas, "own-process");
+    of_rated::<OwnSample>(&mut schemas, "own-process");
+    add::<Record<ProcessEvent>>(&mut schemas, "process-event-record".to_owned());
+    add::<Snapshot<ProcessEvent>>(&mut schemas, "process-event-snapshot".to_owned());
+    add::<Message<ProcessEvent>>(&mut schemas, "process-event-message".to_owned());
     add::<Summary>(&mut schemas, "process-summary".to_owned());
     schemas
 }
@@ -42,6 +50,8 @@ fn of_kind<T: Sample + JsonSchema>(schemas: &mut BTreeMap<String, String>, kind:
     add::<Snapshot<T>>(schemas, format!("{kind}-snapshot"));
     add::<Message<T>>(schemas, format!("{kind}-message"));
     add::<Snapshot<Change<T>>>(schemas, format!("{kind}-changes"));
+    add::<Message<Change<T>>>(schemas, format!("{kind}-changes-message"));
+    add::<Record<Change<T>>>(schemas, format!("{kind}-change-record"));
 }
 
 fn of_rated<T: Counters + JsonSchema>(schemas: &mut BTreeMap<String, String>, kind: &str)

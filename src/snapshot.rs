@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 
+use crate::events::{ConnectorObstacle, EventMethod};
 use crate::text::Escaped;
 use crate::time::nanos;
 use crate::{Error, Monotonic, Result, Timestamp};
@@ -86,6 +87,14 @@ pub struct Skipped {
     /// ([`Select::apply`](crate::Select::apply)). They are not in the samples.
     #[serde(default)]
     pub undecided: u64,
+    /// Events that the kernel announced and that were lost: there was no room for them, in its buffer or here.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub lost: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Skipped {
@@ -97,6 +106,7 @@ impl Skipped {
         self.failed = self.failed.saturating_add(other.failed);
         self.fields = self.fields.saturating_add(other.fields);
         self.undecided = self.undecided.saturating_add(other.undecided);
+        self.lost = self.lost.saturating_add(other.lost);
     }
 }
 
@@ -122,6 +132,14 @@ pub enum Notice {
     /// The mount of `/` is not in the mount table of this process, as after a `chroot(2)`: of file systems, only those that
     /// are mounted below its root can be seen.
     NoRootMount,
+    /// How the source of events finds out what happened.
+    ProcessEvents {
+        /// By which method.
+        by: EventMethod,
+        /// Why not by the process connector.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        no_connector: Option<ConnectorObstacle>,
+    },
 }
 
 impl fmt::Display for Notice {
@@ -132,6 +150,11 @@ impl fmt::Display for Notice {
             }
             Self::SubsetPid => f.write_str("only processes are visible in this /proc (subset=pid)"),
             Self::NoPulse => f.write_str("no CPU clocks for this /proc: everything is read at every tick"),
+            Self::ProcessEvents { by: EventMethod::Connector, .. } => f.write_str("events by the process connector"),
+            Self::ProcessEvents { by: EventMethod::Polling, no_connector } => {
+                f.write_str("events by comparing ticks: what lives shorter is not seen")?;
+                no_connector.map_or(Ok(()), |obstacle| write!(f, " (no process connector: {obstacle})"))
+            }
             Self::NoRootMount => f.write_str("only what is mounted below the root of this process is visible (chroot)"),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::metered::Metered;
 use crate::{Cached, Cancel, Result, Sampler, Snapshot, Source};
 
 /// What can be made of every [`Source`].
@@ -63,6 +64,11 @@ pub trait SourceExt: Source + Sized {
         Self::Sample: Send + 'static,
     {
         Sampler::new(self, period)
+    }
+
+    /// The same source, with its readings counted: [`Metered::meter`] is the handle to what they cost.
+    fn metered(self) -> Metered<Self> {
+        Metered::new(self)
     }
 
     /// The same source, read at most once in `ttl`; in between its last snapshot is given again, with its original times.

@@ -24,7 +24,7 @@ pub use window::{FieldWindow, Quantile, WindowSample, Windows};
 
 use std::time::Duration;
 
-use futures_util::Stream;
+use futures::Stream;
 
 use crate::fs::HasParts;
 use crate::measured::Measured;

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
-use futures_util::stream::FusedStream;
-use futures_util::{Stream, StreamExt as _};
+use futures::future::{Either, select};
+use futures::stream::FusedStream;
+use futures::{Stream, StreamExt as _};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
@@ -45,7 +45,7 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Consuming<T> {
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(10)),
             failed: false,
         };
-        let items = futures_util::stream::unfold(state, |mut state| async move {
+        let items = futures::stream::unfold(state, |mut state| async move {
             match state.next().await {
                 Some(item) => Some((item, state)),
                 None => {

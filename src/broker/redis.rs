@@ -37,8 +37,8 @@ use std::sync::Arc;
 
 use ::redis::aio::MultiplexedConnection;
 use ::redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisConnectionInfo, RedisResult, Value};
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Either, Fuse, FusedFuture, select};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Either, Fuse, FusedFuture, select};
 use rustls::ClientConfig;
 
 use crate::broker::link::{Cause, Connect, Link, Session, Turn, publish_by_link, template};

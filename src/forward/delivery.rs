@@ -444,7 +444,7 @@ impl<P: Publish + 'static> Delivery<P> {
         };
         let mut report = self.shared.get().report;
         // At the same time: neither is to use up what the other has.
-        futures_util::future::join(goodbye, self.backlog.close(self.batch.into(), until, &mut report)).await;
+        futures::future::join(goodbye, self.backlog.close(self.batch.into(), until, &mut report)).await;
         self.shared.update(|status| {
             status.report = report;
             status.waiting_messages = 0;

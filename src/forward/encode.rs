@@ -279,6 +279,8 @@ impl Encoder {
     ) -> Message {
         let id = MessageId::new(self.boot_id, self.epoch, self.next_seq(host));
         self.last_bytes = payload.len();
+        // What happened is not undone by what happens next: nothing replaces it.
+        let key = if T::IS_EVENT { key_of_event(host, id) } else { key };
         Message {
             id,
             kind: Arc::clone(&self.kind),
@@ -299,5 +301,12 @@ fn key<T: Sample>(host: &str, of: Option<&T::Key>) -> u64 {
     host.hash(&mut hasher);
     T::KIND.hash(&mut hasher);
     of.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// What a message of events says all of: nothing but itself.
+fn key_of_event(host: &str, id: MessageId) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (host, id).hash(&mut hasher);
     hasher.finish()
 }

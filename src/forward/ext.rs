@@ -1,6 +1,6 @@
 //! Streams of snapshots to brokers.
 
-use futures_util::Stream;
+use futures::Stream;
 use serde::Serialize;
 
 use super::forward_to::{ForwardTo, ForwardToAll, Forwarders};

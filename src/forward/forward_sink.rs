@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::Sink;
+use futures::Sink;
 use serde::Serialize;
 
 use crate::forward::deadline::from_now;

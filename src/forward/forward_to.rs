@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use futures_util::Stream;
+use futures::Stream;
 use pin_project_lite::pin_project;
 use serde::Serialize;
 

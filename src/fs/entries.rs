@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use async_walkdir::{DirEntry, Filtering, WalkDir};
-use futures_util::Stream;
-use futures_util::future::BoxFuture;
-use futures_util::stream::FusedStream;
+use futures::Stream;
+use futures::future::BoxFuture;
+use futures::stream::FusedStream;
 
 use super::DeviceId;
 use crate::{Error, Result, Timestamp};

@@ -5,8 +5,8 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use futures_util::Stream;
-use futures_util::stream::FusedStream;
+use futures::Stream;
+use futures::stream::FusedStream;
 use serde::{Deserialize, Serialize};
 
 use super::mount_alarm::MountAlarm;

@@ -55,6 +55,26 @@ impl ProcFs {
 }
 
 impl Process {
+    /// This process, by `/proc/self`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::is_not_found`] where `/proc` is not there, or is that of a pid namespace that this process is not in.
+    ///
+    /// ```
+    /// let me = appmon::process::Process::current()?;
+    /// assert_eq!(me.id().pid, std::process::id());
+    /// # Ok::<(), appmon::Error>(())
+    /// ```
+    pub fn current() -> Result<Self> {
+        let procfs = ProcFs::new("/proc")?;
+        // The pid that this /proc has for it, which need not be the one that it has for itself.
+        let own = rustix::fs::readlinkat(procfs.dir(), c"self", Vec::new())
+            .map_err(|errno| Error::os(errno).at(procfs.path().join("self")))?;
+        let pid = crate::number::decimal(own.as_bytes()).ok_or_else(|| Error::os(Errno::NOENT).at("/proc/self"))?;
+        Self::open(procfs, pid)
+    }
+
     pub(crate) fn open(procfs: ProcFs, pid: u32) -> Result<Self> {
         let path = procfs.path().join(pid.to_string());
         let dir = rustix::fs::openat(

@@ -28,7 +28,7 @@ use expression::{ALL_GENERATIONS, Expression, Group, TreeFunction};
 pub(crate) use judge::Verdict;
 pub use pattern::Pattern;
 pub(crate) use pid_file::PidFiles;
-pub(crate) use subject::{Subject, age};
+pub(crate) use subject::{Knowledge, Subject, age};
 
 /// Which processes: conditions, combined with `&`, `|` and `!`.
 ///

@@ -5,8 +5,8 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use futures_util::Stream;
-use futures_util::stream::FusedStream;
+use futures::Stream;
+use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +67,19 @@ pub enum Change<T> {
     },
     /// It is not there any more, or not selected any more: as it was at the last tick.
     Gone(T),
+}
+
+/// In the wire form its kind is `change`, whatever changed; the line of one has the field `appeared`, `changed` or `gone`.
+impl<T: Sample> Sample for Change<T> {
+    const KIND: &'static str = "change";
+    const IS_EVENT: bool = true;
+    type Key = T::Key;
+
+    fn key(&self) -> T::Key {
+        match self {
+            Self::Appeared(sample) | Self::Gone(sample) | Self::Changed { after: sample, .. } => sample.key(),
+        }
+    }
 }
 
 impl<S, T> Stream for Changes<S, T>

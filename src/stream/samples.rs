@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use futures_util::Stream;
-use futures_util::stream::FusedStream;
+use futures::Stream;
+use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

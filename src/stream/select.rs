@@ -3,8 +3,8 @@
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use futures_util::Stream;
-use futures_util::stream::FusedStream;
+use futures::Stream;
+use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 
 use crate::{ProcessSample, Result, Select, Snapshot};

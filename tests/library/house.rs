@@ -9,8 +9,11 @@ use syn::visit::{self, Visit};
 
 /// The layers from the ground up, each with its modules; `x::*` is all below `x` that no other line names. A module imports
 /// from its own layer and from those before it.
-const LAYERS: [(&str, &[&str]); 11] = [
-    ("ground", &["error", "fault", "time", "text", "reading", "number", "glob", "spelling", "process::id"]),
+const LAYERS: [(&str, &[&str]); 12] = [
+    (
+        "ground",
+        &["error", "fault", "time", "text", "reading", "number", "glob", "spelling", "process::id", "events::method"],
+    ),
     (
         "parsers",
         &[
@@ -27,13 +30,16 @@ const LAYERS: [(&str, &[&str]); 11] = [
             "process::state",
             "process::statm",
             "process::status",
+            "events::netlink",
+            "events::log",
             "fs::kind",
             "fs::mounts",
         ],
     ),
-    ("ticks", &["snapshot", "counters", "measured", "quantity", "source", "cached"]),
+    ("ticks", &["snapshot", "counters", "measured", "quantity", "source", "cached", "metered", "events::connector"]),
     ("wire", &["wire", "wire::*"]),
     ("sources", &["process", "process::*", "fs", "fs::*"]),
+    ("sources of sources", &["events", "events::*", "own", "own::*"]),
     ("sampler", &["sampler", "sampler::*", "source_ext", "async_process"]),
     ("combinators", &["stream", "stream::*"]),
     ("export", &["export", "export::*"]),

@@ -8,7 +8,9 @@ use std::marker::PhantomPinned;
 use std::rc::Rc;
 use std::time::Duration;
 
+use appmon::events::*;
 use appmon::fs::*;
+use appmon::own::*;
 use appmon::process::*;
 use appmon::stream::*;
 use appmon::*;
@@ -43,6 +45,18 @@ fn streams() {
     stream(FileSystems::mounted().every(Duration::from_secs(1)).rates());
     stream(entries("/"));
     stream(entries("/").choose(|_| async { Walk::Keep }));
+    stream(ProcessEvents::new().every(Duration::from_secs(1)).samples());
+    stream(OwnProcess::new().every(Duration::from_secs(1)).rates().samples());
+    stream(Processes::new().metered().every(Duration::from_secs(1)).rates());
+    shared::<OwnProcess>();
+    shared::<Meter>();
+    value::<OwnSample>();
+    value::<OwnRates>();
+    wire::<Rated<OwnSample>>();
+    shared::<ProcessEvents>();
+    value::<ProcessEvent>();
+    wire::<ProcessEvent>();
+    wire::<Change<ProcessSample>>();
     shared::<Entries>();
     send::<MountChanges>();
     shared::<MountChanges>();

@@ -80,7 +80,15 @@ fn samples_with_every_field_are_valid() {
     for tick in block_on(stream::iter(ticks).changes().try_collect::<Vec<_>>()).unwrap() {
         assert_eq!(tick.samples.len(), 1);
         valid("process-changes", &tick);
+        for event in block_on(stream::iter([Ok(tick)]).samples().try_collect::<Vec<_>>()).unwrap() {
+            valid("process-change-record", &event);
+        }
     }
+}
+
+/// The samples of a snapshot as lines.
+fn events<T>(snapshot: Snapshot<T>) -> Vec<appmon::stream::Record<T>> {
+    block_on(stream::iter([Ok(snapshot)]).samples().try_collect()).unwrap()
 }
 
 #[tokio::test]
@@ -98,9 +106,20 @@ async fn samples_of_this_machine_are_valid() {
         valid("rated-process-snapshot", rated);
     }
     valid("process-snapshot", &plain);
-    let records = |snapshot| block_on(stream::iter([Ok(snapshot)]).samples().try_collect::<Vec<_>>()).unwrap();
-    for record in records(second) {
+    for record in events(second) {
         valid("rated-process-record", &record);
+    }
+
+    let mut own = appmon::OwnProcess::new().runtime(tokio::runtime::Handle::current());
+    all_forms("own-process", own.read(&appmon::Cancel::new()).unwrap());
+
+    let mut source = appmon::events::ProcessEvents::new();
+    source.read(&appmon::Cancel::new()).unwrap();
+    std::process::Command::new("true").status().unwrap();
+    let snapshot = source.read(&appmon::Cancel::new()).unwrap();
+    valid("process-event-snapshot", &snapshot);
+    for event in events(snapshot) {
+        valid("process-event-record", &event);
     }
 
     let mut mounted = Snapshot::default();

@@ -3,11 +3,12 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use appmon::events::{ConnectorObstacle, EventMethod, ProcessEvent};
 use appmon::process::{Io, ProcessInfo, ProcessState};
 use appmon::stream::{Change, Record};
 use appmon::{
-    Fields, Monotonic, ProcessSample, ProcessTree, Rated, Reading, Result, Select, Snapshot, SnapshotStreamExt, Text,
-    Timestamp, WirePath,
+    Fields, Monotonic, Notice, ProcessSample, ProcessTree, Rated, Reading, Result, Select, Snapshot, SnapshotStreamExt,
+    SourceExt, Text, Timestamp, WirePath,
 };
 use futures::executor::block_on;
 use futures::{StreamExt, stream};
@@ -170,7 +171,89 @@ mod pinned {
             check(change);
         }
         assert_eq!(json!(changes[0])["appeared"], json!(before));
+        for change in &changes {
+            let line = record(full_snapshot(vec![change.clone()]));
+            assert_eq!(json!(line)["kind"], "change");
+            check(&line);
+        }
         insta::assert_snapshot!(pretty(&changes[1]));
+    }
+
+    #[test]
+    fn own_process() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let meter = appmon::Processes::new().metered().meter();
+        let mut source = appmon::OwnProcess::new().runtime(runtime.handle().clone()).source("processes", meter);
+        let mut read = || SourceExt::read(&mut source, &appmon::Cancel::new());
+        let ticks = [read(), read()];
+        let rated = block_on(stream::iter(ticks).rates().skip(1).next()).unwrap().unwrap();
+        let line = record(rated);
+        check(&line);
+        let value = json!(line);
+        assert_eq!((&value["kind"], &value["id"]["pid"]), (&json!("own_process"), &json!(std::process::id())));
+        assert!(value["threads"].is_u64() && value["threads_by_name"][0]["cpu_ns"].is_u64(), "{value:#}");
+        assert!(value["runtime"]["workers"][0]["park_count"].is_u64(), "{value:#}");
+        assert_eq!(
+            value["sources"],
+            json!([{
+                "name": "processes", "readings": 0, "failed_readings": 0, "samples": 0, "elapsed_ns": 0, "cpu_ns": 0,
+            }])
+        );
+        assert!(value["rates"]["cpu"]["cores"].is_f64() && value["rates"]["threads_by_name"][0]["cores"].is_f64());
+        assert!(value["rates"]["runtime"]["workers"][0]["busy"].is_f64(), "{value:#}");
+    }
+
+    #[test]
+    fn process_events() {
+        let own = |kind: Value| {
+            let mut value = json!({
+                "number": 7, "id": { "pid": 42, "start_ticks": 104_716 }, "ppid": 1,
+                "name": "sh", "at": 1_047_160_000_123_u64,
+            });
+            value.as_object_mut().unwrap().extend(kind.as_object().unwrap().clone());
+            value
+        };
+        let exited = |status: Value| {
+            own(json!({ "event": "exited", "status": status, "cpu_ns": 7, "usage": "exact", "usage_at": 9 }))
+        };
+        let mut odd = exited(json!({ "signal": { "number": 6, "core_dumped": true } }));
+        let more = json!({
+            "derived": true, "undecided": true, "name": { "unavailable": "failed" }, "cpu_ns": { "unavailable": "failed" },
+            "peak_rss_bytes": 4096, "io": { "unavailable": "denied" }, "usage": "at_least",
+        });
+        odd.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let forms = [
+            own(json!({ "event": "started" })),
+            own(json!({ "event": "execed" })),
+            own(json!({ "event": "renamed" })),
+            own(json!({ "event": "reparented", "from": 8 })),
+            exited(json!({ "code": 7 })),
+            exited(json!({ "unavailable": "denied" })),
+            odd.clone(),
+        ];
+        for form in forms {
+            let read: ProcessEvent = serde_json::from_value(form.clone()).unwrap();
+            assert_eq!(json!(read), form);
+            check(&read);
+            let line = record(full_snapshot(vec![read]));
+            assert_eq!((&json!(line)["kind"], &json!(line)["event"]), (&json!("process_event"), &form["event"]));
+            check(&line);
+        }
+        insta::assert_snapshot!(pretty(&record(full_snapshot(vec![
+            serde_json::from_value::<ProcessEvent>(odd).unwrap()
+        ]))));
+        let mut snapshot = full_snapshot(Vec::<ProcessEvent>::new());
+        snapshot.skipped.lost = 3;
+        assert_eq!(json!(snapshot)["skipped"]["lost"], 3);
+        check(&snapshot);
+        for (by, no_connector) in
+            [(EventMethod::Connector, None), (EventMethod::Polling, Some(ConnectorObstacle::PidNamespace))]
+        {
+            snapshot.notices = vec![Notice::ProcessEvents { by, no_connector }];
+            check(&snapshot);
+        }
+        let notice = json!({ "kind": "process_events", "by": "polling", "no_connector": "pid_namespace" });
+        assert_eq!(json!(snapshot)["notices"], json!([notice]));
     }
 
     #[test]

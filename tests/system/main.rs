@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is the report of a test")]
 
 mod entries;
+mod events;
 mod file_systems;
 mod hard_to_read;
 mod live_processes;
 mod mounted;
 mod namespaces;
+mod own_process;
 mod places;
 mod root_processes;
 mod scan;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::task::{Context, Poll, ready};
 
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, ErrorKind, PublisherConfirm};
@@ -62,7 +62,7 @@ impl<'a> InFlight<'a> {
         let sending = channel.basic_publish(exchange.clone(), key, options, &message.payload, properties).boxed();
         let mut state = State::Sending(sending);
         // From its first poll on it is in the client's queue, and has its number.
-        futures_util::future::poll_fn(|cx| Poll::Ready(state.poll(cx))).await.is_ready();
+        futures::future::poll_fn(|cx| Poll::Ready(state.poll(cx))).await.is_ready();
         match state {
             State::Done(Err(cause)) => Err(cause),
             state => Ok(Self { id: message.source_and_id(), state }),
@@ -85,7 +85,7 @@ impl State<'_> {
     }
 
     fn poll_now(&mut self) {
-        let _ = futures_util::future::poll_fn(|cx| self.poll(cx)).now_or_never();
+        let _ = futures::future::poll_fn(|cx| self.poll(cx)).now_or_never();
     }
 
     fn is_taken(&self) -> bool {
@@ -153,7 +153,7 @@ pub(super) async fn answers(mut sent: Vec<InFlight<'_>>, deadline: Instant) -> V
 
 async fn all(sent: &mut [InFlight<'_>]) -> bool {
     for one in sent {
-        futures_util::future::poll_fn(|cx| one.state.poll(cx)).await;
+        futures::future::poll_fn(|cx| one.state.poll(cx)).await;
         if matches!(one.state, State::Done(Err(_))) {
             return false;
         }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use async_rs::traits::Reactor;
 use async_rs::util::RuntimeParts;
 use async_rs::{Runtime, Tokio};
-use futures_util::io::{AsyncRead, AsyncWrite};
+use futures::io::{AsyncRead, AsyncWrite};
 use tokio_util::compat::Compat;
 
 use crate::broker::socket::Stream;
@@ -45,7 +45,7 @@ impl Reactor for Given {
         self.0.sleep(duration)
     }
 
-    fn interval(&self, duration: Duration) -> impl futures_util::Stream<Item = Instant> + Send + 'static {
+    fn interval(&self, duration: Duration) -> impl futures::Stream<Item = Instant> + Send + 'static {
         self.0.interval(duration)
     }
 

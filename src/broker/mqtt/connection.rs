@@ -4,9 +4,9 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 
-use futures_util::future::{BoxFuture, Either, select};
-use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, StreamExt};
+use futures::future::{BoxFuture, Either, select};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use rustls::ClientConfig;
 
 use crate::broker::link::{Cause, Fault, Reply, Turn};

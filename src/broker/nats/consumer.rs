@@ -10,7 +10,7 @@ use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::context::ContextBuilder;
 use async_nats::jetstream::message::{Acker, Message};
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures::{FutureExt as _, StreamExt as _};
 use serde::de::DeserializeOwned;
 
 use super::line::{Line, NO_TIMEOUT};

@@ -440,3 +440,34 @@ proptest::proptest! {
         proptest::prop_assert_eq!(arrivals.pop().unwrap().done, [1]);
     }
 }
+
+#[test]
+fn what_changed_arrives_and_nothing_replaces_it() {
+    use crate::stream::Change;
+    let sample = |pid| {
+        let mut sample = ProcessSample::default();
+        sample.id.pid = pid;
+        sample
+    };
+    let changes = || {
+        let changed = Change::Changed { before: sample(2), after: sample(2) };
+        vec![Change::Appeared(sample(1)), changed, Change::Gone(sample(3)), Change::Appeared(sample(3))]
+    };
+    for (codec, per_sample) in [
+        (Codec::Json, false),
+        (Codec::MessagePack, false),
+        (Codec::Ndjson, false),
+        (Codec::Json, true),
+        (Codec::MessagePack, true),
+    ] {
+        let mut encoder = encoder(codec).per_sample(per_sample);
+        let mut arrivals = Receiver::<Change<ProcessSample>, u64>::new(Gathering::All);
+        let sent = snapshot(7, 0).with_samples(|_| changes());
+        let messages: Vec<_> = (0..2).flat_map(|_| encoder.encode(&sent).messages).collect();
+        let keys: std::collections::HashSet<u64> = messages.iter().map(|message| message.key).collect();
+        assert_eq!(keys.len(), messages.len(), "each is the only one that says it");
+        messages.iter().for_each(|message| push(&mut arrivals, message));
+        let arrived = all(&mut arrivals).into_iter().flat_map(|(snapshot, _)| snapshot.unwrap().samples);
+        assert!(arrived.eq([changes(), changes()].concat()));
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::Scan;
-use crate::process::select::{Family, Subject, age};
+use crate::process::select::{Family, Knowledge, Subject, age};
 use crate::process::table::{Outcome, Selection, Slot, Task, forget_counters};
 use crate::time::Deadline;
 use crate::{Cancel, Monotonic, Result};
@@ -160,6 +160,7 @@ impl Family for Processes<'_> {
             id: sample.id,
             ppid: sample.ppid,
             info: slot.entry.info(),
+            knowledge: Knowledge::All,
             age: age(sample.id.start_ns(self.ticks_per_second), self.now, self.latest),
         })
     }

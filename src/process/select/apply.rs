@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::Select;
 use super::ancestry::Family;
 use super::pid_file::PidFiles;
-use super::subject::{Subject, age};
+use super::subject::{Knowledge, Subject, age};
 use crate::process::ProcessSample;
 use crate::time::clock_ticks_per_second;
 use crate::{Cancel, Monotonic, Result, Snapshot};
@@ -100,7 +100,7 @@ impl<'s, T: AsRef<ProcessSample>> Seen<'s, T> {
     fn subject_of(&self, sample: &'s T) -> Subject<'s> {
         let sample = sample.as_ref();
         let age = age(sample.id.start_ns(self.ticks_per_second), self.at, self.ended);
-        Subject { id: sample.id, ppid: sample.ppid, info: &sample.info, age }
+        Subject { id: sample.id, ppid: sample.ppid, info: &sample.info, knowledge: Knowledge::All, age }
     }
 }
 

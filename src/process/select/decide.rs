@@ -8,7 +8,7 @@ use super::condition::{Condition, NumberField, TextField};
 use super::expression::{Group, Node};
 use super::pattern::Pattern;
 use super::pid_file::PidFiles;
-use super::subject::{CommandLine, Subject};
+use super::subject::{CommandLine, Knowledge, Subject};
 use crate::process::cgroup::without_mark;
 use crate::{Cancel, Reading, Result};
 
@@ -62,6 +62,19 @@ impl Condition {
     fn test(&self, inquiry: &Inquiry<'_>) -> Result<Option<bool>> {
         let subject = &inquiry.subject;
         let info = subject.info;
+        let is_identity = matches!(
+            self,
+            Self::Number(NumberField::Pid | NumberField::Ppid, _)
+                | Self::PidFile(_)
+                | Self::OlderThan(_)
+                | Self::YoungerThan(_)
+        );
+        match subject.knowledge {
+            Knowledge::All => {}
+            Knowledge::Name if is_identity || matches!(self, Self::Text(TextField::Name, _)) => {}
+            Knowledge::Identity if is_identity => {}
+            Knowledge::Name | Knowledge::Identity => return Ok(None),
+        }
         Ok(match self {
             Self::Text(TextField::Name, pattern) => Some(pattern.matches(info.name.as_bytes())),
             Self::Text(TextField::Exe, pattern) => decide(&info.exe, |exe| matches_marked(bytes_of(exe), pattern)),

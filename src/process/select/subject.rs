@@ -12,8 +12,21 @@ pub(crate) struct Subject<'a> {
     pub(crate) id: ProcessId,
     pub(crate) ppid: u32,
     pub(crate) info: &'a ProcessInfo,
+    /// How much of `info` is of this process.
+    pub(crate) knowledge: Knowledge,
     /// `None` where it is not known.
     pub(crate) age: Option<Duration>,
+}
+
+/// How much is known of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Knowledge {
+    /// All that was read of it.
+    All,
+    /// Its name, and which process it is.
+    Name,
+    /// Which process it is: it was over before anything could be read.
+    Identity,
 }
 
 /// How old a process is that started then, at `now`. One that was born up to `latest`, while it was looked, is new; the age of

@@ -61,6 +61,7 @@ pub struct AlertEdge {
 
 impl Sample for AlertEdge {
     const KIND: &'static str = "alert";
+    const IS_EVENT: bool = true;
     type Key = (Arc<str>, Labels);
 
     fn key(&self) -> Self::Key {

@@ -34,6 +34,7 @@ pub struct WindowSample {
 
 impl Sample for WindowSample {
     const KIND: &'static str = "window";
+    const IS_EVENT: bool = true;
     type Key = Labels;
 
     fn key(&self) -> Labels {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::process::select::Knowledge;
 use crate::process::select::Subject;
 use crate::process::{Fields, Pattern, ProcessId, ProcessInfo, ProcessSample};
 use crate::{Reading, Snapshot, Text, WirePath};
@@ -64,7 +65,7 @@ impl Family for Table {
 
     fn subject(&self, nth: usize) -> Option<Subject<'_>> {
         let (id, ppid, info) = self.processes.get(&u32::try_from(nth).unwrap())?;
-        Some(Subject { id: *id, ppid: *ppid, info, age: Some(Duration::from_secs(300)) })
+        Some(Subject { id: *id, ppid: *ppid, info, knowledge: Knowledge::All, age: Some(Duration::from_secs(300)) })
     }
 
     fn find(&self, pid: u32) -> Option<usize> {

@@ -1,0 +1,16 @@
+//! Lives of processes: what began, changed and ended, as a source.
+//!
+//! [`ProcessEvents`] is where to begin.
+
+mod connector;
+mod event;
+mod lives;
+mod log;
+mod method;
+mod netlink;
+mod selection;
+mod source;
+
+pub use event::{ExitStatus, ProcessEvent, ProcessEventKind, UsagePrecision};
+pub use method::{ConnectorObstacle, EventMethod};
+pub use source::ProcessEvents;

@@ -1,0 +1,165 @@
+//! What happened to a process.
+
+use serde::{Deserialize, Serialize};
+
+use crate::process::{Io, ProcessId};
+use crate::{Monotonic, Reading, Sample, Text};
+
+/// One thing that happened to one process.
+///
+/// In the wire form it is flat: the fields of its kind are beside the others, and `event` says which kind it is: `started`,
+/// `execed`, `renamed`, `reparented`, `exited`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ProcessEvent {
+    /// The number of the event in its source, from 0: later events have higher numbers, and none is left out.
+    pub number: u64,
+    /// Which process. Where `derived` is true, `start_ticks` is one that is not the kernel's own.
+    pub id: ProcessId,
+    /// Whether `id.start_ticks` was derived from when the start was announced, because the process was over before it could
+    /// be read: it can be a clock tick too late, rarely more. Where the announcement was lost too, it is the time at which the
+    /// process was first heard of. All events of one life have the same id.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub derived: bool,
+    /// Its parent: of a start the process that started it, of an end the one that it was a child of then, which is the one to
+    /// wait for it. 0 for the first process, and where the parent is not in this pid namespace.
+    pub ppid: u32,
+    /// The command name (`comm`): of a start the one it has from its parent, of an exec and a renaming the new one, of an end the
+    /// last one. [`Reading::Failed`] where the process was over before it could be read.
+    #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
+    pub name: Reading<Text>,
+    /// When it happened: by the kernel's announcement, of a start that was found by reading the clock tick it started in, of what
+    /// else was found by reading when it was read. Nanoseconds of `CLOCK_BOOTTIME` in the wire form.
+    pub at: Monotonic,
+    /// Whether the selection could not decide about the process, since what it asks for was over before it could be read; only
+    /// with [`ProcessEvents::undecided`](crate::events::ProcessEvents::undecided).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub undecided: bool,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: ProcessEventKind,
+}
+
+/// What happened to a process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum ProcessEventKind {
+    /// It began, by a `fork(2)` or its like.
+    #[non_exhaustive]
+    Started {},
+    /// It replaced its program by an `execve(2)`.
+    #[non_exhaustive]
+    Execed {},
+    /// It has another name, and no other program: `prctl(2)` with `PR_SET_NAME`, or a write to `/proc/PID/comm`. Where an exec
+    /// cannot be known (see [`ProcessInfo::execs`](crate::process::ProcessInfo::execs)) and events are found by comparing ticks, it
+    /// may have another program.
+    #[non_exhaustive]
+    Renamed {},
+    /// Its parent ended, and it has another one: `ppid` is that one. Found by comparing ticks.
+    #[non_exhaustive]
+    Reparented {
+        /// The parent it had.
+        from: u32,
+    },
+    /// It ended, with all its threads.
+    #[non_exhaustive]
+    Exited {
+        /// How: an exit code or a signal. [`Reading::Denied`] and [`Reading::Failed`] where it was found by reading and the
+        /// kernel shows it to those who may trace the process only, or it was gone before it could be read.
+        status: Reading<ExitStatus>,
+        /// The CPU time it used, in nanoseconds; `usage` says how precise that is.
+        cpu_ns: Reading<u64>,
+        /// The most memory it had resident (`VmHWM` of `/proc/PID/status`), in bytes, with
+        /// [`Fields::STATUS`](crate::Fields::STATUS); as precise as `usage` says.
+        #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
+        peak_rss_bytes: Reading<u64>,
+        /// What it read and wrote, with [`Fields::IO`](crate::Fields::IO); as precise as `usage` says.
+        #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
+        io: Reading<Io>,
+        /// How precise `cpu_ns`, `peak_rss_bytes` and `io` are.
+        usage: UsagePrecision,
+        /// When they were read. Nanoseconds of `CLOCK_BOOTTIME` in the wire form.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        usage_at: Option<Monotonic>,
+    },
+}
+
+/// How a process ended, as `wait(2)` has it.
+///
+/// It is the status of the process and not of its main thread: that of `exit_group(2)`, of the signal that killed it, or else of its
+/// last thread. In the wire form it is `{"code": 7}` or `{"signal": {"number": 6, "core_dumped": true}}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum ExitStatus {
+    /// It ended by itself with this code, from 0 to 255.
+    Code(u8),
+    /// A signal killed it.
+    Signal {
+        /// The number of the signal.
+        number: u8,
+        /// Whether the kernel wrote its memory to a file or gave it to a program (`kernel.core_pattern`): it says so only where it
+        /// did, so not where `ulimit -c` is 0.
+        core_dumped: bool,
+    },
+}
+
+impl ExitStatus {
+    /// The status of `wait(2)`, as the kernel writes it.
+    pub(crate) fn from_wait(status: u32) -> Self {
+        let [low, code, ..] = status.to_le_bytes();
+        match low & 0x7f {
+            0 => Self::Code(code),
+            number => Self::Signal { number, core_dumped: low & 0x80 != 0 },
+        }
+    }
+
+    /// Whether it ended by itself with code 0.
+    #[must_use]
+    pub fn is_success(self) -> bool {
+        self == Self::Code(0)
+    }
+}
+
+/// How precise is what a process used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub enum UsagePrecision {
+    /// It was read after the end: nobody had waited for the process yet.
+    Exact,
+    /// It was read while the process lived, and it can have used more since.
+    AtLeast,
+    /// It was over before anything could be read.
+    Unknown,
+}
+
+impl Sample for ProcessEvent {
+    const KIND: &'static str = "process_event";
+    const IS_EVENT: bool = true;
+    type Key = u64;
+
+    fn key(&self) -> u64 {
+        self.number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_of_wait() {
+        assert_eq!(ExitStatus::from_wait(0), ExitStatus::Code(0));
+        assert_eq!(ExitStatus::from_wait(0x700), ExitStatus::Code(7));
+        assert_eq!(ExitStatus::from_wait(0xff00), ExitStatus::Code(255));
+        assert_eq!(ExitStatus::from_wait(9), ExitStatus::Signal { number: 9, core_dumped: false });
+        assert_eq!(ExitStatus::from_wait(0x8b), ExitStatus::Signal { number: 11, core_dumped: true });
+        assert!(ExitStatus::Code(0).is_success() && !ExitStatus::Code(1).is_success());
+    }
+}

@@ -1,0 +1,15 @@
+//! One's own process: what it uses, its threads, its runtime, and what the sources in it cost.
+//!
+//! [`OwnProcess`] is where to begin.
+
+mod rates;
+mod runtime;
+mod sample;
+mod source;
+mod threads;
+
+pub use rates::{OwnRates, OwnTotals, RuntimeRates, ThreadRates, WorkerRates};
+pub use runtime::{RuntimeSample, UnstableRuntime, WorkerSample};
+pub use sample::{OwnSample, OwnSource};
+pub use source::OwnProcess;
+pub use threads::ThreadsSample;
