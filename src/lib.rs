@@ -102,6 +102,7 @@ mod async_process;
 #[cfg(any(feature = "amqp", feature = "kafka", feature = "mqtt", feature = "nats", feature = "redis"))]
 pub mod broker;
 mod cached;
+pub mod cgroup;
 mod counters;
 mod error;
 #[cfg(feature = "forward")]

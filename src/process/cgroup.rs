@@ -8,9 +8,9 @@ use crate::{Error, Result, Text};
 /// `/proc/PID/cgroup`: a control group in each hierarchy, in the order of the file. Empty where the kernel mounts none.
 ///
 /// ```
-/// use appmon::process::Cgroups;
+/// use appmon::process::CgroupPaths;
 ///
-/// let cgroups = Cgroups::parse(b"4:memory:/a:b\n0::/system.slice/nginx.service\n").unwrap();
+/// let cgroups = CgroupPaths::parse(b"4:memory:/a:b\n0::/system.slice/nginx.service\n").unwrap();
 /// assert_eq!(cgroups.list[0].path, "/a:b");
 /// assert_eq!(cgroups.main_path().unwrap(), &"/system.slice/nginx.service");
 /// ```
@@ -18,16 +18,16 @@ use crate::{Error, Result, Text};
 #[serde(transparent)]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Cgroups {
+pub struct CgroupPaths {
     /// One for each line.
-    pub list: Vec<Cgroup>,
+    pub list: Vec<CgroupPath>,
 }
 
 /// The control group of a process in one hierarchy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Cgroup {
+pub struct CgroupPath {
     /// The number of the hierarchy; 0 for the unified one (cgroup v2).
     pub hierarchy: u32,
     /// The controllers bound to it, or `name=..` of a hierarchy that has a name instead. None for the unified one.
@@ -37,7 +37,7 @@ pub struct Cgroup {
     pub path: Text,
 }
 
-impl Cgroups {
+impl CgroupPaths {
     /// Reads the file.
     ///
     /// # Errors
@@ -60,10 +60,10 @@ impl Cgroups {
     /// counts for more than `/` and for less than all others.
     ///
     /// ```
-    /// use appmon::process::Cgroups;
+    /// use appmon::process::CgroupPaths;
     ///
     /// let file = b"9:name=systemd:/\n4:memory:/docker/4f1c\n1:cpu,cpuacct:/docker/4f1c\n0::/\n";
-    /// assert_eq!(Cgroups::parse(file).unwrap().main_path().unwrap(), &"/docker/4f1c");
+    /// assert_eq!(CgroupPaths::parse(file).unwrap().main_path().unwrap(), &"/docker/4f1c");
     /// ```
     #[must_use]
     pub fn main_path(&self) -> Option<&Text> {
@@ -83,7 +83,7 @@ impl Cgroups {
     }
 }
 
-impl Cgroup {
+impl CgroupPath {
     fn is_unified(&self) -> bool {
         self.hierarchy == 0 && self.controllers.is_empty()
     }
@@ -99,7 +99,7 @@ fn silence(path: &[u8]) -> u8 {
 }
 
 /// Which hierarchy is preferred, the lowest first.
-fn rank(cgroup: &Cgroup) -> usize {
+fn rank(cgroup: &CgroupPath) -> usize {
     /// After systemd's own and the unified hierarchy, and before those that have only names.
     const CONTROLLERS: [&str; 8] = ["memory", "pids", "cpu", "cpuacct", "blkio", "devices", "freezer", "cpuset"];
     if cgroup.controllers.iter().any(|name| *name == "name=systemd") {
@@ -119,9 +119,9 @@ pub(crate) fn without_mark(path: &[u8]) -> &[u8] {
 }
 
 /// The path is all after the second colon, since it may hold colons itself. It holds no newline: the kernel refuses them.
-fn cgroup(line: &[u8]) -> Option<Cgroup> {
+fn cgroup(line: &[u8]) -> Option<CgroupPath> {
     let mut parts = line.splitn(3, |byte| *byte == b':');
-    Some(Cgroup {
+    Some(CgroupPath {
         hierarchy: decimal(parts.next()?)?,
         controllers: parts
             .next()?

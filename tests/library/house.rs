@@ -14,6 +14,8 @@ const LAYERS: [(&str, &[&str]); 9] = [
     (
         "parsers",
         &[
+            "cgroup",
+            "cgroup::*",
             "process::args",
             "process::cgroup",
             "process::fields",

@@ -8,7 +8,7 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
 use appmon::process::{
-    Cgroups, Environ, IdRange, Io, Limit, Limits, Namespaces, Oom, ProcessState, Schedstat, SmapsRollup, Stat, Statm,
+    CgroupPaths, Environ, IdRange, Io, Limit, Limits, Namespaces, Oom, ProcessState, Schedstat, SmapsRollup, Stat, Statm,
     Status, parse_cmdline,
 };
 use appmon::{Result, Text};
@@ -275,7 +275,7 @@ fn limits_are_those_of_getrlimit() {
 #[test]
 fn the_main_cgroup() {
     let check = |file: &str, expected: Option<&str>| {
-        let cgroups = Cgroups::parse(file.as_bytes()).unwrap();
+        let cgroups = CgroupPaths::parse(file.as_bytes()).unwrap();
         assert_eq!(cgroups.main_path(), expected.map(Text::from).as_ref(), "{file}");
     };
     check("", None);
@@ -322,8 +322,8 @@ fn the_main_cgroup() {
     check("4:memory:/..x\n0::/..\n", Some("/..x"));
     // Removed, with the process in it.
     check("0::/system.slice/web.service (deleted)\n", Some("/system.slice/web.service (deleted)"));
-    check_malformed(Cgroups::parse, "0:/a\n", "cgroup: 0:/a");
-    check_malformed(Cgroups::parse, "x::/a\n", "cgroup: x::/a");
+    check_malformed(CgroupPaths::parse, "0:/a\n", "cgroup: 0:/a");
+    check_malformed(CgroupPaths::parse, "x::/a\n", "cgroup: x::/a");
 }
 
 #[test]
@@ -422,7 +422,7 @@ fn the_wire_form_goes_both_ways() {
     check_wire(&Schedstat::parse(b"1 2 3\n").unwrap());
     check_wire(&SmapsRollup::parse(SMAPS_ROLLUP.as_bytes()).unwrap());
     check_wire(&Limits::parse(LIMITS.as_bytes()).unwrap());
-    check_wire(&Cgroups::parse(CGROUP.as_bytes()).unwrap());
+    check_wire(&CgroupPaths::parse(CGROUP.as_bytes()).unwrap());
     check_wire(&parse_cmdline(b"a\0\xff\0\0b\0"));
     check_wire(&Environ::parse(b"A=1\0ODD\0\xff=\xfe\0"));
     check_wire(&Oom::parse(b"668", b"-1").unwrap());
@@ -846,7 +846,7 @@ fn limits_as_procfs_reads_them() {
 #[test]
 fn cgroup_as_procfs_reads_it() {
     each("cgroup", |file| {
-        let ours = Cgroups::parse(file).unwrap();
+        let ours = CgroupPaths::parse(file).unwrap();
         let theirs = procfs::ProcessCGroups::from_buf_read(file).unwrap();
         check_wire(&ours);
         assert_eq!(ours.list.len(), theirs.0.len());
@@ -912,7 +912,7 @@ fn parse_all(bytes: &[u8]) {
     check_any(Oom::parse(bytes, bytes));
     check_any(Ok(parse_cmdline(bytes)));
     check_any(Ok(Environ::parse(bytes)));
-    let cgroups = Cgroups::parse(bytes);
+    let cgroups = CgroupPaths::parse(bytes);
     if let Ok(cgroups) = &cgroups {
         assert_eq!(cgroups.main_path().is_none(), cgroups.list.is_empty());
     }

@@ -135,7 +135,7 @@ fn values() {
     value::<(Entry, EntryMetadata, Walk)>();
     value::<Reading<Text>>();
     value::<Summary>();
-    value::<(Stat, Status, Statm, Io, Limits, Namespaces, Oom, SmapsRollup, Schedstat, Environ, Cgroups)>();
+    value::<(Stat, Status, Statm, Io, Limits, Namespaces, Oom, SmapsRollup, Schedstat, Environ, CgroupPaths)>();
     wire::<Snapshot<ProcessSample>>();
     wire::<Snapshot<Rated<ProcessSample>>>();
     wire::<Snapshot<Change<ProcessSample>>>();
@@ -145,7 +145,7 @@ fn values() {
     wire::<Snapshot<Rated<FileSystemSample>>>();
     wire::<(Mount, MountChange, Usage)>();
     wire::<(Summary, Fields, Select, ProcessRates)>();
-    wire::<(Stat, Status, Statm, Io, Limits, Namespaces, Oom, SmapsRollup, Schedstat, Environ, Cgroups)>();
+    wire::<(Stat, Status, Statm, Io, Limits, Namespaces, Oom, SmapsRollup, Schedstat, Environ, CgroupPaths)>();
     key::<ProcessId>();
     key::<Monotonic>();
     key::<Timestamp>();
