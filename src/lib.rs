@@ -109,6 +109,7 @@ mod error;
 pub mod forward;
 pub mod fs;
 mod glob;
+mod lives;
 mod number;
 pub mod process;
 mod reading;
@@ -133,6 +134,7 @@ pub use error::{Error, Result};
 #[cfg(feature = "forward")]
 pub use forward::{ForwardExt, Forwarder};
 pub use fs::{Directory, FileSystem, FileSystemSample, FileSystems};
+pub use lives::{ControlGroupUsage, Exit, Lives, Reaper};
 pub use process::{Fields, ProcFs, ProcessSample, ProcessTree, Processes, Select};
 pub use reading::Reading;
 pub use sampler::Sampler;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::Escaped;
 use crate::time::nanos;
-use crate::{Error, Monotonic, Result, Timestamp};
+use crate::{Error, Lives, Monotonic, Result, Timestamp};
 
 /// All that one reading of a source saw, and how the reading went.
 ///
@@ -60,6 +60,9 @@ pub struct Snapshot<T> {
     /// What limits every reading of this source, each once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<Notice>,
+    /// What lived and ended since the snapshot before, where a source was asked for it. Combinators keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lives: Option<Arc<Lives>>,
     /// What was seen.
     pub samples: Vec<T>,
 }
@@ -120,6 +123,9 @@ pub enum Notice {
     /// The mount of `/` is not in the mount table of this process, as after a `chroot(2)`: of file systems, only those that
     /// are mounted below its root can be seen.
     NoRootMount,
+    /// The snapshots have no [`lives`](Snapshot::lives): totals of groups have what was seen of their members, what whoever
+    /// waits for a child got is in them a tick later, and what a selection leaves out counts as ended.
+    NoLives,
 }
 
 impl fmt::Display for Notice {
@@ -130,6 +136,9 @@ impl fmt::Display for Notice {
             }
             Self::SubsetPid => f.write_str("only processes are visible in this /proc (subset=pid)"),
             Self::NoPulse => f.write_str("no CPU clocks for this /proc: everything is read at every tick"),
+            Self::NoLives => {
+                f.write_str("totals of groups without what lived between two ticks (lives are not asked for)")
+            }
             Self::NoRootMount => f.write_str("only what is mounted below the root of this process is visible (chroot)"),
         }
     }
@@ -253,6 +262,7 @@ impl<T> Snapshot<T> {
         self.complete_at = None;
         self.skipped = Skipped::default();
         self.notices.clear();
+        self.lives = None;
         self.samples.clear();
     }
 
@@ -274,6 +284,7 @@ impl<T> Snapshot<T> {
             complete_at: self.complete_at,
             skipped: self.skipped,
             notices: self.notices,
+            lives: self.lives,
             samples: convert(self.samples),
         }
     }
@@ -292,6 +303,7 @@ impl<T> Default for Snapshot<T> {
             complete_at: None,
             skipped: Skipped::default(),
             notices: Vec::new(),
+            lives: None,
             samples: Vec::new(),
         }
     }
