@@ -91,8 +91,8 @@ impl Identity {
         let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
         let parts: Vec<&[u8]> =
             path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b"..").collect();
-        let (slice, unit, below) = systemd(&parts);
-        let user_unit = if unit.is_some_and(is_user_manager) { systemd(below).1 } else { None };
+        let Units { slice, unit, below } = units(&parts);
+        let user_unit = if unit.is_some_and(is_user_manager) { units(below).unit } else { None };
         Self {
             slice: slice.map(|slice| without_escape(slice).into()),
             unit: unit.map(|unit| without_escape(unit).into()),
@@ -151,16 +151,24 @@ fn without_escape(part: &[u8]) -> &[u8] {
     part.strip_prefix(b"_").unwrap_or(part)
 }
 
-/// The innermost of the slices a path begins with, the unit after them, and what is below that: as `sd_pid_get_slice(3)` and
-/// `sd_pid_get_unit(3)` have them.
-fn systemd<'a, 'b>(parts: &'b [&'a [u8]]) -> (Option<&'a [u8]>, Option<&'a [u8]>, &'b [&'a [u8]]) {
+/// What systemd made of a path.
+struct Units<'a, 'b> {
+    /// The innermost of the slices it begins with.
+    slice: Option<&'a [u8]>,
+    /// What comes after them, if it is a unit, and what is below that.
+    unit: Option<&'a [u8]>,
+    below: &'b [&'a [u8]],
+}
+
+/// As `sd_pid_get_slice(3)` and `sd_pid_get_unit(3)` have them.
+fn units<'a, 'b>(parts: &'b [&'a [u8]]) -> Units<'a, 'b> {
     let slices = parts.iter().take_while(|part| is_named(part, b".slice")).count();
     let (slices, rest) = parts.split_at_checked(slices).unwrap_or((parts, &[]));
     let (unit, below) = match rest.split_first() {
         Some((unit, below)) if is_unit(unit) => (Some(*unit), below),
         _ => (None, &[][..]),
     };
-    (slices.last().copied(), unit, below)
+    Units { slice: slices.last().copied(), unit, below }
 }
 
 /// The units beside slices that have a control group.

@@ -8,8 +8,8 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
 use appmon::process::{
-    CgroupPaths, Environ, IdRange, Io, Limit, Limits, Namespaces, Oom, ProcessState, Schedstat, SmapsRollup, Stat, Statm,
-    Status, parse_cmdline,
+    CgroupPaths, Environ, IdRange, Io, Limit, Limits, Namespaces, Oom, ProcessState, Schedstat, SmapsRollup, Stat,
+    Statm, Status, parse_cmdline,
 };
 use appmon::{Result, Text};
 use procfs::process::LimitValue;

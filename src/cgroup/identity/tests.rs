@@ -218,7 +218,12 @@ fn containers_of_our_own() {
             Some(("containerd", id!(), uid!())),
         ),
         (
-            concat!("/docker/3726184226f5d3147c25fdeab5b60097e378e8a720503a5e19ecfdf29f869860/kubelet/kubepods/pod", uid!(), "/", id!()),
+            concat!(
+                "/docker/3726184226f5d3147c25fdeab5b60097e378e8a720503a5e19ecfdf29f869860/kubelet/kubepods/pod",
+                uid!(),
+                "/",
+                id!()
+            ),
             Some(("-", id!(), uid!())),
         ),
         // None of these is one.
@@ -232,10 +237,20 @@ fn containers_of_our_own() {
         ("/system.slice/containerd.service", None),
         ("/system.slice/system-getty.slice/getty@tty1.service", None),
         (concat!("/machine.slice/libpod-conmon-", id!(), ".scope"), None),
-        (concat!("/kubepods.slice/kubepods-pod5d8cb2a1_9f2b_4c3d_8e4f_0123456789ab.slice/crio-conmon-", id!(), ".scope"), None),
+        (
+            concat!(
+                "/kubepods.slice/kubepods-pod5d8cb2a1_9f2b_4c3d_8e4f_0123456789ab.slice/crio-conmon-",
+                id!(),
+                ".scope"
+            ),
+            None,
+        ),
         ("/user.slice/user-1000.slice/user@1000.service/user.slice/podman-pause-2f4b7e1c.scope", None),
         ("/user.slice/user-1000.slice/user@1000.service/app.slice/podman-1234.scope", None),
-        ("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod5d8cb2a1_9f2b_4c3d_8e4f_0123456789ab.slice", None),
+        (
+            "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod5d8cb2a1_9f2b_4c3d_8e4f_0123456789ab.slice",
+            None,
+        ),
         ("/lxc.monitor.web-1", None),
         ("/lxc.payload.", None),
         ("/system.slice/lxc/web-1", None),
@@ -293,9 +308,15 @@ fn texts() {
     let of = |path: &str| Identity::of(path.as_bytes()).container.unwrap().to_string();
     assert_eq!(of(concat!("/docker/", id!())), concat!("docker://", id!()));
     assert_eq!(of(concat!("/pod", uid!(), "/", id!())), id!());
-    for runtime in
-        [Runtime::Docker, Runtime::Containerd, Runtime::CriO, Runtime::Podman, Runtime::Nerdctl, Runtime::Lxc, Runtime::Ecs]
-    {
+    for runtime in [
+        Runtime::Docker,
+        Runtime::Containerd,
+        Runtime::CriO,
+        Runtime::Podman,
+        Runtime::Nerdctl,
+        Runtime::Lxc,
+        Runtime::Ecs,
+    ] {
         assert_eq!(serde_json::to_value(runtime).unwrap(), runtime.as_str());
     }
 }
