@@ -88,49 +88,57 @@ fn fields(io: &mut Io) -> [&mut Option<u64>; 7] {
     ]
 }
 
-/// What is kept of a process.
-///
-/// What its children brought it is one equation of absolute numbers: what the kernel shows, less what is accounted for. So no error
-/// of rounding adds up over its life.
+/// What is kept of a process: what every tick looks at, and a box of the rest.
 #[derive(Debug)]
 pub(super) struct Book {
     pub(super) id: ProcessId,
     /// The tick it was last seen at.
     pub(super) seen: u64,
+    /// As of when it was read, and its CPU clock then.
+    pub(super) read_at: Monotonic,
+    pub(super) total_ns: u64,
+    pub(super) info: Arc<ProcessInfo>,
+    pub(super) ppid: u32,
+    pub(super) group: Option<u32>,
     /// It has something to settle, though nothing of it changed.
     pub(super) open: bool,
     /// Its group is to be asked for.
     pub(super) is_news: bool,
-    pub(super) info: Arc<ProcessInfo>,
-    pub(super) ppid: u32,
+    pub(super) io_unknown: bool,
+    /// It ended, and is there until somebody waits for it.
+    pub(super) is_zombie: bool,
+    /// Its parent ended since, and `parent` is that one's most likely heir.
+    pub(super) is_orphan: bool,
     /// The parent, as of when it was last seen.
     pub(super) parent: Option<ProcessId>,
-    /// Its parent ended since, and that is its most likely heir.
-    pub(super) is_orphan: bool,
-    pub(super) group: Option<u32>,
-    pub(super) read_at: Monotonic,
+    accounts: Box<Accounts>,
+}
+
+/// The accounts of a process.
+///
+/// What its children brought it is one equation of absolute numbers: what the kernel shows, less what is accounted for. So no error
+/// of rounding adds up over its life.
+#[derive(Debug, Default)]
+struct Accounts {
     /// What it used itself, as of when it was last seen.
-    pub(super) own: Counts,
+    own: Counts,
     /// What came to it from its children; for I/O its own counters, in which theirs are.
-    pub(super) children: Counts,
+    children: Counts,
     /// Of which of `children` it is known what was there when counting began, and which were ever read; a bit each.
     begun: u16,
     known: u16,
     /// What of `children` is accounted for: what was there when counting began, what was credited for children that ended, and what
     /// was credited to a group because nobody else had it.
-    pub(super) accounted: Counts,
+    accounted: Counts,
     /// What was there to be credited at the last tick, where that waits for a tick.
-    pub(super) held: Counts,
+    held: Counts,
     /// What was credited at the last two ticks beyond what was seen of children: what a child brought that is seen to be gone only
     /// later.
     recent: [Counts; 2],
     /// What was accounted for since all had come that was accounted for: what may never come.
     doubtful: Counts,
     /// For how many ticks less came from children than they were credited with.
-    pub(super) short_for: u32,
-    pub(super) io_unknown: bool,
-    /// It ended, and is there until somebody waits for it.
-    pub(super) is_zombie: bool,
+    short_for: u32,
 }
 
 fn bit(counter: usize) -> u16 {
@@ -167,29 +175,22 @@ impl Book {
         let mut book = Self {
             id: sample.id,
             seen: 0,
-            open: false,
-            is_news: true,
+            read_at: Monotonic::default(),
+            total_ns: 0,
             info: Arc::clone(&sample.info),
             ppid: sample.ppid,
-            parent: None,
-            is_orphan: false,
             group: None,
-            read_at: Monotonic::default(),
-            own: Counts::default(),
-            children: Counts::default(),
-            begun: 0,
-            known: 0,
-            accounted: Counts::default(),
-            held: Counts::default(),
-            recent: [Counts::default(); 2],
-            doubtful: Counts::default(),
-            short_for: 0,
+            open: false,
+            is_news: true,
             io_unknown: false,
             is_zombie: false,
+            is_orphan: false,
+            parent: None,
+            accounts: Box::default(),
         };
         if born {
             // All of it began at 0.
-            book.begun = u16::MAX;
+            book.accounts.begun = u16::MAX;
         } else {
             book.read(sample);
         }
@@ -198,7 +199,7 @@ impl Book {
 
     /// Takes over what a sample has; returns what it used itself since the last one.
     pub(super) fn read(&mut self, sample: &ProcessSample) -> Counts {
-        self.read_at = sample.read_at;
+        (self.read_at, self.total_ns) = (sample.read_at, sample.cpu.total_ns);
         self.is_zombie = sample.state == ProcessState::Zombie && sample.threads <= 1;
         let (cpu, faults) = (&sample.cpu, &sample.faults);
         let mut grown = Counts::default();
@@ -210,9 +211,9 @@ impl Book {
             (MAJOR, faults.major),
         ];
         for (counter, value) in own {
-            let before = self.own.get(counter);
+            let before = self.accounts.own.get(counter);
             grown.set(counter, value.saturating_sub(before));
-            self.own.set(counter, value.max(before));
+            self.accounts.own.set(counter, value.max(before));
         }
         self.get(TOTAL, cpu.children_user_ns.saturating_add(cpu.children_system_ns));
         self.get(USER, cpu.children_user_ns);
@@ -252,50 +253,50 @@ impl Book {
     /// A counter of what came from children. What was there when it is first known counts as accounted for.
     fn get(&mut self, counter: usize, value: u64) {
         let bit = bit(counter);
-        if self.begun & bit == 0 {
-            self.begun |= bit;
-            self.accounted.set(counter, value);
+        if self.accounts.begun & bit == 0 {
+            self.accounts.begun |= bit;
+            self.accounts.accounted.set(counter, value);
         }
-        self.known |= bit;
-        if value > self.children.get(counter) {
-            self.children.set(counter, value);
+        self.accounts.known |= bit;
+        if value > self.accounts.children.get(counter) {
+            self.accounts.children.set(counter, value);
             self.open = true;
         }
     }
 
     /// All that is accounted for of it and below it: what whoever waits for it gets.
     pub(super) fn all(&self) -> Counts {
-        let mut all = self.own;
-        all.add(&self.accounted);
+        let mut all = self.accounts.own;
+        all.add(&self.accounts.accounted);
         all
     }
 
     /// A child that ended was credited with this: so much of what came from children is accounted for.
     pub(super) fn inherit(&mut self, all: &Counts) {
-        self.accounted.add(all);
-        self.doubtful.add(all);
+        self.accounts.accounted.add(all);
+        self.accounts.doubtful.add(all);
         // What came at the last tick may have been this.
-        self.held.subtract(all);
+        self.accounts.held.subtract(all);
         self.open = true;
     }
 
     /// The other way round: it was not this one that waited for the child.
     pub(super) fn disinherit(&mut self, all: &Counts) {
-        self.accounted.subtract(all);
-        self.doubtful.subtract(all);
+        self.accounts.accounted.subtract(all);
+        self.accounts.doubtful.subtract(all);
         self.open = true;
     }
 
     /// What came from children and is not accounted for.
     pub(super) fn over(&self, counter: usize) -> u64 {
         // What is not known stands at 0.
-        self.children.get(counter).saturating_sub(self.accounted.get(counter))
+        self.accounts.children.get(counter).saturating_sub(self.accounts.accounted.get(counter))
     }
 
     /// What is accounted for and did not come from children, beyond what rounding explains.
     pub(super) fn short(&self, counter: usize, grain: Grain) -> u64 {
-        let short = self.accounted.get(counter).saturating_sub(self.children.get(counter));
-        if self.known & bit(counter) != 0 && short > grain.of(counter) { short } else { 0 }
+        let short = self.accounts.accounted.get(counter).saturating_sub(self.accounts.children.get(counter));
+        if self.accounts.known & bit(counter) != 0 && short > grain.of(counter) { short } else { 0 }
     }
 
     /// What can be credited now of what nobody has. With `wait`, CPU time that was not there at the last tick already waits: the child
@@ -304,13 +305,13 @@ impl Book {
         let mut credit = Counts::default();
         for counter in Counts::counters() {
             let over = self.over(counter);
-            let now = if wait && !Counts::is_io(counter) { over.min(self.held.get(counter)) } else { over };
-            self.held.set(counter, over.saturating_sub(now));
+            let now = if wait && !Counts::is_io(counter) { over.min(self.accounts.held.get(counter)) } else { over };
+            self.accounts.held.set(counter, over.saturating_sub(now));
             credit.set(counter, now);
         }
-        self.accounted.add(&credit);
-        let [last, _] = self.recent;
-        self.recent = [credit, last];
+        self.accounts.accounted.add(&credit);
+        let [last, _] = self.accounts.recent;
+        self.accounts.recent = [credit, last];
         credit
     }
 
@@ -320,10 +321,10 @@ impl Book {
         let mut owed = Counts::default();
         for counter in Counts::counters() {
             let mut short = self.short(counter, grain);
-            for recent in &mut self.recent {
+            for recent in &mut self.accounts.recent {
                 let back = short.min(recent.get(counter));
                 recent.take_from(counter, back);
-                self.accounted.take_from(counter, back);
+                self.accounts.accounted.take_from(counter, back);
                 owed.add_to(counter, back);
                 short = short.saturating_sub(back);
             }
@@ -331,24 +332,32 @@ impl Book {
         owed
     }
 
+    /// For how many ticks in a row less came than is accounted for, this one included.
+    pub(super) fn short_for(&mut self) -> u32 {
+        self.accounts.short_for = self.accounts.short_for.saturating_add(1);
+        self.accounts.short_for
+    }
+
     /// All has come.
     pub(super) fn is_even(&mut self) {
-        self.short_for = 0;
-        self.doubtful = Counts::default();
+        self.accounts.short_for = 0;
+        self.accounts.doubtful = Counts::default();
     }
 
     /// Gives up on what never came: nobody waited for those children.
     pub(super) fn write_off(&mut self, grain: Grain) -> u64 {
-        let before = self.accounted.get(TOTAL);
+        let before = self.accounts.accounted.get(TOTAL);
         for counter in Counts::counters() {
             // No more than those children had: what is not shown of others, since it is less than a tick, is accounted for.
-            self.accounted.take_from(counter, self.short(counter, grain).min(self.doubtful.get(counter)));
+            self.accounts
+                .accounted
+                .take_from(counter, self.short(counter, grain).min(self.accounts.doubtful.get(counter)));
             if self.short(counter, grain) > 0 {
-                self.accounted.set(counter, self.children.get(counter));
+                self.accounts.accounted.set(counter, self.accounts.children.get(counter));
             }
         }
         self.is_even();
-        before.saturating_sub(self.accounted.get(TOTAL))
+        before.saturating_sub(self.accounts.accounted.get(TOTAL))
     }
 
     /// Whether less came from children than they were credited with.
@@ -358,6 +367,6 @@ impl Book {
 
     /// Whether anything is left to be looked at when nothing more of it changes.
     pub(super) fn is_settled(&self, grain: Grain) -> bool {
-        self.held.is_zero() && self.recent.iter().all(Counts::is_zero) && !self.is_short(grain)
+        self.accounts.held.is_zero() && self.accounts.recent.iter().all(Counts::is_zero) && !self.is_short(grain)
     }
 }

@@ -360,8 +360,7 @@ impl<K: Ord + Hash + Clone> Ledger<K> {
                 self.groups.owe(group, &owed);
             }
             if book.is_short(self.grain) {
-                book.short_for = book.short_for.saturating_add(1);
-                if book.short_for > PATIENCE {
+                if book.short_for() > PATIENCE {
                     let lost = book.write_off(self.grain);
                     self.groups.lose(group, lost);
                 }
@@ -398,7 +397,7 @@ impl<K: Ord + Hash + Clone> Ledger<K> {
 
 /// Whether a process was read since its book was written.
 fn new_or_read(book: &Book, sample: &ProcessSample) -> bool {
-    book.read_at != sample.read_at || book.own.get(TOTAL) != sample.cpu.total_ns
+    book.read_at != sample.read_at || book.total_ns != sample.cpu.total_ns
 }
 
 /// When a process began; the beginning of time for one that began before it.

@@ -9,6 +9,8 @@ use futures::{StreamExt, stream};
 use proptest::prelude::*;
 
 use self::kernel::{Event, Kernel, Reading as How, TICK_NS, events};
+use super::groups::Settings;
+use super::ledger::{Keys, Ledger};
 use super::{GroupKey, GroupSample};
 use crate::process::{Cpu, Io, ProcessId, ProcessInfo, Service};
 use crate::stream::{SnapshotStreamExt, by};
@@ -372,4 +374,39 @@ fn the_wire_form_of_a_group() {
         assert!(line.starts_with(text), "{line}");
         assert_eq!(serde_json::from_str::<GroupSample<Text>>(&line).unwrap(), group(key));
     }
+}
+
+/// Run by hand: `cargo test --release --lib a_tick_of_2000 -- --ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn a_tick_of_2000_processes() {
+    let base: Vec<ProcessSample> = (0..2_000_u32)
+        .map(|pid| ProcessSample {
+            threads: 1,
+            ..sample(pid + 1, u32::from(pid > 0), &format!("p{}", pid % 200), 5, 0)
+        })
+        .collect();
+    let settings = Settings { by: None, max_groups: usize::MAX, keep_empty: false };
+    let mut ledger = Ledger::default();
+    let (mut ticks, mut drops) = (Vec::new(), Vec::new());
+    for seq in 0..1_000_u64 {
+        let mut samples = base.clone();
+        for nth in 0..20_usize {
+            let at = nth * 97 + 1;
+            samples[at].cpu.total_ns += seq * 1_000_000;
+            samples[at].read_at = Monotonic::from_nanos(seq + 100);
+        }
+        let snapshot = Snapshot { lives: Some(Lives::default().into()), ..snapshot(seq, samples) };
+        let other = snapshot.clone();
+        let begin = std::time::Instant::now();
+        drop(other);
+        drops.push(begin.elapsed());
+        let begin = std::time::Instant::now();
+        let groups = ledger.tick(snapshot, Keys::new(&mut by::name, &settings));
+        ticks.push(begin.elapsed());
+        assert_eq!(groups.len(), 200);
+    }
+    ticks.sort();
+    drops.sort();
+    println!("a tick {:?}, of which dropping its samples {:?}", ticks[500], drops[500]);
 }
