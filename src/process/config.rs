@@ -21,6 +21,8 @@ pub(crate) struct Config {
     pub(crate) threads: Option<usize>,
     pub(crate) slow: SlowPoolSettings,
     pub(crate) redact: Option<Redact>,
+    /// Whether each life is counted once, and snapshots have what is known of those that are over.
+    pub(crate) lives: bool,
 }
 
 impl Config {
@@ -48,6 +50,7 @@ impl Default for Config {
             threads: None,
             slow: SlowPoolSettings::default(),
             redact: None,
+            lives: false,
         }
     }
 }

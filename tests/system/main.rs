@@ -6,6 +6,7 @@ mod entries;
 mod file_systems;
 mod hard_to_read;
 mod live_processes;
+mod lives;
 mod mounted;
 mod namespaces;
 mod places;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::files::Files;
+use crate::cgroup::Identity;
 use crate::process::descriptors::Hot;
 use crate::process::handle::{fd_count, namespaces};
 use crate::process::stat::{Stat, StatLine};
@@ -13,7 +14,6 @@ use crate::process::table::{Comm, Entry, Marks, Outcome};
 use crate::process::{
     CgroupPaths, Cpu, Faults, Fields, Io, Limits, Memory, Oom, ProcessId, ProcessInfo, Schedstat, Statm, Status,
 };
-use crate::cgroup::Identity;
 use crate::time::ticks_to_nanos;
 use crate::{Monotonic, Reading, Text, WirePath};
 
@@ -108,6 +108,7 @@ impl Visit<'_> {
             virtual_bytes: stat.vsize_bytes,
         };
         sample.faults = Faults { minor: stat.minflt, major: stat.majflt };
+        entry.children_faults = Faults { minor: stat.cminflt, major: stat.cmajflt };
         if self.fields.contains(Fields::STAT) {
             sample.stat = Reading::Value(Arc::new(Stat::from(stat)));
         }

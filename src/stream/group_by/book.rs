@@ -163,10 +163,6 @@ impl Grain {
             _ => 0,
         }
     }
-
-    pub(super) fn tick_ns(self) -> u64 {
-        self.tick_ns
-    }
 }
 
 impl Book {

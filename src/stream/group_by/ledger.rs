@@ -16,6 +16,9 @@ use crate::{Lives, Monotonic, Notice, ProcessSample, Snapshot, Text};
 /// For how many ticks less may come from children than they were credited with, before that is given up.
 const PATIENCE: u32 = 2;
 
+/// How long it may take from the start of a process, as it is shown, until it can be seen: as long as a source looks for it.
+const BIRTH: Duration = Duration::from_millis(200);
+
 /// For how many ticks a process is remembered that is not in the snapshots and did not end.
 const REMEMBERED: u64 = 60;
 
@@ -107,8 +110,8 @@ impl<K: Ord + Hash + Clone> Ledger<K> {
         let follows = self.last.is_none_or(|(seq, _)| seq.checked_add(1) == Some(snapshot.seq));
         self.tick = self.tick.saturating_add(1);
         keys.since = self.last.map_or(snapshot.at, |(_, at)| at);
-        // What began in the last step of its clock before the last snapshot, and was not in that, began after it.
-        let born_after = self.last.map(|(_, at)| at.minus(Duration::from_nanos(self.grain.tick_ns())));
+        // What began shortly before the last snapshot, and was not in that, could not be seen yet.
+        let born_after = self.last.map(|(_, at)| at.minus(BIRTH));
         self.last = Some((snapshot.seq, snapshot.at));
 
         let mut samples: Vec<&ProcessSample> = snapshot.samples.iter().map(AsRef::as_ref).collect();
