@@ -86,6 +86,34 @@ pub struct ControlGroupUsage {
     pub unattributed_ns: Option<u64>,
 }
 
+#[cfg(feature = "forward")]
+impl Lives {
+    /// Takes half of it off, where it is more than one thing; the counts stay.
+    pub(crate) fn split(&mut self) -> Option<Self> {
+        fn half<T>(list: &mut Vec<T>) -> Vec<T> {
+            list.split_off(list.len().div_ceil(2))
+        }
+        let rest = Self {
+            reapers: half(&mut self.reapers),
+            exits: half(&mut self.exits),
+            control_groups: half(&mut self.control_groups),
+            ..Self::default()
+        };
+        (rest != Self::default()).then_some(rest)
+    }
+
+    /// Puts a part of it back, which was behind this one.
+    #[cfg(any(feature = "kafka", feature = "nats"))]
+    pub(crate) fn append(&mut self, mut more: Self) {
+        self.births = self.births.saturating_add(more.births);
+        self.deaths = self.deaths.saturating_add(more.deaths);
+        self.lost = self.lost.saturating_add(more.lost);
+        self.reapers.append(&mut more.reapers);
+        self.exits.append(&mut more.exits);
+        self.control_groups.append(&mut more.control_groups);
+    }
+}
+
 impl Reaper {
     /// A process whose children used nothing so far.
     #[must_use]

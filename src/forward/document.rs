@@ -78,7 +78,7 @@ impl Document {
                     self.bytes.extend_from_slice(b"\xa4last");
                     self.bytes.push(if last { 0xc3 } else { 0xc2 });
                 }
-                // The head is a map of up to 11 fields; one of up to 15 says how many in its first byte.
+                // The head is a map of up to 12 fields; one of up to 15 says how many in its first byte.
                 if let Some(fields) = self.bytes.get_mut(self.start) {
                     *fields = fields.saturating_add(more);
                 }

@@ -13,7 +13,7 @@ use crate::forward::host::Host;
 use crate::forward::message::{Form, Message, MessageId};
 use crate::stream::{RecordRef, SCHEMA};
 use crate::time::nanos;
-use crate::{BootId, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
+use crate::{BootId, Lives, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
 
 /// Makes messages of snapshots: one of each, or one of each sample, never larger than a limit.
 ///
@@ -231,7 +231,10 @@ impl Encoder {
             encoded.failed = encoded.failed.saturating_add(snapshot.samples.len() as u64);
             return;
         }
-        let mut document = Document::open(self.codec, &head, self.payload());
+        // What lived is in the heads of the first parts, as far as it goes; the others have none.
+        let mut heads =
+            snapshot.lives.as_deref().map(|lives| self.heads(snapshot, host, lives)).unwrap_or_default().into_iter();
+        let mut document = Document::open(self.codec, &heads.next().unwrap_or_else(|| head.clone()), self.payload());
         let mut parts = 0_u32;
         let limit = self.max_bytes.saturating_sub(TAIL_BYTES);
         for sample in snapshot {
@@ -253,7 +256,7 @@ impl Encoder {
                     full,
                 ));
                 parts = parts.saturating_add(1);
-                document = Document::open(self.codec, &head, self.payload());
+                document = Document::open(self.codec, &heads.next().unwrap_or_else(|| head.clone()), self.payload());
                 document.bytes.extend_from_slice(&rest);
             }
             if document.bytes.len() > limit {
@@ -263,8 +266,31 @@ impl Encoder {
             }
             document.samples = document.samples.saturating_add(1);
         }
+        for head in heads {
+            let (samples, full) = document.close(Some((parts, false)));
+            let key = key::<T>(host, None);
+            encoded.messages.push(self.message::<T>(snapshot, host, Form::Snapshot, key, samples, full));
+            parts = parts.saturating_add(1);
+            document = Document::open(self.codec, &head, self.payload());
+        }
         let (samples, full) = document.close((parts > 0).then_some((parts, true)));
         encoded.messages.push(self.message::<T>(snapshot, host, Form::Snapshot, key::<T>(host, None), samples, full));
+    }
+
+    /// Heads with what lived, as many as it takes for each to leave half of a message to the samples.
+    fn heads<T: Sample>(&self, snapshot: &Snapshot<T>, host: &str, lives: &Lives) -> Vec<Vec<u8>> {
+        let mut heads = Vec::new();
+        let mut rest = vec![lives.clone()];
+        while let Some(mut lives) = rest.pop() {
+            let mut head = Vec::with_capacity(512);
+            let is_written = self.write(&mut head, &Head { lives: Some(&lives), ..Head::new::<T>(snapshot, host) });
+            match lives.split().filter(|_| is_written && head.len() > self.max_bytes / 2) {
+                // The first half is next.
+                Some(half) => rest.extend([half, lives]),
+                None => heads.push(head),
+            }
+        }
+        heads
     }
 
     fn payload(&self) -> Vec<u8> {
@@ -332,6 +358,8 @@ struct Head<'a> {
     skipped: Skipped,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     notices: &'a [Notice],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lives: Option<&'a Lives>,
 }
 
 impl<'a> Head<'a> {
@@ -349,6 +377,7 @@ impl<'a> Head<'a> {
             complete_at: snapshot.complete_at,
             skipped: snapshot.skipped,
             notices: &snapshot.notices,
+            lives: None,
         }
     }
 }

@@ -12,6 +12,10 @@ mod processes;
 #[path = "contract/disks.rs"]
 mod disks;
 
+#[allow(dead_code)]
+#[path = "contract/groups.rs"]
+mod groups;
+
 #[cfg(feature = "nats")]
 #[allow(dead_code)]
 #[path = "contract/forward.rs"]

@@ -11,7 +11,7 @@ use super::message::Received;
 use crate::forward::{Codec, Host};
 use crate::stream::Record;
 use crate::stream::SCHEMA;
-use crate::{BootId, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
+use crate::{BootId, Lives, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
 
 /// What a message holds.
 pub(super) struct Decoded<T> {
@@ -67,6 +67,8 @@ struct Document<'a, T> {
     skipped: Skipped,
     #[serde(default)]
     notices: Vec<Notice>,
+    #[serde(default)]
+    lives: Option<Arc<Lives>>,
     samples: Vec<T>,
     #[serde(default)]
     part: Option<u32>,
@@ -93,6 +95,7 @@ fn decode_snapshot<T: Sample + DeserializeOwned>(codec: Codec, payload: &[u8]) -
         complete_at: document.complete_at,
         skipped: document.skipped,
         notices: document.notices,
+        lives: document.lives,
         samples: document.samples,
     };
     let part = document.part.map(|number| Part { number, last: document.last });

@@ -1,10 +1,11 @@
 //! Split snapshots put together.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::decode::Part;
 use super::message::Source;
-use crate::Snapshot;
+use crate::{Lives, Snapshot};
 
 /// Split snapshots of which parts are missing, and what acknowledges those that are there.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(super) struct Parts<T, A> {
 struct Waiting<T, A> {
     head: Snapshot<T>,
     parts: BTreeMap<u32, (Vec<T>, A)>,
+    /// What lived, as far as it is in each part.
+    lives: BTreeMap<u32, Arc<Lives>>,
     last: Option<u32>,
     bytes: usize,
     since: u64,
@@ -80,15 +83,20 @@ impl<T, A> Parts<T, A> {
         let first = seq.saturating_sub(u64::from(part.number));
         let key = (source.clone(), first);
         let samples = std::mem::take(&mut snapshot.samples);
+        let lives = snapshot.lives.take();
         self.clock = self.clock.saturating_add(1);
         let waiting = self.waiting.entry(key.clone()).or_insert_with(|| Waiting {
             head: snapshot,
             parts: BTreeMap::new(),
+            lives: BTreeMap::new(),
             last: None,
             bytes: 0,
             since: self.clock,
             again: 0,
         });
+        if let Some(lives) = lives {
+            waiting.lives.insert(part.number, lives);
+        }
         waiting.bytes = waiting.bytes.saturating_add(bytes);
         self.bytes = self.bytes.saturating_add(bytes);
         waiting.parts.insert(part.number, (samples, token));
@@ -154,11 +162,95 @@ impl<T, A> Waiting<T, A> {
 
     fn into_whole(self) -> Whole<T, A> {
         let mut snapshot = self.head;
+        snapshot.lives = self.lives.into_values().reduce(|mut lives, more| {
+            Arc::make_mut(&mut lives).append(Arc::unwrap_or_clone(more));
+            lives
+        });
         let mut tokens = Vec::with_capacity(self.parts.len());
         for (mut samples, token) in self.parts.into_values() {
             snapshot.samples.append(&mut samples);
             tokens.push(token);
         }
         Whole::Complete(snapshot, tokens)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::receive::decode::decode;
+    use crate::broker::receive::message::Received;
+    use crate::forward::{Codec, Encoder, Host};
+    use crate::process::ProcessId;
+    use crate::{BootId, ControlGroupUsage, Exit, ProcessSample, Reaper};
+
+    #[test]
+    fn what_lived_comes_in_as_many_parts_as_it_takes() {
+        let id = |pid| ProcessId { pid, start_ticks: 7 };
+        let lives = |many: u32| Lives {
+            births: 3,
+            deaths: many.into(),
+            exits: (0..many).map(|pid| Exit::new(id(pid))).collect(),
+            reapers: (0..many / 2).map(|pid| Reaper::new(id(pid))).collect(),
+            control_groups: (0..many / 3)
+                .map(|nth| ControlGroupUsage::new(format!("/{nth}").as_str(), nth.into()))
+                .collect(),
+            ..Lives::default()
+        };
+        for (many, processes, codec) in [
+            (0, 3, Codec::Json),
+            (1, 0, Codec::Json),
+            (500, 0, Codec::Json),
+            (500, 40, Codec::MessagePack),
+            (9, 40, Codec::Json),
+        ] {
+            let samples = (0..processes).map(|pid| ProcessSample { id: id(pid), ..ProcessSample::default() });
+            let snapshot = Snapshot { lives: Some(lives(many).into()), seq: 5, ..samples.collect() };
+            let mut encoder = Encoder::new(Host::new("a").unwrap()).codec(codec).max_bytes(4096);
+            let encoded = encoder.encode(&snapshot);
+            assert_eq!((encoded.oversize, encoded.failed), (0, 0));
+            assert!(encoded.messages.iter().all(|message| message.payload.len() <= 4096));
+            let source = Source { source: "a".into(), boot_id: BootId::default(), epoch: 1 };
+            let mut parts = Parts::<ProcessSample, ()>::new();
+            let mut found = None;
+            // In another order.
+            for (nth, message) in (0..).zip(&encoded.messages).collect::<Vec<_>>().into_iter().rev() {
+                let received = Received {
+                    content_type: Some(codec.media_type()),
+                    payload: &message.payload,
+                    ..Received::default()
+                };
+                let decoded = decode::<ProcessSample>(&received).unwrap();
+                let Some(part) = decoded.part else {
+                    found = Some(decoded.snapshot);
+                    continue;
+                };
+                let whole = parts.insert(&source, nth, part, decoded.snapshot, message.payload.len(), ());
+                found = whole.into_iter().next().map(|whole| match whole {
+                    Whole::Complete(snapshot, _) => snapshot,
+                    Whole::GivenUp(..) => panic!("all parts came"),
+                });
+            }
+            let found = found.unwrap();
+            assert_eq!(found.samples, snapshot.samples);
+            assert_eq!(found.lives.map(|lives| (lives.births, lives.deaths)), Some((3, many.into())));
+            let (mut sent, mut came) = (lives(many), Lives::default());
+            for message in &encoded.messages {
+                let received = Received {
+                    content_type: Some(codec.media_type()),
+                    payload: &message.payload,
+                    ..Received::default()
+                };
+                if let Some(lives) = decode::<ProcessSample>(&received).unwrap().snapshot.lives {
+                    came.append(Arc::unwrap_or_clone(lives));
+                }
+            }
+            for lives in [&mut sent, &mut came] {
+                lives.exits.sort_by_key(|exit| exit.id);
+                lives.reapers.sort_by_key(|reaper| reaper.id);
+                lives.control_groups.sort_by(|a, b| a.path.cmp(&b.path));
+            }
+            assert_eq!(came, sent, "nothing is lost, and nothing comes twice");
+        }
     }
 }
