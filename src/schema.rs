@@ -14,13 +14,14 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::process::Summary;
 use crate::stream::say_kind;
-use crate::stream::{Change, Record};
-use crate::{Counters, FileSystemSample, ProcessSample, Rated, Sample, Snapshot};
+use crate::stream::{Change, GroupSample, Record};
+use crate::{Counters, FileSystemSample, ProcessSample, Rated, Sample, Snapshot, Text};
 
 /// The schema of each wire type, as indented JSON (draft 2020-12), by its name.
 ///
 /// For each kind of sample, such as `process`: `process-record` is one sample as a line (and as a message of its own),
-/// `process-snapshot` a whole tick, `process-message` a tick as a message to a broker, and `process-changes` what changed at one. Those that start with `rated-` are of samples with rates.
+/// `process-snapshot` a whole tick, `process-message` a tick as a message to a broker, and `process-changes` what changed at one. Those that start with `rated-` are of samples with rates. The key
+/// of a `group` is a text there; where a program groups by something else, it is what that is in JSON.
 ///
 /// ```
 /// let schemas = appmon::schema::all();
@@ -33,6 +34,8 @@ pub fn all() -> BTreeMap<String, String> {
     of_rated::<ProcessSample>(&mut schemas, "process");
     of_kind::<FileSystemSample>(&mut schemas, "file-system");
     of_rated::<FileSystemSample>(&mut schemas, "file-system");
+    of_kind::<GroupSample<Text>>(&mut schemas, "group");
+    of_rated::<GroupSample<Text>>(&mut schemas, "group");
     add::<Summary>(&mut schemas, "process-summary".to_owned());
     schemas
 }

@@ -148,7 +148,7 @@ fn values() {
     wire::<Record<FileSystemSample>>();
     wire::<Snapshot<Rated<FileSystemSample>>>();
     wire::<(Mount, MountChange, Usage)>();
-    wire::<(Snapshot<Rated<GroupSample<Text>>>, Event<GroupSample<Service>>, Lives)>();
+    wire::<(Snapshot<Rated<GroupSample<Text>>>, Record<GroupSample<Service>>, Lives)>();
     wire::<(Summary, Fields, Select, ProcessRates)>();
     wire::<(Stat, Status, Statm, Io, Limits, Namespaces, Oom, SmapsRollup, Schedstat, Environ, CgroupPaths)>();
     key::<ProcessId>();
