@@ -79,8 +79,7 @@ impl Globs {
 
     /// The same globs for the tree that begins at `below` in the directory they are of.
     pub(in crate::fs) fn within(&self, below: &Path) -> Self {
-        let within =
-            if self.paths.is_empty() { Vec::new() } else { [below.as_os_str().as_bytes(), b"/"].concat() };
+        let within = if self.paths.is_empty() { Vec::new() } else { [below.as_os_str().as_bytes(), b"/"].concat() };
         Self { within, ..self.clone() }
     }
 
