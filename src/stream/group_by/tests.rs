@@ -408,5 +408,5 @@ fn a_tick_of_2000_processes() {
     }
     ticks.sort();
     drops.sort();
-    println!("a tick {:?}, of which dropping its samples {:?}", ticks[500], drops[500]);
+    eprintln!("a tick {:?}, of which dropping its samples {:?}", ticks[500], drops[500]);
 }
