@@ -4,7 +4,7 @@
 
 use std::hint::black_box;
 
-use appmon::process::{Cgroups, Io, Limits, Schedstat, SmapsRollup, Stat, Statm, Status};
+use appmon::process::{CgroupPaths, Io, Limits, Schedstat, SmapsRollup, Stat, Statm, Status};
 use criterion::{Criterion, criterion_group, criterion_main};
 use procfs::{FromBufRead, FromRead};
 
@@ -24,7 +24,7 @@ fn parse(c: &mut Criterion) {
     beside!("io", Io, procfs::process::Io::from_buf_read);
     beside!("statm", Statm, procfs::process::StatM::from_read);
     beside!("schedstat", Schedstat, procfs::process::Schedstat::from_read);
-    beside!("cgroup", Cgroups, procfs::ProcessCGroups::from_buf_read);
+    beside!("cgroup", CgroupPaths, procfs::ProcessCGroups::from_buf_read);
     beside!("limits", Limits, procfs::process::Limits::from_buf_read);
     beside!("smaps_rollup", SmapsRollup, procfs::process::SmapsRollup::from_buf_read);
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::process::{
-    Cgroups, Environ, Io, Limits, Namespaces, Oom, Process, ProcessId, Schedstat, SmapsRollup, Stat, Statm, Status,
+    CgroupPaths, Environ, Io, Limits, Namespaces, Oom, Process, ProcessId, Schedstat, SmapsRollup, Stat, Statm, Status,
 };
 use crate::sampler::hop;
 use crate::{ProcFs, Result, Text, WirePath};
@@ -119,7 +119,7 @@ impl AsyncProcess {
         schedstat -> Schedstat, "`/proc/PID/schedstat`";
         smaps_rollup -> SmapsRollup, "`/proc/PID/smaps_rollup`";
         limits -> Limits, "`/proc/PID/limits`";
-        cgroup -> Cgroups, "`/proc/PID/cgroup`";
+        cgroup -> CgroupPaths, "`/proc/PID/cgroup`";
         cmdline -> Vec<Text>, "`/proc/PID/cmdline`";
         environ -> Environ, "`/proc/PID/environ`";
         exe -> WirePath, "the link `/proc/PID/exe`";

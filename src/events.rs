@@ -11,6 +11,7 @@ mod netlink;
 mod selection;
 mod source;
 
-pub use event::{ExitStatus, ProcessEvent, ProcessEventKind, UsagePrecision};
+pub use crate::process::ExitStatus;
+pub use event::{ProcessEvent, ProcessEventKind, UsagePrecision};
 pub use method::{ConnectorObstacle, EventMethod};
 pub use source::ProcessEvents;

@@ -103,6 +103,7 @@ mod async_process;
 #[cfg(any(feature = "amqp", feature = "kafka", feature = "mqtt", feature = "nats", feature = "redis"))]
 pub mod broker;
 mod cached;
+pub mod cgroup;
 mod counters;
 mod error;
 pub mod events;
@@ -113,6 +114,7 @@ mod fault;
 pub mod forward;
 pub mod fs;
 mod glob;
+mod lives;
 pub mod measured;
 mod metered;
 mod number;
@@ -142,6 +144,7 @@ pub use error::{Error, Result};
 #[cfg(feature = "forward")]
 pub use forward::{ForwardExt, Forwarder};
 pub use fs::{Directory, FileSystem, FileSystemSample, FileSystems};
+pub use lives::{ControlGroupUsage, Exit, Lives, Reaper};
 pub use metered::{Meter, Metered, SourceCost};
 pub use own::OwnProcess;
 pub use process::{Fields, ProcFs, ProcessSample, ProcessTree, Processes, Select};

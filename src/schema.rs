@@ -15,15 +15,16 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use crate::events::ProcessEvent;
 use crate::own::OwnSample;
 use crate::process::Summary;
-use crate::stream::{Change, Record};
+use crate::stream::{Change, GroupSample, Record};
 use crate::wire::{self, Piece};
-use crate::{Counters, FileSystemSample, ProcessSample, Rated, Sample, Snapshot};
+use crate::{Counters, FileSystemSample, ProcessSample, Rated, Sample, Snapshot, Text};
 
 /// The schema of each wire type, as indented JSON (draft 2020-12), by its name.
 ///
 /// For each kind of sample, such as `process`: `process-record` is one sample as a line (and as a message of its own),
 /// `process-snapshot` a whole tick, `process-message` a tick as a message to a broker. `process-changes` is what changed at a tick,
-/// `process-changes-message` that as a message, and `process-change-record` one change as a line. Those that start with `rated-` are of samples with rates.
+/// `process-changes-message` that as a message, and `process-change-record` one change as a line. Those that start with `rated-` are
+/// of samples with rates. The key of a `group` is a text there; where a program groups by something else, it is what that is in JSON.
 ///
 /// ```
 /// let schemas = appmon::schema::all();
@@ -41,6 +42,8 @@ pub fn all() -> BTreeMap<String, String> {
     add::<Record<ProcessEvent>>(&mut schemas, "process-event-record".to_owned());
     add::<Snapshot<ProcessEvent>>(&mut schemas, "process-event-snapshot".to_owned());
     add::<Message<ProcessEvent>>(&mut schemas, "process-event-message".to_owned());
+    of_kind::<GroupSample<Text>>(&mut schemas, "group");
+    of_rated::<GroupSample<Text>>(&mut schemas, "group");
     add::<Summary>(&mut schemas, "process-summary".to_owned());
     schemas
 }

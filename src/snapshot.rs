@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::events::{ConnectorObstacle, EventMethod};
 use crate::text::Escaped;
 use crate::time::nanos;
-use crate::{Error, Monotonic, Result, Timestamp};
+use crate::{Error, Lives, Monotonic, Result, Timestamp};
 
 /// All that one reading of a source saw, and how the reading went.
 ///
@@ -61,6 +61,9 @@ pub struct Snapshot<T> {
     /// What limits every reading of this source, each once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<Notice>,
+    /// What lived and ended since the snapshot before, where a source was asked for it. Combinators keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lives: Option<Arc<Lives>>,
     /// What was seen.
     pub samples: Vec<T>,
 }
@@ -140,6 +143,9 @@ pub enum Notice {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         no_connector: Option<ConnectorObstacle>,
     },
+    /// The snapshots have no [`lives`](Snapshot::lives): totals of groups have what was seen of their members, what whoever
+    /// waits for a child got is in them a tick later, and what a selection leaves out counts as ended.
+    NoLives,
 }
 
 impl fmt::Display for Notice {
@@ -154,6 +160,9 @@ impl fmt::Display for Notice {
             Self::ProcessEvents { by: EventMethod::Polling, no_connector } => {
                 f.write_str("events by comparing ticks: what lives shorter is not seen")?;
                 no_connector.map_or(Ok(()), |obstacle| write!(f, " (no process connector: {obstacle})"))
+            }
+            Self::NoLives => {
+                f.write_str("totals of groups without what lived between two ticks (lives are not asked for)")
             }
             Self::NoRootMount => f.write_str("only what is mounted below the root of this process is visible (chroot)"),
         }
@@ -267,6 +276,7 @@ impl<T> Snapshot<T> {
         self.complete_at = None;
         self.skipped = Skipped::default();
         self.notices.clear();
+        self.lives = None;
         self.samples.clear();
     }
 
@@ -288,6 +298,7 @@ impl<T> Snapshot<T> {
             complete_at: self.complete_at,
             skipped: self.skipped,
             notices: self.notices,
+            lives: self.lives,
             samples: convert(self.samples),
         }
     }
@@ -305,6 +316,7 @@ impl<T> Snapshot<T> {
             complete_at: self.complete_at,
             skipped: self.skipped,
             notices: self.notices.clone(),
+            lives: self.lives.clone(),
             samples: Vec::new(),
         }
     }
@@ -323,6 +335,7 @@ impl<T> Default for Snapshot<T> {
             complete_at: None,
             skipped: Skipped::default(),
             notices: Vec::new(),
+            lives: None,
             samples: Vec::new(),
         }
     }

@@ -1,7 +1,9 @@
 //! Combinators over streams of snapshots: the methods of [`SnapshotStreamExt`], and the streams they make.
 
 mod alert;
+pub mod by;
 mod changes;
+mod group_by;
 mod hosts;
 mod observe;
 mod parts;
@@ -9,19 +11,22 @@ mod rates;
 mod retain;
 mod samples;
 mod select;
+mod top;
 mod window;
 
 pub use alert::{Alert, AlertEdge, AlertState, Alerts, ResolvedBecause};
 pub use changes::{Change, Changes};
+pub use group_by::{GroupBy, GroupCpu, GroupKey, GroupRates, GroupSample, GroupTotals};
 pub use observe::{Latest, Observe};
 pub use parts::Parts;
 pub use rates::Rates;
 pub use retain::Retain;
 pub use samples::{Record, Samples};
-
 pub use select::Selected;
+pub use top::{Rest, Top};
 pub use window::{FieldWindow, Quantile, WindowSample, Windows};
 
+use std::hash::Hash;
 use std::time::Duration;
 
 use futures::Stream;
@@ -307,6 +312,88 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
         T: Sample + Clone,
     {
         assert_stream(Changes::new(self))
+    }
+
+    /// Groups the processes of each snapshot by a key: what each service, program or user uses altogether.
+    ///
+    /// The totals of a group are of all its members since [`GroupSample::since`], those that ended included, and those that lived
+    /// between two ticks: whoever waits for a child gets all of its CPU time and I/O from the kernel. They never fall.
+    ///
+    /// - What a process uses is its group's. The key is asked for when the process is new, and when its
+    ///   [`info`](crate::ProcessSample::info) or parent changed. One that has another key then is in that group from there on; what it
+    ///   used in that very tick is [`inferred`](GroupSample::inferred).
+    /// - What a process got from children that nobody saw is in the group of that process, and is `inferred`: it may have been a
+    ///   neighbour's. So in groups by program a shell has what its short-lived commands used.
+    /// - Where all processes of a control group are of one group, its CPU time is what the kernel accounts for the control group,
+    ///   which holds all of that.
+    ///
+    /// The last two need a source that is asked for [`lives`](crate::Snapshot::lives). Without them the totals have what was seen, what
+    /// came from children a tick later, and the snapshots have [`Notice::NoLives`](crate::Notice::NoLives).
+    ///
+    /// ```text
+    /// a process    ─run──────run─fork────────────run──►         its group's: run + run + run
+    ///   its child                └─run─exit (waited for)        seen at no tick: its group's too, inferred
+    /// ticks        ●─────────────●─────────────●
+    /// ```
+    ///
+    /// Keys that are ready are in [`by`]; [`Service::of`](crate::process::Service::of) is for services. Groups have rates:
+    /// `.group_by(..).rates()`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use appmon::process::Service;
+    /// use appmon::{Processes, SnapshotStreamExt, SourceExt};
+    /// use futures::TryStreamExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> appmon::Result<()> {
+    /// let mut ticks = Processes::new().every(Duration::from_millis(20)).group_by(Service::of);
+    /// for group in ticks.try_next().await?.expect("a tick") {
+    ///     println!("{}: {} alive, {} ns of CPU", group.key, group.alive, group.cpu.total_ns);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn group_by<F, K>(self, key: F) -> GroupBy<Self, F, K>
+    where
+        T: AsRef<ProcessSample>,
+        F: FnMut(&ProcessSample) -> K,
+        K: Ord + Hash + Clone,
+    {
+        assert_stream(GroupBy::new(self, key))
+    }
+
+    /// Keeps the `n` samples of each snapshot that have the largest values, the largest first.
+    ///
+    /// So that a list does not flicker, what was at the top stays there until another one is larger by more than a tenth of its value;
+    /// see [`Top::hysteresis`]. A value that is no number (`NaN`) is below all others.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use appmon::{Processes, SnapshotStreamExt, SourceExt};
+    /// use futures::TryStreamExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> appmon::Result<()> {
+    /// let by_cpu = |process: &appmon::Rated<appmon::ProcessSample>| process.rates.map_or(0.0, |rates| rates.cpu.cores);
+    /// let mut ticks = Processes::new().every(Duration::from_millis(20)).rates().top(3, by_cpu);
+    /// let tick = ticks.try_next().await?.expect("a tick");
+    /// assert!(tick.len() <= 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn top<F>(self, n: usize, by: F) -> Top<Self, F, T>
+    where
+        T: Sample,
+        F: FnMut(&T) -> f64,
+    {
+        assert_stream(Top::new(self, n, by))
     }
 }
 

@@ -5,7 +5,7 @@
 #![no_main]
 
 use appmon::process::{
-    Cgroups, Environ, Io, Limits, Namespaces, Oom, Schedstat, SmapsRollup, Stat, Statm, Status, parse_cmdline,
+    CgroupPaths, Environ, Io, Limits, Namespaces, Oom, Schedstat, SmapsRollup, Stat, Statm, Status, parse_cmdline,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -27,7 +27,7 @@ fuzz_target!(|bytes: &[u8]| {
         5 => drop(SmapsRollup::parse(bytes)),
         6 => drop(Limits::parse(bytes)),
         7 => {
-            if let Ok(cgroups) = Cgroups::parse(bytes) {
+            if let Ok(cgroups) = CgroupPaths::parse(bytes) {
                 assert_eq!(cgroups.main_path().is_none(), cgroups.list.is_empty());
             }
         }

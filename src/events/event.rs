@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::process::{Io, ProcessId};
+use crate::process::{ExitStatus, Io, ProcessId};
 use crate::{Monotonic, Reading, Sample, Text};
 
 /// One thing that happened to one process.
@@ -87,44 +87,6 @@ pub enum ProcessEventKind {
     },
 }
 
-/// How a process ended, as `wait(2)` has it.
-///
-/// It is the status of the process and not of its main thread: that of `exit_group(2)`, of the signal that killed it, or else of its
-/// last thread. In the wire form it is `{"code": 7}` or `{"signal": {"number": 6, "core_dumped": true}}`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub enum ExitStatus {
-    /// It ended by itself with this code, from 0 to 255.
-    Code(u8),
-    /// A signal killed it.
-    Signal {
-        /// The number of the signal.
-        number: u8,
-        /// Whether the kernel wrote its memory to a file or gave it to a program (`kernel.core_pattern`): it says so only where it
-        /// did, so not where `ulimit -c` is 0.
-        core_dumped: bool,
-    },
-}
-
-impl ExitStatus {
-    /// The status of `wait(2)`, as the kernel writes it.
-    pub(crate) fn from_wait(status: u32) -> Self {
-        let [low, code, ..] = status.to_le_bytes();
-        match low & 0x7f {
-            0 => Self::Code(code),
-            number => Self::Signal { number, core_dumped: low & 0x80 != 0 },
-        }
-    }
-
-    /// Whether it ended by itself with code 0.
-    #[must_use]
-    pub fn is_success(self) -> bool {
-        self == Self::Code(0)
-    }
-}
-
 /// How precise is what a process used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -146,20 +108,5 @@ impl Sample for ProcessEvent {
 
     fn key(&self) -> u64 {
         self.number
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_status_of_wait() {
-        assert_eq!(ExitStatus::from_wait(0), ExitStatus::Code(0));
-        assert_eq!(ExitStatus::from_wait(0x700), ExitStatus::Code(7));
-        assert_eq!(ExitStatus::from_wait(0xff00), ExitStatus::Code(255));
-        assert_eq!(ExitStatus::from_wait(9), ExitStatus::Signal { number: 9, core_dumped: false });
-        assert_eq!(ExitStatus::from_wait(0x8b), ExitStatus::Signal { number: 11, core_dumped: true });
-        assert!(ExitStatus::Code(0).is_success() && !ExitStatus::Code(1).is_success());
     }
 }

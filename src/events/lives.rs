@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::event::ExitStatus;
 use super::log::{Exit, Fact};
+use crate::process::ExitStatus;
 use crate::process::{Io, ProcessId, ProcessInfo, ProcessSample, ProcessState};
 use crate::{Monotonic, Reading, Text};
 

@@ -4,13 +4,13 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::connector::{Connector, ConnectorSettings};
-use super::event::{ExitStatus, ProcessEvent, ProcessEventKind, UsagePrecision};
+use super::event::{ProcessEvent, ProcessEventKind, UsagePrecision};
 use super::lives::{Draft, Evidence, Input, Life, Lives, What};
 use super::log::Taken;
 use super::method::{ConnectorObstacle, EventMethod};
 use super::selection::{Decision, Selection};
 use crate::process::pulse::pulse;
-use crate::process::{ProcFs, Processes, Select};
+use crate::process::{ExitStatus, ProcFs, Processes, Select};
 use crate::source::Source;
 use crate::{Cancel, Fields, Notice, ProcessSample, Reading, Result, Snapshot};
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::forward::host::Host;
 use crate::forward::message::{Message, MessageId};
 use crate::wire::{Codec, Document, Form, Head, Part, RecordRef, TAIL_BYTES};
-use crate::{BootId, Sample, Snapshot};
+use crate::{BootId, Lives, Sample, Snapshot};
 
 /// Makes messages of snapshots: one of each, or one of each sample, never larger than a limit.
 ///
@@ -227,17 +227,23 @@ impl Encoder {
             encoded.failed = encoded.failed.saturating_add(snapshot.samples.len() as u64);
             return;
         }
-        let mut document = Document::open(self.codec, &head, self.payload());
+        // What lived is in the heads of the first parts, as far as it goes; the others have none.
+        let lives = snapshot.lives.as_deref().map(|lives| self.heads(snapshot, host, lives)).unwrap_or_default();
+        let mut heads = lives.into_iter();
+        let mut next_head = || heads.next().map_or_else(|| (head.clone(), true), |head| (head, false));
+        let (first, mut is_plain) = next_head();
+        let mut document = Document::open(self.codec, &first, self.payload());
         let mut parts = 0_u32;
         let limit = self.max_bytes.saturating_sub(TAIL_BYTES);
         for sample in snapshot {
-            let start = document.separate();
+            let mut start = document.separate();
             if !self.codec.write(&mut document.bytes, sample) {
                 document.bytes.truncate(start);
                 encoded.failed = encoded.failed.saturating_add(1);
                 continue;
             }
-            if document.bytes.len() > limit && document.samples > 0 {
+            // A sample that has no room beside what lived may have some without.
+            while document.bytes.len() > limit && (document.samples > 0 || !is_plain) {
                 let rest = document.cut(start);
                 let (samples, full) = document.close(Some(Part { number: parts, last: false }), None);
                 encoded.messages.push(self.message::<T>(
@@ -249,7 +255,10 @@ impl Encoder {
                     full,
                 ));
                 parts = parts.saturating_add(1);
-                document = Document::open(self.codec, &head, self.payload());
+                let next;
+                (next, is_plain) = next_head();
+                document = Document::open(self.codec, &next, self.payload());
+                start = document.empty;
                 document.bytes.extend_from_slice(&rest);
             }
             if document.bytes.len() > limit {
@@ -259,8 +268,31 @@ impl Encoder {
             }
             document.samples = document.samples.saturating_add(1);
         }
+        for head in heads {
+            let (samples, full) = document.close(Some(Part { number: parts, last: false }), None);
+            let key = key::<T>(host, None);
+            encoded.messages.push(self.message::<T>(snapshot, host, Form::Snapshot, key, samples, full));
+            parts = parts.saturating_add(1);
+            document = Document::open(self.codec, &head, self.payload());
+        }
         let (samples, full) = document.close((parts > 0).then_some(Part { number: parts, last: true }), None);
         encoded.messages.push(self.message::<T>(snapshot, host, Form::Snapshot, key::<T>(host, None), samples, full));
+    }
+
+    /// Heads with what lived, as many as it takes for each to leave half of a message to the samples.
+    fn heads<T: Sample>(&self, snapshot: &Snapshot<T>, host: &str, lives: &Lives) -> Vec<Vec<u8>> {
+        let mut heads = Vec::new();
+        let mut rest = vec![lives.clone()];
+        while let Some(mut lives) = rest.pop() {
+            let mut head = Vec::with_capacity(512);
+            let is_written = self.codec.write(&mut head, &Head::new::<T>(snapshot, host).with_lives(&lives));
+            match lives.split().filter(|_| is_written && head.len() > self.max_bytes / 2) {
+                // The first half is next.
+                Some(half) => rest.extend([half, lives]),
+                None => heads.push(head),
+            }
+        }
+        heads
     }
 
     fn payload(&self) -> Vec<u8> {

@@ -8,9 +8,9 @@ use crate::{Error, Result, Text};
 /// `/proc/PID/cgroup`: a control group in each hierarchy, in the order of the file. Empty where the kernel mounts none.
 ///
 /// ```
-/// use appmon::process::Cgroups;
+/// use appmon::process::CgroupPaths;
 ///
-/// let cgroups = Cgroups::parse(b"4:memory:/a:b\n0::/system.slice/nginx.service\n").unwrap();
+/// let cgroups = CgroupPaths::parse(b"4:memory:/a:b\n0::/system.slice/nginx.service\n").unwrap();
 /// assert_eq!(cgroups.list[0].path, "/a:b");
 /// assert_eq!(cgroups.main_path().unwrap(), &"/system.slice/nginx.service");
 /// ```
@@ -18,9 +18,9 @@ use crate::{Error, Result, Text};
 #[serde(transparent)]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Cgroups {
+pub struct CgroupPaths {
     /// One for each line.
-    pub list: Vec<Cgroup>,
+    pub list: Vec<CgroupPath>,
     /// Lines that are not `hierarchy:controllers:path`, which no kernel is known to write. Not in the wire form.
     #[serde(skip)]
     pub unknown: Vec<Text>,
@@ -30,7 +30,7 @@ pub struct Cgroups {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Cgroup {
+pub struct CgroupPath {
     /// The number of the hierarchy; 0 for the unified one (cgroup v2).
     pub hierarchy: u32,
     /// The controllers bound to it, or `name=..` of a hierarchy that has a name instead. None for the unified one.
@@ -40,7 +40,7 @@ pub struct Cgroup {
     pub path: Text,
 }
 
-impl Cgroups {
+impl CgroupPaths {
     /// Reads the file. A line that is not `hierarchy:controllers:path` is kept in [`unknown`](Self::unknown).
     ///
     /// # Errors
@@ -71,10 +71,10 @@ impl Cgroups {
     /// these and one was not understood: that one may.
     ///
     /// ```
-    /// use appmon::process::Cgroups;
+    /// use appmon::process::CgroupPaths;
     ///
     /// let file = b"9:name=systemd:/\n4:memory:/docker/4f1c\n1:cpu,cpuacct:/docker/4f1c\n0::/\n";
-    /// assert_eq!(Cgroups::parse(file).unwrap().main_path().unwrap(), &"/docker/4f1c");
+    /// assert_eq!(CgroupPaths::parse(file).unwrap().main_path().unwrap(), &"/docker/4f1c");
     /// ```
     #[must_use]
     pub fn main_path(&self) -> Option<&Text> {
@@ -95,7 +95,7 @@ impl Cgroups {
     }
 }
 
-impl Cgroup {
+impl CgroupPath {
     fn is_unified(&self) -> bool {
         self.hierarchy == 0 && self.controllers.is_empty()
     }
@@ -111,7 +111,7 @@ fn silence(path: &[u8]) -> u8 {
 }
 
 /// Which hierarchy is preferred, the lowest first.
-fn rank(cgroup: &Cgroup) -> usize {
+fn rank(cgroup: &CgroupPath) -> usize {
     /// After systemd's own and the unified hierarchy, and before those that have only names.
     const CONTROLLERS: [&str; 8] = ["memory", "pids", "cpu", "cpuacct", "blkio", "devices", "freezer", "cpuset"];
     if cgroup.controllers.iter().any(|name| *name == "name=systemd") {
@@ -131,9 +131,9 @@ pub(crate) fn without_mark(path: &[u8]) -> &[u8] {
 }
 
 /// The path is all after the second colon, since it may hold colons itself. It holds no newline: the kernel refuses them.
-fn cgroup(line: &[u8]) -> Option<Cgroup> {
+fn cgroup(line: &[u8]) -> Option<CgroupPath> {
     let mut parts = line.splitn(3, |byte| *byte == b':');
-    Some(Cgroup {
+    Some(CgroupPath {
         hierarchy: decimal(parts.next()?)?,
         controllers: parts
             .next()?

@@ -22,6 +22,8 @@ pub(crate) struct Config {
     pub(crate) slow: SlowPoolSettings,
     pub(crate) max_text_bytes: u64,
     pub(crate) redact: Option<Redact>,
+    /// Whether each life is counted once, and snapshots have what is known of those that are over.
+    pub(crate) lives: bool,
 }
 
 impl Config {
@@ -50,6 +52,7 @@ impl Default for Config {
             slow: SlowPoolSettings::default(),
             max_text_bytes: 64 << 20,
             redact: None,
+            lives: false,
         }
     }
 }

@@ -11,7 +11,7 @@ use super::procfs::ProcFs;
 use super::stat::StatLine;
 use super::thread::{by_life, by_living_thread, load_io, main_thread_has_exited};
 use super::{
-    Cgroups, Environ, Io, Limits, Namespaces, Oom, ProcessId, Schedstat, SmapsRollup, Stat, Statm, Status, args,
+    CgroupPaths, Environ, Io, Limits, Namespaces, Oom, ProcessId, Schedstat, SmapsRollup, Stat, Statm, Status, args,
 };
 use crate::{Error, Result, Text, WirePath};
 
@@ -209,14 +209,14 @@ impl Process {
     /// # Errors
     ///
     /// See [`Process`].
-    pub fn cgroup(&self) -> Result<Cgroups> {
+    pub fn cgroup(&self) -> Result<CgroupPaths> {
         // The kernel shows an exited thread in the root of the hierarchies of version 1, and moves it no more.
         if self.has_lost_its_main_thread()
-            && let Some(cgroups) = self.of_thread("cgroup", Cgroups::parse)?
+            && let Some(cgroups) = self.of_thread("cgroup", CgroupPaths::parse)?
         {
             return Ok(cgroups);
         }
-        self.parse("cgroup", Cgroups::parse)
+        self.parse("cgroup", CgroupPaths::parse)
     }
 
     /// `/proc/PID/cmdline`: its arguments, program first; none for kernel threads and zombies. May hold secrets. Can wait

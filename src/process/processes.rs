@@ -166,6 +166,30 @@ impl Processes {
         self
     }
 
+    /// Whether the snapshots have [`lives`](Snapshot::lives): who ended since the last tick, and what those got that waited for
+    /// children. Default: no. [`group_by`](crate::SnapshotStreamExt::group_by) makes true totals of it.
+    ///
+    /// A tick then counts each life once. Where all processes are selected, each that an earlier snapshot had, and whose parent is
+    /// visible and waits for it, is either in the snapshot or in the children's counters of whoever waited for it: not in both, and not
+    /// in neither. To that end the last step of a tick looks again at the children of those that waited since the last tick, and reads
+    /// again whoever may have waited for one that is gone. It costs nothing where nobody waited for a child.
+    ///
+    /// What is left are the microseconds that the kernel takes from adding the counters of a child to its parent's to removing the
+    /// child, when a thread is interrupted right there: who is seen in between is looked at again for up to a hundred times. With a
+    /// selection the parents of what is selected may not be read, so only what is known of them is there.
+    ///
+    /// ```
+    /// use appmon::{Cancel, Processes, SourceExt};
+    ///
+    /// let snapshot = Processes::new().lives(true).read(&Cancel::new())?;
+    /// assert!(snapshot.lives.is_some_and(|lives| lives.exits.is_empty()), "nobody was there before");
+    /// # Ok::<(), appmon::Error>(())
+    /// ```
+    pub fn lives(mut self, lives: bool) -> Self {
+        self.config.lives = lives;
+        self
+    }
+
     /// Shows each command line and environment to `redact` before it comes into a sample, to take secrets out.
     ///
     /// A [`Select`] by command line sees it as it is.

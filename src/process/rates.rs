@@ -121,6 +121,17 @@ impl Counters for ProcessSample {
     }
 
     fn rates(&self, earlier: &ProcessTotals, elapsed: Duration) -> Option<ProcessRates> {
+        self.totals().rates(earlier, elapsed)
+    }
+}
+
+impl ProcessTotals {
+    pub(crate) fn new(cpu: Cpu, faults: Faults, io: Reading<Io>) -> Self {
+        Self { cpu, faults, io }
+    }
+
+    /// The rates between `earlier` and these, `elapsed` apart; `None` if a counter went back.
+    pub(crate) fn rates(&self, earlier: &Self, elapsed: Duration) -> Option<ProcessRates> {
         let cores = |earlier, now| Some(per_second(earlier, now, elapsed)? / 1e9);
         let per_second = |earlier, now| per_second(earlier, now, elapsed);
         let io = match (&self.io, &earlier.io) {

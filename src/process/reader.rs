@@ -105,17 +105,20 @@ impl Reader {
             pulse: slot.pulse,
             owner_pulse: slot.owner_pulse,
         };
+        let mut children = slot.entry.children_faults;
         let mut result = visit.read(&mut slot.entry);
         if matches!(result, Err(Failure::Replaced)) {
             // Another process has the pid now: start over as with a new one.
             plan.budget.close_all(&mut slot.entry.kept);
+            slot.replaced = Some((slot.entry.sample.id, slot.ppid));
             slot.forget(plan.first);
+            children = slot.entry.children_faults;
             visit.start_over();
             result = visit.read(&mut slot.entry);
         }
         slot.owner_pulse = visit.owner_pulse;
         if result.is_ok() {
-            (slot.at, slot.read_at) = (at, Some(at));
+            slot.was_read(at, children);
         }
         if ran {
             slot.ran_at_tick = plan.tick;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Environ, Io, Limits, Namespaces, Oom, ProcessId, ProcessState, Schedstat, SmapsRollup, Stat, Statm, Status,
 };
+use crate::cgroup::Container;
 use crate::{Monotonic, Reading, Text, WirePath};
 
 /// One process at one tick.
@@ -150,7 +151,7 @@ pub struct ProcessInfo {
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub group: Reading<Text>,
     /// The path of its control group, in the hierarchy that says most about it: see
-    /// [`Cgroups::main_path`](crate::process::Cgroups::main_path). Ends in ` (deleted)` where the group was removed after the process
+    /// [`CgroupPaths::main_path`](crate::process::CgroupPaths::main_path). Ends in ` (deleted)` where the group was removed after the process
     /// had ended; begins with `/..` where it is outside of the reader's cgroup namespace.
     ///
     /// A process can be moved to another group at any time: this is up to [`max_age`](crate::Processes::max_age) old for
@@ -158,6 +159,9 @@ pub struct ProcessInfo {
     /// last seen in, where the kernel does not show that any more (in hierarchies of version 1).
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub cgroup: Reading<Text>,
+    /// The container that the path of its control group names; `None` where it names none, and where the path is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Container>,
     /// Whether it is a thread of the kernel, which has no executable and no memory of its own.
     pub kernel_thread: bool,
     /// How many times it was seen to `execve(2)` since the source first saw it: by the addresses of its program and stack in

@@ -2,6 +2,7 @@
 
 mod decide;
 mod find;
+mod lives;
 mod pulses;
 mod read;
 mod renew;
@@ -141,6 +142,8 @@ impl Scan {
         snapshot.complete_at = self.discovery.complete_at();
         self.read_orphans(cancel)?;
         self.select(now, cancel)?;
+        let ended = self.count_once(cancel)?;
+        self.tell(&ended, snapshot);
         self.settle(&mut snapshot.skipped, cancel)?;
         self.last = Some(now);
         self.show(snapshot, cancel)

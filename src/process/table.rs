@@ -8,7 +8,7 @@ use super::file::Owner;
 use super::select::Verdict;
 use super::slow::Kind;
 use super::text_budget::Held;
-use super::{ProcessInfo, ProcessSample, ProcessState};
+use super::{Faults, ProcessId, ProcessInfo, ProcessSample, ProcessState};
 use crate::{Monotonic, Reading};
 
 /// One process: what every tick looks at, and a box of the rest. What stands still costs no look into the box but for its
@@ -34,6 +34,15 @@ pub(crate) struct Slot {
     pub(crate) missing_fields: u64,
     /// Names of its user and group are to be asked for.
     pub(crate) unnamed: bool,
+    /// Its parent, and whether it was a zombie, and not only its main thread: as of when it was last read.
+    pub(crate) ppid: u32,
+    pub(crate) zombie: bool,
+    /// It waited for a child since this was last asked.
+    pub(crate) waited: bool,
+    /// It was not known before this tick.
+    pub(crate) is_new: bool,
+    /// Whose pid it has, and that one's parent, where that was known and is gone.
+    pub(crate) replaced: Option<(ProcessId, u32)>,
     pub(crate) entry: Box<Entry>,
 }
 
@@ -112,6 +121,8 @@ pub(crate) struct Entry {
     pub(crate) verdict: Verdict,
     pub(crate) kept: Kept,
     pub(crate) slow: Slow,
+    /// The page faults of the children it waited for. They move with each of those; CPU time moves with whole ticks of it.
+    pub(crate) children_faults: Faults,
     /// The CPU clock when its links and its control group were last read.
     pub(crate) links_pulse: u64,
     /// How many readings until its owner is asked for again.
@@ -238,6 +249,11 @@ impl Slot {
             listed: 0,
             missing_fields: 0,
             unnamed: false,
+            ppid: 0,
+            zombie: false,
+            waited: false,
+            is_new: false,
+            replaced: None,
             entry: Box::default(),
         }
     }
@@ -258,6 +274,16 @@ impl Slot {
         sample
     }
 
+    /// It was read: what every step looks at is beside the rest. `children` are the faults of those it had waited for before.
+    pub(crate) fn was_read(&mut self, at: Monotonic, children: Faults) {
+        self.is_new |= !self.is_known();
+        (self.at, self.read_at) = (at, Some(at));
+        let sample = &self.entry.sample;
+        self.ppid = sample.ppid;
+        self.zombie = sample.state == ProcessState::Zombie && sample.threads <= 1;
+        self.waited |= self.entry.children_faults != children;
+    }
+
     /// Its sample has other readings now.
     pub(crate) fn count_missing_fields(&mut self) {
         self.missing_fields = self.entry.sample.missing_fields();
@@ -272,16 +298,14 @@ impl Slot {
     pub(crate) fn has_ended(&self) -> bool {
         match self.outcome {
             Outcome::Gone => true,
-            Outcome::Read | Outcome::Changed => {
-                let sample = &self.entry.sample;
-                sample.state == ProcessState::Zombie && sample.threads <= 1
-            }
+            Outcome::Read | Outcome::Changed => self.zombie,
             _ => false,
         }
     }
 
     /// Nothing is known of it any more, or it is another process by now.
     pub(crate) fn forget(&mut self, selection: Selection) {
+        self.waited = false;
         *self.entry = Entry::default();
         self.read_at = None;
         self.selection = selection;

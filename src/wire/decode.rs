@@ -14,7 +14,7 @@ use super::piece::Piece;
 use super::record::Line;
 use super::version::check;
 use crate::time::nanos;
-use crate::{BootId, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
+use crate::{BootId, Lives, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
 
 /// What a payload holds.
 pub(crate) struct Decoded<T> {
@@ -58,6 +58,8 @@ struct Whole<'a, T> {
     skipped: Skipped,
     #[serde(default)]
     notices: Vec<Notice>,
+    #[serde(default)]
+    lives: Option<Arc<Lives>>,
     samples: Vec<T>,
     #[serde(default)]
     part: Option<u32>,
@@ -81,6 +83,7 @@ fn decode_snapshot<T: Sample + DeserializeOwned>(codec: Codec, payload: &[u8]) -
         complete_at: whole.complete_at,
         skipped: whole.skipped,
         notices: whole.notices,
+        lives: whole.lives,
         samples: whole.samples,
     };
     let part = whole.part.map(|number| Part { number, last: whole.last });

@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::version::SCHEMA;
 use crate::time::nanos;
-use crate::{BootId, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
+use crate::{BootId, Lives, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
 
-/// A snapshot without its samples, as it is written. [`Whole`](super::decode) reads it, with them.
+/// A snapshot without its samples and lives, as it is written. [`Whole`](super::decode) reads it, with them.
 #[derive(Serialize)]
 pub(crate) struct Head<'a> {
     schema: u32,
@@ -27,6 +27,8 @@ pub(crate) struct Head<'a> {
     skipped: Skipped,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     notices: &'a [Notice],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lives: Option<&'a Lives>,
 }
 
 impl<'a> Head<'a> {
@@ -44,6 +46,12 @@ impl<'a> Head<'a> {
             complete_at: snapshot.complete_at,
             skipped: snapshot.skipped,
             notices: &snapshot.notices,
+            lives: None,
         }
+    }
+
+    /// The same with what lived since the tick before, or a part of that.
+    pub(crate) fn with_lives(self, lives: &'a Lives) -> Self {
+        Self { lives: Some(lives), ..self }
     }
 }

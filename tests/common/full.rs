@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use appmon::cgroup::Identity;
 use appmon::process::{
     Environ, Io, Limits, Namespaces, Oom, ProcessId, ProcessInfo, ProcessState, Schedstat, SmapsRollup, Stat, Statm,
     Status, parse_cmdline,
@@ -67,6 +68,9 @@ pub fn full_sample() -> ProcessSample {
     info.user = Reading::Value("www-data".into());
     info.group = Reading::Value("adm".into());
     info.cgroup = Reading::Value("/system.slice/nginx.service".into());
+    // Another path than the one above, which is in no container.
+    let of_container = format!("/pod2732ca68f6358eba7703fb6f82a25c94/docker-{}.scope", "4f".repeat(32));
+    info.container = Identity::of(of_container.as_bytes()).container;
     info.kernel_thread = false;
     info.execs = 1;
 

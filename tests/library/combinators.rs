@@ -705,3 +705,83 @@ mod of_several_hosts {
         assert_eq!(hosts(collect(records().host("x"))), [Some("x".to_owned()), Some("x".to_owned())]);
     }
 }
+
+mod top {
+    use appmon::stream::{GroupKey, GroupSample};
+
+    use super::*;
+
+    /// What is at the top of each snapshot, of the keys and values of it.
+    fn top(n: usize, hysteresis: f64, ticks: &[&[(u32, u64)]]) -> Vec<Vec<u32>> {
+        let meters = |tick: &[(u32, u64)]| {
+            snapshot(0, tick.iter().map(|(key, count)| meter(*key, 0, *count)).collect::<Vec<_>>())
+        };
+        let ticks = stream::iter(ticks.iter().map(|tick| meters(tick)).collect::<Vec<_>>());
+        #[allow(clippy::cast_precision_loss, reason = "small")]
+        let top =
+            ticks.top(n, |meter| if meter.count == 999 { f64::NAN } else { meter.count as f64 }).hysteresis(hysteresis);
+        collect(top).into_iter().map(|tick| tick.unwrap().into_iter().map(|meter| meter.key).collect()).collect()
+    }
+
+    #[test]
+    fn the_largest_come_first() {
+        assert_eq!(top(2, 0.1, &[&[(1, 5), (2, 7), (3, 6)]]), [[2, 3]]);
+        assert_eq!(top(2, 0.1, &[&[(1, 5), (2, 5), (3, 5)]]), [[1, 2]], "among equals the order of the keys");
+        assert_eq!(top(9, 0.1, &[&[(1, 999), (2, 0), (3, 1)]]), [[3, 2, 1]], "what is no number is below all others");
+        assert_eq!(top(0, 0.1, &[&[(1, 5)], &[]]), [[0_u32; 0]; 2]);
+    }
+
+    #[test]
+    fn it_does_not_flicker() {
+        let ticks: [&[_]; 5] =
+            [&[(1, 100), (2, 99)], &[(1, 100), (2, 105)], &[(1, 100), (2, 111)], &[(1, 115), (2, 111)], &[(1, 115)]];
+        assert_eq!(top(1, 0.1, &ticks), [[1], [1], [2], [2], [1]]);
+        assert_eq!(top(1, 0.0, &ticks), [[1], [2], [2], [1], [1]]);
+        assert_eq!(top(1, f64::NAN, &ticks), [[1], [2], [2], [1], [1]]);
+        assert_eq!(top(1, f64::INFINITY, &ticks), [[1], [1], [1], [1], [1]]);
+        assert_eq!(top(2, 0.1, &[&[(1, 100), (2, 90), (3, 1)], &[(1, 90), (2, 100), (3, 1)]]), [[1, 2], [2, 1]]);
+    }
+
+    fn group(key: GroupKey<u32>, total_ns: u64) -> GroupSample<u32> {
+        let mut group = GroupSample::new(key, Monotonic::from_nanos(total_ns));
+        (group.alive, group.cpu.total_ns) = (1, total_ns);
+        group
+    }
+
+    #[test]
+    fn the_rest_is_one_group() {
+        let groups = [
+            group(GroupKey::Key(1), 7),
+            group(GroupKey::Key(2), 30),
+            group(GroupKey::Key(3), 5),
+            group(GroupKey::Other, 99),
+        ];
+        #[allow(clippy::cast_precision_loss, reason = "small")]
+        let top = |n, groups: Vec<GroupSample<u32>>| {
+            let ticks = stream::iter([snapshot(0, groups)]).top(n, |group| group.cpu.total_ns as f64).with_rest();
+            let tick = collect(ticks).pop().unwrap().unwrap();
+            tick.into_iter().map(|group| (group.key, group.alive, group.cpu.total_ns)).collect::<Vec<_>>()
+        };
+        assert_eq!(top(1, groups.to_vec()), [(GroupKey::Key(2), 1, 30), (GroupKey::Other, 3, 111)]);
+        assert_eq!(top(9, groups[..1].to_vec()), [(GroupKey::Key(1), 1, 7)], "no rest");
+        assert_eq!(top(0, groups[..2].to_vec()), [(GroupKey::Other, 2, 37)]);
+        assert_eq!(top(0, vec![]), []);
+    }
+
+    #[test]
+    fn the_rest_has_rates() {
+        let ticks = [0, 1].map(|nth| {
+            let of = |key, total_ns: u64| {
+                let mut group = group(GroupKey::Key(key), 0);
+                group.at = Monotonic::from_nanos(1_000_000_000 * (nth + 1));
+                group.cpu.total_ns = total_ns * nth;
+                group
+            };
+            snapshot(1_000_000_000 * (nth + 1), [of(1, 250_000_000), of(2, 500_000_000), of(3, 125_000_000)])
+        });
+        let cores = |group: &Rated<GroupSample<u32>>| group.rates.as_ref().map_or(0.0, |rates| rates.cpu.cores);
+        let tick = collect(stream::iter(ticks).rates().top(1, cores).with_rest()).pop().unwrap().unwrap();
+        let seen: Vec<_> = tick.samples.iter().map(|group| (group.key.clone(), cores(group))).collect();
+        assert_eq!(seen, [(GroupKey::Key(2), 0.5), (GroupKey::Other, 0.375)]);
+    }
+}

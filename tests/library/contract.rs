@@ -16,6 +16,10 @@ mod disks;
 #[path = "contract/events.rs"]
 mod events;
 
+#[allow(dead_code)]
+#[path = "contract/groups.rs"]
+mod groups;
+
 #[cfg(feature = "nats")]
 #[allow(dead_code)]
 #[path = "contract/forward.rs"]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use appmon::process::{Pattern, ProcessId, ProcessState};
+use appmon::process::{Pattern, ProcessId, ProcessState, Service};
 use appmon::stream::Change;
 use appmon::{
     Cancel, Fields, Notice, ProcessSample, ProcessTree, Processes, Reading, Select, Skipped, Snapshot,
@@ -1044,4 +1044,37 @@ fn settings_that_cannot_be_meant_are_errors_of_the_first_tick() {
     assert_eq!(snapshot.len(), 1, "it is left as it was");
     let mut stream = ticks(Processes::new().root(root.path())).select(deep);
     assert!(futures::FutureExt::now_or_never(stream.next()).unwrap().unwrap().unwrap_err().is_config());
+}
+
+#[test]
+fn the_container_of_a_process_follows_its_control_group() {
+    let root = root();
+    let root = root.path();
+    let process = Fake::new(42, "web");
+    process.write(root);
+    let id = "4f".repeat(32);
+    let file = process.directory(root).join("cgroup");
+    std::fs::write(&file, format!("0::/system.slice/docker-{id}.scope\n")).unwrap();
+    let mut source = Processes::new().root(root).max_age(Duration::ZERO).lives(true);
+    let snapshot = tick(&mut source);
+    let sample = get(&snapshot, 42);
+    assert_eq!(sample.info.container.as_ref().unwrap().to_string(), format!("docker://{id}"));
+    assert_eq!(Service::of(sample).to_string(), format!("docker://{id}"));
+    assert_eq!(Service::of(get(&snapshot, 1)), Service::Unit("fake.service".into()));
+    std::fs::write(&file, "0::/\n").unwrap();
+    let snapshot = tick(&mut source);
+    assert_eq!(get(&snapshot, 42).info.container, None);
+    assert_eq!(Service::of(get(&snapshot, 42)), Service::Program("web".into()));
+    assert_eq!(snapshot.lives.as_ref().unwrap().exits, []);
+
+    std::fs::remove_dir_all(process.directory(root)).unwrap();
+    let lives = tick(&mut source).lives.unwrap();
+    assert_eq!(lives.exits.iter().map(|exit| exit.id.pid).collect::<Vec<_>>(), [42]);
+    assert_eq!((lives.births, lives.deaths), (0, 1));
+    // Another process of the same pid.
+    process.write(root);
+    assert_eq!(tick(&mut source).lives.unwrap().births, 1);
+    Fake { start_ticks: 2000, ..process }.stat(root);
+    let lives = tick(&mut source).lives.unwrap();
+    assert_eq!((lives.births, lives.deaths, lives.exits[0].id.start_ticks), (1, 1, 1000));
 }

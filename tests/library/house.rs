@@ -17,7 +17,10 @@ const LAYERS: [(&str, &[&str]); 12] = [
     (
         "parsers",
         &[
+            "cgroup",
+            "cgroup::*",
             "process::args",
+            "process::exit_status",
             "process::cgroup",
             "process::fields",
             "process::io",
@@ -36,7 +39,10 @@ const LAYERS: [(&str, &[&str]); 12] = [
             "fs::mounts",
         ],
     ),
-    ("ticks", &["snapshot", "counters", "measured", "quantity", "source", "cached", "metered", "events::connector"]),
+    (
+        "ticks",
+        &["lives", "snapshot", "counters", "measured", "quantity", "source", "cached", "metered", "events::connector"],
+    ),
     ("wire", &["wire", "wire::*"]),
     ("sources", &["process", "process::*", "fs", "fs::*"]),
     ("sources of sources", &["events", "events::*", "own", "own::*"]),

@@ -8,8 +8,8 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
 use appmon::process::{
-    Cgroups, Environ, IdRange, Io, Limit, Limits, Namespaces, Oom, ProcessState, Schedstat, SmapsRollup, Stat, Statm,
-    Status, parse_cmdline,
+    CgroupPaths, Environ, IdRange, Io, Limit, Limits, Namespaces, Oom, ProcessState, Schedstat, SmapsRollup, Stat,
+    Statm, Status, parse_cmdline,
 };
 use appmon::{Result, Text};
 use procfs::process::LimitValue;
@@ -277,13 +277,13 @@ fn of_a_file_with_an_odd_line_the_others_are_read() {
         check_malformed(Statm::parse, file, "statm: ");
         check_malformed(Schedstat::parse, file, "schedstat: ");
     }
-    let cgroups = Cgroups::parse(b"x\n4:memory:/docker/h\nno:number:/a\n0::/\n").unwrap();
+    let cgroups = CgroupPaths::parse(b"x\n4:memory:/docker/h\nno:number:/a\n0::/\n").unwrap();
     assert_eq!(cgroups.list.iter().map(|cgroup| cgroup.hierarchy).collect::<Vec<_>>(), [4, 0]);
     assert_eq!(cgroups.unknown, ["x", "no:number:/a"]);
     assert_eq!(cgroups.main_path().unwrap(), &"/docker/h");
     // One that was not understood may be the one that says more.
-    assert_eq!(Cgroups::parse(b"x\n0::/\n").unwrap().main_path(), None);
-    check_malformed(Cgroups::parse, "x\ny:\n", "cgroup: x");
+    assert_eq!(CgroupPaths::parse(b"x\n0::/\n").unwrap().main_path(), None);
+    check_malformed(CgroupPaths::parse, "x\ny:\n", "cgroup: x");
 }
 
 /// The kernel's own answer, since `Limits` and the procfs crate are not independent of each other.
@@ -318,7 +318,7 @@ fn limits_are_those_of_getrlimit() {
 #[test]
 fn the_main_cgroup() {
     let check = |file: &str, expected: Option<&str>| {
-        let cgroups = Cgroups::parse(file.as_bytes()).unwrap();
+        let cgroups = CgroupPaths::parse(file.as_bytes()).unwrap();
         assert_eq!(cgroups.main_path(), expected.map(Text::from).as_ref(), "{file}");
     };
     check("", None);
@@ -365,8 +365,8 @@ fn the_main_cgroup() {
     check("4:memory:/..x\n0::/..\n", Some("/..x"));
     // Removed, with the process in it.
     check("0::/system.slice/web.service (deleted)\n", Some("/system.slice/web.service (deleted)"));
-    check_malformed(Cgroups::parse, "0:/a\n", "cgroup: 0:/a");
-    check_malformed(Cgroups::parse, "x::/a\n", "cgroup: x::/a");
+    check_malformed(CgroupPaths::parse, "0:/a\n", "cgroup: 0:/a");
+    check_malformed(CgroupPaths::parse, "x::/a\n", "cgroup: x::/a");
 }
 
 #[test]
@@ -465,7 +465,7 @@ fn the_wire_form_goes_both_ways() {
     check_wire(&Schedstat::parse(b"1 2 3\n").unwrap());
     check_wire(&SmapsRollup::parse(SMAPS_ROLLUP.as_bytes()).unwrap());
     check_wire(&Limits::parse(LIMITS.as_bytes()).unwrap());
-    check_wire(&Cgroups::parse(CGROUP.as_bytes()).unwrap());
+    check_wire(&CgroupPaths::parse(CGROUP.as_bytes()).unwrap());
     check_wire(&parse_cmdline(b"a\0\xff\0\0b\0"));
     check_wire(&Environ::parse(b"A=1\0ODD\0\xff=\xfe\0"));
     check_wire(&Oom::parse(b"668", b"-1").unwrap());
@@ -896,7 +896,7 @@ fn limits_as_procfs_reads_them() {
 #[test]
 fn cgroup_as_procfs_reads_it() {
     each("cgroup", |file| {
-        let ours = Cgroups::parse(file).unwrap();
+        let ours = CgroupPaths::parse(file).unwrap();
         let theirs = procfs::ProcessCGroups::from_buf_read(file).unwrap();
         check_wire(&ours);
         assert_eq!(ours.list.len(), theirs.0.len());
@@ -962,7 +962,7 @@ fn parse_all(bytes: &[u8]) {
     check_any(Oom::parse(bytes, bytes));
     check_any(Ok(parse_cmdline(bytes)));
     check_any(Ok(Environ::parse(bytes)));
-    let mut cgroups = Cgroups::parse(bytes);
+    let mut cgroups = CgroupPaths::parse(bytes);
     if let Ok(cgroups) = &mut cgroups {
         assert!(cgroups.main_path().is_none() || !cgroups.list.is_empty());
         // They are not sent.

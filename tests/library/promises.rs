@@ -37,6 +37,10 @@ fn streams() {
     stream(ticks().select(Select::pid(1)));
     stream(ticks().rates().select(Select::pid(1)));
     stream(ticks().samples());
+    stream(ticks().group_by(Service::of));
+    stream(ticks().rates().group_by(by::name).by("name").rates());
+    stream(ticks().rates().top(5, |process| process.rates.map_or(0.0, |rates| rates.cpu.cores)));
+    stream(ticks().group_by(by::user).rates().top(5, |group| group.cpu.total_ns as f64).with_rest());
     stream(ticks().changes());
     stream(ticks().rates().retain(|process| process.rates.is_some()).changes());
     stream(ticks().rates().samples().host("db-1"));
@@ -149,7 +153,7 @@ fn values() {
     value::<(Entry, EntryMetadata, Walk)>();
     value::<Reading<Text>>();
     value::<Summary>();
-    value::<(Stat, Status, Statm, Io, Limits, Namespaces, Oom, SmapsRollup, Schedstat, Environ, Cgroups)>();
+    value::<(Stat, Status, Statm, Io, Limits, Namespaces, Oom, SmapsRollup, Schedstat, Environ, CgroupPaths)>();
     wire::<Snapshot<ProcessSample>>();
     wire::<Snapshot<Rated<ProcessSample>>>();
     wire::<Snapshot<Change<ProcessSample>>>();
@@ -158,8 +162,9 @@ fn values() {
     wire::<Record<FileSystemSample>>();
     wire::<Snapshot<Rated<FileSystemSample>>>();
     wire::<(Mount, MountChange, Usage)>();
+    wire::<(Snapshot<Rated<GroupSample<Text>>>, Record<GroupSample<Service>>, Lives)>();
     wire::<(Summary, Fields, Select, ProcessRates)>();
-    wire::<(Stat, Status, Statm, Io, Limits, Namespaces, Oom, SmapsRollup, Schedstat, Environ, Cgroups)>();
+    wire::<(Stat, Status, Statm, Io, Limits, Namespaces, Oom, SmapsRollup, Schedstat, Environ, CgroupPaths)>();
     key::<ProcessId>();
     key::<Monotonic>();
     key::<Timestamp>();

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use appmon::process::{Cgroups, ProcessState};
+use appmon::process::{CgroupPaths, ProcessState};
 use appmon::{Fields, ProcFs, ProcessSample, Processes, Reading, Select};
 
 use common::{Helper, direct, get, is_root, tick, until, until_asleep};
@@ -100,7 +100,7 @@ fn check_by_thread(sample: &ProcessSample, thread: &Path, directory: &Path) {
     assert_eq!(**namespaces, own);
     assert_eq!(sample.info.exe.value().unwrap().as_ref() as &Path, std::fs::read_link(thread.join("exe")).unwrap());
     assert_eq!(sample.info.cwd.value().unwrap().as_ref() as &Path, directory);
-    assert_eq!(sample.info.cgroup.value(), Cgroups::parse(&read("cgroup")).unwrap().main_path());
+    assert_eq!(sample.info.cgroup.value(), CgroupPaths::parse(&read("cgroup")).unwrap().main_path());
     assert_eq!(sample.info.cmdline.value().unwrap()[1], "-c");
     assert_eq!(*sample.environ.value().unwrap().get("COLOUR").unwrap(), "green");
     assert!(sample.smaps_rollup.value().unwrap().rss_bytes > 32 << 20);

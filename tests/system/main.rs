@@ -7,6 +7,7 @@ mod events;
 mod file_systems;
 mod hard_to_read;
 mod live_processes;
+mod lives;
 mod mounted;
 mod namespaces;
 mod own_process;

@@ -1,12 +1,13 @@
 //! Split snapshots put together.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::message::Source;
 use super::runs::Runs;
-use crate::Snapshot;
 use crate::forward::{MessageId, Piece};
 use crate::wire::Part;
+use crate::{Lives, Snapshot};
 
 /// Split snapshots of which parts are missing, and what acknowledges those that are there.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(super) struct Parts<T, A> {
 struct Waiting<T, A> {
     head: Snapshot<T>,
     parts: BTreeMap<u32, Gathered<T, A>>,
+    /// What lived, as far as it is in each part. All pieces of a part have the same.
+    lives: BTreeMap<u32, Arc<Lives>>,
     /// How many of the parts are whole.
     whole: usize,
     last: Option<u32>,
@@ -101,12 +104,14 @@ impl<T, A> Parts<T, A> {
     ) -> Result<Vec<Whole<T, A>>, A> {
         let key = (source.clone(), id.seq.saturating_sub(u64::from(part.number)));
         let samples = std::mem::take(&mut snapshot.samples);
+        let lives = snapshot.lives.take();
         let count = u32::try_from(samples.len()).unwrap_or(u32::MAX);
         let piece = id.piece.unwrap_or(Piece { from: 0, to: count, of: count });
         self.clock = self.clock.saturating_add(1);
         let waiting = self.waiting.entry(key.clone()).or_insert_with(|| Waiting {
             head: snapshot,
             parts: BTreeMap::new(),
+            lives: BTreeMap::new(),
             whole: 0,
             last: None,
             bytes: 0,
@@ -114,6 +119,9 @@ impl<T, A> Parts<T, A> {
             again: 0,
         });
         waiting.insert(part, piece, samples, token)?;
+        if let Some(lives) = lives {
+            waiting.lives.insert(part.number, lives);
+        }
         waiting.bytes = waiting.bytes.saturating_add(bytes);
         self.bytes = self.bytes.saturating_add(bytes);
         if waiting.is_complete() {
@@ -209,6 +217,10 @@ impl<T, A> Waiting<T, A> {
 
     fn into_whole(self) -> Whole<T, A> {
         let mut snapshot = self.head;
+        snapshot.lives = self.lives.into_values().reduce(|mut lives, more| {
+            Arc::make_mut(&mut lives).append(Arc::unwrap_or_clone(more));
+            lives
+        });
         let mut tokens = Vec::with_capacity(self.parts.len());
         for part in self.parts.into_values() {
             let mut next = 0;

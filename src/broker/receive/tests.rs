@@ -471,3 +471,55 @@ fn what_changed_arrives_and_nothing_replaces_it() {
         assert!(arrived.eq([changes(), changes()].concat()));
     }
 }
+
+#[test]
+fn what_lived_comes_in_as_many_parts_as_it_takes() {
+    use crate::{ControlGroupUsage, Exit, Lives, Reaper};
+    let id = |pid| ProcessId { pid, start_ticks: 7 };
+    let lives = |many: u32| Lives {
+        births: 3,
+        deaths: many.into(),
+        exits: (0..many).map(|pid| Exit::new(id(pid))).collect(),
+        reapers: (0..many / 2).map(|pid| Reaper::new(id(pid))).collect(),
+        control_groups: (0..many / 3)
+            .map(|nth| ControlGroupUsage::new(format!("/{nth}").as_str(), nth.into()))
+            .collect(),
+        ..Lives::default()
+    };
+    let large = || {
+        let mut sample = ProcessSample { id: id(9999), ..ProcessSample::default() };
+        // It has no room beside half a message of lives.
+        let info = crate::process::ProcessInfo { name: "x".repeat(3000).as_str().into(), ..Default::default() };
+        sample.info = info.into();
+        sample
+    };
+    for (many, processes, codec) in [
+        (0, 3, Codec::Json),
+        (1, 0, Codec::Json),
+        (500, 0, Codec::Json),
+        (500, 40, Codec::MessagePack),
+        (9, 40, Codec::Json),
+    ] {
+        let samples = (0..processes).map(|pid| ProcessSample { id: id(pid), ..ProcessSample::default() });
+        let samples = [large()].into_iter().chain(samples);
+        let mut sent = Snapshot { lives: Some(lives(many).into()), ..samples.collect() };
+        let messages = {
+            let encoded = encoder(codec).encode(&sent);
+            assert_eq!((encoded.oversize, encoded.failed), (0, 0));
+            encoded.messages
+        };
+        assert!(messages.iter().all(|message| message.payload.len() <= 4 << 10));
+        let mut arrivals = Receiver::<ProcessSample, u64>::new(Gathering::All);
+        // In another order.
+        messages.iter().rev().for_each(|message| push(&mut arrivals, message));
+        let mut came = all(&mut arrivals).pop().unwrap().0.unwrap();
+        assert_eq!(came.samples, sent.samples);
+        for snapshot in [&mut sent, &mut came] {
+            let lives = std::sync::Arc::make_mut(snapshot.lives.as_mut().unwrap());
+            lives.exits.sort_by_key(|exit| exit.id);
+            lives.reapers.sort_by_key(|reaper| reaper.id);
+            lives.control_groups.sort_by(|a, b| a.path.cmp(&b.path));
+        }
+        assert_eq!(came.lives, sent.lives, "nothing is lost, and nothing comes twice");
+    }
+}

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::files::Files;
+use crate::cgroup::Identity;
 use crate::process::descriptors::Hot;
 use crate::process::handle::{fd_count, namespaces};
 use crate::process::stat::{Stat, StatLine};
 use crate::process::table::{Comm, Entry, Marks, Outcome};
 use crate::process::{
-    Cgroups, Cpu, Faults, Fields, Io, Limits, Memory, Oom, ProcessId, ProcessInfo, Schedstat, Statm, Status,
+    CgroupPaths, Cpu, Faults, Fields, Io, Limits, Memory, Oom, ProcessId, ProcessInfo, Schedstat, Statm, Status,
 };
 use crate::time::ticks_to_nanos;
 use crate::{Monotonic, Reading, Text, WirePath};
@@ -107,6 +108,7 @@ impl Visit<'_> {
             virtual_bytes: stat.vsize_bytes,
         };
         sample.faults = Faults { minor: stat.minflt, major: stat.majflt };
+        entry.children_faults = Faults { minor: stat.cminflt, major: stat.cmajflt };
         if self.fields.contains(Fields::STAT) {
             sample.stat = Reading::Value(Arc::new(Stat::from(stat)));
         }
@@ -206,7 +208,7 @@ impl Visit<'_> {
             self.link(c"cwd", &mut info.cwd, line)?;
         }
         if self.fields.contains(Fields::CGROUP) {
-            let cgroups = self.files.file_of_life(c"cgroup", Cgroups::parse)?;
+            let cgroups = self.files.file_of_life(c"cgroup", CgroupPaths::parse)?;
             match cgroups {
                 // What it was in is known better than what the kernel shows now.
                 Reading::Value(cgroups) if line.exited && cgroups.has_version_1() && info.cgroup.value().is_some() => {}
@@ -219,6 +221,9 @@ impl Visit<'_> {
                     };
                 }
                 other => info.cgroup = other.map(|_| Text::default()),
+            }
+            if info.cgroup != entry.sample.info.cgroup {
+                info.container = info.cgroup.value().and_then(|path| Identity::of(path.as_bytes()).container);
             }
         }
         if self.fields.contains(Fields::USER) && (!self.known || owned || info.user.is_not_requested()) {

@@ -1,0 +1,139 @@
+//! What lived and ended between two snapshots, as far as it left a trace.
+
+use serde::{Deserialize, Serialize};
+
+use crate::process::{ExitStatus, Io, ProcessId};
+use crate::{Reading, Text};
+
+/// What lived and ended since the snapshot before, as far as the kernel kept an account of it.
+///
+/// It is what nobody can read afterwards, so that totals of groups come out the same from a recording, and on the other side of a
+/// broker, as from the live stream. All counters are totals of the kernel and no differences: a snapshot that is lost loses
+/// precision, and no CPU time.
+///
+/// Whoever waits for a child gets all of its CPU time, page faults and I/O, to the last: also of one that no snapshot has.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Lives {
+    /// How many processes are known to have begun since the snapshot before.
+    pub births: u64,
+    /// How many processes are known to have ended since the snapshot before.
+    pub deaths: u64,
+    /// How many births and deaths were not received, where the kernel counts that.
+    pub lost: u64,
+    /// The processes that waited for a child since the snapshot before, in the order of their ids; in a source's first snapshot all that
+    /// ever did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reapers: Vec<Reaper>,
+    /// The processes that were in the source's set and ended since the snapshot before, in the order of their ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exits: Vec<Exit>,
+    /// The control groups of living processes that used CPU time since the snapshot before, in the order of their paths; in a
+    /// source's first snapshot all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub control_groups: Vec<ControlGroupUsage>,
+}
+
+/// A process that waited for children: what it got from them since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Reaper {
+    /// Which process.
+    pub id: ProcessId,
+    /// User time of the children, and of theirs: `cutime` of `/proc/PID/stat`, in steps of a clock tick.
+    pub user_ns: u64,
+    /// System time of the children, and of theirs: `cstime`, in steps of a clock tick.
+    pub system_ns: u64,
+    /// Minor page faults of the children, and of theirs: `cminflt`.
+    pub minor_faults: u64,
+    /// Major page faults of the children, and of theirs: `cmajflt`.
+    pub major_faults: u64,
+    /// Its own I/O counters, in which the kernel has those of the children: `/proc/PID/io`.
+    #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
+    pub io: Reading<Io>,
+}
+
+/// A process that ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct Exit {
+    /// Which process.
+    pub id: ProcessId,
+    /// The process that waited for it, in whose counters it is as of this snapshot; `None` where that is not known: nobody
+    /// had to wait for it, or somebody did who cannot be seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reaper: Option<ProcessId>,
+    /// How it ended.
+    #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
+    pub status: Reading<ExitStatus>,
+}
+
+/// What all processes of a control group have used, those that ended included.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ControlGroupUsage {
+    /// Its path, as in [`ProcessInfo::cgroup`](crate::process::ProcessInfo::cgroup).
+    pub path: Text,
+    /// CPU time of all that are and were in it, and in those below it: `usage_usec` of `cpu.stat`, in microseconds.
+    pub usage_usec: u64,
+    /// What of that no process and nobody's children had, since grouping began: of children that nobody waited for, and of
+    /// those whose reaper cannot be seen. `None` before a stream is grouped, and where other control groups are below it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unattributed_ns: Option<u64>,
+}
+
+#[cfg(feature = "forward")]
+impl Lives {
+    /// Takes half of it off, where it is more than one thing; the counts stay.
+    pub(crate) fn split(&mut self) -> Option<Self> {
+        fn half<T>(list: &mut Vec<T>) -> Vec<T> {
+            list.split_off(list.len().div_ceil(2))
+        }
+        let rest = Self {
+            reapers: half(&mut self.reapers),
+            exits: half(&mut self.exits),
+            control_groups: half(&mut self.control_groups),
+            ..Self::default()
+        };
+        (rest != Self::default()).then_some(rest)
+    }
+
+    /// Puts a part of it back, which was behind this one.
+    #[cfg(any(feature = "kafka", feature = "nats"))]
+    pub(crate) fn append(&mut self, mut more: Self) {
+        self.births = self.births.saturating_add(more.births);
+        self.deaths = self.deaths.saturating_add(more.deaths);
+        self.lost = self.lost.saturating_add(more.lost);
+        self.reapers.append(&mut more.reapers);
+        self.exits.append(&mut more.exits);
+        self.control_groups.append(&mut more.control_groups);
+    }
+}
+
+impl Reaper {
+    /// A process whose children used nothing so far.
+    #[must_use]
+    pub fn new(id: ProcessId) -> Self {
+        Self { id, ..Self::default() }
+    }
+}
+
+impl Exit {
+    /// A process that ended, and nothing more is known.
+    #[must_use]
+    pub fn new(id: ProcessId) -> Self {
+        Self { id, ..Self::default() }
+    }
+}
+
+impl ControlGroupUsage {
+    /// The usage of a control group.
+    #[must_use]
+    pub fn new(path: impl Into<Text>, usage_usec: u64) -> Self {
+        Self { path: path.into(), usage_usec, unattributed_ns: None }
+    }
+}
