@@ -36,6 +36,8 @@ pub(crate) struct Job {
     /// Gone when nobody waits for the answer any more.
     pub(crate) wanted: Weak<()>,
     pub(crate) budget: Arc<TextBudget>,
+    /// What the text before takes of it.
+    pub(crate) held: Option<Held>,
 }
 
 /// What was read.
@@ -44,7 +46,7 @@ pub(crate) struct Answer {
     pub(crate) kind: Kind,
     pub(crate) id: ProcessId,
     pub(crate) content: Content,
-    /// What the content takes of the budget.
+    /// What the text takes of the budget that is there afterwards.
     pub(crate) held: Option<Held>,
 }
 
@@ -73,15 +75,16 @@ impl Content {
 }
 
 /// Reads one file; runs on a thread of the slow pool.
-pub(crate) fn work(job: Job) -> Answer {
+pub(crate) fn work(mut job: Job) -> Answer {
     let mut buffer = Buffer::new();
-    let mut held = None;
+    let most = usize::try_from(job.budget.most(job.held.as_ref())).unwrap_or(usize::MAX);
+    let (mut before, mut held) = (job.held.take(), None);
     let mut keep = |bytes: u64| {
-        held = job.budget.take(bytes);
+        held = job.budget.take(bytes, before.take());
         held.is_some()
     };
     let content = match job.kind {
-        Kind::Cmdline => read(&job, &mut buffer, c"cmdline", |bytes| match bytes {
+        Kind::Cmdline => read(&job, &mut buffer, c"cmdline", most, |bytes| match bytes {
             // That of a process that is ending.
             b"" => Reading::NotApplicable,
             bytes if has_too_many(bytes) => Reading::Failed,
@@ -99,9 +102,9 @@ pub(crate) fn work(job: Job) -> Answer {
                     if keep(bytes_of_environ(&environ)) { Reading::Value(environ) } else { Reading::Failed }
                 }
             };
-            read(&job, &mut buffer, c"environ", environ).map(Content::Environ)
+            read(&job, &mut buffer, c"environ", most, environ).map(Content::Environ)
         }
-        Kind::SmapsRollup => read(&job, &mut buffer, c"smaps_rollup", |bytes| match bytes {
+        Kind::SmapsRollup => read(&job, &mut buffer, c"smaps_rollup", usize::MAX, |bytes| match bytes {
             // That of a process without memory.
             b"" => Reading::NotApplicable,
             bytes => SmapsRollup::parse(bytes).map_or(Reading::Failed, Reading::Value),
@@ -109,23 +112,25 @@ pub(crate) fn work(job: Job) -> Answer {
         .map(|rollup| Content::SmapsRollup(rollup.map(Arc::new))),
         Kind::FdCount => count_fds(&job, &mut buffer).map(Content::FdCount),
     };
-    Answer { kind: job.kind, id: job.id, content: content.unwrap_or(Content::Gone), held }
+    let content = content.unwrap_or(Content::Gone);
+    if matches!(content, Content::Gone) {
+        // What is known of it stays.
+        held = before;
+    }
+    Answer { kind: job.kind, id: job.id, content, held }
 }
 
-/// Reads a file of the job's process; `None` where that is not there any more.
+/// Reads a file of the job's process, of `most` bytes; `None` where that is not there any more.
 fn read<T>(
     job: &Job,
     buffer: &mut Buffer,
     name: &std::ffi::CStr,
+    most: usize,
     parse: impl FnOnce(&[u8]) -> Reading<T>,
 ) -> Option<Reading<T>> {
     let dir = match place(job, buffer) {
         Ok(dir) => dir,
         Err(answer) => return answer,
-    };
-    let most = match job.kind {
-        Kind::Cmdline | Kind::Environ => usize::try_from(job.budget.most()).unwrap_or(usize::MAX),
-        Kind::SmapsRollup | Kind::FdCount => usize::MAX,
     };
     let mut load = |dir: BorrowedFd<'_>| {
         let fd = file::open_waiting(dir, name)?;

@@ -211,6 +211,16 @@ impl Slow {
 }
 
 impl Slow {
+    /// What the text of now takes of the budget, for whoever reads it again.
+    pub(crate) fn release(&mut self, kind: Kind) -> Option<Held> {
+        let [cmdline, environ] = &mut self.held;
+        match kind {
+            Kind::Cmdline => cmdline.take(),
+            Kind::Environ => environ.take(),
+            Kind::SmapsRollup | Kind::FdCount => None,
+        }
+    }
+
     /// Keeps what a text takes of the budget as long as the text, in place of the text before it.
     pub(crate) fn hold(&mut self, kind: Kind, held: Option<Held>) {
         let [cmdline, environ] = &mut self.held;

@@ -10,7 +10,8 @@ use crate::Text;
 ///
 /// One process can have 16 MiB of them that take no memory of its own, and anybody can have thousands of processes. So what
 /// is taken is bounded in all: a text is kept where there is room left, and in any case where it is no larger than the share
-/// of one process, which nobody else can use up. All together they take no more than twice the limit.
+/// of one process, which nobody else can use up. All together they take no more than twice the limit. A text that is
+/// read again counts once, though both are there until the new one is in its place.
 #[derive(Debug)]
 pub(crate) struct TextBudget {
     limit: u64,
@@ -40,20 +41,26 @@ impl TextBudget {
         self.share.store(self.limit.checked_div(processes).unwrap_or(0), Ordering::Relaxed);
     }
 
-    /// The largest text that may be kept now.
-    pub(crate) fn most(&self) -> u64 {
-        self.limit.saturating_sub(self.taken.load(Ordering::Relaxed)).max(self.share.load(Ordering::Relaxed))
+    /// The largest text that may be kept now, in the place of that of `held`.
+    pub(crate) fn most(&self, held: Option<&Held>) -> u64 {
+        let before = held.map_or(0, |held| held.bytes);
+        let others = self.taken.load(Ordering::Relaxed).saturating_sub(before);
+        self.limit.saturating_sub(others).max(self.share.load(Ordering::Relaxed))
     }
 
-    /// Takes what a text needs, where it may be kept.
-    pub(crate) fn take(self: &Arc<Self>, bytes: u64) -> Option<Held> {
+    /// Takes what a text needs, where it may be kept, in the place of what was held for the one before.
+    pub(crate) fn take(self: &Arc<Self>, bytes: u64, before: Option<Held>) -> Option<Held> {
         let share = self.share.load(Ordering::Relaxed);
+        let given_back = before.as_ref().map_or(0, |before| before.bytes);
         let room = |taken: u64| {
-            let after = taken.checked_add(bytes)?;
+            let after = taken.saturating_sub(given_back).checked_add(bytes)?;
             (after <= self.limit || bytes <= share).then_some(after)
         };
+        // In one step, so that whoever reads at the same time takes nothing of it.
         self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
-        Some(Held { budget: Arc::clone(self), bytes })
+        let mut held = before.unwrap_or_else(|| Held { budget: Arc::clone(self), bytes: 0 });
+        held.bytes = bytes;
+        Some(held)
     }
 }
 
@@ -95,9 +102,9 @@ mod tests {
             let share = limit / 20;
             let mut processes: [Option<Held>; 20] = Default::default();
             for (process, bytes) in texts {
-                processes[process] = None;
-                let most = budget.most();
-                processes[process] = budget.take(bytes);
+                let before = processes[process].take();
+                let most = budget.most(before.as_ref());
+                processes[process] = budget.take(bytes, before);
                 let taken = processes.iter().flatten().map(|held| held.bytes).sum::<u64>();
                 prop_assert_eq!(budget.taken.load(Ordering::Relaxed), taken);
                 prop_assert!(taken <= 2 * limit);
@@ -105,7 +112,7 @@ mod tests {
                 prop_assert!(bytes > share || processes[process].is_some());
             }
             drop(processes);
-            prop_assert_eq!((budget.taken.load(Ordering::Relaxed), budget.most()), (0, limit));
+            prop_assert_eq!((budget.taken.load(Ordering::Relaxed), budget.most(None)), (0, limit));
         }
     }
 }

@@ -466,8 +466,13 @@ fn the_command_lines_of_some_leave_room_for_those_of_others() {
         assert!(cmdlines.clone().all(|cmdline| matches!(cmdline, Reading::Value(_) | Reading::Failed)));
         cmdlines.filter(|cmdline| cmdline.value().is_some()).count() as u64
     };
-    for _ in 0..4 {
+    let mut first = None;
+    for _ in 0..10 {
         let snapshot = tick(&mut source);
+        // What is kept stays, though it is read again at each tick.
+        let is_kept = |pid: &u32| get(&snapshot, *pid).info.cmdline.value().is_some();
+        let all: Vec<u32> = [10, 11, 12, 13, 20, 21].into_iter().filter(is_kept).collect();
+        assert_eq!(*first.get_or_insert_with(|| all.clone()), all);
         // Whoever comes first, of those that are large; and the usual ones in any case.
         let large = kept(&snapshot, &[10, 11, 12, 13]);
         let pieces = kept(&snapshot, &[20, 21]);

@@ -60,9 +60,11 @@ impl Scan {
                     file.asked = true;
                     let (procfs, ino) = (self.procfs.clone(), entry.owner.ino);
                     let wanted = Arc::downgrade(&self.alive);
-                    let budget = Arc::clone(&self.text_budget);
-                    jobs.push((file.read_at, Job { procfs, kind, id: entry.sample.id, ino, wanted, budget }));
+                    let (budget, id, read_at) = (Arc::clone(&self.text_budget), entry.sample.id, file.read_at);
+                    let held = entry.slow.release(kind);
+                    jobs.push((read_at, Job { procfs, kind, id, ino, wanted, budget, held }));
                 }
+                let file = entry.slow.file(kind);
                 // An older command line or environment is still that of this program; old memory is not that of now.
                 let lasts = matches!(kind, Kind::Cmdline | Kind::Environ);
                 if due && (file.stale || file.read_at.is_none() || !lasts) {
@@ -97,9 +99,7 @@ impl Scan {
             } else {
                 SlowFile { asked: false, ran: false, stale: false, read_at: Some(now) }
             };
-            if !matches!(answer.content, Content::Gone) {
-                slot.entry.slow.hold(answer.kind, answer.held);
-            }
+            slot.entry.slow.hold(answer.kind, answer.held);
             if put(slot, answer.content, config) && slot.outcome == Outcome::Same {
                 slot.outcome = Outcome::Changed;
             }
