@@ -106,8 +106,11 @@ fn lives() -> Lives {
     Lives::new(1_000_000_000 / TICK_NS)
 }
 
+/// What a step does, and to whom.
+type Picks = Vec<(u8, usize)>;
+
 /// How many steps there are before the facts are taken, what happens then, and what before all is read.
-fn steps() -> impl Strategy<Value = Vec<(Vec<(u8, usize)>, Vec<(u8, usize)>)>> {
+fn steps() -> impl Strategy<Value = Vec<(Picks, Picks)>> {
     let some = |most| prop::collection::vec((0..5_u8, 0..250_usize), 0..most);
     prop::collection::vec((some(12), some(4)), 1..20)
 }
