@@ -53,10 +53,10 @@ pub struct ProcessSample {
     pub status: Reading<Arc<Status>>,
     /// `/proc/PID/statm`.
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
-    pub statm: Reading<Statm>,
+    pub statm: Reading<Arc<Statm>>,
     /// `/proc/PID/schedstat`, of the main thread alone: it stands still when that has exited.
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
-    pub schedstat: Reading<Schedstat>,
+    pub schedstat: Reading<Arc<Schedstat>>,
     /// `/proc/PID/smaps_rollup`.
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub smaps_rollup: Reading<Arc<SmapsRollup>>,

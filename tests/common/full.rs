@@ -102,8 +102,8 @@ pub fn full_sample() -> ProcessSample {
     sample.io = Reading::Value(Io::parse(IO.as_bytes()).unwrap());
     sample.stat = Reading::Value(Stat::parse(STAT.as_bytes()).unwrap().into());
     sample.status = Reading::Value(Status::parse(STATUS.as_bytes()).unwrap().into());
-    sample.statm = Reading::Value(Statm::parse(b"765 412 400 5 0 90 0\n").unwrap());
-    sample.schedstat = Reading::Value(Schedstat::parse(b"1200345 4567 89\n").unwrap());
+    sample.statm = Reading::Value(Statm::parse(b"765 412 400 5 0 90 0\n").unwrap().into());
+    sample.schedstat = Reading::Value(Schedstat::parse(b"1200345 4567 89\n").unwrap().into());
     sample.smaps_rollup = Reading::Value(SmapsRollup::parse(SMAPS_ROLLUP.as_bytes()).unwrap().into());
     sample.limits = Reading::Value(Limits::parse(LIMITS.as_bytes()).unwrap().into());
     sample.fd_count = Reading::Value(12);

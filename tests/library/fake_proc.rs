@@ -212,7 +212,7 @@ fn what_is_odd_of_one_file_is_odd_of_that_field_alone() {
         assert_eq!((io.read_chars, io.write_bytes, io.read_bytes), (Some(11), Some(12), None));
         assert_eq!(serde_json::to_value(io).unwrap(), serde_json::json!({ "read_chars": 11, "write_bytes": 12 }));
         assert_eq!(sample.info.cgroup, Reading::Failed);
-        assert_eq!((sample.statm, sample.schedstat, sample.oom), (Reading::Failed, Reading::Failed, Reading::Failed));
+        assert_eq!((&sample.statm, &sample.schedstat, sample.oom), (&Reading::Failed, &Reading::Failed, Reading::Failed));
         assert_eq!((&sample.limits, &sample.smaps_rollup), (&Reading::Failed, &Reading::Failed));
         assert_eq!(sample.environ, Reading::Unsupported);
         assert!(sample.info.exe.value().is_some() && sample.info.cmdline.value().is_some());
@@ -379,8 +379,8 @@ fn what_is_no_file_is_not_opened() {
             assert!(snapshot.skipped.failed >= 1, "{kind:?}: {:?}", snapshot.skipped);
             let sample = get(snapshot, 42);
             assert_eq!(
-                (sample.io, sample.statm, sample.schedstat),
-                (Reading::Failed, Reading::Failed, Reading::Failed)
+                (sample.io, &sample.statm, &sample.schedstat),
+                (Reading::Failed, &Reading::Failed, &Reading::Failed)
             );
             assert_eq!(
                 (&sample.status, &sample.limits, sample.oom),
@@ -407,13 +407,13 @@ fn zeros_of_a_process_that_ran_are_no_schedstat() {
         std::fs::write(fake.directory(root).join("status"), format!("Tgid:\t{pid}\n")).unwrap();
     }
     let snapshot = tick(&mut Processes::new().root(root).fields(Fields::DEFAULT | Fields::SCHEDSTAT));
-    let kept = |pid| get(&snapshot, pid).schedstat;
+    let kept = |pid| get(&snapshot, pid).schedstat.clone();
     assert_eq!(kept(10), Reading::Unsupported);
     assert_eq!(kept(11).value().map(|kept| (kept.run_ns, kept.wait_ns)), Some((Some(7), Some(0))));
     assert_eq!(kept(12).value().map(|kept| (kept.run_ns, kept.wait_ns)), Some((Some(0), None)));
     let process = |pid| appmon::ProcFs::new(root).unwrap().process(pid).unwrap();
     assert!(process(10).schedstat().unwrap_err().is_unsupported());
-    assert_eq!(process(11).schedstat().unwrap(), *kept(11).value().unwrap());
+    assert_eq!(process(11).schedstat().unwrap(), **kept(11).value().unwrap());
 }
 
 #[test]

@@ -145,7 +145,7 @@ fn a_process_whose_main_thread_exited_has_what_its_threads_have() {
     let mut status = process.status().unwrap();
     status.sig_q = sample.status.value().unwrap().sig_q;
     assert_eq!(**sample.status.value().unwrap(), status);
-    assert_eq!(*sample.statm.value().unwrap(), process.statm().unwrap());
+    assert_eq!(**sample.statm.value().unwrap(), process.statm().unwrap());
     assert_eq!(*sample.fd_count.value().unwrap(), process.fd_count().unwrap());
     assert_eq!(**sample.namespaces.value().unwrap(), process.namespaces().unwrap());
     assert_eq!(*sample.info.cmdline.value().unwrap(), process.cmdline().unwrap());

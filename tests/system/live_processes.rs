@@ -130,8 +130,8 @@ fn every_field_of_a_stopped_process_is_that_of_its_files() {
     status.sig_q = sample.status.value().unwrap().sig_q;
     assert_eq!(**sample.status.value().unwrap(), status);
     assert_eq!(*sample.io.value().unwrap(), process.io().unwrap());
-    assert_eq!(*sample.statm.value().unwrap(), process.statm().unwrap());
-    assert_eq!(*sample.schedstat.value().unwrap(), process.schedstat().unwrap());
+    assert_eq!(**sample.statm.value().unwrap(), process.statm().unwrap());
+    assert_eq!(**sample.schedstat.value().unwrap(), process.schedstat().unwrap());
     assert_eq!(**sample.limits.value().unwrap(), process.limits().unwrap());
     assert_eq!(*sample.fd_count.value().unwrap(), process.fd_count().unwrap());
     assert_eq!(**sample.namespaces.value().unwrap(), process.namespaces().unwrap());

@@ -262,17 +262,18 @@ impl Visit<'_> {
             entry.sample.status = status.map(Arc::new);
         }
         if fields.contains(Fields::STATM) {
-            entry.sample.statm = if self.files.by_thread {
+            let statm = if self.files.by_thread {
                 self.files.file_of_life(c"statm", Statm::parse)?
             } else {
                 self.files.hot(&mut entry.kept, Hot::Statm, c"statm", Statm::parse)?
             };
+            entry.sample.statm = statm.map(Arc::new);
         }
         if fields.contains(Fields::SCHEDSTAT) {
             let schedstat = self.files.hot(&mut entry.kept, Hot::Schedstat, c"schedstat", Schedstat::parse)?;
             // Zeros of a process that has run: the kernel keeps no such figures.
             let is_kept = entry.sample.cpu.total_ns == 0 || !schedstat.value().is_some_and(Schedstat::is_zero);
-            entry.sample.schedstat = if is_kept { schedstat } else { Reading::Unsupported };
+            entry.sample.schedstat = if is_kept { schedstat.map(Arc::new) } else { Reading::Unsupported };
         }
         if fields.contains(Fields::LIMITS) {
             entry.sample.limits = self.files.file(c"limits", Limits::parse)?.map(Arc::new);
