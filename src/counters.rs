@@ -1,4 +1,4 @@
-//! Samples that count, and what is derived from two of them.
+//! Samples with counters, and the rates derived from two of them.
 
 use std::hash::Hash;
 use std::ops::{Deref, DerefMut};
@@ -8,16 +8,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::Monotonic;
 
-/// What is seen at one tick: a process, a file system.
+/// A subject that is seen at one tick: a process, a file system.
 pub trait Sample {
-    /// What kind of thing it is, in the wire form: `process`, `file_system`.
+    /// The kind of the subject, in the wire form: `process`, `file_system`.
     const KIND: &'static str;
 
     /// Whether it is something that happened, and not the state of something: then a later one does not replace an earlier one,
     /// though it has the same key. Default: no.
     const IS_EVENT: bool = false;
 
-    /// What tells one thing from another, over all ticks. Sources give their samples in the order of this key.
+    /// The key that distinguishes one subject from another, over all ticks. Sources yield their samples in the order of this key.
     type Key: Ord + Clone + Hash;
 
     /// The key of this sample.
@@ -32,10 +32,10 @@ pub trait Sample {
 
 /// A sample with counters, of which rates can be made.
 pub trait Counters: Sample {
-    /// The counters alone: what is kept from one tick to the next.
+    /// The counters alone: all that is kept from one tick to the next.
     type Totals: Clone;
 
-    /// What is derived from two sets of counters.
+    /// The values derived from two sets of counters.
     type Rates;
 
     /// The counters of this sample.
@@ -128,7 +128,7 @@ pub(crate) fn grown(earlier: u64, now: u64) -> Option<u64> {
 pub(crate) fn per_second(earlier: u64, now: u64, elapsed: Duration) -> Option<f64> {
     match grown(earlier, now)? {
         _ if elapsed.is_zero() => None,
-        // Most counters of most samples: what stands still costs no division.
+        // Most counters of most samples do not move: those cost no division.
         0 => Some(0.0),
         grown => Some(grown as f64 / elapsed.as_secs_f64()),
     }

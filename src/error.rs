@@ -10,11 +10,11 @@ use crate::text::{Escaped, Lines};
 /// A result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, with the path it went wrong at where one is known.
+/// An error of this crate, with the path it concerns where one is known.
 ///
-/// The type is opaque and one word wide. Ask it with the `is_*` predicates; its text is for people and
-/// not a stable interface. [`source`](std::error::Error::source) returns the cause. [`Debug`](fmt::Debug) is the text and all its
-/// causes in one sentence, so that a `main` that returns an error prints what went wrong.
+/// The type is opaque and one word wide. The `is_*` predicates classify it; its text is for people and not a stable interface.
+/// [`source`](std::error::Error::source) returns the cause. [`Debug`](fmt::Debug) is the text and all its causes in one sentence, so that a
+/// `main` that returns an error prints the whole of it.
 ///
 /// An [`io::Error`] becomes one by `?`; [`at`](Self::at) adds the path, which the system's error does not have.
 ///
@@ -74,14 +74,14 @@ impl Error {
         Self::new(Kind::Malformed(what.into()))
     }
 
-    /// The reading was cancelled: what [`Source::collect`](crate::Source::collect) gives when it stops early.
+    /// The reading was cancelled: the error that [`Source::collect`](crate::Source::collect) returns when it stops early.
     #[must_use]
     pub fn cancelled() -> Self {
         Self::new(Kind::Cancelled)
     }
 
-    /// What a message broker, or the connection to it, refused or failed; implementations of
-    /// [`Publish`](crate::forward::Publish) outside this crate use it too.
+    /// A failure of a message broker, or of the connection to it; implementations of [`Publish`](crate::forward::Publish) outside this
+    /// crate use it too.
     #[cfg(feature = "forward")]
     #[must_use]
     pub fn broker(what: impl Into<String>) -> Self {
@@ -112,7 +112,7 @@ impl Error {
         Self::new(Kind::RuntimeGone)
     }
 
-    /// The same error, said to be about `path`.
+    /// Returns the same error with `path` as the path it concerns.
     #[must_use]
     pub fn at(mut self, path: impl AsRef<Path>) -> Self {
         self.0.path = Some(path.as_ref().to_path_buf());
@@ -156,7 +156,7 @@ impl Error {
         self.errno().is_some_and(|e| e == rustix::io::Errno::ACCESS || e == rustix::io::Errno::PERM)
     }
 
-    /// Whether what the kernel wrote could not be understood.
+    /// Returns whether a text of the kernel could not be parsed.
     #[must_use]
     pub fn is_malformed(&self) -> bool {
         matches!(self.0.kind, Kind::Malformed(_))
@@ -195,7 +195,7 @@ impl From<io::Error> for Error {
     }
 }
 
-/// There is none: it lets setters take what cannot be wrong along with what can.
+/// There is none: it lets setters accept values that cannot be wrong along with values that can.
 impl From<std::convert::Infallible> for Error {
     fn from(never: std::convert::Infallible) -> Self {
         match never {}
@@ -206,7 +206,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use fmt::Write;
 
-        // Paths and texts of foreign origin can hold anything; whoever sees the error may sit at a terminal.
+        // Paths and texts of foreign origin can hold anything, and the error may be shown on a terminal.
         if let Some(path) = &self.0.path {
             write!(f, "{}: ", Escaped(path.as_os_str().as_bytes()))?;
         }
@@ -226,17 +226,17 @@ impl fmt::Display for Error {
 /// The text and its causes, as one sentence.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut said = self.to_string();
-        f.write_str(&said)?;
+        let mut previous = self.to_string();
+        f.write_str(&previous)?;
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
             let lines: Vec<_> =
                 error.to_string().split('\n').map(|line| Escaped(line.as_bytes()).to_string()).collect();
             let text = lines.join("\n");
             // Many errors have the text of their cause in their own.
-            if !said.contains(&text) {
+            if !previous.contains(&text) {
                 write!(f, ": {text}")?;
-                said = text;
+                previous = text;
             }
             cause = error.source();
         }

@@ -43,7 +43,7 @@ use crate::{Counters, Error, Rated, Result};
 /// # Ok::<(), appmon::Error>(())
 /// ```
 pub trait Measured {
-    /// What the names of its metrics begin with, in OpenTelemetry's notation: `process`, `system.filesystem`. Default: nothing.
+    /// The common prefix of the names of its metrics, in OpenTelemetry's notation: `process`, `system.filesystem`. Default: nothing.
     const PREFIX: &'static str = "";
 
     /// Adds the fields of this type to the table, in the order in which people want to see them.
@@ -74,7 +74,7 @@ pub enum Number {
 impl Number {
     /// The number as a float, which is exact up to 2⁵³.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "said in the documentation")]
+    #[expect(clippy::cast_precision_loss, reason = "documented")]
     pub fn to_f64(self) -> f64 {
         match self {
             Self::Unsigned(number) => number as f64,
@@ -108,7 +108,7 @@ impl From<f64> for Number {
     }
 }
 
-/// Whether a field counts up for ever or goes up and down.
+/// Whether a field only counts up, or goes up and down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FieldKind {
@@ -130,7 +130,7 @@ pub enum Unit {
     Cores,
     /// A share, where 1.0 is the whole.
     Fraction,
-    /// How many there are; the annotation of [UCUM] names what is counted: `{thread}`.
+    /// A number of objects; the annotation of [UCUM] names their kind: `{thread}`.
     ///
     /// [UCUM]: https://ucum.org/ucum
     Count(&'static str),
@@ -149,9 +149,9 @@ impl Unit {
             Self::Nanoseconds => "ns".to_owned(),
             Self::Cores => "{cpu}".to_owned(),
             Self::Fraction => "1".to_owned(),
-            Self::Count(what) => what.to_owned(),
+            Self::Count(kind) => kind.to_owned(),
             Self::BytesPerSecond => "By/s".to_owned(),
-            Self::CountPerSecond(what) => format!("{what}/s"),
+            Self::CountPerSecond(kind) => format!("{kind}/s"),
         }
     }
 }
@@ -176,8 +176,8 @@ pub struct Field<T> {
     get: Get<T>,
 }
 
-/// The name of a metric below the [prefix](Measured::PREFIX) of its sample, and the attributes that tell this field from others of the
-/// same metric.
+/// The name of a metric below the [prefix](Measured::PREFIX) of its sample, and the attributes that distinguish this field from others of
+/// the same metric.
 type Metric = (&'static str, &'static [(&'static str, &'static str)]);
 
 impl<T> Field<T> {
@@ -205,7 +205,7 @@ impl<T> Field<T> {
         self.kind
     }
 
-    /// What it means, in a few words.
+    /// Its meaning, in a few words.
     #[must_use]
     pub fn help(&self) -> &'static str {
         self.help
@@ -217,13 +217,13 @@ impl<T> Field<T> {
         self.metric.map_or(&*self.path, |(name, _)| name)
     }
 
-    /// The attributes that tell it from the other fields of the same metric: `cpu.mode` is `user`.
+    /// The attributes that distinguish it from the other fields of the same metric: `cpu.mode` is `user`.
     #[must_use]
     pub fn metric_attributes(&self) -> &'static [(&'static str, &'static str)] {
         self.metric.map_or(&[], |(_, attributes)| attributes)
     }
 
-    /// The number in this sample; `None` where it could not be read, was not asked for, or has no meaning.
+    /// The number in this sample; `None` where it could not be read, was not requested, or has no meaning.
     #[must_use]
     pub fn value(&self, sample: &T) -> Option<Number> {
         (self.get)(sample)
@@ -309,7 +309,7 @@ impl<T> FieldTable<T> {
         self
     }
 
-    /// Names the metric of the field that was added last, with the attributes that tell it from other fields of the same metric; by
+    /// Names the metric of the field that was added last, with the attributes that distinguish it from other fields of the same metric; by
     /// the semantic conventions of OpenTelemetry where they have one. Default: its path.
     pub fn metric(&mut self, name: &'static str, attributes: &'static [(&'static str, &'static str)]) -> &mut Self {
         if let Some(field) = self.fields.last_mut() {
@@ -326,7 +326,7 @@ impl<T> FieldTable<T> {
         self.take_over(FieldTable::new(), part, |path| format!("{name}.{path}"));
     }
 
-    /// Adds the fields of what the sample is made of, under their own paths.
+    /// Adds the fields of the sample that this one contains, under their own paths.
     pub fn flatten<P: Measured + 'static>(&mut self, part: fn(&T) -> Option<&P>)
     where
         T: 'static,
@@ -446,10 +446,9 @@ where
     }
 }
 
-/// The names of a subject: pairs of what is named and its name, such as `pid` and `4711`.
+/// The names of a subject: pairs of a key and a name, such as `pid` and `4711`.
 ///
-/// [`Display`](fmt::Display) writes them as `pid=4711 name=nginx`; one whose value has white space or control characters stands in
-/// quotes, escaped.
+/// [`Display`](fmt::Display) writes them as `pid=4711 name=nginx`; a value with white space or control characters is quoted and escaped.
 ///
 /// In the wire form it is an object, `{"pid": "4711", "name": "nginx"}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -32,14 +32,13 @@ use schedule::{Schedule, Tick};
 /// that is late makes ticks late or lets them be missed, which shows in [`Snapshot::lag`] and as gaps in
 /// [`Snapshot::seq`].
 ///
-/// An `Err` means that this tick failed; the next one tries again. A source that panics gives one error
-/// ([`Error::is_panic`]), and the stream ends; so does a period of zero ([`Error::is_config`]).
+/// An `Err` means that this tick failed; the next one tries again. A source that panics yields one error ([`Error::is_panic`]), and the
+/// stream ends; so does a period of zero ([`Error::is_config`]).
 ///
 /// # Cancel safety
 ///
-/// Polling is cancel safe: a reading goes on while nobody waits for it, and its snapshot is given to the next poll.
-/// Dropping the stream asks the reading to stop, and so does the shutdown of the runtime, which therefore does not wait
-/// for its end.
+/// Polling is cancel safe: a reading continues while the stream is not polled, and the next poll returns its snapshot. Dropping the stream
+/// cancels the reading, and so does the shutdown of the runtime, which therefore does not wait for its end.
 #[must_use = "streams do nothing unless polled"]
 pub struct Sampler<S: Source> {
     state: State<S>,
@@ -50,7 +49,7 @@ pub struct Sampler<S: Source> {
     watch: Option<Watch>,
 }
 
-/// The task that tells the end of a runtime.
+/// The task whose end marks the end of a runtime.
 struct Watch {
     runtime: tokio::runtime::Id,
     task: AbortHandle,
@@ -59,7 +58,7 @@ struct Watch {
 enum State<S: Source> {
     /// Waiting for the next tick.
     Idle { source: S },
-    /// The source is in the pool, and comes back with what it saw.
+    /// The source is in the pool, and returns with its snapshot.
     Reading { handle: JoinHandle<(S, Result<Snapshot<S::Sample>>)> },
     /// The source was lost to a panic or a shutdown, or is not to be read.
     Done,
@@ -80,7 +79,7 @@ where
         }
     }
 
-    /// What happens to ticks that came due while nobody polled or the last reading still ran.
+    /// The policy for ticks that came due while the stream was not polled or the last reading still ran.
     ///
     /// The default is [`Skip`](MissedTickBehavior::Skip): they are left out, and the rhythm stays. `Delay` counts the
     /// period from the late tick on; `Burst` makes up for each missed tick.
@@ -159,13 +158,13 @@ where
             if watch.runtime == runtime.id() && !self.cancel.is_cancelled() {
                 return;
             }
-            // The stream was polled on another runtime before, whose timer may be gone or stand still.
+            // The stream was polled on another runtime before, whose timer may be gone or stopped.
             watch.task.abort();
             self.cancel = Cancel::new();
             self.sleep = None;
         }
-        // A runtime that shuts down waits for readings that have begun, but drops its tasks first: this one, which does
-        // nothing else, then asks the reading to stop.
+        // A runtime that shuts down waits for readings that have begun, but drops its tasks first: this one, which does nothing else, then
+        // cancels the reading.
         let on_drop = CancelOnDrop(self.cancel.clone());
         let task = runtime.spawn(async move {
             let _on_drop = on_drop;

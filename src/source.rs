@@ -1,4 +1,4 @@
-//! What knows how to read, and the flag that stops it.
+//! The trait of everything that can be read, and the flag that cancels a reading.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,9 +8,9 @@ use crate::{Error, Monotonic, Result, Snapshot};
 
 /// Knows *how* to read: synchronous, blocking, without any runtime.
 ///
-/// [`SourceExt::every`](crate::SourceExt::every) turns it into a
-/// stream. Without a runtime, call [`SourceExt::read`](crate::SourceExt::read) or [`collect`](Self::collect) in a loop of your own.
-/// Whoever reads a source that way gets snapshots that are stamped: no source does that itself.
+/// [`SourceExt::every`](crate::SourceExt::every) turns it into a stream. Without a runtime, call
+/// [`SourceExt::read`](crate::SourceExt::read) or [`collect`](Self::collect) in a loop of your own. Both return snapshots that are stamped:
+/// no source does that itself.
 ///
 /// ```
 /// use appmon::{Cancel, Result, Snapshot, Source, SourceExt};
@@ -33,25 +33,25 @@ use crate::{Error, Monotonic, Result, Snapshot};
 /// # Ok::<(), appmon::Error>(())
 /// ```
 pub trait Source {
-    /// What it reads.
+    /// The type of its samples.
     type Sample;
 
-    /// Adds what one reading sees to `snapshot`, which is empty and stamped: what an implementation provides, for
-    /// [`collect`](Self::collect) to call.
+    /// Adds the samples of one reading to `snapshot`, which is empty and stamped. An implementation provides this method;
+    /// [`collect`](Self::collect) calls it.
     ///
     /// An implementation polls `cancel` often enough to stop within a millisecond or so of work. One that reads of another time
     /// or another machine (a recording, a relay) sets `time`, `at`, `took`, `boot_id` and `host` itself.
     ///
     /// # Errors
     ///
-    /// When the whole reading failed; what cannot be read of one sample stands in the sample or is counted in
+    /// When the whole reading failed; a field that cannot be read is marked in its sample, or the sample is counted in
     /// [`Snapshot::skipped`]. [`Error::is_cancelled`] when `cancel` was set. The next call tries again.
     fn fill(&mut self, snapshot: &mut Snapshot<Self::Sample>, cancel: &Cancel) -> Result<()>;
 
     /// Reads once, into a snapshot whose memory is used again.
     ///
-    /// What the snapshot held is dropped, except for `seq` and `lag`. It has the time of this reading, the start of the machine
-    /// that times count from, and how long the reading took. After an error it holds nothing of use.
+    /// The old contents of the snapshot are dropped, except for `seq` and `lag`. It gets the time of this reading, the start of the machine
+    /// that times count from, and the length of the reading. After an error its contents are of no use.
     ///
     /// # Errors
     ///
@@ -64,7 +64,7 @@ pub trait Source {
             // It put a snapshot of its own in this place, which has no times.
             (snapshot.boot_id, snapshot.time, snapshot.at) = (boot_id, time, began);
         }
-        // Not where it stands for a reading of another time.
+        // Not where it is a copy of a reading of another time.
         if snapshot.took.is_zero() && snapshot.at >= began {
             snapshot.end();
         }
@@ -88,7 +88,7 @@ impl<S: Source + ?Sized> Source for Box<S> {
     }
 }
 
-/// A flag that asks a reading to stop. Clones share it.
+/// A flag that cancels a reading. Clones share it.
 ///
 /// ```
 /// use appmon::Cancel;
@@ -125,7 +125,7 @@ impl Cancel {
         let mut sleepers = self.sleepers();
         self.0.is_set.store(true, Ordering::Relaxed);
         let all = std::mem::take(&mut *sleepers);
-        // They may ask for the flag, or leave.
+        // They may read the flag, or leave.
         drop(sleepers);
         for wake in all.iter().filter_map(Weak::upgrade) {
             wake();
@@ -202,16 +202,16 @@ mod tests {
     }
 
     #[test]
-    fn who_is_woken_up_may_ask_and_leave() {
+    fn a_woken_sleeper_may_read_the_flag_and_leave() {
         let cancel = Cancel::new();
-        let asked = Arc::new(Mutex::new(None::<Sleeper>));
-        let (own, theirs) = (cancel.clone(), Arc::clone(&asked));
+        let waiting = Arc::new(Mutex::new(None::<Sleeper>));
+        let (own, theirs) = (cancel.clone(), Arc::clone(&waiting));
         let sleeper = cancel.on_cancel(move || {
             assert!(own.is_cancelled());
             drop(theirs.lock().unwrap().take());
         });
-        *asked.lock().unwrap() = Some(sleeper);
+        *waiting.lock().unwrap() = Some(sleeper);
         cancel.cancel();
-        assert!(asked.lock().unwrap().is_none());
+        assert!(waiting.lock().unwrap().is_none());
     }
 }

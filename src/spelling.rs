@@ -83,7 +83,7 @@ mod tests {
             ("descendants", Some("with_descendants")),
             ("withdescendants", Some("with_descendants")),
             ("piid", Some("pid")),
-            // What is short is near to much, and means none of it.
+            // A short word is similar to many others, and means none of them.
             ("cpu", None),
             ("rss", None),
             ("io", None),

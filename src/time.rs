@@ -10,8 +10,8 @@ use crate::Error;
 
 /// An instant of `CLOCK_BOOTTIME`: nanoseconds since the machine started, counting the time it was suspended.
 ///
-/// It never goes back and no clock step moves it, so durations between two of them are true. It is the time base of
-/// proc(5)'s start times. In the wire form it is the integer of nanoseconds.
+/// It never goes back and no clock step moves it, so durations between two of them are true. It is the time base of proc(5)'s start times.
+/// In the wire form it is the integer of nanoseconds.
 ///
 /// ```
 /// use appmon::Monotonic;
@@ -208,7 +208,7 @@ pub(crate) mod optional_nanos {
     }
 }
 
-/// What the kernel counts CPU time and start times in: `sysconf(_SC_CLK_TCK)`, 100 almost everywhere.
+/// The unit in which the kernel counts CPU time and start times: `sysconf(_SC_CLK_TCK)`, 100 almost everywhere.
 #[must_use]
 pub(crate) fn clock_ticks_per_second() -> u64 {
     rustix::param::clock_ticks_per_second().max(1)

@@ -1,4 +1,4 @@
-//! The lives of processes: what was announced and what was read, put together.
+//! The lives of processes: announcements and readings, put together.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,25 +17,25 @@ pub(super) struct Life {
     pub(super) id: ProcessId,
     /// The start is one that was made up.
     pub(super) derived: bool,
-    /// The start as the kernel writes it, once it was read: `id` stays what was reported first.
+    /// The start as the kernel writes it, once it was read: `id` keeps the value that was reported first.
     read: Option<ProcessId>,
     pub(super) ppid: u32,
-    /// What was read of it, or what it has from its parent; `None` once it executed a program that was not looked at.
+    /// The state read last, or inherited from its parent; `None` once it executed a program that was not read.
     pub(super) info: Option<Arc<ProcessInfo>>,
     /// Its name alone can be known.
     pub(super) name: Option<Text>,
     pub(super) usage: Option<Usage>,
     execs: u64,
-    /// Its start was heard of.
+    /// Its start was announced.
     heard: bool,
     exit: Option<Exit>,
-    /// Since when ticks do not see it, though nobody said that it ended.
+    /// Since when ticks do not see it, though no end was announced.
     missing: Option<Monotonic>,
     /// Its end is reported with this tick.
     pub(super) ended: bool,
-    /// Nothing is reported of it any more: it ended, and nobody has waited for it yet.
+    /// No more events of it are reported: it ended, and no process has waited for it yet.
     over: bool,
-    /// The number of the tick that it was first heard of in.
+    /// The number of the tick at which it became known.
     since: u64,
     /// The number of the tick that saw it last.
     seen: u64,
@@ -43,7 +43,7 @@ pub(super) struct Life {
     pub(super) selected: bool,
 }
 
-/// What a process had used when it was last read.
+/// The usage of a process when it was last read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Usage {
     pub(super) cpu_ns: u64,
@@ -76,15 +76,15 @@ pub(super) enum What {
 /// How lives are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Evidence {
-    /// All is announced: what was read and not announced will be, at the next tick.
+    /// All is announced: a process that was read and not announced will be, at the next tick.
     Announced,
-    /// Announcements were lost: what was read counts.
+    /// Announcements were lost: a process that was read counts.
     Incomplete,
     /// Nothing is announced.
     ReadOnly,
 }
 
-/// What one tick brings.
+/// The input of one tick.
 pub(super) struct Input<'a> {
     pub(super) facts: Vec<Fact>,
     pub(super) evidence: Evidence,
@@ -104,12 +104,12 @@ pub(super) struct Lives {
     by_pid: HashMap<u32, LifeKey>,
     /// Lives whose pid another process has by now, and whose end is to be announced yet.
     superseded: HashMap<u32, LifeKey>,
-    /// What was read and will be announced.
+    /// The starts that were read and will be announced.
     awaited: HashMap<u32, ProcessId>,
     heirs: Heirs,
     next: LifeKey,
     tick: u64,
-    /// When the first tick began: what started before did not start before our eyes.
+    /// When the first tick began: no start before that is reported.
     began: Option<Monotonic>,
     tick_ns: u64,
 }
@@ -117,7 +117,7 @@ pub(super) struct Lives {
 /// How much later than it started a process can be announced: a fork of a large process takes that long.
 const ANNOUNCED_WITHIN_NS: u64 = 500_000_000;
 
-/// How long after a process is gone the kernel may take to say so: who announces it can be held up.
+/// How late after a process is gone the kernel may announce its end: the announcing task can be held up.
 const SAID_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl Lives {
@@ -159,7 +159,7 @@ impl Lives {
         });
     }
 
-    /// Puts together what was announced and what was read: what is to be reported, in the order of time.
+    /// Puts the announcements and readings together: returns the events to report, in the order of time.
     pub(super) fn advance(&mut self, mut input: Input<'_>) -> Vec<Draft> {
         self.tick = self.tick.saturating_add(1);
         let Some(_) = self.began else {
@@ -302,7 +302,7 @@ impl Lives {
     /// One that was read, and is not known by anything else.
     fn discover(&mut self, sample: &ProcessSample, drafts: &mut Vec<Draft>) -> LifeKey {
         let at = Monotonic::from_nanos(sample.id.start_ticks.saturating_mul(self.tick_ns));
-        // What began before the source did, and was hidden, does not begin now.
+        // A process that began before the source did, and was hidden, does not begin now.
         let is_new = self.began.is_some_and(|began| at.as_nanos().saturating_add(self.tick_ns) > began.as_nanos());
         let life = self.of_sample(sample, is_new);
         let name = life.name.clone();
@@ -364,7 +364,7 @@ impl Lives {
             self.end(key, at, status, ppid, drafts);
             return;
         }
-        // Threads of it ended, and it goes on.
+        // Threads of it ended, and the process lives.
         life.exit = None;
         if life.ppid != sample.ppid {
             let what = What::Reparented(life.ppid);
@@ -422,7 +422,7 @@ impl Lives {
         life.ended = true;
         let ppid = if ppid == 0 { life.ppid } else { ppid };
         drafts.push(Draft { life: key, at, ppid, what: What::Ended(status) });
-        // One that nobody has waited for stays, so that it is not taken for a new one.
+        // One that was not waited for yet stays, so that it is not taken for a new one.
         if life.seen != self.tick {
             let pid = life.id.pid;
             for by_pid in [&mut self.by_pid, &mut self.superseded] {
@@ -530,15 +530,15 @@ fn announced_within(tick_ns: u64) -> u64 {
     ANNOUNCED_WITHIN_NS.checked_div(tick_ns).unwrap_or(0).saturating_add(1)
 }
 
-/// Whether what was announced then can be the start of the process that was read.
+/// Whether a start announced at that time can be the start of the process that was read.
 fn is_start_of(id: ProcessId, at: Monotonic, tick_ns: u64) -> bool {
     let announced = ticks_of(at, tick_ns);
     id.start_ticks <= announced.saturating_add(1)
         && announced.saturating_sub(id.start_ticks) <= announced_within(tick_ns)
 }
 
-/// What processes have from the one that started them. Where they stand, and in which control group, can be another at once.
-/// One that starts many gives all of them the same.
+/// The data that processes inherit from their parent. Their parent and control group can differ at once. A parent that starts many shares
+/// one copy with all of them.
 #[derive(Debug, Default)]
 struct Heirs {
     last: Option<(Arc<ProcessInfo>, Arc<ProcessInfo>)>,

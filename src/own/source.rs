@@ -11,8 +11,8 @@ use crate::metered::Meter;
 use crate::process::{ProcFs, Process, Processes, Select};
 use crate::{Cancel, Error, Fields, ProcessSample, Result, Snapshot, Source};
 
-/// One's own process as a [`Source`]: what [`Processes`] reads of it, its threads by name, its tokio runtime, and what the
-/// sources in it cost. Each snapshot has one sample.
+/// One's own process as a [`Source`]: the fields that [`Processes`] reads of it, its threads by name, its tokio runtime, and the cost of
+/// the sources in it. Each snapshot has one sample.
 ///
 /// # Errors
 ///
@@ -64,7 +64,7 @@ impl OwnProcess {
         Self { fields: Fields::DEFAULT, threads, runtime: None, sources: Vec::new(), state: None }
     }
 
-    /// What to read of it beside what is always read. Default: [`Fields::DEFAULT`].
+    /// Sets the fields to read of it in addition to those that are always read. Default: [`Fields::DEFAULT`].
     pub fn fields(mut self, fields: Fields) -> Self {
         self.fields = fields;
         self

@@ -1,4 +1,4 @@
-//! `/proc/PID/cmdline` and `environ`: what a process was started with.
+//! `/proc/PID/cmdline` and `environ`: the arguments and environment that a process was started with.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,9 +6,9 @@ use crate::Text;
 
 /// The arguments in `/proc/PID/cmdline`, program first; none for a kernel thread and a zombie.
 ///
-/// Empty arguments are kept. A process may write a title over its arguments (`setproctitle`): then that title is the only
-/// argument, and the NULs that fill the rest of the place are not. The two cannot always be told apart; a program whose
-/// arguments are all empty, two or more of them, is taken for a title.
+/// Empty arguments are kept. A process may write a title over its arguments (`setproctitle`): then that title is the only argument, and the
+/// NULs that fill the rest of the place are not. The two cannot always be distinguished; a program whose arguments are all empty, two or
+/// more of them, is taken for a title.
 ///
 /// ```
 /// use appmon::process::parse_cmdline;
@@ -34,8 +34,8 @@ pub fn parse_cmdline(file: &[u8]) -> Vec<Text> {
 
 /// `/proc/PID/environ`: the environment a process was started with, in the order of the file.
 ///
-/// What the process itself changed since is mostly not seen. In the wire form it is a list of pairs, the second of which
-/// is `null` for an entry without `=`.
+/// Later changes by the process itself are mostly not seen. In the wire form it is a list of pairs, the second of which is `null` for an
+/// entry without `=`.
 ///
 /// ```
 /// use appmon::process::Environ;
@@ -52,8 +52,7 @@ pub fn parse_cmdline(file: &[u8]) -> Vec<Text> {
 pub struct Environ(Vec<(Text, Option<Text>)>);
 
 impl Environ {
-    /// Reads the file. Empty entries are left out: they are what is left where a process cleared or overwrote its
-    /// environment.
+    /// Parses the file. Empty entries are left out: they are remains of entries that a process cleared or overwrote.
     #[must_use]
     pub fn parse(file: &[u8]) -> Self {
         file.split(|byte| *byte == 0).filter(|entry| !entry.is_empty()).map(entry).collect()

@@ -8,7 +8,7 @@ use super::slow_pool::SlowPoolSettings;
 use super::{Environ, Fields, ProcessId, Select};
 use crate::{Error, Result, Text};
 
-/// What was asked for.
+/// The settings of the source.
 #[derive(Clone)]
 pub(crate) struct Config {
     pub(crate) root: PathBuf,
@@ -59,7 +59,7 @@ impl Default for Config {
 
 pub(crate) type Redact = Arc<dyn Fn(ProcessId, &mut Secret<'_>) + Send + Sync>;
 
-/// What [`Processes::redact`](crate::Processes::redact) sees before anyone else.
+/// The text that [`Processes::redact`](crate::Processes::redact) may change before it is used anywhere else.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Secret<'a> {

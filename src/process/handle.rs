@@ -17,19 +17,19 @@ use crate::{Error, Result, Text, WirePath};
 
 /// One process, for reading its files when they are wanted: no stream, no cache, no runtime.
 ///
-/// It holds the process's directory open. When the process ends, every method gives [`Error::is_not_found`], also after
-/// its pid has been given to another one. [`AsyncProcess`](crate::process::AsyncProcess) has the same methods for async code.
+/// It holds the process's directory open. When the process ends, every method returns [`Error::is_not_found`], also after its pid has been
+/// reused. [`AsyncProcess`](crate::process::AsyncProcess) has the same methods for async code.
 ///
-/// Where the main thread has exited and others live, `/proc/PID` shows zeros and empty files for what the process still has.
-/// What belongs to the whole process (memory, descriptors, links, namespaces, control groups, ids) is then read of another
-/// thread, at `/proc/PID/task/TID`.
+/// Where the main thread has exited and others live, `/proc/PID` shows zeros and empty files for values that the process still has. Values
+/// of the whole process (memory, descriptors, links, namespaces, control groups, ids) are then read from another thread, at
+/// `/proc/PID/task/TID`.
 ///
 /// # Errors
 ///
-/// Each method gives [`Error::is_not_found`] when the process has ended, [`Error::is_unsupported`] when it is there but
-/// this kernel does not have the file or the process has none (the executable of a kernel thread), [`Error::is_denied`] when
-/// the kernel refuses it, and [`Error::is_malformed`] when its content is not understood. Whatever else the kernel reports is
-/// an I/O error: it has no way to show a path longer than `PATH_MAX`.
+/// Each method returns [`Error::is_not_found`] when the process has ended, [`Error::is_unsupported`] when it exists but this kernel does
+/// not have the file or the process has none (the executable of a kernel thread), [`Error::is_denied`] when the kernel refuses it, and
+/// [`Error::is_malformed`] when its content cannot be parsed. Any other failure is an I/O error: the kernel has no way to show a path
+/// longer than `PATH_MAX`.
 ///
 /// ```
 /// let me = appmon::ProcFs::new("/proc")?.process(std::process::id())?;
@@ -91,8 +91,7 @@ impl Process {
             return Err(Error::os(Errno::NOENT).at(path));
         }
         process.id.start_ticks = stat.start_ticks;
-        // A thread's directory looks like a process's, but its thread group is another. Whatever else is odd about the file
-        // does not matter here.
+        // A thread's directory looks like a process's, but its thread group is another. Other faults of the file do not matter here.
         let mut buffer = Buffer::new();
         let status = open(&process.dir, "status").and_then(|fd| buffer.read_to_end(fd));
         match status.ok().and_then(Status::tgid_in) {
@@ -107,8 +106,8 @@ impl Process {
         self.id
     }
 
-    /// `/proc/PID/stat`: all fields, in the kernel's units. What is of the main thread only (`state`, `nice`, `priority`,
-    /// `policy`, `processor`, `wchan` …) stays so when that has exited; the memory is then that of another thread.
+    /// `/proc/PID/stat`: all fields, in the kernel's units. The fields of the main thread alone (`state`, `nice`, `priority`, `policy`,
+    /// `processor`, `wchan` …) stay so when that has exited; the memory is then that of another thread.
     ///
     /// # Errors
     ///
@@ -139,7 +138,7 @@ impl Process {
         Ok(status)
     }
 
-    /// `/proc/PID/io`: what it read and wrote. Takes the right to trace the process.
+    /// `/proc/PID/io`: its I/O counters. Requires the right to trace the process.
     ///
     /// # Errors
     ///
@@ -168,7 +167,7 @@ impl Process {
         Ok(statm)
     }
 
-    /// `/proc/PID/schedstat`: how long its main thread ran and waited to run. It stands still when that has exited.
+    /// `/proc/PID/schedstat`: how long its main thread ran and waited to run. It no longer changes when that has exited.
     ///
     /// # Errors
     ///
@@ -325,7 +324,7 @@ impl Process {
         }
     }
 
-    /// Reads what every thread of the process has, by the directory of one that has it still.
+    /// Reads a property shared by all threads of the process, from the directory of one that still has it.
     fn by_life<T>(&self, file: &str, read: impl Fn(BorrowedFd<'_>) -> rustix::io::Result<T>) -> Result<T> {
         by_life(self.dir.as_fd(), self.id.pid, read).map_err(|errno| self.failed(errno, file))
     }
@@ -354,7 +353,7 @@ impl Process {
     }
 }
 
-/// Between how many descriptors a count looks whether it is still wanted: half a millisecond.
+/// After how many descriptors a count polls whether it is still wanted: half a millisecond.
 const FDS_PER_POLL: u64 = 1024;
 
 /// Counts the entries of `fd` in the directory of a process or a thread; `None` where there are more than `most`. Fails when

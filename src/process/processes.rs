@@ -10,13 +10,13 @@ use super::scan::Scan;
 use super::{Fields, ProcFs, ProcessId, ProcessSample, Select};
 use crate::{Cancel, Result, Snapshot, Source};
 
-/// The processes of a machine, as a [`Source`] whose cost follows what ran and not how many there are.
+/// The processes of a machine, as a [`Source`] whose cost follows the number of processes that ran, not of all processes.
 ///
-/// A process that did not run since the last tick has changed none of its own counters. The kernel says whether it ran by
-/// one cheap call, the process's CPU clock. So a tick finds what is new, takes every pulse, reads the files of what ran
-/// only, and gives the rest again, with counters that are exact as of [`ProcessSample::at`], which is now. What can change
-/// without the process running (memory under reclaim, `nice`) is read again within [`max_age`](Self::max_age), earlier after
-/// memory was reclaimed.
+/// A process that did not run since the last tick has changed none of its own counters. One cheap call to the kernel, for the process's CPU
+/// clock, shows whether it ran. So a tick finds new processes, reads every CPU clock, reads the files of the processes that ran only, and
+/// repeats the samples of the others, with counters that are exact as of [`ProcessSample::at`], which is now. Fields that can change
+/// without the process running (memory under reclaim, `nice`) are read again within [`max_age`](Self::max_age), earlier after memory was
+/// reclaimed.
 ///
 /// ```text
 /// find what is new ──► take the pulses ──► read what ran ──► slow files, names ──► select ──► snapshot
@@ -26,7 +26,7 @@ use crate::{Cancel, Result, Snapshot, Source};
 /// Samples come in the order of their pids. For a /proc of another pid namespace the pulses cannot be taken: there
 /// everything is read at every tick, with the same results, and the snapshot has [`Notice::NoPulse`](crate::Notice::NoPulse).
 ///
-/// A clone has the same settings, and begins anew: it shares nothing that was read, no descriptor and no thread.
+/// A clone has the same settings, and begins from nothing: it shares no readings, no descriptor and no thread.
 ///
 /// # Errors
 ///
@@ -67,14 +67,14 @@ impl Processes {
 
     /// Which processes. Default: all.
     ///
-    /// What is not selected is not read, beyond what decides that. It is looked at again within
-    /// [`recheck`](Self::recheck), since it can change its program, its user or its parent.
+    /// A process that is not selected is read only as far as the selection needs. It is checked again within [`recheck`](Self::recheck),
+    /// since it can change its program, its user or its parent.
     pub fn select(mut self, select: Select) -> Self {
         self.config.select = select;
         self
     }
 
-    /// What to read of each. Default: [`Fields::DEFAULT`].
+    /// Sets the fields to read of each. Default: [`Fields::DEFAULT`].
     pub fn fields(mut self, fields: Fields) -> Self {
         self.config.fields = fields;
         self
@@ -82,11 +82,11 @@ impl Processes {
 
     /// How old the reading of an idle process may get. Default: 5 min.
     ///
-    /// Its counters are exact at every tick all the same; this bounds the age of what others can change while it stands still:
-    /// memory, `nice` and what else [`ProcessSample::read_at`] names, its control group, whether its executable and working
-    /// directory are still there, the names of its user and group. Two things are renewed within a fifth of it (1 min): the
-    /// memory of all, after the kernel reclaimed some anywhere (`pgsteal_*` and others in `/proc/vmstat`; where these cannot be
-    /// read, always); and the control group of those that run. These readings are spread over the ticks.
+    /// Its counters are exact at every tick in any case; this bounds the age of fields that others can change while it does not run:
+    /// memory, `nice` and the others that [`ProcessSample::read_at`] names, its control group, whether its executable and working directory
+    /// still exist, the names of its user and group. Two things are renewed within a fifth of it (1 min): the memory of all, after the
+    /// kernel reclaimed some anywhere (`pgsteal_*` and others in `/proc/vmstat`; where these cannot be read, always); and the control group
+    /// of those that run. These readings are spread over the ticks.
     pub fn max_age(mut self, age: Duration) -> Self {
         self.config.max_age = age;
         self
@@ -94,10 +94,10 @@ impl Processes {
 
     /// How long ago it may be that all processes were known, before /proc is listed. Default: 10 s.
     ///
-    /// New processes are found by the pids that the kernel gave out, without a listing, and are in the next snapshot; where
-    /// the pids may have gone round since the last tick, that tick lists. This bounds what only a listing can tell: a pid
-    /// given out of turn (`clone3(2)` with `set_tid`, as a restored checkpoint has it), or whose birth took the kernel longer
-    /// than 200 ms. [`Snapshot::complete_at`] is when all were known last.
+    /// New processes are found by the pids that the kernel handed out, without a listing, and are in the next snapshot; where the pids may
+    /// have wrapped round since the last tick, that tick lists. This bounds the delay for processes that only a listing can find: with a
+    /// pid handed out of order (`clone3(2)` with `set_tid`, as a restored checkpoint has it), or whose birth took the kernel longer than
+    /// 200 ms. [`Snapshot::complete_at`] is when all were known last.
     ///
     /// Outside of containers the kernel's number of processes is compared at each tick. Where it is higher, that tick lists;
     /// where it is right, all are known, and it is listed a sixth as often. With a selection a process may be missed there as
@@ -113,9 +113,9 @@ impl Processes {
 
     /// After how long a process that is not selected is looked at again, at the latest. Default: 15 s.
     ///
-    /// A new process is looked at often at first (after 1, 2, 4 … ticks), since programs are started by a fork and then
-    /// an `execve(2)`; 32 ticks are the longest rest. One that stands still while another process moves it to another control
-    /// group is found when it runs.
+    /// A new process is checked often at first (after 1, 2, 4 … ticks), since programs are started by a fork and then an `execve(2)`; 32
+    /// ticks are the longest interval. A process that another one moves to another control group while it does not run is found when it
+    /// runs.
     pub fn recheck(mut self, after: Duration) -> Self {
         self.config.recheck = after;
         self
@@ -135,10 +135,10 @@ impl Processes {
         self
     }
 
-    /// How long a tick waits for what can block or take long: command lines, environments, `smaps_rollup`, many open files,
-    /// the names of users, and the [pid files](Select::pid_file) of a selection. Default: 100 ms. What is not there by then
-    /// is [`Reading::Skipped`](crate::Reading::Skipped) in this tick, and there at a later one. With [`Duration::MAX`] a tick
-    /// takes as long as the slowest of them, and ends early only when it is cancelled.
+    /// How long a tick waits for files that can block or take long: command lines, environments, `smaps_rollup`, many open files, the names
+    /// of users, and the [pid files](Select::pid_file) of a selection. Default: 100 ms. A value that is not read by then is
+    /// [`Reading::Skipped`](crate::Reading::Skipped) in this tick, and present at a later one. With [`Duration::MAX`] a tick takes as long
+    /// as the slowest of them, and ends early only when it is cancelled.
     pub fn slow_budget(mut self, budget: Duration) -> Self {
         self.config.slow.budget = budget;
         self
@@ -155,12 +155,12 @@ impl Processes {
 
     /// How many bytes of memory command lines and environments may take in the source, all together. Default: 64 MiB.
     ///
-    /// A process can have megabytes of these that cost it nothing, and a user thousands of processes. A text is kept while
-    /// there is room, and in any case where it takes no more than the share of one process, which is this limit divided by the
-    /// number of processes: so the large ones of some never displace the usual ones of others, and all of them take at most
-    /// twice the limit. A text that is not kept is [`Reading::Failed`](crate::Reading::Failed), counted in
-    /// [`Skipped::fields`](crate::Skipped::fields), and read again when it is due; so is one of more than 65,536 arguments or
-    /// variables, or of more than 16 MiB. An argument counts with 48 bytes beside its text.
+    /// A process can have megabytes of these that cost it nothing, and a user thousands of processes. A text is kept while there is room,
+    /// and in any case where it takes no more than the share of one process, which is this limit divided by the number of processes: so the
+    /// large ones of some never displace the usual ones of others, and all of them take at most twice the limit. A text that is not kept is
+    /// [`Reading::Failed`](crate::Reading::Failed), counted in [`Skipped::fields`](crate::Skipped::fields), and read again when it is due;
+    /// so is one of more than 65,536 arguments or variables, or of more than 16 MiB. An argument counts with 48 bytes in addition to its
+    /// text.
     pub fn max_text_bytes(mut self, bytes: u64) -> Self {
         self.config.max_text_bytes = bytes;
         self

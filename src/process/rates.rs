@@ -47,7 +47,7 @@ pub struct FaultRates {
     pub major: f64,
 }
 
-/// I/O per second; see [`Io`] for what each counts.
+/// I/O per second; see [`Io`] for the meaning of each counter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

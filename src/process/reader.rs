@@ -20,14 +20,14 @@ pub(crate) struct Reader {
     means: Means,
 }
 
-/// What is the same for all processes of a tick.
+/// The settings that are the same for all processes of a tick.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan<'a> {
-    /// What to read of those that are selected.
+    /// The fields to read of those that are selected.
     pub(crate) fields: Fields,
-    /// What to read of the others, to decide about them.
+    /// The fields to read of the others, to decide about them.
     pub(crate) facts: Fields,
-    /// What a new process is: selected where all are.
+    /// The selection of a new process: selected where all are.
     pub(crate) first: Selection,
     /// Ask at every reading who the owner is: a selection may depend on it.
     pub(crate) owner: bool,
@@ -40,7 +40,7 @@ impl Reader {
         Self { means: Means::new(procfs) }
     }
 
-    /// Whether descriptors ran out since this was last asked.
+    /// Returns whether descriptors ran out since the last call.
     pub(crate) fn was_starved(&mut self) -> bool {
         std::mem::take(&mut self.means.opener.starved)
     }
@@ -60,7 +60,7 @@ impl Reader {
         self.means.opener.restore(self.means.procfs.dir());
     }
 
-    /// Does a slot's task, and leaves in the slot what came of it.
+    /// Does a slot's task, and stores the outcome in the slot.
     pub(crate) fn visit(&mut self, slot: &mut Slot, plan: &Plan<'_>) {
         let task = std::mem::replace(&mut slot.task, Task::Rest);
         let at = Monotonic::now();
@@ -98,7 +98,7 @@ impl Reader {
             fields,
             known,
             all: task == Task::ReadAll || !known,
-            // What decides about one that is not selected is read whenever it was looked at and had run.
+            // The fields that decide about a process that is not selected are read whenever it was checked and had run.
             renew: task == Task::Renew || !selected,
             at,
             total_ns,
@@ -143,7 +143,7 @@ impl Reader {
         slot.unnamed |= fields.contains(Fields::USER) && (task >= Task::Renew || slot.outcome == Outcome::Changed);
         self.means.opener.starved |= self.means.short;
         if self.means.short {
-            // Everything is read again, though it stands still then.
+            // Everything is read again, though it has not run since.
             slot.task = Task::ReadAll;
         }
         self.restore();

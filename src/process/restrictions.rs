@@ -1,4 +1,4 @@
-//! What a mounted /proc hides from the thread that reads it: at this moment, since mounts and credentials change.
+//! The restrictions of a mounted /proc for the thread that reads it: at this moment, since mounts and credentials change.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -14,11 +14,11 @@ use crate::fs::{DeviceId, mounts};
 use crate::number::decimal;
 use crate::{Monotonic, Notice, Text};
 
-/// What is hidden, kept up to date.
+/// The restrictions, kept up to date.
 ///
-/// Whether processes are hidden is not read off the mount options alone: who is exempt depends on groups, capabilities and
-/// user namespaces of the reading thread and of each process. What the kernel lets this thread see of the first process says
-/// it, for three calls at each tick. The options are read when that changed, or the mount table did, or nothing else decides.
+/// Mount options alone do not show whether processes are hidden: who is exempt depends on groups, capabilities and user namespaces of the
+/// reading thread and of each process. The access of this thread to the first process decides it, for three calls at each tick. The options
+/// are read when that changed, or the mount table did, or nothing else decides.
 #[derive(Debug)]
 pub(crate) struct Restrictions {
     /// Our mount table: it reports when it changes.
@@ -37,14 +37,14 @@ struct Seen {
     by: (Uid, Gid),
 }
 
-/// What the kernel lets a thread see of the processes of others.
+/// The access of a thread to the processes of others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sight {
-    /// All of them, whatever the mount says.
+    /// All of them, whatever the mount options are.
     All,
     /// The first process is hidden.
     NotAll,
-    /// The first process is one of its own, which says nothing about the others.
+    /// The first process is one of its own, which proves nothing about the others.
     Unclear,
 }
 
@@ -62,7 +62,7 @@ impl Restrictions {
             return false;
         }
         let sight = Sight::of(dir);
-        // Asked at each look, since asking makes the kernel forget.
+        // Polled at every call, since polling makes the kernel forget the change.
         let changed = self.table.as_ref().is_none_or(has_changed);
         let before = self.seen;
         let lasts = self.looked_at.and_then(|at| now.since(at)).is_some_and(|age| age < OPTIONS_LAST);
@@ -87,13 +87,13 @@ impl Restrictions {
     }
 }
 
-/// What is hidden from the calling thread now.
+/// The restrictions of the calling thread now.
 pub(crate) fn of(dir: BorrowedFd<'_>) -> Vec<Notice> {
     if file::is_proc(dir) { notices(dir, open_table(dir).as_ref(), Sight::of(dir)) } else { Vec::new() }
 }
 
 impl Sight {
-    /// `hidepid` hides a process from whoever may not trace it, but for one group (not where it is `ptraceable`).
+    /// `hidepid` hides a process from threads that may not trace it, but for one group (not where it is `ptraceable`).
     fn of(dir: BorrowedFd<'_>) -> Self {
         if rustix::fs::statat(dir, c"1/stat", AtFlags::empty()).is_err() {
             return Self::NotAll;
@@ -102,8 +102,8 @@ impl Sight {
             // It is shown, though not since it may be traced: nothing is hidden, or nothing from this group.
             return Self::All;
         }
-        // The right to trace every process holds in the user namespace that it was given in, and below. Whether all processes
-        // are in there is known of the first one alone: the first process can be in another than those that entered later.
+        // The right to trace every process holds in the user namespace in which it was granted, and below. Whether all processes are in
+        // there is known of the first one alone: the first process can be in another than those that entered later.
         let may_trace = rustix::thread::capabilities(None)
             .is_ok_and(|capabilities| capabilities.effective.contains(CapabilitySet::SYS_PTRACE));
         if may_trace && is_in_first_user_namespace() { Self::All } else { Self::Unclear }
@@ -140,7 +140,7 @@ fn notices(dir: BorrowedFd<'_>, table: Option<&OwnedFd>, sight: Sight) -> Vec<No
         (Sight::NotAll, Some(hidepid)) => {
             notices.push(Notice::HidePid { hidepid: String::from_utf8_lossy(hidepid).into_owned() });
         }
-        // The mount is in another mount namespace: how it acts says what it is.
+        // The mount is in another mount namespace: its behaviour shows its options.
         (Sight::NotAll, None) if options.is_none() && rustix::fs::statat(dir, c"self", AtFlags::empty()).is_ok() => {
             let is_listed = rustix::fs::statat(dir, c"1", AtFlags::empty()).is_ok();
             let hidepid = if is_listed { "noaccess" } else { "invisible" };

@@ -57,10 +57,10 @@ pub(crate) use subject::{Knowledge, Subject, age};
 ///
 /// The operators of the text fields are those of [`Pattern`]; for the others see [`Select::unit`], [`Select::pid_file`] and their
 /// neighbours. Groups and functions go 128 deep at most: a text that goes deeper is an error. One that is built in code can still be
-/// combined when it is too deep; it is an error ([`is_config`](crate::Error::is_config)) at the first tick of its source, and wherever
-/// else it is used.
+/// combined when it is too deep; it is an error ([`is_config`](crate::Error::is_config)) at the first tick of its source, and in every
+/// other use.
 ///
-/// # What is not known
+/// # Undecided processes
 ///
 /// A field, or a pid file, that was not reached within its tick's budget ([`Reading::Skipped`](crate::Reading::Skipped))
 /// decides nothing: the process is not selected by it, and is not selected by the negation either, until the field is there. So
@@ -82,7 +82,7 @@ impl Select {
         Self(Expression::empty(Group::All))
     }
 
-    /// No process: what to fold a list from, as in `pids.into_iter().map(Select::pid).fold(Select::none(), |a, b| a | b)`.
+    /// No process: the start of a fold, as in `pids.into_iter().map(Select::pid).fold(Select::none(), |a, b| a | b)`.
     #[must_use]
     pub fn none() -> Self {
         Self(Expression::empty(Group::Any))
@@ -157,8 +157,8 @@ impl Select {
         Self::number(NumberField::Ppid, ppid)
     }
 
-    /// The process a pid file names, if it started before the file was written (give or take 2 s): a stale file never
-    /// selects a stranger that got the same pid.
+    /// The process that a pid file names, if it started before the file was written (give or take 2 s): a stale file never selects another
+    /// process that got the same pid.
     ///
     /// The file is read again at every tick, beside it; its first line is the pid. A file that is missing, denied, not a
     /// regular file or not a pid selects nothing. One that does not answer within the
@@ -198,7 +198,7 @@ impl Select {
 
     /// By a function of your own. It has no text form, and cannot be serialised.
     ///
-    /// It is given what [`Fields::INFO`] names; the command line only where [`Fields::CMDLINE`] is asked for too.
+    /// The argument has the fields of [`Fields::INFO`]; the command line only where [`Fields::CMDLINE`] is requested too.
     ///
     /// ```
     /// use appmon::Select;
@@ -210,19 +210,19 @@ impl Select {
         Self::is(Condition::Function(Function::new(function)))
     }
 
-    /// What is selected, and all processes below it.
+    /// The selected processes, and all processes below them.
     #[must_use]
     pub fn with_descendants(self) -> Self {
         self.with_descendants_to(ALL_GENERATIONS)
     }
 
-    /// What is selected, and so many generations below it: 1 for the children.
+    /// The selected processes, and so many generations below them: 1 for the children.
     #[must_use]
     pub fn with_descendants_to(self, depth: u32) -> Self {
         Self(self.0.within(TreeFunction::WithDescendants(depth)))
     }
 
-    /// What is selected and has no ancestor, near or far, that is selected: the roots of the selected trees.
+    /// The selected processes that have no ancestor, near or far, that is selected: the roots of the selected trees.
     #[must_use]
     pub fn topmost(self) -> Self {
         Self(self.0.within(TreeFunction::Topmost))
@@ -233,7 +233,7 @@ impl Select {
         self.0.check()
     }
 
-    /// What must be read of a process, and of its ancestors where [`is_tree`](Self::is_tree), before it can be decided.
+    /// The fields that must be read of a process, and of its ancestors where [`is_tree`](Self::is_tree), before it can be decided.
     pub(crate) fn needs(&self) -> Fields {
         self.conditions().into_iter().map(Condition::needs).fold(Fields::empty(), |all, needs| all | needs)
     }
@@ -258,7 +258,7 @@ impl Select {
         self.has(|condition| matches!(condition, Condition::PidFile(_)))
     }
 
-    /// Whether it is [`Select::all`], so that nothing need be asked.
+    /// Whether it is [`Select::all`], so that no field is needed.
     pub(crate) fn is_all(&self) -> bool {
         self.0.is_empty(Group::All)
     }

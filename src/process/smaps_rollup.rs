@@ -9,7 +9,7 @@ use crate::{Error, Result, Text};
 
 /// `/proc/PID/smaps_rollup`: the sums over all mappings of a process; since Linux 4.14.
 ///
-/// Exact, and dear: the kernel walks all page tables of the process for it.
+/// Exact, but expensive: the kernel walks all page tables of the process for it.
 ///
 /// ```
 /// # let file = std::fs::read("/proc/self/smaps_rollup").unwrap();
@@ -145,7 +145,7 @@ impl SmapsRollup {
         Ok(rollup)
     }
 
-    /// What would be free if the process ended: memory that it alone maps (unique set size).
+    /// The memory that would be free if the process ended: memory that it alone maps (unique set size).
     #[must_use]
     pub fn uss_bytes(&self) -> u64 {
         self.private_clean_bytes.saturating_add(self.private_dirty_bytes)

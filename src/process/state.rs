@@ -1,4 +1,4 @@
-//! What a process is doing.
+//! The state of a process.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,8 +1,7 @@
-//! A process whose main thread has exited: what is known of it by another thread that lives.
+//! A process whose main thread has exited: the data that another, living thread of it still shows.
 //!
-//! The main thread gave up its memory, its descriptors, its directories and its namespaces when it exited, and
-//! `/proc/PID` is of the main thread: it has zeros there, empty files, links to nothing. `/proc/PID/task/TID` of a thread
-//! that lives has what the process has.
+//! The main thread released its memory, its descriptors, its directories and its namespaces when it exited, and `/proc/PID` is of the main
+//! thread: it has zeros there, empty files, links to nothing. `/proc/PID/task/TID` of a thread that lives shows those of the process.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -14,7 +13,7 @@ use super::file::{self, Buffer, PidPath, owner};
 use super::stat::StatLine;
 use crate::number::decimal;
 
-/// The kernel's flag of a thread that is exiting, in field 9 of `/proc/PID/stat`: set before it gives up anything.
+/// The kernel's flag of a thread that is exiting, in field 9 of `/proc/PID/stat`: set before it releases anything.
 const PF_EXITING: u32 = 0x4;
 
 /// How many threads are looked at, and how often they are listed, before the question is left for later.
@@ -33,7 +32,7 @@ impl StatLine<'_> {
     }
 }
 
-/// Reads what every thread of the process `pid` in `dir` has: `read` gets the directory of one that has it still.
+/// Reads a property shared by all threads of the process `pid` in `dir`: `read` gets the directory of one that still has it.
 pub(crate) fn by_life<T>(
     dir: BorrowedFd<'_>,
     pid: u32,
@@ -52,8 +51,8 @@ pub(crate) fn main_thread_has_exited(dir: impl AsFd, buffer: &mut Buffer) -> rus
     Ok(StatLine::parse(stat(dir, buffer)?).is_ok_and(|stat| stat.has_lost_its_main_thread()))
 }
 
-/// Gives `read` the directory of a thread that lives, of the process `pid` in `dir`, and returns what it returns. What it
-/// read of a thread that exited meanwhile is dropped, and another thread is asked. `None` where all are exiting.
+/// Calls `read` with the directory of a thread that lives, of the process `pid` in `dir`, and returns its result. A result from a thread
+/// that exited meanwhile is dropped, and another thread is tried. `None` where all are exiting.
 ///
 /// # Errors
 ///
@@ -66,7 +65,7 @@ pub(crate) fn by_living_thread<T>(
     let listed = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let tasks = match rustix::fs::openat(dir, c"task", listed, Mode::empty()) {
         Ok(tasks) => tasks,
-        // It ended, which whoever reads on will find out; or nobody knows its threads.
+        // It ended, which the next reading will find out; or its threads are unknown.
         Err(Errno::NOENT | Errno::SRCH) => return Ok(None),
         Err(errno) => return Err(errno),
     };
@@ -95,7 +94,7 @@ pub(crate) fn by_living_thread<T>(
                 Err(errno) => return Err(errno),
             };
             let found = if known.contains(&tid) { None } else { Some(read(thread.as_fd())) };
-            // Looked at afterwards: what it had while it lived is right.
+            // Checked afterwards: a result from while it lived is right.
             match (life(&thread, &mut buffer)?, found) {
                 (Life::Lives, Some(found)) => return found.map(Some),
                 (Life::Gone, _) => gone = true,
@@ -117,9 +116,9 @@ pub(crate) fn by_living_thread<T>(
 
 /// Loads the I/O counters of the whole process `pid` in `dir`, by a thread of it that lives; `None` where none does.
 ///
-/// Recent kernels show those of a main thread that has exited to root alone, whoever owns the process. In the root of a proc
-/// file system there is a directory for each thread too, though it is not listed, and `io` in there is of all threads,
-/// ended ones and children included. While a thread lives, nobody else has its id.
+/// Recent kernels show those of a main thread that has exited to root alone, whoever owns the process. In the root of a proc file system
+/// there is a directory for each thread too, though it is not listed, and `io` in there is of all threads, ended ones and children
+/// included. While a thread lives, no other has its id.
 pub(crate) fn load_io(
     procfs: BorrowedFd<'_>,
     dir: BorrowedFd<'_>,
@@ -166,7 +165,7 @@ mod tests {
         std::fs::write(dir.join("stat"), line).unwrap();
     }
 
-    /// Which thread is asked, of a process with these threads: state, and flags.
+    /// The thread that is read, of a process with these threads: state, and flags.
     fn ask(threads: u32, others: &[(u32, char, u32)]) -> rustix::io::Result<Option<Vec<u8>>> {
         let root = tempfile::tempdir().unwrap();
         write(root.path(), 1, 'Z', PF_EXITING, threads);
@@ -200,7 +199,7 @@ mod tests {
         let dir = std::fs::File::open(root.path()).unwrap();
         let found = by_living_thread(dir.as_fd(), 1, |_| Err::<(), _>(Errno::ACCESS));
         assert_eq!(found, Err(Errno::ACCESS));
-        // Of a main thread that lives, nothing else is asked for.
+        // Of a main thread that lives, nothing else is read.
         write(root.path(), 1, 'S', 0, 2);
         let mut asked = Vec::new();
         let found = by_life(dir.as_fd(), 1, |at| {

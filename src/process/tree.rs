@@ -34,7 +34,7 @@ pub struct ProcessTree<'a, T = ProcessSample> {
     parents: Vec<Option<usize>>,
 }
 
-/// What a subtree uses altogether.
+/// The usage of a subtree altogether.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -142,7 +142,7 @@ impl<'a, T: AsRef<ProcessSample>> ProcessTree<'a, T> {
         topmost
     }
 
-    /// What a process and all below it use; nothing for a process that is not here.
+    /// The usage of a process and all below it; nothing for a process that is not here.
     #[must_use]
     pub fn summary(&self, id: ProcessId) -> Summary {
         self.subtree(id).collect()
@@ -161,7 +161,7 @@ impl Default for Summary {
     }
 }
 
-/// What any processes use altogether: those of a selection, of a whole snapshot.
+/// The usage of any processes altogether: those of a selection, of a whole snapshot.
 impl<'a, T: AsRef<ProcessSample> + 'a> FromIterator<&'a T> for Summary {
     fn from_iter<I: IntoIterator<Item = &'a T>>(samples: I) -> Self {
         let mut total = Self::default();

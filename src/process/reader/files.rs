@@ -11,7 +11,7 @@ use crate::process::file::{self, Buffer, Opener, Owner, PidPath, owner, unavaila
 use crate::process::thread::{by_living_thread, load_io};
 use crate::process::{Io, ProcFs};
 
-/// What one thread needs to read processes.
+/// The resources that one thread needs to read processes.
 #[derive(Debug)]
 pub(super) struct Means {
     pub(super) procfs: ProcFs,
@@ -35,11 +35,11 @@ pub(super) struct Files<'a> {
     pub(super) pid: u32,
     /// The process's directory, once something had to be opened.
     pub(super) place: Option<OwnedFd>,
-    /// It stood still since it was last read, so what only it can change is known.
+    /// It has not run since it was last read, so fields that only it can change are known.
     pub(super) still: bool,
-    /// Keep open what was opened.
+    /// Whether to keep opened files open.
     pub(super) keep: bool,
-    /// The main thread has exited and others live: they have what the process has.
+    /// The main thread has exited and others live: those have the properties of the process.
     pub(super) by_thread: bool,
 }
 
@@ -54,7 +54,7 @@ impl Files<'_> {
         self.keep = false;
     }
 
-    /// The effective user and group, and by the inode number a last look whether this is still the same process.
+    /// The effective user and group, and by the inode number a last check whether this is still the same process.
     pub(super) fn owner(&mut self, ino: u64) -> rustix::io::Result<Owner> {
         if self.by_thread {
             // The main thread keeps the user that it had when it exited, whatever the others do.
@@ -140,7 +140,7 @@ impl Files<'_> {
         })
     }
 
-    /// Reads what every thread of the process has, by the directory of one that has it still.
+    /// Reads a property shared by all threads of the process, from the directory of one that still has it.
     pub(super) fn by_life<T>(
         &mut self,
         mut read: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<T>,
@@ -159,7 +159,7 @@ impl Files<'_> {
         parse(self.means.buffer.last()).map_or(Reading::Failed, Reading::Value)
     }
 
-    /// What a failed call says of one field, while the process itself is fine.
+    /// The meaning of a failed call for one field, while the process itself is fine.
     pub(super) fn reading<T>(&mut self, result: rustix::io::Result<T>) -> rustix::io::Result<Reading<T>> {
         match result {
             Ok(value) => Ok(Reading::Value(value)),
@@ -185,7 +185,7 @@ impl Files<'_> {
             }
         }
         let fd = if self.still && file == Hot::Stat {
-            // The only file, most likely; and it says itself whose it is.
+            // The only file, most likely; and its content names its process.
             let path = PidPath::new(self.pid).join(name);
             self.means.opener.open(self.means.procfs.dir(), path.as_c_str())?
         } else {

@@ -12,10 +12,10 @@ use super::subject::{CommandLine, Knowledge, Subject};
 use crate::process::cgroup::without_mark;
 use crate::{Cancel, Reading, Result};
 
-/// A process that is asked about, with what is known beside it.
+/// One process to decide about, with the data known of it.
 pub(super) struct Inquiry<'a> {
     subject: Subject<'a>,
-    /// What the functions over trees came to for this process, by their numbers.
+    /// The values of the functions over trees for this process, by their numbers.
     branches: &'a [Branch],
     pid_files: &'a PidFiles,
     command_line: CommandLine,
@@ -34,7 +34,7 @@ impl<'a> Inquiry<'a> {
 }
 
 impl Node {
-    /// The value of the expression. What decides a group alone is asked no further.
+    /// The value of the expression. Once an operand decides a group, the others are not evaluated.
     pub(super) fn decide(&self, inquiry: &Inquiry<'_>) -> Result<Option<bool>> {
         inquiry.cancel.check()?;
         match self {
@@ -104,7 +104,7 @@ impl Condition {
     }
 }
 
-/// What cannot be had does not match; what may still come is not known.
+/// A value that cannot be read does not match; a value that may still come is unknown.
 fn decide<T>(reading: &Reading<T>, test: impl FnOnce(&T) -> bool) -> Option<bool> {
     match reading {
         Reading::Value(value) => Some(test(value)),
@@ -117,7 +117,7 @@ fn bytes_of(path: &Path) -> &[u8] {
     path.as_os_str().as_bytes()
 }
 
-/// A path of proc(5), with or without what the kernel adds to the path of what was removed.
+/// A path of proc(5), with or without the mark that the kernel adds to a removed path.
 fn matches_marked(path: &[u8], pattern: &Pattern) -> bool {
     pattern.matches_path(path) || pattern.matches_path(without_mark(path))
 }

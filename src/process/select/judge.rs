@@ -9,7 +9,7 @@ use super::pid_file::PidFiles;
 use super::subject::Subject;
 use crate::{Cancel, Result};
 
-/// What was decided about a process.
+/// The decision about a process.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Verdict {
     /// Whether it is selected; `None` when a field that decides it is not there yet.
@@ -18,7 +18,7 @@ pub(crate) struct Verdict {
     branches: Vec<Branch>,
 }
 
-/// What was decided about all processes.
+/// The decisions about all processes.
 #[derive(Debug)]
 pub(crate) struct Verdicts {
     selected: Vec<Option<bool>>,
@@ -33,7 +33,7 @@ impl Verdicts {
         self.selected.get(nth).copied().flatten()
     }
 
-    /// Keeps what was decided about a process, for the next time.
+    /// Keeps the decision about a process, for the next time.
     pub(crate) fn keep(&self, nth: usize, verdict: &mut Verdict) {
         verdict.selected = self.selected(nth);
         verdict.branches.clear();
@@ -57,9 +57,9 @@ impl Select {
         self.0.root.decide(&Inquiry::new(subject, &[], pid_files, cancel))
     }
 
-    /// Decides about all processes at once, in a time that grows with their number and not with how deep they are below
-    /// each other: anybody can make them deep. `earlier` is what was decided about a process before, where nothing of its own
-    /// changed since that a condition could ask for: it is not asked again.
+    /// Decides about all processes at once, in a time that grows with their number and not with how deep they are below each other: any
+    /// user can make them deep. `earlier` is the earlier decision about a process, where no field of its own that a condition could read
+    /// changed since: it is not evaluated again.
     pub(crate) fn judge<'v>(
         &self,
         family: &impl Family,
@@ -75,7 +75,7 @@ impl Select {
             branches: vec![Branch::default(); count.saturating_mul(width)],
             width,
         };
-        // Whether the conditions asked so far have the same values as before.
+        // Whether the conditions evaluated so far have the same values as before.
         let mut same: Vec<bool> =
             (0..count).map(|nth| earlier(nth).is_some_and(|earlier| earlier.branches.len() == width)).collect();
         let earlier = |nth: usize, same: &[bool]| {

@@ -1,4 +1,4 @@
-//! What a text is compared with.
+//! The patterns of the text fields.
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -12,10 +12,10 @@ use regex::bytes::Regex;
 use crate::glob::{Glob, looks_like_glob, reason};
 use crate::{Error, Result, Text};
 
-/// What a name, a path or a command line is compared with in a [`Select`](crate::Select).
+/// A pattern for a name, a path or a command line in a [`Select`](crate::Select).
 ///
-/// Anything that is text or a path makes an exact pattern, so `Select::name("postgres")` needs no `Pattern` in sight. All
-/// patterns compare bytes: what they are compared with need not be UTF-8.
+/// Anything that is text or a path makes an exact pattern, so `Select::name("postgres")` needs no `Pattern` in sight. All patterns compare
+/// bytes: the text need not be UTF-8.
 ///
 /// As text it is an operator and a value, as in a selection: `=nginx` (exactly this, or a glob), `==a[1]`, `*=part`,
 /// `~^regular expression$`.
@@ -117,7 +117,7 @@ impl fmt::Debug for Pattern {
     }
 }
 
-/// What is written the same is the same.
+/// Two patterns with the same text are equal.
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
         std::mem::discriminant(&self.0) == std::mem::discriminant(&other.0) && self.0.as_bytes() == other.0.as_bytes()
@@ -127,7 +127,7 @@ impl PartialEq for Pattern {
 impl Eq for Pattern {}
 
 impl Kind {
-    /// What it was made of.
+    /// The text it was made of.
     pub(super) fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Exact(text) | Self::Contains(text) => text.as_bytes(),

@@ -19,7 +19,7 @@ use crate::{Cancel, Monotonic};
 /// clock is being slewed.
 const SLACK_NS: i128 = 2_000_000_000;
 
-/// A pid and the end of its line; what is after it is not read.
+/// A pid and the end of its line; the bytes after it are not read.
 const LINE_BYTES: usize = 32;
 
 /// The pid files of a selection, read beside the tick: a file can be on a server that does not answer.
@@ -38,7 +38,7 @@ struct PidFile {
     asked: bool,
 }
 
-/// What a pid file says.
+/// The content of a pid file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Content {
     /// It was not reached in this tick, or could not be read though it may be there.
@@ -74,11 +74,11 @@ impl PidFiles {
         Self { files, slow_pool, ticks_per_second: clock_ticks_per_second() }
     }
 
-    /// Begins a tick: asks for all of them anew, but for those that have not answered yet.
+    /// Begins a tick: starts to read all of them again, except those that have not answered yet.
     pub(crate) fn ask(&mut self) {
         let Some(slow_pool) = &mut self.slow_pool else { return };
         self.files.values_mut().for_each(|file| file.content = Content::Unknown);
-        // What was late for the last tick.
+        // Results that were late for the last tick.
         take(slow_pool, &mut self.files, Deadline::after(Duration::ZERO), &Cancel::new());
         slow_pool.give(self.files.iter_mut().filter(|(_, file)| !file.asked).map(|(path, file)| {
             file.asked = true;
@@ -131,7 +131,7 @@ fn work(path: PathBuf) -> (PathBuf, Content) {
 }
 
 fn read(path: &Path) -> rustix::io::Result<Option<Written>> {
-    // As a place only: what opens a device or a FIFO does something to it.
+    // As a place only: opening a device or a FIFO has side effects.
     let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     if FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode) != FileType::RegularFile {
         return Ok(None);
@@ -165,7 +165,7 @@ fn parse(start_of_file: &[u8]) -> Option<u32> {
     std::str::from_utf8(digits).ok()?.parse().ok().filter(|pid| *pid != 0)
 }
 
-/// An instant of the wall clock as one of `CLOCK_BOOTTIME`, given what both say now.
+/// An instant of the wall clock as one of `CLOCK_BOOTTIME`, by the present values of both.
 fn to_boottime(instant_ns: i128, wall_now_ns: i128, boot_now_ns: i128) -> i128 {
     boot_now_ns.saturating_sub(wall_now_ns.saturating_sub(instant_ns))
 }
@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(files.names(&path, first), Some(true));
         std::fs::remove_file(&path).unwrap();
         files.ask();
-        assert_eq!(files.names(&path, first), None, "what it was at an earlier tick does not count");
+        assert_eq!(files.names(&path, first), None, "the content at an earlier tick does not count");
         files.wait(Deadline::NEVER, &Cancel::new());
         assert_eq!(files.names(&path, first), Some(false));
     }

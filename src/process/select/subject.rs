@@ -37,7 +37,7 @@ pub(crate) fn age(start_ns: i64, now: Monotonic, latest: Monotonic) -> Option<Du
     age.map(Duration::from_nanos)
 }
 
-/// A command line as conditions see it: joined when the first of them asks, and not again for the others.
+/// A command line as conditions see it: joined when the first of them needs it, and not again for the others.
 #[derive(Debug, Default)]
 pub(super) struct CommandLine(OnceCell<Vec<u8>>);
 

@@ -17,7 +17,7 @@ use crate::{Reading, Snapshot, Text, WirePath};
 #[derive(Default)]
 struct Table {
     processes: BTreeMap<u32, (ProcessId, u32, ProcessInfo)>,
-    /// What was decided before about those that did not change.
+    /// The earlier decisions about those that did not change.
     earlier: HashMap<u32, Verdict>,
 }
 
@@ -123,7 +123,7 @@ fn trees() {
 #[test]
 fn a_parent_that_started_later_is_none() {
     let mut table = table();
-    // The pid of sshd was given to another process after its death.
+    // The pid of sshd was reused by another process after its death.
     table.processes.get_mut(&2).unwrap().0.start_ticks = 1000;
     assert_eq!(table.selected("with_descendants(name=sshd)"), [2]);
     assert_eq!(table.selected("topmost(name=init | name=bash)"), [1, 3]);
@@ -145,7 +145,7 @@ fn in_a_cycle_each_is_below_all_others() {
     assert_eq!(table.selected("with_descendants(with_descendants(pid=3, 1) & !pid=3)"), [1, 2, 3, 5]);
 }
 
-/// A chain of processes, each the child of the one before, and a selection that counts what it asks of it.
+/// A chain of processes, each the child of the one before, and a selection that counts its evaluations.
 fn chain(count: u32) -> (Table, Select, impl Fn() -> usize) {
     let mut table = Table::default();
     for pid in 1..=count {
@@ -166,7 +166,7 @@ fn a_chain_has_no_end_and_each_process_is_asked_once() {
     let (mut table, first, asked) = chain(count);
     let select = first.with_descendants();
     assert!(table.decide(&select).iter().all(|selected| *selected == Some(true)));
-    assert_eq!(asked(), 20_000, "each condition is asked once of each process, however deep it is");
+    assert_eq!(asked(), 20_000, "each condition is evaluated once for each process, however deep it is");
     // Nobody changed.
     assert!(table.decide(&select).iter().all(|selected| *selected == Some(true)));
     assert_eq!(asked(), 0);
@@ -175,7 +175,7 @@ fn a_chain_has_no_end_and_each_process_is_asked_once() {
     let decided = table.decide(&select);
     assert_eq!(asked(), 1);
     assert!(decided[..9_999].iter().all(|selected| *selected == Some(true)));
-    assert!(decided[9_999..].iter().all(|selected| *selected == Some(false)), "all below it are decided anew");
+    assert!(decided[9_999..].iter().all(|selected| *selected == Some(false)), "all below it are decided again");
     let (table, first, _) = chain(count);
     let last = table.judge(&first.clone().with_descendants_to(count - 1)).selected(20_000);
     assert_eq!(last, Some(true), "to the last generation");
