@@ -29,7 +29,7 @@ impl<S: Source> Cached<S> {
         self.last = None;
     }
 
-    /// The source inside.
+    /// Returns the source inside.
     pub fn into_inner(self) -> S {
         self.source
     }
@@ -39,7 +39,7 @@ impl<S: Source> Cached<S>
 where
     S::Sample: Clone,
 {
-    /// Like [`Source::collect`], at time `now` instead of the clock's.
+    /// Does the same as [`Source::collect`], at time `now` instead of the clock's.
     ///
     /// # Errors
     ///

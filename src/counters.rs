@@ -44,7 +44,7 @@ pub trait Counters: Sample {
     /// When the counters were so.
     fn at(&self) -> Monotonic;
 
-    /// How much earlier than in truth [`birth`](Self::birth) can be: it may be cut to a step of a coarse clock.
+    /// How much earlier than the true time [`birth`](Self::birth) can be: it may be cut to a step of a coarse clock.
     fn birth_step() -> Duration {
         Duration::ZERO
     }
@@ -54,7 +54,7 @@ pub trait Counters: Sample {
         None
     }
 
-    /// The rates between `earlier` and this sample, `elapsed` apart. `None` if a counter went back.
+    /// The rates between `earlier` and this sample, `elapsed` apart. `None` if a counter goes backwards.
     fn rates(&self, earlier: &Self::Totals, elapsed: Duration) -> Option<Self::Rates>;
 }
 
@@ -73,7 +73,7 @@ pub struct Rated<T: Counters> {
     /// The sample.
     #[serde(flatten)]
     pub sample: T,
-    /// The rates; `None` at first sight and where a counter went back.
+    /// The rates; `None` in the first sample of a subject and if a counter goes backwards.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rates: Option<T::Rates>,
 }
@@ -118,12 +118,12 @@ impl<T: Counters> Sample for Rated<T> {
     }
 }
 
-/// How much a counter grew; `None` if it went back.
+/// How much a counter grew; `None` if it goes backwards.
 pub(crate) fn grown(earlier: u64, now: u64) -> Option<u64> {
     now.checked_sub(earlier)
 }
 
-/// How much a counter grew, per second; `None` if it went back or no time passed.
+/// How much a counter grew, per second; `None` if it goes backwards or no time passed.
 #[expect(clippy::cast_precision_loss, reason = "a rate is derived: 53 bits are more than it needs")]
 pub(crate) fn per_second(earlier: u64, now: u64, elapsed: Duration) -> Option<f64> {
     match grown(earlier, now)? {

@@ -56,39 +56,39 @@ impl Error {
         Self(Box::new(Inner { kind, path: None }))
     }
 
-    /// An I/O error, as [`From`] makes it.
+    /// Returns an I/O error, as [`From`] makes it.
     #[must_use]
     pub fn io(error: io::Error) -> Self {
         Self::new(Kind::Io(error))
     }
 
-    /// A wrong setting, with a text that names it.
+    /// Returns an error for a wrong setting, with a text that names it.
     #[must_use]
     pub fn config(what: impl Into<String>) -> Self {
         Self::new(Kind::Config(what.into()))
     }
 
-    /// Text of the kernel that could not be understood.
+    /// Returns an error for a text of the kernel that could not be parsed.
     #[must_use]
     pub fn malformed(what: impl Into<String>) -> Self {
         Self::new(Kind::Malformed(what.into()))
     }
 
-    /// The reading was cancelled: the error that [`Source::collect`](crate::Source::collect) returns when it stops early.
+    /// Returns the error for a cancelled reading, which [`Source::collect`](crate::Source::collect) returns when it stops early.
     #[must_use]
     pub fn cancelled() -> Self {
         Self::new(Kind::Cancelled)
     }
 
-    /// A failure of a message broker, or of the connection to it; implementations of [`Publish`](crate::forward::Publish) outside this
-    /// crate use it too.
+    /// Returns an error for a failure of a message broker, or of the connection to it; implementations of
+    /// [`Publish`](crate::forward::Publish) outside this crate use it too.
     #[cfg(feature = "forward")]
     #[must_use]
     pub fn broker(what: impl Into<String>) -> Self {
         Self::new(Kind::Broker(what.into(), None))
     }
 
-    /// The same, with the client's own error as its source.
+    /// Returns the same, with the client's own error as its source.
     #[cfg(feature = "forward")]
     #[must_use]
     pub fn broker_because(what: impl Into<String>, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
@@ -119,38 +119,37 @@ impl Error {
         self
     }
 
-    /// The path it is about, where one is known.
+    /// Returns the path it concerns, where one is known.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.0.path.as_deref()
     }
 
-    /// Whether a setting was wrong: trying again will not help.
+    /// Returns whether a setting was wrong: trying again will not help.
     #[must_use]
     pub fn is_config(&self) -> bool {
         matches!(self.0.kind, Kind::Config(_))
     }
 
-    /// Whether a message broker, or the connection to it, refused or failed.
+    /// Returns whether a message broker, or the connection to it, refused or failed.
     #[must_use]
     pub fn is_broker(&self) -> bool {
         matches!(self.0.kind, Kind::Broker(..))
     }
 
-    /// Whether it does not exist (any more): `ENOENT`, or `ESRCH` for a process that ended.
+    /// Returns whether the object does not exist (any more): `ENOENT`, or `ESRCH` for a process that ended.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.errno().is_some_and(|e| e == rustix::io::Errno::NOENT || e == rustix::io::Errno::SRCH)
     }
 
-    /// Whether this kernel does not have it, by its version or its configuration, or not for this process: the process is
-    /// there.
+    /// Returns whether this kernel does not have it, by its version or its configuration, or not for this process, which exists.
     #[must_use]
     pub fn is_unsupported(&self) -> bool {
         matches!(self.0.kind, Kind::Unsupported)
     }
 
-    /// Whether the permission was missing: `EACCES` or `EPERM`.
+    /// Returns whether the permission was missing: `EACCES` or `EPERM`.
     #[must_use]
     pub fn is_denied(&self) -> bool {
         self.errno().is_some_and(|e| e == rustix::io::Errno::ACCESS || e == rustix::io::Errno::PERM)
@@ -162,19 +161,19 @@ impl Error {
         matches!(self.0.kind, Kind::Malformed(_))
     }
 
-    /// Whether the reading was cancelled, because its stream was dropped.
+    /// Returns whether the reading was cancelled, because its stream was dropped.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         matches!(self.0.kind, Kind::Cancelled)
     }
 
-    /// Whether the source panicked. Its stream ends after this error.
+    /// Returns whether the source panicked. Its stream ends after this error.
     #[must_use]
     pub fn is_panic(&self) -> bool {
         matches!(self.0.kind, Kind::Panicked(_))
     }
 
-    /// Whether the runtime was shut down before the reading could start. The stream ends after this error.
+    /// Returns whether the runtime was shut down before the reading could start. The stream ends after this error.
     #[must_use]
     pub fn is_runtime_gone(&self) -> bool {
         matches!(self.0.kind, Kind::RuntimeGone)

@@ -59,7 +59,7 @@
 //!
 //! - Nothing process-wide: it raises no limit, starts no runtime, installs no signal handler, writes no log.
 //! - No system other than Linux (5.4 or later is assumed; a feature that an older kernel lacks is `Unsupported`).
-//! - No events between two ticks: a process that comes and goes in between is not seen.
+//! - No events between two ticks: a process that lives only in between is not seen.
 //! - No per-process network traffic: /proc does not have it.
 //!
 //! # Features

@@ -72,7 +72,7 @@ pub enum Number {
 }
 
 impl Number {
-    /// The number as a float, which is exact up to 2⁵³.
+    /// Returns the number as a float, which is exact up to 2⁵³.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "documented")]
     pub fn to_f64(self) -> f64 {
@@ -141,7 +141,7 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// The unit in the notation of [UCUM](https://ucum.org/ucum), which OpenTelemetry uses: `By`, `ns`, `1`, `{thread}`, `By/s`.
+    /// Returns the unit in the notation of [UCUM](https://ucum.org/ucum), which OpenTelemetry uses: `By`, `ns`, `1`, `{thread}`, `By/s`.
     #[must_use]
     pub fn ucum(self) -> String {
         match self {
@@ -181,49 +181,49 @@ pub struct Field<T> {
 type Metric = (&'static str, &'static [(&'static str, &'static str)]);
 
 impl<T> Field<T> {
-    /// Its path in the wire form: `cpu.total_ns`, `rates.cpu.cores`.
+    /// Returns its path in the wire form: `cpu.total_ns`, `rates.cpu.cores`.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// A shorter name for it, where there is one: `cpu.cores`.
+    /// Returns a shorter name for it, where there is one: `cpu.cores`.
     #[must_use]
     pub fn alias(&self) -> Option<&str> {
         self.alias.as_deref()
     }
 
-    /// Its unit.
+    /// Returns its unit.
     #[must_use]
     pub fn unit(&self) -> Unit {
         self.unit
     }
 
-    /// Whether it is a counter or a gauge.
+    /// Returns whether it is a counter or a gauge.
     #[must_use]
     pub fn kind(&self) -> FieldKind {
         self.kind
     }
 
-    /// Its meaning, in a few words.
+    /// Returns its meaning, in a few words.
     #[must_use]
     pub fn help(&self) -> &'static str {
         self.help
     }
 
-    /// The name of its metric below the [prefix](Measured::PREFIX) of its sample: `cpu.time`. By default its path.
+    /// Returns the name of its metric below the [prefix](Measured::PREFIX) of its sample: `cpu.time`. By default its path.
     #[must_use]
     pub fn metric_name(&self) -> &str {
         self.metric.map_or(&*self.path, |(name, _)| name)
     }
 
-    /// The attributes that distinguish it from the other fields of the same metric: `cpu.mode` is `user`.
+    /// Returns the attributes that distinguish it from the other fields of the same metric: `cpu.mode` is `user`.
     #[must_use]
     pub fn metric_attributes(&self) -> &'static [(&'static str, &'static str)] {
         self.metric.map_or(&[], |(_, attributes)| attributes)
     }
 
-    /// The number in this sample; `None` where it could not be read, was not requested, or has no meaning.
+    /// Returns the number in this sample; `None` where it could not be read, was not requested, or has no meaning.
     #[must_use]
     pub fn value(&self, sample: &T) -> Option<Number> {
         (self.get)(sample)
@@ -258,7 +258,7 @@ pub struct FieldTable<T> {
 }
 
 impl<T: Measured> FieldTable<T> {
-    /// The table of `T`.
+    /// Returns the table of `T`.
     #[must_use]
     pub fn new() -> Self {
         let mut table = Self { fields: Vec::new() };
@@ -361,7 +361,7 @@ impl<T> FieldTable<T> {
         }
     }
 
-    /// The field of this path or alias.
+    /// Returns the field of this path or alias.
     ///
     /// # Errors
     ///
@@ -389,18 +389,18 @@ impl<T> FieldTable<T> {
         }
     }
 
-    /// The fields, in their order.
+    /// Returns the fields, in their order.
     pub fn iter(&self) -> std::slice::Iter<'_, Field<T>> {
         self.fields.iter()
     }
 
-    /// How many there are.
+    /// Returns the number of fields.
     #[must_use]
     pub fn len(&self) -> usize {
         self.fields.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no fields.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty()
@@ -455,19 +455,19 @@ where
 pub struct Labels(Vec<(String, String)>);
 
 impl Labels {
-    /// The same with one more.
+    /// Returns the same names with one more.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl fmt::Display) -> Self {
         self.0.push((name.to_owned(), value.to_string()));
         self
     }
 
-    /// The pairs, in their order.
+    /// Returns the pairs, in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 
-    /// The value of this name.
+    /// Returns the value of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.iter().find_map(|(label, value)| (label == name).then_some(value))

@@ -15,7 +15,7 @@ pub struct Metered<S> {
     meter: Meter,
 }
 
-/// The cost of the readings of one source so far: a handle that goes on counting wherever the source is moved. Clones share it.
+/// The cost of the readings of one source so far: a handle that keeps counting wherever the source is moved. Clones share it.
 ///
 /// ```
 /// use appmon::{Cancel, Processes, SourceExt};
@@ -67,12 +67,12 @@ impl<S> Metered<S> {
         self.meter.clone()
     }
 
-    /// The source inside.
+    /// Returns the source inside.
     pub fn get_ref(&self) -> &S {
         &self.source
     }
 
-    /// The source inside.
+    /// Returns the source inside.
     pub fn into_inner(self) -> S {
         self.source
     }

@@ -43,7 +43,7 @@ pub enum Reading<T> {
 }
 
 impl<T> Reading<T> {
-    /// The value, where there is one.
+    /// Returns the value, where there is one.
     #[must_use]
     pub fn value(&self) -> Option<&T> {
         match self {
@@ -52,7 +52,7 @@ impl<T> Reading<T> {
         }
     }
 
-    /// The value by value, where there is one.
+    /// Returns the value by value, where there is one.
     #[must_use]
     pub fn into_value(self) -> Option<T> {
         match self {
@@ -67,7 +67,7 @@ impl<T> Reading<T> {
         matches!(self, Self::NotRequested)
     }
 
-    /// The same reading with its value converted.
+    /// Returns the same reading with its value converted.
     pub fn map<U>(self, convert: impl FnOnce(T) -> U) -> Reading<U> {
         match self {
             Self::Value(value) => Reading::Value(convert(value)),
@@ -80,7 +80,7 @@ impl<T> Reading<T> {
         }
     }
 
-    /// A reading of a reference to the value.
+    /// Returns a reading of a reference to the value.
     #[must_use]
     pub fn as_ref(&self) -> Reading<&T> {
         match self {

@@ -1,4 +1,4 @@
-//! When to read: the one door from blocking sources to async streams.
+//! The schedule of readings: the way from blocking sources to async streams.
 
 mod schedule;
 
@@ -79,7 +79,7 @@ where
         }
     }
 
-    /// The policy for ticks that came due while the stream was not polled or the last reading still ran.
+    /// Sets the policy for ticks that came due while the stream was not polled or the last reading still ran.
     ///
     /// The default is [`Skip`](MissedTickBehavior::Skip): they are left out, and the rhythm stays. `Delay` counts the
     /// period from the late tick on; `Burst` makes up for each missed tick.
@@ -116,7 +116,7 @@ where
         self
     }
 
-    /// The source, unless it is in the pool or lost.
+    /// Returns the source, unless it is in the pool or lost.
     #[must_use]
     pub fn get_ref(&self) -> Option<&S> {
         match &self.state {
@@ -125,7 +125,7 @@ where
         }
     }
 
-    /// The source, unless it is in the pool or lost.
+    /// Returns the source, unless it is in the pool or lost.
     #[must_use]
     pub fn get_mut(&mut self) -> Option<&mut S> {
         match &mut self.state {
@@ -138,7 +138,7 @@ where
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.watch();
         let Some(due) = self.schedule.due(SystemTime::now()) else {
-            return Poll::Pending; // For ever: nothing is to wake it.
+            return Poll::Pending; // For ever: no waker is registered.
         };
         if due <= Instant::now() {
             // Without the timer, which would round it up to its next millisecond.

@@ -18,7 +18,7 @@ use crate::stream::{Change, GroupSample, Record};
 use crate::wire::{self, Piece};
 use crate::{Counters, FileSystemSample, ProcessSample, Rated, Sample, Snapshot, Text};
 
-/// The schema of each wire type, as indented JSON (draft 2020-12), by its name.
+/// Returns the schema of each wire type, as indented JSON (draft 2020-12), by its name.
 ///
 /// For each kind of sample, such as `process`: `process-record` is one sample as a line (and as a message of its own), `process-snapshot` a
 /// whole tick, `process-message` a tick as a message to a broker. `process-changes` holds the changes at a tick, `process-changes-message`

@@ -13,7 +13,7 @@ use crate::text::Escaped;
 use crate::time::nanos;
 use crate::{Error, Lives, Monotonic, Result, Timestamp};
 
-/// All that one reading of a source saw, and how the reading went.
+/// The result of one reading of a source, and how the reading went.
 ///
 /// It is the item of every stream of this crate, because only a whole tick shows which subjects are gone. Iterate it by reference or by
 /// value for its samples.
@@ -162,7 +162,7 @@ impl fmt::Display for Notice {
                 no_connector.map_or(Ok(()), |obstacle| write!(f, " (no process connector: {obstacle})"))
             }
             Self::NoLives => {
-                f.write_str("totals of groups without the processes between two ticks (`Processes::lives` is off)")
+                f.write_str("totals of groups lack processes that lived between two ticks only: see `Processes::lives`")
             }
             Self::NoRootMount => f.write_str("only mounts below the root of this process are visible (chroot)"),
         }
@@ -174,7 +174,7 @@ impl fmt::Display for Notice {
 pub struct BootId(u128);
 
 impl BootId {
-    /// The id of the running machine; nil where it cannot be read.
+    /// Returns the id of the running machine; nil where it cannot be read.
     #[must_use]
     pub fn current() -> Self {
         // It does not change, and is read at every tick.
@@ -253,13 +253,13 @@ impl schemars::JsonSchema for BootId {
 }
 
 impl<T> Snapshot<T> {
-    /// How many samples it has.
+    /// Returns the number of samples.
     #[must_use]
     pub fn len(&self) -> usize {
         self.samples.len()
     }
 
-    /// Whether it has no samples.
+    /// Returns whether it has no samples.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.samples.is_empty()

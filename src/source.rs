@@ -61,7 +61,7 @@ pub trait Source {
         let (boot_id, time, began) = (snapshot.boot_id, snapshot.time, snapshot.at);
         self.fill(snapshot, cancel)?;
         if snapshot.at == Monotonic::default() {
-            // It put a snapshot of its own in this place, which has no times.
+            // The source put a snapshot of its own in this place, which has no times.
             (snapshot.boot_id, snapshot.time, snapshot.at) = (boot_id, time, began);
         }
         // Not where it is a copy of a reading of another time.
@@ -104,7 +104,7 @@ pub struct Cancel(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     is_set: AtomicBool,
-    /// Whom to wake up then.
+    /// The functions to call then.
     sleepers: Mutex<Vec<Weak<Wake>>>,
 }
 
@@ -114,7 +114,7 @@ type Wake = dyn Fn() + Send + Sync;
 pub(crate) struct Sleeper(#[expect(dead_code, reason = "it is there to be dropped")] Arc<Wake>);
 
 impl Cancel {
-    /// A flag that is not set.
+    /// Creates a flag that is not set.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -132,7 +132,7 @@ impl Cancel {
         }
     }
 
-    /// Whether it is set.
+    /// Returns whether it is set.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.is_set.load(Ordering::Relaxed)
@@ -147,8 +147,8 @@ impl Cancel {
         if self.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
     }
 
-    /// Calls `wake` when it is set, on the thread that does it, or now where it is set already. Who sleeps meanwhile need
-    /// not wake up to poll it.
+    /// Calls `wake` when it is set, on the thread that sets it, or now where it is set already. A thread that sleeps meanwhile need not
+    /// wake up to poll it.
     pub(crate) fn on_cancel(&self, wake: impl Fn() + Send + Sync + 'static) -> Sleeper {
         let wake: Arc<Wake> = Arc::new(wake);
         let mut sleepers = self.sleepers();

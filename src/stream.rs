@@ -47,7 +47,7 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
     ///
     /// A rate divides by the time between the two readings of that very sample. At first sight there is none, unless the
     /// thing began after the last tick: then its rates count from its beginning, so that nothing of a short life is lost.
-    /// Where a counter went back there is none either: never a negative or a wrapped number.
+    /// If a counter goes backwards there is no rate either: never a negative or a wrapped number.
     ///
     /// # Examples
     ///

@@ -41,7 +41,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Text(Arc<[u8]>);
 
 impl Text {
-    /// The bytes.
+    /// Returns the bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -52,13 +52,13 @@ impl Text {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// The text, where it is UTF-8.
+    /// Returns the text, where it is UTF-8.
     #[must_use]
     pub fn to_str(&self) -> Option<&str> {
         std::str::from_utf8(&self.0).ok()
     }
 
-    /// The text, with `U+FFFD` in place of bytes that are not UTF-8. Not for terminals: [`Display`](fmt::Display) is.
+    /// Returns the text, with `U+FFFD` in place of bytes that are not UTF-8. Not for terminals: [`Display`](fmt::Display) is.
     #[must_use]
     pub fn to_string_lossy(&self) -> std::borrow::Cow<'_, str> {
         String::from_utf8_lossy(&self.0)
@@ -134,7 +134,7 @@ impl fmt::Display for Text {
     }
 }
 
-/// Bytes as a person may see them.
+/// Bytes in a form that is safe to show to people.
 pub(crate) struct Escaped<'a>(pub(crate) &'a [u8]);
 
 impl fmt::Display for Escaped<'_> {
@@ -265,8 +265,8 @@ impl schemars::JsonSchema for Text {
 pub struct WirePath(Text);
 
 impl WirePath {
-    /// The path for people, as its [`Display`](fmt::Display) shows it. It hides [`Path::display`], which passes escape sequences on to the
-    /// terminal.
+    /// Returns the path for people, as its [`Display`](fmt::Display) shows it. It hides [`Path::display`], which passes escape sequences on
+    /// to the terminal.
     #[must_use]
     pub fn display(&self) -> impl fmt::Display {
         &self.0

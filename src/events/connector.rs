@@ -36,7 +36,7 @@ const BATCH: usize = 256;
 /// How many calls are made before the log is let go.
 const ROUNDS: usize = 64;
 
-/// How many processes that executed a program are looked at each time the socket is drained.
+/// How many processes that executed a program are read each time the socket is drained.
 const LOOKS: usize = 16;
 
 /// How long events may gather before they are taken out, so that many come at once: the kernel's buffer fills meanwhile.
@@ -283,7 +283,7 @@ impl Shared {
         true
     }
 
-    /// Looks at some of those that executed a program: their name is known nowhere else, and soon nowhere.
+    /// Reads some of those that executed a program: their name can be read nowhere else, and soon not at all.
     fn look(&self) {
         let to_look_at = self.lock().take_execed(LOOKS);
         for pid in to_look_at {

@@ -93,7 +93,7 @@ pub enum ProcessEventKind {
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum UsagePrecision {
-    /// It was read after the end: nobody had waited for the process yet.
+    /// It was read after the end: the process had not been waited for yet.
     Exact,
     /// It was read while the process lived, and it can have used more since.
     AtLeast,

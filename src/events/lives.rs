@@ -8,7 +8,7 @@ use crate::process::ExitStatus;
 use crate::process::{Io, ProcessId, ProcessInfo, ProcessSample, ProcessState};
 use crate::{Monotonic, Reading, Text};
 
-/// Which life, among those that this process knows.
+/// The number of a life, among those known to this source.
 pub(super) type LifeKey = u64;
 
 /// A process from its start to its end.
@@ -50,7 +50,7 @@ pub(super) struct Usage {
     pub(super) peak_rss_bytes: Reading<u64>,
     pub(super) io: Reading<Io>,
     pub(super) at: Monotonic,
-    /// It was over by then.
+    /// It was over at the reading.
     pub(super) exact: bool,
 }
 
@@ -97,7 +97,7 @@ pub(super) struct Input<'a> {
     pub(super) status: &'a dyn Fn(&ProcessSample) -> Reading<ExitStatus>,
 }
 
-/// All lives that go on, and those that ended at this tick.
+/// All lives that have not ended, and those that ended at this tick.
 #[derive(Debug)]
 pub(super) struct Lives {
     lives: HashMap<LifeKey, Life>,
@@ -149,7 +149,7 @@ impl Lives {
         }
     }
 
-    /// Forgets those that ended, once they are reported.
+    /// Removes those that ended, once they are reported.
     pub(super) fn bury(&mut self) {
         let tick = self.tick;
         self.lives.retain(|_, life| {
@@ -351,7 +351,7 @@ impl Lives {
         if has_ended(sample) {
             let mut last = usage(sample, true);
             if let Some(before) = life.usage {
-                // It went with the memory.
+                // It was released with the memory.
                 last.peak_rss_bytes = before.peak_rss_bytes;
             }
             life.usage = Some(last);
@@ -387,7 +387,7 @@ impl Lives {
         life.usage = Some(usage(sample, false));
     }
 
-    /// Those that this tick did not read.
+    /// Ends lives that this tick did not read.
     fn miss(&mut self, input: &Input<'_>, drafts: &mut Vec<Draft>) {
         let tick = self.tick;
         let absent: Vec<LifeKey> =

@@ -26,7 +26,7 @@ pub(crate) enum Fact {
         pid: u32,
         uid: u32,
     },
-    /// It was looked at a moment after it executed a program.
+    /// It was read a moment after it executed a program.
     Looked {
         pid: u32,
         start_ticks: u64,

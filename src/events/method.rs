@@ -23,7 +23,7 @@ pub enum EventMethod {
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ConnectorObstacle {
-    /// It was turned off ([`ProcessEvents::connector`](crate::events::ProcessEvents::connector)).
+    /// It was disabled ([`ProcessEvents::connector`](crate::events::ProcessEvents::connector)).
     TurnedOff,
     /// This process is not in the first pid namespace: the kernel sends the pids of the machine.
     PidNamespace,

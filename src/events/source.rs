@@ -23,7 +23,7 @@ use crate::{Cancel, Fields, Notice, ProcessSample, Reading, Result, Snapshot};
 /// tick over all processes (as of `Processes`) ──────┘
 /// ```
 ///
-/// # How it knows
+/// # Methods
 ///
 /// | [`EventMethod`] | starts and ends | exit status | where |
 /// |---|---|---|---|
@@ -120,13 +120,13 @@ impl ProcessEvents {
         Self { settings, state: None }
     }
 
-    /// Where /proc is mounted. Default: `/proc`. The connector is used where it is that of this process's pid namespace.
+    /// Sets where /proc is mounted. Default: `/proc`. The connector is used where it is that of this process's pid namespace.
     pub fn root(mut self, path: impl Into<PathBuf>) -> Self {
         self.settings.root = path.into();
         self
     }
 
-    /// Of which processes. Default: all.
+    /// Sets which processes to report. Default: all.
     pub fn select(mut self, select: Select) -> Self {
         self.settings.select = select;
         self
@@ -139,22 +139,21 @@ impl ProcessEvents {
         self
     }
 
-    /// Whether to report, as [`ProcessEvent::undecided`], the events of processes that were over before the selection could
-    /// decide about them. Default: no.
+    /// Sets whether to report, as [`ProcessEvent::undecided`], the events of processes that were over before the selection could decide
+    /// about them. Default: no.
     pub fn undecided(mut self, reported: bool) -> Self {
         self.settings.undecided = reported;
         self
     }
 
-    /// Whether to use the process connector where it can be had. Default: yes.
+    /// Sets whether to use the process connector where it can be had. Default: yes.
     pub fn connector(mut self, used: bool) -> Self {
         self.settings.connector = used;
         self
     }
 
-    /// How many bytes of announcements the kernel may keep until the thread takes them out (`SO_RCVBUF`). Default: 4 MiB, which
-    /// hold some 10,000. Without `CAP_NET_ADMIN` it is cut to `net.core.rmem_max`, which is 212,992 almost everywhere: some 250
-    /// announcements.
+    /// Sets how many bytes of announcements the kernel may keep until the thread takes them out (`SO_RCVBUF`). Default: 4 MiB, which hold
+    /// some 10,000. Without `CAP_NET_ADMIN` it is cut to `net.core.rmem_max`, which is 212,992 almost everywhere: some 250 announcements.
     pub fn buffer_bytes(mut self, bytes: usize) -> Self {
         self.settings.buffer_bytes = bytes;
         self

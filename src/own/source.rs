@@ -58,7 +58,7 @@ struct State {
 }
 
 impl OwnProcess {
-    /// This process, with [`Fields::DEFAULT`] and its threads.
+    /// Creates a source of this process, with [`Fields::DEFAULT`] and its threads.
     pub fn new() -> Self {
         let threads = Some(Threads::default());
         Self { fields: Fields::DEFAULT, threads, runtime: None, sources: Vec::new(), state: None }
@@ -70,20 +70,20 @@ impl OwnProcess {
         self
     }
 
-    /// Whether to read its threads: two files for each. Default: yes.
+    /// Sets whether to read its threads: two files for each. Default: yes.
     pub fn threads(mut self, read: bool) -> Self {
         self.threads = read.then(Threads::default);
         self
     }
 
-    /// The tokio runtime whose metrics are read too. Default: none.
+    /// Adds a tokio runtime whose metrics are read too. Default: none.
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
         self
     }
 
-    /// A source whose cost is reported too, under this name: a handle of
-    /// [`SourceExt::metered`](crate::SourceExt::metered). Default: none.
+    /// Adds a source whose cost is reported too, under this name: a handle of [`SourceExt::metered`](crate::SourceExt::metered). Default:
+    /// none.
     pub fn source(mut self, name: impl Into<Arc<str>>, meter: Meter) -> Self {
         self.sources.push((name.into(), meter));
         self

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Text;
 
-/// The arguments in `/proc/PID/cmdline`, program first; none for a kernel thread and a zombie.
+/// Returns the arguments in `/proc/PID/cmdline`, program first; none for a kernel thread and a zombie.
 ///
 /// Empty arguments are kept. A process may write a title over its arguments (`setproctitle`): then that title is the only argument, and the
 /// NULs that fill the rest of the place are not. The two cannot always be distinguished; a program whose arguments are all empty, two or
@@ -58,14 +58,14 @@ impl Environ {
         file.split(|byte| *byte == 0).filter(|entry| !entry.is_empty()).map(entry).collect()
     }
 
-    /// The value of the first variable of this name, as `getenv(3)` finds it.
+    /// Returns the value of the first variable of this name, as `getenv(3)` finds it.
     #[must_use]
     pub fn get(&self, name: impl AsRef<[u8]>) -> Option<&Text> {
         let name = name.as_ref();
         self.iter().find_map(|(known, value)| value.filter(|_| known.as_bytes() == name))
     }
 
-    /// Name and value of each entry; no value for an entry without `=`.
+    /// Returns the name and value of each entry; no value for an entry without `=`.
     pub fn iter(&self) -> impl Iterator<Item = (&Text, Option<&Text>)> {
         self.0.iter().map(|(name, value)| (name, value.as_ref()))
     }

@@ -125,7 +125,7 @@ fn rank(cgroup: &CgroupPath) -> usize {
     known.unwrap_or(CONTROLLERS.len().saturating_add(usize::from(named))).saturating_add(2)
 }
 
-/// A path without what the kernel adds where the group was removed.
+/// A path without the mark that the kernel adds where the group was removed.
 pub(crate) fn without_mark(path: &[u8]) -> &[u8] {
     path.strip_suffix(b" (deleted)").unwrap_or(path)
 }

@@ -45,8 +45,8 @@ bitflags::bitflags! {
         const INFO = Self::USER.bits() | Self::EXE.bits() | Self::CWD.bits() | Self::CGROUP.bits();
         /// `/proc/PID/cmdline`. May hold secrets; see [`Processes::redact`](crate::Processes::redact). Read in the slow pool.
         ///
-        /// One of more than 65,536 arguments or 16 MiB is [`Reading::Failed`](crate::Reading::Failed): anybody can have one of any
-        /// length that takes no memory of its own.
+        /// One of more than 65,536 arguments or 16 MiB is [`Reading::Failed`](crate::Reading::Failed): any user can have one of any length
+        /// that takes no memory of its own.
         const CMDLINE = 1 << 5;
         /// `/proc/PID/environ`. Holds secrets more often than not; see [`Processes::redact`](crate::Processes::redact).
         /// Read in the slow pool.

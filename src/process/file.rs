@@ -115,7 +115,7 @@ pub(crate) fn open(dir: impl AsFd, path: impl Arg + Copy) -> rustix::io::Result<
     if is_proc(&dir) { open_as_it_is(dir, path) } else { open_regular(dir, path) }
 }
 
-/// The same for who may wait: a FIFO is opened as it is.
+/// The same for callers that may wait: a FIFO is opened as it is.
 pub(crate) fn open_waiting(dir: impl AsFd, path: impl Arg + Copy) -> rustix::io::Result<OwnedFd> {
     if !is_proc(&dir) {
         let stat = rustix::fs::statat(&dir, path, AtFlags::empty())?;
@@ -154,8 +154,8 @@ fn open_as_it_is(dir: impl AsFd, path: impl Arg) -> rustix::io::Result<OwnedFd> 
     rustix::fs::openat(dir, path, READ, Mode::empty())
 }
 
-/// Opens a file where anybody may have put anything by that name: a FIFO would wait for a writer, and a device acts when it is
-/// opened. So these are not opened; one that takes the place of a file in this very moment does not make anybody wait.
+/// Opens a file where any user may have put anything by that name: a FIFO would wait for a writer, and a device acts when it is opened. So
+/// these are not opened; one that takes the place of a file in this very moment does not make the caller wait.
 fn open_regular(dir: impl AsFd, path: impl Arg + Copy) -> rustix::io::Result<OwnedFd> {
     let check = |stat: Stat| match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Ok(()),

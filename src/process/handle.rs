@@ -44,7 +44,7 @@ pub struct Process {
 }
 
 impl ProcFs {
-    /// A process, held so that a later one of the same pid is never mistaken for it.
+    /// Opens a process, and holds it so that a later one of the same pid is never mistaken for it.
     ///
     /// # Errors
     ///
@@ -55,7 +55,7 @@ impl ProcFs {
 }
 
 impl Process {
-    /// This process, by `/proc/self`.
+    /// Opens this process, by `/proc/self`.
     ///
     /// # Errors
     ///
@@ -100,14 +100,14 @@ impl Process {
         }
     }
 
-    /// Which process it is.
+    /// Returns the identity of the process.
     #[must_use]
     pub fn id(&self) -> ProcessId {
         self.id
     }
 
-    /// `/proc/PID/stat`: all fields, in the kernel's units. The fields of the main thread alone (`state`, `nice`, `priority`, `policy`,
-    /// `processor`, `wchan` …) stay so when that has exited; the memory is then that of another thread.
+    /// Reads `/proc/PID/stat`: all fields, in the kernel's units. The fields of the main thread alone (`state`, `nice`, `priority`,
+    /// `policy`, `processor`, `wchan` …) stay so when that has exited; the memory is then that of another thread.
     ///
     /// # Errors
     ///
@@ -122,8 +122,8 @@ impl Process {
         Ok(stat)
     }
 
-    /// `/proc/PID/status`: all lines, unknown ones kept. Name, state, pid and context switches stay those of the main thread
-    /// when that has exited; the rest is then that of another thread.
+    /// Reads `/proc/PID/status`: all lines, unknown ones kept. Name, state, pid and context switches stay those of the main thread when
+    /// that has exited; the rest is then that of another thread.
     ///
     /// # Errors
     ///
@@ -138,7 +138,7 @@ impl Process {
         Ok(status)
     }
 
-    /// `/proc/PID/io`: its I/O counters. Requires the right to trace the process.
+    /// Reads `/proc/PID/io`: its I/O counters. Requires the right to trace the process.
     ///
     /// # Errors
     ///
@@ -154,7 +154,7 @@ impl Process {
         io
     }
 
-    /// `/proc/PID/statm`: its memory, in pages.
+    /// Reads `/proc/PID/statm`: its memory, in pages.
     ///
     /// # Errors
     ///
@@ -167,7 +167,7 @@ impl Process {
         Ok(statm)
     }
 
-    /// `/proc/PID/schedstat`: how long its main thread ran and waited to run. It no longer changes when that has exited.
+    /// Reads `/proc/PID/schedstat`: how long its main thread ran and waited to run. It no longer changes when that has exited.
     ///
     /// # Errors
     ///
@@ -184,8 +184,8 @@ impl Process {
         Ok(schedstat)
     }
 
-    /// `/proc/PID/smaps_rollup`: its memory, exactly. Walks the page tables: milliseconds for a large process, and it can
-    /// wait for the process's own memory lock.
+    /// Reads `/proc/PID/smaps_rollup`: its memory, exactly. Walks the page tables: milliseconds for a large process, and it can wait for
+    /// the process's own memory lock.
     ///
     /// # Errors
     ///
@@ -194,7 +194,7 @@ impl Process {
         self.parse_memory("smaps_rollup", SmapsRollup::parse)
     }
 
-    /// `/proc/PID/limits`: its resource limits.
+    /// Reads `/proc/PID/limits`: its resource limits.
     ///
     /// # Errors
     ///
@@ -203,7 +203,7 @@ impl Process {
         self.parse("limits", Limits::parse)
     }
 
-    /// `/proc/PID/cgroup`: the control groups it is in, one for each hierarchy.
+    /// Reads `/proc/PID/cgroup`: the control groups it is in, one for each hierarchy.
     ///
     /// # Errors
     ///
@@ -218,8 +218,8 @@ impl Process {
         self.parse("cgroup", CgroupPaths::parse)
     }
 
-    /// `/proc/PID/cmdline`: its arguments, program first; none for kernel threads and zombies. May hold secrets. Can wait
-    /// for the process's own memory lock.
+    /// Reads `/proc/PID/cmdline`: its arguments, program first; none for kernel threads and zombies. May hold secrets. Can wait for the
+    /// process's own memory lock.
     ///
     /// # Errors
     ///
@@ -228,8 +228,8 @@ impl Process {
         self.parse_memory("cmdline", |bytes| Ok(args::parse_cmdline(bytes)))
     }
 
-    /// `/proc/PID/environ`: the environment it was started with. Holds secrets more often than not. Can wait for the
-    /// process's own memory lock.
+    /// Reads `/proc/PID/environ`: the environment it was started with. Holds secrets more often than not. Can wait for the process's own
+    /// memory lock.
     ///
     /// # Errors
     ///
@@ -238,7 +238,7 @@ impl Process {
         self.parse_memory("environ", |bytes| Ok(Environ::parse(bytes)))
     }
 
-    /// `/proc/PID/exe`: its executable, with ` (deleted)` at its end when that is so.
+    /// Reads `/proc/PID/exe`: its executable, with ` (deleted)` at its end when that is so.
     ///
     /// # Errors
     ///
@@ -247,7 +247,7 @@ impl Process {
         self.link("exe")
     }
 
-    /// `/proc/PID/cwd`: its working directory.
+    /// Reads `/proc/PID/cwd`: its working directory.
     ///
     /// # Errors
     ///
@@ -256,7 +256,7 @@ impl Process {
         self.link("cwd")
     }
 
-    /// How many file descriptors it has open: the entries of `/proc/PID/fd`, counted.
+    /// Counts the file descriptors that it has open: the entries of `/proc/PID/fd`.
     ///
     /// The size of that directory (since Linux 6.2) is not the same: it has the numbers too that `accept(2)` and `open(2)`
     /// reserve while they wait. Counting takes about half a microsecond for each descriptor, several at first.
@@ -268,8 +268,8 @@ impl Process {
         self.by_life("fd", |dir| fd_count(dir, u64::MAX, || true)).map(Option::unwrap_or_default)
     }
 
-    /// The namespaces it is in, by the links in `/proc/PID/ns`, and its pids in the pid namespaces inside that of this
-    /// /proc, from `NSpid` in `/proc/PID/status`.
+    /// Reads the namespaces it is in, by the links in `/proc/PID/ns`, and its pids in the pid namespaces inside that of this /proc, from
+    /// `NSpid` in `/proc/PID/status`.
     ///
     /// # Errors
     ///
@@ -280,7 +280,7 @@ impl Process {
         Ok(namespaces)
     }
 
-    /// `/proc/PID/oom_score` and `oom_score_adj`: how likely the out-of-memory killer takes it.
+    /// Reads `/proc/PID/oom_score` and `oom_score_adj`: how likely the out-of-memory killer is to kill it.
     ///
     /// # Errors
     ///

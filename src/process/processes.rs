@@ -19,11 +19,11 @@ use crate::{Cancel, Result, Snapshot, Source};
 /// reclaimed.
 ///
 /// ```text
-/// find what is new ──► take the pulses ──► read what ran ──► slow files, names ──► select ──► snapshot
-///   /proc/loadavg        CPU clocks          stat, io …        within a budget
+/// find new ones ──► read CPU clocks ──► read those that ran ──► slow files, names ──► select ──► snapshot
+///   /proc/loadavg                           stat, io …            within a budget
 /// ```
 ///
-/// Samples come in the order of their pids. For a /proc of another pid namespace the pulses cannot be taken: there
+/// Samples come in the order of their pids. For a /proc of another pid namespace the CPU clocks cannot be read: there
 /// everything is read at every tick, with the same results, and the snapshot has [`Notice::NoPulse`](crate::Notice::NoPulse).
 ///
 /// A clone has the same settings, and begins from nothing: it shares no readings, no descriptor and no thread.
@@ -54,18 +54,18 @@ pub struct Processes {
 }
 
 impl Processes {
-    /// All processes in `/proc`, with [`Fields::DEFAULT`].
+    /// Creates a source of all processes in `/proc`, with [`Fields::DEFAULT`].
     pub fn new() -> Self {
         Self { config: Config::default(), scan: None }
     }
 
-    /// Where /proc is mounted. Default: `/proc`.
+    /// Sets where /proc is mounted. Default: `/proc`.
     pub fn root(mut self, path: impl Into<PathBuf>) -> Self {
         self.config.root = path.into();
         self
     }
 
-    /// Which processes. Default: all.
+    /// Sets which processes to yield. Default: all.
     ///
     /// A process that is not selected is read only as far as the selection needs. It is checked again within [`recheck`](Self::recheck),
     /// since it can change its program, its user or its parent.
@@ -80,7 +80,7 @@ impl Processes {
         self
     }
 
-    /// How old the reading of an idle process may get. Default: 5 min.
+    /// Sets how old the reading of an idle process may get. Default: 5 min.
     ///
     /// Its counters are exact at every tick in any case; this bounds the age of fields that others can change while it does not run:
     /// memory, `nice` and the others that [`ProcessSample::read_at`] names, its control group, whether its executable and working directory
@@ -92,7 +92,7 @@ impl Processes {
         self
     }
 
-    /// How long ago it may be that all processes were known, before /proc is listed. Default: 10 s.
+    /// Sets how long ago all processes may have been known before /proc is listed. Default: 10 s.
     ///
     /// New processes are found by the pids that the kernel handed out, without a listing, and are in the next snapshot; where the pids may
     /// have wrapped round since the last tick, that tick lists. This bounds the delay for processes that only a listing can find: with a
@@ -111,7 +111,7 @@ impl Processes {
         self
     }
 
-    /// After how long a process that is not selected is looked at again, at the latest. Default: 15 s.
+    /// Sets after how long a process that is not selected is checked again, at the latest. Default: 15 s.
     ///
     /// A new process is checked often at first (after 1, 2, 4 … ticks), since programs are started by a fork and then an `execve(2)`; 32
     /// ticks are the longest interval. A process that another one moves to another control group while it does not run is found when it
@@ -121,22 +121,22 @@ impl Processes {
         self
     }
 
-    /// How many file descriptors to keep open for the processes that run. Default: a quarter of the soft limit
-    /// (`RLIMIT_NOFILE`) at the first tick, which is never changed. 0 keeps none. Fewer cost speed, never samples.
+    /// Sets how many file descriptors to keep open for the processes that run. Default: a quarter of the soft limit (`RLIMIT_NOFILE`) at
+    /// the first tick, which is never changed. 0 keeps none. Fewer cost speed, never samples.
     pub fn max_fds(mut self, count: usize) -> Self {
         self.config.max_fds = Some(count);
         self
     }
 
-    /// How many threads read when much has to be read. Default: as many as there are cores for this process, 8 at most. 0 is an
-    /// error at the first tick ([`is_config`](crate::Error::is_config)).
+    /// Sets how many threads read when much has to be read. Default: as many as there are cores for this process, 8 at most. 0 is an error
+    /// at the first tick ([`is_config`](crate::Error::is_config)).
     pub fn threads(mut self, count: usize) -> Self {
         self.config.threads = Some(count);
         self
     }
 
-    /// How long a tick waits for files that can block or take long: command lines, environments, `smaps_rollup`, many open files, the names
-    /// of users, and the [pid files](Select::pid_file) of a selection. Default: 100 ms. A value that is not read by then is
+    /// Sets how long a tick waits for files that can block or take long: command lines, environments, `smaps_rollup`, many open files, the
+    /// names of users, and the [pid files](Select::pid_file) of a selection. Default: 100 ms. A value that is not read by then is
     /// [`Reading::Skipped`](crate::Reading::Skipped) in this tick, and present at a later one. With [`Duration::MAX`] a tick takes as long
     /// as the slowest of them, and ends early only when it is cancelled.
     pub fn slow_budget(mut self, budget: Duration) -> Self {
@@ -144,16 +144,15 @@ impl Processes {
         self
     }
 
-    /// How often the slow files of a process that runs are read again. Default: 10 s. After an `execve(2)` they are read
-    /// at once. Where such a reading is not there in time, the command line and the environment stay as they were last read
-    /// of the same program, and `smaps_rollup` and the number of many open files are
-    /// [`Reading::Skipped`](crate::Reading::Skipped).
+    /// Sets how often the slow files of a process that runs are read again. Default: 10 s. After an `execve(2)` they are read at once.
+    /// Where such a reading is not there in time, the command line and the environment stay as they were last read of the same program, and
+    /// `smaps_rollup` and the number of many open files are [`Reading::Skipped`](crate::Reading::Skipped).
     pub fn slow_cadence(mut self, cadence: Duration) -> Self {
         self.config.slow.cadence = cadence;
         self
     }
 
-    /// How many bytes of memory command lines and environments may take in the source, all together. Default: 64 MiB.
+    /// Sets how many bytes of memory command lines and environments may take in the source, all together. Default: 64 MiB.
     ///
     /// A process can have megabytes of these that cost it nothing, and a user thousands of processes. A text is kept while there is room,
     /// and in any case where it takes no more than the share of one process, which is this limit divided by the number of processes: so the

@@ -59,19 +59,20 @@ impl ProcFs {
         })))
     }
 
-    /// Where it is mounted.
+    /// Returns where it is mounted.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0.path
     }
 
-    /// The boot id of its machine: `sys/kernel/random/boot_id`, or that of this machine where it has none.
+    /// Returns the boot id of its machine: `sys/kernel/random/boot_id`, or that of this machine where it has none.
     #[must_use]
     pub fn boot_id(&self) -> BootId {
         self.0.boot_id
     }
 
-    /// The limits of everything that the calling thread can read here now: `hidepid`, `subset=pid`, or that only full readings work.
+    /// Returns the limits of everything that the calling thread can read here now: `hidepid`, `subset=pid`, or that only full readings
+    /// work.
     ///
     /// It is looked up at each call, in some tens of microseconds: the mount options change with a remount, and who is exempt
     /// from `hidepid` with the groups, the capabilities and the user namespace of a thread. Each snapshot has that of its own
@@ -83,7 +84,7 @@ impl ProcFs {
         notices
     }
 
-    /// The pids of all processes that are visible, in order.
+    /// Returns the pids of all processes that are visible, in order.
     ///
     /// # Errors
     ///

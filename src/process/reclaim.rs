@@ -1,4 +1,4 @@
-//! Whether the kernel took memory from processes that stood still.
+//! Detects whether the kernel took memory from processes that did not run.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;

@@ -56,7 +56,7 @@ impl Restrictions {
         Self { table: open_table(dir), seen: None, looked_at: None, notices: Vec::new() }
     }
 
-    /// Looks again. Returns whether the thread may see other processes than before, or more or less of them.
+    /// Reads them again. Returns whether the thread may see other processes than before, or more or less of them.
     pub(crate) fn look(&mut self, dir: BorrowedFd<'_>, now: Monotonic) -> bool {
         if !file::is_proc(dir) {
             return false;

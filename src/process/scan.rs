@@ -50,7 +50,7 @@ pub(crate) struct Scan {
     pins_due: bool,
     tick: u64,
     last: Option<Monotonic>,
-    /// Whose readings are renewed, in turn: all within `max_age`, and those that have a reason several times as often.
+    /// Schedules of renewed readings: all within `max_age`, and those that have a reason several times as often.
     all_turns: Turns,
     early_turns: Turns,
     reclaim: Reclaim,

@@ -10,8 +10,8 @@ use crate::time::Deadline;
 
 /// Threads that work off jobs, started when first needed. A tick waits for their answers as long as its budget lasts.
 ///
-/// A job that blocks keeps one thread; when all are kept, another is started, up to `most`. Nobody waits for them at the
-/// end: a thread that is blocked ends when the kernel lets it go, and holds nothing of a runtime until then.
+/// A job that blocks keeps one thread; when all are kept, another is started, up to `most`. They are not joined at the end: a thread that
+/// is blocked ends when the kernel releases it, and holds nothing of a runtime until then.
 #[derive(Debug)]
 pub(crate) struct SlowPool<J, A> {
     queue: Arc<Queue<J>>,
@@ -33,7 +33,7 @@ const POLL: Duration = Duration::from_millis(1);
 /// After how many of these without an answer those who are at work count as held up, while others wait.
 const HELD_UP: u32 = 10;
 
-/// How many threads serve where none is held up.
+/// How many threads run where none is held up.
 const USUAL: usize = 2;
 
 #[derive(Debug)]
@@ -197,7 +197,7 @@ impl<J> Queue<J> {
 /// How much the slow pool may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SlowPoolSettings {
-    /// How long a tick waits for it.
+    /// How long a tick waits for the pool.
     pub(crate) budget: Duration,
     /// How long a result is good for, while the process runs.
     pub(crate) cadence: Duration,
@@ -285,7 +285,7 @@ mod tests {
             }
             job.0
         });
-        // More are held up than threads serve as a rule: the others get by, and then let them go.
+        // More are held up than threads run as a rule: other threads do the work, and then the gate opens.
         slow_pool.give((0..100).map(|n| (n, (n < 4).then(|| Arc::clone(&gate)))));
         let mut answers = Vec::new();
         slow_pool.take(Deadline::after(Duration::MAX), &Cancel::new(), |n| {
@@ -296,7 +296,7 @@ mod tests {
             }
         });
         assert_eq!(answers.len(), 100);
-        // Nobody releases this one.
+        // This one is never released.
         slow_pool.give([(0, Some(gate))]);
         let cancel = Cancel::new();
         let stop = cancel.clone();

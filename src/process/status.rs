@@ -209,7 +209,7 @@ pub struct Status {
     /// Those that it cannot switch any more (`x86_Thread_features_locked`); since Linux 6.6, on x86.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub x86_thread_features_locked: Option<Vec<Text>>,
-    /// Lines that this version does not know, or whose value it does not understand.
+    /// Lines that this version does not know, or whose value it cannot parse.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub other: BTreeMap<String, Text>,
 }

@@ -1,4 +1,4 @@
-//! The processes a source knows, and the state it keeps of each.
+//! The processes known to a source, and the state it keeps of each.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,17 +55,17 @@ pub(crate) enum Selection {
     Unselected(Rest),
 }
 
-/// When a process that is not in the samples is looked at again, unless something may have happened to it.
+/// When a process that is not in the samples is checked again, unless something may have happened to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
     /// At every tick: its end or change shows in the samples of others.
     Never,
-    /// At this tick or this instant, whichever comes first; and how many ticks this rest is.
+    /// At this tick or this instant, whichever comes first; and the length of this interval in ticks.
     Until { tick: u64, at: Monotonic, ticks: u64 },
 }
 
 impl Rest {
-    /// Looked at at the next tick, and before any rest.
+    /// Checked at the next tick, and before any interval.
     pub(crate) const OVER: Self = Self::Until { tick: 0, at: Monotonic::from_nanos(0), ticks: 0 };
 
     /// The longest, in ticks.
@@ -156,7 +156,7 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
-    /// Whether the process has memory, and we have the right to know.
+    /// Whether the process has memory, and the reader has the right to see its addresses.
     pub(crate) fn are_known(self) -> bool {
         self.start_stack > 1
     }
@@ -350,7 +350,7 @@ impl Slot {
         }
     }
 
-    /// It was looked at: where it is not selected, leave it alone for twice as long as before.
+    /// It was checked: where it is not selected, the next check is after twice as long an interval.
     pub(crate) fn rest(&mut self, tick: u64, now: Monotonic, recheck: Duration) {
         if let Some(Rest::Until { tick: until, at, ticks }) = self.rest_mut() {
             *ticks = ticks.saturating_mul(2).clamp(1, Rest::LONGEST);
@@ -359,14 +359,14 @@ impl Slot {
         }
     }
 
-    /// Its rests are as short as those of a new one.
+    /// Makes its intervals as short as those of a new one.
     pub(crate) fn rest_shortly(&mut self) {
         if let Some(Rest::Until { ticks, .. }) = self.rest_mut() {
             *ticks = 0;
         }
     }
 
-    /// Never lets it rest while it is not selected, or lets it again.
+    /// Sets whether it is checked at every tick while it is not selected.
     pub(crate) fn pin(&mut self, pinned: bool) {
         match self.rest_mut() {
             Some(rest) if pinned => *rest = Rest::Never,

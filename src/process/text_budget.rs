@@ -1,4 +1,4 @@
-//! How much memory command lines and environments may take in all.
+//! A bound on the memory of all command lines and environments.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -16,7 +16,7 @@ use crate::number::decimal;
 /// The kernel's flag of a thread that is exiting, in field 9 of `/proc/PID/stat`: set before it releases anything.
 const PF_EXITING: u32 = 0x4;
 
-/// How many threads are looked at, and how often they are listed, before the question is left for later.
+/// How many threads are read, and how often they are listed, before the reading is put off.
 const MOST_LOOKS: usize = 512;
 const MOST_LISTINGS: usize = 16;
 

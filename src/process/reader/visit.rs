@@ -166,7 +166,7 @@ impl Visit<'_> {
             entry.marks = line.marks;
         }
         let before = entry.owner;
-        // Nobody else can change it.
+        // No other process can change it.
         let as_before = self.files.still && self.renew;
         let due = self.owner
             || self.all

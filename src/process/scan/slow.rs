@@ -163,7 +163,7 @@ fn without_memory(entry: &mut Entry, fields: Fields, kind: Kind) {
     }
 }
 
-/// Says that a file is due and was not reached: overwritten as soon as it is.
+/// Marks a file as due and not reached: overwritten as soon as it is.
 fn skip(entry: &mut Entry, fields: Fields, kind: Kind) {
     match kind {
         Kind::Cmdline => {

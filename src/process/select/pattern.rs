@@ -42,19 +42,19 @@ pub(super) enum Kind {
 }
 
 impl Pattern {
-    /// The whole text, byte for byte.
+    /// Matches the whole text, byte for byte.
     #[must_use]
     pub fn exact(text: impl Into<Text>) -> Self {
         Self(Kind::Exact(text.into()))
     }
 
-    /// A part of the text, byte for byte.
+    /// Matches a part of the text, byte for byte.
     #[must_use]
     pub fn contains(part: impl Into<Text>) -> Self {
         Self(Kind::Contains(part.into()))
     }
 
-    /// A glob that matches the whole text: `?` and `*`, `[a-z]` and `[!a-z]`, `{this,that}`.
+    /// Matches the whole text by a glob: `?` and `*`, `[a-z]` and `[!a-z]`, `{this,that}`.
     ///
     /// In the fields that are paths (`exe`, `cwd`, `cgroup`) `*` and `?` stop at a `/`, and `**` as a whole component
     /// crosses them: `/srv/app{,/**}` is the directory and all that is below it. A backslash is an ordinary character, as
@@ -67,7 +67,7 @@ impl Pattern {
         Self::try_glob(glob).map_err(|why| Error::config(format!("not a glob: {glob:?}: {why}")))
     }
 
-    /// A [regular expression](https://docs.rs/regex/latest/regex/#syntax) that matches anywhere in the text.
+    /// Matches by a [regular expression](https://docs.rs/regex/latest/regex/#syntax), anywhere in the text.
     ///
     /// # Errors
     ///

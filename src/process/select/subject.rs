@@ -29,8 +29,8 @@ pub(crate) enum Knowledge {
     Identity,
 }
 
-/// How old a process is that started then, at `now`. One that was born up to `latest`, while it was looked, is new; the age of
-/// one that starts in the future, by the clock of who looked, is not known.
+/// The age at `now` of a process that started then. One that was born up to `latest`, during the reading, is new; the age of one that
+/// starts in the future, by the reader's clock, is not known.
 pub(crate) fn age(start_ns: i64, now: Monotonic, latest: Monotonic) -> Option<Duration> {
     let since = |at: Monotonic| u64::try_from(i128::from(at.as_nanos()).saturating_sub(start_ns.into())).ok();
     let age = since(now).or_else(|| since(latest).map(|_| 0));

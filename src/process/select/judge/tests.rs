@@ -167,7 +167,7 @@ fn a_chain_has_no_end_and_each_process_is_asked_once() {
     let select = first.with_descendants();
     assert!(table.decide(&select).iter().all(|selected| *selected == Some(true)));
     assert_eq!(asked(), 20_000, "each condition is evaluated once for each process, however deep it is");
-    // Nobody changed.
+    // No process changed.
     assert!(table.decide(&select).iter().all(|selected| *selected == Some(true)));
     assert_eq!(asked(), 0);
     // One in the middle did, and it has another parent by now.
