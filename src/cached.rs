@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_repeated_is_the_same_in_all_but_its_tick() {
+    fn a_repeated_snapshot_differs_only_in_its_tick() {
         let mut cached = Cached::new(Relay, Duration::MAX);
         let mut first = Snapshot { seq: 1, lag: Duration::from_secs(1), ..Snapshot::default() };
         cached.collect(&mut first, &Cancel::new()).unwrap();

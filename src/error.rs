@@ -212,9 +212,9 @@ impl fmt::Display for Error {
         let mut f = Lines(f);
         match &self.0.kind {
             Kind::Io(error) => write!(f, "{error}"),
-            Kind::Malformed(what) => write!(f, "not understood: {what}"),
+            Kind::Malformed(what) => write!(f, "cannot be parsed: {what}"),
             Kind::Config(what) | Kind::Broker(what, _) => f.write_str(what),
-            Kind::Unsupported => f.write_str("this kernel does not have it"),
+            Kind::Unsupported => f.write_str("this kernel does not support it"),
             Kind::Cancelled => f.write_str("the reading was cancelled"),
             Kind::Panicked(message) => write!(f, "the source panicked: {message}"),
             Kind::RuntimeGone => f.write_str("the runtime was shut down"),
@@ -258,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_main_prints_is_a_sentence() {
+    fn an_error_returned_from_main_is_a_sentence() {
         let error = Error::from(io::Error::from_raw_os_error(13)).at("/proc/1/io");
         assert_eq!(format!("{error:?}"), "/proc/1/io: Permission denied (os error 13)");
         assert_eq!(format!("{error:#?}"), format!("{error:?}"));
@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(format!("{:?}", Error::config("selection, column 1\n  x\n  ^")), "selection, column 1\n  x\n  ^");
         // Whatever fails in here keeps its cause.
         let wrapped = Error::from(io::Error::other(Error::malformed("a\u{9b}b")));
-        assert_eq!(format!("{wrapped:?}"), "not understood: a\\u{9b}b");
+        assert_eq!(format!("{wrapped:?}"), "cannot be parsed: a\\u{9b}b");
     }
 
     #[cfg(feature = "forward")]
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_would_act_on_is_escaped() {
+    fn control_characters_are_escaped() {
         let error = Error::config("line 1\n  ^ \u{1b}[2J\u{202e}").at("/srv/\u{1b}]0;x\u{7}\n");
         assert_eq!(error.to_string(), "/srv/\\u{1b}]0;x\\u{7}\\n: line 1\n  ^ \\u{1b}[2J\\u{202e}");
         for error in [

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_matches_what_any_of_its_globs_matches() {
+    fn a_set_matches_if_any_of_its_globs_does() {
         let texts = ["*.o", "a/**/cache", "/srv/app{,/**}", "c\\*", "?"];
         let mut set = GlobSet::default();
         assert!(set.is_empty() && !set.matches(b""));

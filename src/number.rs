@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_has_what_is_there() {
+    fn a_row_may_be_short() {
         assert_eq!(row(b"1 2 3\n"), [Some(1), Some(2), Some(3)]);
         assert_eq!(row(b"1 2 3"), [Some(1), Some(2), Some(3)]);
         assert_eq!(row(b"1  x 3 4\n5"), [Some(1), None, Some(3)]);

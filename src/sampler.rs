@@ -215,7 +215,9 @@ where
             if matches!(this.state, State::Idle { .. }) {
                 if this.schedule.period.is_zero() {
                     this.state = State::Done;
-                    return Poll::Ready(Some(Err(Error::config("the period between two readings is zero"))));
+                    return Poll::Ready(Some(Err(Error::config(
+                        "the period between two readings must be longer than zero",
+                    ))));
                 }
                 ready!(this.poll_due(cx));
             }

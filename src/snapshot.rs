@@ -77,7 +77,7 @@ pub struct Skipped {
     pub vanished: u64,
     /// Could not be read for lack of permission.
     pub denied: u64,
-    /// Was read and not understood.
+    /// Was read, but could not be parsed.
     pub malformed: u64,
     /// Could not be read for another reason: an I/O error, no file descriptor left.
     pub failed: u64,

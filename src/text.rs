@@ -415,7 +415,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_would_act_on_is_escaped() {
+    fn control_characters_are_escaped() {
         for (bytes, shown) in [
             (&b"postgres: writer"[..], "postgres: writer"),
             (b"dev-disk-by\\x2duuid.device", r"dev-disk-by\x2duuid.device"),

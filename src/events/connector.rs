@@ -37,7 +37,7 @@ const BATCH: usize = 256;
 const ROUNDS: usize = 64;
 
 /// How many processes that executed a program are read each time the socket is drained.
-const LOOKS: usize = 16;
+const NAMES_PER_DRAIN: usize = 16;
 
 /// How long events may gather before they are taken out, so that many come at once: the kernel's buffer fills meanwhile.
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
@@ -237,7 +237,7 @@ impl Shared {
             if self.broken.load(Ordering::Relaxed) {
                 return;
             }
-            self.look();
+            self.read_names();
         }
     }
 
@@ -284,12 +284,12 @@ impl Shared {
     }
 
     /// Reads some of those that executed a program: their name can be read nowhere else, and soon not at all.
-    fn look(&self) {
-        let to_look_at = self.lock().take_execed(LOOKS);
-        for pid in to_look_at {
+    fn read_names(&self) {
+        let executed = self.lock().take_execed(NAMES_PER_DRAIN);
+        for pid in executed {
             let Some(stat) = std::fs::read(format!("/proc/{pid}/stat")).ok() else { continue };
             if let Ok(stat) = crate::process::StatLine::parse(&stat) {
-                self.lock().looked(pid, stat.start_ticks, Text::from(stat.comm));
+                self.lock().add_name(pid, stat.start_ticks, Text::from(stat.comm));
             }
         }
     }

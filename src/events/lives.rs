@@ -27,7 +27,7 @@ pub(super) struct Life {
     pub(super) usage: Option<Usage>,
     execs: u64,
     /// Its start was announced.
-    heard: bool,
+    start_announced: bool,
     exit: Option<Exit>,
     /// Since when ticks do not see it, though no end was announced.
     missing: Option<Monotonic>,
@@ -60,11 +60,11 @@ pub(super) struct Draft {
     pub(super) life: LifeKey,
     pub(super) at: Monotonic,
     pub(super) ppid: u32,
-    pub(super) what: What,
+    pub(super) kind: DraftKind,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum What {
+pub(super) enum DraftKind {
     Started(Option<Text>),
     /// The how-manieth exec of this life: only the last one's name can be known.
     Execed(u64),
@@ -106,7 +106,7 @@ pub(super) struct Lives {
     superseded: HashMap<u32, LifeKey>,
     /// The starts that were read and will be announced.
     awaited: HashMap<u32, ProcessId>,
-    heirs: Heirs,
+    inherited: InheritedInfo,
     next: LifeKey,
     tick: u64,
     /// When the first tick began: no start before that is reported.
@@ -118,7 +118,7 @@ pub(super) struct Lives {
 const ANNOUNCED_WITHIN_NS: u64 = 500_000_000;
 
 /// How late after a process is gone the kernel may announce its end: the announcing task can be held up.
-const SAID_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
+const END_ANNOUNCED_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl Lives {
     pub(super) fn new(ticks_per_second: u64) -> Self {
@@ -127,7 +127,7 @@ impl Lives {
             by_pid: HashMap::new(),
             superseded: HashMap::new(),
             awaited: HashMap::new(),
-            heirs: Heirs::default(),
+            inherited: InheritedInfo::default(),
             next: 0,
             tick: 0,
             began: None,
@@ -150,7 +150,7 @@ impl Lives {
     }
 
     /// Removes those that ended, once they are reported.
-    pub(super) fn bury(&mut self) {
+    pub(super) fn remove_ended(&mut self) {
         let tick = self.tick;
         self.lives.retain(|_, life| {
             let is_left = !life.ended || life.seen == tick;
@@ -172,29 +172,29 @@ impl Lives {
         };
         let mut drafts = Vec::new();
         for fact in std::mem::take(&mut input.facts) {
-            self.hear(fact, input.samples, &mut drafts);
+            self.apply_fact(fact, input.samples, &mut drafts);
         }
         let mut awaited = HashMap::new();
         for sample in input.samples {
-            self.see(sample, &input, &mut awaited, &mut drafts);
+            self.apply_sample(sample, &input, &mut awaited, &mut drafts);
         }
         self.awaited = awaited;
-        self.miss(&input, &mut drafts);
+        self.end_missing(&input, &mut drafts);
         drafts.sort_by_key(|draft| draft.at);
         drafts
     }
 
     /// One thing that was announced.
-    fn hear(&mut self, fact: Fact, samples: &[ProcessSample], drafts: &mut Vec<Draft>) {
+    fn apply_fact(&mut self, fact: Fact, samples: &[ProcessSample], drafts: &mut Vec<Draft>) {
         match fact {
             Fact::Nothing => {}
             Fact::Started { pid, ppid, at } => {
                 if let Some(key) = self.by_pid.get(&pid).copied()
                     && let Some(life) = self.lives.get_mut(&key)
                 {
-                    if !life.heard && life.exit.is_none() && is_start_of(life.id, at, self.tick_ns) {
+                    if !life.start_announced && life.exit.is_none() && is_start_of(life.id, at, self.tick_ns) {
                         // It was read before it was announced: in the first tick, or where announcements were lost.
-                        life.heard = true;
+                        life.start_announced = true;
                         return;
                     }
                     self.supersede(pid, key);
@@ -203,7 +203,7 @@ impl Lives {
                     .by_pid
                     .get(&ppid)
                     .and_then(|parent| self.lives.get(parent))
-                    .map(|parent| (parent.name.clone(), parent.info.as_ref().map(|info| self.heirs.of(info))));
+                    .map(|parent| (parent.name.clone(), parent.info.as_ref().map(|info| self.inherited.of(info))));
                 let (name, info) = name_and_info.unwrap_or_default();
                 let life = Life {
                     id: ProcessId { pid, start_ticks: ticks_of(at, self.tick_ns) },
@@ -214,7 +214,7 @@ impl Lives {
                     name: name.clone(),
                     usage: None,
                     execs: 0,
-                    heard: true,
+                    start_announced: true,
                     exit: None,
                     missing: None,
                     ended: false,
@@ -224,20 +224,20 @@ impl Lives {
                     selected: false,
                 };
                 let life = self.add(pid, life);
-                drafts.push(Draft { life, at, ppid, what: What::Started(name) });
+                drafts.push(Draft { life, at, ppid, kind: DraftKind::Started(name) });
             }
             Fact::Execed { pid, at } => {
                 let key = self.find(pid, at, samples, drafts);
                 let Some(life) = self.lives.get_mut(&key).filter(|life| !life.over) else { return };
                 (life.info, life.name, life.exit) = (None, None, None);
                 life.execs = life.execs.saturating_add(1);
-                drafts.push(Draft { life: key, at, ppid: life.ppid, what: What::Execed(life.execs) });
+                drafts.push(Draft { life: key, at, ppid: life.ppid, kind: DraftKind::Execed(life.execs) });
             }
             Fact::Renamed { pid, name, at } => {
                 let key = self.find(pid, at, samples, drafts);
                 let Some(life) = self.lives.get_mut(&key).filter(|life| !life.over) else { return };
                 life.rename(name.clone());
-                drafts.push(Draft { life: key, at, ppid: life.ppid, what: What::Renamed(name) });
+                drafts.push(Draft { life: key, at, ppid: life.ppid, kind: DraftKind::Renamed(name) });
             }
             Fact::ChangedUser { pid, uid } => {
                 let life = self.by_pid.get(&pid).and_then(|key| self.lives.get_mut(key));
@@ -247,7 +247,7 @@ impl Lives {
                     info.user = Reading::Skipped;
                 }
             }
-            Fact::Looked { pid, start_ticks, name } => {
+            Fact::NameRead { pid, start_ticks, name } => {
                 let Some(life) = self.by_pid.get(&pid).and_then(|key| self.lives.get_mut(key)) else { return };
                 let read = ProcessId { pid, start_ticks };
                 if !life.is(read, self.tick_ns) {
@@ -287,7 +287,7 @@ impl Lives {
             name: None,
             usage: None,
             execs: 0,
-            heard: true,
+            start_announced: true,
             exit: None,
             missing: None,
             ended: false,
@@ -308,13 +308,13 @@ impl Lives {
         let name = life.name.clone();
         let key = self.add(sample.id.pid, life);
         if is_new {
-            drafts.push(Draft { life: key, at, ppid: sample.ppid, what: What::Started(name) });
+            drafts.push(Draft { life: key, at, ppid: sample.ppid, kind: DraftKind::Started(name) });
         }
         key
     }
 
     /// One sample of this tick.
-    fn see(
+    fn apply_sample(
         &mut self,
         sample: &ProcessSample,
         input: &Input<'_>,
@@ -367,8 +367,8 @@ impl Lives {
         // Threads of it ended, and the process lives.
         life.exit = None;
         if life.ppid != sample.ppid {
-            let what = What::Reparented(life.ppid);
-            drafts.push(Draft { life: key, at: input.now, ppid: sample.ppid, what });
+            let kind = DraftKind::Reparented(life.ppid);
+            drafts.push(Draft { life: key, at: input.now, ppid: sample.ppid, kind });
             life.ppid = sample.ppid;
         }
         if input.evidence == Evidence::ReadOnly
@@ -376,10 +376,10 @@ impl Lives {
         {
             if before.execs != sample.info.execs {
                 life.execs = life.execs.saturating_add(1);
-                drafts.push(Draft { life: key, at: input.now, ppid: life.ppid, what: What::Execed(life.execs) });
+                drafts.push(Draft { life: key, at: input.now, ppid: life.ppid, kind: DraftKind::Execed(life.execs) });
             } else if before.name != sample.info.name {
-                let what = What::Renamed(sample.info.name.clone());
-                drafts.push(Draft { life: key, at: input.now, ppid: life.ppid, what });
+                let kind = DraftKind::Renamed(sample.info.name.clone());
+                drafts.push(Draft { life: key, at: input.now, ppid: life.ppid, kind });
             }
         }
         life.name = Some(sample.info.name.clone());
@@ -388,7 +388,7 @@ impl Lives {
     }
 
     /// Ends lives that this tick did not read.
-    fn miss(&mut self, input: &Input<'_>, drafts: &mut Vec<Draft>) {
+    fn end_missing(&mut self, input: &Input<'_>, drafts: &mut Vec<Draft>) {
         let tick = self.tick;
         let absent: Vec<LifeKey> =
             self.lives.iter().filter(|(_, life)| life.seen != tick && !life.ended).map(|(key, _)| *key).collect();
@@ -411,7 +411,8 @@ impl Lives {
                 }
                 // It ended after the facts were taken: the next ones have it.
                 None if input.evidence != Evidence::ReadOnly
-                    && input.now.since(*life.missing.get_or_insert(input.now)).unwrap_or_default() < SAID_WITHIN => {}
+                    && input.now.since(*life.missing.get_or_insert(input.now)).unwrap_or_default()
+                        < END_ANNOUNCED_WITHIN => {}
                 None => self.end(key, input.now, Reading::Failed, ppid, drafts),
             }
         }
@@ -421,7 +422,7 @@ impl Lives {
         let Some(life) = self.lives.get_mut(&key) else { return };
         life.ended = true;
         let ppid = if ppid == 0 { life.ppid } else { ppid };
-        drafts.push(Draft { life: key, at, ppid, what: What::Ended(status) });
+        drafts.push(Draft { life: key, at, ppid, kind: DraftKind::Ended(status) });
         // One that was not waited for yet stays, so that it is not taken for a new one.
         if life.seen != self.tick {
             let pid = life.id.pid;
@@ -473,7 +474,7 @@ impl Lives {
             name: Some(sample.info.name.clone()),
             usage: Some(usage(sample, has_ended(sample))),
             execs: 0,
-            heard: false,
+            start_announced: false,
             exit: None,
             missing: None,
             ended: false,
@@ -540,22 +541,22 @@ fn is_start_of(id: ProcessId, at: Monotonic, tick_ns: u64) -> bool {
 /// The data that processes inherit from their parent. Their parent and control group can differ at once. A parent that starts many shares
 /// one copy with all of them.
 #[derive(Debug, Default)]
-struct Heirs {
+struct InheritedInfo {
     last: Option<(Arc<ProcessInfo>, Arc<ProcessInfo>)>,
 }
 
-impl Heirs {
+impl InheritedInfo {
     fn of(&mut self, info: &Arc<ProcessInfo>) -> Arc<ProcessInfo> {
-        if let Some((parent, heir)) = &self.last
+        if let Some((parent, child)) = &self.last
             && Arc::ptr_eq(parent, info)
         {
-            return Arc::clone(heir);
+            return Arc::clone(child);
         }
-        let mut heir = ProcessInfo::clone(info);
-        (heir.cwd, heir.cgroup, heir.execs) = (Reading::Skipped, Reading::Skipped, 0);
-        let heir = Arc::new(heir);
-        self.last = Some((Arc::clone(info), Arc::clone(&heir)));
-        heir
+        let mut child = ProcessInfo::clone(info);
+        (child.cwd, child.cgroup, child.execs) = (Reading::Skipped, Reading::Skipped, 0);
+        let child = Arc::new(child);
+        self.last = Some((Arc::clone(info), Arc::clone(&child)));
+        child
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) enum Fact {
         uid: u32,
     },
     /// It was read a moment after it executed a program.
-    Looked {
+    NameRead {
         pid: u32,
         start_ticks: u64,
         name: Text,
@@ -216,10 +216,10 @@ impl Log {
     }
 
     /// The facts found about a process that executed a program.
-    pub(crate) fn looked(&mut self, pid: u32, start_ticks: u64, name: Text) {
+    pub(crate) fn add_name(&mut self, pid: u32, start_ticks: u64, name: Text) {
         // Nothing is lost where there is no room for it.
         if self.facts.len() < self.most {
-            self.facts.push(Fact::Looked { pid, start_ticks, name });
+            self.facts.push(Fact::NameRead { pid, start_ticks, name });
         }
     }
 

@@ -55,7 +55,7 @@ impl fmt::Display for ConnectorObstacle {
             Self::TimeNamespace => "not in the first time namespace",
             Self::OtherProc => "another /proc than that of this pid namespace",
             Self::Denied => "permission denied: before Linux 6.6 it takes CAP_NET_ADMIN",
-            Self::Unsupported => "this kernel does not have it",
+            Self::Unsupported => "this kernel does not support it",
             Self::NotAcknowledged => "not acknowledged by the kernel",
             Self::Failed => "no file descriptor or thread was left, or its socket failed",
         })

@@ -158,7 +158,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_the_kernel_says() {
+    fn messages_of_the_kernel() {
         assert_eq!(event(1, &[10, 10, 20, 20]), Event::Forked { pid: 20, ppid: 10 });
         assert_eq!(event(1, &[10, 10, 21, 20]), Event::Other, "a thread");
         assert_eq!(event(2, &[20, 20]), Event::Execed { pid: 20 });
@@ -178,7 +178,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_old_kernel_does_not_say_who_the_parent_is() {
+    fn an_old_kernel_reports_no_parent() {
         let mut bytes = message(0, 0, 0x8000_0000, &[20, 20, 9, 17]);
         bytes.truncate(DATA + 16);
         put(&mut bytes, 0, &u32::try_from(DATA + 16).unwrap().to_ne_bytes());

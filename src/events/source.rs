@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::connector::{Connector, ConnectorSettings};
 use super::event::{ProcessEvent, ProcessEventKind, UsagePrecision};
-use super::lives::{Draft, Evidence, Input, Life, Lives, What};
+use super::lives::{Draft, DraftKind, Evidence, Input, Life, Lives};
 use super::log::Taken;
 use super::method::{ConnectorObstacle, EventMethod};
 use super::selection::{Decision, Selection};
@@ -255,7 +255,7 @@ impl State {
                 self.next = self.next.saturating_add(1);
             }
         }
-        self.lives.bury();
+        self.lives.remove_ended();
         Ok(())
     }
 
@@ -284,12 +284,12 @@ impl State {
 
 fn event(number: u64, draft: Draft, life: &Life, undecided: bool) -> ProcessEvent {
     let known = |name: Option<crate::Text>| name.map_or(Reading::Failed, Reading::Value);
-    let (name, kind) = match draft.what {
-        What::Started(name) => (known(name), ProcessEventKind::Started {}),
-        What::Execed(nth) => (known(life.name_after_exec(nth)), ProcessEventKind::Execed {}),
-        What::Renamed(name) => (Reading::Value(name), ProcessEventKind::Renamed {}),
-        What::Reparented(from) => (known(life.name.clone()), ProcessEventKind::Reparented { from }),
-        What::Ended(status) => (known(life.name.clone()), exited(status, life)),
+    let (name, kind) = match draft.kind {
+        DraftKind::Started(name) => (known(name), ProcessEventKind::Started {}),
+        DraftKind::Execed(nth) => (known(life.name_after_exec(nth)), ProcessEventKind::Execed {}),
+        DraftKind::Renamed(name) => (Reading::Value(name), ProcessEventKind::Renamed {}),
+        DraftKind::Reparented(from) => (known(life.name.clone()), ProcessEventKind::Reparented { from }),
+        DraftKind::Ended(status) => (known(life.name.clone()), exited(status, life)),
     };
     ProcessEvent { number, id: life.id, derived: life.derived, ppid: draft.ppid, name, at: draft.at, undecided, kind }
 }

@@ -31,7 +31,7 @@ impl Config {
     pub(crate) fn check(&self) -> Result<()> {
         self.select.check()?;
         if self.threads == Some(0) {
-            return Err(Error::config("Processes::threads(0): at least one thread reads"));
+            return Err(Error::config("Processes::threads(0): at least one thread is needed"));
         }
         Ok(())
     }

@@ -103,10 +103,10 @@ struct Census {
 }
 
 /// Every how many times `list_every` it is listed though the number of processes was right at each tick.
-const LISTED_ALL_THE_SAME: u32 = 6;
+const LISTED_ANYWAY: u32 = 6;
 
 /// How long a window is probed: a pid is handed out some time before its process can be seen.
-const SETTLED: Duration = Duration::from_millis(200);
+const PROBED_FOR: Duration = Duration::from_millis(200);
 
 /// More pids than are ever handed out and not yet visible at one instant.
 const IN_FLIGHT: u32 = 256;
@@ -162,7 +162,7 @@ impl Discovery {
         self.found.clear();
         let within = |at: Option<Monotonic>, age| at.and_then(|at| now.since(at)).is_some_and(|passed| passed < age);
         let listed = within(self.complete_at, self.list_every)
-            && within(self.listed_at, self.list_every.saturating_mul(LISTED_ALL_THE_SAME));
+            && within(self.listed_at, self.list_every.saturating_mul(LISTED_ANYWAY));
         // The counter first, then the listing: a process that is born in between is in the next window.
         let probe = self.counter.as_mut().map_or(Probe::List, |counter| counter.advance(known, now));
         // One listing a tick: a process that is born after it is found at the next one.
@@ -247,7 +247,7 @@ impl Counter {
     fn advance(&mut self, known: usize, now: Monotonic) -> Probe {
         let last_tick = self.last_at;
         self.windows
-            .retain(|window| window.since >= last_tick || now.since(window.since).unwrap_or_default() < SETTLED);
+            .retain(|window| window.since >= last_tick || now.since(window.since).unwrap_or_default() < PROBED_FOR);
         let Some((tasks, last)) = self.buffer.read(&self.loadavg).ok().and_then(tasks_and_last_pid) else {
             return Probe::List;
         };
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn the_counter_goes_round_over_what_is_free() {
+    fn the_counter_wraps_round_over_free_pids() {
         assert_eq!(pids_to_go_round(32_768, 0), 32_468);
         assert_eq!(pids_to_go_round(600, 90), 30);
         // So many tasks that hardly a pid is free.
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_taken_in_is_listed_again() {
+    fn an_unused_result_is_listed_again() {
         let procfs = ProcFs::new("/proc").unwrap();
         let mut discovery = Discovery::new(&procfs, Duration::MAX).unwrap();
         let mut lists = |start_over: bool| {

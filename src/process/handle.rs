@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::file::{Buffer, open};
 use super::procfs::ProcFs;
 use super::stat::StatLine;
-use super::thread::{by_life, by_living_thread, load_io, main_thread_has_exited};
+use super::thread::{by_any_thread, by_living_thread, load_io, main_thread_has_exited};
 use super::{
     CgroupPaths, Environ, Io, Limits, Namespaces, Oom, ProcessId, Schedstat, SmapsRollup, Stat, Statm, Status, args,
 };
@@ -265,7 +265,7 @@ impl Process {
     ///
     /// See [`Process`].
     pub fn fd_count(&self) -> Result<u64> {
-        self.by_life("fd", |dir| fd_count(dir, u64::MAX, || true)).map(Option::unwrap_or_default)
+        self.by_any_thread("fd", |dir| fd_count(dir, u64::MAX, || true)).map(Option::unwrap_or_default)
     }
 
     /// Reads the namespaces it is in, by the links in `/proc/PID/ns`, and its pids in the pid namespaces inside that of this /proc, from
@@ -275,7 +275,7 @@ impl Process {
     ///
     /// See [`Process`].
     pub fn namespaces(&self) -> Result<Namespaces> {
-        let mut namespaces = self.by_life("ns", |dir| namespaces(dir))?;
+        let mut namespaces = self.by_any_thread("ns", |dir| namespaces(dir))?;
         namespaces.ns_pids = self.parse("status", Status::parse)?.ns_pid;
         Ok(namespaces)
     }
@@ -325,8 +325,8 @@ impl Process {
     }
 
     /// Reads a property shared by all threads of the process, from the directory of one that still has it.
-    fn by_life<T>(&self, file: &str, read: impl Fn(BorrowedFd<'_>) -> rustix::io::Result<T>) -> Result<T> {
-        by_life(self.dir.as_fd(), self.id.pid, read).map_err(|errno| self.failed(errno, file))
+    fn by_any_thread<T>(&self, file: &str, read: impl Fn(BorrowedFd<'_>) -> rustix::io::Result<T>) -> Result<T> {
+        by_any_thread(self.dir.as_fd(), self.id.pid, read).map_err(|errno| self.failed(errno, file))
     }
 
     fn has_lost_its_main_thread(&self) -> bool {
@@ -334,7 +334,7 @@ impl Process {
     }
 
     fn link(&self, name: &str) -> Result<WirePath> {
-        let target = self.by_life(name, |dir| rustix::fs::readlinkat(dir, name, Vec::new()))?;
+        let target = self.by_any_thread(name, |dir| rustix::fs::readlinkat(dir, name, Vec::new()))?;
         Ok(WirePath::from(target.into_bytes()))
     }
 

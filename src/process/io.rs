@@ -80,7 +80,7 @@ impl Io {
             };
             *field = decimal(value);
         }
-        if io == Self::default() { Err(Error::malformed("io: none of its lines")) } else { Ok(io) }
+        if io == Self::default() { Err(Error::malformed("io: no known line")) } else { Ok(io) }
     }
 
     /// Adds the counters of another process, as far as it has them; returns whether it has all.

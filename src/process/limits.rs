@@ -114,7 +114,7 @@ impl Limits {
                 **limit = Limit::parse(values);
             }
         }
-        if limits == Self::default() { Err(Error::malformed("limits: none of them")) } else { Ok(limits) }
+        if limits == Self::default() { Err(Error::malformed("limits: no known limit")) } else { Ok(limits) }
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct Names {
 #[derive(Debug)]
 struct Name {
     name: Reading<Text>,
-    asked: bool,
+    pending: bool,
     at: Monotonic,
 }
 
@@ -47,12 +47,12 @@ impl Names {
     pub(crate) fn get(&mut self, id: Id, now: Monotonic) -> Reading<Text> {
         let name = self.known.entry(id).or_insert_with(|| Name {
             name: Reading::Skipped,
-            asked: false,
+            pending: false,
             at: Monotonic::default(),
         });
         let fresh = name.name != Reading::Skipped && now.since(name.at).unwrap_or_default() < TTL;
-        if !fresh && !name.asked {
-            name.asked = true;
+        if !fresh && !name.pending {
+            name.pending = true;
             self.slow_pool.give([id]);
         }
         name.name.clone()
@@ -65,7 +65,7 @@ impl Names {
 
     /// Forgets unused names.
     pub(crate) fn retain(&mut self, is_used: impl Fn(Id) -> bool) {
-        self.known.retain(|id, name| name.asked || is_used(*id));
+        self.known.retain(|id, name| name.pending || is_used(*id));
         // As many again have to come before the next check, so that it costs no more than they did.
         self.most = self.known.len().saturating_mul(2).max(MOST);
     }
@@ -76,7 +76,7 @@ impl Names {
         let known = &mut self.known;
         self.slow_pool.take(deadline, cancel, |(id, name)| {
             any = true;
-            known.insert(id, Name { name, asked: false, at: now });
+            known.insert(id, Name { name, pending: false, at: now });
         });
         any
     }
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn root_is_root_and_nobody_else() {
+    fn only_id_0_is_root() {
         let mut names = Names::new();
         let now = Monotonic::now();
         assert_eq!(names.get(Id::User(0), now), Reading::Skipped);
@@ -124,7 +124,7 @@ mod tests {
         for id in ids().chain([Id::User(0)]) {
             assert_eq!(names.get(id, now), Reading::Skipped);
         }
-        while names.known.values().any(|name| name.asked) {
+        while names.known.values().any(|name| name.pending) {
             names.wait(Deadline::NEVER, &Cancel::new(), now);
         }
         assert!(ids().all(|id| names.get(id, now) == Reading::NotApplicable), "none was forgotten while it is needed");

@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_has_no_pulse() {
+    fn a_pid_without_a_process_has_no_pulse() {
         assert_eq!(pulse(0), None);
         assert_eq!(pulse(u32::MAX), None);
         // Beyond any pid_max.

@@ -11,13 +11,13 @@ use super::procfs::ProcFs;
 use super::pulse::pulse;
 use super::table::{Outcome, Selection, Slot, Task};
 use crate::Monotonic;
-use files::{Files, Means, is_shortage};
+use files::{Files, ReadResources, is_shortage};
 use visit::{Failure, Visit};
 
 /// Reads processes, on one thread.
 #[derive(Debug)]
 pub(crate) struct Reader {
-    means: Means,
+    resources: ReadResources,
 }
 
 /// The settings that are the same for all processes of a tick.
@@ -37,37 +37,37 @@ pub(crate) struct Plan<'a> {
 
 impl Reader {
     pub(crate) fn new(procfs: ProcFs) -> Self {
-        Self { means: Means::new(procfs) }
+        Self { resources: ReadResources::new(procfs) }
     }
 
     /// Returns whether descriptors ran out since the last call.
     pub(crate) fn was_starved(&mut self) -> bool {
-        std::mem::take(&mut self.means.opener.starved)
+        std::mem::take(&mut self.resources.opener.starved)
     }
 
     /// Whether descriptors ran out.
     pub(crate) fn is_starved(&self) -> bool {
-        self.means.opener.starved
+        self.resources.opener.starved
     }
 
     /// Gives the descriptors up that it holds back, for others to use.
     pub(crate) fn release(&mut self) {
-        self.means.opener.release();
+        self.resources.opener.release();
     }
 
     /// Takes them back.
     pub(crate) fn restore(&mut self) {
-        self.means.opener.restore(self.means.procfs.dir());
+        self.resources.opener.restore(self.resources.procfs.dir());
     }
 
     /// Does a slot's task, and stores the outcome in the slot.
     pub(crate) fn visit(&mut self, slot: &mut Slot, plan: &Plan<'_>) {
         let task = std::mem::replace(&mut slot.task, Task::Rest);
         let at = Monotonic::now();
-        self.means.short = false;
+        self.resources.short = false;
         let mut ran = true;
         let mut total_ns = None;
-        if self.means.procfs.has_pulse() {
+        if self.resources.procfs.has_pulse() {
             let Some(pulse) = pulse(slot.pid) else {
                 slot.outcome = Outcome::Gone;
                 return;
@@ -84,7 +84,7 @@ impl Reader {
         let fields = if selected { plan.fields | plan.facts } else { plan.facts };
         let known = slot.is_known();
         let files = Files {
-            means: &mut self.means,
+            resources: &mut self.resources,
             budget: plan.budget,
             pid: slot.pid,
             place: None,
@@ -135,14 +135,14 @@ impl Reader {
             Err(Failure::Errno(Errno::ACCESS | Errno::PERM)) => Outcome::Denied,
             Err(Failure::Malformed) => Outcome::Malformed,
             Err(Failure::Errno(errno)) => {
-                self.means.short |= is_shortage(errno);
+                self.resources.short |= is_shortage(errno);
                 Outcome::Failed
             }
             Err(Failure::Replaced) => Outcome::Failed,
         };
         slot.unnamed |= fields.contains(Fields::USER) && (task >= Task::Renew || slot.outcome == Outcome::Changed);
-        self.means.opener.starved |= self.means.short;
-        if self.means.short {
+        self.resources.opener.starved |= self.resources.short;
+        if self.resources.short {
             // Everything is read again, though it has not run since.
             slot.task = Task::ReadAll;
         }

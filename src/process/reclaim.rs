@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_reclaimed_is_summed() {
+    fn reclaim_counters_are_summed() {
         let vmstat = b"nr_free_pages 7\npswpin 1\npswpout 2\npgsteal_kswapd 10\npgsteal_anon 20\npgsteal_file 30\n\
             thp_collapse_alloc 100\nthp_collapse_alloc_failed 5000\n";
         assert_eq!(reclaimed_pages(vmstat), Some(163));

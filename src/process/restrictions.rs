@@ -31,7 +31,7 @@ pub(crate) struct Restrictions {
 /// By whom how much was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Seen {
-    sight: Sight,
+    access: Access,
     hides: bool,
     /// The effective user and group of the thread.
     by: (Uid, Gid),
@@ -39,7 +39,7 @@ struct Seen {
 
 /// The access of a thread to the processes of others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sight {
+enum Access {
     /// All of them, whatever the mount options are.
     All,
     /// The first process is hidden.
@@ -61,18 +61,18 @@ impl Restrictions {
         if !file::is_proc(dir) {
             return false;
         }
-        let sight = Sight::of(dir);
+        let access = Access::of(dir);
         // Polled at every call, since polling makes the kernel forget the change.
         let changed = self.table.as_ref().is_none_or(has_changed);
         let before = self.seen;
         let lasts = self.looked_at.and_then(|at| now.since(at)).is_some_and(|age| age < OPTIONS_LAST);
-        if sight != Sight::All || changed || !lasts || before.map(|seen| seen.sight) != Some(sight) {
-            self.notices = notices(dir, self.table.as_ref(), sight);
+        if access != Access::All || changed || !lasts || before.map(|seen| seen.access) != Some(access) {
+            self.notices = notices(dir, self.table.as_ref(), access);
             self.looked_at = Some(now);
         }
         // Of the calling thread, as all of this is.
         let by = (rustix::process::geteuid(), rustix::process::getegid());
-        let seen = Seen { sight, hides: self.hide_processes(), by };
+        let seen = Seen { access, hides: self.hide_processes(), by };
         self.seen = Some(seen);
         before.is_some_and(|before| before != seen)
     }
@@ -89,10 +89,10 @@ impl Restrictions {
 
 /// The restrictions of the calling thread now.
 pub(crate) fn of(dir: BorrowedFd<'_>) -> Vec<Notice> {
-    if file::is_proc(dir) { notices(dir, open_table(dir).as_ref(), Sight::of(dir)) } else { Vec::new() }
+    if file::is_proc(dir) { notices(dir, open_table(dir).as_ref(), Access::of(dir)) } else { Vec::new() }
 }
 
-impl Sight {
+impl Access {
     /// `hidepid` hides a process from threads that may not trace it, but for one group (not where it is `ptraceable`).
     fn of(dir: BorrowedFd<'_>) -> Self {
         if rustix::fs::statat(dir, c"1/stat", AtFlags::empty()).is_err() {
@@ -120,16 +120,16 @@ fn has_changed(table: &OwnedFd) -> bool {
     rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).map_or(true, |ready| ready > 0)
 }
 
-fn notices(dir: BorrowedFd<'_>, table: Option<&OwnedFd>, sight: Sight) -> Vec<Notice> {
+fn notices(dir: BorrowedFd<'_>, table: Option<&OwnedFd>, access: Access) -> Vec<Notice> {
     let mut notices = Vec::new();
     let options = table.and_then(|table| options_of(dir, table));
     let option = |name: &[u8]| {
         let options = options.as_ref()?.as_bytes().split(|byte| *byte == b',');
         options.filter_map(|option| option.strip_prefix(name)?.strip_prefix(b"=")).next()
     };
-    match (sight, option(b"hidepid")) {
-        (Sight::All, _) | (_, Some(b"0" | b"off")) => {}
-        (Sight::Unclear, Some(hidepid)) => {
+    match (access, option(b"hidepid")) {
+        (Access::All, _) | (_, Some(b"0" | b"off")) => {}
+        (Access::Unclear, Some(hidepid)) => {
             // The kernel takes the group of root where none is named.
             let gid = option(b"gid").map_or(Some(0), decimal);
             let group_counts = hidepid != b"4" && hidepid != b"ptraceable";
@@ -137,16 +137,16 @@ fn notices(dir: BorrowedFd<'_>, table: Option<&OwnedFd>, sight: Sight) -> Vec<No
                 notices.push(Notice::HidePid { hidepid: String::from_utf8_lossy(hidepid).into_owned() });
             }
         }
-        (Sight::NotAll, Some(hidepid)) => {
+        (Access::NotAll, Some(hidepid)) => {
             notices.push(Notice::HidePid { hidepid: String::from_utf8_lossy(hidepid).into_owned() });
         }
         // The mount is in another mount namespace: its behaviour shows its options.
-        (Sight::NotAll, None) if options.is_none() && rustix::fs::statat(dir, c"self", AtFlags::empty()).is_ok() => {
+        (Access::NotAll, None) if options.is_none() && rustix::fs::statat(dir, c"self", AtFlags::empty()).is_ok() => {
             let is_listed = rustix::fs::statat(dir, c"1", AtFlags::empty()).is_ok();
             let hidepid = if is_listed { "noaccess" } else { "invisible" };
             notices.push(Notice::HidePid { hidepid: hidepid.to_owned() });
         }
-        (Sight::NotAll | Sight::Unclear, None) => {}
+        (Access::NotAll | Access::Unclear, None) => {}
     }
     if option(b"subset") == Some(b"pid") {
         notices.push(Notice::SubsetPid);

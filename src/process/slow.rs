@@ -11,7 +11,7 @@ use super::handle::fd_count;
 use super::procfs::ProcFs;
 use super::stat::StatLine;
 use super::text_budget::{Held, TextBudget, bytes_of_arguments, bytes_of_environ};
-use super::thread::{by_life, by_living_thread, main_thread_has_exited};
+use super::thread::{by_any_thread, by_living_thread, main_thread_has_exited};
 use super::{Environ, ProcessId, SmapsRollup, args};
 use crate::{Reading, Text};
 
@@ -159,7 +159,7 @@ fn count_fds(job: &Job, buffer: &mut Buffer) -> Option<Reading<u64>> {
         Ok(dir) => dir,
         Err(answer) => return answer,
     };
-    match by_life(dir.as_fd(), job.id.pid, |dir| fd_count(dir, u64::MAX, || job.wanted.strong_count() > 0)) {
+    match by_any_thread(dir.as_fd(), job.id.pid, |dir| fd_count(dir, u64::MAX, || job.wanted.strong_count() > 0)) {
         Ok(count) => Some(Reading::Value(count.unwrap_or_default())),
         Err(errno) => failed(errno, job, &dir, buffer),
     }

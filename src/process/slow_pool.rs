@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_up_is_waited_for_once() {
+    fn a_held_up_job_is_waited_for_once() {
         let (release, gate) = channel::<()>();
         let gate = Arc::new(Mutex::new(gate));
         let (began, begun) = channel::<()>();

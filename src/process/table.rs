@@ -396,7 +396,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_selected_rests_longer_each_time() {
+    fn an_unselected_process_is_checked_less_often_each_time() {
         let (now, recheck) = (Monotonic::from_nanos(1_000_000_000), Duration::from_secs(15));
         let mut slot = Slot::new(7, Selection::Unknown(Rest::OVER));
         let mut tick = 10;

@@ -93,7 +93,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nobody_takes_the_share_of_others(
+        fn no_process_takes_the_share_of_others(
             limit in 0..1000_u64,
             texts in proptest::collection::vec((0..20_usize, 0..1500_u64), 0..60),
         ) {

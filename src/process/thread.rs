@@ -33,7 +33,7 @@ impl StatLine<'_> {
 }
 
 /// Reads a property shared by all threads of the process `pid` in `dir`: `read` gets the directory of one that still has it.
-pub(crate) fn by_life<T>(
+pub(crate) fn by_any_thread<T>(
     dir: BorrowedFd<'_>,
     pid: u32,
     mut read: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<T>,
@@ -95,10 +95,10 @@ pub(crate) fn by_living_thread<T>(
             };
             let found = if known.contains(&tid) { None } else { Some(read(thread.as_fd())) };
             // Checked afterwards: a result from while it lived is right.
-            match (life(&thread, &mut buffer)?, found) {
-                (Life::Lives, Some(found)) => return found.map(Some),
-                (Life::Gone, _) => gone = true,
-                (Life::Lives | Life::Exiting, _) => exiting.push(tid),
+            match (thread_state(&thread, &mut buffer)?, found) {
+                (ThreadState::Alive, Some(found)) => return found.map(Some),
+                (ThreadState::Gone, _) => gone = true,
+                (ThreadState::Alive | ThreadState::Exiting, _) => exiting.push(tid),
             }
         }
         // All are exiting if there are as many as were seen to, and these are the ones: one that vanished meanwhile may have
@@ -133,17 +133,17 @@ pub(crate) fn load_io(
     })
 }
 
-enum Life {
-    Lives,
+enum ThreadState {
+    Alive,
     Exiting,
     Gone,
 }
 
-fn life(thread: impl AsFd, buffer: &mut Buffer) -> rustix::io::Result<Life> {
+fn thread_state(thread: impl AsFd, buffer: &mut Buffer) -> rustix::io::Result<ThreadState> {
     match stat(thread, buffer) {
-        Ok(line) if StatLine::parse(line).is_ok_and(|stat| !stat.has_exited()) => Ok(Life::Lives),
-        Ok(_) => Ok(Life::Exiting),
-        Err(Errno::NOENT | Errno::SRCH) => Ok(Life::Gone),
+        Ok(line) if StatLine::parse(line).is_ok_and(|stat| !stat.has_exited()) => Ok(ThreadState::Alive),
+        Ok(_) => Ok(ThreadState::Exiting),
+        Err(Errno::NOENT | Errno::SRCH) => Ok(ThreadState::Gone),
         Err(errno) => Err(errno),
     }
 }
@@ -166,7 +166,7 @@ mod tests {
     }
 
     /// The thread that is read, of a process with these threads: state, and flags.
-    fn ask(threads: u32, others: &[(u32, char, u32)]) -> rustix::io::Result<Option<Vec<u8>>> {
+    fn thread_read(threads: u32, others: &[(u32, char, u32)]) -> rustix::io::Result<Option<Vec<u8>>> {
         let root = tempfile::tempdir().unwrap();
         write(root.path(), 1, 'Z', PF_EXITING, threads);
         write(&root.path().join("task/1"), 1, 'Z', PF_EXITING, threads);
@@ -182,17 +182,17 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_lives_is_asked() {
-        assert_eq!(ask(2, &[(5, 'S', 0x40_0000)]), Ok(Some(b"5".to_vec())));
-        assert_eq!(ask(4, &[(5, 'Z', 0), (6, 'R', PF_EXITING), (7, 'D', 0)]), Ok(Some(b"7".to_vec())));
-        assert_eq!(ask(3, &[(5, 'X', 0), (6, 'R', PF_EXITING)]), Ok(None));
-        assert_eq!(ask(1, &[]), Ok(None));
+    fn a_thread_that_lives_is_read() {
+        assert_eq!(thread_read(2, &[(5, 'S', 0x40_0000)]), Ok(Some(b"5".to_vec())));
+        assert_eq!(thread_read(4, &[(5, 'Z', 0), (6, 'R', PF_EXITING), (7, 'D', 0)]), Ok(Some(b"7".to_vec())));
+        assert_eq!(thread_read(3, &[(5, 'X', 0), (6, 'R', PF_EXITING)]), Ok(None));
+        assert_eq!(thread_read(1, &[]), Ok(None));
         // Where there is one more than can be seen, nothing is known.
-        assert_eq!(ask(3, &[(5, 'Z', PF_EXITING)]), Err(Errno::AGAIN));
+        assert_eq!(thread_read(3, &[(5, 'Z', PF_EXITING)]), Err(Errno::AGAIN));
     }
 
     #[test]
-    fn what_fails_of_a_living_thread_has_failed() {
+    fn a_failure_of_a_living_thread_is_a_failure() {
         let root = tempfile::tempdir().unwrap();
         write(root.path(), 1, 'Z', PF_EXITING, 2);
         write(&root.path().join("task/5"), 5, 'S', 0, 2);
@@ -201,11 +201,11 @@ mod tests {
         assert_eq!(found, Err(Errno::ACCESS));
         // Of a main thread that lives, nothing else is read.
         write(root.path(), 1, 'S', 0, 2);
-        let mut asked = Vec::new();
-        let found = by_life(dir.as_fd(), 1, |at| {
-            asked.push(owner(at, c"").unwrap().ino);
+        let mut read = Vec::new();
+        let found = by_any_thread(dir.as_fd(), 1, |at| {
+            read.push(owner(at, c"").unwrap().ino);
             Ok(())
         });
-        assert_eq!((found, asked), (Ok(()), vec![owner(&dir, c"").unwrap().ino]));
+        assert_eq!((found, read), (Ok(()), vec![owner(&dir, c"").unwrap().ino]));
     }
 }

@@ -1034,7 +1034,7 @@ fn settings_that_cannot_be_meant_are_errors_of_the_first_tick() {
     let root = root();
     let deep = (0..200).fold(Select::pid(1), |deep, _| deep.topmost());
     for (source, error) in [
-        (Processes::new().threads(0), "Processes::threads(0): at least one thread reads"),
+        (Processes::new().threads(0), "Processes::threads(0): at least one thread is needed"),
         (Processes::new().select(deep.clone()), "selection: groups and functions go 128 deep at most"),
     ] {
         let mut source = source.root(root.path());

@@ -93,13 +93,13 @@ fn tick(lives: &mut Lives, machine: &Machine, facts: Vec<Fact>, evidence: Eviden
     });
     for draft in drafts {
         let of = reported.entry(lives.get(draft.life).unwrap().id).or_default();
-        match draft.what {
-            What::Started(_) => of.push(None),
-            What::Ended(status) => of.push(Some(status)),
+        match draft.kind {
+            DraftKind::Started(_) => of.push(None),
+            DraftKind::Ended(status) => of.push(Some(status)),
             _ => {}
         }
     }
-    lives.bury();
+    lives.remove_ended();
 }
 
 fn lives() -> Lives {

@@ -79,13 +79,13 @@ impl Visit<'_> {
     /// Reads `/proc/PID/stat` into the sample, and returns the other fields that are needed.
     fn stat(&mut self, entry: &mut Entry) -> Result<Line, Failure> {
         self.files.load(&mut entry.kept, Hot::Stat, c"stat")?;
-        let bytes = self.files.means.buffer.last();
+        let bytes = self.files.resources.buffer.last();
         let stat = StatLine::parse(bytes).map_err(|_| Failure::Malformed)?;
         let id = ProcessId { pid: self.files.pid, start_ticks: stat.start_ticks };
         if self.known && entry.sample.id != id {
             return Err(Failure::Replaced);
         }
-        let nanos = |ticks| ticks_to_nanos(ticks, self.files.means.procfs.ticks_per_second());
+        let nanos = |ticks| ticks_to_nanos(ticks, self.files.resources.procfs.ticks_per_second());
         let sample = &mut entry.sample;
         sample.id = id;
         sample.read_at = self.at;
@@ -104,7 +104,7 @@ impl Visit<'_> {
             block_io_delay_ns: nanos(stat.delayacct_blkio_ticks.unwrap_or(0)),
         };
         sample.memory = Memory {
-            rss_bytes: stat.rss_pages.saturating_mul(self.files.means.procfs.page_bytes()),
+            rss_bytes: stat.rss_pages.saturating_mul(self.files.resources.procfs.page_bytes()),
             virtual_bytes: stat.vsize_bytes,
         };
         sample.faults = Faults { minor: stat.minflt, major: stat.majflt };
@@ -139,10 +139,10 @@ impl Visit<'_> {
             self.files.by_thread = false;
             return Ok(());
         };
-        let thread = Stat::parse(self.files.means.buffer.last()).map_err(|_| Failure::Malformed)?;
+        let thread = Stat::parse(self.files.resources.buffer.last()).map_err(|_| Failure::Malformed)?;
         let sample = &mut entry.sample;
         sample.memory = Memory {
-            rss_bytes: thread.rss_pages.saturating_mul(self.files.means.procfs.page_bytes()),
+            rss_bytes: thread.rss_pages.saturating_mul(self.files.resources.procfs.page_bytes()),
             virtual_bytes: thread.vsize_bytes,
         };
         line.marks = Marks { start_code: thread.start_code.unwrap_or(0), start_stack: thread.start_stack.unwrap_or(0) };
@@ -208,7 +208,7 @@ impl Visit<'_> {
             self.link(c"cwd", &mut info.cwd, line)?;
         }
         if self.fields.contains(Fields::CGROUP) {
-            let cgroups = self.files.file_of_life(c"cgroup", CgroupPaths::parse)?;
+            let cgroups = self.files.file_of_any_thread(c"cgroup", CgroupPaths::parse)?;
             match cgroups {
                 // The last known group is better than the value that the kernel shows now.
                 Reading::Value(cgroups) if line.exited && cgroups.has_version_1() && info.cgroup.value().is_some() => {}
@@ -256,14 +256,14 @@ impl Visit<'_> {
             if self.files.by_thread
                 && let Reading::Value(main) = status
             {
-                let thread = self.files.file_of_life(c"status", Status::parse)?;
+                let thread = self.files.file_of_any_thread(c"status", Status::parse)?;
                 status = thread.map(|thread| main.with_living(thread));
             }
             entry.sample.status = status.map(Arc::new);
         }
         if fields.contains(Fields::STATM) {
             entry.sample.statm = if self.files.by_thread {
-                self.files.file_of_life(c"statm", Statm::parse)?
+                self.files.file_of_any_thread(c"statm", Statm::parse)?
             } else {
                 self.files.hot(&mut entry.kept, Hot::Statm, c"statm", Statm::parse)?
             };
@@ -278,7 +278,7 @@ impl Visit<'_> {
             entry.sample.limits = self.files.file(c"limits", Limits::parse)?.map(Arc::new);
         }
         if fields.contains(Fields::FD_COUNT) {
-            let count = self.files.by_life(|dir| fd_count(dir, FEW_FDS, || true));
+            let count = self.files.by_any_thread(|dir| fd_count(dir, FEW_FDS, || true));
             let count = self.files.reading(count)?;
             entry.slow.many_fds = count == Reading::Value(None);
             if !entry.slow.many_fds {
@@ -286,7 +286,7 @@ impl Visit<'_> {
             }
         }
         if fields.contains(Fields::NAMESPACES) {
-            let found = self.files.by_life(|dir| namespaces(dir));
+            let found = self.files.by_any_thread(|dir| namespaces(dir));
             let mut found = self.files.reading(found)?;
             if let Reading::Value(found) = &mut found {
                 let status = self.files.file(c"status", Status::parse)?;
@@ -310,7 +310,7 @@ impl Visit<'_> {
             *link = Reading::NotApplicable;
             return Ok(());
         }
-        let target = self.files.by_life(|dir| rustix::fs::readlinkat(dir, name, Vec::new()));
+        let target = self.files.by_any_thread(|dir| rustix::fs::readlinkat(dir, name, Vec::new()));
         match target {
             Ok(target) => *link = Reading::Value(WirePath::from(target.into_bytes())),
             Err(Errno::NOENT | Errno::SRCH) if line.exited || line.kernel_thread => {

@@ -13,7 +13,7 @@ use crate::process::cgroup::without_mark;
 use crate::{Cancel, Reading, Result};
 
 /// One process to decide about, with the data known of it.
-pub(super) struct Inquiry<'a> {
+pub(super) struct Evaluation<'a> {
     subject: Subject<'a>,
     /// The values of the functions over trees for this process, by their numbers.
     branches: &'a [Branch],
@@ -22,7 +22,7 @@ pub(super) struct Inquiry<'a> {
     cancel: &'a Cancel,
 }
 
-impl<'a> Inquiry<'a> {
+impl<'a> Evaluation<'a> {
     pub(super) fn new(
         subject: Subject<'a>,
         branches: &'a [Branch],
@@ -35,15 +35,15 @@ impl<'a> Inquiry<'a> {
 
 impl Node {
     /// The value of the expression. Once an operand decides a group, the others are not evaluated.
-    pub(super) fn decide(&self, inquiry: &Inquiry<'_>) -> Result<Option<bool>> {
-        inquiry.cancel.check()?;
+    pub(super) fn decide(&self, evaluation: &Evaluation<'_>) -> Result<Option<bool>> {
+        evaluation.cancel.check()?;
         match self {
-            Self::Is(condition) => condition.test(inquiry),
+            Self::Is(condition) => condition.test(evaluation),
             Self::Group(group, operands) => {
                 let decisive = *group == Group::Any;
                 let mut value = Some(!decisive);
                 for operand in operands {
-                    match operand.decide(inquiry)? {
+                    match operand.decide(evaluation)? {
                         Some(decided) if decided == decisive => return Ok(Some(decisive)),
                         Some(_) => {}
                         None => value = None,
@@ -51,16 +51,16 @@ impl Node {
                 }
                 Ok(value)
             }
-            Self::Not(operand) => Ok(operand.decide(inquiry)?.map(|value| !value)),
-            Self::Tree(tree) => Ok(inquiry.branches.get(tree.number).and_then(|branch| branch.value)),
+            Self::Not(operand) => Ok(operand.decide(evaluation)?.map(|value| !value)),
+            Self::Tree(tree) => Ok(evaluation.branches.get(tree.number).and_then(|branch| branch.value)),
             Self::TooDeep => Ok(None),
         }
     }
 }
 
 impl Condition {
-    fn test(&self, inquiry: &Inquiry<'_>) -> Result<Option<bool>> {
-        let subject = &inquiry.subject;
+    fn test(&self, evaluation: &Evaluation<'_>) -> Result<Option<bool>> {
+        let subject = &evaluation.subject;
         let info = subject.info;
         let is_identity = matches!(
             self,
@@ -86,7 +86,7 @@ impl Condition {
             }
             Self::Text(TextField::Cmdline, pattern) => match &info.cmdline {
                 Reading::Value(arguments) => {
-                    Some(pattern.matches(inquiry.command_line.joined(arguments, inquiry.cancel)?))
+                    Some(pattern.matches(evaluation.command_line.joined(arguments, evaluation.cancel)?))
                 }
                 missing => decide(missing, |_| false),
             },
@@ -95,7 +95,7 @@ impl Condition {
             Self::Number(NumberField::Uid, uid) => Some(info.uid == *uid),
             Self::Number(NumberField::Gid, gid) => Some(info.gid == *gid),
             Self::Unit(unit) => decide(&info.cgroup, |cgroup| is_in_unit(cgroup.as_bytes(), unit.as_bytes())),
-            Self::PidFile(path) => inquiry.pid_files.names(path, subject.id),
+            Self::PidFile(path) => evaluation.pid_files.names(path, subject.id),
             Self::KernelThread => Some(info.kernel_thread),
             Self::OlderThan(age) => subject.age.map(|known| known > *age),
             Self::YoungerThan(age) => subject.age.map(|known| known < *age),

@@ -3,7 +3,7 @@
 use super::Select;
 use super::ancestry::{Family, parents_first};
 use super::branch::Branch;
-use super::decide::Inquiry;
+use super::decide::Evaluation;
 use super::expression::Node;
 use super::pid_file::PidFiles;
 use super::subject::Subject;
@@ -54,7 +54,7 @@ impl Select {
     /// Whether a process is selected by an expression that has no functions over trees; `None` when a field that decides
     /// it is not there yet.
     pub(crate) fn matches(&self, subject: Subject<'_>, pid_files: &PidFiles, cancel: &Cancel) -> Result<Option<bool>> {
-        self.0.root.decide(&Inquiry::new(subject, &[], pid_files, cancel))
+        self.0.root.decide(&Evaluation::new(subject, &[], pid_files, cancel))
     }
 
     /// Decides about all processes at once, in a time that grows with their number and not with how deep they are below each other: any
@@ -83,7 +83,7 @@ impl Select {
             is_same.then(|| earlier(nth)).flatten()
         };
         let ask = |node: &Node, nth: usize, verdicts: &Verdicts| match family.subject(nth) {
-            Some(subject) => node.decide(&Inquiry::new(subject, verdicts.branches(nth), pid_files, cancel)),
+            Some(subject) => node.decide(&Evaluation::new(subject, verdicts.branches(nth), pid_files, cancel)),
             None => Ok(None),
         };
         // From the oldest ancestors down, each function over trees keeps what it saw above. Inner ones come first, so that

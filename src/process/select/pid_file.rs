@@ -35,7 +35,7 @@ pub(crate) struct PidFiles {
 struct PidFile {
     content: Content,
     /// It is being read.
-    asked: bool,
+    pending: bool,
 }
 
 /// The content of a pid file.
@@ -66,7 +66,7 @@ impl PidFiles {
             .conditions()
             .into_iter()
             .filter_map(|condition| match condition {
-                Condition::PidFile(path) => Some((path.clone(), PidFile { content: Content::Unknown, asked: false })),
+                Condition::PidFile(path) => Some((path.clone(), PidFile { content: Content::Unknown, pending: false })),
                 _ => None,
             })
             .collect();
@@ -80,8 +80,8 @@ impl PidFiles {
         self.files.values_mut().for_each(|file| file.content = Content::Unknown);
         // Results that were late for the last tick.
         take(slow_pool, &mut self.files, Deadline::after(Duration::ZERO), &Cancel::new());
-        slow_pool.give(self.files.iter_mut().filter(|(_, file)| !file.asked).map(|(path, file)| {
-            file.asked = true;
+        slow_pool.give(self.files.iter_mut().filter(|(_, file)| !file.pending).map(|(path, file)| {
+            file.pending = true;
             path.clone()
         }));
     }
@@ -113,7 +113,7 @@ fn take(
     cancel: &Cancel,
 ) {
     slow_pool.take(deadline, cancel, |(path, content)| {
-        files.insert(path, PidFile { content, asked: false });
+        files.insert(path, PidFile { content, pending: false });
     });
 }
 
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_not_opened() {
+    fn a_pid_file_that_is_no_file_is_not_opened() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.pid");
         rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::Fifo, Mode::RUSR, 0).unwrap();
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_not_known() {
+    fn an_unreadable_pid_file_is_unknown() {
         // Of its own thread alone: a regular file that exists and cannot be read.
         let mut files = PidFiles::new(&Select::pid_file("/proc/self/mem"));
         files.ask();
