@@ -143,8 +143,8 @@ pub enum Notice {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         no_connector: Option<ConnectorObstacle>,
     },
-    /// The snapshots have no [`lives`](Snapshot::lives): totals of groups have what was seen of their members, what whoever
-    /// waits for a child got is in them a tick later, and what a selection leaves out counts as ended.
+    /// The snapshots have no [`lives`](Snapshot::lives): totals of groups have the usage of their members as it was seen, the usage of
+    /// children that were waited for comes a tick later, and a process that leaves the selection counts as ended.
     NoLives,
 }
 

@@ -314,21 +314,21 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
         assert_stream(Changes::new(self))
     }
 
-    /// Groups the processes of each snapshot by a key: what each service, program or user uses altogether.
+    /// Groups the processes of each snapshot by a key: the usage of each service, program or user altogether.
     ///
-    /// The totals of a group are of all its members since [`GroupSample::since`], those that ended included, and those that lived
-    /// between two ticks: whoever waits for a child gets all of its CPU time and I/O from the kernel. They never fall.
+    /// The totals of a group are of all its members since [`GroupSample::since`], those that ended included, and those that lived between
+    /// two ticks: a parent that waits for a child gets all of its CPU time and I/O from the kernel. They never fall.
     ///
-    /// - What a process uses is its group's. The key is asked for when the process is new, and when its
-    ///   [`info`](crate::ProcessSample::info) or parent changed. One that has another key then is in that group from there on; what it
-    ///   used in that very tick is [`inferred`](GroupSample::inferred).
-    /// - What a process got from children that nobody saw is in the group of that process, and is `inferred`: it may have been a
-    ///   neighbour's. So in groups by program a shell has what its short-lived commands used.
-    /// - Where all processes of a control group are of one group, its CPU time is what the kernel accounts for the control group,
-    ///   which holds all of that.
+    /// - The usage of a process counts for its group. The key is computed when the process is new, and when its
+    ///   [`info`](crate::ProcessSample::info) or parent changed. A process whose key changed is in the new group from then on; its usage in
+    ///   that very tick is [`inferred`](GroupSample::inferred).
+    /// - The usage that a process got from children that no tick saw counts for the group of that process, and is `inferred`: it may belong
+    ///   to another group. So in groups by program a shell has the usage of its short-lived commands.
+    /// - Where all processes of a control group are of one group, its CPU time is the figure of the kernel for the control group, which
+    ///   includes all of that.
     ///
-    /// The last two need a source that is asked for [`lives`](crate::Snapshot::lives). Without them the totals have what was seen, what
-    /// came from children a tick later, and the snapshots have [`Notice::NoLives`](crate::Notice::NoLives).
+    /// The last two need a source with [`lives`](crate::Snapshot::lives). Without them the totals have the usage that was seen, that of
+    /// children comes a tick later, and the snapshots have [`Notice::NoLives`](crate::Notice::NoLives).
     ///
     /// ```text
     /// a process    ─run──────run─fork────────────run──►         its group's: run + run + run
@@ -367,8 +367,8 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
     }
 
     /// Keeps the `n` samples of each snapshot that have the largest values, the largest first.
-    ///
-    /// So that a list does not flicker, what was at the top stays there until another one is larger by more than a tenth of its value;
+    /// So that a list does not flicker, a sample that was in it stays there until another one is larger by more than a tenth of its value;
+    /// see [`Top::hysteresis`]. A value that is no number (`NaN`) is below all others.
     /// see [`Top::hysteresis`]. A value that is no number (`NaN`) is below all others.
     ///
     /// # Examples

@@ -22,7 +22,7 @@ pub(crate) struct Config {
     pub(crate) slow: SlowPoolSettings,
     pub(crate) max_text_bytes: u64,
     pub(crate) redact: Option<Redact>,
-    /// Whether each life is counted once, and snapshots have what is known of those that are over.
+    /// Whether each life is counted once, and snapshots have the known usage of those that are over.
     pub(crate) lives: bool,
 }
 

@@ -165,23 +165,23 @@ impl Processes {
         self
     }
 
-    /// Whether the snapshots have [`lives`](Snapshot::lives): who ended since the last tick, and what those got that waited for
-    /// children. Default: no. [`group_by`](crate::SnapshotStreamExt::group_by) makes true totals of it.
+    /// Sets whether the snapshots have [`lives`](Snapshot::lives): the processes that ended since the last tick, and the usage that parents
+    /// got from the children they waited for. Default: no. [`group_by`](crate::SnapshotStreamExt::group_by) makes true totals of it.
     ///
-    /// A tick then counts each life once. Where all processes are selected, each that an earlier snapshot had, and whose parent is
-    /// visible and waits for it, is either in the snapshot or in the children's counters of whoever waited for it: not in both, and not
-    /// in neither. To that end the last step of a tick looks again at the children of those that waited since the last tick, and reads
-    /// again whoever may have waited for one that is gone. It costs nothing where nobody waited for a child.
+    /// A tick then counts each life once. Where all processes are selected, each process of an earlier snapshot whose parent is visible and
+    /// waits for it is either in the snapshot or in the children's counters of the process that waited for it: not in both, and not in
+    /// neither. To that end the last step of a tick checks again the children of the processes that waited since the last tick, and reads
+    /// again each process that may have waited for one that is gone. It costs nothing where no process waited for a child.
     ///
-    /// What is left are the microseconds that the kernel takes from adding the counters of a child to its parent's to removing the
-    /// child, when a thread is interrupted right there: who is seen in between is looked at again for up to a hundred times. With a
-    /// selection the parents of what is selected may not be read, so only what is known of them is there.
+    /// An error remains in the microseconds between two steps of the kernel, adding the counters of a child to its parent's and removing
+    /// the child, when a thread is interrupted right there: a process that is seen in between is checked again up to a hundred times. With
+    /// a selection the parents of the selected processes may not be read, so only their known values are there.
     ///
     /// ```
     /// use appmon::{Cancel, Processes, SourceExt};
     ///
     /// let snapshot = Processes::new().lives(true).read(&Cancel::new())?;
-    /// assert!(snapshot.lives.is_some_and(|lives| lives.exits.is_empty()), "nobody was there before");
+    /// assert!(snapshot.lives.is_some_and(|lives| lives.exits.is_empty()), "no process was known before");
     /// # Ok::<(), appmon::Error>(())
     /// ```
     pub fn lives(mut self, lives: bool) -> Self {

@@ -130,7 +130,7 @@ impl ProcessTotals {
         Self { cpu, faults, io }
     }
 
-    /// The rates between `earlier` and these, `elapsed` apart; `None` if a counter went back.
+    /// The rates between `earlier` and these, `elapsed` apart; `None` if a counter goes backwards.
     pub(crate) fn rates(&self, earlier: &Self, elapsed: Duration) -> Option<ProcessRates> {
         let cores = |earlier, now| Some(per_second(earlier, now, elapsed)? / 1e9);
         let per_second = |earlier, now| per_second(earlier, now, elapsed);

@@ -36,7 +36,7 @@ pub(crate) struct Job {
     /// Gone when the result is no longer wanted.
     pub(crate) wanted: Weak<()>,
     pub(crate) budget: Arc<TextBudget>,
-    /// What the text before takes of it.
+    /// The part of the budget that the text before takes.
     pub(crate) held: Option<Held>,
 }
 
@@ -114,7 +114,7 @@ pub(crate) fn work(mut job: Job) -> Answer {
     };
     let content = content.unwrap_or(Content::Gone);
     if matches!(content, Content::Gone) {
-        // What is known of it stays.
+        // Its known values stay.
         held = before;
     }
     Answer { kind: job.kind, id: job.id, content, held }

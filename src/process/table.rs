@@ -37,11 +37,11 @@ pub(crate) struct Slot {
     /// Its parent, and whether it was a zombie, and not only its main thread: as of when it was last read.
     pub(crate) ppid: u32,
     pub(crate) zombie: bool,
-    /// It waited for a child since this was last asked.
+    /// It waited for a child since this flag was last taken.
     pub(crate) waited: bool,
     /// It was not known before this tick.
     pub(crate) is_new: bool,
-    /// Whose pid it has, and that one's parent, where that was known and is gone.
+    /// The process that had its pid before, and the parent of that one, where it was known and is gone.
     pub(crate) replaced: Option<(ProcessId, u32)>,
     pub(crate) entry: Box<Entry>,
 }
@@ -284,7 +284,8 @@ impl Slot {
         sample
     }
 
-    /// It was read: what every step looks at is beside the rest. `children` are the faults of those it had waited for before.
+    /// Stores a reading: the fields that every step needs are outside of the box. `children` are the faults of those it had waited for
+    /// before.
     pub(crate) fn was_read(&mut self, at: Monotonic, children: Faults) {
         self.is_new |= !self.is_known();
         (self.at, self.read_at) = (at, Some(at));

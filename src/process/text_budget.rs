@@ -56,7 +56,7 @@ impl TextBudget {
             let after = taken.saturating_sub(given_back).checked_add(bytes)?;
             (after <= self.limit || bytes <= share).then_some(after)
         };
-        // In one step, so that whoever reads at the same time takes nothing of it.
+        // In one step, so that a job at the same time takes nothing of it.
         self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
         let mut held = before.unwrap_or_else(|| Held { budget: Arc::clone(self), bytes: 0 });
         held.bytes = bytes;

@@ -50,7 +50,7 @@ impl CommandLine {
         if let Some(joined) = self.0.get() {
             return Ok(joined);
         }
-        // Anybody can have some ten thousand of them, of megabytes.
+        // Any user can have some ten thousand of them, of megabytes.
         let bytes = arguments.iter().map(|argument| argument.as_bytes().len().saturating_add(1)).sum();
         let mut joined = Vec::with_capacity(bytes);
         for (nth, argument) in arguments.iter().enumerate() {
