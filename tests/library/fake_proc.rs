@@ -175,7 +175,7 @@ fn a_directory_is_read_as_a_proc() {
 }
 
 #[test]
-fn what_is_odd_of_one_file_is_odd_of_that_field_alone() {
+fn a_fault_of_one_file_concerns_that_field_alone() {
     let directory = root();
     let root = directory.path();
     let odd = Fake::new(42, "odd");
@@ -303,7 +303,7 @@ fn release(root: &Path) {
 }
 
 #[test]
-fn what_is_no_file_is_not_opened() {
+fn an_entry_that_is_no_file_is_not_opened() {
     let mut kinds = vec![FileType::Fifo, FileType::Symlink, FileType::Directory, FileType::Socket];
     if common::require(common::is_root(), "root, to make a device node") {
         kinds.push(FileType::CharacterDevice);
@@ -507,7 +507,7 @@ fn a_pid_has_one_name() {
 }
 
 #[test]
-fn what_changes_in_a_directory_is_in_the_next_tick() {
+fn a_change_in_a_directory_is_in_the_next_tick() {
     let root = root();
     let root = root.path();
     let mut fake = Fake::new(42, "fake");
@@ -708,7 +708,7 @@ fn writer(path: &Path) -> std::fs::File {
 }
 
 #[test]
-fn a_file_that_blocks_holds_up_nobody_else() {
+fn a_file_that_blocks_holds_up_no_other() {
     let directory = root();
     let root = directory.path();
     for pid in 10..40 {
@@ -899,7 +899,7 @@ fn a_wait_without_end_is_cancelled() {
 }
 
 #[test]
-fn what_is_selected_from_a_snapshot_is_what_the_source_selects() {
+fn a_snapshot_is_selected_from_as_by_the_source() {
     let root = root();
     let root = root.path();
     let child = |pid, ppid, comm: &str| {
@@ -982,7 +982,7 @@ fn ids(snapshot: &Snapshot<ProcessSample>) -> Vec<ProcessId> {
 }
 
 #[test]
-fn what_a_snapshot_does_not_have_decides_nothing() {
+fn a_field_that_a_snapshot_lacks_decides_nothing() {
     let root = root();
     let root = root.path();
     for pid in 10..14 {

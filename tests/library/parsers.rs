@@ -96,7 +96,7 @@ fn stat_of_a_process_being_reaped() {
 }
 
 #[test]
-fn stat_says_what_is_missing() {
+fn stat_names_the_missing_field() {
     check_malformed(Stat::parse, "", "( before the name");
     check_malformed(Stat::parse, "x (cat) R 1", "pid");
     check_malformed(Stat::parse, "4294967296 (cat) R 1", "pid");
@@ -138,7 +138,7 @@ fn status_knows_every_line_of_linux_6_18() {
 }
 
 #[test]
-fn status_keeps_what_it_does_not_know() {
+fn status_keeps_unknown_lines() {
     let file = STATUS.replace("Threads:\t3", "Threads:\tmany\nShoeSize:\t 44 EU \nodd line");
     let status = Status::parse(file.as_bytes()).unwrap();
     assert_eq!(status.threads, None);
@@ -218,7 +218,7 @@ fn smaps_rollup_knows_every_line_of_linux_6_18() {
 }
 
 #[test]
-fn limits_are_told_apart() {
+fn limits_are_distinguished() {
     let limits = Limits::parse(LIMITS.as_bytes()).unwrap();
     let limit = |limit: Option<Limit>| limit.map(|limit| (limit.soft, limit.hard)).unwrap();
     assert_eq!(limit(limits.cpu_time_seconds), (None, None));

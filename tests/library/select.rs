@@ -81,7 +81,7 @@ fn conditions() {
 }
 
 #[test]
-fn the_grammar_is_what_is_read() {
+fn the_parser_follows_the_grammar() {
     let (lines, rest) = Select::GRAMMAR.split_once("\n\n").unwrap();
     assert!(Select::GRAMMAR.lines().all(|line| line.chars().count() <= 100), "for a terminal");
     let mut read = 0;
@@ -107,7 +107,7 @@ fn the_grammar_is_what_is_read() {
 }
 
 #[test]
-fn what_is_written_the_same_is_equal() {
+fn equal_texts_are_equal_patterns() {
     let closure = Select::matching(|_| true);
     assert_eq!(closure, closure.clone());
     assert_ne!(closure, Select::matching(|_| true), "another function");
@@ -384,7 +384,7 @@ fn select() -> impl Strategy<Value = Select> {
 
 proptest! {
     #[test]
-    fn what_is_shown_reads_back(select in select()) {
+    fn the_text_form_can_be_parsed(select in select()) {
         let shown = select.to_string();
         let read: Select = match shown.parse() {
             Ok(read) => read,

@@ -182,7 +182,7 @@ fn a_storm_of_forks() {
 }
 
 #[test]
-fn what_is_lost_is_counted_and_looked_for() {
+fn lost_announcements_are_counted_and_made_up_for() {
     if !has_connector() || !require(Command::new("perl").arg("-v").output().is_ok(), "perl") {
         return;
     }
@@ -316,7 +316,7 @@ fn a_process_goes_on_when_another_thread_executes_a_program() {
 }
 
 #[test]
-fn what_happens_to_a_process_that_lives_on() {
+fn events_of_a_process_that_lives_on() {
     if !has_connector() {
         return;
     }
@@ -368,7 +368,7 @@ os._exit(0)
 }
 
 #[test]
-fn usage_is_what_was_last_read() {
+fn usage_is_that_of_the_last_reading() {
     for connector in [true, false] {
         let fields = Fields::IO | Fields::STATUS;
         let mut source = begun(ProcessEvents::new().connector(connector).fields(fields));
@@ -389,7 +389,7 @@ fn usage_is_what_was_last_read() {
 }
 
 #[test]
-fn selected_jobs_and_what_they_start() {
+fn selected_jobs_and_their_descendants() {
     if !has_connector() {
         return;
     }
@@ -417,7 +417,7 @@ fn selected_jobs_and_what_they_start() {
 }
 
 #[test]
-fn what_cannot_be_decided_is_reported_by_choice() {
+fn undecided_events_are_reported_by_choice() {
     if !has_connector() {
         return;
     }

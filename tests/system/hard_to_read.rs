@@ -110,7 +110,7 @@ fn check_by_thread(sample: &ProcessSample, thread: &Path, directory: &Path) {
 }
 
 #[test]
-fn a_process_whose_main_thread_exited_has_what_its_threads_have() {
+fn a_process_whose_main_thread_exited_is_read_from_its_threads() {
     let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let [first, second] = directories.each_ref().map(|directory| directory.path().canonicalize().unwrap());
     let mut helper = worker(&first);
@@ -336,10 +336,10 @@ fn a_working_directory_with_too_long_a_path_is_decided() {
 }
 
 #[test]
-fn where_no_names_are_known_nobody_waits_for_one() {
+fn where_no_names_are_known_no_tick_waits_for_one() {
     let hide = "mount -t tmpfs none /etc && exec \"$@\"";
     let by = ["unshare", "--mount", "--propagation", "private", "/bin/sh", "-c", hide, "sh"];
-    let test = "hard_to_read::where_no_names_are_known_nobody_waits_for_one";
+    let test = "hard_to_read::where_no_names_are_known_no_tick_waits_for_one";
     if !common::require(is_root(), "root, to hide /etc/passwd") || !common::inside(test, &by) {
         return;
     }

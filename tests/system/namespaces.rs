@@ -293,9 +293,9 @@ fn who_started_before_the_zero_of_the_time_namespace_is_as_old_as_it_is() {
 }
 
 #[test]
-fn inside_of_a_pid_namespace_only_what_ran_is_read() {
+fn inside_of_a_pid_namespace_only_processes_that_ran_are_read() {
     let Some(by) = pid_namespace() else { return };
-    if !inside("namespaces::inside_of_a_pid_namespace_only_what_ran_is_read", &by) {
+    if !inside("namespaces::inside_of_a_pid_namespace_only_processes_that_ran_are_read", &by) {
         return;
     }
     assert_eq!(std::process::id(), 1);

@@ -40,7 +40,7 @@ fn it_is_this_process() {
 }
 
 #[test]
-fn threads_by_name_and_what_they_used() {
+fn threads_by_name_and_their_usage() {
     let mut source = OwnProcess::new();
     let (used, at_work) = mpsc::channel();
     let worker = |pause: mpsc::Receiver<()>| {
@@ -113,7 +113,7 @@ impl Source for Fails {
 }
 
 #[test]
-fn what_sources_cost() {
+fn the_cost_of_sources() {
     let began = Monotonic::now();
     let mut metered = Fails(0).metered();
     let mut own =

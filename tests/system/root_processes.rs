@@ -222,8 +222,8 @@ fn pid_of(variable: &str) -> u32 {
 }
 
 #[test]
-fn of_the_processes_of_others_is_read_what_may_be() {
-    if !as_nobody("root_processes::of_the_processes_of_others_is_read_what_may_be", ROOT_PROCESSES) {
+fn processes_of_others_are_read_as_far_as_permitted() {
+    if !as_nobody("root_processes::processes_of_others_are_read_as_far_as_permitted", ROOT_PROCESSES) {
         return;
     }
     assert!(!is_root());
@@ -440,15 +440,15 @@ fn only_own(notice: &Notice, hidden: u32) {
 }
 
 #[test]
-fn hidepid_2_hides_others_and_says_so_once() {
-    if as_nobody("root_processes::hidepid_2_hides_others_and_says_so_once", &remounted("hidepid=2")) {
+fn hidepid_2_hides_others_and_is_noticed_once() {
+    if as_nobody("root_processes::hidepid_2_hides_others_and_is_noticed_once", &remounted("hidepid=2")) {
         only_own(&Notice::HidePid { hidepid: hidepid(&["2", "invisible"]) }, pid_of("HIDDEN"));
     }
 }
 
 #[test]
-fn hidepid_4_hides_others_and_says_so_once() {
-    if as_nobody("root_processes::hidepid_4_hides_others_and_says_so_once", &remounted("hidepid=4")) {
+fn hidepid_4_hides_others_and_is_noticed_once() {
+    if as_nobody("root_processes::hidepid_4_hides_others_and_is_noticed_once", &remounted("hidepid=4")) {
         only_own(&Notice::HidePid { hidepid: hidepid(&["4", "ptraceable"]) }, pid_of("HIDDEN"));
     }
 }
@@ -512,17 +512,17 @@ fn follows_remounts() {
 }
 
 #[test]
-fn what_a_mount_hides_is_as_of_the_tick() {
+fn the_processes_that_a_mount_hides_are_as_of_the_tick() {
     let prepare = format!("{ROOT_PROCESSES} {REMOUNTS}");
-    if as_nobody("root_processes::what_a_mount_hides_is_as_of_the_tick", &prepare) {
+    if as_nobody("root_processes::the_processes_that_a_mount_hides_are_as_of_the_tick", &prepare) {
         assert_eq!(std::process::id(), 1);
         follows_remounts();
     }
 }
 
 #[test]
-fn what_a_mount_hides_is_as_of_the_tick_where_the_first_process_is_hidden() {
-    let test = "root_processes::what_a_mount_hides_is_as_of_the_tick_where_the_first_process_is_hidden";
+fn the_processes_that_a_mount_hides_are_as_of_the_tick_where_the_first_is_hidden() {
+    let test = "root_processes::the_processes_that_a_mount_hides_are_as_of_the_tick_where_the_first_is_hidden";
     if as_nobody_by("", test, &format!("{ROOT_PROCESSES} {REMOUNTS}")) {
         assert_ne!(std::process::id(), 1);
         follows_remounts();
@@ -530,11 +530,11 @@ fn what_a_mount_hides_is_as_of_the_tick_where_the_first_process_is_hidden() {
 }
 
 #[test]
-fn what_is_hidden_is_hidden_from_the_thread_that_reads() {
+fn processes_are_hidden_from_the_thread_that_reads() {
     use rustix::process::{Gid, Uid};
     use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-    let test = "root_processes::what_is_hidden_is_hidden_from_the_thread_that_reads";
+    let test = "root_processes::processes_are_hidden_from_the_thread_that_reads";
     if !require(is_root(), "root") {
         return;
     }
@@ -585,8 +585,8 @@ fn what_is_hidden_is_hidden_from_the_thread_that_reads() {
 }
 
 #[test]
-fn a_right_of_a_child_user_namespace_does_not_count_for_what_is_outside() {
-    let test = "root_processes::a_right_of_a_child_user_namespace_does_not_count_for_what_is_outside";
+fn a_right_of_a_child_user_namespace_does_not_count_outside() {
+    let test = "root_processes::a_right_of_a_child_user_namespace_does_not_count_outside";
     let works = Command::new("unshare").args(["--user", "--map-root-user", "true"]).status();
     if !require(works.is_ok_and(|status| status.success()), "a user namespace of its own") {
         return;
@@ -736,7 +736,7 @@ while True:
 ";
 
 #[test]
-fn a_process_whose_memory_is_locked_holds_up_nobody_else() {
+fn a_process_whose_memory_is_locked_holds_up_no_other() {
     if !require(is_root() && Path::new("/dev/fuse").exists(), "root and /dev/fuse") {
         return;
     }
