@@ -1,4 +1,4 @@
-//! What the combinators make of a stream of snapshots, and the cache of a source.
+//! The combinators of a stream of snapshots, and the cache of a source.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use proptest::prelude::*;
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Meter {
     key: u32,
-    /// Changes when the thing changes what it is.
+    /// Changes when the subject changes its identity.
     identity: u8,
     /// Nanoseconds.
     at: u64,
@@ -84,7 +84,7 @@ fn collect<S: Stream>(stream: S) -> Vec<S::Item> {
     block_on(stream.collect())
 }
 
-/// The rates of each snapshot, by key; an error gives none.
+/// The rates of each snapshot, by key; an error has none.
 #[allow(clippy::type_complexity, reason = "a table to compare with")]
 fn rates(snapshots: Vec<Result<Snapshot<Meter>>>) -> Vec<Vec<(u32, Option<(u64, u128)>)>> {
     collect(stream::iter(snapshots).rates())
@@ -503,7 +503,7 @@ mod changes {
 mod cached {
     use super::*;
 
-    /// Takes 50 ns for a reading, and fails where it is told to. Its samples number its readings.
+    /// Takes 50 ns for a reading, and fails where it is configured to. Its samples number its readings.
     #[derive(Clone, Debug, Default)]
     struct Slow {
         readings: u32,
@@ -530,7 +530,7 @@ mod cached {
 
     const TTL: Duration = Duration::from_nanos(10);
 
-    /// Which reading is given at this time.
+    /// The reading that is returned at this time.
     fn at(cached: &mut appmon::Cached<Slow>, now: u64) -> Result<u32> {
         let mut snapshot = Snapshot::default();
         cached.collect_at(Monotonic::from_nanos(now), &mut snapshot, &Cancel::new())?;
@@ -711,7 +711,7 @@ mod top {
 
     use super::*;
 
-    /// What is at the top of each snapshot, of the keys and values of it.
+    /// The keys and values at the top of each snapshot.
     fn top(n: usize, hysteresis: f64, ticks: &[&[(u32, u64)]]) -> Vec<Vec<u32>> {
         let meters = |tick: &[(u32, u64)]| {
             snapshot(0, tick.iter().map(|(key, count)| meter(*key, 0, *count)).collect::<Vec<_>>())

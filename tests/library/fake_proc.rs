@@ -1,4 +1,4 @@
-//! The source of processes on a directory that looks like /proc: what no live kernel does when asked to.
+//! The source of processes on a directory that looks like /proc: states that no live kernel produces on request.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
 
@@ -19,7 +19,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 
 use common::{find, get, next, tick, ticks, until};
 
-/// What of a process a test changes.
+/// The part of a process that a test changes.
 #[derive(Clone)]
 struct Fake {
     pid: u32,
@@ -164,7 +164,7 @@ fn a_directory_is_read_as_a_proc() {
     let json = serde_json::to_string(&snapshot).unwrap();
     assert_eq!(serde_json::from_str::<appmon::Snapshot<ProcessSample>>(&json).unwrap(), snapshot);
 
-    // What was broken is tried again, and counted again as long as it is.
+    // A broken file is tried again, and counted again as long as it is broken.
     let snapshot = tick(&mut source);
     assert_eq!((snapshot.skipped.malformed, snapshot.skipped.vanished), (1, 1));
     Fake::new(44, "mended").write(root);
@@ -199,7 +199,7 @@ fn a_fault_of_one_file_concerns_that_field_alone() {
     for file in ["io", "cgroup", "cmdline", "exe", "cwd"] {
         std::fs::remove_file(missing.directory(root).join(file)).unwrap();
     }
-    // What cannot be read at all: a directory where a file should be.
+    // A file that cannot be read at all: a directory in its place.
     std::fs::create_dir(missing.directory(root).join("cgroup")).unwrap();
     let source = || Processes::new().root(root).fields(Fields::all()).slow_budget(Duration::from_secs(300));
     let mut source = source().max_age(Duration::MAX);
@@ -229,7 +229,7 @@ fn a_fault_of_one_file_concerns_that_field_alone() {
         assert_eq!(get(&snapshot, 43).io, Reading::Unsupported);
     }
 
-    // By hand: the process is there, and so is what can be read of it.
+    // By hand: the process is there, and so are its readable files.
     let procfs = appmon::ProcFs::new(root).unwrap();
     let process = procfs.process(42).unwrap();
     assert_eq!(process.id(), ProcessId { pid: 42, start_ticks: 1000 });
@@ -473,7 +473,7 @@ fn the_command_lines_of_some_leave_room_for_those_of_others() {
         let is_kept = |pid: &u32| get(&snapshot, *pid).info.cmdline.value().is_some();
         let all: Vec<u32> = [10, 11, 12, 13, 20, 21].into_iter().filter(is_kept).collect();
         assert_eq!(*first.get_or_insert_with(|| all.clone()), all);
-        // Whoever comes first, of those that are large; and the usual ones in any case.
+        // The first ones, of those that are large; and the usual ones in any case.
         let large = kept(&snapshot, &[10, 11, 12, 13]);
         let pieces = kept(&snapshot, &[20, 21]);
         assert!(large * 400_000 + pieces * 8_000 * 49 <= LIMIT && large + pieces >= 1, "{large} {pieces}");
@@ -819,7 +819,7 @@ fn a_tree_may_be_as_deep_as_there_are_processes() {
     let mut some = source("with_descendants(name=top, 5000) & !with_descendants(name=top, 4998) | topmost(name=chain)");
     assert_eq!(pids(&tick(&mut some)), [last - 5_000, last - 4_999, last - 1]);
 
-    // It is cut in the middle: what is below has another ancestor.
+    // It is cut in the middle: the processes below have another ancestor.
     write_stat_only(&Fake { ppid: 1, ..Fake::new(3_000, "chain") }, root);
     assert_eq!(pids(&tick(&mut below)), (3_001..=last).collect::<Vec<_>>());
     let snapshot = tick(&mut source("all"));

@@ -69,7 +69,7 @@ const LIMITS: &str = "Limit                     Soft Limit           Hard Limit 
 
 const CGROUP: &str = "9:name=systemd:/user.slice\n4:cpu,cpuacct:/a:b\n0::/\n";
 
-// What each file means.
+// The meaning of each file.
 
 #[test]
 fn stat_has_every_field() {
@@ -149,7 +149,7 @@ fn status_keeps_unknown_lines() {
         let file: String = STATUS.split_inclusive('\n').filter(|line| !line.starts_with(&format!("{key}:"))).collect();
         check_malformed(Status::parse, &file, &format!("no valid {key}"));
     }
-    // What looks like a /proc and is none has other lines.
+    // A directory that only looks like a /proc has other lines.
     for (line, other) in [("Uid:\t1000", "Uid:\tx"), ("Uid:\t", "Oid:\t")] {
         let status = Status::parse(STATUS.replace(line, other).as_bytes()).unwrap();
         assert_eq!((status.uid, status.gid.map(|gid| gid.effective)), (None, Some(101)));
@@ -175,7 +175,7 @@ fn io_of_any_order() {
         (Some(13249), Some(6273), Some(24), Some(7))
     );
     assert_eq!((io.read_bytes, io.write_bytes, io.cancelled_write_bytes), (Some(4096), Some(8192), Some(12)));
-    // What is not there is not known, and the others are.
+    // Missing values are unknown, and the others are there.
     let keys = |io: Io| {
         [
             ("rchar", io.read_chars),
@@ -281,7 +281,7 @@ fn of_a_file_with_an_odd_line_the_others_are_read() {
     assert_eq!(cgroups.list.iter().map(|cgroup| cgroup.hierarchy).collect::<Vec<_>>(), [4, 0]);
     assert_eq!(cgroups.unknown, ["x", "no:number:/a"]);
     assert_eq!(cgroups.main_path().unwrap(), &"/docker/h");
-    // One that was not understood may be the one that says more.
+    // One that could not be parsed may be the more specific one.
     assert_eq!(CgroupPaths::parse(b"x\n0::/\n").unwrap().main_path(), None);
     check_malformed(CgroupPaths::parse, "x\ny:\n", "cgroup: x");
 }
@@ -979,7 +979,7 @@ fn parse_all(bytes: &[u8]) {
     Namespaces::default().set(bytes, bytes);
 }
 
-/// Whatever was understood can be sent and received; whatever was not is said to be malformed.
+/// A value that was parsed can be sent and received; any other is reported as malformed.
 fn check_any<T: Serialize + DeserializeOwned + PartialEq + Debug>(parsed: Result<T>) {
     match parsed {
         Ok(value) => check_wire(&value),

@@ -1,4 +1,4 @@
-//! The published schema: the checked-in files are those of the code, and what is written is as they say.
+//! The published schema: the checked-in files are those of the code, and the output is valid by them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

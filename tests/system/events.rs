@@ -1,5 +1,5 @@
-//! What began and ended, on the live kernel: by the process connector and by comparing ticks, as root and as nobody, and in
-//! namespaces where it must not be heard.
+//! Starts and ends of processes, on the live kernel: by the process connector and by comparing ticks, as root and as nobody, and in
+//! namespaces where it must receive nothing.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
 
@@ -40,7 +40,7 @@ fn has_connector() -> bool {
     require(by == EventMethod::Connector, &format!("the process connector ({why:?})"))
 }
 
-/// Reads until all of these have ended. Gives what happened to them and their children, in the order it was told.
+/// Reads until all of these have ended. Returns the events of them and their children, in the order in which they were reported.
 fn until_ended(source: &mut ProcessEvents, pids: &[u32]) -> Vec<ProcessEvent> {
     let mut events = Vec::new();
     until("all have ended", || {
@@ -243,7 +243,7 @@ fn signals_and_core_dumps() {
     }
 }
 
-/// The main thread leaves; another ends the process, in the way that is said.
+/// The main thread leaves; another ends the process, in the given way.
 const LEADER_FIRST: &str = "
 import ctypes, os, threading, time
 print('ready', flush=True)
@@ -471,7 +471,7 @@ fn by_comparing_ticks() {
     assert_eq!(statuses(&events), [Reading::Value(killed)]);
 }
 
-/// In a namespace of its own, nothing of what is outside.
+/// In a namespace of its own, no event from outside.
 fn nothing_foreign(expected: ConnectorObstacle) {
     let mut source = ProcessEvents::new();
     let first = read(&mut source);

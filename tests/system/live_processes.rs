@@ -1,4 +1,4 @@
-//! The source of processes on the live kernel: what any user can see.
+//! The source of processes on the live kernel: the view of any user.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
 
@@ -33,7 +33,7 @@ fn listing() -> BTreeMap<u32, u64> {
     ids.collect()
 }
 
-/// Ticks once, and checks that exactly what lives is in the samples.
+/// Ticks once, and checks that exactly the live processes are in the samples.
 #[track_caller]
 fn complete_tick(source: &mut Processes) -> appmon::Snapshot<ProcessSample> {
     let began = Monotonic::now();
@@ -277,7 +277,7 @@ fn a_process_that_renames_itself_is_no_change() {
     assert_eq!(next(), []);
 }
 
-/// Two processes that share a table of open files: the second opens a hundred when told to, while the first stands still.
+/// Two processes that share a table of open files: the second opens a hundred on command, while the first does not run.
 const SHARED_FILES: &str = "
 import ctypes, os, signal, struct, sys
 libc = ctypes.CDLL(None)
@@ -508,7 +508,7 @@ fn few_descriptors_cost_no_samples() {
         let snapshot = tick(&mut source);
         assert!(pids.iter().all(|pid| find(&snapshot, *pid).is_some()));
     }
-    // A source that cannot begin says so, and begins when it can.
+    // A source that cannot begin returns an error, and begins when it can.
     drop(source);
     while let Ok(file) = std::fs::File::open("/dev/null") {
         held.push(file);
@@ -561,7 +561,7 @@ fn check_all(snapshot: &appmon::Snapshot<ProcessSample>, pids: &[u32]) {
     assert!(missing.is_empty(), "{missing:?}");
 }
 
-/// A process whose main thread exits when told to, while two others go on.
+/// A process whose main thread exits on command, while two others go on.
 const LEADERLESS: &str = "
 import ctypes, platform, sys, threading
 for _ in range(2):

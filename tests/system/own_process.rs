@@ -1,4 +1,4 @@
-//! One's own process: what is read of it is what the kernel, tokio and the clock say.
+//! One's own process: the readings agree with the kernel, tokio and the clock.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
 
