@@ -32,7 +32,7 @@ impl AsyncProcFs {
         hop(move || ProcFs::new(root)).await.map(Self)
     }
 
-    /// The pids of all processes that are visible; see [`ProcFs::pids`].
+    /// Returns the pids of all processes that are visible; see [`ProcFs::pids`].
     ///
     /// # Errors
     ///
@@ -42,7 +42,7 @@ impl AsyncProcFs {
         hop(move || procfs.pids()).await
     }
 
-    /// A process; see [`ProcFs::process`].
+    /// Opens a process; see [`ProcFs::process`].
     ///
     /// # Errors
     ///
@@ -67,7 +67,7 @@ impl From<ProcFs> for AsyncProcFs {
 ///
 /// # Cancel safety
 ///
-/// Dropping a future before it is ready loses its result and nothing else; a reading that has begun goes on to its end.
+/// Dropping a future before it is ready loses its result and nothing else; a reading that has begun runs to its end.
 ///
 /// ```
 /// use appmon::process::AsyncProcFs;
@@ -105,7 +105,7 @@ macro_rules! twins {
 }
 
 impl AsyncProcess {
-    /// Which process it is.
+    /// Returns the identity of the process.
     #[must_use]
     pub fn id(&self) -> ProcessId {
         self.0.id()

@@ -8,17 +8,18 @@
 //! commas between them, each for a user of its own; after a failure that is a server's, the next one has its turn. `timeout` and
 //! `in_flight` are everywhere; `tls` is where TLS is not the client's own (Kafka), and for NATS a setting of the `Server`.
 //!
-//! A constructor reads a text, and returns an error where that is wrong. No other setter fails: what cannot be used is reported when it
-//! is used first, by an error that names the setting and its value ([`Error::is_config`](crate::Error::is_config)). So a forwarder does
-//! not begin ([`Publish::validate`](crate::forward::Publish::validate)), and the items of a consumer's stream are errors. What only turns
-//! out to be wrong together with the broker, or with a file that is read for a connection, is reported with each batch, which waits until
-//! it is right. A setter that is a question of yes or no takes a `bool`.
+//! A constructor parses a text, and returns an error if it is wrong. No other setter fails: a value that cannot be used is reported when it
+//! is used first, by an error that names the setting and its value ([`Error::is_config`](crate::Error::is_config)). So a forwarder does not
+//! begin ([`Publish::validate`](crate::forward::Publish::validate)), and the items of a consumer's stream are errors. A setting that is
+//! wrong only together with the broker, or with a file that is read for a connection, is reported with each batch, which waits until it is
+//! right. A setter that is a question of yes or no takes a `bool`.
 //!
 //! # Whose fault it is
 //!
-//! A refusal is final ([`Rejected`](crate::forward::Outcome::Rejected)) only when it is the message's own fault: its size, its form. What is
-//! the server's, the topic's or the user's (no room, no such stream, no permission, a wrong password) is
-//! [`Retry`](crate::forward::Outcome::Retry), with a text that says what to do, and messages wait for it as the forwarder is told to.
+//! A refusal is final ([`Rejected`](crate::forward::Outcome::Rejected)) only when it is the message's own fault: its size, its form. A
+//! fault of the server, the topic or the user (no room, no such stream, no permission, a wrong password) is
+//! [`Retry`](crate::forward::Outcome::Retry), with a text that names the remedy, and messages wait for it as the forwarder is configured
+//! to.
 
 #[cfg(feature = "amqp")]
 pub mod amqp;

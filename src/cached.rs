@@ -29,7 +29,7 @@ impl<S: Source> Cached<S> {
         self.last = None;
     }
 
-    /// The source inside.
+    /// Returns the source inside.
     pub fn into_inner(self) -> S {
         self.source
     }
@@ -39,7 +39,7 @@ impl<S: Source> Cached<S>
 where
     S::Sample: Clone,
 {
-    /// Like [`Source::collect`], with the time it is given instead of the clock's.
+    /// Does the same as [`Source::collect`], at time `now` instead of the clock's.
     ///
     /// # Errors
     ///
@@ -53,14 +53,14 @@ where
         }
         self.last = None;
         self.source.collect(snapshot, cancel)?;
-        // The reading's own length on top of the time given: that keeps the clock out of here.
+        // The reading's own length is added to `now`: that keeps the clock out of here.
         let ended = now.plus(snapshot.took);
         self.last = Some(Kept { snapshot: snapshot.clone(), ended });
         Ok(())
     }
 }
 
-/// Copies what a reading saw, leaving `seq` and `lag`: those belong to the tick that is being made.
+/// Copies the result of a reading, except `seq` and `lag`: those belong to the tick that is being made.
 fn copy<T: Clone>(from: &Snapshot<T>, to: &mut Snapshot<T>) {
     // Field by field, for the memory of the lists; a field that is new is not forgotten here.
     let Snapshot { host, seq: _, boot_id, time, at, took, lag: _, complete_at, skipped, notices, lives, samples } =
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
     use crate::{BootId, Notice};
 
-    /// Relays what another host read; it sets no time.
+    /// Relays a snapshot of another host; it sets no time.
     struct Relay;
 
     impl Source for Relay {
@@ -109,12 +109,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_repeated_is_the_same_in_all_but_its_tick() {
+    fn a_repeated_snapshot_differs_only_in_its_tick() {
         let mut cached = Cached::new(Relay, Duration::MAX);
         let mut first = Snapshot { seq: 1, lag: Duration::from_secs(1), ..Snapshot::default() };
         cached.collect(&mut first, &Cancel::new()).unwrap();
         assert_eq!(first.host, Some(Arc::from("db-1")));
-        assert_eq!(first.boot_id, BootId::current(), "whoever calls a source stamps");
+        assert_eq!(first.boot_id, BootId::current(), "the caller of a source stamps");
         assert!(first.at > Monotonic::default() && first.took > Duration::ZERO);
 
         let mut again = Snapshot { seq: 2, lag: Duration::from_secs(2), ..Snapshot::default() };

@@ -1,4 +1,4 @@
-//! Samples that count, and what is derived from two of them.
+//! Samples with counters, and the rates derived from two of them.
 
 use std::hash::Hash;
 use std::ops::{Deref, DerefMut};
@@ -8,16 +8,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::Monotonic;
 
-/// What is seen at one tick: a process, a file system.
+/// A subject that is seen at one tick: a process, a file system.
 pub trait Sample {
-    /// What kind of thing it is, in the wire form: `process`, `file_system`.
+    /// The kind of the subject, in the wire form: `process`, `file_system`.
     const KIND: &'static str;
 
     /// Whether it is something that happened, and not the state of something: then a later one does not replace an earlier one,
     /// though it has the same key. Default: no.
     const IS_EVENT: bool = false;
 
-    /// What tells one thing from another, over all ticks. Sources give their samples in the order of this key.
+    /// The key that distinguishes one subject from another, over all ticks. Sources yield their samples in the order of this key.
     type Key: Ord + Clone + Hash;
 
     /// The key of this sample.
@@ -32,10 +32,10 @@ pub trait Sample {
 
 /// A sample with counters, of which rates can be made.
 pub trait Counters: Sample {
-    /// The counters alone: what is kept from one tick to the next.
+    /// The counters alone: all that is kept from one tick to the next.
     type Totals: Clone;
 
-    /// What is derived from two sets of counters.
+    /// The values derived from two sets of counters.
     type Rates;
 
     /// The counters of this sample.
@@ -44,7 +44,7 @@ pub trait Counters: Sample {
     /// When the counters were so.
     fn at(&self) -> Monotonic;
 
-    /// How much earlier than in truth [`birth`](Self::birth) can be: it may be cut to a step of a coarse clock.
+    /// How much earlier than the true time [`birth`](Self::birth) can be: it may be cut to a step of a coarse clock.
     fn birth_step() -> Duration {
         Duration::ZERO
     }
@@ -54,7 +54,7 @@ pub trait Counters: Sample {
         None
     }
 
-    /// The rates between `earlier` and this sample, `elapsed` apart. `None` if a counter went back.
+    /// The rates between `earlier` and this sample, `elapsed` apart. `None` if a counter goes backwards.
     fn rates(&self, earlier: &Self::Totals, elapsed: Duration) -> Option<Self::Rates>;
 }
 
@@ -73,7 +73,7 @@ pub struct Rated<T: Counters> {
     /// The sample.
     #[serde(flatten)]
     pub sample: T,
-    /// The rates; `None` at first sight and where a counter went back.
+    /// The rates; `None` in the first sample of a subject and if a counter goes backwards.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rates: Option<T::Rates>,
 }
@@ -118,17 +118,17 @@ impl<T: Counters> Sample for Rated<T> {
     }
 }
 
-/// How much a counter grew; `None` if it went back.
+/// How much a counter grew; `None` if it goes backwards.
 pub(crate) fn grown(earlier: u64, now: u64) -> Option<u64> {
     now.checked_sub(earlier)
 }
 
-/// How much a counter grew, per second; `None` if it went back or no time passed.
+/// How much a counter grew, per second; `None` if it goes backwards or no time passed.
 #[expect(clippy::cast_precision_loss, reason = "a rate is derived: 53 bits are more than it needs")]
 pub(crate) fn per_second(earlier: u64, now: u64, elapsed: Duration) -> Option<f64> {
     match grown(earlier, now)? {
         _ if elapsed.is_zero() => None,
-        // Most counters of most samples: what stands still costs no division.
+        // Most counters of most samples do not move: those cost no division.
         0 => Some(0.0),
         grown => Some(grown as f64 / elapsed.as_secs_f64()),
     }

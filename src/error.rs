@@ -10,11 +10,11 @@ use crate::text::{Escaped, Lines};
 /// A result with this crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, with the path it went wrong at where one is known.
+/// An error of this crate, with the path it concerns where one is known.
 ///
-/// The type is opaque and one word wide. Ask it with the `is_*` predicates; its text is for people and
-/// not a stable interface. [`source`](std::error::Error::source) returns the cause. [`Debug`](fmt::Debug) is the text and all its
-/// causes in one sentence, so that a `main` that returns an error prints what went wrong.
+/// The type is opaque and one word wide. The `is_*` predicates classify it; its text is for people and not a stable interface.
+/// [`source`](std::error::Error::source) returns the cause. [`Debug`](fmt::Debug) is the text and all its causes in one sentence, so that a
+/// `main` that returns an error prints the whole of it.
 ///
 /// An [`io::Error`] becomes one by `?`; [`at`](Self::at) adds the path, which the system's error does not have.
 ///
@@ -56,31 +56,31 @@ impl Error {
         Self(Box::new(Inner { kind, path: None }))
     }
 
-    /// An I/O error, as [`From`] makes it.
+    /// Returns an I/O error, as [`From`] makes it.
     #[must_use]
     pub fn io(error: io::Error) -> Self {
         Self::new(Kind::Io(error))
     }
 
-    /// A wrong setting, with a text that names it.
+    /// Returns an error for a wrong setting, with a text that names it.
     #[must_use]
     pub fn config(what: impl Into<String>) -> Self {
         Self::new(Kind::Config(what.into()))
     }
 
-    /// Text of the kernel that could not be understood.
+    /// Returns an error for a text of the kernel that could not be parsed.
     #[must_use]
     pub fn malformed(what: impl Into<String>) -> Self {
         Self::new(Kind::Malformed(what.into()))
     }
 
-    /// The reading was cancelled: what [`Source::collect`](crate::Source::collect) gives when it stops early.
+    /// Returns the error for a cancelled reading, which [`Source::collect`](crate::Source::collect) returns when it stops early.
     #[must_use]
     pub fn cancelled() -> Self {
         Self::new(Kind::Cancelled)
     }
 
-    /// What a message broker, or the connection to it, refused or failed; implementations of
+    /// Returns an error for a failure of a message broker, or of the connection to it; implementations of
     /// [`Publish`](crate::forward::Publish) outside this crate use it too.
     #[cfg(feature = "forward")]
     #[must_use]
@@ -88,7 +88,7 @@ impl Error {
         Self::new(Kind::Broker(what.into(), None))
     }
 
-    /// The same, with the client's own error as its source.
+    /// Returns the same, with the client's own error as its source.
     #[cfg(feature = "forward")]
     #[must_use]
     pub fn broker_because(what: impl Into<String>, cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
@@ -112,69 +112,68 @@ impl Error {
         Self::new(Kind::RuntimeGone)
     }
 
-    /// The same error, said to be about `path`.
+    /// Returns the same error with `path` as the path it concerns.
     #[must_use]
     pub fn at(mut self, path: impl AsRef<Path>) -> Self {
         self.0.path = Some(path.as_ref().to_path_buf());
         self
     }
 
-    /// The path it is about, where one is known.
+    /// Returns the path it concerns, where one is known.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.0.path.as_deref()
     }
 
-    /// Whether a setting was wrong: trying again will not help.
+    /// Returns whether a setting was wrong: trying again will not help.
     #[must_use]
     pub fn is_config(&self) -> bool {
         matches!(self.0.kind, Kind::Config(_))
     }
 
-    /// Whether a message broker, or the connection to it, refused or failed.
+    /// Returns whether a message broker, or the connection to it, refused or failed.
     #[must_use]
     pub fn is_broker(&self) -> bool {
         matches!(self.0.kind, Kind::Broker(..))
     }
 
-    /// Whether it does not exist (any more): `ENOENT`, or `ESRCH` for a process that ended.
+    /// Returns whether the object does not exist (any more): `ENOENT`, or `ESRCH` for a process that ended.
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         self.errno().is_some_and(|e| e == rustix::io::Errno::NOENT || e == rustix::io::Errno::SRCH)
     }
 
-    /// Whether this kernel does not have it, by its version or its configuration, or not for this process: the process is
-    /// there.
+    /// Returns whether this kernel does not have it, by its version or its configuration, or not for this process, which exists.
     #[must_use]
     pub fn is_unsupported(&self) -> bool {
         matches!(self.0.kind, Kind::Unsupported)
     }
 
-    /// Whether the permission was missing: `EACCES` or `EPERM`.
+    /// Returns whether the permission was missing: `EACCES` or `EPERM`.
     #[must_use]
     pub fn is_denied(&self) -> bool {
         self.errno().is_some_and(|e| e == rustix::io::Errno::ACCESS || e == rustix::io::Errno::PERM)
     }
 
-    /// Whether what the kernel wrote could not be understood.
+    /// Returns whether a text of the kernel could not be parsed.
     #[must_use]
     pub fn is_malformed(&self) -> bool {
         matches!(self.0.kind, Kind::Malformed(_))
     }
 
-    /// Whether the reading was cancelled, because its stream was dropped.
+    /// Returns whether the reading was cancelled, because its stream was dropped.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         matches!(self.0.kind, Kind::Cancelled)
     }
 
-    /// Whether the source panicked. Its stream ends after this error.
+    /// Returns whether the source panicked. Its stream ends after this error.
     #[must_use]
     pub fn is_panic(&self) -> bool {
         matches!(self.0.kind, Kind::Panicked(_))
     }
 
-    /// Whether the runtime was shut down before the reading could start. The stream ends after this error.
+    /// Returns whether the runtime was shut down before the reading could start. The stream ends after this error.
     #[must_use]
     pub fn is_runtime_gone(&self) -> bool {
         matches!(self.0.kind, Kind::RuntimeGone)
@@ -195,7 +194,7 @@ impl From<io::Error> for Error {
     }
 }
 
-/// There is none: it lets setters take what cannot be wrong along with what can.
+/// There is none: it lets setters accept values that cannot be wrong along with values that can.
 impl From<std::convert::Infallible> for Error {
     fn from(never: std::convert::Infallible) -> Self {
         match never {}
@@ -206,16 +205,16 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use fmt::Write;
 
-        // Paths and texts of foreign origin can hold anything; whoever sees the error may sit at a terminal.
+        // Paths and texts of foreign origin can hold anything, and the error may be shown on a terminal.
         if let Some(path) = &self.0.path {
             write!(f, "{}: ", Escaped(path.as_os_str().as_bytes()))?;
         }
         let mut f = Lines(f);
         match &self.0.kind {
             Kind::Io(error) => write!(f, "{error}"),
-            Kind::Malformed(what) => write!(f, "not understood: {what}"),
+            Kind::Malformed(what) => write!(f, "cannot be parsed: {what}"),
             Kind::Config(what) | Kind::Broker(what, _) => f.write_str(what),
-            Kind::Unsupported => f.write_str("this kernel does not have it"),
+            Kind::Unsupported => f.write_str("this kernel does not support it"),
             Kind::Cancelled => f.write_str("the reading was cancelled"),
             Kind::Panicked(message) => write!(f, "the source panicked: {message}"),
             Kind::RuntimeGone => f.write_str("the runtime was shut down"),
@@ -226,17 +225,17 @@ impl fmt::Display for Error {
 /// The text and its causes, as one sentence.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut said = self.to_string();
-        f.write_str(&said)?;
+        let mut previous = self.to_string();
+        f.write_str(&previous)?;
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
             let lines: Vec<_> =
                 error.to_string().split('\n').map(|line| Escaped(line.as_bytes()).to_string()).collect();
             let text = lines.join("\n");
             // Many errors have the text of their cause in their own.
-            if !said.contains(&text) {
+            if !previous.contains(&text) {
                 write!(f, ": {text}")?;
-                said = text;
+                previous = text;
             }
             cause = error.source();
         }
@@ -259,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_main_prints_is_a_sentence() {
+    fn an_error_returned_from_main_is_a_sentence() {
         let error = Error::from(io::Error::from_raw_os_error(13)).at("/proc/1/io");
         assert_eq!(format!("{error:?}"), "/proc/1/io: Permission denied (os error 13)");
         assert_eq!(format!("{error:#?}"), format!("{error:?}"));
@@ -269,7 +268,7 @@ mod tests {
         assert_eq!(format!("{:?}", Error::config("selection, column 1\n  x\n  ^")), "selection, column 1\n  x\n  ^");
         // Whatever fails in here keeps its cause.
         let wrapped = Error::from(io::Error::other(Error::malformed("a\u{9b}b")));
-        assert_eq!(format!("{wrapped:?}"), "not understood: a\\u{9b}b");
+        assert_eq!(format!("{wrapped:?}"), "cannot be parsed: a\\u{9b}b");
     }
 
     #[cfg(feature = "forward")]
@@ -284,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_would_act_on_is_escaped() {
+    fn control_characters_are_escaped() {
         let error = Error::config("line 1\n  ^ \u{1b}[2J\u{202e}").at("/srv/\u{1b}]0;x\u{7}\n");
         assert_eq!(error.to_string(), "/srv/\\u{1b}]0;x\\u{7}\\n: line 1\n  ^ \\u{1b}[2J\\u{202e}");
         for error in [

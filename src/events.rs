@@ -1,4 +1,4 @@
-//! Lives of processes: what began, changed and ended, as a source.
+//! Lives of processes: starts, changes and ends, as a source.
 //!
 //! [`ProcessEvents`] is where to begin.
 

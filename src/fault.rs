@@ -1,10 +1,10 @@
-//! What is wrong with a text that people wrote, and where.
+//! A fault in a text that people wrote, and its position.
 
 use std::fmt::Write;
 
 use crate::Error;
 
-/// What is wrong, and the bytes of the text it is about.
+/// The description of a fault, and the bytes of the text it is about.
 #[derive(Debug)]
 pub(crate) struct Fault {
     pub(crate) at: usize,

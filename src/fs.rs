@@ -1,7 +1,7 @@
-//! File systems: what is mounted and how full it is, by which directories, and what is in a directory tree.
+//! File systems: the mounted ones and how full they are, by which directories, and the contents of a directory tree.
 //!
-//! [`FileSystems`] is where to begin, with a [`Directory`] for each that matters; [`MountChanges`] reports what is mounted and
-//! unmounted, [`Scan`] and [`entries`] look at one tree by hand. What most programs name is at the root of the crate too.
+//! [`FileSystems`] is where to begin, with a [`Directory`] for each that matters; [`MountChanges`] reports each mount and unmount, [`Scan`]
+//! and [`entries`] read one tree on request. The items that most programs need are at the root of the crate too.
 
 mod attribution;
 mod backing;

@@ -56,7 +56,7 @@ impl fmt::Debug for Glob {
     }
 }
 
-/// Globs of paths, asked all at once: one look at a text, however many they are.
+/// Globs of paths, matched together: one pass over a text, however many they are.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct GlobSet {
     globs: Vec<globset::Glob>,
@@ -113,7 +113,7 @@ fn parse(text: &str, stop_at_slash: bool) -> Result<globset::Glob, String> {
         .map_err(|error| error.kind().to_string())
 }
 
-/// What is wrong with a regular expression, in one line: the crate draws several.
+/// The fault in a regular expression, in one line: the crate's own text draws several.
 pub(crate) fn reason(error: &regex::Error) -> String {
     match error {
         regex::Error::CompiledTooBig(limit) => format!("it needs more than {limit} bytes of memory"),
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_set_matches_what_any_of_its_globs_matches() {
+    fn a_set_matches_if_any_of_its_globs_does() {
         let texts = ["*.o", "a/**/cache", "/srv/app{,/**}", "c\\*", "?"];
         let mut set = GlobSet::default();
         assert!(set.is_empty() && !set.matches(b""));

@@ -18,17 +18,16 @@
 //! }
 //! ```
 //!
-//! Its one idea: **cost follows activity, not size**. A process that did not run since the last tick is not read again,
-//! and its counters are exact all the same: the kernel tells by one cheap call whether it ran. And the numbers are true:
-//! what could not be read is never 0, a counter that goes back makes no rate, and a process is never taken for a later one
-//! of the same pid.
+//! Its one idea: **cost follows activity, not size**. A process that did not run since the last tick is not read again, and its counters
+//! are still exact: one cheap call to the kernel shows whether it ran. And the numbers are true: a value that could not be read is never 0,
+//! if a counter goes backwards the rate is `None`, and a process is never taken for a later one of the same pid.
 //!
 //! # Four nouns
 //!
 //! - A [`Source`] knows *how* to read. It is synchronous and blocks: [`Processes`], [`FileSystems`], or one of yours.
 //! - A [`Sampler`] decides *when*. [`source.every(period)`](SourceExt::every) is the one door to async: a stream that moves
 //!   the source to tokio's pool of blocking threads and back, once per tick.
-//! - A [`Snapshot`] is what was seen at one tick: the item of every stream, because only a whole tick shows what is gone.
+//! - A [`Snapshot`] is the result of one tick: the item of every stream, because only a whole tick shows which subjects are gone.
 //! - A `Forwarder` brings snapshots to a message queue.
 //!
 //! ```text
@@ -37,30 +36,30 @@
 //!                   Snapshots
 //! ```
 //!
-//! [`SnapshotStreamExt`] has the combinators; they go together with those of `futures` and `tokio_stream`. Without async,
-//! call [`Source::collect`] yourself, or ask one [`Process`](process::Process) for its files.
+//! [`SnapshotStreamExt`] has the combinators; they go together with those of `futures` and `tokio_stream`. Without async, call
+//! [`Source::collect`] yourself, or read the files of one [`Process`](process::Process).
 //!
-//! # What it does
+//! # Features
 //!
-//! - All processes at every tick ([`ProcessSample`]), with what [`Fields`] asks for, of those that [`Select`] selects: as they are
-//!   read, or of what was read before, here or elsewhere ([`SnapshotStreamExt::select`]).
+//! - All processes at every tick ([`ProcessSample`]), with the fields of [`Fields`], of those that [`Select`] selects: as they are read, or
+//!   from snapshots read before, here or elsewhere ([`SnapshotStreamExt::select`]).
 //! - Rates that divide by each sample's own time, and are `None` rather than wrong ([`SnapshotStreamExt::rates`]).
-//! - What appeared, changed its program, is gone ([`SnapshotStreamExt::changes`]).
-//! - Trees of processes and what a subtree uses ([`ProcessTree`]).
+//! - Processes that appeared, changed their program, or are gone ([`SnapshotStreamExt::changes`]).
+//! - Trees of processes and the usage of a subtree ([`ProcessTree`]).
 //! - All files of one process, typed ([`Process`](process::Process), and [`AsyncProcess`](process::AsyncProcess) for async code).
-//! - How full the file systems are and by which directories ([`FileSystems`], [`Directory`]), how fast they fill, and what is
-//!   mounted and unmounted ([`MountChanges`](fs::MountChanges)).
-//! - Directories that are kept up to date by what the kernel tells of changes ([`Directory::watched`]): an unchanged tree of
-//!   any size costs next to nothing.
-//! - What a directory tree holds ([`Scan`](fs::Scan)), or its entries one by one, with an async filter ([`entries`](fs::entries)).
+//! - How full the file systems are and by which directories ([`FileSystems`], [`Directory`]), how fast they fill, and each mount and
+//!   unmount ([`MountChanges`](fs::MountChanges)).
+//! - Directories that are kept up to date by the kernel's notifications of changes ([`Directory::watched`]): an unchanged tree of any size
+//!   costs next to nothing.
+//! - The totals of a directory tree ([`Scan`](fs::Scan)), or its entries one by one, with an async filter ([`entries`](fs::entries)).
 //! - Snapshots to message queues, at least once, in order, through outages and restarts (`forward`, `broker`); and back to streams.
 //! - Every sample and snapshot to JSON and back by serde, non-UTF-8 names included.
 //!
-//! # What it does not do
+//! # Not provided
 //!
 //! - Nothing process-wide: it raises no limit, starts no runtime, installs no signal handler, writes no log.
-//! - No system other than Linux (5.4 or later is what is kept in mind; what an older kernel lacks is `Unsupported`).
-//! - No events between two ticks: a process that comes and goes in between is not seen.
+//! - No system other than Linux (5.4 or later is assumed; a feature that an older kernel lacks is `Unsupported`).
+//! - No events between two ticks: a process that lives only in between is not seen.
 //! - No per-process network traffic: /proc does not have it.
 //!
 //! # Features
@@ -81,19 +80,19 @@
 //!
 //! # Cancel safety
 //!
-//! Every stream here is cancel safe: a dropped `next()` loses nothing. Dropping a stream asks a reading that is under way to
-//! stop, which it does within a millisecond or so; a runtime's shutdown does the same, and is not held up.
+//! Every stream here is cancel safe: a dropped `next()` loses nothing. Dropping a stream cancels a reading that is under way, which stops
+//! within a millisecond or so; a runtime's shutdown does the same, and is not held up.
 //!
 //! # Costs and limits
 //!
-//! One hop to the blocking pool per tick, at most one reading at a time per stream. Where much has to be read, threads named
-//! `appmon-read` help for the length of that reading ([`Processes::threads`]); what can block is read on up to ten threads named
-//! `appmon-slow`, started when there is something for them to do. Nothing is read until the stream is
-//! polled, so a slow consumer lowers the rate, visibly: [`Snapshot::seq`] has gaps, [`Snapshot::lag`] grows. Memory is
-//! bounded by what is alive. File descriptors are kept open for processes that run, up to a quarter of the soft limit
-//! ([`Processes::max_fds`]). Directories are scanned on threads named `appmon-directory` and helpers of those; all of them end
-//! with their source. Directories that are watched take a share of the watches that the user may have
-//! ([`FileSystems::max_watches`]). [`entries`](fs::entries) alone has a pool that the whole process shares: see [`Entries`](fs::Entries#threads).
+//! One hop to the blocking pool per tick, at most one reading at a time per stream. Where much has to be read, threads named `appmon-read`
+//! help for the length of that reading ([`Processes::threads`]); files whose reading can block are read on up to ten threads named
+//! `appmon-slow`, started when there is something for them to do. Nothing is read until the stream is polled, so a slow consumer lowers the
+//! rate, visibly: [`Snapshot::seq`] has gaps, [`Snapshot::lag`] grows. Memory is bounded by the number of live subjects. File descriptors
+//! are kept open for processes that run, up to a quarter of the soft limit ([`Processes::max_fds`]). Directories are scanned on threads
+//! named `appmon-directory` and helpers of those; all of them end with their source. Directories that are watched take a share of the
+//! watches that the user may have ([`FileSystems::max_watches`]). [`entries`](fs::entries) alone has a pool that the whole process shares:
+//! see [`Entries`](fs::Entries#threads).
 
 // No panics on input: no unwrap, slices by get() and split, and no arithmetic that wraps when counters or clocks do.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]

@@ -43,7 +43,7 @@ use crate::{Counters, Error, Rated, Result};
 /// # Ok::<(), appmon::Error>(())
 /// ```
 pub trait Measured {
-    /// What the names of its metrics begin with, in OpenTelemetry's notation: `process`, `system.filesystem`. Default: nothing.
+    /// The common prefix of the names of its metrics, in OpenTelemetry's notation: `process`, `system.filesystem`. Default: nothing.
     const PREFIX: &'static str = "";
 
     /// Adds the fields of this type to the table, in the order in which people want to see them.
@@ -72,9 +72,9 @@ pub enum Number {
 }
 
 impl Number {
-    /// The number as a float, which is exact up to 2⁵³.
+    /// Returns the number as a float, which is exact up to 2⁵³.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "said in the documentation")]
+    #[expect(clippy::cast_precision_loss, reason = "documented")]
     pub fn to_f64(self) -> f64 {
         match self {
             Self::Unsigned(number) => number as f64,
@@ -108,7 +108,7 @@ impl From<f64> for Number {
     }
 }
 
-/// Whether a field counts up for ever or goes up and down.
+/// Whether a field only counts up, or goes up and down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FieldKind {
@@ -130,7 +130,7 @@ pub enum Unit {
     Cores,
     /// A share, where 1.0 is the whole.
     Fraction,
-    /// How many there are; the annotation of [UCUM] names what is counted: `{thread}`.
+    /// A number of objects; the annotation of [UCUM] names their kind: `{thread}`.
     ///
     /// [UCUM]: https://ucum.org/ucum
     Count(&'static str),
@@ -141,7 +141,7 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// The unit in the notation of [UCUM](https://ucum.org/ucum), which OpenTelemetry uses: `By`, `ns`, `1`, `{thread}`, `By/s`.
+    /// Returns the unit in the notation of [UCUM](https://ucum.org/ucum), which OpenTelemetry uses: `By`, `ns`, `1`, `{thread}`, `By/s`.
     #[must_use]
     pub fn ucum(self) -> String {
         match self {
@@ -149,9 +149,9 @@ impl Unit {
             Self::Nanoseconds => "ns".to_owned(),
             Self::Cores => "{cpu}".to_owned(),
             Self::Fraction => "1".to_owned(),
-            Self::Count(what) => what.to_owned(),
+            Self::Count(kind) => kind.to_owned(),
             Self::BytesPerSecond => "By/s".to_owned(),
-            Self::CountPerSecond(what) => format!("{what}/s"),
+            Self::CountPerSecond(kind) => format!("{kind}/s"),
         }
     }
 }
@@ -176,54 +176,54 @@ pub struct Field<T> {
     get: Get<T>,
 }
 
-/// The name of a metric below the [prefix](Measured::PREFIX) of its sample, and the attributes that tell this field from others of the
-/// same metric.
+/// The name of a metric below the [prefix](Measured::PREFIX) of its sample, and the attributes that distinguish this field from others of
+/// the same metric.
 type Metric = (&'static str, &'static [(&'static str, &'static str)]);
 
 impl<T> Field<T> {
-    /// Its path in the wire form: `cpu.total_ns`, `rates.cpu.cores`.
+    /// Returns its path in the wire form: `cpu.total_ns`, `rates.cpu.cores`.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
     }
 
-    /// A shorter name for it, where there is one: `cpu.cores`.
+    /// Returns a shorter name for it, where there is one: `cpu.cores`.
     #[must_use]
     pub fn alias(&self) -> Option<&str> {
         self.alias.as_deref()
     }
 
-    /// Its unit.
+    /// Returns its unit.
     #[must_use]
     pub fn unit(&self) -> Unit {
         self.unit
     }
 
-    /// Whether it is a counter or a gauge.
+    /// Returns whether it is a counter or a gauge.
     #[must_use]
     pub fn kind(&self) -> FieldKind {
         self.kind
     }
 
-    /// What it means, in a few words.
+    /// Returns its meaning, in a few words.
     #[must_use]
     pub fn help(&self) -> &'static str {
         self.help
     }
 
-    /// The name of its metric below the [prefix](Measured::PREFIX) of its sample: `cpu.time`. By default its path.
+    /// Returns the name of its metric below the [prefix](Measured::PREFIX) of its sample: `cpu.time`. By default its path.
     #[must_use]
     pub fn metric_name(&self) -> &str {
         self.metric.map_or(&*self.path, |(name, _)| name)
     }
 
-    /// The attributes that tell it from the other fields of the same metric: `cpu.mode` is `user`.
+    /// Returns the attributes that distinguish it from the other fields of the same metric: `cpu.mode` is `user`.
     #[must_use]
     pub fn metric_attributes(&self) -> &'static [(&'static str, &'static str)] {
         self.metric.map_or(&[], |(_, attributes)| attributes)
     }
 
-    /// The number in this sample; `None` where it could not be read, was not asked for, or has no meaning.
+    /// Returns the number in this sample; `None` where it could not be read, was not requested, or has no meaning.
     #[must_use]
     pub fn value(&self, sample: &T) -> Option<Number> {
         (self.get)(sample)
@@ -258,7 +258,7 @@ pub struct FieldTable<T> {
 }
 
 impl<T: Measured> FieldTable<T> {
-    /// The table of `T`.
+    /// Returns the table of `T`.
     #[must_use]
     pub fn new() -> Self {
         let mut table = Self { fields: Vec::new() };
@@ -309,7 +309,7 @@ impl<T> FieldTable<T> {
         self
     }
 
-    /// Names the metric of the field that was added last, with the attributes that tell it from other fields of the same metric; by
+    /// Names the metric of the field that was added last, with the attributes that distinguish it from other fields of the same metric; by
     /// the semantic conventions of OpenTelemetry where they have one. Default: its path.
     pub fn metric(&mut self, name: &'static str, attributes: &'static [(&'static str, &'static str)]) -> &mut Self {
         if let Some(field) = self.fields.last_mut() {
@@ -326,7 +326,7 @@ impl<T> FieldTable<T> {
         self.take_over(FieldTable::new(), part, |path| format!("{name}.{path}"));
     }
 
-    /// Adds the fields of what the sample is made of, under their own paths.
+    /// Adds the fields of the sample that this one contains, under their own paths.
     pub fn flatten<P: Measured + 'static>(&mut self, part: fn(&T) -> Option<&P>)
     where
         T: 'static,
@@ -361,7 +361,7 @@ impl<T> FieldTable<T> {
         }
     }
 
-    /// The field of this path or alias.
+    /// Returns the field of this path or alias.
     ///
     /// # Errors
     ///
@@ -389,18 +389,18 @@ impl<T> FieldTable<T> {
         }
     }
 
-    /// The fields, in their order.
+    /// Returns the fields, in their order.
     pub fn iter(&self) -> std::slice::Iter<'_, Field<T>> {
         self.fields.iter()
     }
 
-    /// How many there are.
+    /// Returns the number of fields.
     #[must_use]
     pub fn len(&self) -> usize {
         self.fields.len()
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no fields.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.fields.is_empty()
@@ -446,29 +446,28 @@ where
     }
 }
 
-/// The names of a subject: pairs of what is named and its name, such as `pid` and `4711`.
+/// The names of a subject: pairs of a key and a name, such as `pid` and `4711`.
 ///
-/// [`Display`](fmt::Display) writes them as `pid=4711 name=nginx`; one whose value has white space or control characters stands in
-/// quotes, escaped.
+/// [`Display`](fmt::Display) writes them as `pid=4711 name=nginx`; a value with white space or control characters is quoted and escaped.
 ///
 /// In the wire form it is an object, `{"pid": "4711", "name": "nginx"}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Labels(Vec<(String, String)>);
 
 impl Labels {
-    /// The same with one more.
+    /// Returns the same names with one more.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl fmt::Display) -> Self {
         self.0.push((name.to_owned(), value.to_string()));
         self
     }
 
-    /// The pairs, in their order.
+    /// Returns the pairs, in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 
-    /// The value of this name.
+    /// Returns the value of this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.iter().find_map(|(label, value)| (label == name).then_some(value))

@@ -1,4 +1,4 @@
-//! What a source costs: its readings, counted.
+//! The cost of a source: its readings, counted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +15,7 @@ pub struct Metered<S> {
     meter: Meter,
 }
 
-/// What the readings of one source cost so far: a handle that goes on counting wherever the source goes. Clones share it.
+/// The cost of the readings of one source so far: a handle that keeps counting wherever the source is moved. Clones share it.
 ///
 /// ```
 /// use appmon::{Cancel, Processes, SourceExt};
@@ -38,7 +38,7 @@ struct Counts {
     cpu_ns: AtomicU64,
 }
 
-/// What the readings of a source cost: totals since it was made.
+/// The cost of the readings of a source: totals since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -47,7 +47,7 @@ pub struct SourceCost {
     pub readings: u64,
     /// How many of those failed, or were cancelled.
     pub failed_readings: u64,
-    /// How many samples it gave.
+    /// How many samples it returned.
     pub samples: u64,
     /// How long its readings took, in nanoseconds.
     pub elapsed_ns: u64,
@@ -61,18 +61,18 @@ impl<S> Metered<S> {
         Self { source, meter: Meter::default() }
     }
 
-    /// The handle to what it costs.
+    /// Returns the handle to its cost.
     #[must_use]
     pub fn meter(&self) -> Meter {
         self.meter.clone()
     }
 
-    /// The source inside.
+    /// Returns the source inside.
     pub fn get_ref(&self) -> &S {
         &self.source
     }
 
-    /// The source inside.
+    /// Returns the source inside.
     pub fn into_inner(self) -> S {
         self.source
     }
@@ -99,7 +99,7 @@ impl<S: Source> Source for Metered<S> {
 }
 
 impl Meter {
-    /// What the source cost so far.
+    /// Returns the cost of the source so far.
     #[must_use]
     pub fn cost(&self) -> SourceCost {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -2,7 +2,7 @@
 
 /// A walk over the space separated fields of one line.
 ///
-/// Each call takes one field. `None` says that it is missing or not the number it should be.
+/// Each call takes one field. `None` means that it is missing or not the number it should be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Columns<'a>(&'a [u8]);
 
@@ -57,7 +57,7 @@ pub(crate) fn words(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty())
 }
 
-/// The lines of `bytes`, without what ends them and without empty ones.
+/// The lines of `bytes`, without their line ends and without empty ones.
 pub(crate) fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty())
 }
@@ -135,7 +135,7 @@ fn skip_spaces(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// What follows a field that ended before `rest`: one space is taken, the end of the line is left.
+/// The bytes after a field that ended before `rest`: one space is taken, the end of the line is left.
 #[inline]
 fn end_of_field(rest: &[u8]) -> Option<&[u8]> {
     match rest {
@@ -145,7 +145,7 @@ fn end_of_field(rest: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// The number that `bytes` begins with, and what follows it.
+/// The number that `bytes` begins with, and the bytes after it.
 #[inline]
 fn leading(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (value, mut rest) = digit(bytes)?;
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_has_what_is_there() {
+    fn a_row_may_be_short() {
         assert_eq!(row(b"1 2 3\n"), [Some(1), Some(2), Some(3)]);
         assert_eq!(row(b"1 2 3"), [Some(1), Some(2), Some(3)]);
         assert_eq!(row(b"1  x 3 4\n5"), [Some(1), None, Some(3)]);

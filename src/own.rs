@@ -1,4 +1,4 @@
-//! One's own process: what it uses, its threads, its runtime, and what the sources in it cost.
+//! One's own process: its usage, its threads, its runtime, and the cost of the sources in it.
 //!
 //! [`OwnProcess`] is where to begin.
 

@@ -1,7 +1,7 @@
-//! Processes: all of them as a source, a selection of them, their tree, one by hand, and the types of what proc(5) says of each.
+//! Processes: all of them as a source, a selection of them, their tree, one by hand, and types for the files of proc(5).
 //!
-//! [`Processes`] is where to begin; [`ProcFs`] and [`Process`] read single files of one process, [`AsyncProcess`] does so for async
-//! code. What most programs name is at the root of the crate too.
+//! [`Processes`] is where to begin; [`ProcFs`] and [`Process`] read single files of one process, [`AsyncProcess`] does so for async code.
+//! The items that most programs need are at the root of the crate too.
 
 mod args;
 mod cgroup;

@@ -2,7 +2,7 @@
 
 use crate::measured::Unit;
 
-/// What one of each unit of size is in bytes; those with an `i` are powers of 1,024.
+/// The bytes in one of each unit of size; units with an `i` are powers of 1,024.
 const SIZES: [(&str, f64); 10] = [
     ("B", 1.0),
     ("kB", 1e3),
@@ -74,7 +74,7 @@ pub(crate) fn of(unit: Unit, text: &str) -> Result<f64, String> {
     }
 }
 
-/// The number, and what stands behind it. `inf` and `nan` are no numbers here.
+/// The number, and the text after it. `inf` and `nan` are no numbers here.
 fn split(text: &str) -> Option<(f64, &str)> {
     let text = text.trim();
     let is_digit = |char: char| char.is_ascii_digit() || matches!(char, '.' | '_');

@@ -6,10 +6,10 @@ use std::fmt;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A value as far as it could be read. What is unknown is never written as 0.
+/// A value as far as it could be read. An unknown value is never written as 0.
 ///
-/// In the wire form a value is the value itself and anything else is `{"unavailable": "denied"}`;
-/// a field that was not asked for is left out.
+/// In the wire form a value is the value itself and anything else is `{"unavailable": "denied"}`; a field that was not requested is left
+/// out.
 ///
 /// ```
 /// use appmon::Reading;
@@ -34,16 +34,16 @@ pub enum Reading<T> {
     /// It was due but not reached within the tick's budget, because something blocked or took too long, or because there
     /// was no descriptor or no memory left. It may come at a later tick.
     Skipped,
-    /// It is there, and could not be read or understood: a path longer than the kernel can show (`PATH_MAX`), an I/O error,
-    /// a file that lacks what it must have. More time would not have helped; it is tried again whenever it is due.
+    /// It exists, but could not be read or parsed: a path longer than the kernel can show (`PATH_MAX`), an I/O error, a file without a
+    /// required field. More time would not have helped; it is tried again whenever it is due.
     Failed,
-    /// Nobody asked for it.
+    /// It was not requested.
     #[default]
     NotRequested,
 }
 
 impl<T> Reading<T> {
-    /// The value, where there is one.
+    /// Returns the value, where there is one.
     #[must_use]
     pub fn value(&self) -> Option<&T> {
         match self {
@@ -52,7 +52,7 @@ impl<T> Reading<T> {
         }
     }
 
-    /// The value by value, where there is one.
+    /// Returns the value by value, where there is one.
     #[must_use]
     pub fn into_value(self) -> Option<T> {
         match self {
@@ -61,13 +61,13 @@ impl<T> Reading<T> {
         }
     }
 
-    /// Whether nobody asked for it.
+    /// Returns whether it was not requested.
     #[must_use]
     pub fn is_not_requested(&self) -> bool {
         matches!(self, Self::NotRequested)
     }
 
-    /// The same reading with its value converted.
+    /// Returns the same reading with its value converted.
     pub fn map<U>(self, convert: impl FnOnce(T) -> U) -> Reading<U> {
         match self {
             Self::Value(value) => Reading::Value(convert(value)),
@@ -80,7 +80,7 @@ impl<T> Reading<T> {
         }
     }
 
-    /// A reading of a reference to the value.
+    /// Returns a reading of a reference to the value.
     #[must_use]
     pub fn as_ref(&self) -> Reading<&T> {
         match self {
@@ -132,7 +132,7 @@ pub(crate) struct Why {
     unavailable: Unavailable,
 }
 
-/// From a map and nothing else. What is derived reads arrays too, and a command line of one word is one.
+/// From a map and nothing else. A derived implementation reads arrays too, and a command line of one word is one.
 impl<'de> Deserialize<'de> for Why {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut map = BTreeMap::<String, Unavailable>::deserialize(deserializer)?;

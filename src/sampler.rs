@@ -1,4 +1,4 @@
-//! When to read: the one door from blocking sources to async streams.
+//! The schedule of readings: the way from blocking sources to async streams.
 
 mod schedule;
 
@@ -32,14 +32,13 @@ use schedule::{Schedule, Tick};
 /// that is late makes ticks late or lets them be missed, which shows in [`Snapshot::lag`] and as gaps in
 /// [`Snapshot::seq`].
 ///
-/// An `Err` means that this tick failed; the next one tries again. A source that panics gives one error
-/// ([`Error::is_panic`]), and the stream ends; so does a period of zero ([`Error::is_config`]).
+/// An `Err` means that this tick failed; the next one tries again. A source that panics yields one error ([`Error::is_panic`]), and the
+/// stream ends; so does a period of zero ([`Error::is_config`]).
 ///
 /// # Cancel safety
 ///
-/// Polling is cancel safe: a reading goes on while nobody waits for it, and its snapshot is given to the next poll.
-/// Dropping the stream asks the reading to stop, and so does the shutdown of the runtime, which therefore does not wait
-/// for its end.
+/// Polling is cancel safe: a reading continues while the stream is not polled, and the next poll returns its snapshot. Dropping the stream
+/// cancels the reading, and so does the shutdown of the runtime, which therefore does not wait for its end.
 #[must_use = "streams do nothing unless polled"]
 pub struct Sampler<S: Source> {
     state: State<S>,
@@ -50,7 +49,7 @@ pub struct Sampler<S: Source> {
     watch: Option<Watch>,
 }
 
-/// The task that tells the end of a runtime.
+/// The task whose end marks the end of a runtime.
 struct Watch {
     runtime: tokio::runtime::Id,
     task: AbortHandle,
@@ -59,7 +58,7 @@ struct Watch {
 enum State<S: Source> {
     /// Waiting for the next tick.
     Idle { source: S },
-    /// The source is in the pool, and comes back with what it saw.
+    /// The source is in the pool, and returns with its snapshot.
     Reading { handle: JoinHandle<(S, Result<Snapshot<S::Sample>>)> },
     /// The source was lost to a panic or a shutdown, or is not to be read.
     Done,
@@ -80,7 +79,7 @@ where
         }
     }
 
-    /// What happens to ticks that came due while nobody polled or the last reading still ran.
+    /// Sets the policy for ticks that came due while the stream was not polled or the last reading still ran.
     ///
     /// The default is [`Skip`](MissedTickBehavior::Skip): they are left out, and the rhythm stays. `Delay` counts the
     /// period from the late tick on; `Burst` makes up for each missed tick.
@@ -117,7 +116,7 @@ where
         self
     }
 
-    /// The source, unless it is in the pool or lost.
+    /// Returns the source, unless it is in the pool or lost.
     #[must_use]
     pub fn get_ref(&self) -> Option<&S> {
         match &self.state {
@@ -126,7 +125,7 @@ where
         }
     }
 
-    /// The source, unless it is in the pool or lost.
+    /// Returns the source, unless it is in the pool or lost.
     #[must_use]
     pub fn get_mut(&mut self) -> Option<&mut S> {
         match &mut self.state {
@@ -139,7 +138,7 @@ where
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.watch();
         let Some(due) = self.schedule.due(SystemTime::now()) else {
-            return Poll::Pending; // For ever: nothing is to wake it.
+            return Poll::Pending; // For ever: no waker is registered.
         };
         if due <= Instant::now() {
             // Without the timer, which would round it up to its next millisecond.
@@ -159,13 +158,13 @@ where
             if watch.runtime == runtime.id() && !self.cancel.is_cancelled() {
                 return;
             }
-            // The stream was polled on another runtime before, whose timer may be gone or stand still.
+            // The stream was polled on another runtime before, whose timer may be gone or stopped.
             watch.task.abort();
             self.cancel = Cancel::new();
             self.sleep = None;
         }
-        // A runtime that shuts down waits for readings that have begun, but drops its tasks first: this one, which does
-        // nothing else, then asks the reading to stop.
+        // A runtime that shuts down waits for readings that have begun, but drops its tasks first: this one, which does nothing else, then
+        // cancels the reading.
         let on_drop = CancelOnDrop(self.cancel.clone());
         let task = runtime.spawn(async move {
             let _on_drop = on_drop;
@@ -216,7 +215,9 @@ where
             if matches!(this.state, State::Idle { .. }) {
                 if this.schedule.period.is_zero() {
                     this.state = State::Done;
-                    return Poll::Ready(Some(Err(Error::config("the period between two readings is zero"))));
+                    return Poll::Ready(Some(Err(Error::config(
+                        "the period between two readings must be longer than zero",
+                    ))));
                 }
                 ready!(this.poll_due(cx));
             }

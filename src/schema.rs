@@ -1,8 +1,7 @@
 //! The JSON Schema of the wire form, for consumers in other languages.
 //!
-//! The same texts are in the folder `schema` of the repository. They are of what this crate writes: a reader should pass over
-//! fields it does not know, since a later version may add some without another
-//! [`schema`](crate::stream::Record) number.
+//! The same texts are in the folder `schema` of the repository. They describe the output of this crate: a reader should ignore fields it
+//! does not know, since a later version may add some without another [`schema`](crate::stream::Record) number.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,12 +18,12 @@ use crate::stream::{Change, GroupSample, Record};
 use crate::wire::{self, Piece};
 use crate::{Counters, FileSystemSample, ProcessSample, Rated, Sample, Snapshot, Text};
 
-/// The schema of each wire type, as indented JSON (draft 2020-12), by its name.
+/// Returns the schema of each wire type, as indented JSON (draft 2020-12), by its name.
 ///
-/// For each kind of sample, such as `process`: `process-record` is one sample as a line (and as a message of its own),
-/// `process-snapshot` a whole tick, `process-message` a tick as a message to a broker. `process-changes` is what changed at a tick,
-/// `process-changes-message` that as a message, and `process-change-record` one change as a line. Those that start with `rated-` are
-/// of samples with rates. The key of a `group` is a text there; where a program groups by something else, it is what that is in JSON.
+/// For each kind of sample, such as `process`: `process-record` is one sample as a line (and as a message of its own), `process-snapshot` a
+/// whole tick, `process-message` a tick as a message to a broker. `process-changes` holds the changes at a tick, `process-changes-message`
+/// those as a message, and `process-change-record` one change as a line. Those that start with `rated-` are of samples with rates. The key
+/// of a `group` is a text there; where a program groups by another type, it is the JSON form of that type.
 ///
 /// ```
 /// let schemas = appmon::schema::all();
@@ -67,7 +66,7 @@ where
 }
 
 fn add<T: JsonSchema>(schemas: &mut BTreeMap<String, String>, name: String) {
-    // Of what is written, not of all that is understood.
+    // Of the output alone, not of every input that is understood.
     let generator = SchemaSettings::draft2020_12().for_serialize().with_transform(PlainText).into_generator();
     let mut schema = generator.into_root_schema_for::<T>();
     schema.insert("title".to_owned(), name.as_str().into());
@@ -80,7 +79,7 @@ struct SnapshotMessage<T> {
     /// The version of the wire form.
     #[serde(rename = "schema")]
     _schema: u32,
-    /// What the samples are of.
+    /// The kind of the samples.
     #[serde(rename = "kind")]
     _kind: String,
     #[serde(flatten)]
@@ -97,7 +96,7 @@ struct SnapshotMessage<T> {
     _piece: Option<Piece>,
 }
 
-/// The same, with what `schema` and `kind` are.
+/// The same, with the values of `schema` and `kind`.
 struct Message<T>(PhantomData<T>);
 
 impl<T: Sample + JsonSchema> JsonSchema for Message<T> {
@@ -143,7 +142,7 @@ fn plain(doc: &str) -> String {
     text
 }
 
-/// What is before a link, its label, and what is after it.
+/// The text before a link, its label, and the text after it.
 fn next_link(text: &str) -> Option<(&str, &str, &str)> {
     for (open, _) in text.match_indices('[') {
         let (before, link) = text.split_at_checked(open)?;

@@ -1,4 +1,4 @@
-//! What a source saw at one tick.
+//! The result of one tick of a source.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,10 +13,10 @@ use crate::text::Escaped;
 use crate::time::nanos;
 use crate::{Error, Lives, Monotonic, Result, Timestamp};
 
-/// All that one reading of a source saw, and how the reading went.
+/// The result of one reading of a source, and how the reading went.
 ///
-/// It is the item of every stream of this crate, because only a whole tick shows what is gone. Iterate it by reference
-/// or by value for its samples.
+/// It is the item of every stream of this crate, because only a whole tick shows which subjects are gone. Iterate it by reference or by
+/// value for its samples.
 ///
 /// In the wire form `at` is an integer of nanoseconds since the start of the machine, and `took` and `lag` are integers
 /// of nanoseconds.
@@ -50,25 +50,25 @@ pub struct Snapshot<T> {
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub lag: Duration,
-    /// When all that was there was last known, by the monotonic clock: listed, or counted and found to be as many. `None` from
-    /// a source that always knows all. What was there by then is in `samples`, counted in `skipped`, or not selected. What only
-    /// a listing can find may be missing if it came later: for processes see
+    /// When the list of all subjects was last known to be complete, by the monotonic clock: listed, or counted and found to be as many.
+    /// `None` from a source that always knows all. Every subject that existed by then is in `samples`, counted in `skipped`, or not
+    /// selected. A subject that only a listing can find may be missing if it came later: for processes see
     /// [`Processes::list_every`](crate::Processes::list_every). Nanoseconds in the wire form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub complete_at: Option<Monotonic>,
-    /// What is not in `samples`, counted by reason.
+    /// The subjects that are missing from `samples`, counted by reason.
     pub skipped: Skipped,
-    /// What limits every reading of this source, each once.
+    /// The limits of every reading of this source, each once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<Notice>,
-    /// What lived and ended since the snapshot before, where a source was asked for it. Combinators keep it.
+    /// The processes that lived and ended since the snapshot before, where the source was configured to report them. Combinators keep it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lives: Option<Arc<Lives>>,
-    /// What was seen.
+    /// The samples of this tick.
     pub samples: Vec<T>,
 }
 
-/// What a reading left out, counted by reason.
+/// The subjects that a reading left out, counted by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -77,7 +77,7 @@ pub struct Skipped {
     pub vanished: u64,
     /// Could not be read for lack of permission.
     pub denied: u64,
-    /// Was read and not understood.
+    /// Was read, but could not be parsed.
     pub malformed: u64,
     /// Could not be read for another reason: an I/O error, no file descriptor left.
     pub failed: u64,
@@ -85,8 +85,8 @@ pub struct Skipped {
     /// sample is there: the fields of these samples that are [`Reading::Skipped`](crate::Reading::Skipped) or
     /// [`Reading::Failed`](crate::Reading::Failed), in each snapshot that shows them.
     pub fields: u64,
-    /// Could not be decided about, because what a selection asks of them was not reached within the tick's budget: they are
-    /// decided about at a later tick. Or because it is not in the snapshot, where one is selected from that was read before
+    /// Undecided, because a selection needs fields that were not read within the tick's budget: they are decided about at a later tick. Or
+    /// because the snapshot lacks these fields, where a selection is applied to one that was read before
     /// ([`Select::apply`](crate::Select::apply)). They are not in the samples.
     #[serde(default)]
     pub undecided: u64,
@@ -113,7 +113,7 @@ impl Skipped {
     }
 }
 
-/// A standing limit on what a source can see.
+/// A permanent limit on the subjects that a source can see.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 #[non_exhaustive]
@@ -129,13 +129,13 @@ pub enum Notice {
     },
     /// The mount of /proc shows processes and nothing else (`subset=pid`).
     SubsetPid,
-    /// The CPU clocks of the processes cannot be asked: they are in another pid namespace, or under another root.
-    /// Everything is read at every tick. The samples are the same.
+    /// The CPU clocks of the processes cannot be read: they are in another pid namespace, or under another root. Everything is read at
+    /// every tick. The samples are the same.
     NoPulse,
     /// The mount of `/` is not in the mount table of this process, as after a `chroot(2)`: of file systems, only those that
     /// are mounted below its root can be seen.
     NoRootMount,
-    /// How the source of events finds out what happened.
+    /// How the source of events detects them.
     ProcessEvents {
         /// By which method.
         by: EventMethod,
@@ -143,8 +143,8 @@ pub enum Notice {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         no_connector: Option<ConnectorObstacle>,
     },
-    /// The snapshots have no [`lives`](Snapshot::lives): totals of groups have what was seen of their members, what whoever
-    /// waits for a child got is in them a tick later, and what a selection leaves out counts as ended.
+    /// The snapshots have no [`lives`](Snapshot::lives): totals of groups have the usage of their members as it was seen, the usage of
+    /// children that were waited for comes a tick later, and a process that leaves the selection counts as ended.
     NoLives,
 }
 
@@ -158,13 +158,13 @@ impl fmt::Display for Notice {
             Self::NoPulse => f.write_str("no CPU clocks for this /proc: everything is read at every tick"),
             Self::ProcessEvents { by: EventMethod::Connector, .. } => f.write_str("events by the process connector"),
             Self::ProcessEvents { by: EventMethod::Polling, no_connector } => {
-                f.write_str("events by comparing ticks: what lives shorter is not seen")?;
+                f.write_str("events by comparing ticks: a process that lives shorter is not seen")?;
                 no_connector.map_or(Ok(()), |obstacle| write!(f, " (no process connector: {obstacle})"))
             }
             Self::NoLives => {
-                f.write_str("totals of groups without what lived between two ticks (lives are not asked for)")
+                f.write_str("totals of groups lack processes that lived between two ticks only: see `Processes::lives`")
             }
-            Self::NoRootMount => f.write_str("only what is mounted below the root of this process is visible (chroot)"),
+            Self::NoRootMount => f.write_str("only mounts below the root of this process are visible (chroot)"),
         }
     }
 }
@@ -174,10 +174,10 @@ impl fmt::Display for Notice {
 pub struct BootId(u128);
 
 impl BootId {
-    /// The id of the running machine; nil where it cannot be read.
+    /// Returns the id of the running machine; nil where it cannot be read.
     #[must_use]
     pub fn current() -> Self {
-        // It does not change, and is asked for at every tick.
+        // It does not change, and is read at every tick.
         static CURRENT: OnceLock<BootId> = OnceLock::new();
         if let Some(current) = CURRENT.get() {
             return *current;
@@ -253,20 +253,20 @@ impl schemars::JsonSchema for BootId {
 }
 
 impl<T> Snapshot<T> {
-    /// How many samples it has.
+    /// Returns the number of samples.
     #[must_use]
     pub fn len(&self) -> usize {
         self.samples.len()
     }
 
-    /// Whether it has no samples.
+    /// Returns whether it has no samples.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.samples.is_empty()
     }
 
-    /// Starts a reading of this machine: drops what the snapshot held, keeping its memory, and stamps it with the time and
-    /// the machine's [`BootId`]. `seq` and `lag` are left as they are.
+    /// Starts a reading of this machine: drops the samples and counts of the last one, keeping their memory, and stamps the snapshot with
+    /// the time and the machine's [`BootId`]. `seq` and `lag` are left as they are.
     pub(crate) fn begin(&mut self) {
         self.host = None;
         self.boot_id = BootId::current();
@@ -280,12 +280,12 @@ impl<T> Snapshot<T> {
         self.samples.clear();
     }
 
-    /// Ends a reading: says how long it took.
+    /// Ends a reading: records how long it took.
     pub(crate) fn end(&mut self) {
         self.took = Monotonic::now().since(self.at).unwrap_or_default();
     }
 
-    /// The same snapshot with other samples: what a combinator makes of it.
+    /// Returns the same snapshot with other samples: the output of a combinator.
     pub fn with_samples<U>(self, convert: impl FnOnce(Vec<T>) -> Vec<U>) -> Snapshot<U> {
         Snapshot {
             host: self.host,

@@ -1,4 +1,4 @@
-//! What knows how to read, and the flag that stops it.
+//! The trait of everything that can be read, and the flag that cancels a reading.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,9 +8,9 @@ use crate::{Error, Monotonic, Result, Snapshot};
 
 /// Knows *how* to read: synchronous, blocking, without any runtime.
 ///
-/// [`SourceExt::every`](crate::SourceExt::every) turns it into a
-/// stream. Without a runtime, call [`SourceExt::read`](crate::SourceExt::read) or [`collect`](Self::collect) in a loop of your own.
-/// Whoever reads a source that way gets snapshots that are stamped: no source does that itself.
+/// [`SourceExt::every`](crate::SourceExt::every) turns it into a stream. Without a runtime, call
+/// [`SourceExt::read`](crate::SourceExt::read) or [`collect`](Self::collect) in a loop of your own. Both return snapshots that are stamped:
+/// no source does that itself.
 ///
 /// ```
 /// use appmon::{Cancel, Result, Snapshot, Source, SourceExt};
@@ -33,25 +33,25 @@ use crate::{Error, Monotonic, Result, Snapshot};
 /// # Ok::<(), appmon::Error>(())
 /// ```
 pub trait Source {
-    /// What it reads.
+    /// The type of its samples.
     type Sample;
 
-    /// Adds what one reading sees to `snapshot`, which is empty and stamped: what an implementation provides, for
-    /// [`collect`](Self::collect) to call.
+    /// Adds the samples of one reading to `snapshot`, which is empty and stamped. An implementation provides this method;
+    /// [`collect`](Self::collect) calls it.
     ///
     /// An implementation polls `cancel` often enough to stop within a millisecond or so of work. One that reads of another time
     /// or another machine (a recording, a relay) sets `time`, `at`, `took`, `boot_id` and `host` itself.
     ///
     /// # Errors
     ///
-    /// When the whole reading failed; what cannot be read of one sample stands in the sample or is counted in
+    /// When the whole reading failed; a field that cannot be read is marked in its sample, or the sample is counted in
     /// [`Snapshot::skipped`]. [`Error::is_cancelled`] when `cancel` was set. The next call tries again.
     fn fill(&mut self, snapshot: &mut Snapshot<Self::Sample>, cancel: &Cancel) -> Result<()>;
 
     /// Reads once, into a snapshot whose memory is used again.
     ///
-    /// What the snapshot held is dropped, except for `seq` and `lag`. It has the time of this reading, the start of the machine
-    /// that times count from, and how long the reading took. After an error it holds nothing of use.
+    /// The old contents of the snapshot are dropped, except for `seq` and `lag`. It gets the time of this reading, the start of the machine
+    /// that times count from, and the length of the reading. After an error its contents are of no use.
     ///
     /// # Errors
     ///
@@ -61,10 +61,10 @@ pub trait Source {
         let (boot_id, time, began) = (snapshot.boot_id, snapshot.time, snapshot.at);
         self.fill(snapshot, cancel)?;
         if snapshot.at == Monotonic::default() {
-            // It put a snapshot of its own in this place, which has no times.
+            // The source put a snapshot of its own in this place, which has no times.
             (snapshot.boot_id, snapshot.time, snapshot.at) = (boot_id, time, began);
         }
-        // Not where it stands for a reading of another time.
+        // Not where it is a copy of a reading of another time.
         if snapshot.took.is_zero() && snapshot.at >= began {
             snapshot.end();
         }
@@ -88,7 +88,7 @@ impl<S: Source + ?Sized> Source for Box<S> {
     }
 }
 
-/// A flag that asks a reading to stop. Clones share it.
+/// A flag that cancels a reading. Clones share it.
 ///
 /// ```
 /// use appmon::Cancel;
@@ -104,7 +104,7 @@ pub struct Cancel(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     is_set: AtomicBool,
-    /// Whom to wake up then.
+    /// The functions to call then.
     sleepers: Mutex<Vec<Weak<Wake>>>,
 }
 
@@ -114,7 +114,7 @@ type Wake = dyn Fn() + Send + Sync;
 pub(crate) struct Sleeper(#[expect(dead_code, reason = "it is there to be dropped")] Arc<Wake>);
 
 impl Cancel {
-    /// A flag that is not set.
+    /// Creates a flag that is not set.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -125,14 +125,14 @@ impl Cancel {
         let mut sleepers = self.sleepers();
         self.0.is_set.store(true, Ordering::Relaxed);
         let all = std::mem::take(&mut *sleepers);
-        // They may ask for the flag, or leave.
+        // They may read the flag, or leave.
         drop(sleepers);
         for wake in all.iter().filter_map(Weak::upgrade) {
             wake();
         }
     }
 
-    /// Whether it is set.
+    /// Returns whether it is set.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.is_set.load(Ordering::Relaxed)
@@ -147,8 +147,8 @@ impl Cancel {
         if self.is_cancelled() { Err(Error::cancelled()) } else { Ok(()) }
     }
 
-    /// Calls `wake` when it is set, on the thread that does it, or now where it is set already. Who sleeps meanwhile need
-    /// not wake up to poll it.
+    /// Calls `wake` when it is set, on the thread that sets it, or now where it is set already. A thread that sleeps meanwhile need not
+    /// wake up to poll it.
     pub(crate) fn on_cancel(&self, wake: impl Fn() + Send + Sync + 'static) -> Sleeper {
         let wake: Arc<Wake> = Arc::new(wake);
         let mut sleepers = self.sleepers();
@@ -202,16 +202,16 @@ mod tests {
     }
 
     #[test]
-    fn who_is_woken_up_may_ask_and_leave() {
+    fn a_woken_sleeper_may_read_the_flag_and_leave() {
         let cancel = Cancel::new();
-        let asked = Arc::new(Mutex::new(None::<Sleeper>));
-        let (own, theirs) = (cancel.clone(), Arc::clone(&asked));
+        let waiting = Arc::new(Mutex::new(None::<Sleeper>));
+        let (own, theirs) = (cancel.clone(), Arc::clone(&waiting));
         let sleeper = cancel.on_cancel(move || {
             assert!(own.is_cancelled());
             drop(theirs.lock().unwrap().take());
         });
-        *asked.lock().unwrap() = Some(sleeper);
+        *waiting.lock().unwrap() = Some(sleeper);
         cancel.cancel();
-        assert!(asked.lock().unwrap().is_none());
+        assert!(waiting.lock().unwrap().is_none());
     }
 }

@@ -1,11 +1,11 @@
-//! What can be made of every source.
+//! The combinators of every source.
 
 use std::time::Duration;
 
 use crate::metered::Metered;
 use crate::{Cached, Cancel, Result, Sampler, Snapshot, Source};
 
-/// What can be made of every [`Source`].
+/// The combinators of every [`Source`].
 pub trait SourceExt: Source + Sized {
     /// Reads once, into a new snapshot: [`Source::collect`] uses the memory of an old one again.
     ///
@@ -30,12 +30,12 @@ pub trait SourceExt: Source + Sized {
 
     /// A stream that reads this source every `period`, on tokio's pool of blocking threads.
     ///
-    /// The first reading is due at once. See [`Sampler`] for missed ticks, jitter and alignment. A period beyond what the
-    /// clock can count to, such as [`Duration::MAX`], means that there is no second reading: the stream stays pending.
+    /// The first reading is due at once. See [`Sampler`] for missed ticks, jitter and alignment. A period beyond the range of the clock,
+    /// such as [`Duration::MAX`], means that there is no second reading: the stream stays pending.
     ///
     /// # Errors
     ///
-    /// With a `period` of zero the stream gives one error ([`Error::is_config`](crate::Error::is_config)), reads nothing, and ends.
+    /// With a `period` of zero the stream yields one error ([`Error::is_config`](crate::Error::is_config)), reads nothing, and ends.
     ///
     /// # Panics
     ///
@@ -66,12 +66,12 @@ pub trait SourceExt: Source + Sized {
         Sampler::new(self, period)
     }
 
-    /// The same source, with its readings counted: [`Metered::meter`] is the handle to what they cost.
+    /// Returns the same source, with its readings counted: [`Metered::meter`] is the handle to their cost.
     fn metered(self) -> Metered<Self> {
         Metered::new(self)
     }
 
-    /// The same source, read at most once in `ttl`; in between its last snapshot is given again, with its original times.
+    /// Returns the same source, read at most once in `ttl`; in between its last snapshot is returned again, with its original times.
     ///
     /// The time to live counts from the end of a reading. An error is not kept: the next call tries again. A `ttl` of zero
     /// keeps nothing, [`Duration::MAX`] keeps the first snapshot for ever.

@@ -3,7 +3,7 @@
 /// The known word that an unknown one was probably meant to be: one that it begins, or is a long part of, or that a slip of the
 /// keyboard makes of it. `None` rather than a word that only happens to be short.
 pub(crate) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    /// Nobody writes a longer one by mistake, and comparing takes the product of both lengths.
+    /// People do not write a longer one by mistake, and comparing takes the product of both lengths.
     const LONGEST: usize = 32;
     let length = word.chars().count();
     if length > LONGEST {
@@ -83,7 +83,7 @@ mod tests {
             ("descendants", Some("with_descendants")),
             ("withdescendants", Some("with_descendants")),
             ("piid", Some("pid")),
-            // What is short is near to much, and means none of it.
+            // A short word is similar to many others, and means none of them.
             ("cpu", None),
             ("rss", None),
             ("io", None),

@@ -40,14 +40,14 @@ use crate::{Counters, ProcessSample, Result, Sample, Select, Snapshot};
 /// Each passes errors on and keeps its state over them. All are cancel safe: they hold nothing that a dropped poll loses.
 /// Their names differ from those of `futures::StreamExt` and `tokio_stream::StreamExt`, so that all can be imported at once.
 ///
-/// Snapshots of several hosts may interleave in one stream, as they arrive from a fleet ([`Snapshot::host`]): each host is
-/// compared with itself, and anew when it was started anew. A host is forgotten when another one was heard of 600 times since.
+/// Snapshots of several hosts may interleave in one stream, as they arrive from a fleet ([`Snapshot::host`]): each host is compared with
+/// itself, and from the beginning after a reboot. A host is forgotten when another one had 600 snapshots since.
 pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
     /// Adds to each sample its rates since the last tick.
     ///
     /// A rate divides by the time between the two readings of that very sample. At first sight there is none, unless the
     /// thing began after the last tick: then its rates count from its beginning, so that nothing of a short life is lost.
-    /// Where a counter went back there is none either: never a negative or a wrapped number.
+    /// If a counter goes backwards there is no rate either: never a negative or a wrapped number.
     ///
     /// # Examples
     ///
@@ -77,8 +77,8 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
 
     /// Keeps the samples of each snapshot for which `keep` returns true. The snapshot itself is always passed on.
     ///
-    /// For what a [`Select`] can express there is [`select`](Self::select), and
-    /// [`Processes::select`](crate::Processes::select): then the rest is not even read.
+    /// For conditions that a [`Select`] can express there is [`select`](Self::select), and [`Processes::select`](crate::Processes::select):
+    /// then the rest is not even read.
     ///
     /// # Examples
     ///
@@ -106,7 +106,7 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
     /// Keeps the selected processes of each snapshot, with or without rates: those of a fleet, of a recording, of a stream that
     /// serves others as well. The snapshot itself is always passed on.
     ///
-    /// It decides by the snapshot alone, see [`Select::apply`]; what cannot be decided by it is left out, and counted in
+    /// It decides by the snapshot alone, see [`Select::apply`]; a process that cannot be decided about is left out, and counted in
     /// [`Skipped::undecided`](crate::Skipped::undecided). Where the stream reads this machine and nothing else is wanted of it,
     /// [`Processes::select`](crate::Processes::select) selects the same and reads less.
     ///
@@ -138,7 +138,7 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
         assert_stream(Selected::new(self, select))
     }
 
-    /// Yields each sample as a record of its own, with what is known of its tick.
+    /// Yields each sample as a record of its own, with the data of its tick.
     ///
     /// # Examples
     ///
@@ -160,8 +160,8 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
         assert_stream(Samples::new(self))
     }
 
-    /// Makes each part of each sample a sample of its own: the directories of file systems, and what else of them is used, free or
-    /// reserved. With [`rates`](Self::rates) before it, each has its growth.
+    /// Makes each part of each sample a sample of its own: the directories of file systems, and the rest of their space: used otherwise,
+    /// free or reserved. With [`rates`](Self::rates) before it, each has its growth.
     ///
     /// # Examples
     ///
@@ -190,8 +190,8 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
     /// Makes of each snapshot the edges of a rule: for which subjects it began to hold, is on, has no data, or is over. Each edge
     /// comes once; a snapshot without edges is passed on empty.
     ///
-    /// Time is that of the snapshots, so a recording gives the same edges. A tick that is missing is bridged: what holds before and
-    /// after it held. A subject without data never ends its alert; one that is gone does, and the edge says so.
+    /// Time is that of the snapshots, so a recording yields the same edges. A missing tick is bridged: a condition that holds before and
+    /// after it held. A subject without data never ends its alert; one that is gone does, and the edge has that as its reason.
     ///
     /// # Examples
     ///
@@ -223,7 +223,7 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
     /// and quantiles of its gauges, rates included. Each window begins at a multiple of its length by the wall clock, or
     /// [slides](Windows::sliding).
     ///
-    /// A window is given out with the first tick after it, and the last one, as far as it goes, when the stream ends. Each says how much
+    /// A window is yielded with the first tick after it, and the last one, as far as it goes, when the stream ends. Each reports how much
     /// of it is [covered](WindowSample::coverage). Time is that of the snapshots. Ticks that come late or twice are passed over.
     ///
     /// # Examples
@@ -251,8 +251,8 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
         assert_stream(Windows::new(self, length))
     }
 
-    /// Passes the snapshots on, and keeps the newest one for whoever asks for it at times of their own, such as a scrape: see
-    /// [`Latest`]. It costs a copy of each snapshot.
+    /// Passes the snapshots on, and keeps the newest one for readers with their own rhythm, such as a scrape: see [`Latest`]. It costs a
+    /// copy of each snapshot.
     ///
     /// # Examples
     ///
@@ -279,10 +279,10 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
         assert_stream(Observe::new(self))
     }
 
-    /// Gives what changed from tick to tick: what appeared, what changed its identity (a process by `execve(2)`), and
-    /// what is gone. The first snapshot appears as a whole.
+    /// Yields the changes from tick to tick: the subjects that appeared, that changed their identity (a process by `execve(2)`), and that
+    /// are gone. The first snapshot appears as a whole.
     ///
-    /// What was there between two ticks only is not seen.
+    /// A subject that existed only between two ticks is not seen.
     ///
     /// # Examples
     ///
@@ -314,21 +314,21 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
         assert_stream(Changes::new(self))
     }
 
-    /// Groups the processes of each snapshot by a key: what each service, program or user uses altogether.
+    /// Groups the processes of each snapshot by a key: the usage of each service, program or user altogether.
     ///
-    /// The totals of a group are of all its members since [`GroupSample::since`], those that ended included, and those that lived
-    /// between two ticks: whoever waits for a child gets all of its CPU time and I/O from the kernel. They never fall.
+    /// The totals of a group are of all its members since [`GroupSample::since`], those that ended included, and those that lived between
+    /// two ticks: a parent that waits for a child gets all of its CPU time and I/O from the kernel. They never fall.
     ///
-    /// - What a process uses is its group's. The key is asked for when the process is new, and when its
-    ///   [`info`](crate::ProcessSample::info) or parent changed. One that has another key then is in that group from there on; what it
-    ///   used in that very tick is [`inferred`](GroupSample::inferred).
-    /// - What a process got from children that nobody saw is in the group of that process, and is `inferred`: it may have been a
-    ///   neighbour's. So in groups by program a shell has what its short-lived commands used.
-    /// - Where all processes of a control group are of one group, its CPU time is what the kernel accounts for the control group,
-    ///   which holds all of that.
+    /// - The usage of a process counts for its group. The key is computed when the process is new, and when its
+    ///   [`info`](crate::ProcessSample::info) or parent changed. A process whose key changed is in the new group from then on; its usage in
+    ///   that very tick is [`inferred`](GroupSample::inferred).
+    /// - The usage that a process got from children that no tick saw counts for the group of that process, and is `inferred`: it may belong
+    ///   to another group. So in groups by program a shell has the usage of its short-lived commands.
+    /// - Where all processes of a control group are of one group, its CPU time is the figure of the kernel for the control group, which
+    ///   includes all of that.
     ///
-    /// The last two need a source that is asked for [`lives`](crate::Snapshot::lives). Without them the totals have what was seen, what
-    /// came from children a tick later, and the snapshots have [`Notice::NoLives`](crate::Notice::NoLives).
+    /// The last two need a source with [`lives`](crate::Snapshot::lives). Without them the totals have the usage that was seen, that of
+    /// children comes a tick later, and the snapshots have [`Notice::NoLives`](crate::Notice::NoLives).
     ///
     /// ```text
     /// a process    ─run──────run─fork────────────run──►         its group's: run + run + run
@@ -367,8 +367,8 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
     }
 
     /// Keeps the `n` samples of each snapshot that have the largest values, the largest first.
-    ///
-    /// So that a list does not flicker, what was at the top stays there until another one is larger by more than a tenth of its value;
+    /// So that a list does not flicker, a sample that was in it stays there until another one is larger by more than a tenth of its value;
+    /// see [`Top::hysteresis`]. A value that is no number (`NaN`) is below all others.
     /// see [`Top::hysteresis`]. A value that is no number (`NaN`) is below all others.
     ///
     /// # Examples

@@ -16,11 +16,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Bytes that are meant to be read: a process name, a user's name, an argument.
 ///
 /// The kernel promises no encoding for these, and any user can give a process any name. A `Text` keeps every byte.
-/// [`Display`](fmt::Display) is for people: what a terminal would act on, or what would not be seen (control characters and
-/// escape sequences, line breaks, marks that turn the direction of writing), and bytes that are not UTF-8, are escaped as in
-/// a Rust string: `\n`, `\u{1b}`, `\xff`. All else is shown as it is, backslashes too. For the exact text there are
-/// [`as_bytes`](Self::as_bytes), [`to_str`](Self::to_str) and [`to_string_lossy`](Self::to_string_lossy). Cloning shares the
-/// bytes.
+/// [`Display`](fmt::Display) is for people: it escapes bytes that are not UTF-8 and characters that a terminal would act on or not show
+/// (control characters and escape sequences, line breaks, marks that turn the direction of writing), as in a Rust string: `\n`, `\u{1b}`,
+/// `\xff`. All else is shown as it is, backslashes too. For the exact text there are [`as_bytes`](Self::as_bytes), [`to_str`](Self::to_str)
+/// and [`to_string_lossy`](Self::to_string_lossy). Cloning shares the bytes.
 ///
 /// In the wire form it is a string, or `{"bytes": [..]}` where it is not UTF-8, so that nothing is lost.
 ///
@@ -37,12 +36,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// assert_eq!(json, r#"{"bytes":[97,255]}"#);
 /// assert_eq!(serde_json::from_str::<Text>(&json).unwrap(), odd);
 /// ```
-// The default of an `Arc` of a slice allocates nothing, unlike what is made from an empty slice.
+// The default of an `Arc` of a slice allocates nothing, unlike a conversion from an empty slice.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Text(Arc<[u8]>);
 
 impl Text {
-    /// The bytes.
+    /// Returns the bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -53,13 +52,13 @@ impl Text {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// The text, where it is UTF-8.
+    /// Returns the text, where it is UTF-8.
     #[must_use]
     pub fn to_str(&self) -> Option<&str> {
         std::str::from_utf8(&self.0).ok()
     }
 
-    /// The text, with `U+FFFD` in place of what is not UTF-8. Not for terminals: [`Display`](fmt::Display) is.
+    /// Returns the text, with `U+FFFD` in place of bytes that are not UTF-8. Not for terminals: [`Display`](fmt::Display) is.
     #[must_use]
     pub fn to_string_lossy(&self) -> std::borrow::Cow<'_, str> {
         String::from_utf8_lossy(&self.0)
@@ -135,7 +134,7 @@ impl fmt::Display for Text {
     }
 }
 
-/// Bytes as a person may see them.
+/// Bytes in a form that is safe to show to people.
 pub(crate) struct Escaped<'a>(pub(crate) &'a [u8]);
 
 impl fmt::Display for Escaped<'_> {
@@ -167,15 +166,15 @@ pub(crate) fn is_plain(char: char) -> bool {
     if char.is_ascii() {
         return !char.is_ascii_control();
     }
-    // What std escapes in a string: its tables know what is printed. Behind a letter, since a mark that combines with what
-    // is before it is escaped at the beginning only.
+    // The set that std escapes in a string: its tables know which characters are printed. Behind a letter, since a mark that combines with
+    // the character before it is escaped at the beginning only.
     let mut buffer = [b'a'; 5];
     let length = buffer.get_mut(1..).map_or(0, |rest| char.encode_utf8(rest).len());
     let text = buffer.get(..length.saturating_add(1)).and_then(|text| std::str::from_utf8(text).ok());
     text.is_some_and(|text| text.escape_debug().count() == 2)
 }
 
-/// Passes text on with what is not plain in it escaped, but for line breaks.
+/// Passes text on with every character that is not plain escaped, except line breaks.
 pub(crate) struct Lines<'a, 'b>(pub(crate) &'a mut fmt::Formatter<'b>);
 
 impl fmt::Write for Lines<'_, '_> {
@@ -206,7 +205,7 @@ impl fmt::Debug for Text {
 pub(crate) enum Wire {
     /// The text.
     Text(String),
-    /// The bytes of what is not UTF-8.
+    /// The bytes that are not UTF-8.
     Bytes { bytes: Vec<u8> },
 }
 
@@ -249,10 +248,10 @@ impl schemars::JsonSchema for Text {
     }
 }
 
-/// A path whose wire form is that of [`Text`]: serde's own refuses what is not UTF-8.
+/// A path whose wire form is that of [`Text`]: serde's own refuses paths that are not UTF-8.
 ///
-/// It compares as a [`Path`] does, by components. Its [`Display`](fmt::Display) is that of [`Text`], for people: unlike
-/// [`Path::display`], it escapes what a terminal would act on. Cloning shares the bytes.
+/// It compares as a [`Path`] does, by components. Its [`Display`](fmt::Display) is that of [`Text`], for people: unlike [`Path::display`],
+/// it escapes characters that a terminal would act on. Cloning shares the bytes.
 ///
 /// ```
 /// use appmon::WirePath;
@@ -266,8 +265,8 @@ impl schemars::JsonSchema for Text {
 pub struct WirePath(Text);
 
 impl WirePath {
-    /// The path for people, as its [`Display`](fmt::Display) shows it: what would otherwise be [`Path::display`], which
-    /// passes escape sequences on to the terminal.
+    /// Returns the path for people, as its [`Display`](fmt::Display) shows it. It hides [`Path::display`], which passes escape sequences on
+    /// to the terminal.
     #[must_use]
     pub fn display(&self) -> impl fmt::Display {
         &self.0
@@ -416,7 +415,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_would_act_on_is_escaped() {
+    fn control_characters_are_escaped() {
         for (bytes, shown) in [
             (&b"postgres: writer"[..], "postgres: writer"),
             (b"dev-disk-by\\x2duuid.device", r"dev-disk-by\x2duuid.device"),

@@ -10,8 +10,8 @@ use crate::Error;
 
 /// An instant of `CLOCK_BOOTTIME`: nanoseconds since the machine started, counting the time it was suspended.
 ///
-/// It never goes back and no clock step moves it, so durations between two of them are true. It is the time base of
-/// proc(5)'s start times. In the wire form it is the integer of nanoseconds.
+/// It never goes back and no clock step moves it, so durations between two of them are true. It is the time base of proc(5)'s start times.
+/// In the wire form it is the integer of nanoseconds.
 ///
 /// ```
 /// use appmon::Monotonic;
@@ -26,7 +26,7 @@ use crate::Error;
 pub struct Monotonic(u64);
 
 impl Monotonic {
-    /// The time now.
+    /// Returns the time now.
     #[must_use]
     pub fn now() -> Self {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
@@ -35,31 +35,31 @@ impl Monotonic {
         Self(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))
     }
 
-    /// The instant this many nanoseconds after the start of the machine.
+    /// Returns the instant this many nanoseconds after the start of the machine.
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
-    /// Nanoseconds since the machine started.
+    /// Returns nanoseconds since the machine started.
     #[must_use]
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
-    /// How long after `earlier` this is; `None` if it is before it.
+    /// Returns how long after `earlier` this is; `None` if it is before it.
     #[must_use]
     pub fn since(self, earlier: Self) -> Option<Duration> {
         self.0.checked_sub(earlier.0).map(Duration::from_nanos)
     }
 
-    /// This instant, `by` earlier; the start of the machine where there is none.
+    /// Returns this instant, `by` earlier; the start of the machine where there is none.
     #[must_use]
     pub fn minus(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(duration_nanos(by)))
     }
 
-    /// This instant, `by` later; the end of time where there is none.
+    /// Returns this instant, `by` later; the end of time where there is none.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {
         Self(self.0.saturating_add(duration_nanos(by)))
@@ -82,19 +82,19 @@ impl Monotonic {
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The time now; 1970 for a clock that is set before it.
+    /// Returns the time now; 1970 for a clock that is set before it.
     #[must_use]
     pub fn now() -> Self {
         SystemTime::now().into()
     }
 
-    /// The instant this many nanoseconds after 1970-01-01T00:00:00Z.
+    /// Returns the instant this many nanoseconds after 1970-01-01T00:00:00Z.
     #[must_use]
     pub const fn from_unix_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
-    /// Nanoseconds since 1970-01-01T00:00:00Z.
+    /// Returns nanoseconds since 1970-01-01T00:00:00Z.
     #[must_use]
     pub const fn as_unix_nanos(self) -> u64 {
         self.0
@@ -208,7 +208,7 @@ pub(crate) mod optional_nanos {
     }
 }
 
-/// What the kernel counts CPU time and start times in: `sysconf(_SC_CLK_TCK)`, 100 almost everywhere.
+/// The unit in which the kernel counts CPU time and start times: `sysconf(_SC_CLK_TCK)`, 100 almost everywhere.
 #[must_use]
 pub(crate) fn clock_ticks_per_second() -> u64 {
     rustix::param::clock_ticks_per_second().max(1)

@@ -1,7 +1,7 @@
-//! The wire form: what records, snapshots and messages are in text or bytes, both ways.
+//! The wire form of records, snapshots and messages in text or bytes, both ways.
 //!
-//! Whatever writes samples or reads them again uses these: records one by one (`stream`), messages (`forward`), and consumers of
-//! messages (`broker`). What changes here is seen by programs in other languages.
+//! All code that writes samples or reads them again uses these: records one by one (`stream`), messages (`forward`), and consumers of
+//! messages (`broker`). A change here is visible to programs in other languages.
 
 #[cfg(feature = "forward")]
 mod codec;

@@ -27,7 +27,7 @@ const FIRST_TIME_NAMESPACE: u64 = 0xefff_fffa;
 /// The group that the kernel sends to: `CN_IDX_PROC`.
 const GROUP: u32 = 1;
 
-/// What the kernel charges for an event.
+/// The memory that the kernel charges for an event.
 const EVENT_BYTES: usize = 832;
 
 /// How many events one call takes.
@@ -36,8 +36,8 @@ const BATCH: usize = 256;
 /// How many calls are made before the log is let go.
 const ROUNDS: usize = 64;
 
-/// How many processes that executed a program are looked at each time the socket is drained.
-const LOOKS: usize = 16;
+/// How many processes that executed a program are read each time the socket is drained.
+const NAMES_PER_DRAIN: usize = 16;
 
 /// How long events may gather before they are taken out, so that many come at once: the kernel's buffer fills meanwhile.
 const LONGEST_PAUSE: Duration = Duration::from_millis(10);
@@ -59,7 +59,7 @@ pub(crate) struct ConnectorSettings {
 #[derive(Debug)]
 pub(crate) struct Connector {
     shared: Arc<Shared>,
-    /// Made anew for each reading but for its memory.
+    /// Created for each reading; only its memory is reused.
     batch: Mutex<Slots>,
 }
 
@@ -82,7 +82,7 @@ impl Connector {
     ///
     /// Why it cannot be had. Nothing was received then.
     pub(crate) fn open(settings: ConnectorSettings) -> std::result::Result<Self, ConnectorObstacle> {
-        // Elsewhere the kernel takes no notice of the request, but sends what others asked for, with the pids of the machine.
+        // Elsewhere the kernel ignores the request, but sends the events that others subscribed to, with the pids of the machine.
         let namespace =
             |path: &str| rustix::fs::stat(path).map(|stat| stat.st_ino).map_err(|_| ConnectorObstacle::Failed);
         if namespace("/proc/self/ns/pid")? != FIRST_PID_NAMESPACE {
@@ -110,7 +110,7 @@ impl Connector {
         Ok(Self { shared, batch: Mutex::new(slots()) })
     }
 
-    /// Takes out all that the kernel has sent so far. `None` where the socket failed, and what was lost is not known.
+    /// Takes out all that the kernel has sent so far. `None` where the socket failed, and the number of lost events is not known.
     pub(crate) fn take(&self, cancel: &Cancel) -> Result<Option<Taken>> {
         let mut batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner);
         let mut log = self.shared.lock();
@@ -146,7 +146,7 @@ fn open(buffer_bytes: usize) -> std::result::Result<OwnedFd, ConnectorObstacle> 
     let protocol = Some(rustix::net::netlink::CONNECTOR);
     let socket =
         rustix::net::socket_with(AddressFamily::NETLINK, SocketType::DGRAM, flags, protocol).map_err(refused)?;
-    // More than the usual limit is a matter of rights; what is not granted makes losses more likely, and these are counted.
+    // More than the usual limit needs a capability; a smaller buffer makes losses more likely, and these are counted.
     if sockopt::set_socket_recv_buffer_size_force(&socket, buffer_bytes).is_err() {
         let _ = sockopt::set_socket_recv_buffer_size(&socket, buffer_bytes);
     }
@@ -159,14 +159,14 @@ impl Shared {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the kernel to send, and waits until it says that it does.
+    /// Subscribes to the kernel's events, and waits until the kernel acknowledges it.
     fn listen(&self) -> std::result::Result<(), ConnectorObstacle> {
-        // Others ask too, and each answer goes to all: this one is known by its number.
+        // Others subscribe too, and each acknowledgement goes to all: this one is recognized by its number.
         let acknowledge = fastrand::u32(1..u32::MAX);
         let deadline = Deadline::after(ACKNOWLEDGED_WITHIN);
         match rustix::net::send(&self.socket, &request(Operation::Listen, acknowledge), SendFlags::empty()) {
             Ok(_) => {}
-            // Only the first network namespace has anybody who would hear.
+            // Only the first network namespace has subscribers.
             Err(Errno::CONNREFUSED) => return Err(ConnectorObstacle::NetworkNamespace),
             Err(Errno::ACCESS | Errno::PERM) => return Err(ConnectorObstacle::Denied),
             Err(_) => return Err(ConnectorObstacle::Failed),
@@ -189,7 +189,7 @@ impl Shared {
                                 _ => Err(ConnectorObstacle::Failed),
                             };
                         }
-                        // Others listen, and it goes on and on.
+                        // Other listeners keep the events coming, without end.
                         _ if deadline.left().is_zero() => return Err(ConnectorObstacle::NotAcknowledged),
                         _ => {}
                     }
@@ -210,7 +210,7 @@ impl Shared {
         }
     }
 
-    /// What the thread does: sleeps until something happens, lets more of it come, takes it out.
+    /// The loop of the thread: sleeps until something happens, lets more events accumulate, takes them out.
     fn run(&self) {
         let (mut batch, mut headers) = (slots(), headers());
         let room = sockopt::socket_recv_buffer_size(&self.socket).unwrap_or(0) / EVENT_BYTES;
@@ -237,7 +237,7 @@ impl Shared {
             if self.broken.load(Ordering::Relaxed) {
                 return;
             }
-            self.look();
+            self.read_names();
         }
     }
 
@@ -253,7 +253,7 @@ impl Shared {
                 match recvmmsg(self.socket.as_raw_fd(), headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None) {
                     Ok(messages) => {
                         for (length, message) in lengths.iter_mut().zip(messages) {
-                            // What is not from the kernel is not read.
+                            // A message that is not from the kernel is not read.
                             let from_kernel = message.address.is_none_or(|address| address.pid() == 0);
                             *length = if from_kernel { message.bytes } else { 0 };
                             received = received.saturating_add(1);
@@ -283,13 +283,13 @@ impl Shared {
         true
     }
 
-    /// Looks at some of those that executed a program: their name is known nowhere else, and soon nowhere.
-    fn look(&self) {
-        let to_look_at = self.lock().take_execed(LOOKS);
-        for pid in to_look_at {
+    /// Reads some of those that executed a program: their name can be read nowhere else, and soon not at all.
+    fn read_names(&self) {
+        let executed = self.lock().take_execed(NAMES_PER_DRAIN);
+        for pid in executed {
             let Some(stat) = std::fs::read(format!("/proc/{pid}/stat")).ok() else { continue };
             if let Ok(stat) = crate::process::StatLine::parse(&stat) {
-                self.lock().looked(pid, stat.start_ticks, Text::from(stat.comm));
+                self.lock().add_name(pid, stat.start_ticks, Text::from(stat.comm));
             }
         }
     }
@@ -305,14 +305,14 @@ fn next_pause(pause: Duration, received: usize, room: usize) -> Duration {
     next.clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
 }
 
-/// What `CLOCK_BOOTTIME` is ahead of `CLOCK_MONOTONIC`: the time that the machine was suspended.
+/// The lead of `CLOCK_BOOTTIME` over `CLOCK_MONOTONIC`: the time that the machine was suspended.
 fn offset_ns() -> u64 {
     let monotonic = rustix::time::clock_gettime(ClockId::Monotonic);
     let seconds = u64::try_from(monotonic.tv_sec).unwrap_or(0);
     let monotonic_ns =
         seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(monotonic.tv_nsec).unwrap_or(0));
     let ahead = Monotonic::now().as_nanos().saturating_sub(monotonic_ns);
-    // Both clocks go on between the two calls: what is less than a millisecond is nothing.
+    // Both clocks go on between the two calls: a difference below a millisecond counts as none.
     if ahead < 1_000_000 { 0 } else { ahead }
 }
 
@@ -336,14 +336,14 @@ mod tests {
         }
     }
 
-    /// What came so far, what was lost since the last time, and the number of the last announcement of each CPU.
+    /// The events so far, the number lost since the last time, and the number of the last announcement of each CPU.
     fn taken(connector: &Connector) -> (u64, u64, BTreeMap<u32, u32>) {
         let taken = connector.take(&Cancel::new()).unwrap().unwrap();
         let log = connector.shared.lock();
         (log.received(), taken.lost, log.sequences())
     }
 
-    /// How many announcements the one heard of beyond the other.
+    /// The number of announcements that one of the two received and the other did not.
     fn beyond(this: &BTreeMap<u32, u32>, that: &BTreeMap<u32, u32>) -> i64 {
         assert!(this.keys().eq(that.keys()));
         this.iter().map(|(cpu, last)| i64::from(last.wrapping_sub(that[cpu]).cast_signed())).sum()
@@ -387,7 +387,7 @@ mod tests {
         let (narrow_received, roomy_received) = (narrow_end - narrow_begin, roomy_end - roomy_begin);
         assert_eq!(roomy_lost, 0);
         assert!(narrow_lost > 0 && roomy_received >= 4000, "{narrow_lost} {roomy_received}");
-        // Others do something too, and the two are not asked at the same instant.
+        // Other processes fork too, and the two are not read at the same instant.
         let between = beyond(&narrow_after, &roomy_after) - beyond(&narrow_before, &roomy_before);
         assert_eq!((narrow_received + narrow_lost).cast_signed(), roomy_received.cast_signed() + between);
     }

@@ -1,4 +1,4 @@
-//! What happened to a process.
+//! An event in the life of a process.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,8 +7,8 @@ use crate::{Monotonic, Reading, Sample, Text};
 
 /// One thing that happened to one process.
 ///
-/// In the wire form it is flat: the fields of its kind are beside the others, and `event` says which kind it is: `started`,
-/// `execed`, `renamed`, `reparented`, `exited`.
+/// In the wire form it is flat: the fields of its kind are beside the others, and `event` is the name of the kind: `started`, `execed`,
+/// `renamed`, `reparented`, `exited`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -17,9 +17,9 @@ pub struct ProcessEvent {
     pub number: u64,
     /// Which process. Where `derived` is true, `start_ticks` is one that is not the kernel's own.
     pub id: ProcessId,
-    /// Whether `id.start_ticks` was derived from when the start was announced, because the process was over before it could
-    /// be read: it can be a clock tick too late, rarely more. Where the announcement was lost too, it is the time at which the
-    /// process was first heard of. All events of one life have the same id.
+    /// Whether `id.start_ticks` was derived from when the start was announced, because the process was over before it could be read: it can
+    /// be a clock tick too late, rarely more. Where the announcement was lost too, it is the time of the first other event of the process.
+    /// All events of one life have the same id.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub derived: bool,
     /// Its parent: of a start the process that started it, of an end the one that it was a child of then, which is the one to
@@ -29,19 +29,19 @@ pub struct ProcessEvent {
     /// last one. [`Reading::Failed`] where the process was over before it could be read.
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub name: Reading<Text>,
-    /// When it happened: by the kernel's announcement, of a start that was found by reading the clock tick it started in, of what
-    /// else was found by reading when it was read. Nanoseconds of `CLOCK_BOOTTIME` in the wire form.
+    /// When it happened: the time of the kernel's announcement; for a start that was found by reading, the clock tick it started in; for
+    /// anything else that was found by reading, the time of the reading. Nanoseconds of `CLOCK_BOOTTIME` in the wire form.
     pub at: Monotonic,
-    /// Whether the selection could not decide about the process, since what it asks for was over before it could be read; only
-    /// with [`ProcessEvents::undecided`](crate::events::ProcessEvents::undecided).
+    /// Whether the selection could not decide about the process, since it was over before the necessary fields could be read; only with
+    /// [`ProcessEvents::undecided`](crate::events::ProcessEvents::undecided).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub undecided: bool,
-    /// What happened.
+    /// The kind of the event.
     #[serde(flatten)]
     pub kind: ProcessEventKind,
 }
 
-/// What happened to a process.
+/// The kind of an event of a process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 #[non_exhaustive]
@@ -70,13 +70,13 @@ pub enum ProcessEventKind {
         /// How: an exit code or a signal. [`Reading::Denied`] and [`Reading::Failed`] where it was found by reading and the
         /// kernel shows it to those who may trace the process only, or it was gone before it could be read.
         status: Reading<ExitStatus>,
-        /// The CPU time it used, in nanoseconds; `usage` says how precise that is.
+        /// The CPU time it used, in nanoseconds; `usage` is its precision.
         cpu_ns: Reading<u64>,
-        /// The most memory it had resident (`VmHWM` of `/proc/PID/status`), in bytes, with
-        /// [`Fields::STATUS`](crate::Fields::STATUS); as precise as `usage` says.
+        /// The most memory it had resident (`VmHWM` of `/proc/PID/status`), in bytes, with [`Fields::STATUS`](crate::Fields::STATUS);
+        /// `usage` is its precision.
         #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
         peak_rss_bytes: Reading<u64>,
-        /// What it read and wrote, with [`Fields::IO`](crate::Fields::IO); as precise as `usage` says.
+        /// The I/O it did, with [`Fields::IO`](crate::Fields::IO); `usage` is its precision.
         #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
         io: Reading<Io>,
         /// How precise `cpu_ns`, `peak_rss_bytes` and `io` are.
@@ -87,13 +87,13 @@ pub enum ProcessEventKind {
     },
 }
 
-/// How precise is what a process used.
+/// The precision of the usage of a process that ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum UsagePrecision {
-    /// It was read after the end: nobody had waited for the process yet.
+    /// It was read after the end: the process had not been waited for yet.
     Exact,
     /// It was read while the process lived, and it can have used more since.
     AtLeast,

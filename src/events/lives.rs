@@ -1,4 +1,4 @@
-//! The lives of processes: what was announced and what was read, put together.
+//! The lives of processes: announcements and readings, put together.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::process::ExitStatus;
 use crate::process::{Io, ProcessId, ProcessInfo, ProcessSample, ProcessState};
 use crate::{Monotonic, Reading, Text};
 
-/// Which life, among those that this process knows.
+/// The number of a life, among those known to this source.
 pub(super) type LifeKey = u64;
 
 /// A process from its start to its end.
@@ -17,25 +17,25 @@ pub(super) struct Life {
     pub(super) id: ProcessId,
     /// The start is one that was made up.
     pub(super) derived: bool,
-    /// The start as the kernel writes it, once it was read: `id` stays what was reported first.
+    /// The start as the kernel writes it, once it was read: `id` keeps the value that was reported first.
     read: Option<ProcessId>,
     pub(super) ppid: u32,
-    /// What was read of it, or what it has from its parent; `None` once it executed a program that was not looked at.
+    /// The state read last, or inherited from its parent; `None` once it executed a program that was not read.
     pub(super) info: Option<Arc<ProcessInfo>>,
     /// Its name alone can be known.
     pub(super) name: Option<Text>,
     pub(super) usage: Option<Usage>,
     execs: u64,
-    /// Its start was heard of.
-    heard: bool,
+    /// Its start was announced.
+    start_announced: bool,
     exit: Option<Exit>,
-    /// Since when ticks do not see it, though nobody said that it ended.
+    /// Since when ticks do not see it, though no end was announced.
     missing: Option<Monotonic>,
     /// Its end is reported with this tick.
     pub(super) ended: bool,
-    /// Nothing is reported of it any more: it ended, and nobody has waited for it yet.
+    /// No more events of it are reported: it ended, and no process has waited for it yet.
     over: bool,
-    /// The number of the tick that it was first heard of in.
+    /// The number of the tick at which it became known.
     since: u64,
     /// The number of the tick that saw it last.
     seen: u64,
@@ -43,14 +43,14 @@ pub(super) struct Life {
     pub(super) selected: bool,
 }
 
-/// What a process had used when it was last read.
+/// The usage of a process when it was last read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Usage {
     pub(super) cpu_ns: u64,
     pub(super) peak_rss_bytes: Reading<u64>,
     pub(super) io: Reading<Io>,
     pub(super) at: Monotonic,
-    /// It was over by then.
+    /// It was over at the reading.
     pub(super) exact: bool,
 }
 
@@ -60,11 +60,11 @@ pub(super) struct Draft {
     pub(super) life: LifeKey,
     pub(super) at: Monotonic,
     pub(super) ppid: u32,
-    pub(super) what: What,
+    pub(super) kind: DraftKind,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum What {
+pub(super) enum DraftKind {
     Started(Option<Text>),
     /// The how-manieth exec of this life: only the last one's name can be known.
     Execed(u64),
@@ -76,15 +76,15 @@ pub(super) enum What {
 /// How lives are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Evidence {
-    /// All is announced: what was read and not announced will be, at the next tick.
+    /// All is announced: a process that was read and not announced will be, at the next tick.
     Announced,
-    /// Announcements were lost: what was read counts.
+    /// Announcements were lost: a process that was read counts.
     Incomplete,
     /// Nothing is announced.
     ReadOnly,
 }
 
-/// What one tick brings.
+/// The input of one tick.
 pub(super) struct Input<'a> {
     pub(super) facts: Vec<Fact>,
     pub(super) evidence: Evidence,
@@ -97,19 +97,19 @@ pub(super) struct Input<'a> {
     pub(super) status: &'a dyn Fn(&ProcessSample) -> Reading<ExitStatus>,
 }
 
-/// All lives that go on, and those that ended at this tick.
+/// All lives that have not ended, and those that ended at this tick.
 #[derive(Debug)]
 pub(super) struct Lives {
     lives: HashMap<LifeKey, Life>,
     by_pid: HashMap<u32, LifeKey>,
     /// Lives whose pid another process has by now, and whose end is to be announced yet.
     superseded: HashMap<u32, LifeKey>,
-    /// What was read and will be announced.
+    /// The starts that were read and will be announced.
     awaited: HashMap<u32, ProcessId>,
-    heirs: Heirs,
+    inherited: InheritedInfo,
     next: LifeKey,
     tick: u64,
-    /// When the first tick began: what started before did not start before our eyes.
+    /// When the first tick began: no start before that is reported.
     began: Option<Monotonic>,
     tick_ns: u64,
 }
@@ -117,8 +117,8 @@ pub(super) struct Lives {
 /// How much later than it started a process can be announced: a fork of a large process takes that long.
 const ANNOUNCED_WITHIN_NS: u64 = 500_000_000;
 
-/// How long after a process is gone the kernel may take to say so: who announces it can be held up.
-const SAID_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
+/// How late after a process is gone the kernel may announce its end: the announcing task can be held up.
+const END_ANNOUNCED_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl Lives {
     pub(super) fn new(ticks_per_second: u64) -> Self {
@@ -127,7 +127,7 @@ impl Lives {
             by_pid: HashMap::new(),
             superseded: HashMap::new(),
             awaited: HashMap::new(),
-            heirs: Heirs::default(),
+            inherited: InheritedInfo::default(),
             next: 0,
             tick: 0,
             began: None,
@@ -149,8 +149,8 @@ impl Lives {
         }
     }
 
-    /// Forgets those that ended, once they are reported.
-    pub(super) fn bury(&mut self) {
+    /// Removes those that ended, once they are reported.
+    pub(super) fn remove_ended(&mut self) {
         let tick = self.tick;
         self.lives.retain(|_, life| {
             let is_left = !life.ended || life.seen == tick;
@@ -159,7 +159,7 @@ impl Lives {
         });
     }
 
-    /// Puts together what was announced and what was read: what is to be reported, in the order of time.
+    /// Puts the announcements and readings together: returns the events to report, in the order of time.
     pub(super) fn advance(&mut self, mut input: Input<'_>) -> Vec<Draft> {
         self.tick = self.tick.saturating_add(1);
         let Some(_) = self.began else {
@@ -172,29 +172,29 @@ impl Lives {
         };
         let mut drafts = Vec::new();
         for fact in std::mem::take(&mut input.facts) {
-            self.hear(fact, input.samples, &mut drafts);
+            self.apply_fact(fact, input.samples, &mut drafts);
         }
         let mut awaited = HashMap::new();
         for sample in input.samples {
-            self.see(sample, &input, &mut awaited, &mut drafts);
+            self.apply_sample(sample, &input, &mut awaited, &mut drafts);
         }
         self.awaited = awaited;
-        self.miss(&input, &mut drafts);
+        self.end_missing(&input, &mut drafts);
         drafts.sort_by_key(|draft| draft.at);
         drafts
     }
 
     /// One thing that was announced.
-    fn hear(&mut self, fact: Fact, samples: &[ProcessSample], drafts: &mut Vec<Draft>) {
+    fn apply_fact(&mut self, fact: Fact, samples: &[ProcessSample], drafts: &mut Vec<Draft>) {
         match fact {
             Fact::Nothing => {}
             Fact::Started { pid, ppid, at } => {
                 if let Some(key) = self.by_pid.get(&pid).copied()
                     && let Some(life) = self.lives.get_mut(&key)
                 {
-                    if !life.heard && life.exit.is_none() && is_start_of(life.id, at, self.tick_ns) {
+                    if !life.start_announced && life.exit.is_none() && is_start_of(life.id, at, self.tick_ns) {
                         // It was read before it was announced: in the first tick, or where announcements were lost.
-                        life.heard = true;
+                        life.start_announced = true;
                         return;
                     }
                     self.supersede(pid, key);
@@ -203,7 +203,7 @@ impl Lives {
                     .by_pid
                     .get(&ppid)
                     .and_then(|parent| self.lives.get(parent))
-                    .map(|parent| (parent.name.clone(), parent.info.as_ref().map(|info| self.heirs.of(info))));
+                    .map(|parent| (parent.name.clone(), parent.info.as_ref().map(|info| self.inherited.of(info))));
                 let (name, info) = name_and_info.unwrap_or_default();
                 let life = Life {
                     id: ProcessId { pid, start_ticks: ticks_of(at, self.tick_ns) },
@@ -214,7 +214,7 @@ impl Lives {
                     name: name.clone(),
                     usage: None,
                     execs: 0,
-                    heard: true,
+                    start_announced: true,
                     exit: None,
                     missing: None,
                     ended: false,
@@ -224,20 +224,20 @@ impl Lives {
                     selected: false,
                 };
                 let life = self.add(pid, life);
-                drafts.push(Draft { life, at, ppid, what: What::Started(name) });
+                drafts.push(Draft { life, at, ppid, kind: DraftKind::Started(name) });
             }
             Fact::Execed { pid, at } => {
                 let key = self.find(pid, at, samples, drafts);
                 let Some(life) = self.lives.get_mut(&key).filter(|life| !life.over) else { return };
                 (life.info, life.name, life.exit) = (None, None, None);
                 life.execs = life.execs.saturating_add(1);
-                drafts.push(Draft { life: key, at, ppid: life.ppid, what: What::Execed(life.execs) });
+                drafts.push(Draft { life: key, at, ppid: life.ppid, kind: DraftKind::Execed(life.execs) });
             }
             Fact::Renamed { pid, name, at } => {
                 let key = self.find(pid, at, samples, drafts);
                 let Some(life) = self.lives.get_mut(&key).filter(|life| !life.over) else { return };
                 life.rename(name.clone());
-                drafts.push(Draft { life: key, at, ppid: life.ppid, what: What::Renamed(name) });
+                drafts.push(Draft { life: key, at, ppid: life.ppid, kind: DraftKind::Renamed(name) });
             }
             Fact::ChangedUser { pid, uid } => {
                 let life = self.by_pid.get(&pid).and_then(|key| self.lives.get_mut(key));
@@ -247,7 +247,7 @@ impl Lives {
                     info.user = Reading::Skipped;
                 }
             }
-            Fact::Looked { pid, start_ticks, name } => {
+            Fact::NameRead { pid, start_ticks, name } => {
                 let Some(life) = self.by_pid.get(&pid).and_then(|key| self.lives.get_mut(key)) else { return };
                 let read = ProcessId { pid, start_ticks };
                 if !life.is(read, self.tick_ns) {
@@ -287,7 +287,7 @@ impl Lives {
             name: None,
             usage: None,
             execs: 0,
-            heard: true,
+            start_announced: true,
             exit: None,
             missing: None,
             ended: false,
@@ -302,19 +302,19 @@ impl Lives {
     /// One that was read, and is not known by anything else.
     fn discover(&mut self, sample: &ProcessSample, drafts: &mut Vec<Draft>) -> LifeKey {
         let at = Monotonic::from_nanos(sample.id.start_ticks.saturating_mul(self.tick_ns));
-        // What began before the source did, and was hidden, does not begin now.
+        // A process that began before the source did, and was hidden, does not begin now.
         let is_new = self.began.is_some_and(|began| at.as_nanos().saturating_add(self.tick_ns) > began.as_nanos());
         let life = self.of_sample(sample, is_new);
         let name = life.name.clone();
         let key = self.add(sample.id.pid, life);
         if is_new {
-            drafts.push(Draft { life: key, at, ppid: sample.ppid, what: What::Started(name) });
+            drafts.push(Draft { life: key, at, ppid: sample.ppid, kind: DraftKind::Started(name) });
         }
         key
     }
 
     /// One sample of this tick.
-    fn see(
+    fn apply_sample(
         &mut self,
         sample: &ProcessSample,
         input: &Input<'_>,
@@ -351,7 +351,7 @@ impl Lives {
         if has_ended(sample) {
             let mut last = usage(sample, true);
             if let Some(before) = life.usage {
-                // It went with the memory.
+                // It was released with the memory.
                 last.peak_rss_bytes = before.peak_rss_bytes;
             }
             life.usage = Some(last);
@@ -364,11 +364,11 @@ impl Lives {
             self.end(key, at, status, ppid, drafts);
             return;
         }
-        // Threads of it ended, and it goes on.
+        // Threads of it ended, and the process lives.
         life.exit = None;
         if life.ppid != sample.ppid {
-            let what = What::Reparented(life.ppid);
-            drafts.push(Draft { life: key, at: input.now, ppid: sample.ppid, what });
+            let kind = DraftKind::Reparented(life.ppid);
+            drafts.push(Draft { life: key, at: input.now, ppid: sample.ppid, kind });
             life.ppid = sample.ppid;
         }
         if input.evidence == Evidence::ReadOnly
@@ -376,10 +376,10 @@ impl Lives {
         {
             if before.execs != sample.info.execs {
                 life.execs = life.execs.saturating_add(1);
-                drafts.push(Draft { life: key, at: input.now, ppid: life.ppid, what: What::Execed(life.execs) });
+                drafts.push(Draft { life: key, at: input.now, ppid: life.ppid, kind: DraftKind::Execed(life.execs) });
             } else if before.name != sample.info.name {
-                let what = What::Renamed(sample.info.name.clone());
-                drafts.push(Draft { life: key, at: input.now, ppid: life.ppid, what });
+                let kind = DraftKind::Renamed(sample.info.name.clone());
+                drafts.push(Draft { life: key, at: input.now, ppid: life.ppid, kind });
             }
         }
         life.name = Some(sample.info.name.clone());
@@ -387,8 +387,8 @@ impl Lives {
         life.usage = Some(usage(sample, false));
     }
 
-    /// Those that this tick did not read.
-    fn miss(&mut self, input: &Input<'_>, drafts: &mut Vec<Draft>) {
+    /// Ends lives that this tick did not read.
+    fn end_missing(&mut self, input: &Input<'_>, drafts: &mut Vec<Draft>) {
         let tick = self.tick;
         let absent: Vec<LifeKey> =
             self.lives.iter().filter(|(_, life)| life.seen != tick && !life.ended).map(|(key, _)| *key).collect();
@@ -411,7 +411,8 @@ impl Lives {
                 }
                 // It ended after the facts were taken: the next ones have it.
                 None if input.evidence != Evidence::ReadOnly
-                    && input.now.since(*life.missing.get_or_insert(input.now)).unwrap_or_default() < SAID_WITHIN => {}
+                    && input.now.since(*life.missing.get_or_insert(input.now)).unwrap_or_default()
+                        < END_ANNOUNCED_WITHIN => {}
                 None => self.end(key, input.now, Reading::Failed, ppid, drafts),
             }
         }
@@ -421,8 +422,8 @@ impl Lives {
         let Some(life) = self.lives.get_mut(&key) else { return };
         life.ended = true;
         let ppid = if ppid == 0 { life.ppid } else { ppid };
-        drafts.push(Draft { life: key, at, ppid, what: What::Ended(status) });
-        // One that nobody has waited for stays, so that it is not taken for a new one.
+        drafts.push(Draft { life: key, at, ppid, kind: DraftKind::Ended(status) });
+        // One that was not waited for yet stays, so that it is not taken for a new one.
         if life.seen != self.tick {
             let pid = life.id.pid;
             for by_pid in [&mut self.by_pid, &mut self.superseded] {
@@ -473,7 +474,7 @@ impl Lives {
             name: Some(sample.info.name.clone()),
             usage: Some(usage(sample, has_ended(sample))),
             execs: 0,
-            heard: false,
+            start_announced: false,
             exit: None,
             missing: None,
             ended: false,
@@ -530,32 +531,32 @@ fn announced_within(tick_ns: u64) -> u64 {
     ANNOUNCED_WITHIN_NS.checked_div(tick_ns).unwrap_or(0).saturating_add(1)
 }
 
-/// Whether what was announced then can be the start of the process that was read.
+/// Whether a start announced at that time can be the start of the process that was read.
 fn is_start_of(id: ProcessId, at: Monotonic, tick_ns: u64) -> bool {
     let announced = ticks_of(at, tick_ns);
     id.start_ticks <= announced.saturating_add(1)
         && announced.saturating_sub(id.start_ticks) <= announced_within(tick_ns)
 }
 
-/// What processes have from the one that started them. Where they stand, and in which control group, can be another at once.
-/// One that starts many gives all of them the same.
+/// The data that processes inherit from their parent. Their parent and control group can differ at once. A parent that starts many shares
+/// one copy with all of them.
 #[derive(Debug, Default)]
-struct Heirs {
+struct InheritedInfo {
     last: Option<(Arc<ProcessInfo>, Arc<ProcessInfo>)>,
 }
 
-impl Heirs {
+impl InheritedInfo {
     fn of(&mut self, info: &Arc<ProcessInfo>) -> Arc<ProcessInfo> {
-        if let Some((parent, heir)) = &self.last
+        if let Some((parent, child)) = &self.last
             && Arc::ptr_eq(parent, info)
         {
-            return Arc::clone(heir);
+            return Arc::clone(child);
         }
-        let mut heir = ProcessInfo::clone(info);
-        (heir.cwd, heir.cgroup, heir.execs) = (Reading::Skipped, Reading::Skipped, 0);
-        let heir = Arc::new(heir);
-        self.last = Some((Arc::clone(info), Arc::clone(&heir)));
-        heir
+        let mut child = ProcessInfo::clone(info);
+        (child.cwd, child.cgroup, child.execs) = (Reading::Skipped, Reading::Skipped, 0);
+        let child = Arc::new(child);
+        self.last = Some((Arc::clone(info), Arc::clone(&child)));
+        child
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the process connector said since it was last asked, and how much of it was lost.
+//! The announcements of the process connector since they were last taken, and the number of lost ones.
 
 use std::collections::HashMap;
 
@@ -26,18 +26,18 @@ pub(crate) enum Fact {
         pid: u32,
         uid: u32,
     },
-    /// It was looked at a moment after it executed a program.
-    Looked {
+    /// It was read a moment after it executed a program.
+    NameRead {
         pid: u32,
         start_ticks: u64,
         name: Text,
     },
-    /// Threads of it ended. Whether it is over is for /proc to say: it is where it is not there any more.
+    /// Threads of it ended. Only /proc decides whether the process is over: then it has no directory there.
     Exited {
         pid: u32,
         exit: Exit,
     },
-    /// What was said turned out to be nothing.
+    /// The announcement was without effect.
     Nothing,
 }
 
@@ -59,9 +59,9 @@ const MOST_CPUS: usize = 1 << 16;
 const CORE_DUMPED: u32 = 0x80;
 
 impl Exit {
-    /// Adds the end of one more thread. Where a process ends as a whole (`exit_group(2)`, a signal), all its threads that are
-    /// left have its status; one that left by itself before (`pthread_exit(3)`) has 0, and its event can be late. The status
-    /// of the thread that dumped a core says so; that of the others need not.
+    /// Adds the end of one more thread. Where a process ends as a whole (`exit_group(2)`, a signal), all its threads that are left have its
+    /// status; one that left by itself before (`pthread_exit(3)`) has 0, and its event can be late. The status of the thread that dumped a
+    /// core shows the dump; that of the others need not.
     fn add(&mut self, code: u32, ppid: u32, at: Monotonic) {
         let dumped = (self.code | code) & CORE_DUMPED;
         if code != 0 {
@@ -75,13 +75,13 @@ impl Exit {
     }
 }
 
-/// What was said and not taken yet: bounded, and what did not fit is counted.
+/// The announcements that were not taken yet: bounded, and those that did not fit are counted.
 #[derive(Debug)]
 pub(crate) struct Log {
     facts: Vec<Fact>,
     /// Where the end of the threads of a process is, while it can be added to.
     exits: HashMap<u32, usize>,
-    /// Which programs were executed since the last look.
+    /// The programs executed since facts were last taken.
     execed: Vec<u32>,
     /// The number of the last event of each CPU.
     sequences: Vec<Option<u32>>,
@@ -91,7 +91,7 @@ pub(crate) struct Log {
     most: usize,
 }
 
-/// What was taken out of a log.
+/// The contents taken out of a log.
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
     pub(crate) facts: Vec<Fact>,
@@ -116,7 +116,7 @@ impl Log {
         }
     }
 
-    /// Adds a message. `offset_ns` is what `CLOCK_BOOTTIME` is ahead of `CLOCK_MONOTONIC`.
+    /// Adds a message. `offset_ns` is the lead of `CLOCK_BOOTTIME` over `CLOCK_MONOTONIC`.
     pub(crate) fn add(&mut self, message: &Message, offset_ns: u64) {
         let (cpu, sequence, monotonic_ns, event) = match *message {
             Message::Event { cpu, sequence, monotonic_ns, event } => (cpu, sequence, monotonic_ns, event),
@@ -127,7 +127,7 @@ impl Log {
         if let Some(before) = self.follow(cpu, sequence) {
             let missing = sequence.wrapping_sub(before).wrapping_sub(1);
             if missing > u32::MAX / 2 {
-                // It began anew. Nobody knows what is missing.
+                // The numbering restarted. The number of lost announcements is unknown.
                 self.overrun = true;
             } else if missing > 0 {
                 self.lost = self.lost.saturating_add(missing.into());
@@ -138,12 +138,12 @@ impl Log {
         match event {
             Event::Other => {}
             Event::Forked { pid, ppid } => {
-                // What ended before had this pid, and is another one.
+                // The process that ended earlier had this pid, and is another one.
                 self.exits.remove(&pid);
                 self.push(Fact::Started { pid, ppid, at });
             }
             Event::Execed { pid } => {
-                // The threads it had are gone, and it goes on.
+                // The threads it had are gone, and the process lives.
                 if let Some(exit) = self.exits.remove(&pid)
                     && let Some(fact) = self.facts.get_mut(exit)
                 {
@@ -215,11 +215,11 @@ impl Log {
         execed
     }
 
-    /// What was found of one that executed a program.
-    pub(crate) fn looked(&mut self, pid: u32, start_ticks: u64, name: Text) {
+    /// The facts found about a process that executed a program.
+    pub(crate) fn add_name(&mut self, pid: u32, start_ticks: u64, name: Text) {
         // Nothing is lost where there is no room for it.
         if self.facts.len() < self.most {
-            self.facts.push(Fact::Looked { pid, start_ticks, name });
+            self.facts.push(Fact::NameRead { pid, start_ticks, name });
         }
     }
 
@@ -299,18 +299,18 @@ mod tests {
         }
         let taken = log.take();
         assert_eq!((taken.lost, taken.overrun), (5, true));
-        // What is acknowledged is numbered too, but by an old kernel.
+        // An acknowledgement is numbered too, but by an old kernel only.
         for (cpu, sequence) in [(0, 10), (u32::MAX, 7), (0, 11), (u32::MAX, 99), (1, 96)] {
             log.add(&Message::Acknowledged { cpu, sequence, acknowledged: 1, error: 0 }, 0);
         }
         assert_eq!(log.take().lost, 0);
-        // The number goes round.
+        // The number wraps round.
         log.add(&Message::Event { cpu: 2, sequence: u32::MAX, monotonic_ns: 0, event: Event::Other }, 0);
         log.add(&Message::Event { cpu: 2, sequence: 0, monotonic_ns: 0, event: Event::Other }, 0);
         assert_eq!(log.take().lost, 0);
         log.add(&Message::Event { cpu: 2, sequence: u32::MAX - 7, monotonic_ns: 0, event: Event::Other }, 0);
         let taken = log.take();
-        assert_eq!((taken.lost, taken.overrun), (0, true), "it began anew");
+        assert_eq!((taken.lost, taken.overrun), (0, true), "the numbering restarted");
     }
 
     proptest! {

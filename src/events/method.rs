@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How a source finds out what began and ended, the better ways first.
+/// How a source detects starts and ends, the better ways first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 pub enum EventMethod {
     /// By the kernel's process connector: every start, exec and end as it happens, with its exit status, however short the life.
     Connector,
-    /// By comparing two ticks: what began and ended in between is not seen, and the exit status only of what nobody has
-    /// waited for yet.
+    /// By comparing two ticks: a process that lives only in between is not seen, and the exit status is known only of processes that have
+    /// not been waited for yet.
     Polling,
 }
 
@@ -23,7 +23,7 @@ pub enum EventMethod {
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ConnectorObstacle {
-    /// It was turned off ([`ProcessEvents::connector`](crate::events::ProcessEvents::connector)).
+    /// It was disabled ([`ProcessEvents::connector`](crate::events::ProcessEvents::connector)).
     TurnedOff,
     /// This process is not in the first pid namespace: the kernel sends the pids of the machine.
     PidNamespace,
@@ -55,7 +55,7 @@ impl fmt::Display for ConnectorObstacle {
             Self::TimeNamespace => "not in the first time namespace",
             Self::OtherProc => "another /proc than that of this pid namespace",
             Self::Denied => "permission denied: before Linux 6.6 it takes CAP_NET_ADMIN",
-            Self::Unsupported => "this kernel does not have it",
+            Self::Unsupported => "this kernel does not support it",
             Self::NotAcknowledged => "not acknowledged by the kernel",
             Self::Failed => "no file descriptor or thread was left, or its socket failed",
         })

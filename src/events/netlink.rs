@@ -22,41 +22,41 @@ pub(crate) const MESSAGE_BYTES: usize = 128;
 /// How long a request is.
 pub(crate) const REQUEST_BYTES: usize = 40;
 
-/// What is asked of the kernel: `enum proc_cn_mcast_op`.
+/// The request to the kernel: `enum proc_cn_mcast_op`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
     Listen = 1,
     Ignore = 2,
 }
 
-/// What the kernel says.
+/// A message of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
     /// A request was dealt with; `error` is an error number, 0 for none. The kernel numbers it as all that it sends; one that does
     /// not has no CPU for it (`u32::MAX`).
     Acknowledged { cpu: u32, sequence: u32, acknowledged: u32, error: u32 },
-    /// Something happened. Each CPU counts what it sends, for all who listen.
+    /// An event. Each CPU counts the events it sends, for all listeners together.
     Event { cpu: u32, sequence: u32, monotonic_ns: u64, event: Event },
 }
 
-/// What happened to a process or a thread.
+/// The kind of an event of a process or a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     /// A process began.
     Forked { pid: u32, ppid: u32 },
     /// A process replaced its program; whichever thread did so is its only one now.
     Execed { pid: u32 },
-    /// A process gave itself another name.
+    /// A process changed its own name.
     Renamed { pid: u32, name: [u8; 16] },
     /// A process has another effective user id.
     ChangedUser { pid: u32, uid: u32 },
-    /// A thread ended. `code` is as `wait(2)` has it; `ppid` is 0 where the kernel does not say (before Linux 4.18).
+    /// A thread ended. `code` is as `wait(2)` has it; `ppid` is 0 where the kernel does not report it (before Linux 4.18).
     Exited { pid: u32, main_thread: bool, code: u32, ppid: u32 },
-    /// What is of no interest here: a thread began, a session, a tracer, a core dump that begins.
+    /// An event of no interest here: a thread began, a session, a tracer, a core dump that begins.
     Other,
 }
 
-/// Reads a message; `None` for what is none of the process connector's, or is cut short.
+/// Parses a message; `None` for one that is not of the process connector, or is cut short.
 pub(crate) fn parse(bytes: &[u8]) -> Option<Message> {
     let message = bytes.get(..usize::try_from(word(bytes, 0)?).ok()?)?;
     if word(message, CONNECTOR_ID)? != PROC || word(message, CONNECTOR_ID.saturating_add(4))? != PROC {
@@ -97,7 +97,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Message> {
     Some(Message::Event { cpu, sequence, monotonic_ns, event })
 }
 
-/// A request to the kernel. What acknowledges it has the number after `acknowledge`.
+/// A request to the kernel. Its acknowledgement has the number after `acknowledge`.
 pub(crate) fn request(operation: Operation, acknowledge: u32) -> [u8; REQUEST_BYTES] {
     /// `NLMSG_DONE`.
     const DONE: u16 = 3;
@@ -158,7 +158,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_the_kernel_says() {
+    fn messages_of_the_kernel() {
         assert_eq!(event(1, &[10, 10, 20, 20]), Event::Forked { pid: 20, ppid: 10 });
         assert_eq!(event(1, &[10, 10, 21, 20]), Event::Other, "a thread");
         assert_eq!(event(2, &[20, 20]), Event::Execed { pid: 20 });
@@ -178,7 +178,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_old_kernel_does_not_say_who_the_parent_is() {
+    fn an_old_kernel_reports_no_parent() {
         let mut bytes = message(0, 0, 0x8000_0000, &[20, 20, 9, 17]);
         bytes.truncate(DATA + 16);
         put(&mut bytes, 0, &u32::try_from(DATA + 16).unwrap().to_ne_bytes());

@@ -8,7 +8,7 @@ use crate::process::{Family, Knowledge, PidFiles, ProcessInfo, Select, Subject};
 use crate::time::{Deadline, ticks_to_nanos};
 use crate::{Cancel, Monotonic, Result};
 
-/// A selection, and what waits for it.
+/// A selection, and the events that wait for it.
 #[derive(Debug)]
 pub(super) struct Selection {
     select: Select,
@@ -19,7 +19,7 @@ pub(super) struct Selection {
     ticks_per_second: u64,
 }
 
-/// What of it is reported.
+/// The part of it that is reported.
 #[derive(Debug, Default)]
 pub(super) struct Chosen {
     pub(super) drafts: Vec<(Draft, Decision)>,
@@ -81,7 +81,7 @@ impl Selection {
         let held = std::mem::take(&mut self.held);
         for draft in held.into_iter().chain(drafts.drain(..)) {
             let Some(life) = lives.get(draft.life) else { continue };
-            // What was selected is reported until it is reported that it is not any more.
+            // A process that was selected is reported until its leaving the selection is reported.
             match (decided.get(&draft.life).copied().flatten(), life.selected) {
                 (Some(true), _) | (_, true) => chosen.drafts.push((draft, Decision::Selected)),
                 (Some(false), false) => {}

@@ -1,11 +1,11 @@
-//! What began, changed and ended, as a source.
+//! Starts, changes and ends of processes, as a source.
 
 use std::fmt;
 use std::path::PathBuf;
 
 use super::connector::{Connector, ConnectorSettings};
 use super::event::{ProcessEvent, ProcessEventKind, UsagePrecision};
-use super::lives::{Draft, Evidence, Input, Life, Lives, What};
+use super::lives::{Draft, DraftKind, Evidence, Input, Life, Lives};
 use super::log::Taken;
 use super::method::{ConnectorObstacle, EventMethod};
 use super::selection::{Decision, Selection};
@@ -14,8 +14,8 @@ use crate::process::{ExitStatus, ProcFs, Processes, Select};
 use crate::source::Source;
 use crate::{Cancel, Fields, Notice, ProcessSample, Reading, Result, Snapshot};
 
-/// What began, changed and ended among the processes of a machine, as a [`Source`]: each snapshot has all events since the last
-/// one, in the order in which they happened. The first one has none.
+/// The starts, changes and ends of the processes of a machine, as a [`Source`]: each snapshot has all events since the last one, in the
+/// order in which they happened. The first one has none.
 ///
 /// ```text
 /// process connector ──► a thread drains it ──► log ─┐
@@ -23,37 +23,36 @@ use crate::{Cancel, Fields, Notice, ProcessSample, Reading, Result, Snapshot};
 /// tick over all processes (as of `Processes`) ──────┘
 /// ```
 ///
-/// # How it knows
+/// # Methods
 ///
 /// | [`EventMethod`] | starts and ends | exit status | where |
 /// |---|---|---|---|
 /// | `Connector` | all, however short the life | of all, exactly | in the first pid, user, network and time namespaces; before Linux 6.6 with `CAP_NET_ADMIN` |
-/// | `Polling` | what a tick can see | of those that nobody has waited for yet, where they may be traced | everywhere |
+/// | `Polling` | those that a tick can see | of those that were not waited for yet, where they may be traced | everywhere |
 ///
 /// Which one it is, and why no better one, is [`Notice::ProcessEvents`] in each snapshot; it can change from one to the next.
 ///
 /// The kernel announces to the connector each fork, exec and end. A thread named `appmon-events` takes the announcements out of the
-/// kernel's buffer, some milliseconds after the first of them, so that many come at once; while nothing happens, nothing wakes.
-/// It ends with the source. What did not fit into the buffer is lost: that is counted ([`Skipped::lost`](crate::Skipped::lost)), by
-/// the numbers that each CPU gives its announcements, and the processes that are there are compared with those that are known, so
-/// that none is missing for long.
+/// kernel's buffer, some milliseconds after the first of them, so that many come at once; while nothing happens, nothing wakes. It ends
+/// with the source. Announcements that did not fit into the buffer are lost: that is counted ([`Skipped::lost`](crate::Skipped::lost)), by
+/// the numbers that each CPU puts on its announcements, and the processes that exist are compared with those that are known, so that none
+/// is missing for long.
 ///
-/// What is read, and not announced, is read at each tick as [`Processes`] does: at a cost that follows what ran. It says
-/// what the processes are called, who their parents are and what they used; and it makes sure that an end is an end: a process
-/// whose main thread exited goes on while others live, and what `execve(2)` replaced goes on too.
+/// The remaining fields are read at each tick as [`Processes`] does: at a cost that follows the processes that ran. The reading has the
+/// names of the processes, their parents and their usage; and it makes sure that an end is an end: a process whose main thread exited lives
+/// while other threads do, and so does one in which another thread called `execve(2)`.
 ///
-/// # What is not known
+/// # Limits
 ///
-/// A process that is over before a tick, or the thread, could look at it has no name after an exec, and its CPU time is not known: the
-/// kernel gives that to the process that waited for it. What is known of a longer life is what was last read of it.
+/// A process that is over before a tick, or the thread, could read it has no name after an exec, and its CPU time is not known: the kernel
+/// reports that only to the process that waited for it. The usage of a longer life is that of its last reading.
 ///
 /// # Selections
 ///
-/// A process is judged once for each snapshot, as it was at the end of it, or at its own end; so a program that is selected by
-/// its name is there from its start, though it had another name then, if the exec is in the same snapshot. What was selected is
-/// reported once more when it is not any more. What is not known of a process does not decide about it: events of a process that
-/// is over and could not be decided about are counted in [`Skipped::undecided`](crate::Skipped::undecided), and
-/// reported with [`undecided`](Self::undecided).
+/// A process is judged once for each snapshot, as it was at the end of it, or at its own end; so a program that is selected by its name is
+/// there from its start, though it had another name then, if the exec is in the same snapshot. When a process leaves the selection, it is
+/// reported once more. Unknown fields do not decide about a process: events of a process that is over and could not be decided about are
+/// counted in [`Skipped::undecided`](crate::Skipped::undecided), and reported with [`undecided`](Self::undecided).
 ///
 /// # Errors
 ///
@@ -97,10 +96,10 @@ struct State {
     processes: Processes,
     tick: Snapshot<ProcessSample>,
     connector: std::result::Result<Connector, ConnectorObstacle>,
-    /// What was taken, and could not be put together since the tick failed.
+    /// The facts that were taken, and could not be put together since the tick failed.
     left: Taken,
     lives: Lives,
-    /// What is to be reported, where the tick was cancelled before.
+    /// The events to report, where the tick was cancelled before.
     drafts: Vec<Draft>,
     selection: Selection,
     next: u64,
@@ -121,47 +120,46 @@ impl ProcessEvents {
         Self { settings, state: None }
     }
 
-    /// Where /proc is mounted. Default: `/proc`. The connector is used where it is that of this process's pid namespace.
+    /// Sets where /proc is mounted. Default: `/proc`. The connector is used where it is that of this process's pid namespace.
     pub fn root(mut self, path: impl Into<PathBuf>) -> Self {
         self.settings.root = path.into();
         self
     }
 
-    /// Of which processes. Default: all.
+    /// Sets which processes to report. Default: all.
     pub fn select(mut self, select: Select) -> Self {
         self.settings.select = select;
         self
     }
 
-    /// What to read of each process at each tick, for the event of its end: [`Fields::IO`] for `io`, [`Fields::STATUS`] for
-    /// `peak_rss_bytes`. Default: none. What decides the selection is read all the same.
+    /// Sets the fields to read of each process at each tick, for the event of its end: [`Fields::IO`] for `io`, [`Fields::STATUS`] for
+    /// `peak_rss_bytes`. Default: none. The fields that the selection needs are read in any case.
     pub fn fields(mut self, fields: Fields) -> Self {
         self.settings.fields = fields & (Fields::IO | Fields::STATUS);
         self
     }
 
-    /// Whether to report, as [`ProcessEvent::undecided`], the events of processes that were over before the selection could
-    /// decide about them. Default: no.
+    /// Sets whether to report, as [`ProcessEvent::undecided`], the events of processes that were over before the selection could decide
+    /// about them. Default: no.
     pub fn undecided(mut self, reported: bool) -> Self {
         self.settings.undecided = reported;
         self
     }
 
-    /// Whether to use the process connector where it can be had. Default: yes.
+    /// Sets whether to use the process connector where it can be had. Default: yes.
     pub fn connector(mut self, used: bool) -> Self {
         self.settings.connector = used;
         self
     }
 
-    /// How many bytes of announcements the kernel may keep until the thread takes them out (`SO_RCVBUF`). Default: 4 MiB, which
-    /// hold some 10,000. Without `CAP_NET_ADMIN` it is cut to `net.core.rmem_max`, which is 212,992 almost everywhere: some 250
-    /// announcements.
+    /// Sets how many bytes of announcements the kernel may keep until the thread takes them out (`SO_RCVBUF`). Default: 4 MiB, which hold
+    /// some 10,000. Without `CAP_NET_ADMIN` it is cut to `net.core.rmem_max`, which is 212,992 almost everywhere: some 250 announcements.
     pub fn buffer_bytes(mut self, bytes: usize) -> Self {
         self.settings.buffer_bytes = bytes;
         self
     }
 
-    /// How many announcements may wait for a tick. Default: 131,072, some 10 MiB. What is more is lost, and counted.
+    /// Sets how many announcements may wait for a tick. Default: 131,072, some 10 MiB. Any more are lost, and counted.
     pub fn max_pending(mut self, count: usize) -> Self {
         self.settings.most_pending = count;
         self
@@ -222,7 +220,7 @@ impl State {
 
     fn collect(&mut self, settings: &Settings, snapshot: &mut Snapshot<ProcessEvent>, cancel: &Cancel) -> Result<()> {
         let evidence = self.take(settings, cancel)?;
-        // What ended before the facts were taken is not in this tick any more.
+        // A process that ended before the facts were taken is no longer in this tick.
         self.processes.collect(&mut self.tick, cancel)?;
         let Taken { facts, lost, .. } = std::mem::take(&mut self.left);
         let (procfs, has_pulse) = (&self.procfs, self.procfs.has_pulse());
@@ -257,15 +255,15 @@ impl State {
                 self.next = self.next.saturating_add(1);
             }
         }
-        self.lives.bury();
+        self.lives.remove_ended();
         Ok(())
     }
 
-    /// Takes what was announced since the last tick.
+    /// Takes the announcements since the last tick.
     fn take(&mut self, settings: &Settings, cancel: &Cancel) -> Result<Evidence> {
         if let Err(ConnectorObstacle::Failed) = self.connector {
             self.connector = Self::listen(settings, &self.procfs);
-            // What was announced before is not known.
+            // Earlier announcements are not known.
             self.left.overrun = true;
         }
         let Ok(connector) = &self.connector else { return Ok(Evidence::ReadOnly) };
@@ -286,12 +284,12 @@ impl State {
 
 fn event(number: u64, draft: Draft, life: &Life, undecided: bool) -> ProcessEvent {
     let known = |name: Option<crate::Text>| name.map_or(Reading::Failed, Reading::Value);
-    let (name, kind) = match draft.what {
-        What::Started(name) => (known(name), ProcessEventKind::Started {}),
-        What::Execed(nth) => (known(life.name_after_exec(nth)), ProcessEventKind::Execed {}),
-        What::Renamed(name) => (Reading::Value(name), ProcessEventKind::Renamed {}),
-        What::Reparented(from) => (known(life.name.clone()), ProcessEventKind::Reparented { from }),
-        What::Ended(status) => (known(life.name.clone()), exited(status, life)),
+    let (name, kind) = match draft.kind {
+        DraftKind::Started(name) => (known(name), ProcessEventKind::Started {}),
+        DraftKind::Execed(nth) => (known(life.name_after_exec(nth)), ProcessEventKind::Execed {}),
+        DraftKind::Renamed(name) => (Reading::Value(name), ProcessEventKind::Renamed {}),
+        DraftKind::Reparented(from) => (known(life.name.clone()), ProcessEventKind::Reparented { from }),
+        DraftKind::Ended(status) => (known(life.name.clone()), exited(status, life)),
     };
     ProcessEvent { number, id: life.id, derived: life.derived, ppid: draft.ppid, name, at: draft.at, undecided, kind }
 }
@@ -317,7 +315,7 @@ fn exited(status: Reading<ExitStatus>, life: &Life) -> ProcessEventKind {
     }
 }
 
-/// The status of a process that nobody has waited for.
+/// The status of a process that was not waited for yet.
 fn status(procfs: &ProcFs, sample: &ProcessSample) -> Reading<ExitStatus> {
     let stat = procfs.process(sample.id.pid).ok().filter(|process| process.id() == sample.id);
     let Some(stat) = stat.and_then(|process| process.stat().ok()) else { return Reading::Failed };

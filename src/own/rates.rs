@@ -19,7 +19,7 @@ pub struct OwnRates {
     pub process: ProcessRates,
     /// Those of its threads, by name: of names that both readings have.
     pub threads_by_name: Vec<ThreadRates>,
-    /// Those of its runtime; `None` where a counter went back, or there is no runtime.
+    /// Those of its runtime; `None` if a counter goes backwards, or there is no runtime.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<RuntimeRates>,
 }

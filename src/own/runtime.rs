@@ -1,4 +1,4 @@
-//! What tokio says of its runtime.
+//! The metrics of a tokio runtime.
 
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
@@ -19,7 +19,7 @@ pub struct RuntimeSample {
     pub global_queue_depth: u64,
     /// Each worker; none on machines without 64-bit atomics.
     pub workers: Vec<WorkerSample>,
-    /// What tokio has behind `--cfg tokio_unstable` only.
+    /// The metrics that tokio has behind `--cfg tokio_unstable` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unstable: Option<UnstableRuntime>,
 }
@@ -42,7 +42,7 @@ pub struct WorkerSample {
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct UnstableRuntime {
-    /// How many more threads there are, for what blocks.
+    /// The number of additional threads, for blocking calls.
     pub num_blocking_threads: u64,
     /// How many of those have nothing to do.
     pub num_idle_blocking_threads: u64,

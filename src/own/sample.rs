@@ -1,4 +1,4 @@
-//! What is seen of one's own process at a tick.
+//! The sample of one's own process at a tick.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -23,20 +23,20 @@ pub struct OwnSample {
     /// Its threads by their names, in the order of these; from `/proc/self/task`.
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub threads_by_name: Reading<Vec<ThreadsSample>>,
-    /// Its tokio runtime, if [`OwnProcess::runtime`](crate::OwnProcess::runtime) was given one.
+    /// Its tokio runtime, if one was passed to [`OwnProcess::runtime`](crate::OwnProcess::runtime).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<RuntimeSample>,
-    /// What the sources in it cost, those that [`OwnProcess::source`](crate::OwnProcess::source) was given, in that order.
+    /// The cost of the sources in it, those that were passed to [`OwnProcess::source`](crate::OwnProcess::source), in that order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<OwnSource>,
 }
 
-/// What one source costs.
+/// The cost of one source.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OwnSource {
-    /// The name it was given.
+    /// The name that it was registered with.
     pub name: Arc<str>,
     /// Totals since it was made.
     #[serde(flatten)]

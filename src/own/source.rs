@@ -11,8 +11,8 @@ use crate::metered::Meter;
 use crate::process::{ProcFs, Process, Processes, Select};
 use crate::{Cancel, Error, Fields, ProcessSample, Result, Snapshot, Source};
 
-/// One's own process as a [`Source`]: what [`Processes`] reads of it, its threads by name, its tokio runtime, and what the
-/// sources in it cost. Each snapshot has one sample.
+/// One's own process as a [`Source`]: the fields that [`Processes`] reads of it, its threads by name, its tokio runtime, and the cost of
+/// the sources in it. Each snapshot has one sample.
 ///
 /// # Errors
 ///
@@ -58,32 +58,32 @@ struct State {
 }
 
 impl OwnProcess {
-    /// This process, with [`Fields::DEFAULT`] and its threads.
+    /// Creates a source of this process, with [`Fields::DEFAULT`] and its threads.
     pub fn new() -> Self {
         let threads = Some(Threads::default());
         Self { fields: Fields::DEFAULT, threads, runtime: None, sources: Vec::new(), state: None }
     }
 
-    /// What to read of it beside what is always read. Default: [`Fields::DEFAULT`].
+    /// Sets the fields to read of it in addition to those that are always read. Default: [`Fields::DEFAULT`].
     pub fn fields(mut self, fields: Fields) -> Self {
         self.fields = fields;
         self
     }
 
-    /// Whether to read its threads: two files for each. Default: yes.
+    /// Sets whether to read its threads: two files for each. Default: yes.
     pub fn threads(mut self, read: bool) -> Self {
         self.threads = read.then(Threads::default);
         self
     }
 
-    /// The tokio runtime whose metrics are read too. Default: none.
+    /// Adds a tokio runtime whose metrics are read too. Default: none.
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
         self
     }
 
-    /// A source whose cost is reported too, under this name: a handle of
-    /// [`SourceExt::metered`](crate::SourceExt::metered). Default: none.
+    /// Adds a source whose cost is reported too, under this name: a handle of [`SourceExt::metered`](crate::SourceExt::metered). Default:
+    /// none.
     pub fn source(mut self, name: impl Into<Arc<str>>, meter: Meter) -> Self {
         self.sources.push((name.into(), meter));
         self

@@ -13,17 +13,17 @@ use crate::{Cancel, Reading, Result, Text};
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ThreadsSample {
-    /// The name that they gave themselves (`comm`), at most 15 bytes: `tokio-rt-worker`.
+    /// Their own name (`comm`), at most 15 bytes: `tokio-rt-worker`.
     pub name: Text,
     /// How many of them there are.
     pub threads: u32,
     /// The CPU time that they used, in nanoseconds: from `/proc/self/task/TID/schedstat`, or where the kernel does not keep that
-    /// (`CONFIG_SCHED_INFO`) from `stat`, in steps of a clock tick. Threads that ended count with what was last read of them, as
-    /// long as there are others of their name.
+    /// (`CONFIG_SCHED_INFO`) from `stat`, in steps of a clock tick. Threads that ended count with the values of their last reading, as long
+    /// as there are others of their name.
     pub cpu_ns: u64,
 }
 
-/// What is known of the threads, from tick to tick.
+/// The state of the threads, from tick to tick.
 #[derive(Debug, Default)]
 pub(super) struct Threads {
     by_id: HashMap<(u32, u64), Thread>,
@@ -71,13 +71,13 @@ impl Threads {
         let tick = self.tick;
         let thread = self.by_id.entry(id).or_insert_with(|| Thread { name: Text::from(name), cpu_ns: 0, seen: tick });
         if thread.name.as_bytes() != name {
-            // What it used under its first name stays there as long as others have that.
+            // Its usage under its first name stays there as long as other threads have that name.
             thread.name = Text::from(name);
         }
         (thread.cpu_ns, thread.seen) = (cpu_ns.max(thread.cpu_ns), tick);
     }
 
-    /// The sums by name, of what was seen at this tick and of what ended.
+    /// The sums by name, of the threads seen at this tick and of those that ended.
     fn sum(&mut self) -> Vec<ThreadsSample> {
         let (tick, ended) = (self.tick, &mut self.ended);
         self.by_id.retain(|_, thread| {
@@ -94,7 +94,7 @@ impl Threads {
             *threads = threads.saturating_add(1);
             *cpu_ns = cpu_ns.saturating_add(thread.cpu_ns);
         }
-        // Names that nobody has any more are forgotten: a program can give each thread another one.
+        // Names without a thread are forgotten: a program can set another one for each thread.
         ended.retain(|name, _| sums.contains_key(name));
         let sample = |(name, (threads, cpu_ns)): (&Text, (u32, u64))| ThreadsSample {
             name: name.clone(),

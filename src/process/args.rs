@@ -1,14 +1,14 @@
-//! `/proc/PID/cmdline` and `environ`: what a process was started with.
+//! `/proc/PID/cmdline` and `environ`: the arguments and environment that a process was started with.
 
 use serde::{Deserialize, Serialize};
 
 use crate::Text;
 
-/// The arguments in `/proc/PID/cmdline`, program first; none for a kernel thread and a zombie.
+/// Returns the arguments in `/proc/PID/cmdline`, program first; none for a kernel thread and a zombie.
 ///
-/// Empty arguments are kept. A process may write a title over its arguments (`setproctitle`): then that title is the only
-/// argument, and the NULs that fill the rest of the place are not. The two cannot always be told apart; a program whose
-/// arguments are all empty, two or more of them, is taken for a title.
+/// Empty arguments are kept. A process may write a title over its arguments (`setproctitle`): then that title is the only argument, and the
+/// NULs that fill the rest of the place are not. The two cannot always be distinguished; a program whose arguments are all empty, two or
+/// more of them, is taken for a title.
 ///
 /// ```
 /// use appmon::process::parse_cmdline;
@@ -34,8 +34,8 @@ pub fn parse_cmdline(file: &[u8]) -> Vec<Text> {
 
 /// `/proc/PID/environ`: the environment a process was started with, in the order of the file.
 ///
-/// What the process itself changed since is mostly not seen. In the wire form it is a list of pairs, the second of which
-/// is `null` for an entry without `=`.
+/// Later changes by the process itself are mostly not seen. In the wire form it is a list of pairs, the second of which is `null` for an
+/// entry without `=`.
 ///
 /// ```
 /// use appmon::process::Environ;
@@ -52,21 +52,20 @@ pub fn parse_cmdline(file: &[u8]) -> Vec<Text> {
 pub struct Environ(Vec<(Text, Option<Text>)>);
 
 impl Environ {
-    /// Reads the file. Empty entries are left out: they are what is left where a process cleared or overwrote its
-    /// environment.
+    /// Parses the file. Empty entries are left out: they are remains of entries that a process cleared or overwrote.
     #[must_use]
     pub fn parse(file: &[u8]) -> Self {
         file.split(|byte| *byte == 0).filter(|entry| !entry.is_empty()).map(entry).collect()
     }
 
-    /// The value of the first variable of this name, as `getenv(3)` finds it.
+    /// Returns the value of the first variable of this name, as `getenv(3)` finds it.
     #[must_use]
     pub fn get(&self, name: impl AsRef<[u8]>) -> Option<&Text> {
         let name = name.as_ref();
         self.iter().find_map(|(known, value)| value.filter(|_| known.as_bytes() == name))
     }
 
-    /// Name and value of each entry; no value for an entry without `=`.
+    /// Returns the name and value of each entry; no value for an entry without `=`.
     pub fn iter(&self) -> impl Iterator<Item = (&Text, Option<&Text>)> {
         self.0.iter().map(|(name, value)| (name, value.as_ref()))
     }

@@ -60,7 +60,7 @@ impl CgroupPaths {
         }
     }
 
-    /// The one path that says most about where the process belongs.
+    /// Returns the most specific path: the best answer to where the process belongs.
     ///
     /// A hierarchy in which the process is in the root (`/`) says nothing, and any other is better: in a container on a host
     /// with both versions of control groups, it may be that of `memory` alone. Among several, systemd's own (`name=systemd`)
@@ -101,7 +101,7 @@ impl CgroupPath {
     }
 }
 
-/// How little a path says: 0 for one with a name in it, 2 for the root.
+/// The rank of a path: 0 for one with a name in it, 2 for the root.
 fn silence(path: &[u8]) -> u8 {
     let mut components = path.split(|byte| *byte == b'/').filter(|component| !component.is_empty()).peekable();
     match components.peek() {
@@ -125,7 +125,7 @@ fn rank(cgroup: &CgroupPath) -> usize {
     known.unwrap_or(CONTROLLERS.len().saturating_add(usize::from(named))).saturating_add(2)
 }
 
-/// A path without what the kernel adds where the group was removed.
+/// A path without the mark that the kernel adds where the group was removed.
 pub(crate) fn without_mark(path: &[u8]) -> &[u8] {
     path.strip_suffix(b" (deleted)").unwrap_or(path)
 }

@@ -8,7 +8,7 @@ use super::slow_pool::SlowPoolSettings;
 use super::{Environ, Fields, ProcessId, Select};
 use crate::{Error, Result, Text};
 
-/// What was asked for.
+/// The settings of the source.
 #[derive(Clone)]
 pub(crate) struct Config {
     pub(crate) root: PathBuf,
@@ -22,7 +22,7 @@ pub(crate) struct Config {
     pub(crate) slow: SlowPoolSettings,
     pub(crate) max_text_bytes: u64,
     pub(crate) redact: Option<Redact>,
-    /// Whether each life is counted once, and snapshots have what is known of those that are over.
+    /// Whether each life is counted once, and snapshots have the known usage of those that are over.
     pub(crate) lives: bool,
 }
 
@@ -31,7 +31,7 @@ impl Config {
     pub(crate) fn check(&self) -> Result<()> {
         self.select.check()?;
         if self.threads == Some(0) {
-            return Err(Error::config("Processes::threads(0): at least one thread reads"));
+            return Err(Error::config("Processes::threads(0): at least one thread is needed"));
         }
         Ok(())
     }
@@ -59,7 +59,7 @@ impl Default for Config {
 
 pub(crate) type Redact = Arc<dyn Fn(ProcessId, &mut Secret<'_>) + Send + Sync>;
 
-/// What [`Processes::redact`](crate::Processes::redact) sees before anyone else.
+/// The text that [`Processes::redact`](crate::Processes::redact) may change before it is used anywhere else.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Secret<'a> {

@@ -1,4 +1,4 @@
-//! File descriptors that are kept open for what runs, within a budget.
+//! File descriptors that are kept open for running processes, within a budget.
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -75,8 +75,8 @@ impl FdBudget {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// After a tick: closes the files of those that ran longest ago, as many as were wanted and had no room, and half of
-    /// all when descriptors ran out altogether. `kept` is what is kept of each process, and the tick it ran at last.
+    /// Called after a tick: closes the files of processes that ran longest ago, as many as were wanted and had no room, and half of all
+    /// when descriptors ran out altogether. `kept` has the descriptors of each process, and the tick at which it ran last.
     pub(crate) fn make_room<'a>(
         &self,
         kept: impl Iterator<Item = (u64, &'a mut Kept)>,

@@ -12,15 +12,15 @@ use crate::{Cancel, Monotonic, Result};
 
 /// Finds the processes that were born since the last tick.
 ///
-/// The last field of `/proc/loadavg` is the last pid handed out. While it stands still nothing was born; when it moved a
-/// little, only the pids in between are probed. Listing /proc remains for the first tick, for large moves, for whenever the
-/// counter may have gone round, and from time to time, since a pid can be handed out of turn (`clone3` with `set_tid`).
+/// The last field of `/proc/loadavg` is the last pid handed out. While it does not change no process was born; when it moved a little, only
+/// the pids in between are probed. Listing /proc remains for the first tick, for large moves, for times when the counter may have wrapped
+/// round, and from time to time, since a pid can be handed out of order (`clone3` with `set_tid`).
 #[derive(Debug)]
 pub(crate) struct Discovery {
     listing: Listing,
     /// None where pids cannot be probed: then every tick lists.
     counter: Option<Counter>,
-    /// Whether processes are hidden: what stops being hidden gives no evidence, so every tick lists.
+    /// Whether processes are hidden: one that stops being hidden leaves no evidence, so every tick lists.
     pub(crate) hidden: bool,
     /// None where the number of processes is not to be had.
     census: Option<Census>,
@@ -31,12 +31,12 @@ pub(crate) struct Discovery {
     found: Vec<Found>,
 }
 
-/// What to look for.
+/// The processes to look for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Search {
-    /// What is new, by the cheapest way there is.
+    /// New ones, by the cheapest way there is.
     New,
-    /// All there is.
+    /// All of them.
     All,
 }
 
@@ -52,11 +52,11 @@ pub(crate) struct Found {
 pub(crate) enum By {
     /// By a listing, with the inode number of its directory.
     Listing(u64),
-    /// Its pid was handed out before this instant, and not long: what was read of it before may be of another process.
+    /// Its pid was handed out shortly before this instant: an earlier reading of it may be of another process.
     Birth(Monotonic),
 }
 
-/// What a tick found, in the order of the pids.
+/// The result of one tick, in the order of the pids.
 #[derive(Debug)]
 pub(crate) struct Findings<'a> {
     /// Whether these are all processes there are, and not only those that may be new.
@@ -64,12 +64,12 @@ pub(crate) struct Findings<'a> {
     pub(crate) found: &'a [Found],
 }
 
-/// The kernel's counter of pids, and what it passed lately.
+/// The kernel's counter of pids, and the pids it passed lately.
 #[derive(Debug)]
 struct Counter {
     loadavg: OwnedFd,
     pid_max: OwnedFd,
-    /// None where `/proc/stat` counts what the pids of another namespace were given to as well: then it is no evidence.
+    /// `None` where `/proc/stat` also counts the processes of other pid namespaces: then it is no evidence.
     stat: Option<OwnedFd>,
     buffer: Buffer,
     last: u32,
@@ -78,7 +78,7 @@ struct Counter {
     pid_max_before: u32,
     /// How many tasks there were at the last tick.
     tasks: u64,
-    /// How many had been cloned when that was last asked.
+    /// The number of clones when that was last read.
     clones: Option<u64>,
     windows: VecDeque<Window>,
 }
@@ -103,10 +103,10 @@ struct Census {
 }
 
 /// Every how many times `list_every` it is listed though the number of processes was right at each tick.
-const LISTED_ALL_THE_SAME: u32 = 6;
+const LISTED_ANYWAY: u32 = 6;
 
 /// How long a window is probed: a pid is handed out some time before its process can be seen.
-const SETTLED: Duration = Duration::from_millis(200);
+const PROBED_FOR: Duration = Duration::from_millis(200);
 
 /// More pids than are ever handed out and not yet visible at one instant.
 const IN_FLIGHT: u32 = 256;
@@ -114,15 +114,14 @@ const IN_FLIGHT: u32 = 256;
 /// Between how many pids `Cancel` is polled while they are probed.
 const POLL: u32 = 512;
 
-/// When the counter goes round it goes on from here; lower pids are given out once.
+/// After the counter wrapped round it goes on from here; lower pids are handed out once.
 const RESERVED_PIDS: u32 = 300;
 
-/// More pids than a machine gives out in a second: a `clone(2)` that fails by a limit on processes uses one up too, and a CPU
-/// makes a hundred thousand of these; all CPUs share a lock for it.
+/// More pids than a machine hands out in a second: a `clone(2)` that fails by a limit on processes uses one up too, and a CPU makes a
+/// hundred thousand of these; all CPUs share a lock for it.
 const PIDS_PER_SECOND: u128 = 2_000_000;
 
-/// How many pids a task keeps from being given out, at most: its own, and those of a process group and a session whose leaders
-/// are gone.
+/// How many pids a task keeps from being handed out, at most: its own, and those of a process group and a session whose leaders are gone.
 const PIDS_OF_A_TASK: u64 = 3;
 
 impl Discovery {
@@ -147,12 +146,12 @@ impl Discovery {
         self.complete_at
     }
 
-    /// What was found last was not taken in: the next tick lists.
+    /// The last result was not used: the next tick lists.
     pub(crate) fn start_over(&mut self) {
         (self.listed_at, self.complete_at) = (None, None);
     }
 
-    /// Finds what may be new, `known` processes being there already.
+    /// Finds processes that may be new; `known` is the number of known ones.
     pub(crate) fn find(
         &mut self,
         search: Search,
@@ -163,10 +162,10 @@ impl Discovery {
         self.found.clear();
         let within = |at: Option<Monotonic>, age| at.and_then(|at| now.since(at)).is_some_and(|passed| passed < age);
         let listed = within(self.complete_at, self.list_every)
-            && within(self.listed_at, self.list_every.saturating_mul(LISTED_ALL_THE_SAME));
-        // The counter first, then the listing: what is born in between is in the next window.
+            && within(self.listed_at, self.list_every.saturating_mul(LISTED_ANYWAY));
+        // The counter first, then the listing: a process that is born in between is in the next window.
         let probe = self.counter.as_mut().map_or(Probe::List, |counter| counter.advance(known, now));
-        // One listing a tick: what is born after it is found at the next one.
+        // One listing a tick: a process that is born after it is found at the next one.
         let listed = listed || (search == Search::New && self.listed_at == Some(now));
         if probe == Probe::Windows && !self.hidden && listed && search == Search::New {
             if let Some(counter) = &self.counter {
@@ -191,8 +190,8 @@ impl Discovery {
         Ok(Findings { all: true, found: &self.found })
     }
 
-    /// Whether there are no more processes than `known`, as far as can be told. `all_alive`: none of these can have ended
-    /// unnoticed since the tick began at `now`.
+    /// Returns whether the count shows no more processes than `known`. `all_alive`: none of these can have ended unnoticed since the tick
+    /// began at `now`.
     pub(crate) fn misses_none(&mut self, known: usize, all_alive: bool, now: Monotonic) -> bool {
         let Some(census) = self.census.as_mut().filter(|_| !self.hidden) else { return true };
         let Some(surplus) = census.surplus(known) else { return true };
@@ -220,7 +219,7 @@ impl Census {
     }
 }
 
-/// How to find what the counter passed.
+/// The way to find the pids that the counter passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Probe {
     Windows,
@@ -244,11 +243,11 @@ impl Counter {
         })
     }
 
-    /// Reads the counter, and returns how what it passed is to be found.
+    /// Reads the counter, and returns the way to find the pids it passed.
     fn advance(&mut self, known: usize, now: Monotonic) -> Probe {
         let last_tick = self.last_at;
         self.windows
-            .retain(|window| window.since >= last_tick || now.since(window.since).unwrap_or_default() < SETTLED);
+            .retain(|window| window.since >= last_tick || now.since(window.since).unwrap_or_default() < PROBED_FOR);
         let Some((tasks, last)) = self.buffer.read(&self.loadavg).ok().and_then(tasks_and_last_pid) else {
             return Probe::List;
         };
@@ -305,7 +304,7 @@ impl Counter {
         Ok(())
     }
 
-    /// After a listing, only what was handed out last can still be on its way.
+    /// After a listing, only the pids handed out last can still be on their way.
     fn listed(&mut self) {
         for window in &mut self.windows {
             window.first = window.first.max(window.last.saturating_sub(IN_FLIGHT));
@@ -313,12 +312,12 @@ impl Counter {
     }
 }
 
-/// How many pids have to be given out for the counter to go round, at least: those that are in use are passed over.
+/// How many pids have to be handed out for the counter to wrap round, at least: those that are in use are passed over.
 fn pids_to_go_round(pid_max: u32, tasks: u64) -> u64 {
     u64::from(pid_max.saturating_sub(RESERVED_PIDS)).saturating_sub(tasks.saturating_mul(PIDS_OF_A_TASK))
 }
 
-/// Whether so many pids may have been given out in this time.
+/// Whether so many pids may have been handed out in this time.
 fn may_be_given_out(pids: u64, elapsed: Duration) -> bool {
     elapsed.as_nanos().saturating_mul(PIDS_PER_SECOND) >= u128::from(pids).saturating_mul(1_000_000_000)
 }
@@ -356,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn the_counter_goes_round_over_what_is_free() {
+    fn the_counter_wraps_round_over_free_pids() {
         assert_eq!(pids_to_go_round(32_768, 0), 32_468);
         assert_eq!(pids_to_go_round(600, 90), 30);
         // So many tasks that hardly a pid is free.
@@ -427,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_taken_in_is_listed_again() {
+    fn an_unused_result_is_listed_again() {
         let procfs = ProcFs::new("/proc").unwrap();
         let mut discovery = Discovery::new(&procfs, Duration::MAX).unwrap();
         let mut lists = |start_over: bool| {

@@ -17,14 +17,14 @@ pub enum ExitStatus {
     Signal {
         /// The number of the signal.
         number: u8,
-        /// Whether the kernel wrote its memory to a file or gave it to a program (`kernel.core_pattern`): it says so only where it
-        /// did, so not where `ulimit -c` is 0.
+        /// Whether the kernel dumped its memory to a file or piped it to a program (`kernel.core_pattern`). It is set only if a core was
+        /// dumped, so not where `ulimit -c` is 0.
         core_dumped: bool,
     },
 }
 
 impl ExitStatus {
-    /// The meaning of a wait status: the `exit_code` of `/proc/PID/stat` and of the process connector.
+    /// Decodes a wait status: the `exit_code` of `/proc/PID/stat` and of the process connector.
     ///
     /// ```
     /// use appmon::process::ExitStatus;
@@ -41,7 +41,7 @@ impl ExitStatus {
         }
     }
 
-    /// Whether it ended by itself with code 0.
+    /// Returns whether it ended by itself with code 0.
     #[must_use]
     pub fn is_success(self) -> bool {
         self == Self::Code(0)

@@ -10,10 +10,10 @@ use crate::spelling::nearest;
 use crate::{Error, Result};
 
 bitflags::bitflags! {
-    /// What to read of each process beside `/proc/PID/stat`, which is always read.
+    /// The files and values to read of each process beside `/proc/PID/stat`, which is always read.
     ///
-    /// Each flag names the cost: the file that is opened for it, once for a process that stands still and again
-    /// whenever it ran. Combine them with `|`.
+    /// Each flag names the cost: the file that is opened for it, once for a process that does not run and again whenever it ran. Combine
+    /// them with `|`.
     ///
     /// As text they are the names of the flags in lower case, with commas between them: `io,user,cgroup`, or `none`. Read are also
     /// `default`, `info`, `slow` and `all`, upper case, and white space or `|` in place of the commas. The serde form is that text;
@@ -40,13 +40,13 @@ bitflags::bitflags! {
         const CWD = 1 << 3;
         /// `/proc/PID/cgroup`.
         const CGROUP = 1 << 4;
-        /// User, executable, working directory and control group: what [`ProcessInfo`](crate::process::ProcessInfo) holds without
-        /// the command line.
+        /// User, executable, working directory and control group: the fields of [`ProcessInfo`](crate::process::ProcessInfo) without the
+        /// command line.
         const INFO = Self::USER.bits() | Self::EXE.bits() | Self::CWD.bits() | Self::CGROUP.bits();
         /// `/proc/PID/cmdline`. May hold secrets; see [`Processes::redact`](crate::Processes::redact). Read in the slow pool.
         ///
-        /// One of more than 65,536 arguments or 16 MiB is [`Reading::Failed`](crate::Reading::Failed): anybody can have one of any
-        /// length that takes no memory of its own.
+        /// One of more than 65,536 arguments or 16 MiB is [`Reading::Failed`](crate::Reading::Failed): any user can have one of any length
+        /// that takes no memory of its own.
         const CMDLINE = 1 << 5;
         /// `/proc/PID/environ`. Holds secrets more often than not; see [`Processes::redact`](crate::Processes::redact).
         /// Read in the slow pool.
@@ -75,7 +75,7 @@ bitflags::bitflags! {
         /// `/proc/PID/oom_score`, `oom_score_adj`.
         const OOM = 1 << 15;
 
-        /// What is read unless something else is said: [`IO`](Self::IO) and [`INFO`](Self::INFO).
+        /// The default set: [`IO`](Self::IO) and [`INFO`](Self::INFO).
         const DEFAULT = Self::IO.bits() | Self::INFO.bits();
         /// The files that can block on a lock of the process they are about.
         const SLOW = Self::CMDLINE.bits() | Self::ENVIRON.bits() | Self::SMAPS_ROLLUP.bits();
@@ -159,7 +159,7 @@ impl<'de> Deserialize<'de> for Fields {
         if deserializer.is_human_readable() {
             deserializer.deserialize_any(Visitor)
         } else {
-            // What a program wrote: a format of bytes need not say what comes.
+            // The form of programs: a binary format need not mark the type of the next value.
             deserializer.deserialize_str(Visitor)
         }
     }

@@ -26,7 +26,7 @@ impl Buffer {
         Self { bytes: vec![0; FIRST_SIZE], filled: 0 }
     }
 
-    /// What was loaded last.
+    /// The contents loaded last.
     pub(crate) fn last(&self) -> &[u8] {
         self.bytes.get(..self.filled).unwrap_or_default()
     }
@@ -69,19 +69,19 @@ impl Buffer {
         }
     }
 
-    /// Loads a file as [`load`](Self::load) does, and gives it.
+    /// Loads a file as [`load`](Self::load) does, and returns its contents.
     pub(crate) fn read(&mut self, fd: impl AsFd) -> rustix::io::Result<&[u8]> {
         self.load(fd)?;
         Ok(self.last())
     }
 
-    /// Loads a file as [`load_to_end`](Self::load_to_end) does, and gives it.
+    /// Loads a file as [`load_to_end`](Self::load_to_end) does, and returns its contents.
     pub(crate) fn read_to_end(&mut self, fd: impl AsFd) -> rustix::io::Result<&[u8]> {
         self.load_to_end(fd)?;
         Ok(self.last())
     }
 
-    /// Fails where a file is larger than any that is read here: what is cut off is not what the file says.
+    /// Fails where a file is larger than any that is read here: a cut-off copy is not the content of the file.
     fn grow(&mut self) -> rustix::io::Result<()> {
         let size = self.bytes.len().saturating_mul(4).min(LAST_SIZE);
         if size <= self.bytes.len() {
@@ -92,12 +92,12 @@ impl Buffer {
     }
 }
 
-/// What a failed call on a file says, while the process that the file is of is there.
+/// The meaning of a failed call on a file while its process exists.
 pub(crate) fn unavailable<T>(errno: Errno) -> Reading<T> {
     match errno {
         Errno::ACCESS | Errno::PERM => Reading::Denied,
         Errno::NOENT | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP => Reading::Unsupported,
-        // The process has no memory, so it has nothing of what the file is about.
+        // The process has no memory, so it has none of the values in the file.
         Errno::SRCH => Reading::NotApplicable,
         // Another time it may do.
         Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN | Errno::INTR | Errno::CANCELED => Reading::Skipped,
@@ -110,12 +110,12 @@ pub(crate) fn is_proc(dir: impl AsFd) -> bool {
     rustix::fs::fstatfs(dir).is_ok_and(|stat| stat.f_type == rustix::fs::PROC_SUPER_MAGIC)
 }
 
-/// Opens a file of a process, or of what looks like a /proc, for reading. Never waits for anything.
+/// Opens a file of a process, or of a directory that looks like a /proc, for reading. Never waits for anything.
 pub(crate) fn open(dir: impl AsFd, path: impl Arg + Copy) -> rustix::io::Result<OwnedFd> {
     if is_proc(&dir) { open_as_it_is(dir, path) } else { open_regular(dir, path) }
 }
 
-/// The same for who may wait: a FIFO is opened as it is.
+/// The same for callers that may wait: a FIFO is opened as it is.
 pub(crate) fn open_waiting(dir: impl AsFd, path: impl Arg + Copy) -> rustix::io::Result<OwnedFd> {
     if !is_proc(&dir) {
         let stat = rustix::fs::statat(&dir, path, AtFlags::empty())?;
@@ -126,8 +126,8 @@ pub(crate) fn open_waiting(dir: impl AsFd, path: impl Arg + Copy) -> rustix::io:
     rustix::fs::openat(dir, path, READ.difference(OFlags::NONBLOCK), Mode::empty())
 }
 
-/// Opens a file of a proc file system itself, and none that was mounted over it: lxcfs puts files of its own in the place of
-/// some, with another idea of what they hold, and its daemon may hang.
+/// Opens a file of a proc file system itself, and none that was mounted over it: lxcfs mounts files of its own over some, with different
+/// contents, and its daemon may hang.
 pub(crate) fn open_of_proc(dir: impl AsFd, path: impl Arg + Copy) -> rustix::io::Result<OwnedFd> {
     if !is_proc(&dir) {
         return Err(Errno::XDEV);
@@ -154,8 +154,8 @@ fn open_as_it_is(dir: impl AsFd, path: impl Arg) -> rustix::io::Result<OwnedFd> 
     rustix::fs::openat(dir, path, READ, Mode::empty())
 }
 
-/// Opens a file where anybody may have put anything by that name: a FIFO would wait for a writer, and a device acts when it is
-/// opened. So these are not opened; one that takes the place of a file in this very moment does not make anybody wait.
+/// Opens a file where any user may have put anything by that name: a FIFO would wait for a writer, and a device acts when it is opened. So
+/// these are not opened; one that takes the place of a file in this very moment does not make the caller wait.
 fn open_regular(dir: impl AsFd, path: impl Arg + Copy) -> rustix::io::Result<OwnedFd> {
     let check = |stat: Stat| match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Ok(()),
@@ -174,12 +174,12 @@ pub(crate) struct Opener {
     reserve: Vec<OwnedFd>,
     /// Whether it opens files of the kernel's.
     of_proc: bool,
-    /// Set when the reserve was needed: time to close what is kept open for speed.
+    /// Set when the reserve was needed: time to close descriptors that are kept open for speed.
     pub(crate) starved: bool,
 }
 
-/// What the reading of one process has open at a time: its directory, the list of its threads, one of those, and in it a file
-/// or a directory.
+/// The descriptors that the reading of one process has open at a time: its directory, the list of its threads, one of those, and in it a
+/// file or a directory.
 const RESERVE: usize = 4;
 
 impl Opener {
@@ -208,7 +208,7 @@ impl Opener {
             match opened {
                 Err(Errno::MFILE | Errno::NFILE) => {
                     self.starved = true;
-                    // Another thread can be faster to take what is given up here.
+                    // Another thread can be faster to take the descriptor released here.
                     if self.reserve.pop().is_none() {
                         return opened;
                     }
@@ -243,7 +243,7 @@ pub(crate) struct Owner {
 
 /// The owner of `path` in `dir`, or of `dir` itself for an empty path.
 pub(crate) fn owner(dir: impl AsFd, path: impl Arg) -> rustix::io::Result<Owner> {
-    // fstatat and not statx: rustix asks for more of statx than is needed here, and this has everything.
+    // fstatat and not statx: rustix requests more from statx than is needed here, and this has everything.
     let stat = rustix::fs::statat(dir, path, AtFlags::EMPTY_PATH)?;
     Ok(Owner { uid: stat.st_uid, gid: stat.st_gid, ino: stat.st_ino })
 }

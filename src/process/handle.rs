@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::file::{Buffer, open};
 use super::procfs::ProcFs;
 use super::stat::StatLine;
-use super::thread::{by_life, by_living_thread, load_io, main_thread_has_exited};
+use super::thread::{by_any_thread, by_living_thread, load_io, main_thread_has_exited};
 use super::{
     CgroupPaths, Environ, Io, Limits, Namespaces, Oom, ProcessId, Schedstat, SmapsRollup, Stat, Statm, Status, args,
 };
@@ -17,19 +17,19 @@ use crate::{Error, Result, Text, WirePath};
 
 /// One process, for reading its files when they are wanted: no stream, no cache, no runtime.
 ///
-/// It holds the process's directory open. When the process ends, every method gives [`Error::is_not_found`], also after
-/// its pid has been given to another one. [`AsyncProcess`](crate::process::AsyncProcess) has the same methods for async code.
+/// It holds the process's directory open. When the process ends, every method returns [`Error::is_not_found`], also after its pid has been
+/// reused. [`AsyncProcess`](crate::process::AsyncProcess) has the same methods for async code.
 ///
-/// Where the main thread has exited and others live, `/proc/PID` shows zeros and empty files for what the process still has.
-/// What belongs to the whole process (memory, descriptors, links, namespaces, control groups, ids) is then read of another
-/// thread, at `/proc/PID/task/TID`.
+/// Where the main thread has exited and others live, `/proc/PID` shows zeros and empty files for values that the process still has. Values
+/// of the whole process (memory, descriptors, links, namespaces, control groups, ids) are then read from another thread, at
+/// `/proc/PID/task/TID`.
 ///
 /// # Errors
 ///
-/// Each method gives [`Error::is_not_found`] when the process has ended, [`Error::is_unsupported`] when it is there but
-/// this kernel does not have the file or the process has none (the executable of a kernel thread), [`Error::is_denied`] when
-/// the kernel refuses it, and [`Error::is_malformed`] when its content is not understood. Whatever else the kernel reports is
-/// an I/O error: it has no way to show a path longer than `PATH_MAX`.
+/// Each method returns [`Error::is_not_found`] when the process has ended, [`Error::is_unsupported`] when it exists but this kernel does
+/// not have the file or the process has none (the executable of a kernel thread), [`Error::is_denied`] when the kernel refuses it, and
+/// [`Error::is_malformed`] when its content cannot be parsed. Any other failure is an I/O error: the kernel has no way to show a path
+/// longer than `PATH_MAX`.
 ///
 /// ```
 /// let me = appmon::ProcFs::new("/proc")?.process(std::process::id())?;
@@ -44,7 +44,7 @@ pub struct Process {
 }
 
 impl ProcFs {
-    /// A process, held so that a later one of the same pid is never mistaken for it.
+    /// Opens a process, and holds it so that a later one of the same pid is never mistaken for it.
     ///
     /// # Errors
     ///
@@ -55,7 +55,7 @@ impl ProcFs {
 }
 
 impl Process {
-    /// This process, by `/proc/self`.
+    /// Opens this process, by `/proc/self`.
     ///
     /// # Errors
     ///
@@ -91,8 +91,7 @@ impl Process {
             return Err(Error::os(Errno::NOENT).at(path));
         }
         process.id.start_ticks = stat.start_ticks;
-        // A thread's directory looks like a process's, but its thread group is another. Whatever else is odd about the file
-        // does not matter here.
+        // A thread's directory looks like a process's, but its thread group is another. Other faults of the file do not matter here.
         let mut buffer = Buffer::new();
         let status = open(&process.dir, "status").and_then(|fd| buffer.read_to_end(fd));
         match status.ok().and_then(Status::tgid_in) {
@@ -101,14 +100,14 @@ impl Process {
         }
     }
 
-    /// Which process it is.
+    /// Returns the identity of the process.
     #[must_use]
     pub fn id(&self) -> ProcessId {
         self.id
     }
 
-    /// `/proc/PID/stat`: all fields, in the kernel's units. What is of the main thread only (`state`, `nice`, `priority`,
-    /// `policy`, `processor`, `wchan` …) stays so when that has exited; the memory is then that of another thread.
+    /// Reads `/proc/PID/stat`: all fields, in the kernel's units. The fields of the main thread alone (`state`, `nice`, `priority`,
+    /// `policy`, `processor`, `wchan` …) stay so when that has exited; the memory is then that of another thread.
     ///
     /// # Errors
     ///
@@ -123,8 +122,8 @@ impl Process {
         Ok(stat)
     }
 
-    /// `/proc/PID/status`: all lines, unknown ones kept. Name, state, pid and context switches stay those of the main thread
-    /// when that has exited; the rest is then that of another thread.
+    /// Reads `/proc/PID/status`: all lines, unknown ones kept. Name, state, pid and context switches stay those of the main thread when
+    /// that has exited; the rest is then that of another thread.
     ///
     /// # Errors
     ///
@@ -139,7 +138,7 @@ impl Process {
         Ok(status)
     }
 
-    /// `/proc/PID/io`: what it read and wrote. Takes the right to trace the process.
+    /// Reads `/proc/PID/io`: its I/O counters. Requires the right to trace the process.
     ///
     /// # Errors
     ///
@@ -155,7 +154,7 @@ impl Process {
         io
     }
 
-    /// `/proc/PID/statm`: its memory, in pages.
+    /// Reads `/proc/PID/statm`: its memory, in pages.
     ///
     /// # Errors
     ///
@@ -168,7 +167,7 @@ impl Process {
         Ok(statm)
     }
 
-    /// `/proc/PID/schedstat`: how long its main thread ran and waited to run. It stands still when that has exited.
+    /// Reads `/proc/PID/schedstat`: how long its main thread ran and waited to run. It no longer changes when that has exited.
     ///
     /// # Errors
     ///
@@ -185,8 +184,8 @@ impl Process {
         Ok(schedstat)
     }
 
-    /// `/proc/PID/smaps_rollup`: its memory, exactly. Walks the page tables: milliseconds for a large process, and it can
-    /// wait for the process's own memory lock.
+    /// Reads `/proc/PID/smaps_rollup`: its memory, exactly. Walks the page tables: milliseconds for a large process, and it can wait for
+    /// the process's own memory lock.
     ///
     /// # Errors
     ///
@@ -195,7 +194,7 @@ impl Process {
         self.parse_memory("smaps_rollup", SmapsRollup::parse)
     }
 
-    /// `/proc/PID/limits`: its resource limits.
+    /// Reads `/proc/PID/limits`: its resource limits.
     ///
     /// # Errors
     ///
@@ -204,7 +203,7 @@ impl Process {
         self.parse("limits", Limits::parse)
     }
 
-    /// `/proc/PID/cgroup`: the control groups it is in, one for each hierarchy.
+    /// Reads `/proc/PID/cgroup`: the control groups it is in, one for each hierarchy.
     ///
     /// # Errors
     ///
@@ -219,8 +218,8 @@ impl Process {
         self.parse("cgroup", CgroupPaths::parse)
     }
 
-    /// `/proc/PID/cmdline`: its arguments, program first; none for kernel threads and zombies. May hold secrets. Can wait
-    /// for the process's own memory lock.
+    /// Reads `/proc/PID/cmdline`: its arguments, program first; none for kernel threads and zombies. May hold secrets. Can wait for the
+    /// process's own memory lock.
     ///
     /// # Errors
     ///
@@ -229,8 +228,8 @@ impl Process {
         self.parse_memory("cmdline", |bytes| Ok(args::parse_cmdline(bytes)))
     }
 
-    /// `/proc/PID/environ`: the environment it was started with. Holds secrets more often than not. Can wait for the
-    /// process's own memory lock.
+    /// Reads `/proc/PID/environ`: the environment it was started with. Holds secrets more often than not. Can wait for the process's own
+    /// memory lock.
     ///
     /// # Errors
     ///
@@ -239,7 +238,7 @@ impl Process {
         self.parse_memory("environ", |bytes| Ok(Environ::parse(bytes)))
     }
 
-    /// `/proc/PID/exe`: its executable, with ` (deleted)` at its end when that is so.
+    /// Reads `/proc/PID/exe`: its executable, with ` (deleted)` at its end when that is so.
     ///
     /// # Errors
     ///
@@ -248,7 +247,7 @@ impl Process {
         self.link("exe")
     }
 
-    /// `/proc/PID/cwd`: its working directory.
+    /// Reads `/proc/PID/cwd`: its working directory.
     ///
     /// # Errors
     ///
@@ -257,7 +256,7 @@ impl Process {
         self.link("cwd")
     }
 
-    /// How many file descriptors it has open: the entries of `/proc/PID/fd`, counted.
+    /// Counts the file descriptors that it has open: the entries of `/proc/PID/fd`.
     ///
     /// The size of that directory (since Linux 6.2) is not the same: it has the numbers too that `accept(2)` and `open(2)`
     /// reserve while they wait. Counting takes about half a microsecond for each descriptor, several at first.
@@ -266,22 +265,22 @@ impl Process {
     ///
     /// See [`Process`].
     pub fn fd_count(&self) -> Result<u64> {
-        self.by_life("fd", |dir| fd_count(dir, u64::MAX, || true)).map(Option::unwrap_or_default)
+        self.by_any_thread("fd", |dir| fd_count(dir, u64::MAX, || true)).map(Option::unwrap_or_default)
     }
 
-    /// The namespaces it is in, by the links in `/proc/PID/ns`, and its pids in the pid namespaces inside that of this
-    /// /proc, from `NSpid` in `/proc/PID/status`.
+    /// Reads the namespaces it is in, by the links in `/proc/PID/ns`, and its pids in the pid namespaces inside that of this /proc, from
+    /// `NSpid` in `/proc/PID/status`.
     ///
     /// # Errors
     ///
     /// See [`Process`].
     pub fn namespaces(&self) -> Result<Namespaces> {
-        let mut namespaces = self.by_life("ns", |dir| namespaces(dir))?;
+        let mut namespaces = self.by_any_thread("ns", |dir| namespaces(dir))?;
         namespaces.ns_pids = self.parse("status", Status::parse)?.ns_pid;
         Ok(namespaces)
     }
 
-    /// `/proc/PID/oom_score` and `oom_score_adj`: how likely the out-of-memory killer takes it.
+    /// Reads `/proc/PID/oom_score` and `oom_score_adj`: how likely the out-of-memory killer is to kill it.
     ///
     /// # Errors
     ///
@@ -325,9 +324,9 @@ impl Process {
         }
     }
 
-    /// Reads what every thread of the process has, by the directory of one that has it still.
-    fn by_life<T>(&self, file: &str, read: impl Fn(BorrowedFd<'_>) -> rustix::io::Result<T>) -> Result<T> {
-        by_life(self.dir.as_fd(), self.id.pid, read).map_err(|errno| self.failed(errno, file))
+    /// Reads a property shared by all threads of the process, from the directory of one that still has it.
+    fn by_any_thread<T>(&self, file: &str, read: impl Fn(BorrowedFd<'_>) -> rustix::io::Result<T>) -> Result<T> {
+        by_any_thread(self.dir.as_fd(), self.id.pid, read).map_err(|errno| self.failed(errno, file))
     }
 
     fn has_lost_its_main_thread(&self) -> bool {
@@ -335,7 +334,7 @@ impl Process {
     }
 
     fn link(&self, name: &str) -> Result<WirePath> {
-        let target = self.by_life(name, |dir| rustix::fs::readlinkat(dir, name, Vec::new()))?;
+        let target = self.by_any_thread(name, |dir| rustix::fs::readlinkat(dir, name, Vec::new()))?;
         Ok(WirePath::from(target.into_bytes()))
     }
 
@@ -354,7 +353,7 @@ impl Process {
     }
 }
 
-/// Between how many descriptors a count looks whether it is still wanted: half a millisecond.
+/// After how many descriptors a count polls whether it is still wanted: half a millisecond.
 const FDS_PER_POLL: u64 = 1024;
 
 /// Counts the entries of `fd` in the directory of a process or a thread; `None` where there are more than `most`. Fails when

@@ -14,9 +14,9 @@ use crate::{Error, Result};
 /// Together with the snapshot's `boot_id` it is unique across reboots. Both parts are integers of the kernel and
 /// monotonic: no step of the wall clock changes them.
 ///
-/// Two processes that had one pid after the other and started within the same clock tick (10 ms almost everywhere) have
-/// the same identity, and cannot be told apart. For that the pids would have to go round within a tick, as only a very small
-/// `kernel.pid_max`, or a pid chosen by `clone3(2)`, allows.
+/// Two processes that had one pid after the other and started within the same clock tick (10 ms almost everywhere) have the same identity,
+/// and cannot be distinguished. For that the pids would have to wrap round within a tick, as only a very small `kernel.pid_max`, or a pid
+/// chosen by `clone3(2)`, allows.
 ///
 /// ```
 /// use appmon::process::ProcessId;
@@ -31,9 +31,8 @@ use crate::{Error, Result};
 pub struct ProcessId {
     /// The process id (thread group id), as the reader's pid namespace numbers it.
     pub pid: u32,
-    /// When it started, in clock ticks (`sysconf(_SC_CLK_TCK)`) after the start of the machine: field 22 of
-    /// `/proc/PID/stat`, as the kernel writes it. In a time namespace it counts from that one's zero; what started before
-    /// that wraps round to a very large number.
+    /// When it started, in clock ticks (`sysconf(_SC_CLK_TCK)`) after the start of the machine: field 22 of `/proc/PID/stat`, as the kernel
+    /// writes it. In a time namespace it counts from the zero of that namespace; an earlier start wraps round to a very large number.
     pub start_ticks: u64,
 }
 
@@ -48,7 +47,7 @@ impl ProcessId {
         }
     }
 
-    /// Whether it can be the parent of `child`: what started later has the pid of a parent that ended.
+    /// Returns whether it can be the parent of `child`: a process that started later has the pid of a parent that ended.
     pub(crate) fn may_be_parent_of(self, child: Self) -> bool {
         let ticks_per_second = clock_ticks_per_second();
         self.pid != child.pid && self.start_ns(ticks_per_second) <= child.start_ns(ticks_per_second)
@@ -89,7 +88,7 @@ mod tests {
         assert!(before.may_be_parent_of(id(2, 0)) && before.may_be_parent_of(id(2, before.start_ticks + 1)));
         assert!(!before.may_be_parent_of(id(2, before.start_ticks - 1)) && !id(2, 0).may_be_parent_of(before));
         assert!(!id(1, 7).may_be_parent_of(id(1, 8)), "itself");
-        assert_eq!(id(1, u64::MAX).start_ns(100), i64::MAX, "what no kernel writes");
+        assert_eq!(id(1, u64::MAX).start_ns(100), i64::MAX, "a value that no kernel writes");
     }
 
     #[test]

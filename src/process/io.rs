@@ -1,4 +1,4 @@
-//! `/proc/PID/io`: what a process read and wrote.
+//! `/proc/PID/io`: the bytes and calls that a process read and wrote.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use crate::{Error, Result};
 /// The kernel adds those of each child when it is waited for. A sum over a parent and its children that still run is
 /// right; a sum over time that also holds ended children counts them twice.
 ///
-/// Linux has had all seven since 2.6.20. What looks like a /proc and is none may lack some: those are `None`.
+/// Linux has had all seven since 2.6.20. A directory that only looks like a /proc may lack some: those are `None`.
 ///
 /// ```
 /// use appmon::process::Io;
@@ -48,7 +48,7 @@ pub struct Io {
 }
 
 impl Io {
-    /// All seven, of a process that did nothing yet: what to add to.
+    /// All seven, of a process that did nothing yet: the start of a sum.
     pub(crate) const NOTHING: Self = Self {
         read_chars: Some(0),
         write_chars: Some(0),
@@ -59,7 +59,7 @@ impl Io {
         cancelled_write_bytes: Some(0),
     };
 
-    /// Reads the file: its seven lines in any order, among others. What is missing or not a number is `None`.
+    /// Parses the file: its seven lines in any order, among others. A value that is missing or not a number is `None`.
     ///
     /// # Errors
     ///
@@ -80,7 +80,7 @@ impl Io {
             };
             *field = decimal(value);
         }
-        if io == Self::default() { Err(Error::malformed("io: none of its lines")) } else { Ok(io) }
+        if io == Self::default() { Err(Error::malformed("io: no known line")) } else { Ok(io) }
     }
 
     /// Adds the counters of another process, as far as it has them; returns whether it has all.

@@ -1,4 +1,4 @@
-//! `/proc/PID/limits`: what a process may use at most.
+//! `/proc/PID/limits`: the resource limits of a process.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,8 +7,8 @@ use crate::{Error, Result};
 
 /// `/proc/PID/limits`: the resource limits of getrlimit(2).
 ///
-/// Linux has had all of them since 2.6.25. What looks like a /proc and is none may lack some: those are `None`, which says
-/// nothing about whether there is such a limit. One that is there and unlimited is a [`Limit`] of `None`.
+/// Linux has had all of them since 2.6.25. A directory that only looks like a /proc may lack some: those are `None`, which does not mean
+/// that there is no such limit. One that is there and unlimited is a [`Limit`] of `None`.
 ///
 /// ```
 /// # let file = std::fs::read("/proc/self/limits").unwrap();
@@ -76,14 +76,14 @@ pub struct Limits {
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Limit {
-    /// What is enforced.
+    /// The limit that is enforced.
     pub soft: Option<u64>,
     /// How far the process itself may raise the soft limit.
     pub hard: Option<u64>,
 }
 
 impl Limits {
-    /// Reads the file: its lines in any order, among others. What is missing or not understood is `None`.
+    /// Parses the file: its lines in any order, among others. A value that is missing or cannot be parsed is `None`.
     ///
     /// # Errors
     ///
@@ -114,7 +114,7 @@ impl Limits {
                 **limit = Limit::parse(values);
             }
         }
-        if limits == Self::default() { Err(Error::malformed("limits: none of them")) } else { Ok(limits) }
+        if limits == Self::default() { Err(Error::malformed("limits: no known limit")) } else { Ok(limits) }
     }
 }
 

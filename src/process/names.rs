@@ -1,4 +1,4 @@
-//! The names of users and groups, asked for beside the tick and kept.
+//! The names of users and groups, resolved beside the tick and kept.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,23 +16,23 @@ pub(crate) enum Id {
     Group(u32),
 }
 
-/// Names by id. A name service can be a server that does not answer: nobody waits for it longer than a tick's budget.
+/// Names by id. A name service can be a server that does not answer: a tick waits for it no longer than its budget.
 #[derive(Debug)]
 pub(crate) struct Names {
     slow_pool: SlowPool<Id, (Id, Reading<Text>)>,
     known: HashMap<Id, Name>,
-    /// How many may be known before those of nobody are forgotten.
+    /// How many may be known before unused ones are forgotten.
     most: usize,
 }
 
 #[derive(Debug)]
 struct Name {
     name: Reading<Text>,
-    asked: bool,
+    pending: bool,
     at: Monotonic,
 }
 
-/// How many names are kept without a look at who needs them. Anybody can have more ids in use, with a user namespace.
+/// How many names are kept without a check of their use. Any user can have more ids in use, with a user namespace.
 const MOST: usize = 4096;
 
 /// How long a name is good for.
@@ -43,40 +43,40 @@ impl Names {
         Self { slow_pool: SlowPool::new(2, |id| (id, resolve(id))), known: HashMap::new(), most: MOST }
     }
 
-    /// The name of an id as far as it is known now, asking for it where it is not or is old.
+    /// Returns the name of an id as far as it is known now, and resolves it where it is unknown or old.
     pub(crate) fn get(&mut self, id: Id, now: Monotonic) -> Reading<Text> {
         let name = self.known.entry(id).or_insert_with(|| Name {
             name: Reading::Skipped,
-            asked: false,
+            pending: false,
             at: Monotonic::default(),
         });
         let fresh = name.name != Reading::Skipped && now.since(name.at).unwrap_or_default() < TTL;
-        if !fresh && !name.asked {
-            name.asked = true;
+        if !fresh && !name.pending {
+            name.pending = true;
             self.slow_pool.give([id]);
         }
         name.name.clone()
     }
 
-    /// Whether there are so many that those of nobody are to be forgotten.
+    /// Returns whether there are so many that unused ones are to be forgotten.
     pub(crate) fn are_many(&self) -> bool {
         self.known.len() > self.most
     }
 
-    /// Forgets the names that nobody has any more.
+    /// Forgets unused names.
     pub(crate) fn retain(&mut self, is_used: impl Fn(Id) -> bool) {
-        self.known.retain(|id, name| name.asked || is_used(*id));
-        // As many again have to come before the next look, which so costs no more than they did.
+        self.known.retain(|id, name| name.pending || is_used(*id));
+        // As many again have to come before the next check, so that it costs no more than they did.
         self.most = self.known.len().saturating_mul(2).max(MOST);
     }
 
-    /// Waits for what was asked for until `deadline`; says whether anything came.
+    /// Waits for the names under way until `deadline`; returns whether any came.
     pub(crate) fn wait(&mut self, deadline: Deadline, cancel: &Cancel, now: Monotonic) -> bool {
         let mut any = false;
         let known = &mut self.known;
         self.slow_pool.take(deadline, cancel, |(id, name)| {
             any = true;
-            known.insert(id, Name { name, asked: false, at: now });
+            known.insert(id, Name { name, pending: false, at: now });
         });
         any
     }
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn root_is_root_and_nobody_else() {
+    fn only_id_0_is_root() {
         let mut names = Names::new();
         let now = Monotonic::now();
         assert_eq!(names.get(Id::User(0), now), Reading::Skipped);
@@ -124,7 +124,7 @@ mod tests {
         for id in ids().chain([Id::User(0)]) {
             assert_eq!(names.get(id, now), Reading::Skipped);
         }
-        while names.known.values().any(|name| name.asked) {
+        while names.known.values().any(|name| name.pending) {
             names.wait(Deadline::NEVER, &Cancel::new(), now);
         }
         assert!(ids().all(|id| names.get(id, now) == Reading::NotApplicable), "none was forgotten while it is needed");

@@ -74,7 +74,7 @@ impl Namespaces {
         inode.is_some()
     }
 
-    /// The inode number in where such a link points to, `pid:[4026531836]`.
+    /// Returns the inode number in the target of such a link, `pid:[4026531836]`.
     #[must_use]
     pub fn parse_link(link: &[u8]) -> Option<u64> {
         let bracket = link.iter().position(|byte| *byte == b'[')?;

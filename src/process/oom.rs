@@ -1,4 +1,4 @@
-//! `/proc/PID/oom_score` and `oom_score_adj`: who goes first when memory is out.
+//! `/proc/PID/oom_score` and `oom_score_adj`: which process is killed first when memory is out.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ pub struct Oom {
     /// The badness: the process of the highest is chosen. It grows with the memory used, and is about 667 for a process that
     /// uses next to none since Linux 5.9, 0 before. From `/proc/PID/oom_score`.
     pub score: u32,
-    /// What is added to it, from -1000 (never kill) to 1000, and inherited by children. From `/proc/PID/oom_score_adj`.
+    /// The adjustment added to it, from -1000 (never kill) to 1000, and inherited by children. From `/proc/PID/oom_score_adj`.
     pub score_adj: i32,
 }
 

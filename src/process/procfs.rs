@@ -59,19 +59,20 @@ impl ProcFs {
         })))
     }
 
-    /// Where it is mounted.
+    /// Returns where it is mounted.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0.path
     }
 
-    /// Which start of the machine it tells of: `sys/kernel/random/boot_id`, or that of this machine where it has none.
+    /// Returns the boot id of its machine: `sys/kernel/random/boot_id`, or that of this machine where it has none.
     #[must_use]
     pub fn boot_id(&self) -> BootId {
         self.0.boot_id
     }
 
-    /// What limits all that the calling thread can read here now: `hidepid`, `subset=pid`, or that only full readings work.
+    /// Returns the limits of everything that the calling thread can read here now: `hidepid`, `subset=pid`, or that only full readings
+    /// work.
     ///
     /// It is looked up at each call, in some tens of microseconds: the mount options change with a remount, and who is exempt
     /// from `hidepid` with the groups, the capabilities and the user namespace of a thread. Each snapshot has that of its own
@@ -83,7 +84,7 @@ impl ProcFs {
         notices
     }
 
-    /// The pids of all processes that are visible, in order.
+    /// Returns the pids of all processes that are visible, in order.
     ///
     /// # Errors
     ///
@@ -108,12 +109,12 @@ impl ProcFs {
         self.0.page_bytes
     }
 
-    /// Whether the CPU clocks this process can ask are those of the processes in here.
+    /// Whether this process can read the CPU clocks of the processes in here.
     pub(crate) fn has_pulse(&self) -> bool {
         self.0.pulse
     }
 
-    /// That the CPU clocks cannot be asked, where that is so.
+    /// The notice that the CPU clocks cannot be read, where that is so.
     pub(crate) fn no_pulse(&self) -> Option<Notice> {
         (!self.has_pulse()).then_some(Notice::NoPulse)
     }
@@ -126,8 +127,8 @@ impl ProcFs {
             && rustix::fs::statat(self.dir(), c"self/ns/pid", AtFlags::empty()).is_ok_and(|stat| stat.st_ino == FIRST)
     }
 
-    /// How many links its root directory has: one for each directory in it, and one for each process of the machine. The
-    /// kernel counts those when it is asked.
+    /// How many links its root directory has: one for each directory in it, and one for each process of the machine. The kernel counts
+    /// those at each call.
     #[allow(clippy::useless_conversion, reason = "32 bits on other machines")]
     pub(crate) fn links(&self) -> Option<u64> {
         rustix::fs::fstat(self.dir()).ok().map(|stat| u64::from(stat.st_nlink))
@@ -143,11 +144,11 @@ pub(crate) struct Listing {
 }
 
 impl Listing {
-    /// What getdents64 is given: 32 KiB hold more than a thousand processes.
+    /// The buffer for getdents64: 32 KiB hold more than a thousand processes.
     const SIZE: usize = 32 << 10;
 
     pub(crate) fn open(procfs: &ProcFs) -> Result<Self> {
-        // Opened anew and not duplicated: a duplicate would share its position with other listings.
+        // Opened again and not duplicated: a duplicate would share its position with other listings.
         let dir =
             rustix::fs::openat(procfs.dir(), c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
                 .map_err(|errno| Error::os(errno).at(procfs.path()))?;
@@ -183,7 +184,7 @@ fn boot_id(dir: &OwnedFd) -> BootId {
         .map_or_else(BootId::current, |text| BootId::parse(&text).unwrap_or_default())
 }
 
-/// Whether pids mean in this proc file system what they mean to our own system calls.
+/// Whether pids mean in this proc file system the same as in our own system calls.
 ///
 /// `NSpid` in `self/status` lists our pid in the namespace of the mount and in each one below it: exactly one entry
 /// means that the mount's namespace is ours. The bare number would not do, since pids of two namespaces can be equal.

@@ -14,15 +14,15 @@ const SCHED: i32 = 2;
 /// The CPU time process `pid` has used so far, in nanoseconds; `None` where there is no such process: never, no more,
 /// or only a thread of that id.
 ///
-/// A process whose pulse stands still has not run, and has changed none of its own counters. It takes no permission, and
-/// it is about the pid namespace of this process, whatever /proc is mounted where.
+/// A process whose CPU clock did not move has not run, and has changed none of its own counters. Reading it takes no permission, and pids
+/// are those of the pid namespace of this process, whatever /proc is mounted where.
 pub(crate) fn pulse(pid: u32) -> Option<u64> {
     // See posix-timers in the kernel: MAKE_PROCESS_CPUCLOCK(pid, clock) is (~pid << 3) | clock.
-    // Pids end at 2^22; a larger number would lose its upper bits here and ask for another process.
+    // Pids end at 2^22; a larger number would lose its upper bits here and address another process.
     let pid = i32::try_from(pid).ok().filter(|pid| (1..=1 << 22).contains(pid))?;
     let clock = ClockId::from_raw((!pid).checked_shl(3)? | SCHED);
     let time = clock_gettime(clock).ok().map(nanos)?;
-    // For the id of the calling thread the kernel gives the clock of its process, though that is no process's pid.
+    // For the id of the calling thread the kernel returns the clock of its process, though that is no process's pid.
     let is_thread = THREAD.with(|thread| *thread == pid.unsigned_abs()) && pid.unsigned_abs() != std::process::id();
     (!is_thread).then_some(time)
 }
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_has_no_pulse() {
+    fn a_pid_without_a_process_has_no_pulse() {
         assert_eq!(pulse(0), None);
         assert_eq!(pulse(u32::MAX), None);
         // Beyond any pid_max.

@@ -47,7 +47,7 @@ pub struct FaultRates {
     pub major: f64,
 }
 
-/// I/O per second; see [`Io`] for what each counts.
+/// I/O per second; see [`Io`] for the meaning of each counter.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -130,7 +130,7 @@ impl ProcessTotals {
         Self { cpu, faults, io }
     }
 
-    /// The rates between `earlier` and these, `elapsed` apart; `None` if a counter went back.
+    /// The rates between `earlier` and these, `elapsed` apart; `None` if a counter goes backwards.
     pub(crate) fn rates(&self, earlier: &Self, elapsed: Duration) -> Option<ProcessRates> {
         let cores = |earlier, now| Some(per_second(earlier, now, elapsed)? / 1e9);
         let per_second = |earlier, now| per_second(earlier, now, elapsed);

@@ -11,23 +11,23 @@ use super::procfs::ProcFs;
 use super::pulse::pulse;
 use super::table::{Outcome, Selection, Slot, Task};
 use crate::Monotonic;
-use files::{Files, Means, is_shortage};
+use files::{Files, ReadResources, is_shortage};
 use visit::{Failure, Visit};
 
 /// Reads processes, on one thread.
 #[derive(Debug)]
 pub(crate) struct Reader {
-    means: Means,
+    resources: ReadResources,
 }
 
-/// What is the same for all processes of a tick.
+/// The settings that are the same for all processes of a tick.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan<'a> {
-    /// What to read of those that are selected.
+    /// The fields to read of those that are selected.
     pub(crate) fields: Fields,
-    /// What to read of the others, to decide about them.
+    /// The fields to read of the others, to decide about them.
     pub(crate) facts: Fields,
-    /// What a new process is: selected where all are.
+    /// The selection of a new process: selected where all are.
     pub(crate) first: Selection,
     /// Ask at every reading who the owner is: a selection may depend on it.
     pub(crate) owner: bool,
@@ -37,37 +37,37 @@ pub(crate) struct Plan<'a> {
 
 impl Reader {
     pub(crate) fn new(procfs: ProcFs) -> Self {
-        Self { means: Means::new(procfs) }
+        Self { resources: ReadResources::new(procfs) }
     }
 
-    /// Whether descriptors ran out since this was last asked.
+    /// Returns whether descriptors ran out since the last call.
     pub(crate) fn was_starved(&mut self) -> bool {
-        std::mem::take(&mut self.means.opener.starved)
+        std::mem::take(&mut self.resources.opener.starved)
     }
 
     /// Whether descriptors ran out.
     pub(crate) fn is_starved(&self) -> bool {
-        self.means.opener.starved
+        self.resources.opener.starved
     }
 
     /// Gives the descriptors up that it holds back, for others to use.
     pub(crate) fn release(&mut self) {
-        self.means.opener.release();
+        self.resources.opener.release();
     }
 
     /// Takes them back.
     pub(crate) fn restore(&mut self) {
-        self.means.opener.restore(self.means.procfs.dir());
+        self.resources.opener.restore(self.resources.procfs.dir());
     }
 
-    /// Does a slot's task, and leaves in the slot what came of it.
+    /// Does a slot's task, and stores the outcome in the slot.
     pub(crate) fn visit(&mut self, slot: &mut Slot, plan: &Plan<'_>) {
         let task = std::mem::replace(&mut slot.task, Task::Rest);
         let at = Monotonic::now();
-        self.means.short = false;
+        self.resources.short = false;
         let mut ran = true;
         let mut total_ns = None;
-        if self.means.procfs.has_pulse() {
+        if self.resources.procfs.has_pulse() {
             let Some(pulse) = pulse(slot.pid) else {
                 slot.outcome = Outcome::Gone;
                 return;
@@ -84,7 +84,7 @@ impl Reader {
         let fields = if selected { plan.fields | plan.facts } else { plan.facts };
         let known = slot.is_known();
         let files = Files {
-            means: &mut self.means,
+            resources: &mut self.resources,
             budget: plan.budget,
             pid: slot.pid,
             place: None,
@@ -98,7 +98,7 @@ impl Reader {
             fields,
             known,
             all: task == Task::ReadAll || !known,
-            // What decides about one that is not selected is read whenever it was looked at and had run.
+            // The fields that decide about a process that is not selected are read whenever it was checked and had run.
             renew: task == Task::Renew || !selected,
             at,
             total_ns,
@@ -135,15 +135,15 @@ impl Reader {
             Err(Failure::Errno(Errno::ACCESS | Errno::PERM)) => Outcome::Denied,
             Err(Failure::Malformed) => Outcome::Malformed,
             Err(Failure::Errno(errno)) => {
-                self.means.short |= is_shortage(errno);
+                self.resources.short |= is_shortage(errno);
                 Outcome::Failed
             }
             Err(Failure::Replaced) => Outcome::Failed,
         };
         slot.unnamed |= fields.contains(Fields::USER) && (task >= Task::Renew || slot.outcome == Outcome::Changed);
-        self.means.opener.starved |= self.means.short;
-        if self.means.short {
-            // Everything is read again, though it stands still then.
+        self.resources.opener.starved |= self.resources.short;
+        if self.resources.short {
+            // Everything is read again, though it has not run since.
             slot.task = Task::ReadAll;
         }
         self.restore();

@@ -1,4 +1,4 @@
-//! Whether the kernel took memory from processes that stood still.
+//! Detects whether the kernel took memory from processes that did not run.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use crate::number::decimal;
 
 /// Looks for reclaim in `/proc/vmstat`.
 ///
-/// The memory of a process that stands still is changed by the kernel, above all when that needs memory: all reclaim counts
-/// the pages it took, that of a control group too. `/proc/pressure/memory` is no evidence, since what is reclaimed in the
-/// background stalls nobody. What else others can do to it (`process_madvise(2)`, `userfaultfd(2)`, a file that is cut off,
-/// memory that is shared by `CLONE_VM`) is not counted anywhere.
+/// The memory of a process that does not run is changed by the kernel, above all when that needs memory: all reclaim counts the pages it
+/// took, that of a control group too. `/proc/pressure/memory` is no evidence, since reclaim in the background stalls no process. Changes of
+/// its memory by other processes (`process_madvise(2)`, `userfaultfd(2)`, a file that is cut off, memory that is shared by `CLONE_VM`) are
+/// not counted anywhere.
 #[derive(Debug)]
 pub(crate) struct Reclaim {
     vmstat: Option<OwnedFd>,
@@ -29,8 +29,8 @@ impl Reclaim {
         Self { vmstat, buffer: Buffer::new(), pages: None, looked_at: None }
     }
 
-    /// Whether memory was reclaimed since this was last asked, or may have been. It is looked for once in `every`: reading
-    /// `/proc/vmstat` takes 35 µs.
+    /// Returns whether memory was reclaimed since the last call, or may have been. It is checked once in `every`: reading `/proc/vmstat`
+    /// takes 35 µs.
     pub(crate) fn was_seen(&mut self, every: Duration, now: Monotonic) -> bool {
         if self.looked_at.and_then(|at| now.since(at)).is_some_and(|age| age < every) {
             return false;
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_reclaimed_is_summed() {
+    fn reclaim_counters_are_summed() {
         let vmstat = b"nr_free_pages 7\npswpin 1\npswpout 2\npgsteal_kswapd 10\npgsteal_anon 20\npgsteal_file 30\n\
             thp_collapse_alloc 100\nthp_collapse_alloc_failed 5000\n";
         assert_eq!(reclaimed_pages(vmstat), Some(163));
@@ -88,7 +88,7 @@ mod tests {
         assert!(missing.was_seen(SECOND, at(1)) && missing.was_seen(SECOND, at(2)));
         write("pgsteal_anon 1\n");
         let mut reclaim = Reclaim::new(&ProcFs::new(directory.path()).unwrap());
-        assert!(reclaim.was_seen(SECOND, at(1)), "nobody looked before");
+        assert!(reclaim.was_seen(SECOND, at(1)), "not read before");
         assert!(!reclaim.was_seen(SECOND, at(2)));
         write("pgsteal_anon 2\n");
         assert!(!reclaim.was_seen(SECOND, at(2)), "only once a second");

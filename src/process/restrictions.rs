@@ -1,4 +1,4 @@
-//! What a mounted /proc hides from the thread that reads it: at this moment, since mounts and credentials change.
+//! The restrictions of a mounted /proc for the thread that reads it: at this moment, since mounts and credentials change.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -14,11 +14,11 @@ use crate::fs::{DeviceId, mounts};
 use crate::number::decimal;
 use crate::{Monotonic, Notice, Text};
 
-/// What is hidden, kept up to date.
+/// The restrictions, kept up to date.
 ///
-/// Whether processes are hidden is not read off the mount options alone: who is exempt depends on groups, capabilities and
-/// user namespaces of the reading thread and of each process. What the kernel lets this thread see of the first process says
-/// it, for three calls at each tick. The options are read when that changed, or the mount table did, or nothing else decides.
+/// Mount options alone do not show whether processes are hidden: who is exempt depends on groups, capabilities and user namespaces of the
+/// reading thread and of each process. The access of this thread to the first process decides it, for three calls at each tick. The options
+/// are read when that changed, or the mount table did, or nothing else decides.
 #[derive(Debug)]
 pub(crate) struct Restrictions {
     /// Our mount table: it reports when it changes.
@@ -31,20 +31,20 @@ pub(crate) struct Restrictions {
 /// By whom how much was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Seen {
-    sight: Sight,
+    access: Access,
     hides: bool,
     /// The effective user and group of the thread.
     by: (Uid, Gid),
 }
 
-/// What the kernel lets a thread see of the processes of others.
+/// The access of a thread to the processes of others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sight {
-    /// All of them, whatever the mount says.
+enum Access {
+    /// All of them, whatever the mount options are.
     All,
     /// The first process is hidden.
     NotAll,
-    /// The first process is one of its own, which says nothing about the others.
+    /// The first process is one of its own, which proves nothing about the others.
     Unclear,
 }
 
@@ -56,23 +56,23 @@ impl Restrictions {
         Self { table: open_table(dir), seen: None, looked_at: None, notices: Vec::new() }
     }
 
-    /// Looks again. Returns whether the thread may see other processes than before, or more or less of them.
+    /// Reads them again. Returns whether the thread may see other processes than before, or more or less of them.
     pub(crate) fn look(&mut self, dir: BorrowedFd<'_>, now: Monotonic) -> bool {
         if !file::is_proc(dir) {
             return false;
         }
-        let sight = Sight::of(dir);
-        // Asked at each look, since asking makes the kernel forget.
+        let access = Access::of(dir);
+        // Polled at every call, since polling makes the kernel forget the change.
         let changed = self.table.as_ref().is_none_or(has_changed);
         let before = self.seen;
         let lasts = self.looked_at.and_then(|at| now.since(at)).is_some_and(|age| age < OPTIONS_LAST);
-        if sight != Sight::All || changed || !lasts || before.map(|seen| seen.sight) != Some(sight) {
-            self.notices = notices(dir, self.table.as_ref(), sight);
+        if access != Access::All || changed || !lasts || before.map(|seen| seen.access) != Some(access) {
+            self.notices = notices(dir, self.table.as_ref(), access);
             self.looked_at = Some(now);
         }
         // Of the calling thread, as all of this is.
         let by = (rustix::process::geteuid(), rustix::process::getegid());
-        let seen = Seen { sight, hides: self.hide_processes(), by };
+        let seen = Seen { access, hides: self.hide_processes(), by };
         self.seen = Some(seen);
         before.is_some_and(|before| before != seen)
     }
@@ -87,13 +87,13 @@ impl Restrictions {
     }
 }
 
-/// What is hidden from the calling thread now.
+/// The restrictions of the calling thread now.
 pub(crate) fn of(dir: BorrowedFd<'_>) -> Vec<Notice> {
-    if file::is_proc(dir) { notices(dir, open_table(dir).as_ref(), Sight::of(dir)) } else { Vec::new() }
+    if file::is_proc(dir) { notices(dir, open_table(dir).as_ref(), Access::of(dir)) } else { Vec::new() }
 }
 
-impl Sight {
-    /// `hidepid` hides a process from whoever may not trace it, but for one group (not where it is `ptraceable`).
+impl Access {
+    /// `hidepid` hides a process from threads that may not trace it, but for one group (not where it is `ptraceable`).
     fn of(dir: BorrowedFd<'_>) -> Self {
         if rustix::fs::statat(dir, c"1/stat", AtFlags::empty()).is_err() {
             return Self::NotAll;
@@ -102,8 +102,8 @@ impl Sight {
             // It is shown, though not since it may be traced: nothing is hidden, or nothing from this group.
             return Self::All;
         }
-        // The right to trace every process holds in the user namespace that it was given in, and below. Whether all processes
-        // are in there is known of the first one alone: the first process can be in another than those that entered later.
+        // The right to trace every process holds in the user namespace in which it was granted, and below. Whether all processes are in
+        // there is known of the first one alone: the first process can be in another than those that entered later.
         let may_trace = rustix::thread::capabilities(None)
             .is_ok_and(|capabilities| capabilities.effective.contains(CapabilitySet::SYS_PTRACE));
         if may_trace && is_in_first_user_namespace() { Self::All } else { Self::Unclear }
@@ -120,16 +120,16 @@ fn has_changed(table: &OwnedFd) -> bool {
     rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).map_or(true, |ready| ready > 0)
 }
 
-fn notices(dir: BorrowedFd<'_>, table: Option<&OwnedFd>, sight: Sight) -> Vec<Notice> {
+fn notices(dir: BorrowedFd<'_>, table: Option<&OwnedFd>, access: Access) -> Vec<Notice> {
     let mut notices = Vec::new();
     let options = table.and_then(|table| options_of(dir, table));
     let option = |name: &[u8]| {
         let options = options.as_ref()?.as_bytes().split(|byte| *byte == b',');
         options.filter_map(|option| option.strip_prefix(name)?.strip_prefix(b"=")).next()
     };
-    match (sight, option(b"hidepid")) {
-        (Sight::All, _) | (_, Some(b"0" | b"off")) => {}
-        (Sight::Unclear, Some(hidepid)) => {
+    match (access, option(b"hidepid")) {
+        (Access::All, _) | (_, Some(b"0" | b"off")) => {}
+        (Access::Unclear, Some(hidepid)) => {
             // The kernel takes the group of root where none is named.
             let gid = option(b"gid").map_or(Some(0), decimal);
             let group_counts = hidepid != b"4" && hidepid != b"ptraceable";
@@ -137,16 +137,16 @@ fn notices(dir: BorrowedFd<'_>, table: Option<&OwnedFd>, sight: Sight) -> Vec<No
                 notices.push(Notice::HidePid { hidepid: String::from_utf8_lossy(hidepid).into_owned() });
             }
         }
-        (Sight::NotAll, Some(hidepid)) => {
+        (Access::NotAll, Some(hidepid)) => {
             notices.push(Notice::HidePid { hidepid: String::from_utf8_lossy(hidepid).into_owned() });
         }
-        // The mount is in another mount namespace: how it acts says what it is.
-        (Sight::NotAll, None) if options.is_none() && rustix::fs::statat(dir, c"self", AtFlags::empty()).is_ok() => {
+        // The mount is in another mount namespace: its behaviour shows its options.
+        (Access::NotAll, None) if options.is_none() && rustix::fs::statat(dir, c"self", AtFlags::empty()).is_ok() => {
             let is_listed = rustix::fs::statat(dir, c"1", AtFlags::empty()).is_ok();
             let hidepid = if is_listed { "noaccess" } else { "invisible" };
             notices.push(Notice::HidePid { hidepid: hidepid.to_owned() });
         }
-        (Sight::NotAll | Sight::Unclear, None) => {}
+        (Access::NotAll | Access::Unclear, None) => {}
     }
     if option(b"subset") == Some(b"pid") {
         notices.push(Notice::SubsetPid);

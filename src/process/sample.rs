@@ -1,4 +1,4 @@
-//! What one tick tells of one process.
+//! The sample of one process at one tick.
 
 use std::sync::Arc;
 
@@ -12,15 +12,15 @@ use crate::{Monotonic, Reading, Text, WirePath};
 
 /// One process at one tick.
 ///
-/// Counters are totals since the process started, as the kernel has them; [`rates`](crate::SnapshotStreamExt::rates)
-/// makes rates of them. What [`Fields`](crate::Fields) does not ask for is [`Reading::NotRequested`] and not in the wire form.
+/// Counters are totals since the process started, as the kernel has them; [`rates`](crate::SnapshotStreamExt::rates) makes rates of them. A
+/// field that [`Fields`](crate::Fields) does not request is [`Reading::NotRequested`] and not in the wire form.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProcessSample {
     /// Which process.
     pub id: ProcessId,
-    /// What seldom changes; shared between the samples of a process.
+    /// The data that seldom changes; shared between the samples of a process.
     pub info: Arc<ProcessInfo>,
     /// The parent's pid; 0 for the first process and for one whose parent is outside the pid namespace.
     pub ppid: u32,
@@ -54,7 +54,7 @@ pub struct ProcessSample {
     /// `/proc/PID/statm`.
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub statm: Reading<Arc<Statm>>,
-    /// `/proc/PID/schedstat`, of the main thread alone: it stands still when that has exited.
+    /// `/proc/PID/schedstat`, of the main thread alone: it no longer changes when that has exited.
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub schedstat: Reading<Arc<Schedstat>>,
     /// `/proc/PID/smaps_rollup`.
@@ -63,33 +63,32 @@ pub struct ProcessSample {
     /// `/proc/PID/limits`.
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub limits: Reading<Arc<Limits>>,
-    /// Open file descriptors: the entries of `/proc/PID/fd`. Of a process that has more than 512 it is read in the slow pool,
-    /// and as old as [`slow_cadence`](crate::Processes::slow_cadence) says.
+    /// Open file descriptors: the entries of `/proc/PID/fd`. Of a process that has more than 512 it is read in the slow pool, and as old as
+    /// [`slow_cadence`](crate::Processes::slow_cadence) allows.
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub fd_count: Reading<u64>,
     /// Namespaces, and the pids inside them.
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub namespaces: Reading<Arc<Namespaces>>,
-    /// The badness the out-of-memory killer gives it.
+    /// The badness that the out-of-memory killer assigns to it.
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub oom: Reading<Oom>,
     /// The environment it was started with. [`Reading::Failed`] where it is too large: see
     /// [`max_text_bytes`](crate::Processes::max_text_bytes).
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub environ: Reading<Arc<Environ>>,
-    /// When `cpu`, `faults`, `io` and `threads` were known to be these: now for a process that did not run since they were read. What it did
-    /// since it last came onto a CPU may be missing, if that was less than a scheduler's tick ago (1 to 10 ms): the kernel
+    /// When `cpu`, `faults`, `io` and `threads` were known to have these values: now for a process that did not run since they were read.
+    /// Its activity since it last came onto a CPU may be missing, if that was less than a scheduler's tick ago (1 to 10 ms): the kernel
     /// accounts a process when it leaves its CPU and at such ticks. Nanoseconds of `CLOCK_BOOTTIME` in the wire form.
     pub at: Monotonic,
-    /// When the files were last read. What others can change while the process stands still is as of then: `memory`, `nice`,
-    /// `state`, `ppid`; `statm`, `status`, `limits` and `oom`; `fd_count`, since processes can share a table of open files
-    /// (`CLONE_FILES`); `schedstat`, since one that waits for a CPU waits longer. Nanoseconds of `CLOCK_BOOTTIME` in the
-    /// wire form.
+    /// When the files were last read. Fields that others can change while the process does not run are as of then: `memory`, `nice`,
+    /// `state`, `ppid`; `statm`, `status`, `limits` and `oom`; `fd_count`, since processes can share a table of open files (`CLONE_FILES`);
+    /// `schedstat`, since one that waits for a CPU waits longer. Nanoseconds of `CLOCK_BOOTTIME` in the wire form.
     pub read_at: Monotonic,
 }
 
 impl ProcessSample {
-    /// How many fields were asked for, and are missing since they could not be reached, read or understood.
+    /// The number of requested fields that are missing since they could not be reached, read or parsed.
     pub(crate) fn missing_fields(&self) -> u64 {
         fn is_missing<T>(reading: &Reading<T>) -> bool {
             matches!(reading, Reading::Skipped | Reading::Failed)
@@ -120,7 +119,7 @@ impl ProcessSample {
     }
 }
 
-/// What seldom changes about a process, and changes with an `execve(2)` or a change of privileges.
+/// The data of a process that seldom changes: with an `execve(2)` or a change of privileges.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -130,8 +129,8 @@ pub struct ProcessInfo {
     /// The executable. Ends in ` (deleted)` when its file was removed or replaced.
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub exe: Reading<WirePath>,
-    /// The arguments, program first. May hold secrets, so it is there only when asked for. [`Reading::Failed`] where it is
-    /// too large, for itself or beside those of others: see [`max_text_bytes`](crate::Processes::max_text_bytes).
+    /// The arguments, program first. May hold secrets, so it is there only when requested. [`Reading::Failed`] where it is too large, for
+    /// itself or together with those of others: see [`max_text_bytes`](crate::Processes::max_text_bytes).
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub cmdline: Reading<Vec<Text>>,
     /// The working directory.
@@ -139,8 +138,8 @@ pub struct ProcessInfo {
     pub cwd: Reading<WirePath>,
     /// The effective user id: the owner of `/proc/PID`.
     ///
-    /// Of a process that runs all the time it is up to 16 readings old, unless a selection is in use; it is looked at
-    /// again whenever the process executes a program, has another name, or stands still.
+    /// Of a process that runs all the time it is up to 16 readings old, unless a selection is in use; it is checked again whenever the
+    /// process executes a program, has another name, or stops running.
     pub uid: u32,
     /// The effective group id: the group of `/proc/PID`. As old as `uid`.
     pub gid: u32,
@@ -150,13 +149,13 @@ pub struct ProcessInfo {
     /// The name of the group; `NotApplicable` where the id has none.
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub group: Reading<Text>,
-    /// The path of its control group, in the hierarchy that says most about it: see
-    /// [`CgroupPaths::main_path`](crate::process::CgroupPaths::main_path). Ends in ` (deleted)` where the group was removed after the process
-    /// had ended; begins with `/..` where it is outside of the reader's cgroup namespace.
+    /// The path of its control group, in the most specific hierarchy: see
+    /// [`CgroupPaths::main_path`](crate::process::CgroupPaths::main_path). Ends in ` (deleted)` where the group was removed after the
+    /// process had ended; begins with `/..` where it is outside of the reader's cgroup namespace.
     ///
-    /// A process can be moved to another group at any time: this is up to [`max_age`](crate::Processes::max_age) old for
-    /// one that stands still, and up to a fifth of that for one that runs. A process that has ended keeps the one that it was
-    /// last seen in, where the kernel does not show that any more (in hierarchies of version 1).
+    /// A process can be moved to another group at any time: this is up to [`max_age`](crate::Processes::max_age) old for one that does not
+    /// run, and up to a fifth of that for one that runs. A process that has ended keeps its last known one, where the kernel does not show
+    /// that any more (in hierarchies of version 1).
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub cgroup: Reading<Text>,
     /// The container that the path of its control group names; `None` where it names none, and where the path is not known.
@@ -167,12 +166,12 @@ pub struct ProcessInfo {
     /// How many times it was seen to `execve(2)` since the source first saw it: by the addresses of its program and stack in
     /// `/proc/PID/stat`. At least so many: several between two readings count as one.
     ///
-    /// An exec leaves no other mark in /proc, so there are three that cannot be known and are not counted. Where the kernel
-    /// hides those addresses (the processes of others, without the right to trace them) none can; `name` and `cmdline` follow
-    /// it all the same. Where they are not random (`kernel.randomize_va_space` is 0, `setarch --addr-no-randomize`, a debugger)
-    /// another program has other ones as a rule, but not the same program at the same path with arguments and an environment
-    /// of the same length; its `cmdline` and `environ` are as old as [`slow_cadence`](crate::Processes::slow_cadence) then. And
-    /// with random ones, one exec in many millions has the same by chance.
+    /// An exec leaves no other mark in /proc, so there are three kinds that cannot be known and are not counted. Where the kernel hides
+    /// those addresses (the processes of others, without the right to trace them) none can; `name` and `cmdline` follow it in any case.
+    /// Where they are not random (`kernel.randomize_va_space` is 0, `setarch --addr-no-randomize`, a debugger) another program has other
+    /// ones as a rule, but not the same program at the same path with arguments and an environment of the same length; its `cmdline` and
+    /// `environ` are as old as [`slow_cadence`](crate::Processes::slow_cadence) then. And with random ones, one exec in many millions has
+    /// the same by chance.
     pub execs: u32,
 }
 

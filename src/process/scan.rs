@@ -28,7 +28,7 @@ use super::{Fields, ProcFs, ProcessSample};
 use crate::{Cancel, Monotonic, Result, Snapshot};
 use turns::Turns;
 
-/// What a source of processes keeps from tick to tick.
+/// The state of a source of processes from tick to tick.
 #[derive(Debug)]
 pub(crate) struct Scan {
     procfs: ProcFs,
@@ -40,7 +40,7 @@ pub(crate) struct Scan {
     budget: FdBudget,
     slow_pool: SlowPool<Job, Answer>,
     text_budget: Arc<TextBudget>,
-    /// Goes with the source: what is under way in the slow pool stops then.
+    /// Dropped with the source: work under way in the slow pool stops then.
     alive: Arc<()>,
     names: Names,
     pid_files: PidFiles,
@@ -50,18 +50,18 @@ pub(crate) struct Scan {
     pins_due: bool,
     tick: u64,
     last: Option<Monotonic>,
-    /// Whose readings are renewed, in turn: all within `max_age`, and those that have a reason several times as often.
+    /// Schedules of renewed readings: all within `max_age`, and those that have a reason several times as often.
     all_turns: Turns,
     early_turns: Turns,
     reclaim: Reclaim,
     /// When reclaim was last seen.
     reclaimed_at: Monotonic,
-    /// What to read to decide about a selection.
+    /// The fields to read to decide about a selection.
     facts: Fields,
     config: ScanConfig,
 }
 
-/// The configuration, with what [`Config`] leaves open decided.
+/// The configuration, with the choices that [`Config`] leaves open made.
 struct ScanConfig {
     asked: Config,
     all: bool,
@@ -89,7 +89,7 @@ impl Scan {
         let all = config.select.is_all();
         let mut facts = if all { config.fields } else { config.select.needs() };
         if config.select.has_function() {
-            // It may look at what it can get.
+            // It may read all that it has access to.
             facts |= config.fields & Fields::CMDLINE;
         }
         let shown = config.fields.contains(Fields::CMDLINE) && config.redact.is_none();
@@ -124,7 +124,7 @@ impl Scan {
         })
     }
 
-    /// Makes a snapshot of what is there, step by step.
+    /// Makes a snapshot of the processes that exist, step by step.
     pub(crate) fn tick(&mut self, snapshot: &mut Snapshot<ProcessSample>, cancel: &Cancel) -> Result<()> {
         let now = snapshot.at;
         self.tick = self.tick.saturating_add(1);
@@ -149,7 +149,7 @@ impl Scan {
         self.show(snapshot, cancel)
     }
 
-    /// Looks what this thread may see by now. Where that changed, everything is read again, by files that it opened since.
+    /// Checks the access of this thread by now. If it changed, everything is read again, by files that it opened since.
     fn look_for_restrictions(&mut self, now: Monotonic) {
         if self.restrictions.look(self.procfs.dir(), now) {
             for slot in &mut self.slots {
@@ -162,7 +162,7 @@ impl Scan {
 }
 
 impl ScanConfig {
-    /// What a new process is.
+    /// The selection of a new process.
     fn first_selection(&self) -> Selection {
         if self.all { Selection::Selected } else { Selection::Unknown(Rest::OVER) }
     }

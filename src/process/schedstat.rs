@@ -1,4 +1,4 @@
-//! `/proc/PID/schedstat`: what the scheduler did for the main thread.
+//! `/proc/PID/schedstat`: the scheduler's times of the main thread.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,8 +8,8 @@ use crate::{Error, Result};
 /// `/proc/PID/schedstat`, of the main thread only, also after that has exited while others live.
 ///
 /// A kernel that does not keep these figures (`CONFIG_SCHED_INFO`) writes three zeros; a sample and
-/// [`Process::schedstat`](crate::process::Process::schedstat) have none then. What looks like a /proc and is none may lack
-/// some: those are `None`.
+/// [`Process::schedstat`](crate::process::Process::schedstat) have none then. A directory that only looks like a /proc may lack some: those
+/// are `None`.
 ///
 /// ```
 /// use appmon::process::Schedstat;
@@ -33,7 +33,7 @@ pub struct Schedstat {
 }
 
 impl Schedstat {
-    /// Reads the line. What is missing or not a number is `None`.
+    /// Parses the line. A value that is missing or not a number is `None`.
     ///
     /// # Errors
     ///

@@ -57,10 +57,10 @@ pub(crate) use subject::{Knowledge, Subject, age};
 ///
 /// The operators of the text fields are those of [`Pattern`]; for the others see [`Select::unit`], [`Select::pid_file`] and their
 /// neighbours. Groups and functions go 128 deep at most: a text that goes deeper is an error. One that is built in code can still be
-/// combined when it is too deep; it is an error ([`is_config`](crate::Error::is_config)) at the first tick of its source, and wherever
-/// else it is used.
+/// combined when it is too deep; it is an error ([`is_config`](crate::Error::is_config)) at the first tick of its source, and in every
+/// other use.
 ///
-/// # What is not known
+/// # Undecided processes
 ///
 /// A field, or a pid file, that was not reached within its tick's budget ([`Reading::Skipped`](crate::Reading::Skipped))
 /// decides nothing: the process is not selected by it, and is not selected by the negation either, until the field is there. So
@@ -76,31 +76,31 @@ impl Select {
     /// The text form in a few lines, for the `--help` of a program that takes a selection.
     pub const GRAMMAR: &'static str = include_str!("select/grammar.txt").trim_ascii_end();
 
-    /// Every process.
+    /// Selects every process.
     #[must_use]
     pub fn all() -> Self {
         Self(Expression::empty(Group::All))
     }
 
-    /// No process: what to fold a list from, as in `pids.into_iter().map(Select::pid).fold(Select::none(), |a, b| a | b)`.
+    /// Selects no process: the start of a fold, as in `pids.into_iter().map(Select::pid).fold(Select::none(), |a, b| a | b)`.
     #[must_use]
     pub fn none() -> Self {
         Self(Expression::empty(Group::Any))
     }
 
-    /// By the command name (`comm`), at most 15 bytes unless it is a kernel thread's.
+    /// Selects by the command name (`comm`), at most 15 bytes unless it is a kernel thread's.
     #[must_use]
     pub fn name(pattern: impl Into<Pattern>) -> Self {
         Self::text(TextField::Name, pattern.into())
     }
 
-    /// By the path of the executable. One that was removed or replaced since counts by the path it had.
+    /// Selects by the path of the executable. One that was removed or replaced since counts by the path it had.
     #[must_use]
     pub fn exe(pattern: impl Into<Pattern>) -> Self {
         Self::text(TextField::Exe, pattern.into())
     }
 
-    /// By the command line: the arguments, program first, joined by single spaces.
+    /// Selects by the command line: the arguments, program first, joined by single spaces.
     ///
     /// It is read in the slow pool: see [`Fields::CMDLINE`].
     #[must_use]
@@ -108,57 +108,57 @@ impl Select {
         Self::text(TextField::Cmdline, pattern.into())
     }
 
-    /// By the working directory: this one, not those below it. The glob for both is `/srv/app{,/**}`.
+    /// Selects by the working directory: this one, not those below it. The glob for both is `/srv/app{,/**}`.
     #[must_use]
     pub fn cwd(pattern: impl Into<Pattern>) -> Self {
         Self::text(TextField::Cwd, pattern.into())
     }
 
-    /// By the name of the effective user.
+    /// Selects by the name of the effective user.
     #[must_use]
     pub fn user(pattern: impl Into<Pattern>) -> Self {
         Self::text(TextField::User, pattern.into())
     }
 
-    /// By the name of the effective group.
+    /// Selects by the name of the effective group.
     #[must_use]
     pub fn group(pattern: impl Into<Pattern>) -> Self {
         Self::text(TextField::Group, pattern.into())
     }
 
-    /// By the whole path of the control group, as in [`ProcessInfo::cgroup`](crate::process::ProcessInfo::cgroup). One that was removed
-    /// since counts by the path it had.
+    /// Selects by the whole path of the control group, as in [`ProcessInfo::cgroup`](crate::process::ProcessInfo::cgroup). One that was
+    /// removed since counts by the path it had.
     #[must_use]
     pub fn cgroup(pattern: impl Into<Pattern>) -> Self {
         Self::text(TextField::Cgroup, pattern.into())
     }
 
-    /// By the effective user id.
+    /// Selects by the effective user id.
     #[must_use]
     pub fn uid(uid: u32) -> Self {
         Self::number(NumberField::Uid, uid)
     }
 
-    /// By the effective group id.
+    /// Selects by the effective group id.
     #[must_use]
     pub fn gid(gid: u32) -> Self {
         Self::number(NumberField::Gid, gid)
     }
 
-    /// The process of this pid, whichever it is at the time: see [`pid_file`](Self::pid_file) for one that is checked.
+    /// Selects the process of this pid, whichever it is at the time: see [`pid_file`](Self::pid_file) for one that is checked.
     #[must_use]
     pub fn pid(pid: u32) -> Self {
         Self::number(NumberField::Pid, pid)
     }
 
-    /// The children of this pid.
+    /// Selects the children of this pid.
     #[must_use]
     pub fn ppid(ppid: u32) -> Self {
         Self::number(NumberField::Ppid, ppid)
     }
 
-    /// The process a pid file names, if it started before the file was written (give or take 2 s): a stale file never
-    /// selects a stranger that got the same pid.
+    /// Selects the process that a pid file names, if it started before the file was written (give or take 2 s): a stale file never selects
+    /// another process that got the same pid.
     ///
     /// The file is read again at every tick, beside it; its first line is the pid. A file that is missing, denied, not a
     /// regular file or not a pid selects nothing. One that does not answer within the
@@ -170,15 +170,14 @@ impl Select {
         Self::is(Condition::PidFile(path.into()))
     }
 
-    /// The processes of a systemd unit, those in control groups below it included: a component of the control group's path
-    /// is this unit. `.service` is added to a name without the suffix of a unit, so `nginx` will do; `user.slice` is
-    /// everybody's sessions.
+    /// Selects the processes of a systemd unit, those in control groups below it included: a component of the control group's path is this
+    /// unit. `.service` is added to a name without the suffix of a unit, so `nginx` will do; `user.slice` has the sessions of all users.
     #[must_use]
     pub fn unit(name: impl Into<Text>) -> Self {
         Self::is(Condition::unit(name.into()))
     }
 
-    /// The threads of the kernel.
+    /// Selects the threads of the kernel.
     #[must_use]
     pub fn kernel_threads() -> Self {
         Self::is(Condition::KernelThread)
@@ -196,9 +195,9 @@ impl Select {
         Self::is(Condition::YoungerThan(age))
     }
 
-    /// By a function of your own. It has no text form, and cannot be serialised.
+    /// Selects by a function of your own. It has no text form, and cannot be serialised.
     ///
-    /// It is given what [`Fields::INFO`] names; the command line only where [`Fields::CMDLINE`] is asked for too.
+    /// The argument has the fields of [`Fields::INFO`]; the command line only where [`Fields::CMDLINE`] is requested too.
     ///
     /// ```
     /// use appmon::Select;
@@ -210,19 +209,19 @@ impl Select {
         Self::is(Condition::Function(Function::new(function)))
     }
 
-    /// What is selected, and all processes below it.
+    /// Adds all processes below the selected ones.
     #[must_use]
     pub fn with_descendants(self) -> Self {
         self.with_descendants_to(ALL_GENERATIONS)
     }
 
-    /// What is selected, and so many generations below it: 1 for the children.
+    /// Adds the processes below the selected ones, so many generations deep: 1 for the children.
     #[must_use]
     pub fn with_descendants_to(self, depth: u32) -> Self {
         Self(self.0.within(TreeFunction::WithDescendants(depth)))
     }
 
-    /// What is selected and has no ancestor, near or far, that is selected: the roots of the selected trees.
+    /// Keeps the selected processes that have no ancestor, near or far, that is selected: the roots of the selected trees.
     #[must_use]
     pub fn topmost(self) -> Self {
         Self(self.0.within(TreeFunction::Topmost))
@@ -233,7 +232,7 @@ impl Select {
         self.0.check()
     }
 
-    /// What must be read of a process, and of its ancestors where [`is_tree`](Self::is_tree), before it can be decided.
+    /// The fields that must be read of a process, and of its ancestors where [`is_tree`](Self::is_tree), before it can be decided.
     pub(crate) fn needs(&self) -> Fields {
         self.conditions().into_iter().map(Condition::needs).fold(Fields::empty(), |all, needs| all | needs)
     }
@@ -258,7 +257,7 @@ impl Select {
         self.has(|condition| matches!(condition, Condition::PidFile(_)))
     }
 
-    /// Whether it is [`Select::all`], so that nothing need be asked.
+    /// Whether it is [`Select::all`], so that no field is needed.
     pub(crate) fn is_all(&self) -> bool {
         self.0.is_empty(Group::All)
     }

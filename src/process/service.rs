@@ -1,4 +1,4 @@
-//! What a process is part of: a container, a systemd unit, a program.
+//! The service that a process is part of: a container, a systemd unit, a program.
 
 use std::fmt;
 
@@ -8,11 +8,10 @@ use super::ProcessSample;
 use crate::Text;
 use crate::cgroup::{Container, Identity};
 
-/// What a process is part of, as people name it: its container, else its systemd unit, else its program. What people
-/// monitor.
+/// The service that a process is part of, as people name and monitor it: its container, else its systemd unit, else its program.
 ///
-/// It follows from [`ProcessInfo::cgroup`](crate::process::ProcessInfo::cgroup); a process whose control group was not asked
-/// for or may not be read counts by its program.
+/// It follows from [`ProcessInfo::cgroup`](crate::process::ProcessInfo::cgroup); a process whose control group was not requested or may not
+/// be read counts by its program.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -27,7 +26,7 @@ pub enum Service {
 }
 
 impl Service {
-    /// The one that a process is part of.
+    /// Returns the service that a process is part of.
     ///
     /// ```
     /// use appmon::process::Service;

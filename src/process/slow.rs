@@ -11,7 +11,7 @@ use super::handle::fd_count;
 use super::procfs::ProcFs;
 use super::stat::StatLine;
 use super::text_budget::{Held, TextBudget, bytes_of_arguments, bytes_of_environ};
-use super::thread::{by_life, by_living_thread, main_thread_has_exited};
+use super::thread::{by_any_thread, by_living_thread, main_thread_has_exited};
 use super::{Environ, ProcessId, SmapsRollup, args};
 use crate::{Reading, Text};
 
@@ -33,20 +33,20 @@ pub(crate) struct Job {
     pub(crate) id: ProcessId,
     /// The inode number of the process's directory when its identity was last known.
     pub(crate) ino: u64,
-    /// Gone when nobody waits for the answer any more.
+    /// Gone when the result is no longer wanted.
     pub(crate) wanted: Weak<()>,
     pub(crate) budget: Arc<TextBudget>,
-    /// What the text before takes of it.
+    /// The part of the budget that the text before takes.
     pub(crate) held: Option<Held>,
 }
 
-/// What was read.
+/// The result of a job.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) kind: Kind,
     pub(crate) id: ProcessId,
     pub(crate) content: Content,
-    /// What the text takes of the budget that is there afterwards.
+    /// The part of the budget that the text takes when the job is done.
     pub(crate) held: Option<Held>,
 }
 
@@ -114,7 +114,7 @@ pub(crate) fn work(mut job: Job) -> Answer {
     };
     let content = content.unwrap_or(Content::Gone);
     if matches!(content, Content::Gone) {
-        // What is known of it stays.
+        // Its known values stay.
         held = before;
     }
     Answer { kind: job.kind, id: job.id, content, held }
@@ -159,13 +159,13 @@ fn count_fds(job: &Job, buffer: &mut Buffer) -> Option<Reading<u64>> {
         Ok(dir) => dir,
         Err(answer) => return answer,
     };
-    match by_life(dir.as_fd(), job.id.pid, |dir| fd_count(dir, u64::MAX, || job.wanted.strong_count() > 0)) {
+    match by_any_thread(dir.as_fd(), job.id.pid, |dir| fd_count(dir, u64::MAX, || job.wanted.strong_count() > 0)) {
         Ok(count) => Some(Reading::Value(count.unwrap_or_default())),
         Err(errno) => failed(errno, job, &dir, buffer),
     }
 }
 
-/// The directory of the job's process, or what to answer instead.
+/// The directory of the job's process, or the result to return instead.
 fn place<T>(job: &Job, buffer: &mut Buffer) -> Result<OwnedFd, Option<Reading<T>>> {
     let pid = PidPath::new(job.id.pid);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -178,7 +178,7 @@ fn place<T>(job: &Job, buffer: &mut Buffer) -> Result<OwnedFd, Option<Reading<T>
     if same { Ok(dir) } else { Err(None) }
 }
 
-/// What a failed call says of a file; `None` where the process is not there any more.
+/// The meaning of a failed call on a file; `None` where the process does not exist any more.
 fn failed<T>(errno: Errno, job: &Job, dir: &OwnedFd, buffer: &mut Buffer) -> Option<Reading<T>> {
     let gone = matches!(errno, Errno::NOENT | Errno::SRCH) && !is_still(job.id, dir, buffer);
     (!gone).then(|| unavailable(errno))
@@ -190,7 +190,7 @@ fn is_still(id: ProcessId, dir: &OwnedFd, buffer: &mut Buffer) -> bool {
         .is_ok_and(|()| StatLine::parse(buffer.last()).is_ok_and(|stat| stat.start_ticks == id.start_ticks))
 }
 
-/// Arguments or variables that one process may have here. Each takes some fifty bytes beside its text, and anybody can have a
+/// Arguments or variables that one process may have here. Each takes some fifty bytes in addition to its text, and any user can have a
 /// command line of any number of them that takes no memory of its own.
 const MOST_PIECES: usize = 1 << 16;
 

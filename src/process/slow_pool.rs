@@ -1,4 +1,4 @@
-//! The slow pool: what can block on another process's lock or on a name service, read beside the tick.
+//! The slow pool: readings that can block on another process's lock or on a name service, done beside the tick.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -10,8 +10,8 @@ use crate::time::Deadline;
 
 /// Threads that work off jobs, started when first needed. A tick waits for their answers as long as its budget lasts.
 ///
-/// A job that blocks keeps one thread; when all are kept, another is started, up to `most`. Nobody waits for them at the
-/// end: a thread that is blocked ends when the kernel lets it go, and holds nothing of a runtime until then.
+/// A job that blocks keeps one thread; when all are kept, another is started, up to `most`. They are not joined at the end: a thread that
+/// is blocked ends when the kernel releases it, and holds nothing of a runtime until then.
 #[derive(Debug)]
 pub(crate) struct SlowPool<J, A> {
     queue: Arc<Queue<J>>,
@@ -21,7 +21,7 @@ pub(crate) struct SlowPool<J, A> {
     work: fn(J) -> A,
     most: usize,
     threads: usize,
-    /// Jobs given and not answered yet.
+    /// Jobs queued and not answered yet.
     open: usize,
     /// Jobs started in the present round and answered.
     answered: usize,
@@ -33,7 +33,7 @@ const POLL: Duration = Duration::from_millis(1);
 /// After how many of these without an answer those who are at work count as held up, while others wait.
 const HELD_UP: u32 = 10;
 
-/// How many threads serve where none is held up.
+/// How many threads run where none is held up.
 const USUAL: usize = 2;
 
 #[derive(Debug)]
@@ -45,7 +45,7 @@ struct Queue<J> {
 #[derive(Debug)]
 struct State<J> {
     jobs: VecDeque<J>,
-    /// Ends whenever the answers were waited for in vain: what is held up then is not waited for again.
+    /// Ends whenever a wait for the answers was in vain: later ticks do not wait again for a job that is held up then.
     round: u64,
     /// Jobs started in this round.
     started: usize,
@@ -82,7 +82,7 @@ impl<J: Send + 'static, A: Send + 'static> SlowPool<J, A> {
         }
     }
 
-    /// Drops the jobs that nobody needs any more, unless they were started.
+    /// Drops the jobs that are no longer needed, unless they were started.
     pub(crate) fn forget(&mut self, unneeded: impl Fn(&J) -> bool) {
         let mut state = self.queue.lock();
         let before = state.jobs.len();
@@ -135,7 +135,7 @@ impl<J: Send + 'static, A: Send + 'static> SlowPool<J, A> {
         state.started > self.answered || (waiting > 0 && running < self.most)
     }
 
-    /// Gives up on what runs now; says whether jobs wait.
+    /// Gives up on the jobs that run now; returns whether others wait.
     fn next_round(&mut self) -> bool {
         let mut state = self.queue.lock();
         state.round = state.round.wrapping_add(1);
@@ -156,7 +156,7 @@ impl<J: Send + 'static, A: Send + 'static> SlowPool<J, A> {
                 }
             }
         };
-        // Without a thread the jobs wait, and what they would tell is `Skipped`.
+        // Without a thread the jobs wait, and their values are `Skipped`.
         if std::thread::Builder::new().name("appmon-slow".to_owned()).spawn(worker).is_ok() {
             self.threads = self.threads.saturating_add(1);
         }
@@ -197,9 +197,9 @@ impl<J> Queue<J> {
 /// How much the slow pool may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SlowPoolSettings {
-    /// How long a tick waits for it.
+    /// How long a tick waits for the pool.
     pub(crate) budget: Duration,
-    /// How long what it read is good for, while the process runs.
+    /// How long a result is good for, while the process runs.
     pub(crate) cadence: Duration,
     /// Threads at most.
     pub(crate) threads: usize,
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_up_is_waited_for_once() {
+    fn a_held_up_job_is_waited_for_once() {
         let (release, gate) = channel::<()>();
         let gate = Arc::new(Mutex::new(gate));
         let (began, begun) = channel::<()>();
@@ -258,7 +258,7 @@ mod tests {
         begun.recv().unwrap();
         slow_pool.take(at_once(), &never, |()| unreachable!());
         slow_pool.take(far(), &never, |()| unreachable!());
-        // What is asked for besides is waited for.
+        // Another job is waited for.
         slow_pool.give([None, None]);
         let mut answers = 0;
         slow_pool.take(far(), &never, |()| answers += 1);
@@ -285,7 +285,7 @@ mod tests {
             }
             job.0
         });
-        // More are held up than threads serve as a rule: the others get by, and then let them go.
+        // More are held up than threads run as a rule: other threads do the work, and then the gate opens.
         slow_pool.give((0..100).map(|n| (n, (n < 4).then(|| Arc::clone(&gate)))));
         let mut answers = Vec::new();
         slow_pool.take(Deadline::after(Duration::MAX), &Cancel::new(), |n| {
@@ -296,7 +296,7 @@ mod tests {
             }
         });
         assert_eq!(answers.len(), 100);
-        // Nobody releases this one.
+        // This one is never released.
         slow_pool.give([(0, Some(gate))]);
         let cancel = Cancel::new();
         let stop = cancel.clone();

@@ -9,7 +9,7 @@ use crate::{Error, Result, Text};
 
 /// `/proc/PID/smaps_rollup`: the sums over all mappings of a process; since Linux 4.14.
 ///
-/// Exact, and dear: the kernel walks all page tables of the process for it.
+/// Exact, but expensive: the kernel walks all page tables of the process for it.
 ///
 /// ```
 /// # let file = std::fs::read("/proc/self/smaps_rollup").unwrap();
@@ -81,7 +81,7 @@ pub struct SmapsRollup {
     /// Locked in memory, proportionally (`Locked`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub locked_bytes: Option<u64>,
-    /// Lines that this version does not know, or whose value it does not understand.
+    /// Lines that this version does not know, or whose value it cannot parse.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub other: BTreeMap<String, Text>,
 }
@@ -145,7 +145,7 @@ impl SmapsRollup {
         Ok(rollup)
     }
 
-    /// What would be free if the process ended: memory that it alone maps (unique set size).
+    /// Returns the memory that would be free if the process ended: memory that it alone maps (unique set size).
     #[must_use]
     pub fn uss_bytes(&self) -> u64 {
         self.private_clean_bytes.saturating_add(self.private_dirty_bytes)

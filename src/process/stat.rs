@@ -35,7 +35,7 @@ macro_rules! fields {
             $($(#[$attribute])* pub $field: $type,)*
         }
 
-        /// What [`Stat`] holds, borrowed from the line it was read from: nothing is allocated.
+        /// The fields of [`Stat`], borrowed from the line they were parsed from: nothing is allocated.
         #[derive(Clone, Copy, Debug)]
         pub(crate) struct StatLine<'a> {
             pub(crate) pid: u32,
@@ -70,7 +70,7 @@ macro_rules! fields {
 }
 
 fields! {
-    /// What it is doing.
+    /// Its state.
     state: ProcessState,
     /// The parent's pid; 0 where there is none in this pid namespace.
     ppid: u32,
@@ -214,7 +214,7 @@ impl Stat {
         StatLine::parse(line).map(Self::from)
     }
 
-    /// Takes over what concerns the memory of the process from the line of another thread of it.
+    /// Takes over the memory fields of the process from the line of another thread of it.
     pub(crate) fn take_memory(&mut self, thread: &Self) {
         self.vsize_bytes = thread.vsize_bytes;
         self.rss_pages = thread.rss_pages;
@@ -278,7 +278,7 @@ impl<T: Column> Column for Option<T> {
     }
 }
 
-/// The pid, the name, and what comes after the name.
+/// The pid, the name, and the text after the name.
 #[inline]
 fn split(line: &[u8]) -> Result<(u32, &[u8], &[u8])> {
     let open = line.iter().position(|byte| *byte == b'(').ok_or_else(|| missing("( before the name"))?;

@@ -1,4 +1,4 @@
-//! What a process is doing.
+//! The state of a process.
 
 use std::fmt;
 use std::str::FromStr;
@@ -52,7 +52,7 @@ pub enum ProcessState {
 }
 
 impl ProcessState {
-    /// The state of this letter, which `/proc/PID/stat` and `/proc/PID/status` have.
+    /// Returns the state of this letter, which `/proc/PID/stat` and `/proc/PID/status` have.
     #[inline]
     #[must_use]
     pub const fn from_letter(letter: u8) -> Self {
@@ -73,7 +73,7 @@ impl ProcessState {
         }
     }
 
-    /// The letter of this state, as ps(1) shows it.
+    /// Returns the letter of this state, as ps(1) shows it.
     #[must_use]
     pub const fn letter(self) -> char {
         match self {

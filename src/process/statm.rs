@@ -7,7 +7,7 @@ use crate::{Error, Result};
 
 /// `/proc/PID/statm`: memory in pages of `sysconf(_SC_PAGESIZE)` bytes.
 ///
-/// Linux has had all seven since 2.6. What looks like a /proc and is none may lack some: those are `None`.
+/// Linux has had all seven since 2.6. A directory that only looks like a /proc may lack some: those are `None`.
 ///
 /// ```
 /// use appmon::process::Statm;
@@ -44,7 +44,7 @@ pub struct Statm {
 }
 
 impl Statm {
-    /// Reads the line. What is missing or not a number is `None`.
+    /// Parses the line. A value that is missing or not a number is `None`.
     ///
     /// # Errors
     ///

@@ -10,8 +10,7 @@ use crate::{Error, Result, Text};
 
 /// `/proc/PID/status`, each line typed.
 ///
-/// What concerns memory is `None` for a kernel thread and a zombie, which have none. What a kernel does not write is
-/// `None` too.
+/// The memory fields are `None` for a kernel thread and a zombie, which have none. A line that a kernel does not write is `None` too.
 ///
 /// ```
 /// # let file = std::fs::read("/proc/self/status").unwrap();
@@ -30,7 +29,7 @@ pub struct Status {
     /// The file mode creation mask (`Umask`); since Linux 4.7. `None` for a zombie.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub umask: Option<u32>,
-    /// What it is doing (`State`).
+    /// Its state (`State`).
     pub state: ProcessState,
     /// The thread group id, which is the process id (`Tgid`).
     pub tgid: u32,
@@ -44,7 +43,7 @@ pub struct Status {
     /// The pid of the tracer, 0 for none (`TracerPid`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tracer_pid: Option<u32>,
-    /// The user ids (`Uid`). Every Linux has them; what looks like a /proc and is none may not.
+    /// The user ids (`Uid`). Every Linux has them; a directory that only looks like a /proc may not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<Ids>,
     /// The group ids (`Gid`). As with the user ids.
@@ -168,7 +167,7 @@ pub struct Status {
     /// Capabilities kept over an `execve(2)` without privileges (`CapAmb`); since Linux 4.3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cap_amb: Option<u64>,
-    /// Whether `execve(2)` gives it no further privileges (`NoNewPrivs`); since Linux 4.10.
+    /// Whether `execve(2)` grants it no further privileges (`NoNewPrivs`); since Linux 4.10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_new_privs: Option<bool>,
     /// The seccomp(2) mode: 0 is off, 1 strict, 2 a filter (`Seccomp`); since Linux 3.8.
@@ -196,8 +195,8 @@ pub struct Status {
     /// The memory nodes it may use (`Mems_allowed_list`); since Linux 2.6.26.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mems_allowed_list: Option<Vec<IdRange>>,
-    /// How often the thread gave up the CPU, mostly to wait (`voluntary_ctxt_switches`); since Linux 2.6.23. Of the main
-    /// thread only, in the file of a process.
+    /// How often the thread yielded the CPU, mostly to wait (`voluntary_ctxt_switches`); since Linux 2.6.23. Of the main thread only, in
+    /// the file of a process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub voluntary_ctxt_switches: Option<u64>,
     /// How often the CPU was taken from the thread (`nonvoluntary_ctxt_switches`); since Linux 2.6.23. Of the main thread
@@ -210,7 +209,7 @@ pub struct Status {
     /// Those that it cannot switch any more (`x86_Thread_features_locked`); since Linux 6.6, on x86.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub x86_thread_features_locked: Option<Vec<Text>>,
-    /// Lines that this version does not know, or whose value it does not understand.
+    /// Lines that this version does not know, or whose value it cannot parse.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub other: BTreeMap<String, Text>,
 }
@@ -257,8 +256,8 @@ impl Status {
     ///
     /// # Errors
     ///
-    /// [`is_malformed`](Error::is_malformed), with a text that names the line that is missing or not understood, of those
-    /// that say which process it is: `Name`, `State`, `Tgid`, `Pid`, `PPid`.
+    /// [`is_malformed`](Error::is_malformed), with a text that names the line that is missing or cannot be parsed, of those that identify
+    /// the process: `Name`, `State`, `Tgid`, `Pid`, `PPid`.
     pub fn parse(file: &[u8]) -> Result<Self> {
         let mut status = Self::default();
         let mut required = Required::default();
@@ -276,13 +275,13 @@ impl Status {
         Ok(status)
     }
 
-    /// The thread group in a status that may lack what [`parse`](Self::parse) asks for.
+    /// The thread group in a status that may lack lines that [`parse`](Self::parse) requires.
     pub(crate) fn tgid_in(file: &[u8]) -> Option<u32> {
         lines(file).filter_map(key_value).find(|(key, _)| *key == b"Tgid").and_then(|(_, value)| decimal(value))
     }
 
-    /// The status of a process whose main thread, which this is of, has exited: with what that gave up from the file of a
-    /// thread that lives.
+    /// The status of a process whose main thread, which this is of, has exited: with the lines that the main thread lost, from the file of
+    /// a thread that lives.
     pub(crate) fn with_living(self, thread: Self) -> Self {
         Self {
             name: self.name,

@@ -1,4 +1,4 @@
-//! The processes a source knows, and what it keeps of each.
+//! The processes known to a source, and the state it keeps of each.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::text_budget::Held;
 use super::{Faults, ProcessId, ProcessInfo, ProcessSample, ProcessState};
 use crate::{Monotonic, Reading};
 
-/// One process: what every tick looks at, and a box of the rest. What stands still costs no look into the box but for its
+/// One process: the fields that every tick needs, and a box of the rest. For a process that did not run the box is read only for its
 /// sample.
 #[derive(Debug)]
 pub(crate) struct Slot {
@@ -19,7 +19,7 @@ pub(crate) struct Slot {
     pub(crate) selection: Selection,
     pub(crate) task: Task,
     pub(crate) outcome: Outcome,
-    /// The CPU clock when its files were last read, and when its owner was last asked for: where they differ it ran since.
+    /// The CPU clock when its files were last read, and when its owner was last read: where they differ it ran since.
     pub(crate) pulse: u64,
     pub(crate) owner_pulse: u64,
     /// As of when its counters are known.
@@ -30,56 +30,56 @@ pub(crate) struct Slot {
     pub(crate) ran_at_tick: u64,
     /// The tick of the last listing that had it.
     pub(crate) listed: u64,
-    /// How many fields of its sample are missing though they were asked for: most have none.
+    /// The number of requested fields that are missing in its sample: most have none.
     pub(crate) missing_fields: u64,
-    /// Names of its user and group are to be asked for.
+    /// Names of its user and group are to be resolved.
     pub(crate) unnamed: bool,
     /// Its parent, and whether it was a zombie, and not only its main thread: as of when it was last read.
     pub(crate) ppid: u32,
     pub(crate) zombie: bool,
-    /// It waited for a child since this was last asked.
+    /// It waited for a child since this flag was last taken.
     pub(crate) waited: bool,
     /// It was not known before this tick.
     pub(crate) is_new: bool,
-    /// Whose pid it has, and that one's parent, where that was known and is gone.
+    /// The process that had its pid before, and the parent of that one, where it was known and is gone.
     pub(crate) replaced: Option<(ProcessId, u32)>,
     pub(crate) entry: Box<Entry>,
 }
 
-/// Whether a process is in the samples; what is not has its rests.
+/// Whether a process is in the samples; one that is not is checked at intervals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Selection {
-    /// Not decided yet: new, or what decides it was not reached.
+    /// Not decided yet: new, or the fields that decide it were not reached.
     Unknown(Rest),
     Selected,
     Unselected(Rest),
 }
 
-/// When a process that is not in the samples is looked at again, unless something may have happened to it.
+/// When a process that is not in the samples is checked again, unless something may have happened to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rest {
     /// At every tick: its end or change shows in the samples of others.
     Never,
-    /// At this tick or this instant, whichever comes first; and how many ticks this rest is.
+    /// At this tick or this instant, whichever comes first; and the length of this interval in ticks.
     Until { tick: u64, at: Monotonic, ticks: u64 },
 }
 
 impl Rest {
-    /// Looked at at the next tick, and before any rest.
+    /// Checked at the next tick, and before any interval.
     pub(crate) const OVER: Self = Self::Until { tick: 0, at: Monotonic::from_nanos(0), ticks: 0 };
 
     /// The longest, in ticks.
     const LONGEST: u64 = 32;
 }
 
-/// What this tick does about a process.
+/// The work of this tick for a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Task {
     /// Nothing, or nothing more.
     Rest,
     /// Take its pulse, and read it if it ran.
     Check,
-    /// Read its counters; where it stood still, only what can change all the same.
+    /// Read its counters; if it did not run, only the fields that can change nevertheless.
     Read,
     /// The same, and its info.
     Renew,
@@ -87,14 +87,14 @@ pub(crate) enum Task {
     ReadAll,
 }
 
-/// What came of it.
+/// The outcome of the task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// It stood still, or was not looked at.
+    /// It did not run, or was not checked.
     Same,
     /// It was read.
     Read,
-    /// It was read, and what decides about its selection is new.
+    /// It was read, and a field that decides about its selection is new.
     Changed,
     /// It ended.
     Gone,
@@ -105,7 +105,7 @@ pub(crate) enum Outcome {
     Failed,
 }
 
-/// What is kept of a process.
+/// The state kept of a process.
 #[derive(Debug, Default)]
 pub(crate) struct Entry {
     /// As it was last read; copied to every snapshot, with the slot's `at`.
@@ -117,7 +117,7 @@ pub(crate) struct Entry {
     pub(crate) owner: Owner,
     pub(crate) marks: Marks,
     pub(crate) comm: Comm,
-    /// What a selection over trees decided about it last.
+    /// The last decision of a selection over trees about it.
     pub(crate) verdict: Verdict,
     pub(crate) kept: Kept,
     pub(crate) slow: Slow,
@@ -125,16 +125,16 @@ pub(crate) struct Entry {
     pub(crate) children_faults: Faults,
     /// The CPU clock when its links and its control group were last read.
     pub(crate) links_pulse: u64,
-    /// How many readings until its owner is asked for again.
+    /// How many readings until its owner is read again.
     owner_in: u8,
 }
 
-/// Every how many readings of a process that runs its owner is asked for. A change of user without an `execve(2)` is
-/// rare, and asking costs a fifth of a reading.
+/// Every how many readings of a process that runs its owner is read. A change of user without an `execve(2)` is rare, and the call costs a
+/// fifth of a reading.
 const OWNER_EVERY: u8 = 16;
 
 impl Entry {
-    /// Whether the owner is to be asked for at this reading.
+    /// Returns whether the owner is to be read at this reading.
     pub(crate) fn owner_is_due(&mut self) -> bool {
         let due = self.owner_in == 0;
         self.owner_in = if due { OWNER_EVERY - 1 } else { self.owner_in.saturating_sub(1) };
@@ -147,8 +147,8 @@ impl Entry {
     }
 }
 
-/// Addresses that tell of an `execve(2)`: another program has other ones, the same program too where they are random.
-/// 0 or 1 for a reader that may not trace the process.
+/// Addresses that reveal an `execve(2)`: another program has other ones, the same program too where they are random. 0 or 1 for a reader
+/// that may not trace the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Marks {
     pub(crate) start_code: u64,
@@ -156,14 +156,14 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
-    /// Whether the process has memory, and we have the right to know.
+    /// Whether the process has memory, and the reader has the right to see its addresses.
     pub(crate) fn are_known(self) -> bool {
         self.start_stack > 1
     }
 }
 
-/// A command name, to see whether it changed: beside the counters, where the info's own is two steps in memory away. As
-/// long as a kernel thread's can be.
+/// A command name, to see whether it changed: kept next to the counters, where the info's own is two steps in memory away. As long as a
+/// kernel thread's can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Comm {
     bytes: [u8; 63],
@@ -195,7 +195,7 @@ pub(crate) struct Slow {
     pub(crate) fd_count: SlowFile,
     /// Its descriptors are too many to be counted within the tick.
     pub(crate) many_fds: bool,
-    /// What its command line and its environment take of the budget.
+    /// The parts of the budget that its command line and its environment take.
     held: [Option<Held>; 2],
 }
 
@@ -211,7 +211,7 @@ impl Slow {
 }
 
 impl Slow {
-    /// What the text of now takes of the budget, for whoever reads it again.
+    /// Returns the part of the budget that the present text takes, for the job that reads it again.
     pub(crate) fn release(&mut self, kind: Kind) -> Option<Held> {
         let [cmdline, environ] = &mut self.held;
         match kind {
@@ -221,7 +221,7 @@ impl Slow {
         }
     }
 
-    /// Keeps what a text takes of the budget as long as the text, in place of the text before it.
+    /// Keeps a text's part of the budget as long as the text, in place of that of the text before it.
     pub(crate) fn hold(&mut self, kind: Kind, held: Option<Held>) {
         let [cmdline, environ] = &mut self.held;
         match kind {
@@ -240,7 +240,7 @@ pub(crate) struct SlowFile {
     pub(crate) read_at: Option<Monotonic>,
     /// The process ran since.
     pub(crate) ran: bool,
-    /// What was read is of another program, or was not read at all.
+    /// The content is of another program, or was not read at all.
     pub(crate) stale: bool,
 }
 
@@ -284,7 +284,8 @@ impl Slot {
         sample
     }
 
-    /// It was read: what every step looks at is beside the rest. `children` are the faults of those it had waited for before.
+    /// Stores a reading: the fields that every step needs are outside of the box. `children` are the faults of those it had waited for
+    /// before.
     pub(crate) fn was_read(&mut self, at: Monotonic, children: Faults) {
         self.is_new |= !self.is_known();
         (self.at, self.read_at) = (at, Some(at));
@@ -321,7 +322,7 @@ impl Slot {
         self.selection = selection;
     }
 
-    /// Takes in what was decided about it.
+    /// Stores the decision about it.
     pub(crate) fn decide(&mut self, selected: Option<bool>) {
         let rest = match self.selection {
             Selection::Unknown(rest) | Selection::Unselected(rest) => rest,
@@ -350,7 +351,7 @@ impl Slot {
         }
     }
 
-    /// It was looked at: where it is not selected, leave it alone for twice as long as before.
+    /// It was checked: where it is not selected, the next check is after twice as long an interval.
     pub(crate) fn rest(&mut self, tick: u64, now: Monotonic, recheck: Duration) {
         if let Some(Rest::Until { tick: until, at, ticks }) = self.rest_mut() {
             *ticks = ticks.saturating_mul(2).clamp(1, Rest::LONGEST);
@@ -359,14 +360,14 @@ impl Slot {
         }
     }
 
-    /// Its rests are as short as those of a new one.
+    /// Makes its intervals as short as those of a new one.
     pub(crate) fn rest_shortly(&mut self) {
         if let Some(Rest::Until { ticks, .. }) = self.rest_mut() {
             *ticks = 0;
         }
     }
 
-    /// Never lets it rest while it is not selected, or lets it again.
+    /// Sets whether it is checked at every tick while it is not selected.
     pub(crate) fn pin(&mut self, pinned: bool) {
         match self.rest_mut() {
             Some(rest) if pinned => *rest = Rest::Never,
@@ -376,7 +377,7 @@ impl Slot {
     }
 }
 
-/// Forgets what a process had that is not in the samples any more, so that nothing old is shown when it comes back.
+/// Clears the counters of a process that is not in the samples any more, so that nothing old is shown when it comes back.
 pub(crate) fn forget_counters(sample: &mut ProcessSample) {
     sample.io = Reading::NotRequested;
     sample.stat = Reading::NotRequested;
@@ -396,7 +397,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_selected_rests_longer_each_time() {
+    fn an_unselected_process_is_checked_less_often_each_time() {
         let (now, recheck) = (Monotonic::from_nanos(1_000_000_000), Duration::from_secs(15));
         let mut slot = Slot::new(7, Selection::Unknown(Rest::OVER));
         let mut tick = 10;
@@ -410,7 +411,7 @@ mod tests {
         assert_eq!(rests, [1, 2, 4, 8, 16, 32, 32, 32]);
         slot.rest(tick, now, recheck);
         assert!(!slot.rests(tick, now.plus(recheck)), "at the latest after that time");
-        // What is decided changes no rest; what is selected has none, and begins with a short one.
+        // A decision changes no interval; a selected process has none, and begins with a short one.
         slot.decide(Some(false));
         assert!(slot.rests(tick, now));
         slot.decide(Some(true));
@@ -419,7 +420,7 @@ mod tests {
         slot.decide(None);
         slot.rest(tick, now, recheck);
         assert!(slot.rests(tick, now) && !slot.rests(tick + 1, now));
-        // What others depend on never rests, and has a short rest afterwards.
+        // A process that others depend on is always checked, and has a short interval afterwards.
         slot.pin(true);
         slot.rest(tick, now, recheck);
         assert!(!slot.rests(tick, now));

@@ -1,4 +1,4 @@
-//! How much memory command lines and environments may take in all.
+//! A bound on the memory of all command lines and environments.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,28 +6,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::Environ;
 use crate::Text;
 
-/// What the command lines and environments of all processes may take together.
+/// The total size of the command lines and environments of all processes.
 ///
-/// One process can have 16 MiB of them that take no memory of its own, and anybody can have thousands of processes. So what
-/// is taken is bounded in all: a text is kept where there is room left, and in any case where it is no larger than the share
-/// of one process, which nobody else can use up. All together they take no more than twice the limit. A text that is
-/// read again counts once, though both are there until the new one is in its place.
+/// One process can have 16 MiB of them that take no memory of its own, and any user can have thousands of processes. So the total is
+/// bounded: a text is kept where there is room left, and in any case where it is no larger than the share of one process, which no other
+/// process can use up. All together they take no more than twice the limit. A text that is read again counts once, though both exist
+/// until the new one is in its place.
 #[derive(Debug)]
 pub(crate) struct TextBudget {
     limit: u64,
     taken: AtomicU64,
-    /// What each process may have in any case.
+    /// The bytes that each process may have in any case.
     share: AtomicU64,
 }
 
-/// A part of the budget, given back when it is dropped.
+/// A part of the budget, returned when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Held {
     budget: Arc<TextBudget>,
     bytes: u64,
 }
 
-/// What each piece of a text takes beside its bytes: the place in a list, the counts of who shares it, what the allocator adds.
+/// The bytes that each piece of a text takes in addition to its text: the place in a list, the reference counts, the allocator's overhead.
 const PIECE: u64 = 48;
 
 impl TextBudget {
@@ -48,7 +48,7 @@ impl TextBudget {
         self.limit.saturating_sub(others).max(self.share.load(Ordering::Relaxed))
     }
 
-    /// Takes what a text needs, where it may be kept, in the place of what was held for the one before.
+    /// Takes the bytes of a text, where it may be kept, in place of those of the text before it.
     pub(crate) fn take(self: &Arc<Self>, bytes: u64, before: Option<Held>) -> Option<Held> {
         let share = self.share.load(Ordering::Relaxed);
         let given_back = before.as_ref().map_or(0, |before| before.bytes);
@@ -56,7 +56,7 @@ impl TextBudget {
             let after = taken.saturating_sub(given_back).checked_add(bytes)?;
             (after <= self.limit || bytes <= share).then_some(after)
         };
-        // In one step, so that whoever reads at the same time takes nothing of it.
+        // In one step, so that a job at the same time takes nothing of it.
         self.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room).ok()?;
         let mut held = before.unwrap_or_else(|| Held { budget: Arc::clone(self), bytes: 0 });
         held.bytes = bytes;
@@ -70,12 +70,12 @@ impl Drop for Held {
     }
 }
 
-/// What arguments take, about.
+/// The bytes that arguments take, about.
 pub(crate) fn bytes_of_arguments(arguments: &[Text]) -> u64 {
     arguments.iter().map(bytes_of).fold(0, u64::saturating_add)
 }
 
-/// What an environment takes, about.
+/// The bytes that an environment takes, about.
 pub(crate) fn bytes_of_environ(environ: &Environ) -> u64 {
     let both = environ.iter().map(|(name, value)| bytes_of(name).saturating_add(value.map_or(0, bytes_of)));
     both.fold(0, u64::saturating_add)
@@ -93,7 +93,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nobody_takes_the_share_of_others(
+        fn no_process_takes_the_share_of_others(
             limit in 0..1000_u64,
             texts in proptest::collection::vec((0..20_usize, 0..1500_u64), 0..60),
         ) {

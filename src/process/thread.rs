@@ -1,8 +1,7 @@
-//! A process whose main thread has exited: what is known of it by another thread that lives.
+//! A process whose main thread has exited: the data that another, living thread of it still shows.
 //!
-//! The main thread gave up its memory, its descriptors, its directories and its namespaces when it exited, and
-//! `/proc/PID` is of the main thread: it has zeros there, empty files, links to nothing. `/proc/PID/task/TID` of a thread
-//! that lives has what the process has.
+//! The main thread released its memory, its descriptors, its directories and its namespaces when it exited, and `/proc/PID` is of the main
+//! thread: it has zeros there, empty files, links to nothing. `/proc/PID/task/TID` of a thread that lives shows those of the process.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -14,10 +13,10 @@ use super::file::{self, Buffer, PidPath, owner};
 use super::stat::StatLine;
 use crate::number::decimal;
 
-/// The kernel's flag of a thread that is exiting, in field 9 of `/proc/PID/stat`: set before it gives up anything.
+/// The kernel's flag of a thread that is exiting, in field 9 of `/proc/PID/stat`: set before it releases anything.
 const PF_EXITING: u32 = 0x4;
 
-/// How many threads are looked at, and how often they are listed, before the question is left for later.
+/// How many threads are read, and how often they are listed, before the reading is put off.
 const MOST_LOOKS: usize = 512;
 const MOST_LISTINGS: usize = 16;
 
@@ -33,8 +32,8 @@ impl StatLine<'_> {
     }
 }
 
-/// Reads what every thread of the process `pid` in `dir` has: `read` gets the directory of one that has it still.
-pub(crate) fn by_life<T>(
+/// Reads a property shared by all threads of the process `pid` in `dir`: `read` gets the directory of one that still has it.
+pub(crate) fn by_any_thread<T>(
     dir: BorrowedFd<'_>,
     pid: u32,
     mut read: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<T>,
@@ -52,8 +51,8 @@ pub(crate) fn main_thread_has_exited(dir: impl AsFd, buffer: &mut Buffer) -> rus
     Ok(StatLine::parse(stat(dir, buffer)?).is_ok_and(|stat| stat.has_lost_its_main_thread()))
 }
 
-/// Gives `read` the directory of a thread that lives, of the process `pid` in `dir`, and returns what it returns. What it
-/// read of a thread that exited meanwhile is dropped, and another thread is asked. `None` where all are exiting.
+/// Calls `read` with the directory of a thread that lives, of the process `pid` in `dir`, and returns its result. A result from a thread
+/// that exited meanwhile is dropped, and another thread is tried. `None` where all are exiting.
 ///
 /// # Errors
 ///
@@ -66,7 +65,7 @@ pub(crate) fn by_living_thread<T>(
     let listed = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let tasks = match rustix::fs::openat(dir, c"task", listed, Mode::empty()) {
         Ok(tasks) => tasks,
-        // It ended, which whoever reads on will find out; or nobody knows its threads.
+        // It ended, which the next reading will find out; or its threads are unknown.
         Err(Errno::NOENT | Errno::SRCH) => return Ok(None),
         Err(errno) => return Err(errno),
     };
@@ -95,11 +94,11 @@ pub(crate) fn by_living_thread<T>(
                 Err(errno) => return Err(errno),
             };
             let found = if known.contains(&tid) { None } else { Some(read(thread.as_fd())) };
-            // Looked at afterwards: what it had while it lived is right.
-            match (life(&thread, &mut buffer)?, found) {
-                (Life::Lives, Some(found)) => return found.map(Some),
-                (Life::Gone, _) => gone = true,
-                (Life::Lives | Life::Exiting, _) => exiting.push(tid),
+            // Checked afterwards: a result from while it lived is right.
+            match (thread_state(&thread, &mut buffer)?, found) {
+                (ThreadState::Alive, Some(found)) => return found.map(Some),
+                (ThreadState::Gone, _) => gone = true,
+                (ThreadState::Alive | ThreadState::Exiting, _) => exiting.push(tid),
             }
         }
         // All are exiting if there are as many as were seen to, and these are the ones: one that vanished meanwhile may have
@@ -117,9 +116,9 @@ pub(crate) fn by_living_thread<T>(
 
 /// Loads the I/O counters of the whole process `pid` in `dir`, by a thread of it that lives; `None` where none does.
 ///
-/// Recent kernels show those of a main thread that has exited to root alone, whoever owns the process. In the root of a proc
-/// file system there is a directory for each thread too, though it is not listed, and `io` in there is of all threads,
-/// ended ones and children included. While a thread lives, nobody else has its id.
+/// Recent kernels show those of a main thread that has exited to root alone, whoever owns the process. In the root of a proc file system
+/// there is a directory for each thread too, though it is not listed, and `io` in there is of all threads, ended ones and children
+/// included. While a thread lives, no other has its id.
 pub(crate) fn load_io(
     procfs: BorrowedFd<'_>,
     dir: BorrowedFd<'_>,
@@ -134,17 +133,17 @@ pub(crate) fn load_io(
     })
 }
 
-enum Life {
-    Lives,
+enum ThreadState {
+    Alive,
     Exiting,
     Gone,
 }
 
-fn life(thread: impl AsFd, buffer: &mut Buffer) -> rustix::io::Result<Life> {
+fn thread_state(thread: impl AsFd, buffer: &mut Buffer) -> rustix::io::Result<ThreadState> {
     match stat(thread, buffer) {
-        Ok(line) if StatLine::parse(line).is_ok_and(|stat| !stat.has_exited()) => Ok(Life::Lives),
-        Ok(_) => Ok(Life::Exiting),
-        Err(Errno::NOENT | Errno::SRCH) => Ok(Life::Gone),
+        Ok(line) if StatLine::parse(line).is_ok_and(|stat| !stat.has_exited()) => Ok(ThreadState::Alive),
+        Ok(_) => Ok(ThreadState::Exiting),
+        Err(Errno::NOENT | Errno::SRCH) => Ok(ThreadState::Gone),
         Err(errno) => Err(errno),
     }
 }
@@ -166,8 +165,8 @@ mod tests {
         std::fs::write(dir.join("stat"), line).unwrap();
     }
 
-    /// Which thread is asked, of a process with these threads: state, and flags.
-    fn ask(threads: u32, others: &[(u32, char, u32)]) -> rustix::io::Result<Option<Vec<u8>>> {
+    /// The thread that is read, of a process with these threads: state, and flags.
+    fn thread_read(threads: u32, others: &[(u32, char, u32)]) -> rustix::io::Result<Option<Vec<u8>>> {
         let root = tempfile::tempdir().unwrap();
         write(root.path(), 1, 'Z', PF_EXITING, threads);
         write(&root.path().join("task/1"), 1, 'Z', PF_EXITING, threads);
@@ -183,30 +182,30 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_lives_is_asked() {
-        assert_eq!(ask(2, &[(5, 'S', 0x40_0000)]), Ok(Some(b"5".to_vec())));
-        assert_eq!(ask(4, &[(5, 'Z', 0), (6, 'R', PF_EXITING), (7, 'D', 0)]), Ok(Some(b"7".to_vec())));
-        assert_eq!(ask(3, &[(5, 'X', 0), (6, 'R', PF_EXITING)]), Ok(None));
-        assert_eq!(ask(1, &[]), Ok(None));
+    fn a_thread_that_lives_is_read() {
+        assert_eq!(thread_read(2, &[(5, 'S', 0x40_0000)]), Ok(Some(b"5".to_vec())));
+        assert_eq!(thread_read(4, &[(5, 'Z', 0), (6, 'R', PF_EXITING), (7, 'D', 0)]), Ok(Some(b"7".to_vec())));
+        assert_eq!(thread_read(3, &[(5, 'X', 0), (6, 'R', PF_EXITING)]), Ok(None));
+        assert_eq!(thread_read(1, &[]), Ok(None));
         // Where there is one more than can be seen, nothing is known.
-        assert_eq!(ask(3, &[(5, 'Z', PF_EXITING)]), Err(Errno::AGAIN));
+        assert_eq!(thread_read(3, &[(5, 'Z', PF_EXITING)]), Err(Errno::AGAIN));
     }
 
     #[test]
-    fn what_fails_of_a_living_thread_has_failed() {
+    fn a_failure_of_a_living_thread_is_a_failure() {
         let root = tempfile::tempdir().unwrap();
         write(root.path(), 1, 'Z', PF_EXITING, 2);
         write(&root.path().join("task/5"), 5, 'S', 0, 2);
         let dir = std::fs::File::open(root.path()).unwrap();
         let found = by_living_thread(dir.as_fd(), 1, |_| Err::<(), _>(Errno::ACCESS));
         assert_eq!(found, Err(Errno::ACCESS));
-        // Of a main thread that lives, nothing else is asked for.
+        // Of a main thread that lives, nothing else is read.
         write(root.path(), 1, 'S', 0, 2);
-        let mut asked = Vec::new();
-        let found = by_life(dir.as_fd(), 1, |at| {
-            asked.push(owner(at, c"").unwrap().ino);
+        let mut read = Vec::new();
+        let found = by_any_thread(dir.as_fd(), 1, |at| {
+            read.push(owner(at, c"").unwrap().ino);
             Ok(())
         });
-        assert_eq!((found, asked), (Ok(()), vec![owner(&dir, c"").unwrap().ino]));
+        assert_eq!((found, read), (Ok(()), vec![owner(&dir, c"").unwrap().ino]));
     }
 }

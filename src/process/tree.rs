@@ -34,7 +34,7 @@ pub struct ProcessTree<'a, T = ProcessSample> {
     parents: Vec<Option<usize>>,
 }
 
-/// What a subtree uses altogether.
+/// The usage of a subtree altogether.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -82,36 +82,36 @@ impl<'a, T: AsRef<ProcessSample>> ProcessTree<'a, T> {
         Self { samples, by_pid, children, parents }
     }
 
-    /// The processes that have no parent here, in the order of the snapshot.
+    /// Returns the processes that have no parent here, in the order of the snapshot.
     pub fn roots(&self) -> impl Iterator<Item = &'a T> {
         self.samples.iter().zip(&self.parents).filter(|(_, parent)| parent.is_none()).map(|(sample, _)| sample)
     }
 
-    /// All pids, in the order of the snapshot.
+    /// Returns all pids, in the order of the snapshot.
     pub fn pids(&self) -> impl Iterator<Item = u32> {
         self.samples.iter().map(|sample| sample.as_ref().id.pid)
     }
 
-    /// A process by its identity.
+    /// Returns a process by its identity.
     #[must_use]
     pub fn get(&self, id: ProcessId) -> Option<&'a T> {
         self.samples.get(self.index(id)?)
     }
 
-    /// The parent of a process; `None` for a root and for a process that is not here.
+    /// Returns the parent of a process; `None` for a root and for a process that is not here.
     #[must_use]
     pub fn parent(&self, id: ProcessId) -> Option<&'a T> {
         let parent = (*self.parents.get(self.index(id)?)?)?;
         self.samples.get(parent)
     }
 
-    /// The children of a process, in the order of the snapshot; none for a process that is not here.
+    /// Returns the children of a process, in the order of the snapshot; none for a process that is not here.
     pub fn children(&self, id: ProcessId) -> impl Iterator<Item = &'a T> {
         let children = self.index(id).and_then(|at| self.children.get(at)).map_or(&[][..], Vec::as_slice);
         children.iter().filter_map(|at| self.samples.get(*at))
     }
 
-    /// A process and all below it, parents before their children; none for a process that is not here.
+    /// Returns a process and all below it, parents before their children; none for a process that is not here.
     pub fn subtree(&self, id: ProcessId) -> impl Iterator<Item = &'a T> {
         let mut stack: Vec<usize> = self.index(id).into_iter().collect();
         std::iter::from_fn(move || {
@@ -121,12 +121,12 @@ impl<'a, T: AsRef<ProcessSample>> ProcessTree<'a, T> {
         })
     }
 
-    /// All below a process, without it.
+    /// Returns all processes below a process, without it.
     pub fn descendants(&self, id: ProcessId) -> impl Iterator<Item = &'a T> {
         self.subtree(id).skip(1)
     }
 
-    /// The processes that match and have no ancestor that does: the tops of the matching subtrees.
+    /// Returns the processes that match and have no ancestor that does: the tops of the matching subtrees.
     pub fn topmost(&self, matches: impl Fn(&T) -> bool) -> Vec<&'a T> {
         let mut topmost = Vec::new();
         let mut stack: Vec<usize> =
@@ -142,7 +142,7 @@ impl<'a, T: AsRef<ProcessSample>> ProcessTree<'a, T> {
         topmost
     }
 
-    /// What a process and all below it use; nothing for a process that is not here.
+    /// Returns the usage of a process and all below it; nothing for a process that is not here.
     #[must_use]
     pub fn summary(&self, id: ProcessId) -> Summary {
         self.subtree(id).collect()
@@ -161,7 +161,7 @@ impl Default for Summary {
     }
 }
 
-/// What any processes use altogether: those of a selection, of a whole snapshot.
+/// The usage of any processes altogether: those of a selection, of a whole snapshot.
 impl<'a, T: AsRef<ProcessSample> + 'a> FromIterator<&'a T> for Summary {
     fn from_iter<I: IntoIterator<Item = &'a T>>(samples: I) -> Self {
         let mut total = Self::default();

@@ -1,4 +1,4 @@
-//! What the tests on a live kernel share.
+//! The helpers shared by the tests on a live kernel.
 
 #![allow(missing_docs, missing_debug_implementations, clippy::new_without_default, reason = "for tests alone")]
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a panic is the report of a test")]
@@ -29,7 +29,7 @@ pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// Waits for what the kernel gives no event of.
+/// Waits for a change of which the kernel sends no event.
 #[track_caller]
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(120);
@@ -253,7 +253,7 @@ pub fn until_named(pid: u32, name: &str) {
     until(name, || direct(pid).stat().unwrap().comm == name);
 }
 
-/// What of a process only changes while it runs.
+/// The fields of a process that only change while it runs.
 pub fn counters(process: &Process) -> Result<Vec<u64>> {
     let (io, status, stat) = (process.io()?, process.status()?, process.stat()?);
     Ok(vec![

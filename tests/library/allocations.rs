@@ -1,4 +1,4 @@
-//! What a tick allocates, once it has settled: a few pieces of memory, however many processes there are.
+//! The allocations of a tick in its steady state: a few pieces of memory, however many processes there are.
 
 use appmon::{Cancel, FileSystems, Processes, Snapshot, Source};
 

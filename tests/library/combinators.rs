@@ -1,4 +1,4 @@
-//! What the combinators make of a stream of snapshots, and the cache of a source.
+//! The combinators of a stream of snapshots, and the cache of a source.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use proptest::prelude::*;
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Meter {
     key: u32,
-    /// Changes when the thing changes what it is.
+    /// Changes when the subject changes its identity.
     identity: u8,
     /// Nanoseconds.
     at: u64,
@@ -84,7 +84,7 @@ fn collect<S: Stream>(stream: S) -> Vec<S::Item> {
     block_on(stream.collect())
 }
 
-/// The rates of each snapshot, by key; an error gives none.
+/// The rates of each snapshot, by key; an error has none.
 #[allow(clippy::type_complexity, reason = "a table to compare with")]
 fn rates(snapshots: Vec<Result<Snapshot<Meter>>>) -> Vec<Vec<(u32, Option<(u64, u128)>)>> {
     collect(stream::iter(snapshots).rates())
@@ -107,7 +107,7 @@ mod rates {
     }
 
     #[test]
-    fn what_is_born_later_counts_from_its_birth() {
+    fn a_process_born_later_counts_from_its_birth() {
         let seen = rates(vec![
             snapshot(100, [born(99, meter(1, 110, 5)), born(100, meter(2, 110, 5)), born(105, meter(3, 110, 5))]),
             snapshot(
@@ -139,7 +139,7 @@ mod rates {
     }
 
     #[test]
-    fn what_was_away_for_a_tick_has_its_rates_since_it_was_last_seen() {
+    fn a_subject_away_for_a_tick_has_its_rates_since_it_was_last_seen() {
         let seen = rates(vec![
             snapshot(100, [meter(1, 100, 5), meter(2, 100, 5)]),
             snapshot(200, [meter(2, 200, 6), born(150, meter(3, 200, 9))]),
@@ -153,7 +153,7 @@ mod rates {
     }
 
     #[test]
-    fn what_is_away_for_long_is_forgotten() {
+    fn a_subject_away_for_long_is_forgotten() {
         let away = (0..60).map(|tick| snapshot(200 + tick, [meter(2, 200 + tick, 6)]));
         let mut ticks = vec![snapshot(100, [meter(1, 100, 5)])];
         ticks.extend(away);
@@ -284,7 +284,7 @@ mod retain {
     use super::*;
 
     #[test]
-    fn keeps_what_it_is_told_and_all_else_of_the_snapshot() {
+    fn keeps_the_matching_samples_and_all_else_of_the_snapshot() {
         let mut first = snapshot(5, [meter(1, 0, 0), meter(2, 0, 0), meter(3, 0, 0)]).unwrap();
         first.seq = 7;
         first.took = Duration::from_millis(3);
@@ -321,7 +321,7 @@ mod select {
     }
 
     #[test]
-    fn keeps_what_is_selected_and_counts_what_is_not_decided() {
+    fn keeps_selected_samples_and_counts_undecided_ones() {
         let (shell, late) = (Reading::Value("/bin/sh".into()), Reading::Skipped);
         let samples =
             [process(1, shell.clone()), process(2, late.clone()), process(3, late), process(4, Reading::Failed)];
@@ -351,7 +351,7 @@ mod samples {
     }
 
     #[test]
-    fn come_one_by_one_with_what_is_known_of_their_tick() {
+    fn come_one_by_one_with_the_data_of_their_tick() {
         let mut first = snapshot(5, [meter(2, 0, 20), meter(1, 0, 10)]).unwrap();
         (first.seq, first.time) = (7, appmon::Timestamp::from_unix_nanos(70));
         let mut second = snapshot(6, [meter(2, 0, 21)]).unwrap();
@@ -380,7 +380,7 @@ mod samples {
     }
 
     #[test]
-    fn name_no_host_unless_told() {
+    fn name_no_host_unless_configured() {
         let record = block_on(stream::iter([snapshot(1, [meter(1, 0, 0)])]).samples().next()).unwrap().unwrap();
         assert_eq!(record.host, None);
     }
@@ -410,7 +410,7 @@ mod changes {
     }
 
     #[test]
-    fn are_what_appeared_changed_and_is_gone() {
+    fn are_those_of_subjects_that_appeared_changed_or_are_gone() {
         let seen = changes(vec![
             snapshot(1, [with(3, 0, 0), with(1, 0, 0)]),
             snapshot(2, [with(1, 0, 5), with(3, 0, 5)]),
@@ -503,7 +503,7 @@ mod changes {
 mod cached {
     use super::*;
 
-    /// Takes 50 ns for a reading, and fails where it is told to. Its samples number its readings.
+    /// Takes 50 ns for a reading, and fails where it is configured to. Its samples number its readings.
     #[derive(Clone, Debug, Default)]
     struct Slow {
         readings: u32,
@@ -530,7 +530,7 @@ mod cached {
 
     const TTL: Duration = Duration::from_nanos(10);
 
-    /// Which reading is given at this time.
+    /// The reading that is returned at this time.
     fn at(cached: &mut appmon::Cached<Slow>, now: u64) -> Result<u32> {
         let mut snapshot = Snapshot::default();
         cached.collect_at(Monotonic::from_nanos(now), &mut snapshot, &Cancel::new())?;
@@ -554,7 +554,7 @@ mod cached {
     }
 
     #[test]
-    fn what_is_given_again_is_as_it_was_but_for_the_tick() {
+    fn a_repeated_snapshot_is_as_it_was_but_for_the_tick() {
         let mut cached = Slow::default().cached(TTL);
         let (mut first, mut again) = (Snapshot::default(), Snapshot::default());
         first.boot_id = appmon::BootId::current();
@@ -711,7 +711,7 @@ mod top {
 
     use super::*;
 
-    /// What is at the top of each snapshot, of the keys and values of it.
+    /// The keys and values at the top of each snapshot.
     fn top(n: usize, hysteresis: f64, ticks: &[&[(u32, u64)]]) -> Vec<Vec<u32>> {
         let meters = |tick: &[(u32, u64)]| {
             snapshot(0, tick.iter().map(|(key, count)| meter(*key, 0, *count)).collect::<Vec<_>>())

@@ -1,4 +1,4 @@
-//! The source of processes on a directory that looks like /proc: what no live kernel does when asked to.
+//! The source of processes on a directory that looks like /proc: states that no live kernel produces on request.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
 
@@ -19,7 +19,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 
 use common::{find, get, next, tick, ticks, until};
 
-/// What of a process a test changes.
+/// The part of a process that a test changes.
 #[derive(Clone)]
 struct Fake {
     pid: u32,
@@ -164,7 +164,7 @@ fn a_directory_is_read_as_a_proc() {
     let json = serde_json::to_string(&snapshot).unwrap();
     assert_eq!(serde_json::from_str::<appmon::Snapshot<ProcessSample>>(&json).unwrap(), snapshot);
 
-    // What was broken is tried again, and counted again as long as it is.
+    // A broken file is tried again, and counted again as long as it is broken.
     let snapshot = tick(&mut source);
     assert_eq!((snapshot.skipped.malformed, snapshot.skipped.vanished), (1, 1));
     Fake::new(44, "mended").write(root);
@@ -175,7 +175,7 @@ fn a_directory_is_read_as_a_proc() {
 }
 
 #[test]
-fn what_is_odd_of_one_file_is_odd_of_that_field_alone() {
+fn a_fault_of_one_file_concerns_that_field_alone() {
     let directory = root();
     let root = directory.path();
     let odd = Fake::new(42, "odd");
@@ -199,7 +199,7 @@ fn what_is_odd_of_one_file_is_odd_of_that_field_alone() {
     for file in ["io", "cgroup", "cmdline", "exe", "cwd"] {
         std::fs::remove_file(missing.directory(root).join(file)).unwrap();
     }
-    // What cannot be read at all: a directory where a file should be.
+    // A file that cannot be read at all: a directory in its place.
     std::fs::create_dir(missing.directory(root).join("cgroup")).unwrap();
     let source = || Processes::new().root(root).fields(Fields::all()).slow_budget(Duration::from_secs(300));
     let mut source = source().max_age(Duration::MAX);
@@ -229,7 +229,7 @@ fn what_is_odd_of_one_file_is_odd_of_that_field_alone() {
         assert_eq!(get(&snapshot, 43).io, Reading::Unsupported);
     }
 
-    // By hand: the process is there, and so is what can be read of it.
+    // By hand: the process is there, and so are its readable files.
     let procfs = appmon::ProcFs::new(root).unwrap();
     let process = procfs.process(42).unwrap();
     assert_eq!(process.id(), ProcessId { pid: 42, start_ticks: 1000 });
@@ -303,7 +303,7 @@ fn release(root: &Path) {
 }
 
 #[test]
-fn what_is_no_file_is_not_opened() {
+fn an_entry_that_is_no_file_is_not_opened() {
     let mut kinds = vec![FileType::Fifo, FileType::Symlink, FileType::Directory, FileType::Socket];
     if common::require(common::is_root(), "root, to make a device node") {
         kinds.push(FileType::CharacterDevice);
@@ -473,7 +473,7 @@ fn the_command_lines_of_some_leave_room_for_those_of_others() {
         let is_kept = |pid: &u32| get(&snapshot, *pid).info.cmdline.value().is_some();
         let all: Vec<u32> = [10, 11, 12, 13, 20, 21].into_iter().filter(is_kept).collect();
         assert_eq!(*first.get_or_insert_with(|| all.clone()), all);
-        // Whoever comes first, of those that are large; and the usual ones in any case.
+        // The first ones, of those that are large; and the usual ones in any case.
         let large = kept(&snapshot, &[10, 11, 12, 13]);
         let pieces = kept(&snapshot, &[20, 21]);
         assert!(large * 400_000 + pieces * 8_000 * 49 <= LIMIT && large + pieces >= 1, "{large} {pieces}");
@@ -507,7 +507,7 @@ fn a_pid_has_one_name() {
 }
 
 #[test]
-fn what_changes_in_a_directory_is_in_the_next_tick() {
+fn a_change_in_a_directory_is_in_the_next_tick() {
     let root = root();
     let root = root.path();
     let mut fake = Fake::new(42, "fake");
@@ -708,7 +708,7 @@ fn writer(path: &Path) -> std::fs::File {
 }
 
 #[test]
-fn a_file_that_blocks_holds_up_nobody_else() {
+fn a_file_that_blocks_holds_up_no_other() {
     let directory = root();
     let root = directory.path();
     for pid in 10..40 {
@@ -819,7 +819,7 @@ fn a_tree_may_be_as_deep_as_there_are_processes() {
     let mut some = source("with_descendants(name=top, 5000) & !with_descendants(name=top, 4998) | topmost(name=chain)");
     assert_eq!(pids(&tick(&mut some)), [last - 5_000, last - 4_999, last - 1]);
 
-    // It is cut in the middle: what is below has another ancestor.
+    // It is cut in the middle: the processes below have another ancestor.
     write_stat_only(&Fake { ppid: 1, ..Fake::new(3_000, "chain") }, root);
     assert_eq!(pids(&tick(&mut below)), (3_001..=last).collect::<Vec<_>>());
     let snapshot = tick(&mut source("all"));
@@ -899,7 +899,7 @@ fn a_wait_without_end_is_cancelled() {
 }
 
 #[test]
-fn what_is_selected_from_a_snapshot_is_what_the_source_selects() {
+fn a_snapshot_is_selected_from_as_by_the_source() {
     let root = root();
     let root = root.path();
     let child = |pid, ppid, comm: &str| {
@@ -982,7 +982,7 @@ fn ids(snapshot: &Snapshot<ProcessSample>) -> Vec<ProcessId> {
 }
 
 #[test]
-fn what_a_snapshot_does_not_have_decides_nothing() {
+fn a_field_that_a_snapshot_lacks_decides_nothing() {
     let root = root();
     let root = root.path();
     for pid in 10..14 {
@@ -1034,7 +1034,7 @@ fn settings_that_cannot_be_meant_are_errors_of_the_first_tick() {
     let root = root();
     let deep = (0..200).fold(Select::pid(1), |deep, _| deep.topmost());
     for (source, error) in [
-        (Processes::new().threads(0), "Processes::threads(0): at least one thread reads"),
+        (Processes::new().threads(0), "Processes::threads(0): at least one thread is needed"),
         (Processes::new().select(deep.clone()), "selection: groups and functions go 128 deep at most"),
     ] {
         let mut source = source.root(root.path());

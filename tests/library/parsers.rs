@@ -69,7 +69,7 @@ const LIMITS: &str = "Limit                     Soft Limit           Hard Limit 
 
 const CGROUP: &str = "9:name=systemd:/user.slice\n4:cpu,cpuacct:/a:b\n0::/\n";
 
-// What each file means.
+// The meaning of each file.
 
 #[test]
 fn stat_has_every_field() {
@@ -96,7 +96,7 @@ fn stat_of_a_process_being_reaped() {
 }
 
 #[test]
-fn stat_says_what_is_missing() {
+fn stat_names_the_missing_field() {
     check_malformed(Stat::parse, "", "( before the name");
     check_malformed(Stat::parse, "x (cat) R 1", "pid");
     check_malformed(Stat::parse, "4294967296 (cat) R 1", "pid");
@@ -138,7 +138,7 @@ fn status_knows_every_line_of_linux_6_18() {
 }
 
 #[test]
-fn status_keeps_what_it_does_not_know() {
+fn status_keeps_unknown_lines() {
     let file = STATUS.replace("Threads:\t3", "Threads:\tmany\nShoeSize:\t 44 EU \nodd line");
     let status = Status::parse(file.as_bytes()).unwrap();
     assert_eq!(status.threads, None);
@@ -149,7 +149,7 @@ fn status_keeps_what_it_does_not_know() {
         let file: String = STATUS.split_inclusive('\n').filter(|line| !line.starts_with(&format!("{key}:"))).collect();
         check_malformed(Status::parse, &file, &format!("no valid {key}"));
     }
-    // What looks like a /proc and is none has other lines.
+    // A directory that only looks like a /proc has other lines.
     for (line, other) in [("Uid:\t1000", "Uid:\tx"), ("Uid:\t", "Oid:\t")] {
         let status = Status::parse(STATUS.replace(line, other).as_bytes()).unwrap();
         assert_eq!((status.uid, status.gid.map(|gid| gid.effective)), (None, Some(101)));
@@ -175,7 +175,7 @@ fn io_of_any_order() {
         (Some(13249), Some(6273), Some(24), Some(7))
     );
     assert_eq!((io.read_bytes, io.write_bytes, io.cancelled_write_bytes), (Some(4096), Some(8192), Some(12)));
-    // What is not there is not known, and the others are.
+    // Missing values are unknown, and the others are there.
     let keys = |io: Io| {
         [
             ("rchar", io.read_chars),
@@ -198,8 +198,8 @@ fn io_of_any_order() {
         let found = Io::parse(IO.replace(": 24", wrong).as_bytes()).unwrap();
         assert_eq!((found.read_syscalls, found.write_syscalls), (None, Some(7)), "{wrong}");
     }
-    check_malformed(Io::parse, "", "none of its lines");
-    check_malformed(Io::parse, "rchar 5\nother: 7\n", "none of its lines");
+    check_malformed(Io::parse, "", "no known line");
+    check_malformed(Io::parse, "rchar 5\nother: 7\n", "no known line");
 }
 
 #[test]
@@ -218,7 +218,7 @@ fn smaps_rollup_knows_every_line_of_linux_6_18() {
 }
 
 #[test]
-fn limits_are_told_apart() {
+fn limits_are_distinguished() {
     let limits = Limits::parse(LIMITS.as_bytes()).unwrap();
     let limit = |limit: Option<Limit>| limit.map(|limit| (limit.soft, limit.hard)).unwrap();
     assert_eq!(limit(limits.cpu_time_seconds), (None, None));
@@ -281,7 +281,7 @@ fn of_a_file_with_an_odd_line_the_others_are_read() {
     assert_eq!(cgroups.list.iter().map(|cgroup| cgroup.hierarchy).collect::<Vec<_>>(), [4, 0]);
     assert_eq!(cgroups.unknown, ["x", "no:number:/a"]);
     assert_eq!(cgroups.main_path().unwrap(), &"/docker/h");
-    // One that was not understood may be the one that says more.
+    // One that could not be parsed may be the more specific one.
     assert_eq!(CgroupPaths::parse(b"x\n0::/\n").unwrap().main_path(), None);
     check_malformed(CgroupPaths::parse, "x\ny:\n", "cgroup: x");
 }
@@ -979,7 +979,7 @@ fn parse_all(bytes: &[u8]) {
     Namespaces::default().set(bytes, bytes);
 }
 
-/// Whatever was understood can be sent and received; whatever was not is said to be malformed.
+/// A value that was parsed can be sent and received; any other is reported as malformed.
 fn check_any<T: Serialize + DeserializeOwned + PartialEq + Debug>(parsed: Result<T>) {
     match parsed {
         Ok(value) => check_wire(&value),

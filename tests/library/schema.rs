@@ -1,4 +1,4 @@
-//! The published schema: the checked-in files are those of the code, and what is written is as they say.
+//! The published schema: the checked-in files are those of the code, and the output is valid by them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -160,7 +160,7 @@ fn what_is_wrong_is_not_valid() {
 
 #[cfg(feature = "forward")]
 #[test]
-fn messages_are_as_they_say() {
+fn messages_match_their_schema() {
     use appmon::forward::{Codec, Encoder, Host};
 
     let mut encoder = Encoder::new(Host::new("db-1").unwrap()).max_bytes(4096);

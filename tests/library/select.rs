@@ -81,7 +81,7 @@ fn conditions() {
 }
 
 #[test]
-fn the_grammar_is_what_is_read() {
+fn the_parser_follows_the_grammar() {
     let (lines, rest) = Select::GRAMMAR.split_once("\n\n").unwrap();
     assert!(Select::GRAMMAR.lines().all(|line| line.chars().count() <= 100), "for a terminal");
     let mut read = 0;
@@ -107,7 +107,7 @@ fn the_grammar_is_what_is_read() {
 }
 
 #[test]
-fn what_is_written_the_same_is_equal() {
+fn equal_texts_are_equal_patterns() {
     let closure = Select::matching(|_| true);
     assert_eq!(closure, closure.clone());
     assert_ne!(closure, Select::matching(|_| true), "another function");
@@ -139,7 +139,7 @@ fn a_pattern_is_text_too() {
         ("nginx", "pattern, column 1: expected an operator: `a pattern` takes `=`, `==`, `*=`, `~`\n  nginx\n  ^"),
         (
             "=a b",
-            "pattern, column 4: expected the end; a value with white space or any of `& | ( ) ,` in it stands in quotes\n  =a b\n     ^",
+            "pattern, column 4: expected the end; a value with white space or any of `& | ( ) ,` in it must be in quotes\n  =a b\n     ^",
         ),
         (
             "=[a",
@@ -227,18 +227,18 @@ fn errors_point_at_the_place() {
     );
     refuse(
         "pid=1 pid=2",
-        "selection, column 7: expected `&`, `|` or the end; a value with white space or any of `& | ( ) ,` in it stands in quotes\n  pid=1 pid=2\n        ^",
+        "selection, column 7: expected `&`, `|` or the end; a value with white space or any of `& | ( ) ,` in it must be in quotes\n  pid=1 pid=2\n        ^",
     );
     refuse("(pid=1", "selection, column 1: this `(` is not closed\n  (pid=1\n  ^");
     refuse("pid=1)", "selection, column 6: this `)` closes nothing\n  pid=1)\n       ^");
     refuse(
         "(pid=1 pid=2)",
-        "selection, column 8: expected `&`, `|` or `)`; a value with white space or any of `& | ( ) ,` in it stands in quotes\n  (pid=1 pid=2)\n         ^",
+        "selection, column 8: expected `&`, `|` or `)`; a value with white space or any of `& | ( ) ,` in it must be in quotes\n  (pid=1 pid=2)\n         ^",
     );
     refuse("name='a", "selection, column 6: this `'` is not closed\n  name='a\n       ^");
     refuse(
         "name=& all",
-        "selection, column 6: expected a value; an empty one is written `\"\"`, and a value with white space or any of `& | ( ) ,` in it stands in quotes\n  name=& all\n       ^",
+        "selection, column 6: expected a value; an empty one is written `\"\"`, and a value with white space or any of `& | ( ) ,` in it must be in quotes\n  name=& all\n       ^",
     );
     refuse(
         "name",
@@ -384,7 +384,7 @@ fn select() -> impl Strategy<Value = Select> {
 
 proptest! {
     #[test]
-    fn what_is_shown_reads_back(select in select()) {
+    fn the_text_form_can_be_parsed(select in select()) {
         let shown = select.to_string();
         let read: Select = match shown.parse() {
             Ok(read) => read,

@@ -35,8 +35,8 @@ fn a_test_that_cannot_run_here_is_reported() {
 }
 
 #[test]
-fn what_is_missing_inside_of_a_test_is_reported_outside() {
-    let test = "skipped::what_is_missing_inside_of_a_test_is_reported_outside";
+fn a_requirement_missing_inside_of_a_test_is_reported_outside() {
+    let test = "skipped::a_requirement_missing_inside_of_a_test_is_reported_outside";
     if std::env::var_os(MISSING).is_some() {
         if common::inside(test, &["env", "CI="]) {
             common::require(false, "what no namespace has");

@@ -1,5 +1,5 @@
-//! What began and ended, on the live kernel: by the process connector and by comparing ticks, as root and as nobody, and in
-//! namespaces where it must not be heard.
+//! Starts and ends of processes, on the live kernel: by the process connector and by comparing ticks, as root and as nobody, and in
+//! namespaces where it must receive nothing.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
 
@@ -40,7 +40,7 @@ fn has_connector() -> bool {
     require(by == EventMethod::Connector, &format!("the process connector ({why:?})"))
 }
 
-/// Reads until all of these have ended. Gives what happened to them and their children, in the order it was told.
+/// Reads until all of these have ended. Returns the events of them and their children, in the order in which they were reported.
 fn until_ended(source: &mut ProcessEvents, pids: &[u32]) -> Vec<ProcessEvent> {
     let mut events = Vec::new();
     until("all have ended", || {
@@ -182,7 +182,7 @@ fn a_storm_of_forks() {
 }
 
 #[test]
-fn what_is_lost_is_counted_and_looked_for() {
+fn lost_announcements_are_counted_and_made_up_for() {
     if !has_connector() || !require(Command::new("perl").arg("-v").output().is_ok(), "perl") {
         return;
     }
@@ -243,7 +243,7 @@ fn signals_and_core_dumps() {
     }
 }
 
-/// The main thread leaves; another ends the process, in the way that is said.
+/// The main thread leaves; another ends the process, in the given way.
 const LEADER_FIRST: &str = "
 import ctypes, os, threading, time
 print('ready', flush=True)
@@ -316,7 +316,7 @@ fn a_process_goes_on_when_another_thread_executes_a_program() {
 }
 
 #[test]
-fn what_happens_to_a_process_that_lives_on() {
+fn events_of_a_process_that_lives_on() {
     if !has_connector() {
         return;
     }
@@ -368,7 +368,7 @@ os._exit(0)
 }
 
 #[test]
-fn usage_is_what_was_last_read() {
+fn usage_is_that_of_the_last_reading() {
     for connector in [true, false] {
         let fields = Fields::IO | Fields::STATUS;
         let mut source = begun(ProcessEvents::new().connector(connector).fields(fields));
@@ -389,7 +389,7 @@ fn usage_is_what_was_last_read() {
 }
 
 #[test]
-fn selected_jobs_and_what_they_start() {
+fn selected_jobs_and_their_descendants() {
     if !has_connector() {
         return;
     }
@@ -417,7 +417,7 @@ fn selected_jobs_and_what_they_start() {
 }
 
 #[test]
-fn what_cannot_be_decided_is_reported_by_choice() {
+fn undecided_events_are_reported_by_choice() {
     if !has_connector() {
         return;
     }
@@ -471,7 +471,7 @@ fn by_comparing_ticks() {
     assert_eq!(statuses(&events), [Reading::Value(killed)]);
 }
 
-/// In a namespace of its own, nothing of what is outside.
+/// In a namespace of its own, no event from outside.
 fn nothing_foreign(expected: ConnectorObstacle) {
     let mut source = ProcessEvents::new();
     let first = read(&mut source);

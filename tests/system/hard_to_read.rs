@@ -1,4 +1,4 @@
-//! Processes whose files do not say at once what is true of them.
+//! Processes whose files do not show their true state at once.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
 
@@ -15,7 +15,7 @@ const NOBODY: u32 = 65534;
 /// Long enough for whatever does not hang.
 const PATIENT: Duration = Duration::from_secs(300);
 
-/// A process with one thread beside the main one, which does what it is told; the main thread exits on `exit`.
+/// A process with one thread beside the main one, which executes commands; the main thread exits on `exit`.
 const WORKER: &str = "
 import ctypes, os, platform, sys, threading
 EXIT, SETRESUID = {'x86_64': (60, 117), 'aarch64': (93, 147), 'riscv64': (93, 147)}[platform.machine()]
@@ -50,7 +50,7 @@ fn ask(helper: &mut Helper, what: &str) {
     assert_eq!(helper.line(), what.split(' ').next().unwrap());
 }
 
-/// Waits until the main thread has exited and the other one waits for what to do, and returns that one's directory.
+/// Waits until the main thread has exited and the other one waits for a command, and returns that one's directory.
 fn other_thread(pid: u32) -> PathBuf {
     until("the main thread has exited", || direct(pid).stat().unwrap().state == ProcessState::Zombie);
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|entry| entry.unwrap().path());
@@ -65,7 +65,7 @@ fn everything() -> Processes {
     Processes::new().fields(Fields::all()).slow_budget(PATIENT).slow_cadence(Duration::ZERO).max_age(Duration::ZERO)
 }
 
-/// What a process whose main thread has exited has all the same, as one of its threads shows it.
+/// The properties that a process whose main thread has exited still has, as one of its threads shows them.
 #[track_caller]
 fn check_by_thread(sample: &ProcessSample, thread: &Path, directory: &Path) {
     let pid = sample.id.pid;
@@ -110,7 +110,7 @@ fn check_by_thread(sample: &ProcessSample, thread: &Path, directory: &Path) {
 }
 
 #[test]
-fn a_process_whose_main_thread_exited_has_what_its_threads_have() {
+fn a_process_whose_main_thread_exited_is_read_from_its_threads() {
     let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let [first, second] = directories.each_ref().map(|directory| directory.path().canonicalize().unwrap());
     let mut helper = worker(&first);
@@ -336,10 +336,10 @@ fn a_working_directory_with_too_long_a_path_is_decided() {
 }
 
 #[test]
-fn where_no_names_are_known_nobody_waits_for_one() {
+fn where_no_names_are_known_no_tick_waits_for_one() {
     let hide = "mount -t tmpfs none /etc && exec \"$@\"";
     let by = ["unshare", "--mount", "--propagation", "private", "/bin/sh", "-c", hide, "sh"];
-    let test = "hard_to_read::where_no_names_are_known_nobody_waits_for_one";
+    let test = "hard_to_read::where_no_names_are_known_no_tick_waits_for_one";
     if !common::require(is_root(), "root, to hide /etc/passwd") || !common::inside(test, &by) {
         return;
     }

@@ -1,4 +1,4 @@
-//! The source of processes on the live kernel: what any user can see.
+//! The source of processes on the live kernel: the view of any user.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
 
@@ -33,7 +33,7 @@ fn listing() -> BTreeMap<u32, u64> {
     ids.collect()
 }
 
-/// Ticks once, and checks that exactly what lives is in the samples.
+/// Ticks once, and checks that exactly the live processes are in the samples.
 #[track_caller]
 fn complete_tick(source: &mut Processes) -> appmon::Snapshot<ProcessSample> {
     let began = Monotonic::now();
@@ -159,7 +159,7 @@ fn every_field_of_a_stopped_process_is_that_of_its_files() {
 }
 
 #[test]
-fn all_processes_are_what_another_crate_says() {
+fn all_processes_are_as_another_crate_reads_them() {
     let mut source = Processes::new();
     complete_tick(&mut source);
     // What changes in between is another thing than what is wrong: that stays.
@@ -237,7 +237,7 @@ fn a_change_of_directory_without_an_exec_is_found() {
 }
 
 #[test]
-fn a_function_sees_the_command_line_that_is_asked_for() {
+fn a_function_sees_the_command_line_that_is_requested() {
     let mut helper = Helper::sh("echo ready; read x", &["needle"]);
     assert_eq!(helper.line(), "ready");
     let has_needle = |info: &appmon::process::ProcessInfo| {
@@ -262,7 +262,7 @@ fn who_could_not_be_decided_about_is_counted() {
 }
 
 #[test]
-fn a_name_that_a_process_gives_itself_is_no_change() {
+fn a_process_that_renames_itself_is_no_change() {
     use futures::StreamExt as _;
     let mut helper = Helper::sh("echo ready; read x; printf phase2 > /proc/self/comm; echo done; read x", &[]);
     assert_eq!(helper.line(), "ready");
@@ -277,7 +277,7 @@ fn a_name_that_a_process_gives_itself_is_no_change() {
     assert_eq!(next(), []);
 }
 
-/// Two processes that share a table of open files: the second opens a hundred when told to, while the first stands still.
+/// Two processes that share a table of open files: the second opens a hundred on command, while the first does not run.
 const SHARED_FILES: &str = "
 import ctypes, os, signal, struct, sys
 libc = ctypes.CDLL(None)
@@ -350,7 +350,7 @@ fn a_thread_is_no_process_also_when_it_is_the_one_that_reads() {
 }
 
 #[test]
-fn thousands_of_forks_leave_no_ghosts_and_hide_nobody() {
+fn thousands_of_forks_leave_no_ghosts_and_hide_no_process() {
     const FORKS: &str = "i=0; while [ $i -lt 3000 ]; do
             if [ $((i % 30)) -eq 0 ]; then sleep 100000 </dev/null >/dev/null & echo $!; else (:) & fi
             i=$((i + 1))
@@ -384,7 +384,7 @@ fn thousands_of_forks_leave_no_ghosts_and_hide_nobody() {
 }
 
 #[test]
-fn what_stood_still_by_its_clock_has_the_counters_of_a_full_reading() {
+fn an_idle_process_by_its_clock_has_the_counters_of_a_full_reading() {
     let idle = Crowd::new(200);
     let busy: Vec<Helper> = (0..12)
         .map(|nth| match nth % 4 {
@@ -439,8 +439,8 @@ fn what_stood_still_by_its_clock_has_the_counters_of_a_full_reading() {
 }
 
 #[test]
-fn what_is_not_selected_is_left_alone_though_it_runs() {
-    if !inside("live_processes::what_is_not_selected_is_left_alone_though_it_runs", &["/usr/bin/env"]) {
+fn an_unselected_process_is_not_read_though_it_runs() {
+    if !inside("live_processes::an_unselected_process_is_not_read_though_it_runs", &["/usr/bin/env"]) {
         return;
     }
     let crowd = Crowd::new(200);
@@ -508,7 +508,7 @@ fn few_descriptors_cost_no_samples() {
         let snapshot = tick(&mut source);
         assert!(pids.iter().all(|pid| find(&snapshot, *pid).is_some()));
     }
-    // A source that cannot begin says so, and begins when it can.
+    // A source that cannot begin returns an error, and begins when it can.
     drop(source);
     while let Ok(file) = std::fs::File::open("/dev/null") {
         held.push(file);
@@ -520,9 +520,9 @@ fn few_descriptors_cost_no_samples() {
 }
 
 #[test]
-fn what_was_not_read_for_lack_of_descriptors_is_read_later() {
+fn a_file_not_read_for_lack_of_descriptors_is_read_later() {
     let limited = ["/bin/sh", "-c", "ulimit -n 64 && exec \"$@\"", "sh"];
-    if !inside("live_processes::what_was_not_read_for_lack_of_descriptors_is_read_later", &limited) {
+    if !inside("live_processes::a_file_not_read_for_lack_of_descriptors_is_read_later", &limited) {
         return;
     }
     let mut source = Processes::new()
@@ -561,7 +561,7 @@ fn check_all(snapshot: &appmon::Snapshot<ProcessSample>, pids: &[u32]) {
     assert!(missing.is_empty(), "{missing:?}");
 }
 
-/// A process whose main thread exits when told to, while two others go on.
+/// A process whose main thread exits on command, while two others go on.
 const LEADERLESS: &str = "
 import ctypes, platform, sys, threading
 for _ in range(2):
@@ -608,7 +608,7 @@ fn a_process_without_its_main_thread_lives() {
 }
 
 #[test]
-fn a_zombie_keeps_what_was_known() {
+fn a_zombie_keeps_its_last_known_values() {
     let mut helper = Helper::sh("echo ready; read x", &["argument"]);
     assert_eq!(helper.line(), "ready");
     let pid = helper.pid();
@@ -668,7 +668,7 @@ fn keeper_of_a_secret() -> Helper {
 }
 
 #[test]
-fn secrets_are_in_no_sample_that_did_not_ask_for_them() {
+fn secrets_are_in_no_sample_that_did_not_request_them() {
     let helper = keeper_of_a_secret();
     let by_secret = Select::cmdline(appmon::process::Pattern::contains(SECRET));
     for select in

@@ -14,7 +14,7 @@ use common::{
     until, until_asleep, until_named,
 };
 
-/// Starts a shell that gets this pid, which is free. Only where nobody else forks.
+/// Starts a shell that gets this pid, which is free. Only where no other process forks.
 fn with_pid(pid: u32, script: &str) -> Helper {
     for _ in 0..100 {
         std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
@@ -138,7 +138,7 @@ fn a_pid_that_is_used_again_by_one_that_is_selected_is_in_the_next_tick() {
     }
 }
 
-/// The last pid that was given out here.
+/// The last pid that was handed out here.
 fn last_pid() -> u32 {
     let loadavg = std::fs::read_to_string("/proc/loadavg").unwrap();
     loadavg.split_whitespace().next_back().unwrap().parse().unwrap()
@@ -293,9 +293,9 @@ fn who_started_before_the_zero_of_the_time_namespace_is_as_old_as_it_is() {
 }
 
 #[test]
-fn inside_of_a_pid_namespace_only_what_ran_is_read() {
+fn inside_of_a_pid_namespace_only_processes_that_ran_are_read() {
     let Some(by) = pid_namespace() else { return };
-    if !inside("namespaces::inside_of_a_pid_namespace_only_what_ran_is_read", &by) {
+    if !inside("namespaces::inside_of_a_pid_namespace_only_processes_that_ran_are_read", &by) {
         return;
     }
     assert_eq!(std::process::id(), 1);

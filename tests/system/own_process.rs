@@ -1,4 +1,4 @@
-//! One's own process: what is read of it is what the kernel, tokio and the clock say.
+//! One's own process: the readings agree with the kernel, tokio and the clock.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
 
@@ -40,7 +40,7 @@ fn it_is_this_process() {
 }
 
 #[test]
-fn threads_by_name_and_what_they_used() {
+fn threads_by_name_and_their_usage() {
     let mut source = OwnProcess::new();
     let (used, at_work) = mpsc::channel();
     let worker = |pause: mpsc::Receiver<()>| {
@@ -113,7 +113,7 @@ impl Source for Fails {
 }
 
 #[test]
-fn what_sources_cost() {
+fn the_cost_of_sources() {
     let began = Monotonic::now();
     let mut metered = Fails(0).metered();
     let mut own =

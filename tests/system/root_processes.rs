@@ -116,7 +116,7 @@ fn memory_that_was_reclaimed_is_renewed_early() {
     drop(helper);
 }
 
-/// Becomes nobody when told to, and root again never.
+/// Becomes nobody on command, and root again never.
 const DROPS: &str = "
 import os, sys
 print('ready', flush=True)
@@ -177,7 +177,7 @@ fn a_process_that_drops_its_user_changes_selections() {
     assert_eq!(*before.info.user.value().unwrap(), "root");
 }
 
-/// Runs a test as nobody in a pid namespace of its own, after `prepare` was run as root there. Gives true inside.
+/// Runs a test as nobody in a pid namespace of its own, after `prepare` was run as root there. Returns true inside.
 fn as_nobody(test: &str, prepare: &str) -> bool {
     as_nobody_by("exec", test, prepare)
 }
@@ -207,7 +207,7 @@ fn as_nobody_by(starter: &str, test: &str, prepare: &str) -> bool {
     false
 }
 
-/// Root's processes: one that sleeps, one that executes a program when told to, and one that forks all the time.
+/// Root's processes: one that sleeps, one that executes a program on command, and one that forks all the time.
 const ROOT_PROCESSES: &str = "
     sleep 100000 </dev/null >/dev/null 2>&1 &
     export HIDDEN=$!
@@ -222,8 +222,8 @@ fn pid_of(variable: &str) -> u32 {
 }
 
 #[test]
-fn of_the_processes_of_others_is_read_what_may_be() {
-    if !as_nobody("root_processes::of_the_processes_of_others_is_read_what_may_be", ROOT_PROCESSES) {
+fn processes_of_others_are_read_as_far_as_permitted() {
+    if !as_nobody("root_processes::processes_of_others_are_read_as_far_as_permitted", ROOT_PROCESSES) {
         return;
     }
     assert!(!is_root());
@@ -265,7 +265,7 @@ fn of_the_processes_of_others_is_read_what_may_be() {
     assert_eq!(*info.cmdline.value().unwrap(), ["sleep", "100000"]);
 }
 
-/// A process of two threads, whose main one has exited. Its other one reads a megabyte, and tells its id.
+/// A process of two threads, whose main one has exited. Its other one reads a megabyte, and reports its id.
 const WITHOUT_MAIN: &str = "
 import ctypes, os, platform, threading
 EXIT, GETTID = {'x86_64': (60, 186), 'aarch64': (93, 178), 'riscv64': (93, 178)}[platform.machine()]
@@ -307,7 +307,7 @@ fn one_s_own_process_is_readable_when_its_main_thread_has_exited() {
     }
 }
 
-/// A process of root that takes another name when told to, and then executes a program.
+/// A process of root that takes another name on command, and then executes a program.
 const RENAMES: &str = "
     mkfifo -m 666 $(dirname $1)/fifo $(dirname $1)/fifo.never
     sh -c 'read x < $0; printf renamed >/proc/self/comm; read x < $0.never' $(dirname $1)/fifo </dev/null >/dev/null 2>&1 &
@@ -339,7 +339,7 @@ fn a_process_of_others_that_takes_another_name_is_unchanged() {
     assert_eq!((info.execs, info.name.to_str()), (0, Some("renamed")));
 }
 
-/// A process of root that becomes nobody's when told to.
+/// A process of root that becomes nobody's on command.
 const BECOMES: &str = "
     mkfifo -m 666 $(dirname $1)/fifo
     sh -c 'read x < $0; exec setpriv --reuid=65534 --regid=65534 --clear-groups sleep 100000' $(dirname $1)/fifo \
@@ -365,7 +365,7 @@ fn one_that_stops_being_hidden_is_in_the_next_tick() {
     assert_eq!(get(&tick(&mut source), becomes).info.uid, NOBODY);
 }
 
-/// Has a child of the pid it is given, out of turn, as a restored checkpoint has.
+/// Has a child of the given pid, out of order, as a restored checkpoint has.
 const OUT_OF_TURN: &str = "
 import ctypes, os, signal, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -406,7 +406,7 @@ fn remounted(option: &str) -> String {
     format!("{ROOT_PROCESSES} mount -o remount,{option} /proc;")
 }
 
-/// What everybody sees of a /proc that hides others altogether.
+/// The view of any user of a /proc that hides others altogether.
 fn only_own(notice: &Notice, hidden: u32) {
     let mut source = Processes::new().fields(Fields::all()).slow_budget(PATIENT).max_age(NEVER);
     let check = |snapshot: &Snapshot<ProcessSample>| {
@@ -432,7 +432,7 @@ fn only_own(notice: &Notice, hidden: u32) {
         check(&snapshot);
         assert_eq!(find(&snapshot, born.pid()), None);
     }
-    // It has the pulse: what stands still is not read.
+    // It has the pulse: a process that does not run is not read.
     until_asleep(helper.pid());
     let first = tick(&mut source);
     let second = tick(&mut source);
@@ -440,15 +440,15 @@ fn only_own(notice: &Notice, hidden: u32) {
 }
 
 #[test]
-fn hidepid_2_hides_others_and_says_so_once() {
-    if as_nobody("root_processes::hidepid_2_hides_others_and_says_so_once", &remounted("hidepid=2")) {
+fn hidepid_2_hides_others_and_is_noticed_once() {
+    if as_nobody("root_processes::hidepid_2_hides_others_and_is_noticed_once", &remounted("hidepid=2")) {
         only_own(&Notice::HidePid { hidepid: hidepid(&["2", "invisible"]) }, pid_of("HIDDEN"));
     }
 }
 
 #[test]
-fn hidepid_4_hides_others_and_says_so_once() {
-    if as_nobody("root_processes::hidepid_4_hides_others_and_says_so_once", &remounted("hidepid=4")) {
+fn hidepid_4_hides_others_and_is_noticed_once() {
+    if as_nobody("root_processes::hidepid_4_hides_others_and_is_noticed_once", &remounted("hidepid=4")) {
         only_own(&Notice::HidePid { hidepid: hidepid(&["4", "ptraceable"]) }, pid_of("HIDDEN"));
     }
 }
@@ -461,14 +461,14 @@ fn hidepid(either: &[&str]) -> String {
     shown.to_owned()
 }
 
-/// Mounts /proc again with the options that it is given, as root.
+/// Mounts /proc again with the given options, as root.
 const REMOUNTS: &str = "
     mkfifo -m 666 $(dirname $1)/options
     (while :; do read options < $(dirname $1)/options; mount -o remount,$options /proc; done) \
         </dev/null >/dev/null 2>&1 &
     ";
 
-/// Has root mount /proc again, and waits until the mount table says so.
+/// Has root mount /proc again, and waits until the mount table shows it.
 fn remount_proc(options: &str, shown: &[&str]) {
     std::fs::write(std::env::current_exe().unwrap().with_file_name("options"), format!("{options}\n")).unwrap();
     until(options, || {
@@ -478,7 +478,7 @@ fn remount_proc(options: &str, shown: &[&str]) {
     });
 }
 
-/// What a source sees while /proc is mounted again and again with other options.
+/// The view of a source while /proc is mounted again and again with other options.
 fn follows_remounts() {
     let hidden = pid_of("HIDDEN");
     let procfs = appmon::ProcFs::new("/proc").unwrap();
@@ -512,17 +512,17 @@ fn follows_remounts() {
 }
 
 #[test]
-fn what_a_mount_hides_is_as_of_the_tick() {
+fn the_processes_that_a_mount_hides_are_as_of_the_tick() {
     let prepare = format!("{ROOT_PROCESSES} {REMOUNTS}");
-    if as_nobody("root_processes::what_a_mount_hides_is_as_of_the_tick", &prepare) {
+    if as_nobody("root_processes::the_processes_that_a_mount_hides_are_as_of_the_tick", &prepare) {
         assert_eq!(std::process::id(), 1);
         follows_remounts();
     }
 }
 
 #[test]
-fn what_a_mount_hides_is_as_of_the_tick_where_the_first_process_is_hidden() {
-    let test = "root_processes::what_a_mount_hides_is_as_of_the_tick_where_the_first_process_is_hidden";
+fn the_processes_that_a_mount_hides_are_as_of_the_tick_where_the_first_is_hidden() {
+    let test = "root_processes::the_processes_that_a_mount_hides_are_as_of_the_tick_where_the_first_is_hidden";
     if as_nobody_by("", test, &format!("{ROOT_PROCESSES} {REMOUNTS}")) {
         assert_ne!(std::process::id(), 1);
         follows_remounts();
@@ -530,11 +530,11 @@ fn what_a_mount_hides_is_as_of_the_tick_where_the_first_process_is_hidden() {
 }
 
 #[test]
-fn what_is_hidden_is_hidden_from_the_thread_that_reads() {
+fn processes_are_hidden_from_the_thread_that_reads() {
     use rustix::process::{Gid, Uid};
     use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
-    let test = "root_processes::what_is_hidden_is_hidden_from_the_thread_that_reads";
+    let test = "root_processes::processes_are_hidden_from_the_thread_that_reads";
     if !require(is_root(), "root") {
         return;
     }
@@ -585,8 +585,8 @@ fn what_is_hidden_is_hidden_from_the_thread_that_reads() {
 }
 
 #[test]
-fn a_right_of_a_child_user_namespace_does_not_count_for_what_is_outside() {
-    let test = "root_processes::a_right_of_a_child_user_namespace_does_not_count_for_what_is_outside";
+fn a_right_of_a_child_user_namespace_does_not_count_outside() {
+    let test = "root_processes::a_right_of_a_child_user_namespace_does_not_count_outside";
     let works = Command::new("unshare").args(["--user", "--map-root-user", "true"]).status();
     if !require(works.is_ok_and(|status| status.success()), "a user namespace of its own") {
         return;
@@ -736,7 +736,7 @@ while True:
 ";
 
 #[test]
-fn a_process_whose_memory_is_locked_holds_up_nobody_else() {
+fn a_process_whose_memory_is_locked_holds_up_no_other() {
     if !require(is_root() && Path::new("/dev/fuse").exists(), "root and /dev/fuse") {
         return;
     }

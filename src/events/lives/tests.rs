@@ -1,4 +1,4 @@
-//! Lives of a simulated machine, in any order of what happens and what is read.
+//! Lives on a simulated machine, with events and readings in any order.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::*;
 
 const TICK_NS: u64 = 10_000_000;
 
-/// Processes of a machine that gives out few pids, and what its kernel announces.
+/// Processes of a machine with few pids, and the announcements of its kernel.
 #[derive(Default)]
 struct Machine {
     now: u64,
@@ -75,7 +75,7 @@ impl Machine {
     }
 }
 
-/// What was reported of each life, in order.
+/// The events reported of each life, in order.
 type Reported = BTreeMap<ProcessId, Vec<Option<Reading<ExitStatus>>>>;
 
 fn tick(lives: &mut Lives, machine: &Machine, facts: Vec<Fact>, evidence: Evidence, reported: &mut Reported) {
@@ -93,30 +93,30 @@ fn tick(lives: &mut Lives, machine: &Machine, facts: Vec<Fact>, evidence: Eviden
     });
     for draft in drafts {
         let of = reported.entry(lives.get(draft.life).unwrap().id).or_default();
-        match draft.what {
-            What::Started(_) => of.push(None),
-            What::Ended(status) => of.push(Some(status)),
+        match draft.kind {
+            DraftKind::Started(_) => of.push(None),
+            DraftKind::Ended(status) => of.push(Some(status)),
             _ => {}
         }
     }
-    lives.bury();
+    lives.remove_ended();
 }
 
 fn lives() -> Lives {
     Lives::new(1_000_000_000 / TICK_NS)
 }
 
-/// What a step does, and to whom.
+/// The kinds of steps, and the choice of a process for each.
 type Picks = Vec<(u8, usize)>;
 
-/// How many steps there are before the facts are taken, what happens then, and what before all is read.
+/// The number of steps before the facts are taken, the steps after that, and those before all is read.
 fn steps() -> impl Strategy<Value = Vec<(Picks, Picks)>> {
     let some = |most| prop::collection::vec((0..5_u8, 0..250_usize), 0..most);
     prop::collection::vec((some(12), some(4)), 1..20)
 }
 
 proptest! {
-    /// What is announced is reported once, in order, with its status, whenever it is read.
+    /// Each announcement is reported once, in order, with its status, at whatever time it is read.
     #[test]
     fn announced(rounds in steps()) {
         let (mut machine, mut lives, mut reported) = (Machine::default(), lives(), Reported::new());
@@ -149,8 +149,8 @@ proptest! {
         prop_assert_eq!((lives.lives.len(), lives.by_pid.len(), lives.superseded.len()), (0, 0, 0));
     }
 
-    /// Whatever is lost, what is there at a tick is known by the one after the next, none begins or ends twice, and in the end
-    /// nothing is left. What is only read has its status where it could be.
+    /// Whatever announcements are lost, each process that exists at a tick is known by the one after the next, none begins or ends twice,
+    /// and in the end nothing is left. A process that was only read has its status where it could be.
     #[test]
     fn lost(rounds in steps(), lost in prop::collection::vec(any::<bool>(), 400), read_only in any::<bool>()) {
         let (mut machine, mut lives, mut reported) = (Machine::default(), lives(), Reported::new());
@@ -158,10 +158,10 @@ proptest! {
         tick(&mut lives, &machine, Vec::new(), Evidence::Announced, &mut reported);
         let evidence = if read_only { Evidence::ReadOnly } else { Evidence::Incomplete };
         let mut lost = lost.into_iter().cycle();
-        let mut heard = |facts: Vec<Fact>| facts.into_iter().filter(|_| !read_only && !lost.next().unwrap()).collect::<Vec<_>>();
+        let mut announced = |facts: Vec<Fact>| facts.into_iter().filter(|_| !read_only && !lost.next().unwrap()).collect::<Vec<_>>();
         for (before, _) in rounds {
             before.into_iter().for_each(|step| machine.step(step));
-            let facts = heard(std::mem::take(&mut machine.facts));
+            let facts = announced(std::mem::take(&mut machine.facts));
             tick(&mut lives, &machine, facts, evidence, &mut reported);
             for sample in machine.samples() {
                 prop_assert!(lives.by_pid.contains_key(&sample.id.pid), "{}", sample.id);

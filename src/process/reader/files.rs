@@ -11,9 +11,9 @@ use crate::process::file::{self, Buffer, Opener, Owner, PidPath, owner, unavaila
 use crate::process::thread::{by_living_thread, load_io};
 use crate::process::{Io, ProcFs};
 
-/// What one thread needs to read processes.
+/// The resources that one thread needs to read processes.
 #[derive(Debug)]
-pub(super) struct Means {
+pub(super) struct ReadResources {
     pub(super) procfs: ProcFs,
     pub(super) buffer: Buffer,
     pub(super) opener: Opener,
@@ -21,7 +21,7 @@ pub(super) struct Means {
     pub(super) short: bool,
 }
 
-impl Means {
+impl ReadResources {
     pub(super) fn new(procfs: ProcFs) -> Self {
         let opener = Opener::new(procfs.dir());
         Self { procfs, buffer: Buffer::new(), opener, short: false }
@@ -30,16 +30,16 @@ impl Means {
 
 /// The way to the files of one process, for one visit.
 pub(super) struct Files<'a> {
-    pub(super) means: &'a mut Means,
+    pub(super) resources: &'a mut ReadResources,
     pub(super) budget: &'a FdBudget,
     pub(super) pid: u32,
     /// The process's directory, once something had to be opened.
     pub(super) place: Option<OwnedFd>,
-    /// It stood still since it was last read, so what only it can change is known.
+    /// It has not run since it was last read, so fields that only it can change are known.
     pub(super) still: bool,
-    /// Keep open what was opened.
+    /// Whether to keep opened files open.
     pub(super) keep: bool,
-    /// The main thread has exited and others live: they have what the process has.
+    /// The main thread has exited and others live: those have the properties of the process.
     pub(super) by_thread: bool,
 }
 
@@ -54,17 +54,17 @@ impl Files<'_> {
         self.keep = false;
     }
 
-    /// The effective user and group, and by the inode number a last look whether this is still the same process.
+    /// The effective user and group, and by the inode number a last check whether this is still the same process.
     pub(super) fn owner(&mut self, ino: u64) -> rustix::io::Result<Owner> {
         if self.by_thread {
             // The main thread keeps the user that it had when it exited, whatever the others do.
             let ino = owner(self.place()?, c"")?.ino;
-            return Ok(Owner { ino, ..self.by_life(|dir| owner(dir, c""))? });
+            return Ok(Owner { ino, ..self.by_any_thread(|dir| owner(dir, c""))? });
         }
         if let Some(place) = &self.place {
             return owner(place, c"");
         }
-        let found = owner(self.means.procfs.dir(), PidPath::new(self.pid).as_c_str())?;
+        let found = owner(self.resources.procfs.dir(), PidPath::new(self.pid).as_c_str())?;
         if found.ino == ino {
             return Ok(found);
         }
@@ -76,7 +76,7 @@ impl Files<'_> {
     pub(super) fn io_by_thread(&mut self) -> rustix::io::Result<Reading<Io>> {
         self.place()?;
         let Some(place) = &self.place else { return Err(Errno::NOENT) };
-        match load_io(self.means.procfs.dir(), place.as_fd(), self.pid, &mut self.means.buffer) {
+        match load_io(self.resources.procfs.dir(), place.as_fd(), self.pid, &mut self.resources.buffer) {
             Ok(Some(())) => Ok(self.parsed(Io::parse)),
             Ok(None) => Ok(Reading::Denied),
             Err(errno) => self.reading(Err(errno)),
@@ -107,14 +107,14 @@ impl Files<'_> {
             Ok(fd) => fd,
             Err(errno) => return self.reading(Err(errno)),
         };
-        match self.means.buffer.load(fd) {
+        match self.resources.buffer.load(fd) {
             Ok(()) => Ok(self.parsed(parse)),
             Err(errno) => self.reading(Err(errno)),
         }
     }
 
     /// Reads a file that is of each thread, of one that lives.
-    pub(super) fn file_of_life<T>(
+    pub(super) fn file_of_any_thread<T>(
         &mut self,
         name: &CStr,
         parse: impl FnOnce(&[u8]) -> crate::Result<T>,
@@ -133,15 +133,15 @@ impl Files<'_> {
     pub(super) fn load_of_thread(&mut self, name: &CStr) -> rustix::io::Result<Option<()>> {
         self.place()?;
         let Some(place) = &self.place else { return Err(Errno::NOENT) };
-        let buffer = &mut self.means.buffer;
+        let buffer = &mut self.resources.buffer;
         by_living_thread(place.as_fd(), self.pid, |thread| {
             let fd = file::open(thread, name)?;
             buffer.load_to_end(fd)
         })
     }
 
-    /// Reads what every thread of the process has, by the directory of one that has it still.
-    pub(super) fn by_life<T>(
+    /// Reads a property shared by all threads of the process, from the directory of one that still has it.
+    pub(super) fn by_any_thread<T>(
         &mut self,
         mut read: impl FnMut(BorrowedFd<'_>) -> rustix::io::Result<T>,
     ) -> rustix::io::Result<T> {
@@ -156,19 +156,19 @@ impl Files<'_> {
     }
 
     pub(super) fn parsed<T>(&mut self, parse: impl FnOnce(&[u8]) -> crate::Result<T>) -> Reading<T> {
-        parse(self.means.buffer.last()).map_or(Reading::Failed, Reading::Value)
+        parse(self.resources.buffer.last()).map_or(Reading::Failed, Reading::Value)
     }
 
-    /// What a failed call says of one field, while the process itself is fine.
+    /// The meaning of a failed call for one field, while the process itself is fine.
     pub(super) fn reading<T>(&mut self, result: rustix::io::Result<T>) -> rustix::io::Result<Reading<T>> {
         match result {
             Ok(value) => Ok(Reading::Value(value)),
             Err(errno) => {
-                self.means.short |= is_shortage(errno);
+                self.resources.short |= is_shortage(errno);
                 if matches!(errno, Errno::NOENT | Errno::SRCH) {
                     // Is the file missing, or the process?
                     let stat = self.open(c"stat").map_err(|_| errno)?;
-                    self.means.buffer.load(stat).map_err(|_| errno)?;
+                    self.resources.buffer.load(stat).map_err(|_| errno)?;
                 }
                 Ok(unavailable(errno))
             }
@@ -178,21 +178,21 @@ impl Files<'_> {
     /// Loads a hot file into the buffer: by the descriptor that is kept for it, else by a new one.
     pub(super) fn load(&mut self, kept: &mut Kept, file: Hot, name: &CStr) -> rustix::io::Result<()> {
         if let Some(fd) = kept.get(file) {
-            match self.means.buffer.load(fd) {
+            match self.resources.buffer.load(fd) {
                 // Of a process that has ended; the pid can be another's by now.
                 Err(Errno::NOENT | Errno::SRCH) => self.budget.close(kept, file),
                 loaded => return loaded,
             }
         }
         let fd = if self.still && file == Hot::Stat {
-            // The only file, most likely; and it says itself whose it is.
+            // The only file, most likely; and its content names its process.
             let path = PidPath::new(self.pid).join(name);
-            self.means.opener.open(self.means.procfs.dir(), path.as_c_str())?
+            self.resources.opener.open(self.resources.procfs.dir(), path.as_c_str())?
         } else {
             self.open(name)?
         };
-        self.means.buffer.load(&fd)?;
-        if self.keep && !self.means.opener.starved {
+        self.resources.buffer.load(&fd)?;
+        if self.keep && !self.resources.opener.starved {
             self.budget.keep(kept, file, fd);
         }
         Ok(())
@@ -203,14 +203,14 @@ impl Files<'_> {
             self.place()?;
         }
         let Some(place) = &self.place else { return Err(Errno::NOENT) };
-        self.means.opener.open(place, name)
+        self.resources.opener.open(place, name)
     }
 
     /// The process's directory: all that is opened from it is of one process, or fails.
     pub(super) fn place(&mut self) -> rustix::io::Result<BorrowedFd<'_>> {
         let place = match self.place.take() {
             Some(place) => place,
-            None => self.means.opener.open_place(self.means.procfs.dir(), PidPath::new(self.pid).as_c_str())?,
+            None => self.resources.opener.open_place(self.resources.procfs.dir(), PidPath::new(self.pid).as_c_str())?,
         };
         let place: &OwnedFd = self.place.insert(place);
         Ok(place.as_fd())

@@ -1,4 +1,4 @@
-//! What is read of one process, and what it says.
+//! The reading of one process, and its outcome.
 
 use std::ffi::CStr;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::{Monotonic, Reading, Text, WirePath};
 /// The kernel's flag of its own threads, in field 9 of `/proc/PID/stat`.
 const PF_KTHREAD: u32 = 0x0020_0000;
 
-/// What a process that stands still does not change, and nobody else does.
+/// The fields that do not change while a process does not run, by itself or by others.
 ///
 /// Not its open files: processes can share a table of them (`CLONE_FILES`). Not its schedstat: one that waits for a CPU is
 /// moved from one to another, and has waited for longer then, without having run.
@@ -52,11 +52,11 @@ pub(super) struct Visit<'a> {
     pub(super) known: bool,
     /// Read everything.
     pub(super) all: bool,
-    /// Read what others can change of the info too, and what the process itself may have.
+    /// Whether to read again the fields of the info that others can change, and those that the process itself may have changed.
     pub(super) renew: bool,
     pub(super) at: Monotonic,
     pub(super) total_ns: Option<u64>,
-    /// The CPU clock right before, and when the owner was last asked for.
+    /// The CPU clock right before, and when the owner was last read.
     pub(super) pulse: u64,
     pub(super) owner_pulse: u64,
 }
@@ -76,16 +76,16 @@ impl Visit<'_> {
         Ok(if changed { Outcome::Changed } else { Outcome::Read })
     }
 
-    /// Reads `/proc/PID/stat` into the sample, and gives what is needed beside.
+    /// Reads `/proc/PID/stat` into the sample, and returns the other fields that are needed.
     fn stat(&mut self, entry: &mut Entry) -> Result<Line, Failure> {
         self.files.load(&mut entry.kept, Hot::Stat, c"stat")?;
-        let bytes = self.files.means.buffer.last();
+        let bytes = self.files.resources.buffer.last();
         let stat = StatLine::parse(bytes).map_err(|_| Failure::Malformed)?;
         let id = ProcessId { pid: self.files.pid, start_ticks: stat.start_ticks };
         if self.known && entry.sample.id != id {
             return Err(Failure::Replaced);
         }
-        let nanos = |ticks| ticks_to_nanos(ticks, self.files.means.procfs.ticks_per_second());
+        let nanos = |ticks| ticks_to_nanos(ticks, self.files.resources.procfs.ticks_per_second());
         let sample = &mut entry.sample;
         sample.id = id;
         sample.read_at = self.at;
@@ -104,7 +104,7 @@ impl Visit<'_> {
             block_io_delay_ns: nanos(stat.delayacct_blkio_ticks.unwrap_or(0)),
         };
         sample.memory = Memory {
-            rss_bytes: stat.rss_pages.saturating_mul(self.files.means.procfs.page_bytes()),
+            rss_bytes: stat.rss_pages.saturating_mul(self.files.resources.procfs.page_bytes()),
             virtual_bytes: stat.vsize_bytes,
         };
         sample.faults = Faults { minor: stat.minflt, major: stat.majflt };
@@ -132,17 +132,17 @@ impl Visit<'_> {
         Ok(line)
     }
 
-    /// The memory of a process whose main thread has exited: its own line says 0, that of another thread is right.
+    /// The memory of a process whose main thread has exited: the line of that thread has 0, that of another thread is right.
     fn memory_of_a_thread(&mut self, entry: &mut Entry, line: &mut Line) -> Result<(), Failure> {
         let Some(()) = self.files.load_of_thread(c"stat")? else {
             // The others are exiting too.
             self.files.by_thread = false;
             return Ok(());
         };
-        let thread = Stat::parse(self.files.means.buffer.last()).map_err(|_| Failure::Malformed)?;
+        let thread = Stat::parse(self.files.resources.buffer.last()).map_err(|_| Failure::Malformed)?;
         let sample = &mut entry.sample;
         sample.memory = Memory {
-            rss_bytes: thread.rss_pages.saturating_mul(self.files.means.procfs.page_bytes()),
+            rss_bytes: thread.rss_pages.saturating_mul(self.files.resources.procfs.page_bytes()),
             virtual_bytes: thread.vsize_bytes,
         };
         line.marks = Marks { start_code: thread.start_code.unwrap_or(0), start_stack: thread.start_stack.unwrap_or(0) };
@@ -155,7 +155,7 @@ impl Visit<'_> {
         Ok(())
     }
 
-    /// Brings the info up to date; says whether anything in it changed, or the parent did.
+    /// Brings the info up to date; returns whether anything in it changed, or the parent did.
     fn info(&mut self, entry: &mut Entry, line: &Line) -> Result<bool, Failure> {
         let execed = self.known && line.execed(entry.marks, entry.sample.info.kernel_thread);
         // One that was read in its middle is over now, and its arguments are there.
@@ -166,7 +166,7 @@ impl Visit<'_> {
             entry.marks = line.marks;
         }
         let before = entry.owner;
-        // Nobody else can change it.
+        // No other process can change it.
         let as_before = self.files.still && self.renew;
         let due = self.owner
             || self.all
@@ -185,8 +185,8 @@ impl Visit<'_> {
         if !news && !self.renew {
             return Ok(line.reparented);
         }
-        // Its links are its own to change, but others can remove what they point to; and another process can move one that
-        // stands still to another control group.
+        // Its links are its own to change, but others can remove their targets; and another process can move one that does not run to
+        // another control group.
         entry.links_pulse = self.pulse;
         let mut info = ProcessInfo::clone(&entry.sample.info);
         if let Some(name) = &line.name {
@@ -208,9 +208,9 @@ impl Visit<'_> {
             self.link(c"cwd", &mut info.cwd, line)?;
         }
         if self.fields.contains(Fields::CGROUP) {
-            let cgroups = self.files.file_of_life(c"cgroup", CgroupPaths::parse)?;
+            let cgroups = self.files.file_of_any_thread(c"cgroup", CgroupPaths::parse)?;
             match cgroups {
-                // What it was in is known better than what the kernel shows now.
+                // The last known group is better than the value that the kernel shows now.
                 Reading::Value(cgroups) if line.exited && cgroups.has_version_1() && info.cgroup.value().is_some() => {}
                 Reading::Value(cgroups) => {
                     let path = if line.exited { cgroups.main_path_of_ended() } else { cgroups.main_path() };
@@ -256,14 +256,14 @@ impl Visit<'_> {
             if self.files.by_thread
                 && let Reading::Value(main) = status
             {
-                let thread = self.files.file_of_life(c"status", Status::parse)?;
+                let thread = self.files.file_of_any_thread(c"status", Status::parse)?;
                 status = thread.map(|thread| main.with_living(thread));
             }
             entry.sample.status = status.map(Arc::new);
         }
         if fields.contains(Fields::STATM) {
             let statm = if self.files.by_thread {
-                self.files.file_of_life(c"statm", Statm::parse)?
+                self.files.file_of_any_thread(c"statm", Statm::parse)?
             } else {
                 self.files.hot(&mut entry.kept, Hot::Statm, c"statm", Statm::parse)?
             };
@@ -279,7 +279,7 @@ impl Visit<'_> {
             entry.sample.limits = self.files.file(c"limits", Limits::parse)?.map(Arc::new);
         }
         if fields.contains(Fields::FD_COUNT) {
-            let count = self.files.by_life(|dir| fd_count(dir, FEW_FDS, || true));
+            let count = self.files.by_any_thread(|dir| fd_count(dir, FEW_FDS, || true));
             let count = self.files.reading(count)?;
             entry.slow.many_fds = count == Reading::Value(None);
             if !entry.slow.many_fds {
@@ -287,7 +287,7 @@ impl Visit<'_> {
             }
         }
         if fields.contains(Fields::NAMESPACES) {
-            let found = self.files.by_life(|dir| namespaces(dir));
+            let found = self.files.by_any_thread(|dir| namespaces(dir));
             let mut found = self.files.reading(found)?;
             if let Reading::Value(found) = &mut found {
                 let status = self.files.file(c"status", Status::parse)?;
@@ -305,13 +305,13 @@ impl Visit<'_> {
         Ok(())
     }
 
-    /// Reads a link; keeps what is known of a process that has lost its own by ending.
+    /// Reads a link; keeps the known target of a process that lost its own by ending.
     fn link(&mut self, name: &CStr, link: &mut Reading<WirePath>, line: &Line) -> Result<(), Failure> {
         if line.kernel_thread && name == c"exe" {
             *link = Reading::NotApplicable;
             return Ok(());
         }
-        let target = self.files.by_life(|dir| rustix::fs::readlinkat(dir, name, Vec::new()));
+        let target = self.files.by_any_thread(|dir| rustix::fs::readlinkat(dir, name, Vec::new()));
         match target {
             Ok(target) => *link = Reading::Value(WirePath::from(target.into_bytes())),
             Err(Errno::NOENT | Errno::SRCH) if line.exited || line.kernel_thread => {
@@ -325,14 +325,14 @@ impl Visit<'_> {
     }
 }
 
-/// What the stat line tells beside the counters.
+/// The facts of the stat line in addition to the counters.
 struct Line {
     renamed: bool,
     reparented: bool,
     name: Option<Text>,
     kernel_thread: bool,
     marks: Marks,
-    /// The process ended, or is about to: it has given up what it had.
+    /// The process ended, or is about to: it has released its memory and files.
     exited: bool,
 }
 

@@ -8,7 +8,7 @@ use crate::process::table::{Outcome, Selection, Slot, Task, forget_counters};
 use crate::time::Deadline;
 use crate::{Cancel, Monotonic, Result};
 
-/// How often a tick reads what it selected: that can show that it is another program by now.
+/// How often a tick reads the processes it selected: the reading can show that one is another program by now.
 const DECISIONS: usize = 3;
 
 impl Scan {
@@ -25,7 +25,7 @@ impl Scan {
                 self.leave_undecided();
                 break;
             }
-            // What was selected just now has not been read beyond what decided that.
+            // A process that was selected just now has only been read as far as the selection needed.
             self.read(cancel)?;
             self.ask_slow(now, cancel)?;
             self.take_slow(now, deadline, cancel)?;
@@ -86,7 +86,7 @@ impl Scan {
         }
         for slot in &mut self.slots {
             if slot.outcome == Outcome::Changed {
-                // What changed once may change again soon: a shell that executes a program that executes another.
+                // A process that changed once may change again soon: a shell that executes a program that executes another.
                 slot.rest_shortly();
             }
             // It was looked at: its rest was over, or was broken.

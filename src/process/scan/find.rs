@@ -9,11 +9,11 @@ use crate::{Cancel, Monotonic, Result};
 const POLL: usize = 256;
 
 impl Scan {
-    /// Adds what is new, and marks what may be another process by now.
+    /// Adds new processes, and marks those that may be another process by now.
     pub(super) fn find(&mut self, search: Search, now: Monotonic, cancel: &Cancel) -> Result<()> {
         let found = self.take_in(search, now, cancel);
         if found.is_err() {
-            // What was found and not taken in is found again.
+            // A result that was not used is found again.
             self.discovery.start_over();
         }
         found
@@ -57,7 +57,7 @@ impl Scan {
                     // It ended, or is hidden by now.
                     slot.ask(Task::Read);
                 } else {
-                    // Without a pulse a listing is all that tells who is gone.
+                    // Without CPU clocks a listing alone shows which processes are gone.
                     slot.outcome = Outcome::Gone;
                 }
             }

@@ -40,7 +40,7 @@ impl Scan {
                 slot.ask(Task::Read);
                 continue;
             }
-            // One that ran at the last tick most likely ran again: whoever reads it takes its pulse right before.
+            // One that ran at the last tick most likely ran again: its reader reads its CPU clock right before.
             if slot.ran_at_tick.saturating_add(1) == tick {
                 slot.ask(Task::Check);
                 continue;
@@ -52,14 +52,14 @@ impl Scan {
                     slot.at = at;
                     slot.task = Task::Rest;
                     slot.rest(tick, now, self.config.asked.recheck);
-                    // Its last look before it stands still.
+                    // Its last check before it stops running.
                     if slot.owner_pulse != pulse {
                         slot.owner_pulse = pulse;
                         if has_other_owner(&self.procfs, slot) {
                             slot.task = Task::ReadAll;
                         }
                     }
-                    // A guarantee on top of `renew`, whose turns move when processes come and go.
+                    // A guarantee in addition to `renew`, whose schedule moves when processes come and go.
                     let age = slot.read_at.and_then(|read_at| at.since(read_at)).unwrap_or_default();
                     if slot.is_selected() && age > max_age {
                         slot.ask(Task::Renew);
@@ -71,7 +71,7 @@ impl Scan {
     }
 }
 
-/// Whether a process has changed its user or group since its owner was asked for.
+/// Whether a process has changed its user or group since its owner was last read.
 fn has_other_owner(procfs: &ProcFs, slot: &Slot) -> bool {
     let known = slot.entry.owner;
     owner(procfs.dir(), PidPath::new(slot.pid).as_c_str())

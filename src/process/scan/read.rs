@@ -1,4 +1,4 @@
-//! Reading what is due.
+//! The readings that are due.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -1,4 +1,4 @@
-//! Whose reading is renewed at this tick, though it stood still.
+//! The processes whose reading is renewed at this tick, though they did not run.
 
 use super::Scan;
 use crate::process::table::Task;
@@ -7,7 +7,7 @@ use crate::{Cancel, Monotonic};
 /// How many times as often as all the others those are renewed that have a reason.
 const EARLY: u32 = 5;
 
-/// How often reclaim is looked for in that time.
+/// How often reclaim is checked in that time.
 const LOOKS: u32 = 12;
 
 impl Scan {

@@ -1,4 +1,4 @@
-//! The last steps of a tick: what became of each process, and the samples.
+//! The last steps of a tick: the outcome of each process, and the samples.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use crate::process::table::{Outcome, Selection, Slot, Task};
 use crate::{Cancel, Result, Skipped, Snapshot};
 
 impl Scan {
-    /// Counts what could not be read, removes what is gone, and closes what is not needed.
+    /// Counts failed readings, removes processes that are gone, and closes unneeded descriptors.
     pub(super) fn settle(&mut self, skipped: &mut Skipped, cancel: &Cancel) -> Result<()> {
         let (mut counted, budget, first) = (Skipped::default(), &self.budget, self.config.first_selection());
         let mut starved = false;
@@ -22,7 +22,7 @@ impl Scan {
                 slot.outcome = Outcome::Same;
                 return true;
             }
-            // What is left when it is cancelled is settled by the next tick.
+            // When it is cancelled, the next tick does the rest.
             cancel.is_cancelled() || is_kept(slot, &mut counted, budget, first)
         });
         cancel.check()?;
@@ -62,7 +62,7 @@ impl Scan {
     }
 }
 
-/// Whether one that ended or could not be read is kept all the same, to be tried again.
+/// Whether one that ended or could not be read is kept, to be tried again.
 fn is_kept(slot: &mut Slot, counted: &mut Skipped, budget: &FdBudget, first: Selection) -> bool {
     let count = match slot.outcome {
         // It was there at an earlier tick: that is no loss of this one.

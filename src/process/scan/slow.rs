@@ -1,4 +1,4 @@
-//! What the slow pool does for a tick: what is due, and where it goes.
+//! The work of the slow pool for a tick: due files, and where their contents go.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use crate::time::Deadline;
 use crate::{Cancel, Monotonic, Reading, Result};
 
 impl Scan {
-    /// Asks for what is due of the slow files, and for names.
+    /// Queues the slow files that are due, and names.
     pub(super) fn ask_slow(&mut self, now: Monotonic, cancel: &Cancel) -> Result<()> {
         let (fields, cadence) = (self.config.asked.fields, self.config.asked.slow.cadence);
         let mut jobs: Vec<(Option<Monotonic>, Job)> = Vec::new();
         if !self.gone.is_empty() {
-            // Where everything is held up, the queue holds no more than what is alive.
+            // Where everything is held up, the queue holds no more jobs than there are live processes.
             let gone = &self.gone;
             self.slow_pool.forget(|job| gone.binary_search(&job.id.pid).is_ok());
         }
@@ -76,13 +76,13 @@ impl Scan {
                 slot.count_missing_fields();
             }
         }
-        // What was read longest ago comes first.
+        // The files read longest ago come first.
         jobs.sort_by_key(|(read_at, _)| *read_at);
         self.slow_pool.give(jobs.into_iter().map(|(_, job)| job));
         Ok(())
     }
 
-    /// Takes what the slow pool has read, waiting until `deadline` at most.
+    /// Takes the results of the slow pool, waiting until `deadline` at most.
     pub(super) fn take_slow(&mut self, now: Monotonic, deadline: Deadline, cancel: &Cancel) -> Result<()> {
         let (slots, config, has_pulse) = (&mut self.slots, &self.config, self.procfs.has_pulse());
         self.slow_pool.take(deadline, cancel, |answer| {
@@ -121,7 +121,7 @@ impl Scan {
     }
 }
 
-/// Puts the names of its user and group into a slot, as far as they are known; says whether that changed anything.
+/// Puts the names of its user and group into a slot, as far as they are known; returns whether that changed anything.
 fn name(slot: &mut Slot, names: &mut Names, now: Monotonic) -> bool {
     let entry = &mut *slot.entry;
     let user = names.get(Id::User(entry.sample.info.uid), now);
@@ -137,7 +137,7 @@ fn name(slot: &mut Slot, names: &mut Names, now: Monotonic) -> bool {
     true
 }
 
-/// Says of a kernel thread or a zombie what it does not have, or not any more: what was known of it is kept.
+/// Marks the fields that a kernel thread or a zombie has not, or no longer; known values are kept.
 fn without_memory(entry: &mut Entry, fields: Fields, kind: Kind) {
     fn settle<T>(reading: &mut Reading<T>) {
         if reading.value().is_none() {
@@ -147,7 +147,7 @@ fn without_memory(entry: &mut Entry, fields: Fields, kind: Kind) {
     let sample = &mut entry.sample;
     match kind {
         Kind::Cmdline => {
-            // Only where it says something new: the info is shared with the samples given out.
+            // Only where it is new: the info is shared with the samples yielded before.
             let unsettled =
                 |info: &ProcessInfo| info.cmdline.value().is_none() && info.cmdline != Reading::NotApplicable;
             if let Some(seen) = entry.seen_info.as_mut().filter(|seen| unsettled(seen)) {
@@ -163,7 +163,7 @@ fn without_memory(entry: &mut Entry, fields: Fields, kind: Kind) {
     }
 }
 
-/// Says that a file is due and was not reached: overwritten as soon as it is.
+/// Marks a file as due and not reached: overwritten as soon as it is.
 fn skip(entry: &mut Entry, fields: Fields, kind: Kind) {
     match kind {
         Kind::Cmdline => {
@@ -180,7 +180,7 @@ fn skip(entry: &mut Entry, fields: Fields, kind: Kind) {
     }
 }
 
-/// Puts what was read into a slot; says whether the selection may see it differently.
+/// Puts the content into a slot; returns whether the selection may see it differently.
 fn put(slot: &mut Slot, content: Content, config: &ScanConfig) -> bool {
     let (entry, fields) = (&mut *slot.entry, config.asked.fields);
     let id = entry.sample.id;

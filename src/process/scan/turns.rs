@@ -8,16 +8,16 @@ use crate::process::table::Slot;
 /// Turns that come round to each process within a time, so many at each tick.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
-    /// Whose turn was last.
+    /// The pid of the last turn.
     last: u32,
-    /// How much of a turn is due.
+    /// The fraction of a turn that is due.
     due: f64,
     /// How many there were at most in this round: those that ended make it no longer for the others.
     most: usize,
 }
 
 impl Turns {
-    /// Does `turn` for those whose turn it is, this long after the last call; `round` is the time in which each has one.
+    /// Calls `turn` for the slots that are due, this long after the last call; `round` is the time in which each has one.
     pub(super) fn advance(
         &mut self,
         slots: &mut [Slot],
@@ -31,7 +31,7 @@ impl Turns {
         #[expect(clippy::cast_precision_loss, reason = "a share of a number of processes")]
         let (all, most) = (slots.len() as f64, self.most as f64);
         self.due = (self.due + share * most).min(all);
-        // By the pid, so that nobody is left out when others come and go.
+        // By the pid, so that no process is left out when others come and go.
         let mut next = slots.partition_point(|slot| slot.pid <= self.last);
         while self.due >= 1.0 && !cancel.is_cancelled() {
             self.due -= 1.0;

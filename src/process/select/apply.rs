@@ -1,4 +1,4 @@
-//! A selection of what is in a snapshot already.
+//! A selection applied to a snapshot.
 
 use std::collections::HashMap;
 
@@ -16,12 +16,12 @@ impl Select {
     ///
     /// It decides as [`Processes::select`](crate::Processes::select) does, by the snapshot alone:
     ///
-    /// - A field that is not in a sample, because [`Fields`](crate::Fields) did not ask for it or it was
+    /// - A field that is not in a sample, because [`Fields`](crate::Fields) did not request it or it was
     ///   [`Reading::Skipped`](crate::Reading::Skipped), decides nothing, and neither does a [`pid_file`](Self::pid_file), which is of
     ///   another time or machine. A process that is not decided about is left out, and counted in
     ///   [`Skipped::undecided`](crate::Skipped::undecided).
-    /// - Parents and ancestors are those that are in the snapshot. Where it has some processes only, one is not seen below an
-    ///   ancestor that is not there.
+    /// - Parents and ancestors are those that are in the snapshot. In a snapshot of some processes only, a process does not count as below
+    ///   an ancestor that is missing.
     /// - Ages are those at [`Snapshot::at`].
     /// - A command line is the one in the sample, after [`Processes::redact`](crate::Processes::redact).
     ///
@@ -77,7 +77,7 @@ impl Select {
 /// The processes of a snapshot, by their place in it.
 struct Seen<'s, T> {
     samples: &'s [T],
-    /// Empty where nobody asks for parents.
+    /// Empty where no condition needs parents.
     by_pid: HashMap<u32, usize>,
     at: Monotonic,
     ended: Monotonic,

@@ -1,4 +1,4 @@
-//! What can be said of a single process.
+//! The conditions on a single process.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use super::pattern::Pattern;
 use crate::Text;
 use crate::process::{Fields, ProcessInfo};
 
-/// What can be said of a single process.
+/// A condition on a single process.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Condition {
     Text(TextField, Pattern),
@@ -70,7 +70,7 @@ impl Condition {
         Self::Unit(if is_whole { name } else { Text::from([name.as_bytes(), b".service"].concat()) })
     }
 
-    /// What must be read of a process before it can be decided.
+    /// The fields that must be read of a process before it can be decided.
     pub(super) fn needs(&self) -> Fields {
         match self {
             Self::Text(TextField::Name, _) => Fields::empty(),

@@ -12,17 +12,17 @@ use super::subject::{CommandLine, Knowledge, Subject};
 use crate::process::cgroup::without_mark;
 use crate::{Cancel, Reading, Result};
 
-/// A process that is asked about, with what is known beside it.
-pub(super) struct Inquiry<'a> {
+/// One process to decide about, with the data known of it.
+pub(super) struct Evaluation<'a> {
     subject: Subject<'a>,
-    /// What the functions over trees came to for this process, by their numbers.
+    /// The values of the functions over trees for this process, by their numbers.
     branches: &'a [Branch],
     pid_files: &'a PidFiles,
     command_line: CommandLine,
     cancel: &'a Cancel,
 }
 
-impl<'a> Inquiry<'a> {
+impl<'a> Evaluation<'a> {
     pub(super) fn new(
         subject: Subject<'a>,
         branches: &'a [Branch],
@@ -34,16 +34,16 @@ impl<'a> Inquiry<'a> {
 }
 
 impl Node {
-    /// The value of the expression. What decides a group alone is asked no further.
-    pub(super) fn decide(&self, inquiry: &Inquiry<'_>) -> Result<Option<bool>> {
-        inquiry.cancel.check()?;
+    /// The value of the expression. Once an operand decides a group, the others are not evaluated.
+    pub(super) fn decide(&self, evaluation: &Evaluation<'_>) -> Result<Option<bool>> {
+        evaluation.cancel.check()?;
         match self {
-            Self::Is(condition) => condition.test(inquiry),
+            Self::Is(condition) => condition.test(evaluation),
             Self::Group(group, operands) => {
                 let decisive = *group == Group::Any;
                 let mut value = Some(!decisive);
                 for operand in operands {
-                    match operand.decide(inquiry)? {
+                    match operand.decide(evaluation)? {
                         Some(decided) if decided == decisive => return Ok(Some(decisive)),
                         Some(_) => {}
                         None => value = None,
@@ -51,16 +51,16 @@ impl Node {
                 }
                 Ok(value)
             }
-            Self::Not(operand) => Ok(operand.decide(inquiry)?.map(|value| !value)),
-            Self::Tree(tree) => Ok(inquiry.branches.get(tree.number).and_then(|branch| branch.value)),
+            Self::Not(operand) => Ok(operand.decide(evaluation)?.map(|value| !value)),
+            Self::Tree(tree) => Ok(evaluation.branches.get(tree.number).and_then(|branch| branch.value)),
             Self::TooDeep => Ok(None),
         }
     }
 }
 
 impl Condition {
-    fn test(&self, inquiry: &Inquiry<'_>) -> Result<Option<bool>> {
-        let subject = &inquiry.subject;
+    fn test(&self, evaluation: &Evaluation<'_>) -> Result<Option<bool>> {
+        let subject = &evaluation.subject;
         let info = subject.info;
         let is_identity = matches!(
             self,
@@ -86,7 +86,7 @@ impl Condition {
             }
             Self::Text(TextField::Cmdline, pattern) => match &info.cmdline {
                 Reading::Value(arguments) => {
-                    Some(pattern.matches(inquiry.command_line.joined(arguments, inquiry.cancel)?))
+                    Some(pattern.matches(evaluation.command_line.joined(arguments, evaluation.cancel)?))
                 }
                 missing => decide(missing, |_| false),
             },
@@ -95,7 +95,7 @@ impl Condition {
             Self::Number(NumberField::Uid, uid) => Some(info.uid == *uid),
             Self::Number(NumberField::Gid, gid) => Some(info.gid == *gid),
             Self::Unit(unit) => decide(&info.cgroup, |cgroup| is_in_unit(cgroup.as_bytes(), unit.as_bytes())),
-            Self::PidFile(path) => inquiry.pid_files.names(path, subject.id),
+            Self::PidFile(path) => evaluation.pid_files.names(path, subject.id),
             Self::KernelThread => Some(info.kernel_thread),
             Self::OlderThan(age) => subject.age.map(|known| known > *age),
             Self::YoungerThan(age) => subject.age.map(|known| known < *age),
@@ -104,7 +104,7 @@ impl Condition {
     }
 }
 
-/// What cannot be had does not match; what may still come is not known.
+/// A value that cannot be read does not match; a value that may still come is unknown.
 fn decide<T>(reading: &Reading<T>, test: impl FnOnce(&T) -> bool) -> Option<bool> {
     match reading {
         Reading::Value(value) => Some(test(value)),
@@ -117,7 +117,7 @@ fn bytes_of(path: &Path) -> &[u8] {
     path.as_os_str().as_bytes()
 }
 
-/// A path of proc(5), with or without what the kernel adds to the path of what was removed.
+/// A path of proc(5), with or without the mark that the kernel adds to a removed path.
 fn matches_marked(path: &[u8], pattern: &Pattern) -> bool {
     pattern.matches_path(path) || pattern.matches_path(without_mark(path))
 }

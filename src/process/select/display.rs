@@ -10,7 +10,8 @@ use super::pattern::{Kind, Pattern};
 use crate::glob::looks_like_glob;
 use crate::text::is_plain;
 
-/// The text form. A function of your own is shown as `<closure>`, and what was built too deep as `<too deep>`; neither reads back.
+/// The text form. A function of your own is shown as `<closure>`, and an expression that was built too deep as `<too deep>`; neither can be
+/// parsed.
 impl fmt::Display for Select {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.root.fmt(f)
@@ -99,7 +100,7 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// What ends a value without quotes.
+/// The characters that end a value without quotes.
 pub(super) fn ends_bare_value(char: char) -> bool {
     char.is_whitespace() || matches!(char, '&' | '|' | '(' | ')' | ',' | '"' | '\'')
 }

@@ -3,11 +3,11 @@
 use super::condition::Condition;
 use crate::{Error, Result};
 
-/// How deep groups and functions go within each other: far beyond what anybody writes, and far within any thread's stack, as what
-/// reads, shows, asks and drops an expression calls itself.
+/// How deep groups and functions go within each other: far deeper than any that people write, and far within any thread's stack, as the
+/// functions that parse, show, evaluate and drop an expression are recursive.
 pub(super) const MAX_DEPTH: usize = 128;
 
-/// An expression, and what would take a walk to know of it.
+/// An expression, and the figures that would otherwise take a walk.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Expression {
     pub(super) root: Node,
@@ -170,13 +170,13 @@ impl Expression {
     }
 }
 
-/// What is wrong with an expression that is too deep.
+/// The error text for an expression that is too deep.
 pub(super) fn too_deep() -> String {
     format!("groups and functions go {MAX_DEPTH} deep at most")
 }
 
 impl Node {
-    /// Calls `see` with each node, operands before what they are of.
+    /// Calls `see` with each node, operands before their parents.
     fn visit<'a>(&'a self, see: &mut impl FnMut(&'a Self)) {
         match self {
             Self::Is(_) | Self::TooDeep => {}
@@ -200,7 +200,7 @@ impl Node {
         }
     }
 
-    /// What it is in a group of this kind: its operands where it is one itself.
+    /// The nodes it adds to a group of this kind: its operands where it is one itself.
     fn into_operands(self, of: Group) -> Vec<Self> {
         match self {
             Self::Group(group, operands) if group == of => operands,

@@ -3,13 +3,13 @@
 use super::Select;
 use super::ancestry::{Family, parents_first};
 use super::branch::Branch;
-use super::decide::Inquiry;
+use super::decide::Evaluation;
 use super::expression::Node;
 use super::pid_file::PidFiles;
 use super::subject::Subject;
 use crate::{Cancel, Result};
 
-/// What was decided about a process.
+/// The decision about a process.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Verdict {
     /// Whether it is selected; `None` when a field that decides it is not there yet.
@@ -18,7 +18,7 @@ pub(crate) struct Verdict {
     branches: Vec<Branch>,
 }
 
-/// What was decided about all processes.
+/// The decisions about all processes.
 #[derive(Debug)]
 pub(crate) struct Verdicts {
     selected: Vec<Option<bool>>,
@@ -33,7 +33,7 @@ impl Verdicts {
         self.selected.get(nth).copied().flatten()
     }
 
-    /// Keeps what was decided about a process, for the next time.
+    /// Keeps the decision about a process, for the next time.
     pub(crate) fn keep(&self, nth: usize, verdict: &mut Verdict) {
         verdict.selected = self.selected(nth);
         verdict.branches.clear();
@@ -54,12 +54,12 @@ impl Select {
     /// Whether a process is selected by an expression that has no functions over trees; `None` when a field that decides
     /// it is not there yet.
     pub(crate) fn matches(&self, subject: Subject<'_>, pid_files: &PidFiles, cancel: &Cancel) -> Result<Option<bool>> {
-        self.0.root.decide(&Inquiry::new(subject, &[], pid_files, cancel))
+        self.0.root.decide(&Evaluation::new(subject, &[], pid_files, cancel))
     }
 
-    /// Decides about all processes at once, in a time that grows with their number and not with how deep they are below
-    /// each other: anybody can make them deep. `earlier` is what was decided about a process before, where nothing of its own
-    /// changed since that a condition could ask for: it is not asked again.
+    /// Decides about all processes at once, in a time that grows with their number and not with how deep they are below each other: any
+    /// user can make them deep. `earlier` is the earlier decision about a process, where no field of its own that a condition could read
+    /// changed since: it is not evaluated again.
     pub(crate) fn judge<'v>(
         &self,
         family: &impl Family,
@@ -75,7 +75,7 @@ impl Select {
             branches: vec![Branch::default(); count.saturating_mul(width)],
             width,
         };
-        // Whether the conditions asked so far have the same values as before.
+        // Whether the conditions evaluated so far have the same values as before.
         let mut same: Vec<bool> =
             (0..count).map(|nth| earlier(nth).is_some_and(|earlier| earlier.branches.len() == width)).collect();
         let earlier = |nth: usize, same: &[bool]| {
@@ -83,7 +83,7 @@ impl Select {
             is_same.then(|| earlier(nth)).flatten()
         };
         let ask = |node: &Node, nth: usize, verdicts: &Verdicts| match family.subject(nth) {
-            Some(subject) => node.decide(&Inquiry::new(subject, verdicts.branches(nth), pid_files, cancel)),
+            Some(subject) => node.decide(&Evaluation::new(subject, verdicts.branches(nth), pid_files, cancel)),
             None => Ok(None),
         };
         // From the oldest ancestors down, each function over trees keeps what it saw above. Inner ones come first, so that

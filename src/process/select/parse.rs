@@ -18,7 +18,7 @@ use crate::spelling::nearest;
 const OPERATORS: [&str; 10] = ["==", "!=", "!~", "*=", ">=", "<=", "=", "~", ">", "<"];
 
 /// The usual reason why something else follows a value.
-const IN_QUOTES: &str = "a value with white space or any of `& | ( ) ,` in it stands in quotes";
+const IN_QUOTES: &str = "a value with white space or any of `& | ( ) ,` in it must be in quotes";
 
 impl FromStr for Select {
     type Err = Error;
@@ -143,7 +143,7 @@ impl<'a> Parser<'a> {
         Ok(if negated { !select } else { select })
     }
 
-    /// What follows the name of a function; `finish` reads what is after its first argument.
+    /// Parses the text after the name of a function; `finish` parses the text after its first argument.
     fn function(
         &mut self,
         name: Word<'a>,
@@ -165,7 +165,7 @@ impl<'a> Parser<'a> {
         self.value()?.number()
     }
 
-    /// What follows the name of a field.
+    /// Parses the text after the name of a field.
     fn condition(&mut self, field: Word<'a>) -> Result<Select, Fault> {
         let name = field.text;
         if let Some(text) = TextField::ALL.into_iter().find(|candidate| candidate.name() == name) {

@@ -1,4 +1,4 @@
-//! What a text is compared with.
+//! The patterns of the text fields.
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -12,10 +12,10 @@ use regex::bytes::Regex;
 use crate::glob::{Glob, looks_like_glob, reason};
 use crate::{Error, Result, Text};
 
-/// What a name, a path or a command line is compared with in a [`Select`](crate::Select).
+/// A pattern for a name, a path or a command line in a [`Select`](crate::Select).
 ///
-/// Anything that is text or a path makes an exact pattern, so `Select::name("postgres")` needs no `Pattern` in sight. All
-/// patterns compare bytes: what they are compared with need not be UTF-8.
+/// Anything that is text or a path makes an exact pattern, so `Select::name("postgres")` needs no `Pattern` in sight. All patterns compare
+/// bytes: the text need not be UTF-8.
 ///
 /// As text it is an operator and a value, as in a selection: `=nginx` (exactly this, or a glob), `==a[1]`, `*=part`,
 /// `~^regular expression$`.
@@ -42,19 +42,19 @@ pub(super) enum Kind {
 }
 
 impl Pattern {
-    /// The whole text, byte for byte.
+    /// Matches the whole text, byte for byte.
     #[must_use]
     pub fn exact(text: impl Into<Text>) -> Self {
         Self(Kind::Exact(text.into()))
     }
 
-    /// A part of the text, byte for byte.
+    /// Matches a part of the text, byte for byte.
     #[must_use]
     pub fn contains(part: impl Into<Text>) -> Self {
         Self(Kind::Contains(part.into()))
     }
 
-    /// A glob that matches the whole text: `?` and `*`, `[a-z]` and `[!a-z]`, `{this,that}`.
+    /// Matches the whole text by a glob: `?` and `*`, `[a-z]` and `[!a-z]`, `{this,that}`.
     ///
     /// In the fields that are paths (`exe`, `cwd`, `cgroup`) `*` and `?` stop at a `/`, and `**` as a whole component
     /// crosses them: `/srv/app{,/**}` is the directory and all that is below it. A backslash is an ordinary character, as
@@ -67,7 +67,7 @@ impl Pattern {
         Self::try_glob(glob).map_err(|why| Error::config(format!("not a glob: {glob:?}: {why}")))
     }
 
-    /// A [regular expression](https://docs.rs/regex/latest/regex/#syntax) that matches anywhere in the text.
+    /// Matches by a [regular expression](https://docs.rs/regex/latest/regex/#syntax), anywhere in the text.
     ///
     /// # Errors
     ///
@@ -117,7 +117,7 @@ impl fmt::Debug for Pattern {
     }
 }
 
-/// What is written the same is the same.
+/// Two patterns with the same text are equal.
 impl PartialEq for Pattern {
     fn eq(&self, other: &Self) -> bool {
         std::mem::discriminant(&self.0) == std::mem::discriminant(&other.0) && self.0.as_bytes() == other.0.as_bytes()
@@ -127,7 +127,7 @@ impl PartialEq for Pattern {
 impl Eq for Pattern {}
 
 impl Kind {
-    /// What it was made of.
+    /// The text it was made of.
     pub(super) fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Exact(text) | Self::Contains(text) => text.as_bytes(),

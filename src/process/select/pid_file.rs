@@ -19,7 +19,7 @@ use crate::{Cancel, Monotonic};
 /// clock is being slewed.
 const SLACK_NS: i128 = 2_000_000_000;
 
-/// A pid and the end of its line; what is after it is not read.
+/// A pid and the end of its line; the bytes after it are not read.
 const LINE_BYTES: usize = 32;
 
 /// The pid files of a selection, read beside the tick: a file can be on a server that does not answer.
@@ -35,10 +35,10 @@ pub(crate) struct PidFiles {
 struct PidFile {
     content: Content,
     /// It is being read.
-    asked: bool,
+    pending: bool,
 }
 
-/// What a pid file says.
+/// The content of a pid file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Content {
     /// It was not reached in this tick, or could not be read though it may be there.
@@ -66,7 +66,7 @@ impl PidFiles {
             .conditions()
             .into_iter()
             .filter_map(|condition| match condition {
-                Condition::PidFile(path) => Some((path.clone(), PidFile { content: Content::Unknown, asked: false })),
+                Condition::PidFile(path) => Some((path.clone(), PidFile { content: Content::Unknown, pending: false })),
                 _ => None,
             })
             .collect();
@@ -74,14 +74,14 @@ impl PidFiles {
         Self { files, slow_pool, ticks_per_second: clock_ticks_per_second() }
     }
 
-    /// Begins a tick: asks for all of them anew, but for those that have not answered yet.
+    /// Begins a tick: starts to read all of them again, except those that have not answered yet.
     pub(crate) fn ask(&mut self) {
         let Some(slow_pool) = &mut self.slow_pool else { return };
         self.files.values_mut().for_each(|file| file.content = Content::Unknown);
-        // What was late for the last tick.
+        // Results that were late for the last tick.
         take(slow_pool, &mut self.files, Deadline::after(Duration::ZERO), &Cancel::new());
-        slow_pool.give(self.files.iter_mut().filter(|(_, file)| !file.asked).map(|(path, file)| {
-            file.asked = true;
+        slow_pool.give(self.files.iter_mut().filter(|(_, file)| !file.pending).map(|(path, file)| {
+            file.pending = true;
             path.clone()
         }));
     }
@@ -113,7 +113,7 @@ fn take(
     cancel: &Cancel,
 ) {
     slow_pool.take(deadline, cancel, |(path, content)| {
-        files.insert(path, PidFile { content, asked: false });
+        files.insert(path, PidFile { content, pending: false });
     });
 }
 
@@ -131,7 +131,7 @@ fn work(path: PathBuf) -> (PathBuf, Content) {
 }
 
 fn read(path: &Path) -> rustix::io::Result<Option<Written>> {
-    // As a place only: what opens a device or a FIFO does something to it.
+    // As a place only: opening a device or a FIFO has side effects.
     let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     if FileType::from_raw_mode(rustix::fs::fstat(&place)?.st_mode) != FileType::RegularFile {
         return Ok(None);
@@ -165,7 +165,7 @@ fn parse(start_of_file: &[u8]) -> Option<u32> {
     std::str::from_utf8(digits).ok()?.parse().ok().filter(|pid| *pid != 0)
 }
 
-/// An instant of the wall clock as one of `CLOCK_BOOTTIME`, given what both say now.
+/// An instant of the wall clock as one of `CLOCK_BOOTTIME`, by the present values of both.
 fn to_boottime(instant_ns: i128, wall_now_ns: i128, boot_now_ns: i128) -> i128 {
     boot_now_ns.saturating_sub(wall_now_ns.saturating_sub(instant_ns))
 }
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_not_opened() {
+    fn a_pid_file_that_is_no_file_is_not_opened() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("x.pid");
         rustix::fs::mknodat(rustix::fs::CWD, &path, FileType::Fifo, Mode::RUSR, 0).unwrap();
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_not_known() {
+    fn an_unreadable_pid_file_is_unknown() {
         // Of its own thread alone: a regular file that exists and cannot be read.
         let mut files = PidFiles::new(&Select::pid_file("/proc/self/mem"));
         files.ask();
@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(files.names(&path, first), Some(true));
         std::fs::remove_file(&path).unwrap();
         files.ask();
-        assert_eq!(files.names(&path, first), None, "what it was at an earlier tick does not count");
+        assert_eq!(files.names(&path, first), None, "the content at an earlier tick does not count");
         files.wait(Deadline::NEVER, &Cancel::new());
         assert_eq!(files.names(&path, first), Some(false));
     }

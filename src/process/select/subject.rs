@@ -29,15 +29,15 @@ pub(crate) enum Knowledge {
     Identity,
 }
 
-/// How old a process is that started then, at `now`. One that was born up to `latest`, while it was looked, is new; the age of
-/// one that starts in the future, by the clock of who looked, is not known.
+/// The age at `now` of a process that started then. One that was born up to `latest`, during the reading, is new; the age of one that
+/// starts in the future, by the reader's clock, is not known.
 pub(crate) fn age(start_ns: i64, now: Monotonic, latest: Monotonic) -> Option<Duration> {
     let since = |at: Monotonic| u64::try_from(i128::from(at.as_nanos()).saturating_sub(start_ns.into())).ok();
     let age = since(now).or_else(|| since(latest).map(|_| 0));
     age.map(Duration::from_nanos)
 }
 
-/// A command line as conditions see it: joined when the first of them asks, and not again for the others.
+/// A command line as conditions see it: joined when the first of them needs it, and not again for the others.
 #[derive(Debug, Default)]
 pub(super) struct CommandLine(OnceCell<Vec<u8>>);
 
@@ -50,7 +50,7 @@ impl CommandLine {
         if let Some(joined) = self.0.get() {
             return Ok(joined);
         }
-        // Anybody can have some ten thousand of them, of megabytes.
+        // Any user can have some ten thousand of them, of megabytes.
         let bytes = arguments.iter().map(|argument| argument.as_bytes().len().saturating_add(1)).sum();
         let mut joined = Vec::with_capacity(bytes);
         for (nth, argument) in arguments.iter().enumerate() {

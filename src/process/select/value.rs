@@ -1,4 +1,4 @@
-//! What stands behind an operator in the text form, and what is made of it.
+//! The values after an operator in the text form, and the conditions made of them.
 
 use super::pattern::Pattern;
 use crate::Text;

@@ -17,7 +17,7 @@ use crate::{Reading, Snapshot, Text, WirePath};
 #[derive(Default)]
 struct Table {
     processes: BTreeMap<u32, (ProcessId, u32, ProcessInfo)>,
-    /// What was decided before about those that did not change.
+    /// The earlier decisions about those that did not change.
     earlier: HashMap<u32, Verdict>,
 }
 
@@ -45,7 +45,7 @@ impl Table {
         self.processes.keys().map(|pid| verdicts.selected(*pid as usize)).collect()
     }
 
-    fn ask(&self, select: &Select, pid: u32) -> Option<bool> {
+    fn decision(&self, select: &Select, pid: u32) -> Option<bool> {
         if select.is_tree() {
             return self.judge(select).selected(pid as usize);
         }
@@ -54,7 +54,7 @@ impl Table {
 
     fn selected(&self, select: &str) -> Vec<u32> {
         let select = select.parse().unwrap();
-        self.processes.keys().copied().filter(|pid| self.ask(&select, *pid) == Some(true)).collect()
+        self.processes.keys().copied().filter(|pid| self.decision(&select, *pid) == Some(true)).collect()
     }
 }
 
@@ -123,7 +123,7 @@ fn trees() {
 #[test]
 fn a_parent_that_started_later_is_none() {
     let mut table = table();
-    // The pid of sshd was given to another process after its death.
+    // The pid of sshd was reused by another process after its death.
     table.processes.get_mut(&2).unwrap().0.start_ticks = 1000;
     assert_eq!(table.selected("with_descendants(name=sshd)"), [2]);
     assert_eq!(table.selected("topmost(name=init | name=bash)"), [1, 3]);
@@ -145,37 +145,37 @@ fn in_a_cycle_each_is_below_all_others() {
     assert_eq!(table.selected("with_descendants(with_descendants(pid=3, 1) & !pid=3)"), [1, 2, 3, 5]);
 }
 
-/// A chain of processes, each the child of the one before, and a selection that counts what it asks of it.
+/// A chain of processes, each the child of the one before, and a selection that counts its evaluations.
 fn chain(count: u32) -> (Table, Select, impl Fn() -> usize) {
     let mut table = Table::default();
     for pid in 1..=count {
         table.add(pid, pid - 1, if pid == 1 { "first" } else { "chain" });
     }
-    let asked = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&asked);
+    let evaluated = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&evaluated);
     let first = Select::matching(move |process| {
         counted.fetch_add(1, Ordering::Relaxed);
         process.name == "first"
     });
-    (table, first, move || asked.swap(0, Ordering::Relaxed))
+    (table, first, move || evaluated.swap(0, Ordering::Relaxed))
 }
 
 #[test]
-fn a_chain_has_no_end_and_each_process_is_asked_once() {
+fn a_long_chain_evaluates_each_process_once() {
     let count = 20_000;
-    let (mut table, first, asked) = chain(count);
+    let (mut table, first, evaluated) = chain(count);
     let select = first.with_descendants();
     assert!(table.decide(&select).iter().all(|selected| *selected == Some(true)));
-    assert_eq!(asked(), 20_000, "each condition is asked once of each process, however deep it is");
-    // Nobody changed.
+    assert_eq!(evaluated(), 20_000, "each condition is evaluated once for each process, however deep it is");
+    // No process changed.
     assert!(table.decide(&select).iter().all(|selected| *selected == Some(true)));
-    assert_eq!(asked(), 0);
+    assert_eq!(evaluated(), 0);
     // One in the middle did, and it has another parent by now.
     table.add(10_000, 0, "chain");
     let decided = table.decide(&select);
-    assert_eq!(asked(), 1);
+    assert_eq!(evaluated(), 1);
     assert!(decided[..9_999].iter().all(|selected| *selected == Some(true)));
-    assert!(decided[9_999..].iter().all(|selected| *selected == Some(false)), "all below it are decided anew");
+    assert!(decided[9_999..].iter().all(|selected| *selected == Some(false)), "all below it are decided again");
     let (table, first, _) = chain(count);
     let last = table.judge(&first.clone().with_descendants_to(count - 1)).selected(20_000);
     assert_eq!(last, Some(true), "to the last generation");
@@ -187,8 +187,8 @@ fn a_decision_can_be_cancelled() {
     let (table, _, _) = chain(20_000);
     let cancel = Cancel::new();
     let stop = cancel.clone();
-    let asked = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&asked);
+    let evaluated = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&evaluated);
     let select = Select::matching(move |_| {
         if counted.fetch_add(1, Ordering::Relaxed) == 100 {
             stop.cancel();
@@ -197,11 +197,11 @@ fn a_decision_can_be_cancelled() {
     });
     let error = select.with_descendants().judge(&table, |_| None, &PidFiles::default(), &cancel).unwrap_err();
     assert!(error.is_cancelled());
-    assert_eq!(asked.load(Ordering::Relaxed), 101);
+    assert_eq!(evaluated.load(Ordering::Relaxed), 101);
 }
 
 #[test]
-fn what_is_not_known_is_neither() {
+fn an_unknown_field_is_neither() {
     let mut table = Table::default();
     let exe = |reading| {
         let mut info = ProcessInfo { name: "x".into(), ..ProcessInfo::default() };
@@ -220,20 +220,20 @@ fn what_is_not_known_is_neither() {
     for (pid, reading) in readings {
         *table.add(pid, 0, "x") = exe(reading);
     }
-    let ask = |text: &str| {
+    let decisions = |text: &str| {
         let select = text.parse().unwrap();
-        (1..=7).map(|pid| table.ask(&select, pid)).collect::<Vec<_>>()
+        (1..=7).map(|pid| table.decision(&select, pid)).collect::<Vec<_>>()
     };
     let (yes, no) = (Some(true), Some(false));
-    assert_eq!(ask("exe=/bin/sh"), [yes, no, no, no, None, None, no]);
-    assert_eq!(ask("!exe=/bin/sh"), [no, yes, yes, yes, None, None, yes]);
-    assert_eq!(ask("exe=/bin/sh | name=x"), [yes; 7]);
-    assert_eq!(ask("exe=/bin/sh & name=y"), [no; 7]);
-    assert_eq!(ask("!(exe=/bin/sh & name=x) & name=x"), [no, yes, yes, yes, None, None, yes]);
+    assert_eq!(decisions("exe=/bin/sh"), [yes, no, no, no, None, None, no]);
+    assert_eq!(decisions("!exe=/bin/sh"), [no, yes, yes, yes, None, None, yes]);
+    assert_eq!(decisions("exe=/bin/sh | name=x"), [yes; 7]);
+    assert_eq!(decisions("exe=/bin/sh & name=y"), [no; 7]);
+    assert_eq!(decisions("!(exe=/bin/sh & name=x) & name=x"), [no, yes, yes, yes, None, None, yes]);
     table.add(8, 5, "child");
-    assert_eq!(table.ask(&"with_descendants(exe=/bin/sh)".parse().unwrap(), 8), None);
-    assert_eq!(table.ask(&"topmost(exe=/bin/sh | name=child)".parse().unwrap(), 8), None);
-    assert_eq!(table.ask(&"with_descendants(exe=/bin/sh | name=child)".parse().unwrap(), 8), Some(true));
+    assert_eq!(table.decision(&"with_descendants(exe=/bin/sh)".parse().unwrap(), 8), None);
+    assert_eq!(table.decision(&"topmost(exe=/bin/sh | name=child)".parse().unwrap(), 8), None);
+    assert_eq!(table.decision(&"with_descendants(exe=/bin/sh | name=child)".parse().unwrap(), 8), Some(true));
 }
 
 #[test]
@@ -293,32 +293,32 @@ fn every_field() {
         "age<6m",
         "!kernel_thread",
     ] {
-        assert_eq!(table.ask(&yes.parse().unwrap(), 40), Some(true), "{yes}");
+        assert_eq!(table.decision(&yes.parse().unwrap(), 40), Some(true), "{yes}");
     }
     for no in
         ["name=work", "exe=/usr/*", "unit=system", "unit=web", "age>5m", "age<5m", "cgroup=/system.slice/*", "cwd=/srv"]
     {
-        assert_eq!(table.ask(&no.parse().unwrap(), 40), Some(false), "{no}");
+        assert_eq!(table.decision(&no.parse().unwrap(), 40), Some(false), "{no}");
     }
     let adult = Select::matching(|process| process.uid >= 1000) & Select::user(Pattern::glob("a*").unwrap());
-    assert_eq!(table.ask(&adult, 40), Some(true));
+    assert_eq!(table.decision(&adult, 40), Some(true));
 }
 
 #[test]
-fn what_is_decided_asks_no_further() {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let ask = {
-        let asked = asked.clone();
-        Select::matching(move |_| asked.fetch_add(1, Ordering::Relaxed) == usize::MAX)
+fn a_decided_group_evaluates_no_further() {
+    let evaluated = Arc::new(AtomicUsize::new(0));
+    let counted = {
+        let evaluated = evaluated.clone();
+        Select::matching(move |_| evaluated.fetch_add(1, Ordering::Relaxed) == usize::MAX)
     };
     let table = table();
-    assert_eq!(table.ask(&(Select::name("x") & ask.clone()), 5), Some(false));
-    assert_eq!(table.ask(&(Select::name("vim") | ask.clone()), 5), Some(true));
-    assert_eq!(asked.load(Ordering::Relaxed), 0);
+    assert_eq!(table.decision(&(Select::name("x") & counted.clone()), 5), Some(false));
+    assert_eq!(table.decision(&(Select::name("vim") | counted.clone()), 5), Some(true));
+    assert_eq!(evaluated.load(Ordering::Relaxed), 0);
     // Once of each of the six, whatever the nesting.
-    let nested = (0..50).fold(ask, |select, _| select.with_descendants().topmost());
-    assert_eq!(table.ask(&nested, 5), Some(false));
-    assert_eq!(asked.load(Ordering::Relaxed), 6);
+    let nested = (0..50).fold(counted, |select, _| select.with_descendants().topmost());
+    assert_eq!(table.decision(&nested, 5), Some(false));
+    assert_eq!(evaluated.load(Ordering::Relaxed), 6);
 }
 
 #[test]
@@ -326,7 +326,7 @@ fn a_list_is_one_group() {
     let table = table();
     let pids = (10..10_010).map(Select::pid).fold(Select::none(), |all, pid| all | pid);
     assert_eq!(pids.conditions().len(), 10_000);
-    assert_eq!(table.ask(&pids, 5), Some(false));
+    assert_eq!(table.decision(&pids, 5), Some(false));
     assert_eq!(pids.to_string().parse::<Select>().unwrap(), pids);
     let (front, back) = ((0..100).map(Select::pid), (0..100).rev().map(Select::pid));
     let group = front.fold(Select::all(), |all, pid| all & pid);
@@ -334,7 +334,7 @@ fn a_list_is_one_group() {
 }
 
 #[test]
-fn what_is_built_too_deep_is_an_error_and_no_overflow() {
+fn a_too_deep_expression_is_an_error_and_no_overflow() {
     let deep = |levels: u32| {
         (0..levels).fold(Select::pid(5), |deep, nth| match nth % 3 {
             0 => !(deep | Select::pid(nth)),
@@ -344,14 +344,14 @@ fn what_is_built_too_deep_is_an_error_and_no_overflow() {
     };
     let table = table();
     let deepest = deep(128);
-    assert!(deepest.check().is_ok() && table.ask(&deepest, 5).is_some());
+    assert!(deepest.check().is_ok() && table.decision(&deepest, 5).is_some());
     assert_eq!(deepest.to_string().parse::<Select>().unwrap(), deepest, "whatever can be built can be read");
     for levels in [129, 130, 131, 1_000_000] {
         let deep = deep(levels);
         let error = deep.check().unwrap_err();
         assert!(error.is_config());
         assert_eq!(error.to_string(), "selection: groups and functions go 128 deep at most");
-        assert_eq!(table.ask(&deep, 5), None);
+        assert_eq!(table.decision(&deep, 5), None);
         assert_eq!(deep.to_string(), "<too deep>");
         assert!(deep.to_string().parse::<Select>().is_err());
         assert!(serde_json::to_string(&deep).unwrap_err().to_string().contains("128 deep"));
@@ -392,11 +392,11 @@ fn a_command_line_is_compared_as_it_is_joined() {
 
 #[test]
 fn an_expression_can_be_cancelled_within_a_process() {
-    let (table, cancel, asked) = (table(), Cancel::new(), Arc::new(AtomicUsize::new(0)));
+    let (table, cancel, evaluated) = (table(), Cancel::new(), Arc::new(AtomicUsize::new(0)));
     let stop = || {
-        let (stop, asked) = (cancel.clone(), Arc::clone(&asked));
+        let (stop, evaluated) = (cancel.clone(), Arc::clone(&evaluated));
         Select::matching(move |_| {
-            asked.fetch_add(1, Ordering::Relaxed);
+            evaluated.fetch_add(1, Ordering::Relaxed);
             stop.cancel();
             false
         })
@@ -404,7 +404,7 @@ fn an_expression_can_be_cancelled_within_a_process() {
     let select = stop() | stop() | stop();
     let error = select.matches(table.subject(5).unwrap(), &PidFiles::default(), &cancel).unwrap_err();
     assert!(error.is_cancelled());
-    assert_eq!(asked.load(Ordering::Relaxed), 1);
+    assert_eq!(evaluated.load(Ordering::Relaxed), 1);
 }
 
 #[test]
@@ -500,14 +500,14 @@ proptest! {
         }
         let select = plain.select();
         let pid = u32::try_from(line.len()).unwrap();
-        prop_assert_eq!(table.ask(&select, pid), plain.value(&line), "{}", &select);
+        prop_assert_eq!(table.decision(&select, pid), plain.value(&line), "{}", &select);
         let read: Select = select.to_string().parse().unwrap();
-        prop_assert_eq!(table.ask(&read, pid), plain.value(&line), "{}", &select);
+        prop_assert_eq!(table.decision(&read, pid), plain.value(&line), "{}", &select);
         prop_assert_eq!(read, select);
     }
 
     #[test]
-    fn what_is_kept_is_what_would_be_decided_anew(
+    fn a_kept_verdict_equals_a_new_one(
         plain in plain(),
         parents in prop::collection::vec((0..8u32, 0..3u8, prop::option::of(any::<bool>())), 1..8),
         changes in prop::collection::vec((0..8usize, 0..8u32, 0..3u8, prop::option::of(any::<bool>())), 0..6),
@@ -559,7 +559,7 @@ proptest! {
             .collect();
         snapshot.skipped.fields = snapshot.samples.iter().map(ProcessSample::missing_fields).sum();
         select.apply(&mut snapshot).unwrap();
-        let decided: Vec<(u32, Option<bool>)> = table.processes.keys().map(|pid| (*pid, table.ask(&select, *pid))).collect();
+        let decided: Vec<(u32, Option<bool>)> = table.processes.keys().map(|pid| (*pid, table.decision(&select, *pid))).collect();
         let selected = decided.iter().filter(|(_, is)| *is == Some(true)).map(|(pid, _)| *pid);
         prop_assert_eq!(snapshot.samples.iter().map(|sample| sample.id.pid).collect::<Vec<_>>(), selected.collect::<Vec<_>>());
         prop_assert_eq!(snapshot.skipped.undecided, decided.iter().filter(|(_, is)| is.is_none()).count() as u64);
