@@ -1,7 +1,7 @@
-//! File systems: what is mounted and how full it is, by which directories, and what is in a directory tree.
+//! File systems: the mounted ones, how full they are and by which directories, and the entries of directory trees.
 //!
-//! [`FileSystems`] is where to begin, with a [`Directory`] for each that matters; [`MountChanges`] reports what is mounted and
-//! unmounted, [`Scan`] and [`entries`] look at one tree by hand. What most programs name is at the root of the crate too.
+//! Begin with [`FileSystems`] and a [`Directory`] for each directory that matters. [`MountChanges`] reports mounts and
+//! unmounts; [`Scan`] and [`entries`] read one tree. The most used items are at the root of the crate too.
 
 mod attribution;
 mod backing;

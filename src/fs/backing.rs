@@ -23,7 +23,7 @@ pub(super) trait Ground {
     fn images(&self, device: DeviceId) -> Option<Vec<Image>>;
 
     /// What is at the path of an image, if that can be it. Asked only where the path cannot hang.
-    fn find(&self, image: &Image) -> Option<Found>;
+    fn find(&self, image: &Image) -> Option<ImageFile>;
 }
 
 /// What a loop device lies in.
@@ -63,7 +63,7 @@ impl Size {
 
 /// What was found at the path of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum ImageFile {
     File,
     Device(DeviceId),
 }
@@ -141,14 +141,14 @@ impl Ground for Kernel {
         below(device, 0, &mut images).then_some(images)
     }
 
-    fn find(&self, image: &Image) -> Option<Found> {
+    fn find(&self, image: &Image) -> Option<ImageFile> {
         let found = std::fs::symlink_metadata(&image.path).ok()?;
         if found.file_type().is_block_device() {
             let (major, minor) = (rustix::fs::major(found.rdev()), rustix::fs::minor(found.rdev()));
-            return Some(Found::Device(DeviceId { major, minor }));
+            return Some(ImageFile::Device(DeviceId { major, minor }));
         }
         let fits = found.is_file() && image.size.is_some_and(|size| size.fits(found.size()));
-        fits.then_some(Found::File)
+        fits.then_some(ImageFile::File)
     }
 }
 

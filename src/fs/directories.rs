@@ -15,14 +15,14 @@ use crate::Monotonic;
 
 /// A directory that was registered, or what is mounted in one that goes on beyond mounts.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct DirectoryState {
     pub(super) id: u64,
     pub(super) directory: Directory,
     /// The registered directory in which it is mounted, for what was not registered itself.
     pub(super) mounted_in: Option<u64>,
     pub(super) location: Option<Location>,
     /// Whether it was found once.
-    pub(super) met: bool,
+    pub(super) was_found: bool,
     pub(super) value: Option<Value>,
     pub(super) failure: Option<String>,
     pub(super) last: Option<Attempt>,
@@ -38,7 +38,7 @@ pub(super) struct Entry {
 /// All of a source.
 #[derive(Debug, Default)]
 pub(super) struct Directories {
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<DirectoryState>,
     /// How they lie in each other; worked out again when one comes, leaves or is elsewhere.
     nesting: Option<Arc<Nesting>>,
     /// See [`depends_on_roots`](Self::depends_on_roots), as of `nesting`.
@@ -52,13 +52,13 @@ impl Directories {
     }
 
     fn insert(&mut self, id: u64, directory: Directory, mounted_in: Option<u64>, location: Option<Location>) {
-        let met = location.is_some();
-        self.entries.push(Entry {
+        let was_found = location.is_some();
+        self.entries.push(DirectoryState {
             id,
             directory,
             mounted_in,
             location,
-            met,
+            was_found,
             value: None,
             failure: None,
             last: None,
@@ -76,11 +76,11 @@ impl Directories {
         self.nesting = None;
     }
 
-    pub(super) fn get(&self, id: u64) -> Option<&Entry> {
+    pub(super) fn get(&self, id: u64) -> Option<&DirectoryState> {
         self.entries.iter().find(|entry| entry.id == id)
     }
 
-    pub(super) fn get_mut(&mut self, id: u64) -> Option<&mut Entry> {
+    pub(super) fn get_mut(&mut self, id: u64) -> Option<&mut DirectoryState> {
         self.entries.iter_mut().find(|entry| entry.id == id)
     }
 
@@ -101,10 +101,10 @@ impl Directories {
     }
 
     /// Takes where a directory is now, and where others are mounted in it that belong to it.
-    pub(super) fn settle(&mut self, id: u64, location: Option<Location>, mounted: Vec<(Directory, Location)>) {
+    pub(super) fn set_location(&mut self, id: u64, location: Option<Location>, mounted: Vec<(Directory, Location)>) {
         let Some(entry) = self.get_mut(id) else { return };
         let path = entry.directory.path.clone();
-        let mut has_moved = entry.settle(location);
+        let mut has_moved = entry.set_location(location);
         let known = self.entries.len();
         self.entries.retain(|entry| {
             entry.mounted_in != Some(id) || mounted.iter().any(|(other, _)| other.path == entry.directory.path)
@@ -114,10 +114,11 @@ impl Directories {
             self.nesting = None;
         }
         for (directory, location) in mounted {
-            let is_it = |entry: &&mut Entry| entry.mounted_in == Some(id) && entry.directory.path == directory.path;
+            let is_it =
+                |entry: &&mut DirectoryState| entry.mounted_in == Some(id) && entry.directory.path == directory.path;
             match self.entries.iter_mut().find(is_it) {
                 Some(entry) => {
-                    if entry.settle(Some(location)) {
+                    if entry.set_location(Some(location)) {
                         self.nesting = None;
                     }
                 }
@@ -158,7 +159,7 @@ impl Directories {
 
     /// What was left out of a directory by globs is not known of those that came into it since. It is read again at once.
     fn outdate_unknown(&mut self, nesting: &Nesting) {
-        let is_unknown = |number: usize, entry: &Entry| {
+        let is_unknown = |number: usize, entry: &DirectoryState| {
             let Some(outer) = entry.claimant().filter(|_| !entry.directory.exclude.is_empty()) else { return false };
             let inside =
                 nesting.with_all_in(number).skip(1).filter_map(|inner| self.entries.get(nesting.place(inner)?));
@@ -208,14 +209,14 @@ impl Directories {
     /// The directories of a file system, sorted, as its parts are made of them.
     pub(super) fn slices(&self, target: usize) -> Vec<Slice<'_>> {
         let here = self.entries.iter().filter(|entry| entry.is_at(Some(target)));
-        let mut slices: Vec<Slice<'_>> = here.filter_map(Entry::slice).collect();
+        let mut slices: Vec<Slice<'_>> = here.filter_map(DirectoryState::slice).collect();
         slices.sort_by(|a, b| nesting::order((a.spot, a.id), (b.spot, b.id)));
         slices
     }
 
     /// How many directories are nowhere: they were removed, or their file system was unmounted, or they are optional.
     pub(super) fn unresolved(&self) -> u64 {
-        let may_be_missing = |entry: &&Entry| entry.met || entry.directory.optional;
+        let may_be_missing = |entry: &&DirectoryState| entry.was_found || entry.directory.optional;
         self.entries.iter().filter(may_be_missing).filter(|entry| entry.location.is_none()).count() as u64
     }
 
@@ -226,14 +227,15 @@ impl Directories {
 
     /// Forgets what was found on mounts that may hang and have others in their place.
     pub(super) fn forget_unseen_on(&mut self, mounts: &[u32]) {
-        let is_there = |entry: &Entry| entry.location.as_ref().is_some_and(|h| !h.safe && mounts.contains(&h.mount));
+        let is_there =
+            |entry: &DirectoryState| entry.location.as_ref().is_some_and(|h| !h.safe && mounts.contains(&h.mount));
         for entry in self.entries.iter_mut().filter(|entry| is_there(entry)) {
             entry.clear();
         }
     }
 }
 
-impl Entry {
+impl DirectoryState {
     /// Forgets when it was scanned: the next tick scans again.
     pub(super) fn invalidate(&mut self) {
         self.outdated = self.flight.is_some();
@@ -255,14 +257,14 @@ impl Entry {
     }
 
     /// Takes where it is now. What was found elsewhere is forgotten. Gives whether that is another place.
-    fn settle(&mut self, location: Option<Location>) -> bool {
+    fn set_location(&mut self, location: Option<Location>) -> bool {
         let same = match (&self.location, &location) {
             (Some(old), Some(new)) => old.is_same(new),
             _ => false,
         };
         let key = |location: &Location| (location.target, Arc::clone(&location.spot));
         let has_moved = self.location.as_ref().map(key) != location.as_ref().map(key);
-        self.met |= location.is_some();
+        self.was_found |= location.is_some();
         self.location = location;
         if !same {
             self.clear();

@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::directories::{Directories, Entry};
+use super::directories::{Directories, DirectoryState};
 use super::directory::Attempt;
 use super::flight::Flight;
 use super::nesting::Nesting;
 use super::plan::Location;
 use super::survey::{Subject, Survey};
-use super::usage::{Found, Settings};
+use super::usage::{MeasuredTree, Settings};
 use super::watched_trees::{Discarded, Lease, Times, WatchedTrees};
 use crate::{Cancel, Monotonic, Result};
 
@@ -28,7 +28,7 @@ pub(super) struct Jobs {
     pub(super) ended: u64,
     /// How often it was looked for scans that are due.
     #[cfg(test)]
-    pub(super) looks: u64,
+    pub(super) start_calls: u64,
     /// Scans under way on mounts that may hang, of directories that have left, too: by mount.
     unsafe_flights: Vec<(u32, Arc<Flight>)>,
     queue: VecDeque<Job>,
@@ -40,7 +40,7 @@ pub(super) struct Job {
     survey: Survey,
     pub(super) flight: Arc<Flight>,
     /// For a watched directory: what is known of it.
-    kept: Option<Lease>,
+    lease: Option<Lease>,
 }
 
 impl Default for Jobs {
@@ -53,7 +53,7 @@ impl Default for Jobs {
             running: 0,
             ended: 0,
             #[cfg(test)]
-            looks: 0,
+            start_calls: 0,
             unsafe_flights: Vec::new(),
             queue: VecDeque::new(),
         }
@@ -72,7 +72,7 @@ impl Jobs {
     ) -> Vec<Job> {
         #[cfg(test)]
         {
-            self.looks = self.looks.saturating_add(1);
+            self.start_calls = self.start_calls.saturating_add(1);
         }
         let nesting = directories.nesting();
         let mut jobs = Vec::new();
@@ -89,7 +89,7 @@ impl Jobs {
             }
             // One by a way that may hang is scanned by itself, and so is one that is kept up to date.
             let of = |number: usize| directories.entries.get(nesting.place(number)?);
-            let is_like = |inner: &Entry| {
+            let is_like = |inner: &DirectoryState| {
                 inner.tree_owner == tree_owner
                     && inner.location.as_ref().is_some_and(|inner| inner.safe == location.safe)
             };
@@ -145,7 +145,7 @@ impl Jobs {
             let (location, exclude) = (entry.location.as_ref()?, &entry.directory.exclude);
             Some((entry, Subject { number: *number, id: entry.id, location, exclude }))
         };
-        let (entries, subjects): (Vec<&Entry>, Vec<Subject<'_>>) = members.iter().filter_map(subject).unzip();
+        let (entries, subjects): (Vec<&DirectoryState>, Vec<Subject<'_>>) = members.iter().filter_map(subject).unzip();
         let anew = entries.iter().any(|entry| entry.last.is_none_or(|last| last.outdated));
         let watched = entries.iter().filter(|entry| entry.directory.watched);
         let times = Times {
@@ -155,10 +155,10 @@ impl Jobs {
         };
         let cuts = members.first().map_or(&[][..], |number| nesting.cuts(*number));
         let survey = Survey::new(&subjects, cuts, self.settings);
-        let kept = tree_owner.map(|owner| self.watched_trees.take(owner, &survey.members, &survey.walk, anew, times));
+        let lease = tree_owner.map(|owner| self.watched_trees.take(owner, &survey.members, &survey.walk, anew, times));
         // What is brought up to date does not wait until others have read all of theirs.
-        let counted = safe && kept.as_ref().is_none_or(|kept| kept.is_new);
-        Job { survey, flight: Flight::new(now, safe, counted), kept }
+        let counted = safe && lease.as_ref().is_none_or(|lease| lease.is_new);
+        Job { survey, flight: Flight::new(now, safe, counted), lease }
     }
 
     /// Finds out which directory is kept up to date with which watched one: the outermost. When the source is gone nothing is
@@ -186,7 +186,7 @@ impl Jobs {
                 entry.invalidate();
             }
         }
-        self.watched_trees.settle(&watched_trees).discard();
+        self.watched_trees.keep_only(&watched_trees).discard();
     }
 
     /// Drops the scans that have not begun and that nobody waits for.
@@ -195,12 +195,12 @@ impl Jobs {
         let (wanted, unwanted): (VecDeque<Job>, VecDeque<Job>) = queue.partition(is_wanted);
         self.queue = wanted;
         for job in unwanted {
-            self.give_back(job.kept, Duration::ZERO).discard();
+            self.return_lease(job.lease, Duration::ZERO).discard();
         }
     }
 
-    fn give_back(&mut self, kept: Option<Lease>, took: Duration) -> Discarded {
-        kept.map(|kept| self.watched_trees.give_back(kept, took)).unwrap_or_default()
+    fn return_lease(&mut self, lease: Option<Lease>, took: Duration) -> Discarded {
+        lease.map(|lease| self.watched_trees.return_lease(lease, took)).unwrap_or_default()
     }
 
     /// The next scan for a thread that has ended one; it ends where there is none.
@@ -228,7 +228,8 @@ impl Jobs {
     /// Since when a scan of the directories of a file system has shown no sign of life.
     pub(super) fn silent_since(&self, directories: &Directories, target: usize) -> Option<Monotonic> {
         let here = directories.entries.iter().filter(|entry| entry.is_at(Some(target)));
-        let silent = |entry: &Entry| Some(self.flight_on(entry.location.as_ref()?)?.clone()).filter(|f| f.is_silent());
+        let silent =
+            |entry: &DirectoryState| Some(self.flight_on(entry.location.as_ref()?)?.clone()).filter(|f| f.is_silent());
         here.filter_map(silent).map(|flight| flight.began).min()
     }
 
@@ -237,12 +238,12 @@ impl Jobs {
         &mut self,
         directories: &mut Directories,
         job: &mut Job,
-        outcome: Outcome,
+        outcome: FinishedJob,
         is_closed: bool,
     ) -> Discarded {
-        let Outcome { result, ended, took } = outcome;
+        let FinishedJob { result, ended, took } = outcome;
         self.ended = self.ended.saturating_add(1);
-        let discarded = self.give_back(job.kept.take(), took);
+        let discarded = self.return_lease(job.lease.take(), took);
         self.unsafe_flights.retain(|(_, flight)| !Arc::ptr_eq(flight, &job.flight));
         let values = match result {
             Ok(found) => {
@@ -275,18 +276,18 @@ impl Jobs {
 
 /// How a scan ended.
 #[derive(Debug)]
-pub(super) struct Outcome {
-    pub(super) result: Result<Vec<Result<Found>>>,
+pub(super) struct FinishedJob {
+    pub(super) result: Result<Vec<Result<MeasuredTree>>>,
     pub(super) ended: Monotonic,
     pub(super) took: Duration,
 }
 
 impl Job {
     /// Scans, on this thread.
-    pub(super) fn run(&mut self, cancel: &Cancel) -> Result<Vec<Result<Found>>> {
+    pub(super) fn run(&mut self, cancel: &Cancel) -> Result<Vec<Result<MeasuredTree>>> {
         let walk = &self.survey.walk;
-        if let Some(kept) = &mut self.kept
-            && let Some(found) = kept.refresh(walk, cancel)?
+        if let Some(lease) = &mut self.lease
+            && let Some(found) = lease.refresh(walk, cancel)?
         {
             return Ok(found);
         }

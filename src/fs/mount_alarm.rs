@@ -11,7 +11,7 @@ use futures::task::AtomicWaker;
 use rustix::event::{EventfdFlags, PollFd, PollFlags};
 use rustix::io::Errno;
 
-use super::table::Watched;
+use super::table::WatchedTable;
 use crate::{Error, Result};
 
 /// A thread that sleeps until the kernel reports a change. It ends with this, whatever becomes of any runtime.
@@ -29,7 +29,7 @@ impl MountAlarm {
     /// It reports what changes from now on.
     pub(super) fn new() -> Result<Self> {
         // The kernel keeps in mind for each open file what it has reported.
-        let table = Watched::open()?.into_file();
+        let table = WatchedTable::open()?.into_file();
         let end = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).map_err(Error::os)?;
         let inner = Arc::new(Inner { has_changed: AtomicBool::new(false), waker: AtomicWaker::new(), end });
         let theirs = Arc::clone(&inner);

@@ -5,11 +5,11 @@ use std::ffi::CString;
 use rustix::fs::{StatVfs, StatVfsMountFlags};
 use rustix::io::Errno;
 
-use super::guard::{Answer, Guard};
+use super::guard::{ProbeResult, Prober};
 use super::plan::Target;
 use super::sample::{FileSystemSample, Inodes, Stalled};
 use super::shut::Shut;
-use super::state::Present;
+use super::state::FileSystemStatus;
 use crate::{Monotonic, Reading, Skipped};
 
 /// What is kept of a mount from tick to tick.
@@ -18,15 +18,15 @@ pub(super) struct MountedEntry {
     pub(super) path: CString,
     pub(super) shut: Shut,
     /// For a mount that may hang.
-    pub(super) guard: Option<Guard>,
-    pub(super) answer: Option<Answer>,
+    pub(super) prober: Option<Prober>,
+    pub(super) answer: Option<ProbeResult>,
     /// Whether something else was found mounted there by the last answer.
     pub(super) is_new: bool,
 }
 
 impl MountedEntry {
-    pub(super) fn present(&self) -> Present {
-        Present {
+    pub(super) fn status(&self) -> FileSystemStatus {
+        FileSystemStatus {
             name: self.target.name.clone(),
             mount_point: self.target.mount.mount_point.to_path_buf(),
             has_data: false,
@@ -42,24 +42,24 @@ impl MountedEntry {
     }
 
     /// Takes what its guard was answered; gives when that was asked.
-    pub(super) fn take(&mut self, answer: Answer) -> Option<Monotonic> {
+    pub(super) fn take(&mut self, answer: ProbeResult) -> Option<Monotonic> {
         let mount = &mut self.target.mount;
         let is_other = |old: Option<u64>, new: Option<u64>| matches!((old, new), (Some(old), Some(new)) if old != new);
-        let fsid = |answer: &Answer| answer.figures.as_ref().ok().map(|stat| stat.f_fsid);
+        let fsid = |answer: &ProbeResult| answer.figures.as_ref().ok().map(|stat| stat.f_fsid);
         self.is_new |=
             is_other(mount.unique_id, answer.unique_id) || is_other(self.answer.as_ref().and_then(fsid), fsid(&answer));
         mount.unique_id = answer.unique_id.or(mount.unique_id);
         self.answer = Some(answer);
-        self.guard.as_mut()?.since.take()
+        self.prober.as_mut()?.since.take()
     }
 
-    pub(super) fn is_guarded_by(&self, number: u64) -> bool {
-        self.guard.as_ref().is_some_and(|guard| guard.number() == number)
+    pub(super) fn has_prober(&self, number: u64) -> bool {
+        self.prober.as_ref().is_some_and(|prober| prober.number() == number)
     }
 
     /// Whether it was asked what it has not answered.
     pub(super) fn is_silent(&self) -> bool {
-        self.guard.as_ref().is_some_and(|guard| guard.since.is_some())
+        self.prober.as_ref().is_some_and(|prober| prober.since.is_some())
     }
 
     pub(super) fn has_figures(&self) -> bool {
@@ -72,7 +72,7 @@ impl MountedEntry {
     }
 
     /// Whether it is told: it has a size, and could be asked, or has not answered yet.
-    pub(super) fn is_told(&self, skipped: &mut Skipped) -> bool {
+    pub(super) fn is_reported(&self, skipped: &mut Skipped) -> bool {
         let count = match self.answer.as_ref().map(|answer| &answer.figures) {
             Some(Ok(stat)) => return stat.f_blocks > 0 || self.target.by_hand,
             None if self.is_silent() => return true,
@@ -102,12 +102,12 @@ impl MountedEntry {
             reserved_bytes: 0,
             inodes: Reading::Skipped,
             read_only: mount.read_only(),
-            stalled: self.guard.as_ref().and_then(|guard| guard.since).map(|since| Stalled { since }),
+            stalled: self.prober.as_ref().and_then(|prober| prober.since).map(|since| Stalled { since }),
             overcommitted: false,
             parts: Vec::new(),
             at: None,
         };
-        if let Some(Answer { at, figures: Ok(stat), .. }) = &self.answer {
+        if let Some(ProbeResult { at, figures: Ok(stat), .. }) = &self.answer {
             sample.at = Some(*at);
             measure(&mut sample, stat);
             // Where it may hang its figures are all that is asked for.

@@ -46,7 +46,7 @@ pub(super) struct Known {
     pub(super) id: u64,
     pub(super) file_system: FileSystem,
     /// Whether it was found mounted once.
-    pub(super) met: bool,
+    pub(super) was_found: bool,
 }
 
 /// Where a directory is.
@@ -120,12 +120,12 @@ pub(super) fn targets(
             }
         }
     }
-    let mut met = Vec::new();
+    let mut found = Vec::new();
     for known in file_systems {
         let (name, path) = (&known.file_system.name, &known.file_system.path);
         let place = match place(table, name, path, "file system") {
             Ok(place) if is_mount_point(table, &place) => place,
-            _ if known.met || known.file_system.optional => continue,
+            _ if known.was_found || known.file_system.optional => continue,
             Err(error) => return Err(error),
             Ok(place) => {
                 let why = if table.is_listed(place.mount) {
@@ -139,7 +139,7 @@ pub(super) fn targets(
                 return Err(Error::config(why).at(path));
             }
         };
-        met.push(known.id);
+        found.push(known.id);
         let name = known.file_system.name.clone();
         if let Some(target) = targets.iter_mut().find(|target| target.mount.id == place.mount.id) {
             if target.by_hand {
@@ -157,7 +157,7 @@ pub(super) fn targets(
         targets.push(Target { name, safe: place.seen, mounts: vec![mount.id], mount, by_hand: true });
     }
     targets.sort_by(|a, b| a.mount.mount_point.cmp(&b.mount.mount_point));
-    Ok((targets, met))
+    Ok((targets, found))
 }
 
 fn is_mount_point(table: &Table, place: &Place<'_>) -> bool {

@@ -6,9 +6,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::FileSystem;
-use super::directories::{Directories, Entry};
+use super::directories::{Directories, DirectoryState};
 use super::directory::Directory;
-use super::jobs::{Job, Jobs, Outcome};
+use super::jobs::{FinishedJob, Job, Jobs};
 use super::plan::{Discovery, Known, Location};
 use super::sample::PartKind;
 use super::watched_trees::Discarded;
@@ -32,7 +32,7 @@ pub(super) struct State {
     /// Counts the changes of what is registered.
     pub(super) generation: u64,
     /// The file systems of the last tick.
-    pub(super) present: Vec<Present>,
+    pub(super) statuses: Vec<FileSystemStatus>,
     /// What was wrong with what was registered with the source itself.
     pub(super) fault: Option<String>,
     last_id: u64,
@@ -44,7 +44,7 @@ pub(super) struct State {
 
 /// A file system as it was last seen.
 #[derive(Debug)]
-pub(super) struct Present {
+pub(super) struct FileSystemStatus {
     pub(super) name: Text,
     pub(super) mount_point: PathBuf,
     pub(super) has_data: bool,
@@ -77,13 +77,13 @@ impl Shared {
         self.cancel.cancel();
         let mut state = self.lock();
         state.closed = true;
-        state.present.clear();
+        state.statuses.clear();
         state.assign();
         state.jobs.drop_waiting(|_| false);
     }
 
     /// Starts the scans of these directories, however old what is known is.
-    pub(super) fn force(self: &Arc<Self>, wanted: impl Fn(&Entry) -> bool) -> bool {
+    pub(super) fn force(self: &Arc<Self>, wanted: impl Fn(&DirectoryState) -> bool) -> bool {
         let mut state = self.lock();
         let mut ids = Vec::new();
         for entry in state.directories.entries.iter_mut().filter(|entry| wanted(entry)) {
@@ -105,7 +105,7 @@ impl Shared {
             if let Err(job) = self.spawn(job) {
                 state.jobs.not_started(&job.flight);
                 let result = Err(Error::io(std::io::Error::other("no thread could be started to scan it")));
-                state.finish(*job, Outcome { result, ended: Monotonic::now(), took: Duration::ZERO }).discard();
+                state.finish(*job, FinishedJob { result, ended: Monotonic::now(), took: Duration::ZERO }).discard();
             }
         }
     }
@@ -137,7 +137,7 @@ impl Shared {
         let flight = Arc::clone(&job.flight);
         let mut state = self.lock();
         let took = ended.since(began).unwrap_or_default();
-        let discarded = state.finish(job, Outcome { result, ended, took });
+        let discarded = state.finish(job, FinishedJob { result, ended, took });
         let next = state.jobs.next(&flight);
         drop(state);
         self.happened.notify_all();
@@ -183,7 +183,7 @@ impl State {
             return Err(Error::config(what).at(&file_system.path));
         }
         let id = self.take_id();
-        self.file_systems.push(Known { id, file_system, met: false });
+        self.file_systems.push(Known { id, file_system, was_found: false });
         self.changed();
         Ok(id)
     }
@@ -204,16 +204,16 @@ impl State {
 
     /// The place of the file system of this name.
     pub(super) fn place_of(&self, name: &str) -> Option<usize> {
-        self.present.iter().position(|present| present.name == name)
+        self.statuses.iter().position(|present| present.name == name)
     }
 
     pub(super) fn have_data(&mut self, answered: impl Iterator<Item = bool>) {
-        for (present, answered) in self.present.iter_mut().zip(answered) {
+        for (present, answered) in self.statuses.iter_mut().zip(answered) {
             present.has_data = answered;
         }
     }
 
-    fn finish(&mut self, mut job: Job, outcome: Outcome) -> Discarded {
+    fn finish(&mut self, mut job: Job, outcome: FinishedJob) -> Discarded {
         self.jobs.finish(&mut self.directories, &mut job, outcome, self.closed)
     }
 }

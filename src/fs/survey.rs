@@ -10,13 +10,13 @@ use super::nesting::Cut;
 use super::plan::{Location, Member};
 use super::sample::Watch;
 use super::scan::{Globs, Partial, Usage};
-use super::usage::{Found, Settings, Walk};
+use super::usage::{MarkedTree, MeasuredTree, Settings};
 use crate::{Error, Monotonic, Result};
 
 /// A walk, and what each of its marks is.
 #[derive(Debug)]
 pub(super) struct Survey {
-    pub(super) walk: Walk,
+    pub(super) walk: MarkedTree,
     /// The directories, each before those in it.
     pub(super) members: Vec<Member>,
     /// Each after those in it, as the marks are.
@@ -45,7 +45,7 @@ pub(super) struct Subject<'a> {
 impl Survey {
     /// That of these directories, sorted by their numbers, in the order of the cuts that are in the first of them.
     pub(super) fn new(subjects: &[Subject<'_>], cuts: &[Cut], settings: Settings) -> Self {
-        let mut walk = Walk::new(settings);
+        let mut walk = MarkedTree::new(settings);
         let mut regions = Vec::new();
         let nth_of = |number: &usize| subjects.binary_search_by_key(number, |subject| subject.number).ok();
         for cut in cuts.iter().rev().filter(|cut| cut.is_needed(|number| nth_of(number).is_some())) {
@@ -68,7 +68,7 @@ impl Survey {
     /// What each of the directories holds, of what each of the marks was found to hold.
     pub(super) fn values(
         &self,
-        found: Vec<Result<Found>>,
+        found: Vec<Result<MeasuredTree>>,
         ended: Monotonic,
         took: Duration,
     ) -> Vec<std::result::Result<Value, String>> {
@@ -97,14 +97,14 @@ impl Survey {
         &self,
         nth: usize,
         member: &Member,
-        found: &[(&Region, Result<Found>)],
+        found: &[(&Region, Result<MeasuredTree>)],
         ended: Monotonic,
         took: Duration,
     ) -> std::result::Result<Value, String> {
         let spot = &member.location.spot;
         let root = found.iter().find(|(region, _)| region.location == spot.location());
         let Some((region, found)) = root else { return Err("it was not scanned".to_owned()) };
-        let Found { mut usage, at, mut watch } = found.as_ref().map_err(Error::to_string)?.clone();
+        let MeasuredTree { mut usage, at, mut watch } = found.as_ref().map_err(Error::to_string)?.clone();
         if region.owner != Some(nth) {
             // It is another one's, which is the same directory.
             let Usage { partial, excluded_mounts, .. } = usage;
@@ -140,7 +140,7 @@ impl Survey {
 }
 
 /// Adds what was found at another place of a directory.
-fn add(value: &mut Value, found: &Result<Found>) {
+fn add(value: &mut Value, found: &Result<MeasuredTree>) {
     match found {
         Ok(found) => {
             value.usage.add(&found.usage);

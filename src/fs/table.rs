@@ -17,7 +17,7 @@ mod look;
 mod watched;
 
 pub(in crate::fs) use look::{Look, MNT_ID_UNIQUE, unique_id};
-pub(crate) use watched::Watched;
+pub(crate) use watched::WatchedTable;
 
 /// The mounts of now, and which is mounted on which.
 #[derive(Debug, Default)]

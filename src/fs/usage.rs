@@ -12,7 +12,7 @@ use crate::{Cancel, Error, Monotonic, Result};
 
 /// A tree, and the directories in it that are told apart.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Walk {
+pub(super) struct MarkedTree {
     /// Each once, and after those in it: the root of all last. A file with names in several of them counts for the first.
     pub(super) marks: Vec<PathBuf>,
     /// What is left out of each of them.
@@ -31,7 +31,7 @@ pub(super) struct Settings {
 
 /// What a directory was found to hold.
 #[derive(Clone, Debug)]
-pub(super) struct Found {
+pub(super) struct MeasuredTree {
     /// Less what the directories in it hold that are told apart.
     pub(super) usage: Usage,
     /// As of when that is, if not as of the end of the scan.
@@ -39,18 +39,18 @@ pub(super) struct Found {
     pub(super) watch: Option<Watch>,
 }
 
-impl Walk {
+impl MarkedTree {
     pub(super) fn new(settings: Settings) -> Self {
         Self { settings, ..Self::default() }
     }
 
     /// Walks the tree, and gives what each of the marks holds.
-    pub(super) fn run(&self, cancel: &Cancel, progress: &Progress) -> Result<Vec<Result<Found>>> {
+    pub(super) fn run(&self, cancel: &Cancel, progress: &Progress) -> Result<Vec<Result<MeasuredTree>>> {
         let parts = self.scan().run_each(cancel, progress)?;
         let found = |(mark, usage): (usize, Result<Usage>)| {
             let usage = usage?;
             self.check(mark, &usage)?;
-            Ok(Found { usage, at: None, watch: None })
+            Ok(MeasuredTree { usage, at: None, watch: None })
         };
         Ok(parts.into_iter().map(|part| part.usage).enumerate().map(found).collect())
     }
@@ -109,8 +109,8 @@ mod tests {
         let (path, moved) = (dir.path().join("d"), dir.path().join("moved"));
         std::fs::create_dir(&path).unwrap();
         let marks = vec![path.clone(), path.clone()];
-        let walk = Walk { marks, ..Walk::default() };
-        let scan = |walk: &Walk| walk.run(&Cancel::new(), &Progress::new()).unwrap();
+        let walk = MarkedTree { marks, ..MarkedTree::default() };
+        let scan = |walk: &MarkedTree| walk.run(&Cancel::new(), &Progress::new()).unwrap();
         assert!(scan(&walk).iter().all(Result::is_ok), "the same directory twice");
         let mut tree = WatchedTree::new(&walk.scan()).verify(Duration::MAX);
         let mut watched = |now| {
@@ -120,9 +120,9 @@ mod tests {
         assert!(watched(1).all(|usage| usage.is_ok()));
         std::fs::rename(&path, &moved).unwrap();
         std::os::unix::fs::symlink("moved", &path).unwrap();
-        let walk = Walk { marks: vec![path.clone()], ..walk };
-        let is_told = |error: &Error| error.path() == Some(path.as_path());
-        assert!(scan(&walk).iter().all(|found| found.as_ref().is_err_and(is_told)));
-        assert!(watched(2).any(|usage| usage.as_ref().is_err_and(is_told)));
+        let walk = MarkedTree { marks: vec![path.clone()], ..walk };
+        let names_the_path = |error: &Error| error.path() == Some(path.as_path());
+        assert!(scan(&walk).iter().all(|found| found.as_ref().is_err_and(names_the_path)));
+        assert!(watched(2).any(|usage| usage.as_ref().is_err_and(names_the_path)));
     }
 }

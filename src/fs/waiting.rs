@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::directories::Entry;
+use super::directories::DirectoryState;
 use super::directory::Patience;
 use super::flight::Flight;
 use super::state::{Shared, State};
@@ -30,7 +30,7 @@ struct Sign {
 }
 
 /// Signs of life are looked for so often within the time in which there has to be one.
-const LOOKS: u32 = 8;
+const CHECKS: u32 = 8;
 
 impl Shared {
     /// Starts the scans that are due, and waits for those that the tick waits for. `stalled` has the mounts that do not
@@ -82,7 +82,7 @@ impl Shared {
             let look = awaited
                 .iter()
                 .any(|awaited| awaited.flight.is_some())
-                .then(|| clock.checked_add(budget.checked_div(LOOKS)?));
+                .then(|| clock.checked_add(budget.checked_div(CHECKS)?));
             let next = awaited.iter().filter_map(|awaited| awaited.until).chain(look.flatten()).min();
             state = match next {
                 Some(next) => {
@@ -117,7 +117,7 @@ fn shows_life(awaited: &Awaited, signs: &mut HashMap<u64, Sign>, clock: Instant,
 }
 
 /// Whether a tick that begins now has to wait for the scan of a directory, and for which.
-fn awaited(entry: &Entry, now: Monotonic, budget: Duration, watched_trees: &WatchedTrees) -> Option<Awaited> {
+fn awaited(entry: &DirectoryState, now: Monotonic, budget: Duration, watched_trees: &WatchedTrees) -> Option<Awaited> {
     entry.location.as_ref()?;
     let (mut scans, mut until) = (entry.scans.saturating_add(1), None);
     let is_unread = |tree_owner| watched_trees.is_empty(tree_owner) && entry.last.is_some() && !entry.is_due(now);

@@ -20,7 +20,7 @@ pub use boundary::Boundary;
 pub use usage::{Largest, Partial, ScanError, ScanErrors, Usage};
 
 pub(in crate::fs) use boundary::Fence;
-pub(in crate::fs) use entry::{Born, Entry, FileId};
+pub(in crate::fs) use entry::{Born, EntryStat, FileId};
 pub(in crate::fs) use exclude::{Exclude, Globs};
 pub(in crate::fs) use follow::{Led, follow};
 pub(in crate::fs) use listing::{Listing, Step};

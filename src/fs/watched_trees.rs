@@ -1,4 +1,4 @@
-//! Watched directories from tick to tick: what is known of their trees, and how they share the watches there are.
+//! RefreshReport directories from tick to tick: what is known of their trees, and how they share the watches there are.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use super::plan::Member;
 use super::sample::{Watch, WatchMode};
-use super::usage::{Found, Walk};
-use super::watch::{self, Mode, Reason, Watched, WatchedTree};
+use super::usage::{MarkedTree, MeasuredTree};
+use super::watch::{self, Mode, Reason, RefreshReport, WatchedTree};
 use crate::{Cancel, Monotonic, Result};
 
 /// All of a source, each by the id of the watched directory that is in no other one.
 #[derive(Debug, Default)]
 pub(super) struct WatchedTrees {
     by_id: HashMap<u64, TreeState>,
-    /// Watches at most, all together. Found out when it is needed.
+    /// Watches at most, all together. MeasuredTree out when it is needed.
     pub(super) most: Option<usize>,
 }
 
@@ -64,7 +64,7 @@ pub(super) struct Discarded(Vec<WatchedTree>);
 
 impl WatchedTrees {
     /// Whose directories these are: only they are kept.
-    pub(super) fn settle(&mut self, ids: &[u64]) -> Discarded {
+    pub(super) fn keep_only(&mut self, ids: &[u64]) -> Discarded {
         let mut discarded = Discarded::default();
         self.by_id.retain(|id, tree_owner| {
             let stays = ids.contains(id);
@@ -112,7 +112,7 @@ impl WatchedTrees {
     }
 
     /// Gives out the tree of these directories: that of the last tick, unless it is told to begin `anew` or they are others.
-    pub(super) fn take(&mut self, id: u64, members: &[Member], walk: &Walk, anew: bool, times: Times) -> Lease {
+    pub(super) fn take(&mut self, id: u64, members: &[Member], walk: &MarkedTree, anew: bool, times: Times) -> Lease {
         let watches = self.share(id);
         let tree_owner = self.by_id.entry(id).or_default();
         tree_owner.watches = watches;
@@ -123,7 +123,7 @@ impl WatchedTrees {
             Stage::Here(tree, took) => (Some(tree), took),
             _ => (None, Duration::ZERO),
         };
-        let kept = match known {
+        let lease = match known {
             Some(mut tree) if same && !anew => {
                 tree.set_watches(watches);
                 Lease { id, tree: Some(tree), old: None, watches, is_new: false, too_large: false }
@@ -134,8 +134,8 @@ impl WatchedTrees {
             }
         };
         (tree_owner.members, tree_owner.marks) = (members.to_vec(), walk.marks.clone());
-        tree_owner.stage = Stage::Away { quick: !kept.is_new && took <= times.quick };
-        kept
+        tree_owner.stage = Stage::Away { quick: !lease.is_new && took <= times.quick };
+        lease
     }
 
     /// How many watches it may have: those it has, and its share of what is left.
@@ -150,17 +150,17 @@ impl WatchedTrees {
     }
 
     /// Takes a tree back.
-    pub(super) fn give_back(&mut self, kept: Lease, took: Duration) -> Discarded {
-        let mut discarded = Discarded(kept.old.into_iter().map(|old| *old).collect());
-        match self.by_id.get_mut(&kept.id) {
+    pub(super) fn return_lease(&mut self, lease: Lease, took: Duration) -> Discarded {
+        let mut discarded = Discarded(lease.old.into_iter().map(|old| *old).collect());
+        match self.by_id.get_mut(&lease.id) {
             Some(tree_owner) => {
-                tree_owner.watches = if kept.tree.is_some() { kept.watches } else { 0 };
+                tree_owner.watches = if lease.tree.is_some() { lease.watches } else { 0 };
                 // How long it took to read all of it says nothing about what comes.
-                let took = if kept.is_new { Duration::ZERO } else { took };
-                let gone = if kept.too_large { Stage::TooLarge } else { Stage::None };
-                tree_owner.stage = kept.tree.map_or(gone, |tree| Stage::Here(tree, took));
+                let took = if lease.is_new { Duration::ZERO } else { took };
+                let gone = if lease.too_large { Stage::TooLarge } else { Stage::None };
+                tree_owner.stage = lease.tree.map_or(gone, |tree| Stage::Here(tree, took));
             }
-            None => discarded.0.extend(kept.tree.map(|tree| *tree)),
+            None => discarded.0.extend(lease.tree.map(|tree| *tree)),
         }
         discarded
     }
@@ -178,7 +178,7 @@ pub(super) struct Times {
 impl Lease {
     /// Brings it up to date, and gives what each of the marks of the walk holds; none where it is too large, and is to be
     /// scanned.
-    pub(super) fn refresh(&mut self, walk: &Walk, cancel: &Cancel) -> Result<Option<Vec<Result<Found>>>> {
+    pub(super) fn refresh(&mut self, walk: &MarkedTree, cancel: &Cancel) -> Result<Option<Vec<Result<MeasuredTree>>>> {
         // Its watches are for the new one.
         self.old = None;
         // It comes back when nothing went wrong halfway.
@@ -191,11 +191,11 @@ impl Lease {
         self.tree = Some(tree);
         let watched = result?;
         self.watches = watched.watches;
-        let watch = tell(&watched);
+        let watch = watch_sample(&watched);
         let uncertain = watched.uncertain.into_iter().chain(std::iter::repeat((0, 0)));
         let found = watched.usage.into_iter().zip(uncertain).map(|(usage, (uncertain_files, uncertain_bytes))| {
             let watch = Some(Watch { uncertain_files, uncertain_bytes, ..watch });
-            Ok(Found { usage: usage?, at: Some(watched.as_of), watch })
+            Ok(MeasuredTree { usage: usage?, at: Some(watched.as_of), watch })
         });
         let mut found: Vec<_> = found.collect();
         for (mark, found) in found.iter_mut().enumerate() {
@@ -207,7 +207,7 @@ impl Lease {
     }
 }
 
-fn tell(watched: &Watched) -> Watch {
+fn watch_sample(watched: &RefreshReport) -> Watch {
     let count = |count: usize| count as u64;
     let read = [watched.dirty_read, watched.read_in_turn, watched.verified.directories];
     Watch {
@@ -246,12 +246,12 @@ mod tests {
 
     fn watched_trees(most: usize, ids: &[u64]) -> WatchedTrees {
         let mut watched_trees = WatchedTrees { most: Some(most), ..WatchedTrees::default() };
-        assert!(watched_trees.settle(ids).0.is_empty());
+        assert!(watched_trees.keep_only(ids).0.is_empty());
         watched_trees
     }
 
     fn take(watched_trees: &mut WatchedTrees, id: u64) -> Lease {
-        let mut walk = Walk::default();
+        let mut walk = MarkedTree::default();
         walk.marks = vec!["/".into()];
         let times = Times { ttl: Duration::MAX, verify: Duration::MAX, quick: Duration::ZERO };
         watched_trees.take(id, &[], &walk, false, times)
@@ -261,37 +261,37 @@ mod tests {
     fn watches_are_shared_and_never_too_many() {
         let mut watched_trees = watched_trees(90, &[1, 2, 3]);
         let mut away: Vec<Lease> = [1, 2, 3].map(|id| take(&mut watched_trees, id)).into();
-        assert_eq!(away.iter().map(|kept| kept.watches).collect::<Vec<_>>(), [30, 30, 30]);
+        assert_eq!(away.iter().map(|lease| lease.watches).collect::<Vec<_>>(), [30, 30, 30]);
         // One that needs less leaves the rest to the others.
-        for (kept, needed) in away.iter_mut().zip([10, 30, 30]) {
-            kept.watches = needed;
+        for (lease, needed) in away.iter_mut().zip([10, 30, 30]) {
+            lease.watches = needed;
         }
         let last = away.pop().unwrap();
-        for kept in away {
-            let _ = watched_trees.give_back(kept, Duration::ZERO);
+        for lease in away {
+            let _ = watched_trees.return_lease(lease, Duration::ZERO);
         }
         let second = take(&mut watched_trees, 2);
         assert_eq!(second.watches, 40, "half of the 20 that are left");
         assert_eq!(take(&mut watched_trees, 1).watches, 20);
-        assert!(watched_trees.give_back(last, Duration::ZERO).0.is_empty());
+        assert!(watched_trees.return_lease(last, Duration::ZERO).0.is_empty());
         // What is not there any more has none.
-        assert!(watched_trees.settle(&[3]).0.is_empty());
+        assert!(watched_trees.keep_only(&[3]).0.is_empty());
         assert_eq!(take(&mut watched_trees, 3).watches, 90);
-        assert_eq!(watched_trees.give_back(second, Duration::ZERO).0.len(), 1);
+        assert_eq!(watched_trees.return_lease(second, Duration::ZERO).0.len(), 1);
     }
 
     #[test]
     fn what_is_lost_begins_anew() {
         let mut watched_trees = watched_trees(9, &[1]);
         assert!(watched_trees.is_empty(1) && !watched_trees.is_quick(1, Duration::MAX));
-        let mut kept = take(&mut watched_trees, 1);
-        assert!(kept.is_new && !watched_trees.is_empty(1));
-        let _ = watched_trees.give_back(kept, Duration::ZERO);
+        let mut lease = take(&mut watched_trees, 1);
+        assert!(lease.is_new && !watched_trees.is_empty(1));
+        let _ = watched_trees.return_lease(lease, Duration::ZERO);
         assert!(watched_trees.is_quick(1, Duration::ZERO));
-        kept = take(&mut watched_trees, 1);
-        assert!(!kept.is_new);
-        kept.tree = None;
-        let _ = watched_trees.give_back(kept, Duration::ZERO);
+        lease = take(&mut watched_trees, 1);
+        assert!(!lease.is_new);
+        lease.tree = None;
+        let _ = watched_trees.return_lease(lease, Duration::ZERO);
         assert!(watched_trees.is_empty(1) && take(&mut watched_trees, 1).is_new);
     }
 }

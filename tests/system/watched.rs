@@ -826,9 +826,9 @@ fn a_removed_directory_is_told_again_when_it_is_back() {
     fs::create_dir(&at).unwrap();
     let mut source = FileSystems::mounted().directory(watched("x", &at));
     check(&mut source, "x", &at);
-    let is_told = |source: &mut FileSystems| tick(source).samples.iter().any(|fs| fs.directory("x").is_some());
+    let is_reported = |source: &mut FileSystems| tick(source).samples.iter().any(|fs| fs.directory("x").is_some());
     fs::remove_dir(&at).unwrap();
-    until("it is not told", || !is_told(&mut source));
+    until("it is not told", || !is_reported(&mut source));
     assert_eq!(tick(&mut source).skipped.vanished, 1);
     fs::create_dir(&at).unwrap();
     fill(at.join("file"), 10_000);

@@ -11,7 +11,7 @@ use crate::Result;
 use crate::fs::nesting::{Nested, Nesting};
 use crate::fs::plan::Location;
 use crate::fs::survey::{Subject, Survey};
-use crate::fs::usage::Found;
+use crate::fs::usage::MeasuredTree;
 
 /// The files of a file system, with their sizes.
 type Files = BTreeMap<PathBuf, u64>;
@@ -99,7 +99,7 @@ impl World {
     }
 
     /// What a scan of these finds: each is walked by its way, and stops where it meets another one.
-    fn walk(&self, marks: &[PathBuf]) -> Vec<Result<Found>> {
+    fn walk(&self, marks: &[PathBuf]) -> Vec<Result<MeasuredTree>> {
         let places: Vec<(PathBuf, &Spot)> = marks
             .iter()
             .map(|mark| {
@@ -116,7 +116,7 @@ impl World {
             let files =
                 self.files.iter().filter(|(file, _)| file.starts_with(place) && spot.sees(file) && !stops(file));
             let usage = Usage { allocated_bytes: files.map(|(_, bytes)| bytes).sum(), ..Usage::default() };
-            Ok(Found { usage, at: None, watch: None })
+            Ok(MeasuredTree { usage, at: None, watch: None })
         };
         places.iter().enumerate().map(found).collect()
     }

@@ -6,13 +6,13 @@ use rustix::io::Errno;
 
 use super::links::{Link, Seen};
 use super::node::Node;
-use super::shared::Shared;
+use super::shared::ScanContext;
 use super::tree_totals::RootTotals;
-use crate::fs::walk::{Entry, Largest, PathBuffer, Totals, at_most};
+use crate::fs::walk::{EntryStat, Largest, PathBuffer, Totals, at_most};
 
 /// The counts of one thread.
 pub(super) struct Counter<'a> {
-    shared: &'a Shared<'a>,
+    shared: &'a ScanContext<'a>,
     by_root: Vec<RootTotals>,
     /// Counted in the directory that is read, and not in `by_root` yet.
     pub(super) totals: Totals,
@@ -20,7 +20,7 @@ pub(super) struct Counter<'a> {
 }
 
 impl<'a> Counter<'a> {
-    pub(super) fn new(shared: &'a Shared<'a>) -> Self {
+    pub(super) fn new(shared: &'a ScanContext<'a>) -> Self {
         Self {
             shared,
             by_root: vec![RootTotals::new(shared.largest); shared.roots.len()],
@@ -39,7 +39,7 @@ impl<'a> Counter<'a> {
     }
 
     /// A root that is not a directory, or the entry of one.
-    pub(super) fn count_root(&mut self, node: &Node, entry: &Entry) {
+    pub(super) fn count_root(&mut self, node: &Node, entry: &EntryStat) {
         if entry.is_dir() {
             self.totals.count(entry);
         } else {
@@ -51,7 +51,7 @@ impl<'a> Counter<'a> {
 
     /// Counts what is not a directory: `name` in `node`, or `node` itself.
     #[inline]
-    pub(super) fn count_file(&mut self, node: &Node, name: Option<&CStr>, entry: &Entry) {
+    pub(super) fn count_file(&mut self, node: &Node, name: Option<&CStr>, entry: &EntryStat) {
         if entry.links > 1 {
             self.totals.count_name();
             match self.shared.links.see(entry, node.root) {

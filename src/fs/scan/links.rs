@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::sync::{Mutex, PoisonError};
 
-use crate::fs::walk::{Entry, FileId};
+use crate::fs::walk::{EntryStat, FileId};
 
 /// Those files of which not all names were seen yet.
 #[derive(Debug)]
@@ -43,13 +43,13 @@ impl Links {
     }
 
     /// One more name, in the tree of `root`.
-    pub(super) fn see(&self, entry: &Entry, root: usize) -> Seen {
+    pub(super) fn see(&self, entry: &EntryStat, root: usize) -> Seen {
         let shard = usize::try_from(entry.id.inode).unwrap_or_default() % SHARDS;
         let Some(shard) = self.shards.get(shard) else { return Seen::Further };
         let mut links = shard.lock().unwrap_or_else(PoisonError::into_inner);
         match links.entry(entry.id) {
             Slot::Vacant(slot) => {
-                let Entry { allocated_bytes, apparent_bytes, .. } = *entry;
+                let EntryStat { allocated_bytes, apparent_bytes, .. } = *entry;
                 slot.insert(Link { root, allocated_bytes, apparent_bytes, seen: 1 });
                 Seen::First
             }

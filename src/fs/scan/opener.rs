@@ -12,7 +12,7 @@ use super::limits::Limits;
 use super::node::{Descriptors, Dir, Node};
 use super::queue::Queue;
 use super::task::Child;
-use crate::fs::walk::{self, Entry, Fence, LIST, PLACE, descend};
+use crate::fs::walk::{self, EntryStat, Fence, LIST, PLACE, descend};
 
 /// Opens directories for one thread.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl<'a> Opener<'a> {
         };
         let fd = match self.open(parent.as_fd(), &child.name, LIST, !matches!(fence, Fence::None)) {
             // What may hang is not opened to find out.
-            Err(Errno::XDEV) if !fence.excludes(&Entry::read_local(&parent, &child.name)?) => {
+            Err(Errno::XDEV) if !fence.excludes(&EntryStat::read_local(&parent, &child.name)?) => {
                 self.open(parent.as_fd(), &child.name, LIST, false)?
             }
             opened => opened?,
@@ -159,5 +159,5 @@ impl<'a> Opener<'a> {
 
 /// Whether an open directory is the one that was read.
 fn is(fd: &OwnedFd, node: &Node) -> bool {
-    Entry::of(fd).is_ok_and(|entry| entry.id == node.id)
+    EntryStat::of(fd).is_ok_and(|entry| entry.id == node.id)
 }

@@ -31,7 +31,7 @@ struct Gate {
 }
 
 /// How often a thread looks around before it sleeps.
-const LOOKS: u32 = 32;
+const SPINS: u32 = 32;
 
 /// How long it sleeps before it looks again; also how soon a cancellation is seen by one that has nothing to do.
 const NAP: Duration = Duration::from_millis(1);
@@ -113,17 +113,17 @@ impl Queue {
     }
 
     fn wait(&self, own: usize, limits: &Limits<'_>) -> Option<Work> {
-        let mut looks: u32 = 0;
+        let mut attempts: u32 = 0;
         loop {
             if !limits.goes_on() || self.open.load(Ordering::Acquire) == 0 {
                 return None;
             }
             // Whatever there is, when nobody did it for so long.
-            if let Some(work) = self.steal(own, looks > LOOKS) {
+            if let Some(work) = self.steal(own, attempts > SPINS) {
                 return Some(work);
             }
-            looks = looks.saturating_add(1);
-            if looks < LOOKS { std::thread::yield_now() } else { self.sleep() }
+            attempts = attempts.saturating_add(1);
+            if attempts < SPINS { std::thread::yield_now() } else { self.sleep() }
         }
     }
 

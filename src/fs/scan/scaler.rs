@@ -10,7 +10,7 @@ use crate::process::Schedstat;
 pub(super) struct Scaler<'a> {
     /// Starts threads until there are as many.
     spawn: &'a mut dyn FnMut(usize),
-    plan: Plan,
+    plan: ThreadCounts,
     /// How many there are.
     threads: usize,
     start: Instant,
@@ -20,7 +20,7 @@ pub(super) struct Scaler<'a> {
 
 /// How many threads there are to be.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Plan {
+pub(super) struct ThreadCounts {
     /// As soon as there is enough to do for more than one.
     usual: usize,
     /// When they wait for the disk.
@@ -36,7 +36,7 @@ const TIME: Duration = Duration::from_millis(1);
 /// How often to look for whether there are enough.
 const PERIOD: Duration = Duration::from_millis(5);
 
-impl Plan {
+impl ThreadCounts {
     pub(super) fn new(asked: Option<usize>) -> Self {
         match asked {
             Some(threads) => Self { usual: threads, most: threads, at_once: true },
@@ -50,7 +50,7 @@ impl Plan {
 }
 
 impl<'a> Scaler<'a> {
-    pub(super) fn new(plan: Plan, spawn: &'a mut dyn FnMut(usize)) -> Self {
+    pub(super) fn new(plan: ThreadCounts, spawn: &'a mut dyn FnMut(usize)) -> Self {
         let at = Instant::now();
         let since = Spent { at, running: Duration::ZERO, waiting: Duration::ZERO };
         Self { spawn, plan, threads: 1, start: at, since }
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn more_threads_only_for_what_is_blocked() {
         let mut counts = Vec::new();
-        let plan = Plan { usual: 2, most: 6, at_once: false };
+        let plan = ThreadCounts { usual: 2, most: 6, at_once: false };
         let mut spawn = |threads| counts.push(threads);
         let mut scaler = Scaler::new(plan, &mut spawn);
         scaler.adjust(ENTRIES, true);

@@ -13,11 +13,11 @@ use super::links::Links;
 use super::node::{Descriptors, Node};
 use super::progress::Progress;
 use super::queue::Queue;
-use crate::fs::walk::{Boundary, Entry, Exclude, Fence, Mounted, RootIds};
+use crate::fs::walk::{Boundary, EntryStat, Exclude, Fence, Mounted, RootIds};
 
 /// What the threads of a scan share.
 #[derive(Debug)]
-pub(super) struct Shared<'a> {
+pub(super) struct ScanContext<'a> {
     pub(super) roots: Vec<Root>,
     pub(super) ids: RootIds,
     pub(super) mounted: Mounted,
@@ -37,7 +37,7 @@ pub(super) struct Root {
     /// Whether it is on a file system that cannot hang.
     pub(super) is_local: bool,
     /// What it is, unless it could not be asked.
-    pub(super) place: Option<(Arc<Node>, Entry)>,
+    pub(super) place: Option<(Arc<Node>, EntryStat)>,
     /// Where its path leads instead.
     pub(super) elsewhere: Option<PathBuf>,
     /// Why it could not be read; 0 if it could.
@@ -54,7 +54,7 @@ impl Root {
     pub(super) fn find(path: &Path, index: usize, boundary: Boundary) -> Self {
         let found = CString::new(path.as_os_str().as_bytes())
             .map_err(|_| Errno::INVAL)
-            .and_then(|path| Entry::root(&path).map(|entry| (Node::root(path.into(), entry.id, index), entry)));
+            .and_then(|path| EntryStat::root(&path).map(|entry| (Node::root(path.into(), entry.id, index), entry)));
         Self {
             fence: found.as_ref().map_or(Fence::None, |(_, entry)| Fence::new(boundary, entry)),
             error: AtomicI32::new(found.as_ref().err().map_or(0, |errno| errno.raw_os_error())),
@@ -84,10 +84,10 @@ impl Root {
     }
 }
 
-impl Shared<'_> {
+impl ScanContext<'_> {
     /// Whether an entry in the tree of root `of` is a root itself, and so not of that tree.
     #[inline]
-    pub(super) fn is_root(&self, entry: &Entry, of: usize) -> bool {
+    pub(super) fn is_root(&self, entry: &EntryStat, of: usize) -> bool {
         let root = self.ids.get(entry).and_then(|root| self.roots.get(root));
         if let Some(root) = root {
             // The first, where it is met in several trees by mounts of the same directory.

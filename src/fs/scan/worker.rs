@@ -10,14 +10,14 @@ use super::counter::Counter;
 use super::node::{Dir, Node};
 use super::opener::Opener;
 use super::scaler::Scaler;
-use super::shared::Shared;
+use super::shared::ScanContext;
 use super::task::{Batch, Child, Chunk, Names, Task, Work};
 use super::tree_totals::RootTotals;
-use crate::fs::walk::{Entry, Fence, Listing, Step, is_mounted, vanished};
+use crate::fs::walk::{EntryStat, Fence, Listing, Step, is_mounted, vanished};
 
 /// What one thread has.
 pub(super) struct Worker<'a> {
-    shared: &'a Shared<'a>,
+    shared: &'a ScanContext<'a>,
     /// Its deque in the queue.
     own: usize,
     pub(super) counter: Counter<'a>,
@@ -52,7 +52,7 @@ const CHUNK: usize = 128;
 const SMALL: usize = 32;
 
 impl<'a> Worker<'a> {
-    pub(super) fn new(shared: &'a Shared<'a>, own: usize, scaler: Option<Scaler<'a>>) -> Self {
+    pub(super) fn new(shared: &'a ScanContext<'a>, own: usize, scaler: Option<Scaler<'a>>) -> Self {
         Self {
             shared,
             own,
@@ -206,7 +206,8 @@ impl<'a> Worker<'a> {
             self.counter.totals.count_mount();
             return true;
         }
-        let read = if here.is_local { Entry::read_local(&here.dir, name) } else { Entry::read(&here.dir, name) };
+        let read =
+            if here.is_local { EntryStat::read_local(&here.dir, name) } else { EntryStat::read(&here.dir, name) };
         match read {
             Ok(entry) => self.count(here, name, &entry),
             Err(errno) if vanished(errno) => {}
@@ -216,7 +217,7 @@ impl<'a> Worker<'a> {
     }
 
     #[inline]
-    fn count(&mut self, here: &Here<'_>, name: &CStr, entry: &Entry) {
+    fn count(&mut self, here: &Here<'_>, name: &CStr, entry: &EntryStat) {
         if here.fence.excludes(entry) {
             self.counter.totals.count_mount();
             return;

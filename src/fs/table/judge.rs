@@ -5,7 +5,7 @@ use std::path::Path;
 use rustix::io::Errno;
 
 use super::Table;
-use crate::fs::backing::{self, Found, Ground};
+use crate::fs::backing::{self, Ground, ImageFile};
 use crate::fs::mounts::{DeviceId, Mount};
 
 /// By the place of a mount: whether it can be looked at without being held up, where that is known yet.
@@ -57,8 +57,8 @@ impl Table {
                 return false;
             }
             match ground.find(image) {
-                Some(Found::File) => true,
-                Some(Found::Device(device)) => self.lies_safely(device, depth.saturating_add(1), ground, judged),
+                Some(ImageFile::File) => true,
+                Some(ImageFile::Device(device)) => self.lies_safely(device, depth.saturating_add(1), ground, judged),
                 None => false,
             }
         })

@@ -1,7 +1,7 @@
 //! The table as a tree, of mounts that are made up, and the live one.
 
 use super::*;
-use crate::fs::backing::{Found, Image};
+use crate::fs::backing::{Image, ImageFile};
 use crate::fs::mounts::{self, DeviceId};
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 
@@ -60,14 +60,14 @@ impl Ground for World {
         }
     }
 
-    fn find(&self, image: &Image) -> Option<Found> {
+    fn find(&self, image: &Image) -> Option<ImageFile> {
         match image.path.to_str().unwrap() {
-            "/dev/nbd0" => Some(Found::Device(DeviceId { major: 43, minor: 0 })),
-            "/dev/sda" => Some(Found::Device(DeviceId { major: 8, minor: 0 })),
+            "/dev/nbd0" => Some(ImageFile::Device(DeviceId { major: 43, minor: 0 })),
+            "/dev/sda" => Some(ImageFile::Device(DeviceId { major: 8, minor: 0 })),
             "/srv/small" => None,
             path => {
                 assert!(!path.starts_with("/net/") && !path.starts_with("/cover/"), "touched {path}");
-                Some(Found::File)
+                Some(ImageFile::File)
             }
         }
     }
@@ -244,7 +244,7 @@ fn mount_id(path: &Path) -> u64 {
 
 #[test]
 fn the_live_table_leads_where_the_kernel_does() {
-    let mut watched = Watched::open().unwrap();
+    let mut watched = WatchedTable::open().unwrap();
     let table = Table::of(watched.list().unwrap());
     let place = table.resolve(Path::new("/proc/self/cwd"), |path, _| std::fs::read_link(path)).unwrap();
     assert_eq!(place.path, std::fs::canonicalize("/proc/self/cwd").unwrap());

@@ -20,7 +20,7 @@ pub(super) fn list() -> Result<Vec<Mount>> {
 
 /// The table, and a descriptor that tells when it changes.
 #[derive(Debug)]
-pub(crate) struct Watched {
+pub(crate) struct WatchedTable {
     file: File,
     buffer: Vec<u8>,
     /// What was read before.
@@ -29,7 +29,7 @@ pub(crate) struct Watched {
     torn: bool,
 }
 
-impl Watched {
+impl WatchedTable {
     pub(crate) fn open() -> Result<Self> {
         let file = File::open(TABLE).map_err(|error| Error::io(error).at(TABLE))?;
         Ok(Self { file, buffer: Vec::new(), earlier: Vec::new(), torn: false })
@@ -44,7 +44,7 @@ impl Watched {
     /// reading did not get hold of a table that stood still.
     pub(crate) fn has_changed(&self) -> bool {
         // Both, as asking makes the kernel forget.
-        self.is_told() | self.torn
+        self.is_signalled() | self.torn
     }
 
     /// Whether it is another one than was read last, though nothing was mounted: of that no change is reported, as when a
@@ -60,7 +60,7 @@ impl Watched {
         self.torn
     }
 
-    fn is_told(&self) -> bool {
+    fn is_signalled(&self) -> bool {
         let mut fds = [PollFd::new(&self.file, PollFlags::PRI)];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         // What cannot be asked is read.
@@ -69,7 +69,7 @@ impl Watched {
 
     /// Reads the mounts.
     pub(crate) fn list(&mut self) -> Result<Vec<Mount>> {
-        self.list_while(Self::is_told)
+        self.list_while(Self::is_signalled)
     }
 
     fn list_while(&mut self, mut has_changed: impl FnMut(&Self) -> bool) -> Result<Vec<Mount>> {
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_table_that_never_stood_still_has_changed() {
-        let mut watched = Watched::open().unwrap();
+        let mut watched = WatchedTable::open().unwrap();
         let mut tries = 0;
         watched
             .list_while(|_| {

@@ -16,7 +16,7 @@ pub(in crate::fs) struct FileId {
 
 /// One entry of a directory, or the root of a tree.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::fs) struct Entry {
+pub(in crate::fs) struct EntryStat {
     pub(in crate::fs) id: FileId,
     pub(in crate::fs) kind: FileType,
     pub(in crate::fs) links: u32,
@@ -43,7 +43,7 @@ const WANTED: StatxFlags = StatxFlags::TYPE
     .union(StatxFlags::BTIME)
     .union(MNT_ID_UNIQUE);
 
-impl Entry {
+impl EntryStat {
     /// What `name` in `dir` is; nothing is followed and nothing mounted by that.
     #[inline]
     pub(in crate::fs) fn read(dir: impl AsFd, name: &CStr) -> rustix::io::Result<Self> {

@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::boundary::Boundary;
-use super::entry::{Entry, FileId};
+use super::entry::{EntryStat, FileId};
 use crate::fs::mounts::Mount;
 use crate::fs::table::{Look, Table};
 
@@ -25,11 +25,11 @@ impl Mounted {
     /// Nothing is known of a root that the table leads elsewhere from: one in another mount namespace, by way of /proc.
     pub(in crate::fs) fn find<'a>(
         table: Option<&Table>,
-        roots: impl IntoIterator<Item = (&'a Path, Option<Entry>)>,
+        roots: impl IntoIterator<Item = (&'a Path, Option<EntryStat>)>,
         boundary: Boundary,
     ) -> (Self, Vec<bool>) {
         let mut mounted = Self::default();
-        let mut is_local = |path: &Path, root: Option<Entry>| {
+        let mut is_local = |path: &Path, root: Option<EntryStat>| {
             let (Some(table), Some(root), Ok(path)) = (table, root, std::path::absolute(path)) else { return false };
             let Ok(place) = table.resolve(&path, |path, _| std::fs::read_link(path)) else { return false };
             if !place.seen {

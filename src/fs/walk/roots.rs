@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 
-use super::entry::{Entry, FileId};
+use super::entry::{EntryStat, FileId};
 
 /// The roots by their identity, where there are several: what is a root itself is not of the tree around it.
 #[derive(Debug, Default)]
@@ -12,7 +12,7 @@ pub(in crate::fs) struct RootIds(HashMap<FileId, usize>);
 impl RootIds {
     /// By what is at their paths, if anything; also gives for each of them which one before it is the same.
     pub(in crate::fs) fn new<'a>(
-        roots: impl ExactSizeIterator<Item = Option<&'a Entry>>,
+        roots: impl ExactSizeIterator<Item = Option<&'a EntryStat>>,
     ) -> (Self, Vec<Option<usize>>) {
         let (mut by_id, several) = (HashMap::new(), roots.len() > 1);
         let first = roots.zip(0_usize..).map(|(root, index)| {
@@ -32,7 +32,7 @@ impl RootIds {
 
     /// The root that an entry is.
     #[inline]
-    pub(in crate::fs) fn get(&self, entry: &Entry) -> Option<usize> {
+    pub(in crate::fs) fn get(&self, entry: &EntryStat) -> Option<usize> {
         if self.0.is_empty() { None } else { self.0.get(&entry.id).copied() }
     }
 }

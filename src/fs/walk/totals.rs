@@ -1,6 +1,6 @@
 //! Totals of entries, which can be taken back.
 
-use super::entry::Entry;
+use super::entry::EntryStat;
 use super::usage::Usage;
 
 /// What was counted: in one directory, or in one tree. Bytes have room for any number of files: three sparse ones can be longer
@@ -23,7 +23,7 @@ pub(in crate::fs) struct Totals {
 impl Totals {
     /// A directory, or a file with one name.
     #[inline]
-    pub(in crate::fs) fn count(&mut self, entry: &Entry) {
+    pub(in crate::fs) fn count(&mut self, entry: &EntryStat) {
         let count = if entry.is_dir() { &mut self.directories } else { &mut self.files };
         *count = count.wrapping_add(1);
         self.count_bytes(entry.allocated_bytes, entry.apparent_bytes);

@@ -4,12 +4,12 @@ use super::counts::Counts;
 use super::entry_cache::Item;
 use super::links::Facts;
 use super::nodes::{Fault, LinkName, NO_SPAN, Node, NodeId, Queued};
-use super::notify::Watch;
-use super::reading::{Asked, Found, Outcome, Reading, widen};
+use super::notify::WatchOutcome;
+use super::reading::{Asked, ChildDirectory, DirectoryContent, ReadOutcome, widen};
 use super::tree::Tree;
 use super::unheard;
 use crate::Monotonic;
-use crate::fs::walk::{Entry, at_most};
+use crate::fs::walk::{EntryStat, at_most};
 
 /// What one directory was told to be.
 #[derive(Debug)]
@@ -30,22 +30,22 @@ const SUBVOLUME: u64 = 256;
 impl Tree {
     /// Takes over what was read, of many directories at once: first what they lost, then what they gained, so that a
     /// directory that was moved from one to the other is known again, with all that is in it.
-    pub(super) fn apply(&mut self, outcomes: Vec<(NodeId, Outcome)>, now: Monotonic) -> Vec<Change> {
+    pub(super) fn apply(&mut self, outcomes: Vec<(NodeId, ReadOutcome)>, now: Monotonic) -> Vec<Change> {
         let mut changes = Vec::with_capacity(outcomes.len());
         let mut gains = Vec::new();
         for (id, outcome) in outcomes {
             match outcome {
-                Outcome::Read(reading) => changes.extend(self.take_over(id, *reading, now, &mut gains)),
-                Outcome::Asked(asked) => changes.extend(self.take_over_names(id, *asked)),
-                Outcome::Vanished => self.vanished(id),
-                Outcome::Failed(errno) => {
+                ReadOutcome::Read(reading) => changes.extend(self.take_over(id, *reading, now, &mut gains)),
+                ReadOutcome::Asked(asked) => changes.extend(self.take_over_names(id, *asked)),
+                ReadOutcome::Vanished => self.vanished(id),
+                ReadOutcome::Failed(errno) => {
                     if let Some(node) = self.nodes.get(id) {
                         let fault = Fault { name: None, errno };
-                        let nothing = Reading::nothing(node.itself, fault);
+                        let nothing = DirectoryContent::nothing(node.itself, fault);
                         changes.extend(self.take_over(id, nothing, now, &mut gains));
                     }
                 }
-                Outcome::Later => self.put_off.push(id),
+                ReadOutcome::Later => self.put_off.push(id),
             }
         }
         for (parent, found, why) in gains {
@@ -57,9 +57,9 @@ impl Tree {
     fn take_over(
         &mut self,
         id: NodeId,
-        reading: Reading,
+        reading: DirectoryContent,
         now: Monotonic,
-        gains: &mut Vec<(NodeId, Found, Queued)>,
+        gains: &mut Vec<(NodeId, ChildDirectory, Queued)>,
     ) -> Option<Change> {
         let node = self.nodes.get_mut(id)?;
         self.progress = true;
@@ -99,14 +99,14 @@ impl Tree {
         Some(Change { node: id, why, before, own_bytes, link_bytes })
     }
 
-    fn set_watch(&mut self, id: NodeId, watch: Watch) {
+    fn set_watch(&mut self, id: NodeId, watch: WatchOutcome) {
         let Some(node) = self.nodes.get_mut(id) else { return };
-        let refused = watch == Watch::Refused && node.wd.is_none();
+        let refused = watch == WatchOutcome::Refused && node.wd.is_none();
         if refused != node.refused {
             node.refused = refused;
             self.refused = if refused { self.refused.saturating_add(1) } else { self.refused.saturating_sub(1) };
         }
-        if let Watch::At(wd) = watch
+        if let WatchOutcome::At(wd) = watch
             && node.wd != Some(wd)
         {
             if let Some(old) = node.wd.replace(wd)
@@ -145,14 +145,14 @@ impl Tree {
     fn take_over_children(
         &mut self,
         id: NodeId,
-        found: Vec<Found>,
+        found: Vec<ChildDirectory>,
         why: Queued,
-        gains: &mut Vec<(NodeId, Found, Queued)>,
+        gains: &mut Vec<(NodeId, ChildDirectory, Queued)>,
     ) {
         let Some(node) = self.nodes.get_mut(id) else { return };
         let mut old = std::mem::take(&mut node.children);
         let removed = self.removed.remove(&id).unwrap_or_default();
-        let is_kept = |child: &Node, found: &Found| {
+        let is_kept = |child: &Node, found: &ChildDirectory| {
             (child.id, child.born) == (found.id, found.born) && !removed.contains(&child.name)
         };
         let nodes = &self.nodes;
@@ -186,7 +186,7 @@ impl Tree {
     }
 
     /// A directory is where it was.
-    fn see_again(&mut self, id: NodeId, found: &Found) {
+    fn see_again(&mut self, id: NodeId, found: &ChildDirectory) {
         let Some(node) = self.nodes.get_mut(id) else { return };
         let (old, root) = (std::mem::replace(&mut node.itself, found.itself), node.root);
         for counts in [Some(&mut node.own), self.counts.get_mut(root as usize)].into_iter().flatten() {
@@ -207,7 +207,7 @@ impl Tree {
     }
 
     /// A directory is new where it is: it was moved here from elsewhere in the tree, or it was not known at all.
-    fn gain(&mut self, parent: NodeId, found: Found, why: Queued) {
+    fn gain(&mut self, parent: NodeId, found: ChildDirectory, why: Queued) {
         let Some(root) = self.nodes.get(parent).map(|node| node.root) else { return };
         // Only where the watch was kept is it sure that it is the same, and not one with its number. A subvolume of btrfs
         // keeps its watch when it is deleted, and all have the same number: the next one is taken for it by nothing else.
@@ -231,7 +231,7 @@ impl Tree {
         }
     }
 
-    fn adopt(&mut self, id: NodeId, parent: NodeId, found: &Found) {
+    fn adopt(&mut self, id: NodeId, parent: NodeId, found: &ChildDirectory) {
         if let Some(node) = self.nodes.get_mut(id) {
             node.parent = Some(parent);
             node.name.clone_from(&found.name);
@@ -313,7 +313,7 @@ impl Tree {
     }
 }
 
-impl Reading {
+impl DirectoryContent {
     /// What is known of a directory that cannot be opened.
     fn nothing(itself: Counts, fault: Fault) -> Self {
         Self {
@@ -334,8 +334,8 @@ impl Reading {
 }
 
 impl Item {
-    fn of(entry: &Entry) -> Self {
-        let Entry { allocated_bytes, apparent_bytes, .. } = *entry;
+    fn of(entry: &EntryStat) -> Self {
+        let EntryStat { allocated_bytes, apparent_bytes, .. } = *entry;
         match entry.links {
             _ if entry.is_dir() => Self::Directory,
             0 | 1 => Self::File { allocated_bytes, apparent_bytes },

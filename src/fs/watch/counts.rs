@@ -1,7 +1,7 @@
 //! What a directory counts, with the part of it that can change without an event.
 
 use super::unheard;
-use crate::fs::walk::{Entry, Totals, at_most};
+use crate::fs::walk::{EntryStat, Totals, at_most};
 
 /// Totals, and the sparse files in them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub(super) struct Counts {
 
 impl Counts {
     /// A directory alone.
-    pub(super) fn of_directory(entry: &Entry) -> Self {
+    pub(super) fn of_directory(entry: &EntryStat) -> Self {
         let mut counts = Self::default();
         counts.totals.count(entry);
         counts

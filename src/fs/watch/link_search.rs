@@ -69,7 +69,7 @@ impl LinkSearch {
         }
         // Those that were found are known after that reading; the others are elsewhere.
         for id in self.waiting.drain(..) {
-            tree.hunted.push(id);
+            tree.searched.push(id);
         }
         Ok(any)
     }

@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use super::nodes::NodeId;
 use super::unheard;
-use crate::fs::walk::{Entry, FileId, Totals};
+use crate::fs::walk::{EntryStat, FileId, Totals};
 
 /// What is known of a file with several names.
 #[derive(Debug)]
@@ -50,8 +50,8 @@ pub(super) struct Links {
 }
 
 impl Facts {
-    pub(super) fn of(entry: &Entry) -> Self {
-        let Entry { allocated_bytes, apparent_bytes, links, .. } = *entry;
+    pub(super) fn of(entry: &EntryStat) -> Self {
+        let EntryStat { allocated_bytes, apparent_bytes, links, .. } = *entry;
         Self { allocated_bytes, apparent_bytes, links }
     }
 }

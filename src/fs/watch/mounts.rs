@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use super::nodes::NodeId;
 use crate::fs::mounts::{DeviceId, Mount};
-use crate::fs::table::Watched;
+use crate::fs::table::WatchedTable;
 use crate::fs::walk::FileId;
 
 /// The mount table, asked whether it changed.
 #[derive(Debug)]
 pub(super) struct Mounts {
     /// None without /proc: then nothing is known of mounts.
-    table: Option<Watched>,
+    table: Option<WatchedTable>,
     /// With the directories of the trees that each is in: those can be moved, which the table does not report.
     known: HashMap<Key, Vec<Parent>>,
     /// Those whose directories are not known yet.
@@ -38,7 +38,7 @@ pub(super) struct MountEvent {
 impl Mounts {
     /// The table of now.
     pub(super) fn new() -> Self {
-        let table = Watched::open().ok();
+        let table = WatchedTable::open().ok();
         let mut mounts = Self { table, known: HashMap::new(), new: Vec::new(), stale: true };
         mounts.changes();
         mounts

@@ -47,7 +47,7 @@ pub(super) struct InotifyEvent<'a> {
 
 /// What became of the wish to watch a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Watch {
+pub(super) enum WatchOutcome {
     At(Wd),
     /// There is no watch for it.
     Refused,
@@ -76,24 +76,24 @@ impl Notify {
 
     /// Watches an open directory; `again` where it is watched already. It is named by its descriptor, so that nothing can be
     /// put in its place meanwhile.
-    pub(super) fn watch(&self, dir: BorrowedFd<'_>, again: bool) -> Watch {
+    pub(super) fn watch(&self, dir: BorrowedFd<'_>, again: bool) -> WatchOutcome {
         // Taken before it is used: other threads watch at the same time.
         let take = |room: usize| room.checked_sub(1);
         if !again
             && (self.full.load(Ordering::Relaxed)
                 || self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err())
         {
-            return Watch::Refused;
+            return WatchOutcome::Refused;
         }
         let path = CString::new(format!("/proc/self/fd/{}", dir.as_raw_fd())).unwrap_or_default();
         match inotify::add_watch(&self.fd, &*path, CHANGES) {
-            Ok(wd) => Watch::At(wd),
+            Ok(wd) => WatchOutcome::At(wd),
             Err(errno) => {
                 self.room.fetch_add(usize::from(!again), Ordering::Relaxed);
                 // What is not allowed for one directory can be for others.
                 let one = matches!(errno, Errno::ACCESS | Errno::PERM | Errno::NOENT | Errno::NOTDIR);
                 self.full.store(!one, Ordering::Relaxed);
-                Watch::Refused
+                WatchOutcome::Refused
             }
         }
     }

@@ -22,7 +22,7 @@ pub(super) fn each<T: Sync, S, R: Send>(
     }
     let next = AtomicUsize::new(0);
     let results = Mutex::new(Vec::with_capacity(items.len()));
-    let labour = || {
+    let work_on = || {
         let mut state = state();
         let mut done = Vec::new();
         loop {
@@ -38,9 +38,9 @@ pub(super) fn each<T: Sync, S, R: Send>(
     std::thread::scope(|scope| {
         for _ in 1..threads {
             // Without a thread the others do its work.
-            let _ = std::thread::Builder::new().name("appmon-watch".to_owned()).spawn_scoped(scope, labour);
+            let _ = std::thread::Builder::new().name("appmon-watch".to_owned()).spawn_scoped(scope, work_on);
         }
-        labour();
+        work_on();
     });
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.sort_unstable_by_key(|(place, _)| *place);

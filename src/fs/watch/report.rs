@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::nodes::NodeId;
-use super::roots::{Place, Root};
+use super::roots::{Root, RootPlace};
 use super::tree::Tree;
 use super::watched::{Mode, Reason};
 use crate::fs::walk::{Partial, ScanErrors, Totals, Usage, path_of};
@@ -38,19 +38,19 @@ impl Failures {
 pub(super) fn usage(tree: &Tree, failures: &Failures, took: Duration) -> Vec<Result<Usage>> {
     let usage = |(root, index): (&Root, usize)| {
         let totals = match root.place {
-            Place::Missing(errno) => Err(errno),
-            Place::Same => Ok(Totals::default()),
-            Place::File(entry) if entry.links < 2 => {
+            RootPlace::Missing(errno) => Err(errno),
+            RootPlace::Same => Ok(Totals::default()),
+            RootPlace::File(entry) if entry.links < 2 => {
                 let mut totals = Totals::default();
                 totals.count(&entry);
                 Ok(totals)
             }
-            Place::File(_) => {
+            RootPlace::File(_) => {
                 let mut totals = tree.links.totals(index);
                 totals.count_name();
                 Ok(totals)
             }
-            Place::Directory(_, node) => directory(tree, node, index),
+            RootPlace::Directory(_, node) => directory(tree, node, index),
         };
         let totals = totals.map_err(|errno| Error::os(errno).at(&root.path))?;
         let errors = failures.0.get(index).cloned().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Watched is scanned: whatever is done to a tree, a refresh tells what a scan of it tells.
+//! RefreshReport is scanned: whatever is done to a tree, a refresh tells what a scan of it tells.
 
 mod cases;
 mod cost;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{Mode, Watched, WatchedTree};
+use super::{Mode, RefreshReport, WatchedTree};
 use crate::fs::scan::Scan;
 use crate::fs::walk::Usage;
 use crate::skipped::require;
@@ -63,14 +63,14 @@ impl Rig {
         std::fs::create_dir_all(self.path(path)).unwrap();
     }
 
-    fn refresh(&mut self) -> Watched {
+    fn refresh(&mut self) -> RefreshReport {
         self.now = self.now.plus(SECOND);
         self.watched.refresh(self.now, &Cancel::new()).unwrap()
     }
 
     /// One refresh, which has to be right.
     #[track_caller]
-    fn check(&mut self) -> Watched {
+    fn check(&mut self) -> RefreshReport {
         let watched = self.refresh();
         assert!(watched.is_settled, "{watched:?}");
         self.compare(&watched);
@@ -79,7 +79,7 @@ impl Rig {
 
     /// As many refreshes as it takes until nothing is known to be out of date, and then it has to be right.
     #[track_caller]
-    fn settle(&mut self) -> Watched {
+    fn refresh_until_current(&mut self) -> RefreshReport {
         for _ in 0..50 {
             let watched = self.refresh();
             if watched.is_settled {
@@ -91,11 +91,11 @@ impl Rig {
     }
 
     #[track_caller]
-    fn compare(&self, watched: &Watched) {
+    fn compare(&self, watched: &RefreshReport) {
         let parts = self.scan.run_each(&Cancel::new(), &crate::fs::Progress::new()).unwrap();
         for (part, usage) in parts.iter().zip(&watched.usage) {
             match (&part.usage, usage) {
-                (Ok(scanned), Ok(watched)) => assert_eq!(numbers(watched), numbers(scanned), "{}", self.tell()),
+                (Ok(scanned), Ok(watched)) => assert_eq!(numbers(watched), numbers(scanned), "{}", self.describe()),
                 (Err(scanned), Err(watched)) => assert_eq!(watched.to_string(), scanned.to_string()),
                 (scanned, watched) => panic!("{watched:?}, scanned {scanned:?}"),
             }
@@ -103,7 +103,7 @@ impl Rig {
     }
 
     /// What there is, and how much each directory is known to have, for the report of a failure.
-    fn tell(&self) -> String {
+    fn describe(&self) -> String {
         let mut text = String::new();
         let mut rest = vec![self.dir.path().to_path_buf()];
         while let Some(path) = rest.pop() {

@@ -9,7 +9,7 @@ use super::entry_cache::{LARGE, MOST};
 use super::links::Links;
 use super::nodes::{Node, NodeId, Nodes, Queued};
 use super::notify::Wd;
-use super::roots::{Place, Roots};
+use super::roots::{RootPlace, Roots};
 use super::wds::Wds;
 use crate::Monotonic;
 use crate::fs::walk::{Fence, FileId, Mounted};
@@ -49,7 +49,7 @@ pub(super) struct Tree {
     /// Files whose names are not all known since an event: to be looked for.
     pub(super) short: HashSet<FileId>,
     /// Those that were looked for.
-    pub(super) hunted: Vec<FileId>,
+    pub(super) searched: Vec<FileId>,
     /// Files with several names that lost one here.
     pub(super) lost: HashSet<FileId>,
     /// Entries in the caches.
@@ -96,7 +96,7 @@ impl Tree {
             removed: HashMap::new(),
             any_removed: false,
             short: HashSet::new(),
-            hunted: Vec::new(),
+            searched: Vec::new(),
             lost: HashSet::new(),
             cached: 0,
             unheard: BTreeSet::new(),
@@ -193,7 +193,7 @@ impl Tree {
     }
 
     /// Whether it is to be kept what each entry of a directory counts: when it is large, and changed.
-    pub(super) fn wants_ledger(&self, node: &Node) -> bool {
+    pub(super) fn wants_entry_cache(&self, node: &Node) -> bool {
         let (own, used) =
             node.entry_cache.as_ref().map_or((0, false), |entry_cache| (entry_cache.len(), entry_cache.used));
         let others = self.cached.saturating_sub(own);
@@ -209,7 +209,7 @@ impl Tree {
             top = parent;
         }
         let place = self.nodes.get(top).and_then(|node| self.roots.get(node.root)).map(|root| root.place);
-        matches!(place, Some(Place::Directory(_, root)) if root == top)
+        matches!(place, Some(RootPlace::Directory(_, root)) if root == top)
     }
 
     /// What nothing below a directory may be on the other side of.

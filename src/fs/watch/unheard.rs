@@ -10,7 +10,7 @@ use std::ffi::CStr;
 
 use rustix::fs::FileType;
 
-use crate::fs::walk::Entry;
+use crate::fs::walk::EntryStat;
 
 /// A file is sparse whose blocks are so many bytes less than it is long: smaller holes would make most files of file systems
 /// that compress sparse, and are found by verification.
@@ -32,7 +32,7 @@ pub(super) type Names = BTreeMap<Box<CStr>, Unheard>;
 
 impl Unheard {
     /// A file that is to be asked: one that is sparse, or may be open for writing.
-    pub(super) fn of(entry: &Entry, open: bool) -> Option<Self> {
+    pub(super) fn of(entry: &EntryStat, open: bool) -> Option<Self> {
         // Of those with several names the sparse ones are asked as those are that have names elsewhere; and a name that was
         // made by link(2) says nothing of who has the file open.
         let is_one = entry.kind == FileType::RegularFile && entry.links < 2;
@@ -42,7 +42,7 @@ impl Unheard {
     }
 
     /// Whether it is not what was known.
-    pub(super) fn differs(self, entry: &Entry) -> bool {
+    pub(super) fn differs(self, entry: &EntryStat) -> bool {
         self.facts != Some((entry.allocated_bytes, entry.apparent_bytes))
     }
 }

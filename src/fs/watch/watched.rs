@@ -5,7 +5,7 @@ use crate::{Monotonic, Result};
 
 /// What the watched trees hold now, and how far that can be trusted.
 #[derive(Debug)]
-pub(crate) struct Watched {
+pub(crate) struct RefreshReport {
     /// By tree, in the order they were given in: what a scan of now would tell. An error where the root cannot be read.
     pub(crate) usage: Vec<Result<Usage>>,
     /// By tree: how many files have names elsewhere or are sparse, and how many bytes are in them. Those can change without

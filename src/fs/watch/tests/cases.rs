@@ -353,7 +353,7 @@ fn a_tree_that_is_deeper_than_a_path_can_be_long() {
 
 impl Rig {
     /// Without a report by paths.
-    fn compare_numbers(&self, watched: &Watched) {
+    fn compare_numbers(&self, watched: &RefreshReport) {
         let scanned = self.scan.run(&Cancel::new()).unwrap();
         assert_eq!(numbers(watched.usage[0].as_ref().unwrap()), numbers(&scanned));
     }

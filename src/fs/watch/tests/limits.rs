@@ -38,7 +38,7 @@ fn lost_events() {
     let again = rig.refresh();
     assert!(!again.is_settled);
     assert_eq!(again.mode, Mode::Degraded(Reason::Overflow));
-    rig.settle();
+    rig.refresh_until_current();
     rig.write("28/lost/too/f", 1);
     assert_eq!(rig.check().dirty_read, 1);
     rig.audit();
@@ -202,7 +202,7 @@ fn what_may_not_be_read() {
     mode(&rig, "", 0);
     assert!(rig.check().usage[0].as_ref().unwrap_err().is_denied());
     mode(&rig, "", 0o700);
-    assert!(rig.settle().usage[0].as_ref().unwrap().is_complete());
+    assert!(rig.refresh_until_current().usage[0].as_ref().unwrap().is_complete());
     rig.audit();
 }
 
@@ -301,7 +301,7 @@ fn one_change_in_a_large_directory_is_read_at_once() {
 
 fn root(rig: &Rig) -> super::super::nodes::NodeId {
     match rig.watched.tree.roots.all[0].place {
-        super::super::roots::Place::Directory(_, node) => node,
+        super::super::roots::RootPlace::Directory(_, node) => node,
         place => panic!("{place:?}"),
     }
 }

@@ -40,7 +40,7 @@ impl Disk {
     }
 
     #[track_caller]
-    fn check(&self, rig: &mut Rig) -> Watched {
+    fn check(&self, rig: &mut Rig) -> RefreshReport {
         self.sync();
         rig.check()
     }

@@ -234,7 +234,7 @@ impl Drop for Mounts {
 
 /// Whether an event tells of it. That is not so of a second name made where nothing is watched: when it is changed by that
 /// name, the first one is in a directory that hears nothing.
-fn is_told(act: &Act, left_out: bool) -> bool {
+fn is_reported_by_event(act: &Act, left_out: bool) -> bool {
     // A path of which `b/b` and `b/c` are left out.
     let unseen = |at: &Where| at.0 || left_out && at.1.windows(2).any(|names| names[0] % 3 == 1 && names[1] % 3 > 0);
     !matches!(act, Act::Link(_, to) if unseen(to))
@@ -265,7 +265,7 @@ fn storm(mut rig: Rig, batches: &[Vec<Act>], sync: bool) {
         let careful = turn > 0 && batch.iter().any(removes);
         for act in batch {
             // At the beginning nothing was read yet.
-            if turn == 0 || is_told(act, left_out) {
+            if turn == 0 || is_reported_by_event(act, left_out) {
                 let _ = act.go(&mut world);
                 if careful && matches!(act, Act::Link(..)) {
                     rig.refresh();
@@ -276,10 +276,10 @@ fn storm(mut rig: Rig, batches: &[Vec<Act>], sync: bool) {
             // Blocks are accounted for at last when they are written.
             rustix::fs::syncfs(File::open(&base).unwrap()).unwrap();
         }
-        rig.settle();
+        rig.refresh_until_current();
         rig.audit();
         // What it costs when nothing changes is tested alone: here other tests mount, and write, at the same time.
-        rig.settle();
+        rig.refresh_until_current();
     }
 }
 
@@ -361,7 +361,7 @@ fn directories_that_are_made_while_they_are_read() {
         rig.refresh();
     }
     maker.join().unwrap();
-    let watched = rig.settle();
+    let watched = rig.refresh_until_current();
     assert_eq!(watched.watches, watched.directories);
     rig.audit();
 }
