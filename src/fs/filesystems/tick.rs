@@ -1,4 +1,4 @@
-//! One tick over file systems.
+//! One tick of a source of file systems.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -15,18 +15,18 @@ use crate::fs::table::{Table, WatchedTable};
 use crate::time::Deadline;
 use crate::{Cancel, Error, Monotonic, Notice, Result, Snapshot, Source};
 
-/// The table is read so often though nothing was mounted or unmounted: options that a file system changed by itself are in
-/// there, and are no change of it.
+/// How often the table is read even without a mount or unmount: the kernel reports no change when a file system changes
+/// its options by itself.
 const RECHECK: Duration = Duration::from_secs(60);
 
-/// How long a tick relies on the mount table that it began with.
+/// How long a tick trusts the mount table that it began with.
 const LONG: Duration = Duration::from_millis(1);
 
 impl FileSystems {
-    /// Sees to it that there is an entry for each file system, and that each directory is known to be where it is.
+    /// Updates the entries of the file systems and the locations of the directories.
     fn plan(&mut self, now: Monotonic) -> Result<()> {
         self.look_up(now)?;
-        // Where that depends on what no event reports, it is looked at.
+        // Renames of mounted directories are not reported: if the nesting depends on them, the table is compared.
         let depends = self.shared.lock().directories.depends_on_roots();
         if depends && self.watched.as_mut().is_some_and(WatchedTable::is_other) {
             self.stale = true;
@@ -50,7 +50,7 @@ impl FileSystems {
         if same && !state.directories.is_any_due(now) {
             return Ok(());
         }
-        // Paths are looked at without the lock.
+        // Paths are resolved without the lock.
         let generation = state.generation;
         let (discovery, file_systems) = (state.discovery.clone(), state.file_systems.clone());
         let registered = state.directories.entries.iter().filter(|entry| entry.mounted_in.is_none());
@@ -88,7 +88,7 @@ impl FileSystems {
         Ok(())
     }
 
-    /// Makes the mounted entries those of `targets`; what is known of a mount stays.
+    /// Makes the mounted entries those of `targets`; the state of a mount that stays is kept.
     fn mounted_entry(&mut self, targets: Vec<Target>, found: &[u64]) {
         let mut old = std::mem::take(&mut self.mounted_entries);
         old.append(&mut self.departed);
@@ -115,7 +115,7 @@ impl FileSystems {
         }
     }
 
-    /// Asks the mounts that may hang and have answered all so far, and waits for them within the budget.
+    /// Asks the mounts that may hang and have no unanswered question, and waits for them within the budget.
     fn ask(&mut self, now: Monotonic, cancel: &Cancel) -> Result<()> {
         let (mounted_entries, departed) = (&mut self.mounted_entries, &mut self.departed);
         self.probers.drain(|number, answer| {
@@ -125,7 +125,7 @@ impl FileSystems {
         let mut missing = 0_usize;
         for mounted_entry in self.mounted_entries.iter_mut().filter(|mounted_entry| !mounted_entry.target.safe) {
             if mounted_entry.prober.is_none() {
-                // Where no thread can be started the next tick tries again.
+                // If no thread can be started the next tick tries again.
                 mounted_entry.prober = self.probers.start(mounted_entry.path.clone()).ok();
             }
             if mounted_entry.prober.as_mut().is_some_and(|prober| prober.ask(now)) {
@@ -136,7 +136,7 @@ impl FileSystems {
             let (mounted_entries, departed) = (&mut self.mounted_entries, &mut self.departed);
             self.probers.wait(Deadline::after(self.config.budget), cancel, |number, answer| {
                 departed.retain(|mounted_entry| !mounted_entry.has_prober(number));
-                // One of an earlier tick may come now.
+                // The answer to a question of an earlier tick may arrive now.
                 if take(mounted_entries, number, answer) == Some(now) {
                     missing = missing.saturating_sub(1);
                 }
@@ -147,7 +147,7 @@ impl FileSystems {
         Ok(())
     }
 
-    /// What was scanned on a mount is forgotten when another one has its place.
+    /// Forgets the values of scans on mounts that were replaced by others.
     fn forget_replaced(&mut self) {
         let mut replaced = Vec::new();
         for mounted_entry in &mut self.mounted_entries {
@@ -161,9 +161,9 @@ impl FileSystems {
     }
 }
 
-/// Takes the answer of a guard; gives when it was asked.
+/// Stores the answer of a prober; returns when it was asked.
 fn take(mounted_entries: &mut [MountedEntry], number: u64, answer: ProbeResult) -> Option<Monotonic> {
-    // A guard may have left its entry meanwhile.
+    // The entry of the prober may have been removed meanwhile.
     mounted_entries.iter_mut().find(|mounted_entry| mounted_entry.has_prober(number))?.take(answer)
 }
 
@@ -178,18 +178,18 @@ impl Source for FileSystems {
             snapshot.notices.push(Notice::NoRootMount);
         }
         self.ask(began, cancel)?;
-        // Where the figures do not come nothing else is tried.
+        // No scan is started on a mount whose figures are missing.
         let stalled: Vec<u32> =
             self.mounted_entries.iter().flat_map(|mounted_entry| mounted_entry.stalled_mounts()).copied().collect();
         self.shared.scan(&stalled, self.config.budget, cancel)?;
-        // Where the scans took long something may be mounted over what would be asked here.
+        // If the scans took long, another file system may be mounted over one that is asked here.
         let took = Monotonic::now().since(began).unwrap_or_default();
         if took > LONG && self.watched.as_ref().is_some_and(WatchedTable::has_changed) {
             self.stale = true;
             self.plan(began)?;
             self.ask(began, cancel)?;
         }
-        // After the scans: that keeps them close together.
+        // Read after the scans, so that the times of both are close together.
         let now = Monotonic::now();
         for mounted_entry in self.mounted_entries.iter_mut().filter(|mounted_entry| mounted_entry.target.safe) {
             cancel.check()?;
@@ -239,9 +239,9 @@ mod tests {
         source.collect(&mut Snapshot::default(), &Cancel::new()).unwrap();
         let state = source.shared.lock();
         assert!(state.directories.entries.iter().all(|entry| entry.has_data()));
-        // At the beginning, before it waits, and after each of the three.
+        // One at the beginning, one before it waits, and one after each of the three.
         assert!(state.jobs.start_calls <= 5, "{}", state.jobs.start_calls);
-        // For each of the three, and by chance: not every so often.
+        // One for each of the three, and spurious ones: it does not poll.
         assert!(state.wakes <= 10, "{}", state.wakes);
     }
 
@@ -251,7 +251,7 @@ mod tests {
         for n in 0..10 {
             std::fs::write(dir.path().join(n.to_string()), "").unwrap();
         }
-        // It would take for ever.
+        // The scan does not end within the time of the test.
         let slow = FileSystems::mounted().entries_per_second(1).directory(Directory::new("slow", dir.path()).wait());
         let (mut source, cancel) = (slow, Cancel::new());
         let (shared, other) = (std::sync::Arc::clone(&source.shared), cancel.clone());
@@ -259,7 +259,7 @@ mod tests {
             let result = source.collect(&mut Snapshot::default(), &other);
             (result, source)
         });
-        // It is waited for from when its scan is under way.
+        // The tick waits for it from when its scan is under way.
         while !shared.lock().directories.entries.iter().any(|entry| entry.flight.is_some()) {
             std::thread::yield_now();
         }

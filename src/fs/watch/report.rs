@@ -1,4 +1,4 @@
-//! What the trees hold, as a scan reports it.
+//! The usage of the trees, as a scan reports it.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::watched::{Mode, Reason};
 use crate::fs::walk::{Partial, ScanErrors, Totals, Usage, path_of};
 use crate::{Error, Result};
 
-/// By tree, what could not be read.
+/// The errors of each tree.
 #[derive(Debug)]
 pub(super) struct Failures(Vec<ScanErrors>);
 
@@ -18,7 +18,7 @@ impl Failures {
         Self(vec![ScanErrors::default(); roots])
     }
 
-    /// Puts them together anew, if they are others.
+    /// Collects them again, if they changed.
     pub(super) fn update(&mut self, tree: &mut Tree) {
         if !std::mem::take(&mut tree.failures_changed) {
             return;
@@ -34,7 +34,7 @@ impl Failures {
     }
 }
 
-/// By tree, what a scan of now would report.
+/// Returns by tree the same usage as a scan made now.
 pub(super) fn usage(tree: &Tree, failures: &Failures, took: Duration) -> Vec<Result<Usage>> {
     let usage = |(root, index): (&Root, usize)| {
         let totals = match root.place {
@@ -71,12 +71,12 @@ fn directory(tree: &Tree, node: NodeId, root: usize) -> std::result::Result<Tota
     Ok(totals)
 }
 
-/// By tree, how many files can change without an event, and their bytes.
+/// Returns by tree how many files can change without an event, and their bytes.
 pub(super) fn uncertain(tree: &Tree) -> Vec<(u64, u64)> {
     tree.counts.iter().zip(0_usize..).map(|(counts, root)| counts.sparse_and(tree.links.uncertain(root))).collect()
 }
 
-/// How far events can be relied on.
+/// Returns whether events report all changes.
 pub(super) fn mode(tree: &Tree, is_late: bool) -> Mode {
     if is_late {
         Mode::Degraded(Reason::Overflow)
