@@ -75,7 +75,7 @@ pub(super) struct Kernel;
 /// known.
 ///
 /// The texts of the mount table are never used as paths. The source is an arbitrary text of the mounting program, and the
-/// layers of an overlay are what their paths led to at the mount, in the mount namespace of that time: nothing shows that they
+/// layers of an overlay are those at their paths when it was mounted, in that mount namespace: nothing shows that the paths
 /// still lead there, as the file systems of the layers stay in use after they were unmounted or hidden.
 pub(super) fn devices(mount: &Mount, ground: &dyn Ground) -> Option<Vec<DeviceId>> {
     match mount.fs_type.as_bytes() {

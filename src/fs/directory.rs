@@ -106,7 +106,7 @@ impl Directory {
     /// ```text
     /// ticks            0     1     2     3     4     5
     ///                  |-----|-----|-----|-----|-----|
-    /// reads            [==]  ·     ·     k     ·     ·     all, what changed (k directories), nothing
+    /// reads            [==]  ·     ·     k     ·     ·     all, changes (k directories), nothing
     /// the tick's value   a   a     a     b     b     b     each of its own tick
     /// ```
     ///

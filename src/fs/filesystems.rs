@@ -296,7 +296,7 @@ impl FileSystems {
         self
     }
 
-    /// Returns a handle that changes what is registered while the stream runs.
+    /// Returns a handle that adds and removes registrations while the stream runs.
     #[must_use]
     pub fn registry(&self) -> Registry {
         Registry::new(Arc::clone(&self.shared))

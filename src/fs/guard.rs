@@ -1,4 +1,4 @@
-//! Mounts that may hang: each is asked by a thread of its own, and what does not answer is not asked again until it does.
+//! Probers of mounts that may hang: each mount is asked by a thread of its own, and not again before it has answered.
 
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -17,12 +17,12 @@ use crate::{Cancel, Monotonic, Result};
 /// How often `Cancel` is polled while a tick waits.
 const POLL: Duration = Duration::from_millis(1);
 
-/// What a mount answered.
+/// The answer of a mount.
 pub(super) struct ProbeResult {
-    /// When.
+    /// The time of the answer.
     pub(super) at: Monotonic,
     pub(super) figures: std::result::Result<StatVfs, Errno>,
-    /// Which mount it is: a number that is never used again.
+    /// The id of the mount, which is never used again.
     pub(super) unique_id: Option<u64>,
 }
 
@@ -38,22 +38,22 @@ impl ProbeResult {
     }
 }
 
-/// Where the answers of all guards come together.
+/// All probers, with the channel of their answers.
 #[derive(Debug)]
 pub(super) struct Probers {
     sender: Sender<(u64, ProbeResult)>,
-    /// Behind a lock that is never taken, so that it can be shared.
+    /// In a mutex that is never locked, only to make this `Sync`.
     receiver: Mutex<Receiver<(u64, ProbeResult)>>,
     last: u64,
 }
 
-/// The thread that asks one mount. Nobody waits for it at the end: one that is held up ends when the kernel lets it go, and
-/// holds nothing of a runtime until then.
+/// The thread that asks one mount. It is not joined: one that is blocked ends when its system call returns, and
+/// keeps nothing of a runtime until then.
 #[derive(Debug)]
 pub(super) struct Prober {
     number: u64,
     question: Sender<()>,
-    /// When it was asked what it has not answered.
+    /// When the unanswered question was asked.
     pub(super) since: Option<Monotonic>,
 }
 
@@ -86,7 +86,7 @@ impl Probers {
         Ok(Prober { number, question, since: None })
     }
 
-    /// Takes the answers there are.
+    /// Takes the pending answers.
     pub(super) fn drain(&mut self, mut answer: impl FnMut(u64, ProbeResult)) {
         let receiver = self.receiver.get_mut().unwrap_or_else(PoisonError::into_inner);
         while let Ok((number, given)) = receiver.try_recv() {
@@ -94,7 +94,7 @@ impl Probers {
         }
     }
 
-    /// Takes answers until `deadline`, or until `answer` says that none is missing.
+    /// Takes answers until `deadline`, or until `answer` returns that none is missing.
     pub(super) fn wait(
         &mut self,
         deadline: Deadline,
@@ -112,7 +112,7 @@ impl Probers {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
-                // We hold a sender ourselves, so it is never disconnected.
+                // This has a sender itself, so it is never disconnected.
                 Err(_) => return Ok(()),
             }
         }
@@ -124,7 +124,7 @@ impl Prober {
         self.number
     }
 
-    /// Asks, unless it has yet to answer; gives whether it was asked.
+    /// Asks, unless an answer is missing; returns whether it was asked.
     pub(super) fn ask(&mut self, now: Monotonic) -> bool {
         if self.since.is_some() || self.question.send(()).is_err() {
             return false;

@@ -1,4 +1,4 @@
-//! A mounted file system from tick to tick: what it answered, and the sample that is made of it.
+//! A mounted file system from tick to tick: its last answer, and its sample.
 
 use std::ffi::CString;
 
@@ -12,15 +12,15 @@ use super::shut::Shut;
 use super::state::FileSystemStatus;
 use crate::{Monotonic, Reading, Skipped};
 
-/// What is kept of a mount from tick to tick.
+/// The state of a mount, kept from tick to tick.
 pub(super) struct MountedEntry {
     pub(super) target: Target,
     pub(super) path: CString,
     pub(super) shut: Shut,
-    /// For a mount that may hang.
+    /// The thread that asks a mount that may hang.
     pub(super) prober: Option<Prober>,
     pub(super) answer: Option<ProbeResult>,
-    /// Whether something else was found mounted there by the last answer.
+    /// Whether the last answer showed that another file system is mounted there.
     pub(super) is_new: bool,
 }
 
@@ -33,7 +33,7 @@ impl MountedEntry {
         }
     }
 
-    /// Whether it is of what a target is: not only at the same place, and with the same numbers, which are used again.
+    /// Whether it is the mount of a target: numbers are used again, so types and sources are compared too.
     pub(super) fn is_of(&self, target: &Target) -> bool {
         let (a, b) = (&self.target.mount, &target.mount);
         (a.id, a.device, &a.root, &a.mount_point) == (b.id, b.device, &b.root, &b.mount_point)
@@ -41,7 +41,7 @@ impl MountedEntry {
             && a.unique_id.zip(b.unique_id).is_none_or(|(a, b)| a == b)
     }
 
-    /// Takes what its guard was answered; gives when that was asked.
+    /// Stores the answer of its prober; returns when it was asked.
     pub(super) fn take(&mut self, answer: ProbeResult) -> Option<Monotonic> {
         let mount = &mut self.target.mount;
         let is_other = |old: Option<u64>, new: Option<u64>| matches!((old, new), (Some(old), Some(new)) if old != new);
@@ -57,7 +57,7 @@ impl MountedEntry {
         self.prober.as_ref().is_some_and(|prober| prober.number() == number)
     }
 
-    /// Whether it was asked what it has not answered.
+    /// Whether it has an unanswered question.
     pub(super) fn is_silent(&self) -> bool {
         self.prober.as_ref().is_some_and(|prober| prober.since.is_some())
     }
@@ -66,12 +66,12 @@ impl MountedEntry {
         self.answer.as_ref().is_some_and(|answer| answer.figures.is_ok())
     }
 
-    /// The mounts of this file system, if it has not answered.
+    /// Returns the mounts of this file system, if it has not answered.
     pub(super) fn stalled_mounts(&self) -> &[u32] {
         if self.is_silent() { &self.target.mounts } else { &[] }
     }
 
-    /// Whether it is told: it has a size, and could be asked, or has not answered yet.
+    /// Whether it has a sample: it has a size, and could be asked, or has not answered yet.
     pub(super) fn is_reported(&self, skipped: &mut Skipped) -> bool {
         let count = match self.answer.as_ref().map(|answer| &answer.figures) {
             Some(Ok(stat)) => return stat.f_blocks > 0 || self.target.by_hand,
@@ -85,7 +85,7 @@ impl MountedEntry {
         false
     }
 
-    /// What is known of it. All fields are given: those of a default would be made, and dropped.
+    /// Returns its sample, without the parts. All fields are set, as those of a default would be created and dropped.
     pub(super) fn sample(&self) -> FileSystemSample {
         let mount = &self.target.mount;
         let mut sample = FileSystemSample {
@@ -110,7 +110,7 @@ impl MountedEntry {
         if let Some(ProbeResult { at, figures: Ok(stat), .. }) = &self.answer {
             sample.at = Some(*at);
             measure(&mut sample, stat);
-            // Where it may hang its figures are all that is asked for.
+            // A mount that may hang is asked only for its figures.
             let can_ask = self.target.safe || !matches!(self.shut, Shut::Status);
             sample.read_only |= can_ask && self.shut.is_shut(&self.path, mount, stat);
         }
@@ -118,7 +118,7 @@ impl MountedEntry {
     }
 }
 
-/// Blocks are counted in fragments; `f_bsize` is only what is good to read at once.
+/// Sets the figures. Blocks are counted in fragments; `f_bsize` is only the preferred size of a read.
 fn measure(sample: &mut FileSystemSample, stat: &StatVfs) {
     let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
     let total = bytes(stat.f_blocks);
@@ -133,7 +133,7 @@ fn measure(sample: &mut FileSystemSample, stat: &StatVfs) {
     sample.read_only = stat.f_flag.contains(StatVfsMountFlags::RDONLY);
 }
 
-/// A file system that makes inodes as needed says that it has none, or no end of them.
+/// Returns the inodes. A file system that creates them as needed reports 0, or a huge number.
 fn inodes(total: u64, free: u64, available: u64) -> Reading<Inodes> {
     if total == 0 || total == u64::MAX || available == u64::MAX {
         return Reading::NotApplicable;
@@ -175,7 +175,7 @@ mod tests {
     fn figures_are_in_fragments_and_make_the_whole() {
         check(&stat(100, 30, 20, 512), 51_200, 35_840, 10_240, 5_120);
         assert!(stat(100, 30, 20, 512).read_only);
-        // What some network file systems say.
+        // Figures of some network file systems.
         check(&stat(100, 30, 40, 1), 100, 70, 30, 0);
         check(&stat(100, 130, 120, 1), 100, 0, 100, 0);
         check(&stat(u64::MAX, u64::MAX, 1, 4096), u64::MAX, 0, 4096, u64::MAX - 4096);

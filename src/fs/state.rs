@@ -159,7 +159,9 @@ impl State {
     pub(super) fn add_directory(&mut self, directory: Directory, location: Option<Location>) -> Result<u64> {
         let (name, path) = (&directory.name, &directory.path);
         if PartKind::NAMES.iter().any(|reserved| *name == **reserved) {
-            let what = format!("a directory cannot have the name {name:?}: it is reserved for another part of each file system");
+            let what = format!(
+                "a directory cannot have the name {name:?}: it is reserved for another part of each file system"
+            );
             return Err(Error::config(what).at(path));
         }
         if self.directories.entries.iter().any(|entry| entry.directory.name == *name) {

@@ -1,4 +1,4 @@
-//! Directory trees that are kept up to date: the kernel tells which directories changed, and only those are read again.
+//! Directory trees that are kept up to date: the kernel reports which directories changed, and only those are read again.
 //!
 //! A refresh returns the same usage as a scan made now. Its cost follows the changes: if there are none, it is one system call
 //! for each of the roots, one for the mount table, one for events, and a part of the verification.

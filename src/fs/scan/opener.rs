@@ -126,7 +126,7 @@ impl<'a> Opener<'a> {
         }
     }
 
-    /// Closes what can be opened again later, then the reserve, then waits.
+    /// Closes directories that can be opened again later, then the reserve, then waits.
     #[cold]
     fn make_room(&mut self, tries: u32) -> bool {
         if tries == 0 {

@@ -2,7 +2,7 @@
 
 use super::entry::EntryStat;
 
-/// What to do about file systems that are mounted below the directory of a [`Scan`](crate::fs::Scan).
+/// The treatment of file systems that are mounted below the directory of a [`Scan`](crate::fs::Scan).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Boundary {

@@ -42,7 +42,7 @@ pub(super) struct InotifyEvent<'a> {
     pub(super) wd: Wd,
     pub(super) what: ReadFlags,
     pub(super) name: Option<&'a CStr>,
-    /// The same for both names of what was renamed.
+    /// The same number for both names of a renamed entry.
     pub(super) cookie: u32,
 }
 

@@ -1,4 +1,4 @@
-//! Reads one directory: watched first, so that what changes while it is read is reported.
+//! Reads one directory. The watch is added first, so that changes during the reading are reported.
 
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;

@@ -1,4 +1,4 @@
-//! RefreshReport is scanned: whatever is done to a tree, a refresh tells what a scan of it tells.
+//! After any change to a tree, a refresh reports the same usage as a scan.
 
 mod cases;
 mod cost;

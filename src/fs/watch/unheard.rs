@@ -2,7 +2,7 @@
 //!
 //! The kernel writes to a file without an event where it does so for a device or for an asynchronous call (loop devices,
 //! `io_submit(2)`), and when memory is stored that a file is mapped to. In a sparse file that takes space and changes nothing
-//! else. What grows must be open for that: a file that was made or written to since its directory is watched, and was not
+//! else. A file must be open to grow in this way: it was made or written to since its directory is watched, and was not
 //! closed.
 
 use std::collections::BTreeMap;
