@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_outdated_is_due_at_once() {
+    fn an_invalidated_directory_is_due_at_once() {
         let directory = Directory::new("a", "/a").ttl(10 * SECOND);
         assert!(Attempt { outdated: true, ..attempt(100, SECOND) }.is_over(&directory, at(100)));
     }

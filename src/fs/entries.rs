@@ -212,7 +212,7 @@ impl EntryMetadata {
         let device = metadata.dev();
         Self {
             apparent_bytes: if kind.is_file() || kind.is_symlink() { metadata.size() } else { 0 },
-            // Blocks are of 512 bytes here, whatever the block size of the file system.
+            // These blocks have 512 bytes, independent of the block size of the file system.
             allocated_bytes: metadata.blocks().saturating_mul(512),
             device: DeviceId { major: rustix::fs::major(device), minor: rustix::fs::minor(device) },
             inode: metadata.ino(),

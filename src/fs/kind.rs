@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_hang_is_never_local() {
+    fn types_that_may_hang_are_never_local() {
         for remote in ["nfs", "nfs4", "cifs", "smb3", "fuse", "fuse.sshfs", "fuseblk", "ceph", "9p", "virtiofs", "new"]
         {
             assert_eq!(Kind::of(remote.as_bytes()), Kind::Remote, "{remote}");

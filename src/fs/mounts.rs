@@ -16,7 +16,7 @@ use crate::{Text, WirePath};
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Mount {
-    /// Unique among the mounts of now; used again after an unmount.
+    /// Its id, which is unique among the current mounts, and is used again after an unmount.
     pub id: u32,
     /// Never used again before the machine restarts: `STATX_MNT_ID_UNIQUE` of `statx(2)`, since Linux 6.8. `None` where the
     /// kernel has none, if asking for it could hang, and for a mount that is hidden below another one.
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_left_out() {
+    fn lines_that_cannot_be_parsed_are_left_out() {
         assert_eq!(parse(b"\n36 35\n36 35 98:0 / /mnt rw no dash here\n").count(), 0);
     }
 

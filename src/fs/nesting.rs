@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_hidden_lies_in_nothing() {
+    fn a_hidden_directory_lies_in_no_other() {
         let spots = spots();
         assert_eq!(
             parents(spots.iter().map(|spot| ((), spot))),
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_was_told_apart_at_other_places() {
+    fn earlier_values_have_other_cuts() {
         let [outer, inner] = [spot("/", &[]), spot("/a", &[])];
         let earlier = spot("/", &["/a/h"]);
         let outer =
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_moves_sees_the_same() {
+    fn a_moved_directory_sees_the_same() {
         let moved = spot("/a", &["/a/x", "/a/b/c"]).moved(Path::new("/z/y"));
         assert_eq!(moved, spot("/z/y", &["/z/y/b/c", "/z/y/x"]));
         assert!(moved.sees(Path::new("/z/y")) && moved.sees(Path::new("/z/y/b")));

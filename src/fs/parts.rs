@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_two_directories_counts_for_the_inner_one() {
+    fn files_in_two_directories_count_for_the_inner_one() {
         let values = [
             ("/a", Some(value("/a", 10, &[("/a/b", 7)], false))),
             ("/a/b", Some(value("/a/b", 7, &[], false))),

@@ -131,7 +131,7 @@ pub(super) fn targets(
                 let why = if table.is_listed(place.mount) {
                     let on = place.mount.mount_point.display();
                     format!(
-                        "nothing is mounted there for the file system {name:?}: it is a path of what is mounted at {on}"
+                        "nothing is mounted there for the file system {name:?}: the path is on the file system mounted at {on}"
                     )
                 } else {
                     format!("the file system {name:?} {UNSEEN}")

@@ -235,7 +235,7 @@ mod tests {
         assert_eq!(rates.used_bytes, 100.0);
         assert_eq!(rates.time_to_full, Some(7 * SECOND));
         assert_eq!(rates.directory("a"), Some(4.0), "ten seconds between its scans");
-        assert_eq!(rates.parts[1].bytes, None, "what the directory held then is not known");
+        assert_eq!(rates.parts[1].bytes, None, "the size of the directory at that time is not known");
         let rates = sample(300, 100, 12, 12).rates(&sample(100, 60, 10, 10).totals(), 2 * SECOND).unwrap();
         assert_eq!((rates.directory("a"), rates.parts[1].bytes), (Some(20.0), Some(80.0)));
         let rates = sample(300, 100, 11, 12).rates(&sample(100, 60, 10, 10).totals(), 2 * SECOND).unwrap();
@@ -297,13 +297,13 @@ mod tests {
     }
 
     #[test]
-    fn what_shrinks_is_never_full_and_what_was_not_scanned_again_has_no_rate() {
+    fn shrinking_is_never_full_and_without_a_new_scan_there_is_no_rate() {
         let rates = sample(100, 60, 2, 12).rates(&sample(300, 60, 2, 10).totals(), 2 * SECOND).unwrap();
         assert_eq!((rates.used_bytes, rates.time_to_full, rates.directory("a")), (-100.0, None, None));
     }
 
     #[test]
-    fn what_is_of_different_times_has_no_rate() {
+    fn values_of_different_times_have_no_rate() {
         let watched = |mode, settled, directory, at| {
             let mut sample = sample(300, directory, at, at);
             sample.parts[0].watch = Some(Watch { mode, settled, ..Watch::default() });

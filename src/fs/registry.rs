@@ -38,7 +38,7 @@ pub struct Registry(Arc<Shared>);
 
 /// Keeps a file system or directory registered: dropping it removes the registration.
 #[derive(Debug)]
-#[must_use = "what was added leaves again when this is dropped; `keep` lets it stay"]
+#[must_use = "dropping this removes the registration; `keep` it to let it stay"]
 pub struct Registration {
     shared: Arc<Shared>,
     id: u64,

@@ -104,7 +104,7 @@ mod tests {
 
     /// A directory is replaced between its look-up and its scan.
     #[test]
-    fn what_took_the_place_of_a_directory_is_not_measured() {
+    fn the_replacement_of_a_directory_is_not_measured() {
         let dir = tempfile::tempdir().unwrap();
         let (path, moved) = (dir.path().join("d"), dir.path().join("moved"));
         std::fs::create_dir(&path).unwrap();

@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lost_begins_anew() {
+    fn a_lost_tree_begins_anew() {
         let mut watched_trees = watched_trees(9, &[1]);
         assert!(watched_trees.is_empty(1) && !watched_trees.is_quick(1, Duration::MAX));
         let mut lease = take(&mut watched_trees, 1);

@@ -36,7 +36,7 @@ enum Step {
     Scan(prop::sample::Index),
     /// Other places in it are hidden.
     Hide(prop::sample::Index, Vec<String>),
-    /// It has another path in its file system: what was mounted was renamed.
+    /// It has another path in its file system: the mounted directory was renamed.
     Rename(prop::sample::Index),
 }
 
@@ -98,7 +98,7 @@ impl World {
         }
     }
 
-    /// What a scan of these finds: each is walked by its way, and stops where it meets another one.
+    /// Returns the result of a scan of these marks: each is read by its own path, and ends where another one begins.
     fn walk(&self, marks: &[PathBuf]) -> Vec<Result<MeasuredTree>> {
         let places: Vec<(PathBuf, &Spot)> = marks
             .iter()
@@ -138,7 +138,7 @@ impl World {
                     value.moved(&new);
                 }
             } else {
-                // What they held is elsewhere: they are scanned again.
+                // Their content moved: they are scanned again.
                 registered.value = None;
             }
         }

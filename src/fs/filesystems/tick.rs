@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_a_scan_sleeps_until_it_is_cancelled() {
+    fn waiting_for_a_scan_sleeps_until_it_is_cancelled() {
         let dir = tempfile::tempdir().unwrap();
         for n in 0..10 {
             std::fs::write(dir.path().join(n.to_string()), "").unwrap();
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_mounted_is_told() {
+    fn mounted_file_systems_are_reported() {
         let mut snapshot = Snapshot::default();
         FileSystems::mounted().collect(&mut snapshot, &Cancel::new()).unwrap();
         assert!(snapshot.samples.iter().any(|fs| *fs.mount_point == *std::path::Path::new("/")));

@@ -76,7 +76,8 @@ impl Queue {
         self.deques.get(own).is_none_or(|deque| lock(deque).len() >= FULL)
     }
 
-    /// Returns the next piece of work of thread `own`; `None` when all is done, or the scan was stopped. Call [`done`](Self::done) after
+    /// Returns the next piece of work of thread `own`; `None` when all is done, or the scan was stopped. Call
+    /// [`done`](Self::done) after
     /// each.
     pub(super) fn next(&self, own: usize, limits: &Limits<'_>) -> Option<Work> {
         if let Some(work) = self.take(own).or_else(|| self.steal(own, false)) {

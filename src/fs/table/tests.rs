@@ -116,7 +116,7 @@ fn symbolic_links_are_followed() {
 }
 
 #[test]
-fn what_may_hang_is_not_touched() {
+fn mounts_that_may_hang_are_not_touched() {
     check("/net/b", 40, "/net/b", false);
     check("/net/a/b", 41, "/net/a/b", false);
     check("/net/a/disk/c", 42, "/net/a/disk/c", false);
@@ -140,7 +140,7 @@ fn check_safe(line: &str, safe: bool) {
 }
 
 #[test]
-fn what_a_mount_stands_on_makes_it_safe_or_not() {
+fn the_storage_of_a_mount_makes_it_safe_or_not() {
     let overlay = |options: &str| format!("0:90 / /x rw - overlay over rw,{options}");
     // Whether the paths lead to the layers of then, nothing shows.
     check_safe(&overlay("lowerdir=/srv/a:/b,upperdir=/u,workdir=/w"), false);

@@ -15,7 +15,7 @@ use crate::time::nanos;
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Usage {
-    /// Space on the disk: blocks, whatever the length of the files, and those of the directories themselves.
+    /// Space on the disk: the blocks of the files, independent of their length, and those of the directories themselves.
     pub allocated_bytes: u64,
     /// Length of the regular files and symbolic links, as they would be copied; holes of sparse files count. `u64::MAX`
     /// where they are longer than that.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 
-/// A watch: one for each inode, whatever paths lead to it.
+/// The number of a watch. An inode has one, even if several paths lead to it.
 pub(super) type Wd = i32;
 
 /// The events of changes of sizes or names. Events of a reading itself, `OPEN` and `ACCESS`, are not among them.

@@ -40,7 +40,7 @@ impl Rig {
         Self::with(dir, Scan::new(root))
     }
 
-    /// `dir` has the trees of `scan`, and what is outside of them.
+    /// `dir` has the trees of `scan`, and files outside of them.
     fn with(dir: TempDir, scan: Scan) -> Self {
         let watched = WatchedTree::new(&scan).verify(Duration::from_secs(1_000_000));
         Self { dir, scan, watched, now: Monotonic::from_nanos(1_000_000_000_000) }
@@ -102,7 +102,7 @@ impl Rig {
         }
     }
 
-    /// What there is, and how much each directory is known to have, for the report of a failure.
+    /// Describes the real directories and the known counts of each, for the report of a failure.
     fn describe(&self) -> String {
         let mut text = String::new();
         let mut rest = vec![self.dir.path().to_path_buf()];
@@ -122,7 +122,7 @@ impl Rig {
         text
     }
 
-    /// Whether the books are in order: the totals are those of what they are made of, and nothing is left of what is gone.
+    /// Checks the invariants: the totals are the sums of their parts, and nothing is left of removed directories.
     #[track_caller]
     fn audit(&self) {
         let tree = &self.watched.tree;
@@ -143,7 +143,7 @@ impl Rig {
         assert_eq!(counts, tree.counts);
         assert_eq!(cached, tree.cached);
         assert_eq!(unheard, (tree.unheard_names, tree.unheard.len()));
-        // A directory that is met at two places has one watch.
+        // A directory that is at two places has one watch.
         assert_eq!(watched.len(), tree.wds.len());
         assert!(tree.orphans.is_empty() && tree.unneeded.is_empty());
         for ((file, node), count) in names {

@@ -23,7 +23,7 @@ pub(super) const MOST: usize = 1 << 16;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Unheard {
     pub(super) facts: Option<(u64, u64)>,
-    /// Whether somebody may have it open for writing.
+    /// Whether it may be open for writing.
     pub(super) open: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What refreshes cost: `cargo test --release --lib fs::watch::tests::cost -- --ignored --nocapture`.
+//! The cost of refreshes: `cargo test --release --lib fs::watch::tests::cost -- --ignored --nocapture`.
 
 use std::time::Instant;
 

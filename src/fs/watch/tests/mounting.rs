@@ -1,4 +1,4 @@
-//! What is mounted in a watched tree, and under it.
+//! Mounts in a watched tree, and over it.
 
 use std::process::Command;
 
@@ -114,7 +114,7 @@ fn the_root_itself_is_mounted_on_and_unmounted() {
 }
 
 #[test]
-fn what_is_mounted_over_a_directory_hides_the_mounts_in_it() {
+fn a_mount_over_a_directory_hides_the_mounts_in_it() {
     if !require(is_root(), "root, to mount") {
         return;
     }
@@ -124,7 +124,7 @@ fn what_is_mounted_over_a_directory_hides_the_mounts_in_it() {
         rig.write("a/b/c/f", 50_000);
         let _inner = Mounted::tmpfs(rig.path("a/b/c"));
         rig.check();
-        // It is the same directory, without what is mounted in it.
+        // It is the same directory, without the mounts in it.
         let over = Mounted::bind(&rig.path("a"), rig.path("a"));
         rig.refresh_until_current();
         drop(over);
@@ -144,11 +144,11 @@ fn mounted_on_in_what_was_moved() {
         rig.mkdir("a");
         rig.write("b/c/f", 50_000);
         rig.check();
-        // What is in it is known, and is not read again for being elsewhere.
+        // Its content is known, and is not read again because of the move.
         std::fs::rename(rig.path("b"), rig.path("a/b")).unwrap();
         let mount = Mounted::tmpfs(rig.path("a/b/c"));
         rig.refresh_until_current();
-        // Moved with what is mounted in it.
+        // Moved with the mounts in it.
         std::fs::rename(rig.path("a"), rig.path("z")).unwrap();
         rig.refresh_until_current();
         std::mem::forget(mount);
