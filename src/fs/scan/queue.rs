@@ -77,8 +77,7 @@ impl Queue {
     }
 
     /// Returns the next piece of work of thread `own`; `None` when all is done, or the scan was stopped. Call
-    /// [`done`](Self::done) after
-    /// each.
+    /// [`done`](Self::done) after each.
     pub(super) fn next(&self, own: usize, limits: &Limits<'_>) -> Option<Work> {
         if let Some(work) = self.take(own).or_else(|| self.steal(own, false)) {
             return limits.goes_on().then_some(work);
