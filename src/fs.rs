@@ -1,7 +1,7 @@
-//! File systems: the mounted ones and how full they are, by which directories, and the contents of a directory tree.
+//! File systems: the mounted ones, how full they are and by which directories, and the entries of directory trees.
 //!
-//! [`FileSystems`] is where to begin, with a [`Directory`] for each that matters; [`MountChanges`] reports each mount and unmount, [`Scan`]
-//! and [`entries`] read one tree on request. The items that most programs need are at the root of the crate too.
+//! Begin with [`FileSystems`] and a [`Directory`] for each directory that matters. [`MountChanges`] reports mounts and
+//! unmounts; [`Scan`] and [`entries`] read one tree. The most used items are at the root of the crate too.
 
 mod attribution;
 mod backing;

@@ -1,11 +1,13 @@
-//! Which bytes are which directory's, from what scans of different times found.
+//! Attributes bytes to directories, from the results of scans of different times.
 //!
-//! A scan measures pieces: what is between two places at which another set of directories begins to see
-//! ([`Nesting`](super::nesting::Nesting)). Each directory keeps those that it sees, with what is in them, whosever they were
-//! then. So when another one is registered, leaves, or is scanned by itself, it is only decided anew whose each piece is: the
-//! innermost directory's that sees it. Each place is one directory's, and nothing is taken off one that did not count it.
+//! A scan measures pieces of a tree: a piece ends at the places below which another set of directories sees the entries
+//! ([`Nesting`](super::nesting::Nesting)). Each directory keeps all pieces that are visible in it, with their sizes, even if
+//! they were attributed to another one then. So when a directory is registered, removed, or scanned by itself, only the owner
+//! of each piece is determined anew: the innermost directory in which it is visible. Each place has one owner, and nothing is
+//! subtracted from a directory that did not count it.
 //!
-//! Where a directory takes over the place of a piece and does not see all that is in it, the rest stays with who has the piece.
+//! If a directory becomes the owner of the place of a piece but not all entries of the piece are visible in it, the rest stays
+//! with the owner of the piece.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -17,34 +19,34 @@ use super::sample::Watch;
 use super::scan::{Globs, Usage};
 use crate::Monotonic;
 
-/// What the last successful scan of a directory found.
+/// The result of the last successful scan of a directory.
 #[derive(Clone, Debug)]
 pub(super) struct Value {
-    /// Of the pieces that were its own.
+    /// The usage of the pieces that were its own.
     pub(super) usage: Usage,
-    /// All that it sees, sorted by where they are.
+    /// All pieces visible in it, sorted by their places.
     pub(super) pieces: Arc<[Piece]>,
-    /// Where it was, and what of it could not be counted.
+    /// Its place, and the places in it that were hidden.
     pub(super) spot: Arc<Spot>,
     /// See [`Part::scope`](super::Part::scope).
     pub(super) scope: u64,
-    /// As of when that is.
+    /// The time of the usage.
     pub(super) at: Monotonic,
     pub(super) took: Duration,
     pub(super) watch: Option<Watch>,
 }
 
-/// What a scan found at a place of the file system, and below it up to the next places that were measured apart.
+/// The size of a place of the file system, with everything below it up to the next places that were measured separately.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Piece {
     pub(super) location: PathBuf,
     pub(super) bytes: u64,
-    /// Whether it was the directory's own when it was scanned: no other one in it saw the place.
+    /// Whether it was the directory's own when it was scanned: the place was visible in no other directory in it.
     pub(super) is_own: bool,
 }
 
 impl Value {
-    /// The directory has another path in its file system, and is the same.
+    /// Changes the path of the directory in its file system, after it was renamed.
     pub(super) fn moved(&mut self, to: &Path) {
         let from = Arc::clone(&self.spot);
         let moved = |piece: &Piece| Piece {
@@ -55,29 +57,30 @@ impl Value {
         self.spot = Arc::new(from.moved(to));
     }
 
-    /// Where its pieces are.
+    /// Returns the places of its pieces.
     pub(super) fn places(&self) -> impl Iterator<Item = &Path> {
         self.pieces.iter().map(|piece| piece.location.as_path())
     }
 
-    /// The piece that a place was measured with.
+    /// Returns the piece with which a place was measured.
     fn piece_around(&self, at: &Path) -> Option<&Piece> {
         let find = |at: &Path| self.pieces.binary_search_by(|piece| (*piece.location).cmp(at)).ok();
         self.pieces.get(at.ancestors().find_map(find)?)
     }
 }
 
-/// A directory with what is known of it.
+/// A directory with its value.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Claimant<'a> {
     pub(super) spot: &'a Spot,
     pub(super) value: Option<&'a Value>,
-    /// What is left out of it.
+    /// The globs of entries that are left out of it.
     pub(super) exclude: &'a Globs,
 }
 
 impl Claimant<'_> {
-    /// Whether its value has all that `inner` counts at a place, if that was not measured apart: then that can be taken off.
+    /// Whether its value contains everything that `inner` counts at a place that was not measured separately: then the bytes of
+    /// `inner` can be subtracted.
     pub(super) fn has_counted(&self, inner: &Self, at: &Path) -> bool {
         let below = at.strip_prefix(self.spot.location());
         let leaves_out_more = || !self.exclude.is_empty() && !self.exclude.leaves_out_no_more_than(inner.exclude);
@@ -85,29 +88,29 @@ impl Claimant<'_> {
     }
 }
 
-/// What is a directory's.
+/// The bytes attributed to a directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Own {
     pub(super) bytes: u64,
-    /// With all that is that of directories in it.
+    /// Its own bytes, and those of the directories in it.
     pub(super) inclusive: u64,
-    /// Whether one scan measured just this. It is put together from several where directories in it came or left since.
+    /// Whether one scan measured these bytes. They are combined from several if directories in it were added or removed since.
     pub(super) is_measured: bool,
-    /// Another one that is the same directory, and has what both can see.
+    /// Another one that is the same directory, to which the entries visible in both are attributed.
     pub(super) same_as: Option<usize>,
 }
 
-/// A piece that is its directory's now.
+/// A piece with its current owner.
 struct Claim<'a> {
     location: &'a Path,
     of: usize,
     bytes: u64,
-    /// Those around it in which it was counted too.
+    /// The claims around it in which it was counted too.
     within: Vec<usize>,
 }
 
-/// Finds out what is whose, of directories that are sorted by [`nesting::order`] with the spots of their values. `parents`
-/// says which lies directly in which.
+/// Returns the own bytes of directories that are sorted by [`nesting::order`] with the spots of their values. `parents`
+/// has for each the one that it lies directly in.
 pub(super) fn attribute(all: &[Claimant<'_>], parents: &[Option<usize>]) -> Vec<Own> {
     let mut owns = vec![Own::default(); all.len()];
     let owners = Owners::new(all);
@@ -149,7 +152,7 @@ pub(super) fn attribute(all: &[Claimant<'_>], parents: &[Option<usize>]) -> Vec<
     owns
 }
 
-/// Finds the claims around each one that have its bytes, too.
+/// Finds the claims around each one that contain its bytes too.
 fn find_around(all: &[Claimant<'_>], claims: &mut [Claim<'_>]) {
     let mut open: Vec<usize> = Vec::new();
     for nth in 0..claims.len() {
@@ -173,7 +176,7 @@ fn find_around(all: &[Claimant<'_>], claims: &mut [Claim<'_>]) {
     }
 }
 
-/// Adds to each directory what is that of those in it.
+/// Adds to each directory the bytes of those in it.
 pub(super) fn add_up(owns: &mut [Own], parents: &[Option<usize>]) {
     for own in &mut *owns {
         own.inclusive = own.bytes;
@@ -187,14 +190,14 @@ pub(super) fn add_up(owns: &mut [Own], parents: &[Option<usize>]) {
     }
 }
 
-/// Whose each place is.
+/// The owner of each place.
 struct Owners<'a> {
     all: &'a [Claimant<'a>],
     by_location: HashMap<&'a Path, Vec<usize>>,
 }
 
 impl<'a> Owners<'a> {
-    /// Of which nothing is known has nothing.
+    /// Directories without a value own nothing.
     fn new(all: &'a [Claimant<'a>]) -> Self {
         let mut by_location: HashMap<&Path, Vec<usize>> = HashMap::new();
         for (nth, claimant) in all.iter().enumerate().filter(|(_, claimant)| claimant.value.is_some()) {
@@ -203,7 +206,7 @@ impl<'a> Owners<'a> {
         Self { all, by_location }
     }
 
-    /// The pieces of a directory in which there is something that is its own: others that see what is around it do not see that.
+    /// Returns the pieces of a directory with entries that are its own, as they are hidden in other directories around them.
     fn rests<'b>(&self, of: usize, value: &'b Value) -> Vec<&'b Path> {
         let others = self.all.iter().enumerate().filter(|(other, claimant)| *other != of && claimant.value.is_some());
         let hidden = others.flat_map(|(_, claimant)| claimant.spot.hidden_in(value.spot.location()));
@@ -211,7 +214,7 @@ impl<'a> Owners<'a> {
         own.filter_map(|hidden| value.piece_around(hidden)).map(|piece| &*piece.location).collect()
     }
 
-    /// The innermost that sees it.
+    /// Returns the innermost directory in which a place is visible.
     fn of(&self, at: &Path) -> Option<usize> {
         let around = at.ancestors().filter_map(|above| self.by_location.get(above)).flat_map(|all| all.iter().rev());
         around.copied().find(|nth| self.all.get(*nth).is_some_and(|claimant| claimant.spot.sees(at)))

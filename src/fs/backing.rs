@@ -1,4 +1,4 @@
-//! What a mount stands on besides its device: the file that a loop device lies in, the devices of one with several.
+//! The storage below a mount: the file of its loop device, and all devices of a file system with several.
 
 use std::ffi::OsString;
 use std::io;
@@ -8,31 +8,31 @@ use std::path::{Path, PathBuf};
 
 use super::mounts::{self, DeviceId, Mount};
 
-/// What is asked of the kernel about it.
+/// The questions about storage that the kernel answers.
 pub(super) trait Ground {
-    /// As `readlink(2)`: `EINVAL` for what is no symbolic link.
+    /// Reads a symbolic link as `readlink(2)` does: `EINVAL` if it is none.
     fn read_link(&self, path: &Path) -> io::Result<PathBuf>;
 
-    /// The number of the block device that the kernel calls so.
+    /// Returns the number of the block device with this name of the kernel.
     fn device(&self, name: &[u8]) -> Option<DeviceId>;
 
-    /// All devices of the btrfs with this source. `None` where that is not known.
+    /// Returns all devices of the btrfs with this source. `None` if they are not known.
     fn btrfs(&self, source: &[u8]) -> Option<Vec<DeviceId>>;
 
-    /// The images that a block device lies in: none for a disk. `None` where it needs a server, or that is not known.
+    /// Returns the images below a block device: none for a disk. `None` if it needs a server, or they are not known.
     fn images(&self, device: DeviceId) -> Option<Vec<Image>>;
 
-    /// What is at the path of an image, if that can be it. Asked only where the path cannot hang.
-    fn find(&self, image: &Image) -> Option<Found>;
+    /// Returns the file at the path of an image, if it can be the image. Called only if the path cannot hang.
+    fn find(&self, image: &Image) -> Option<ImageFile>;
 }
 
-/// What a loop device lies in.
+/// The file of a loop device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Image {
-    /// Where it is now. The kernel writes the path down when it is asked, so a file that was moved or whose mount was moved
+    /// Its current path. The kernel computes the path when it is read, so a file that was moved or whose mount was moved
     /// has its new one. Another mount can hide the file there, and the file can be on a mount of another namespace.
     pub(super) path: PathBuf,
-    /// How large the file is, as far as the device shows that. None where the kernel has no figures of it.
+    /// The size of the file, as far as the device shows it. `None` if the kernel has no figures of it.
     size: Option<Size>,
 }
 
@@ -48,12 +48,12 @@ impl Image {
 pub(super) struct Size {
     device: u64,
     offset: u64,
-    /// 0 for none.
+    /// 0 means that there is none.
     limit: u64,
 }
 
 impl Size {
-    /// Whether a file with so many bytes makes a device of this size.
+    /// Whether a device of this size can have a file of `bytes`.
     fn fits(self, bytes: u64) -> bool {
         let left = bytes.saturating_sub(self.offset);
         let used = if self.limit > 0 { left.min(self.limit) } else { left };
@@ -61,22 +61,22 @@ impl Size {
     }
 }
 
-/// What was found at the path of an image.
+/// The file at the path of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum ImageFile {
     File,
     Device(DeviceId),
 }
 
-/// The running one.
+/// The running kernel.
 pub(super) struct Kernel;
 
-/// The block devices that a mount stands on; none for what is in memory. `None` where it needs a server, or that is not
+/// Returns the block devices of a mount; none for a file system in memory. `None` if it needs a server, or they are not
 /// known.
 ///
-/// The texts of the mount table are never taken for paths. The source is what whoever mounted it wrote, and the layers of an
-/// overlay are what their paths led to then, in the mount namespace of then: nothing shows that they still lead there, as
-/// the file systems of the layers stay in use after they were unmounted or hidden.
+/// The texts of the mount table are never used as paths. The source is an arbitrary text of the mounting program, and the
+/// layers of an overlay are those at their paths when it was mounted, in that mount namespace: nothing shows that the paths
+/// still lead there, as the file systems of the layers stay in use after they were unmounted or hidden.
 pub(super) fn devices(mount: &Mount, ground: &dyn Ground) -> Option<Vec<DeviceId>> {
     match mount.fs_type.as_bytes() {
         b"overlay" | b"ecryptfs" => None,
@@ -91,10 +91,10 @@ pub(super) fn devices(mount: &Mount, ground: &dyn Ground) -> Option<Vec<DeviceId
             std::iter::once(Some(mount.device)).chain(others.map(device)).collect()
         }
         _ if mount.device.major > 0 => Some(vec![mount.device]),
-        // Those with several devices have a number of their own.
+        // A btrfs has a device number of its own, which is none of its devices.
         b"btrfs" => ground.btrfs(mount.source.as_bytes()),
         b"bcachefs" => None,
-        // An image that is mounted without a loop device; otherwise it is read from a server.
+        // Either an image that is mounted without a loop device, or the content comes from a server.
         b"erofs" => None,
         _ => Some(Vec::new()),
     }
@@ -110,7 +110,7 @@ impl Ground for Kernel {
     }
 
     fn device(&self, name: &[u8]) -> Option<DeviceId> {
-        // A name with a slash is that of a link of udev, which nothing shows to be the same still.
+        // A name with a slash is that of a link of udev, which may lead to another device by now.
         let is_name = !name.is_empty() && !name.contains(&b'/') && !name.starts_with(b".");
         is_name.then(|| number(&Path::new("/sys/class/block").join(path(name)))).flatten()
     }
@@ -121,11 +121,11 @@ impl Ground for Kernel {
         let mut devices = Vec::new();
         for file_system in std::fs::read_dir(ALL).ok()?.flatten() {
             let dir = file_system.path().join("devices");
-            // What is in there besides is no file system.
+            // Other entries there are no file systems.
             let Ok(entries) = std::fs::read_dir(&dir) else { continue };
             let links: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
             let own: Option<Vec<DeviceId>> = links.iter().map(|link| number(link)).collect();
-            // The kernel names one of the devices as the source. Where a link of udev was named, all that there are decide.
+            // The source is one of the devices. If it is a link of udev, the devices of all btrfs are returned.
             let is_it =
                 |link: &PathBuf| name.is_some() && link.file_name() == name.as_ref().map(|name| name.as_os_str());
             if links.iter().any(is_it) {
@@ -141,29 +141,29 @@ impl Ground for Kernel {
         below(device, 0, &mut images).then_some(images)
     }
 
-    fn find(&self, image: &Image) -> Option<Found> {
+    fn find(&self, image: &Image) -> Option<ImageFile> {
         let found = std::fs::symlink_metadata(&image.path).ok()?;
         if found.file_type().is_block_device() {
             let (major, minor) = (rustix::fs::major(found.rdev()), rustix::fs::minor(found.rdev()));
-            return Some(Found::Device(DeviceId { major, minor }));
+            return Some(ImageFile::Device(DeviceId { major, minor }));
         }
         let fits = found.is_file() && image.size.is_some_and(|size| size.fits(found.size()));
-        fits.then_some(Found::File)
+        fits.then_some(ImageFile::File)
     }
 }
 
-/// The bytes of a sector, whatever a device has.
+/// The bytes of a sector in these figures, independent of the device.
 const SECTOR: u64 = 512;
 
-/// The driver of loop devices.
+/// The major number of loop devices.
 const LOOP: u32 = 7;
 
-/// Collects the images below a block device; `false` where it needs a server, or that is not known.
+/// Collects the images below a block device; returns `false` if it needs a server, or they are not known.
 fn below(device: DeviceId, depth: u32, images: &mut Vec<Image>) -> bool {
-    /// Devices on devices: more than anybody has.
+    /// The limit of devices on devices: more than real machines have.
     const DEEPEST: u32 = 16;
     let dir = PathBuf::from(format!("/sys/dev/block/{device}"));
-    // Without a /sys only loop devices are known to lie in a file.
+    // Without /sys only loop devices are known to have a file.
     let Ok(link) = std::fs::read_link(&dir) else { return device.major != LOOP };
     // A partition is in the directory of its disk.
     let dir = if dir.join("partition").exists() { dir.join("..") } else { dir };
@@ -186,7 +186,7 @@ fn below(device: DeviceId, depth: u32, images: &mut Vec<Image>) -> bool {
         .all(|slave| slave.is_some_and(|slave| below(slave, depth.saturating_add(1), images)))
 }
 
-/// The number of a device, from its directory in /sys.
+/// Returns the number of a device, from its directory in /sys.
 fn number(dir: &Path) -> Option<DeviceId> {
     let text = std::fs::read_to_string(dir.join("dev")).ok()?;
     let (major, minor) = text.trim_end().split_once(':')?;

@@ -1,4 +1,4 @@
-//! The directories that are registered, where they are, and what is known of each.
+//! The registered directories, with their locations and values.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,33 +13,33 @@ use super::parts::Slice;
 use super::plan::Location;
 use crate::Monotonic;
 
-/// A directory that was registered, or what is mounted in one that goes on beyond mounts.
+/// A registered directory, or a mount in one that goes on beyond mounts.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct DirectoryState {
     pub(super) id: u64,
     pub(super) directory: Directory,
-    /// The registered directory in which it is mounted, for what was not registered itself.
+    /// For a mount that was not registered itself: the registered directory that it is in.
     pub(super) mounted_in: Option<u64>,
     pub(super) location: Option<Location>,
-    /// Whether it was found once.
-    pub(super) met: bool,
+    /// Whether it was found at least once.
+    pub(super) was_found: bool,
     pub(super) value: Option<Value>,
     pub(super) failure: Option<String>,
     pub(super) last: Option<Attempt>,
     pub(super) flight: Option<Arc<Flight>>,
-    /// The watched directory it is in, and is kept up to date with: that can be itself.
+    /// The watched directory with which it is kept up to date, because it is in that or is the same.
     pub(super) tree_owner: Option<u64>,
-    /// Whether what the scan under way finds is known to be too old.
+    /// Whether the result of the scan under way is known to be too old.
     pub(super) outdated: bool,
-    /// Scans that ended.
+    /// The number of scans that ended.
     pub(super) scans: u64,
 }
 
-/// All of a source.
+/// All directories of a source.
 #[derive(Debug, Default)]
 pub(super) struct Directories {
-    pub(super) entries: Vec<Entry>,
-    /// How they lie in each other; worked out again when one comes, leaves or is elsewhere.
+    pub(super) entries: Vec<DirectoryState>,
+    /// Their nesting; computed again when one is added, removed or moved.
     nesting: Option<Arc<Nesting>>,
     /// See [`depends_on_roots`](Self::depends_on_roots), as of `nesting`.
     depends_on_roots: bool,
@@ -52,13 +52,13 @@ impl Directories {
     }
 
     fn insert(&mut self, id: u64, directory: Directory, mounted_in: Option<u64>, location: Option<Location>) {
-        let met = location.is_some();
-        self.entries.push(Entry {
+        let was_found = location.is_some();
+        self.entries.push(DirectoryState {
             id,
             directory,
             mounted_in,
             location,
-            met,
+            was_found,
             value: None,
             failure: None,
             last: None,
@@ -70,21 +70,21 @@ impl Directories {
         self.nesting = None;
     }
 
-    /// Removes what was registered by this id, and what is mounted in it.
+    /// Removes the directory with this id, and the mounts in it.
     pub(super) fn remove(&mut self, id: u64) {
         self.entries.retain(|entry| entry.id != id && entry.mounted_in != Some(id));
         self.nesting = None;
     }
 
-    pub(super) fn get(&self, id: u64) -> Option<&Entry> {
+    pub(super) fn get(&self, id: u64) -> Option<&DirectoryState> {
         self.entries.iter().find(|entry| entry.id == id)
     }
 
-    pub(super) fn get_mut(&mut self, id: u64) -> Option<&mut Entry> {
+    pub(super) fn get_mut(&mut self, id: u64) -> Option<&mut DirectoryState> {
         self.entries.iter_mut().find(|entry| entry.id == id)
     }
 
-    /// Takes what was found of a directory.
+    /// Stores the value of a directory.
     pub(super) fn learn(&mut self, id: u64, value: Value) {
         let Some(entry) = self.entries.iter_mut().find(|entry| entry.id == id) else { return };
         let Some(location) = &entry.location else { return };
@@ -92,7 +92,7 @@ impl Directories {
         if location.spot.location() != value.spot.location() {
             value.moved(location.spot.location());
         }
-        // By what is known, too, they are told apart.
+        // The cuts of the nesting depend on the places of the values.
         let is_alike = |known: &Value| known.spot == value.spot && known.places().eq(value.places());
         if !entry.value.as_ref().is_some_and(is_alike) {
             self.nesting = None;
@@ -100,11 +100,11 @@ impl Directories {
         (entry.value, entry.failure) = (Some(value), None);
     }
 
-    /// Takes where a directory is now, and where others are mounted in it that belong to it.
-    pub(super) fn settle(&mut self, id: u64, location: Option<Location>, mounted: Vec<(Directory, Location)>) {
+    /// Sets the current location of a directory, and of the mounts in it that belong to it.
+    pub(super) fn set_location(&mut self, id: u64, location: Option<Location>, mounted: Vec<(Directory, Location)>) {
         let Some(entry) = self.get_mut(id) else { return };
         let path = entry.directory.path.clone();
-        let mut has_moved = entry.settle(location);
+        let mut has_moved = entry.set_location(location);
         let known = self.entries.len();
         self.entries.retain(|entry| {
             entry.mounted_in != Some(id) || mounted.iter().any(|(other, _)| other.path == entry.directory.path)
@@ -114,10 +114,11 @@ impl Directories {
             self.nesting = None;
         }
         for (directory, location) in mounted {
-            let is_it = |entry: &&mut Entry| entry.mounted_in == Some(id) && entry.directory.path == directory.path;
+            let is_it =
+                |entry: &&mut DirectoryState| entry.mounted_in == Some(id) && entry.directory.path == directory.path;
             match self.entries.iter_mut().find(is_it) {
                 Some(entry) => {
-                    if entry.settle(Some(location)) {
+                    if entry.set_location(Some(location)) {
                         self.nesting = None;
                     }
                 }
@@ -129,15 +130,15 @@ impl Directories {
         }
     }
 
-    /// An id of what is mounted in a directory. Of those that are the same the lowest has what both can see: one that was
-    /// registered, then what is mounted in the innermost directory.
+    /// Returns an id for a mount in a directory. Among directories that are the same, the one with the lowest id has the entries
+    /// visible in both: a registered one, or else the mount in the innermost directory.
     fn id_within(&mut self, path: &Path) -> u64 {
         self.last_id = self.last_id.saturating_add(1);
         let depth = path.components().count().min(0xFFFF) as u64;
         (1 << 63) | (0xFFFF_u64.saturating_sub(depth) << 47) | self.last_id
     }
 
-    /// How they lie in each other.
+    /// Returns how the directories lie in each other.
     pub(super) fn nesting(&mut self) -> Arc<Nesting> {
         if let Some(nesting) = &self.nesting {
             return Arc::clone(nesting);
@@ -156,9 +157,9 @@ impl Directories {
         nesting
     }
 
-    /// What was left out of a directory by globs is not known of those that came into it since. It is read again at once.
+    /// Invalidates directories with globs if a new directory in them counts entries that these globs may have left out.
     fn outdate_unknown(&mut self, nesting: &Nesting) {
-        let is_unknown = |number: usize, entry: &Entry| {
+        let is_unknown = |number: usize, entry: &DirectoryState| {
             let Some(outer) = entry.claimant().filter(|_| !entry.directory.exclude.is_empty()) else { return false };
             let inside =
                 nesting.with_all_in(number).skip(1).filter_map(|inner| self.entries.get(nesting.place(inner)?));
@@ -188,7 +189,7 @@ impl Directories {
         }
     }
 
-    /// Whether which directory lies in which depends on where the directories that are mounted were before: when one of those
+    /// Whether the nesting depends on the paths of mounted directories in their file systems: when one of those
     /// is renamed, no event reports it.
     pub(super) fn depends_on_roots(&mut self) -> bool {
         self.nesting();
@@ -205,36 +206,38 @@ impl Directories {
         on.values().any(|(_, several, bound)| *several && *bound)
     }
 
-    /// The directories of a file system, sorted, as its parts are made of them.
+    /// Returns the directories of a file system for its parts, sorted.
     pub(super) fn slices(&self, target: usize) -> Vec<Slice<'_>> {
         let here = self.entries.iter().filter(|entry| entry.is_at(Some(target)));
-        let mut slices: Vec<Slice<'_>> = here.filter_map(Entry::slice).collect();
+        let mut slices: Vec<Slice<'_>> = here.filter_map(DirectoryState::slice).collect();
         slices.sort_by(|a, b| nesting::order((a.spot, a.id), (b.spot, b.id)));
         slices
     }
 
-    /// How many directories are nowhere: they were removed, or their file system was unmounted, or they are optional.
+    /// Returns how many directories have no location: they were removed, or their file system was unmounted, or they are optional
+    /// and missing.
     pub(super) fn unresolved(&self) -> u64 {
-        let may_be_missing = |entry: &&Entry| entry.met || entry.directory.optional;
+        let may_be_missing = |entry: &&DirectoryState| entry.was_found || entry.directory.optional;
         self.entries.iter().filter(may_be_missing).filter(|entry| entry.location.is_none()).count() as u64
     }
 
-    /// Whether it is time to look where a directory is: its scan is due, or it is nowhere.
+    /// Whether a directory is to be looked up: its scan is due, or it has no location.
     pub(super) fn is_any_due(&self, now: Monotonic) -> bool {
         self.entries.iter().any(|entry| entry.is_to_be_looked_up(now))
     }
 
-    /// Forgets what was found on mounts that may hang and have others in their place.
+    /// Forgets the values of directories on mounts that may hang and were replaced by others.
     pub(super) fn forget_unseen_on(&mut self, mounts: &[u32]) {
-        let is_there = |entry: &Entry| entry.location.as_ref().is_some_and(|h| !h.safe && mounts.contains(&h.mount));
+        let is_there =
+            |entry: &DirectoryState| entry.location.as_ref().is_some_and(|h| !h.safe && mounts.contains(&h.mount));
         for entry in self.entries.iter_mut().filter(|entry| is_there(entry)) {
             entry.clear();
         }
     }
 }
 
-impl Entry {
-    /// Forgets when it was scanned: the next tick scans again.
+impl DirectoryState {
+    /// Marks its value as too old: the next tick scans it again.
     pub(super) fn invalidate(&mut self) {
         self.outdated = self.flight.is_some();
         if let Some(last) = &mut self.last {
@@ -242,7 +245,7 @@ impl Entry {
         }
     }
 
-    /// Forgets what was found, too.
+    /// Forgets its value.
     pub(super) fn clear(&mut self) {
         self.outdated = self.flight.is_some();
         self.value = None;
@@ -254,15 +257,15 @@ impl Entry {
         self.value.is_some()
     }
 
-    /// Takes where it is now. What was found elsewhere is forgotten. Gives whether that is another place.
-    fn settle(&mut self, location: Option<Location>) -> bool {
+    /// Sets its current location. If it differs, the value is forgotten, and `true` is returned.
+    fn set_location(&mut self, location: Option<Location>) -> bool {
         let same = match (&self.location, &location) {
             (Some(old), Some(new)) => old.is_same(new),
             _ => false,
         };
         let key = |location: &Location| (location.target, Arc::clone(&location.spot));
         let has_moved = self.location.as_ref().map(key) != location.as_ref().map(key);
-        self.met |= location.is_some();
+        self.was_found |= location.is_some();
         self.location = location;
         if !same {
             self.clear();
@@ -275,7 +278,7 @@ impl Entry {
         has_moved
     }
 
-    /// Whether it is in the file system at this place.
+    /// Whether it is on the file system at this place.
     pub(super) fn is_at(&self, place: Option<usize>) -> bool {
         place.is_some() && self.location.as_ref().map(|location| location.target) == place
     }
@@ -284,13 +287,13 @@ impl Entry {
         self.flight.is_none() && self.last.is_none_or(|last| last.is_over(&self.directory, now))
     }
 
-    /// Whether it is to be looked up where it is: where it is scanned, and at each tick where it is kept up to date, as no
-    /// event reports that its path leads elsewhere. What is mounted is where the mount table has it.
+    /// Whether its path is to be resolved again: before a scan, and at each tick if it is kept up to date, as no
+    /// event reports that its path leads elsewhere. The location of a mount is known from the mount table.
     pub(super) fn is_to_be_looked_up(&self, now: Monotonic) -> bool {
         self.mounted_in.is_none() && (self.location.is_none() || self.tree_owner.is_some() || self.is_due(now))
     }
 
-    /// It, and all of which is known what it holds.
+    /// Returns it with its value, if it has a location and one.
     fn claimant(&self) -> Option<Claimant<'_>> {
         let value = self.value.as_ref()?;
         Some(Claimant { spot: &value.spot, value: Some(value), exclude: &self.directory.exclude })

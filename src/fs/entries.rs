@@ -1,4 +1,4 @@
-//! What is in a directory tree, entry by entry: for those who want files rather than sums.
+//! A stream of the entries of a directory tree, for programs that need files rather than sums.
 
 use std::fmt;
 use std::fs::{FileType, Metadata};
@@ -17,14 +17,14 @@ use futures::stream::FusedStream;
 use super::DeviceId;
 use crate::{Error, Result, Timestamp};
 
-/// The entries of the directory tree at `path`, as a lazy stream: see [`Entries`].
+/// Returns a lazy stream of the entries of the directory tree at `path`: see [`Entries`].
 ///
-/// `path` has to be a directory, or a symbolic link to one, and is not an entry itself. Whether it is one is known when the
-/// stream is polled: its first item is the error, and the only one.
+/// `path` has to be a directory, or a symbolic link to one, and is not an entry itself. If it is not one, the first and only
+/// item of the stream is an error.
 ///
 /// # Examples
 ///
-/// The old logs below a directory. Directories of a certain name are not looked into:
+/// The old logs below a directory. Directories named `keep` are not opened:
 ///
 /// ```
 /// use appmon::Timestamp;
@@ -58,36 +58,36 @@ use crate::{Error, Result, Timestamp};
 /// ```
 pub fn entries(path: impl Into<PathBuf>) -> Entries {
     let root = path.into();
-    let shared = Arc::new(Mutex::new(Shared::default()));
+    let shared = Arc::new(Mutex::new(WalkState::default()));
     let (outside, given) = (root.components().count(), Arc::clone(&shared));
     let walk = WalkDir::new(&root).filter(move |found| look(found, outside, Arc::clone(&given)));
     Entries { root, walk: Some(Mutex::new(walk)), shared, failure: None }
 }
 
-/// A stream of the entries of a directory tree: files, directories, symbolic links and whatever else there is.
+/// A stream of the entries of a directory tree: files, directories, symbolic links and all other kinds.
 ///
-/// [`entries`] makes one, [`choose`](Self::choose) says what is given and walked. Entries come as the directories have them,
-/// unsorted, each directory before what is in it. Symbolic links are given and never followed, other file systems in the
-/// tree are walked like the rest; to stay on one, ask [`Entry::metadata`] for the device in `choose`.
+/// [`entries`] creates one, [`choose`](Self::choose) selects the entries to yield and the directories to open. Entries come in
+/// the order of the kernel, unsorted, each directory before its entries. Symbolic links are yielded and never followed, other
+/// file systems in the tree are walked as well; to stay on one, compare the device of [`Entry::metadata`] in `choose`.
 ///
-/// It is for those who want files. For sums use [`Scan`](crate::fs::Scan): a walk goes to a pool of threads and back three times
-/// for each entry, and once more for its metadata, so that it takes some thirty times as long. It has one directory open
-/// at each level, and paths from the root of the tree: where there are no more descriptors, and where a path is longer than
-/// the system takes (4,095 bytes), a directory is told as an error. In a tree that others write to, a directory that becomes
-/// a symbolic link right before it is opened is followed.
+/// It is for programs that need files. For sums use [`Scan`](crate::fs::Scan): a walk goes to a pool of threads and back three
+/// times for each entry, and once more for its metadata, so it takes some thirty times as long. It has one directory open
+/// at each level, and uses paths from the root of the tree: if there are no more descriptors, or a path is longer than
+/// the system allows (4,095 bytes), a directory yields an error. In a tree that others write to, a directory that is replaced
+/// by a symbolic link right before it is opened is followed.
 ///
 /// # Threads
 ///
-/// The walk is that of the crate `async-walkdir`. What blocks runs on the pool of the crate `blocking`, which all its users in
-/// the process share: it starts threads as needed, at most 500 unless `BLOCKING_MAX_THREADS` says otherwise, and each ends
-/// when it had nothing to do for half a second. A stream has one of them busy at a time. It is not tokio's pool, nor is
-/// tokio needed: any executor will do, and a file system that hangs holds up no shutdown of a runtime.
+/// The walk is that of the crate `async-walkdir`. Blocking calls run on the pool of the crate `blocking`, which all its users in
+/// the process share: it starts threads as needed, at most 500 unless `BLOCKING_MAX_THREADS` is set, and each ends
+/// when it had nothing to do for half a second. A stream uses one of them at a time. It is not tokio's pool, and
+/// tokio is not needed: any executor will do, and a file system that hangs does not delay the shutdown of a runtime.
 /// [`choose`](Self::choose)'s futures run where the stream is polled.
 ///
 /// # Errors
 ///
-/// Each item that is an error has the path at which it happened, and the walk goes on with the next. A directory that cannot
-/// be opened is given as an entry and then as an error. What vanishes meanwhile is none.
+/// Each error has the path at which it happened, and the walk goes on with the next entry. A directory that cannot
+/// be opened yields an entry and then an error. Entries that are removed during the walk yield no error.
 ///
 /// # Cancel safety
 ///
@@ -98,80 +98,80 @@ pub struct Entries {
     root: PathBuf,
     /// `None` at the end. The lock is never taken: it makes the stream `Sync`, which it need not be to be polled.
     walk: Option<Mutex<WalkDir>>,
-    shared: Arc<Mutex<Shared>>,
-    /// What comes after the entry it is about.
+    shared: Arc<Mutex<WalkState>>,
+    /// The error to yield after the entry that it belongs to.
     failure: Option<Error>,
 }
 
-/// What the stream and the walk, which owns its filter, have in common.
+/// State that the stream shares with the walk, which owns the filter.
 #[derive(Default)]
-struct Shared {
+struct WalkState {
     choices: Vec<Choice>,
-    /// What the walk is about to give, or about to fail to open.
+    /// The entry that the walk is about to yield, or about to fail to open.
     found: Option<Result<Entry>>,
 }
 
 type Choice = Box<dyn FnMut(Entry) -> BoxFuture<'static, Walk> + Send>;
 
-/// What [`Entries`] does about an entry.
+/// The action of [`Entries`] for an entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[must_use = "it has an effect only where it is returned"]
 pub enum Walk {
-    /// Give it, and if it is a directory, what is in it.
+    /// Yield it, and if it is a directory, walk its entries.
     #[default]
     Keep,
-    /// Leave it out. If it is a directory, what is in it is looked at all the same.
+    /// Leave it out. If it is a directory, still walk its entries.
     Skip,
     /// Leave it out. If it is a directory, do not open it.
     SkipTree,
 }
 
-/// One entry of a directory, as the directory has it.
+/// One entry of a directory.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Entry {
-    /// Where it is, from the path that [`entries`] was given on. Not UTF-8, where its name is not.
+    /// Its path, beginning with the one passed to [`entries`]. It is not UTF-8 if a name in it is not.
     pub path: PathBuf,
-    /// What it is; a symbolic link is that, whatever it leads to.
+    /// Its type. Symbolic links are not followed.
     pub file_type: FileType,
-    /// How deep in the tree it is: 1 for what is in its root.
+    /// Its depth in the tree: 1 for entries of the root.
     pub depth: usize,
 }
 
-/// What a file system says of an entry: see [`Entry::metadata`].
+/// The metadata of an entry: see [`Entry::metadata`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EntryMetadata {
-    /// The length of a file or of the text of a symbolic link, as it would be copied; 0 for all else.
+    /// The length of a file or of the text of a symbolic link, as it would be copied; 0 for all other types.
     pub apparent_bytes: u64,
     /// The blocks it has on the disk, in bytes.
     pub allocated_bytes: u64,
-    /// The device its file system is on.
+    /// The device of its file system.
     pub device: DeviceId,
-    /// Its number in that file system: the same for all names of one file.
+    /// Its inode number in that file system: the same for all names of one file.
     pub inode: u64,
-    /// How many names it has.
+    /// The number of its names.
     pub links: u64,
     /// Its owner.
     pub uid: u32,
     /// Its group.
     pub gid: u32,
-    /// Who may do what: the twelve lower bits of `st_mode`.
+    /// Its permissions: the twelve lower bits of `st_mode`.
     pub permissions: u32,
-    /// When its content was changed last.
+    /// The time of the last change of its content.
     pub modified: Timestamp,
 }
 
 impl Entries {
-    /// Asks about each entry what to do, before a directory is opened. Default: all is [kept](Walk::Keep).
+    /// Calls `ask` for each entry, before a directory is opened, to select the entries. Default: all are [kept](Walk::Keep).
     ///
-    /// `ask` makes a future, and is asked about the next entry when that is ready. It may read ([`Entry::metadata`]) or ask
-    /// somebody else. An `async |entry| …` is fine as long as it does not borrow what it captures; otherwise it is a
-    /// `move |entry|` that gives clones to an `async move { … }`. Call it again to ask several in turn: an entry is given
-    /// when all keep it, and a directory is not opened when one of them says so.
+    /// `ask` returns a future, and is called for the next entry when that is ready. It may wait for I/O, such as
+    /// [`Entry::metadata`]. An `async |entry| …` is fine as long as it does not borrow its captures; otherwise use a
+    /// `move |entry|` that passes clones to an `async move { … }`. Call this method again for several closures: an entry is
+    /// yielded when all keep it, and a directory is not opened when one of them returns [`Walk::SkipTree`].
     ///
     /// It is not called `filter`, so that the methods of that name of `futures` and `tokio_stream` can be used on this stream
-    /// too: they see the items, and cannot keep a directory from being walked.
+    /// too: they filter the items, and cannot prevent a directory from being opened.
     pub fn choose<F, Fut>(self, mut ask: F) -> Self
     where
         F: FnMut(Entry) -> Fut + Send + 'static,
@@ -181,7 +181,7 @@ impl Entries {
         self
     }
 
-    /// The path it was made with.
+    /// Returns the path passed to [`entries`].
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
@@ -189,12 +189,12 @@ impl Entries {
 }
 
 impl Entry {
-    /// Asks the file system about it, by its path; a symbolic link is not followed. One hop to the pool of
+    /// Reads its metadata (`lstat(2)`), by its path; a symbolic link is not followed. This takes one call on the pool of
     /// [`Entries`](Entries#threads).
     ///
     /// # Errors
     ///
-    /// When it is not there any more ([`is_not_found`](Error::is_not_found)), or may not be asked
+    /// When it does not exist any more ([`is_not_found`](Error::is_not_found)), or a permission is missing
     /// ([`is_denied`](Error::is_denied)).
     ///
     /// # Cancel safety
@@ -212,7 +212,7 @@ impl EntryMetadata {
         let device = metadata.dev();
         Self {
             apparent_bytes: if kind.is_file() || kind.is_symlink() { metadata.size() } else { 0 },
-            // Blocks are of 512 bytes here, whatever the block size of the file system.
+            // These blocks have 512 bytes, independent of the block size of the file system.
             allocated_bytes: metadata.blocks().saturating_mul(512),
             device: DeviceId { major: rustix::fs::major(device), minor: rustix::fs::minor(device) },
             inode: metadata.ino(),
@@ -225,10 +225,10 @@ impl EntryMetadata {
     }
 }
 
-/// What to do about what the walk found. An entry of a directory keeps that directory open: ours has a path instead.
-async fn look(found: DirEntry, outside: usize, shared: Arc<Mutex<Shared>>) -> Filtering {
+/// Returns the action for an entry of the walk. A `DirEntry` keeps its directory open: our entry has a path instead.
+async fn look(found: DirEntry, outside: usize, shared: Arc<Mutex<WalkState>>) -> Filtering {
     let path = found.path();
-    // The walk knows it, and does not tell.
+    // The listing has the type already, but the walk has only this accessor for it.
     let file_type = found.file_type().await;
     drop(found);
     let entry = match file_type {
@@ -257,17 +257,17 @@ async fn look(found: DirEntry, outside: usize, shared: Arc<Mutex<Shared>>) -> Fi
     Filtering::Continue
 }
 
-fn ask(shared: &Mutex<Shared>, place: usize, entry: &Entry) -> Option<BoxFuture<'static, Walk>> {
+fn ask(shared: &Mutex<WalkState>, place: usize, entry: &Entry) -> Option<BoxFuture<'static, Walk>> {
     lock(shared).choices.get_mut(place).map(|choice| choice(entry.clone()))
 }
 
-/// A choice that panicked leaves nothing half done.
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+/// A poisoned lock is safe to use: a panic of the user's closure leaves no state half written.
+fn lock(shared: &Mutex<WalkState>) -> MutexGuard<'_, WalkState> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Entries {
-    /// What is told of an error of the walk: nothing where something has vanished, unless that is the root.
+    /// Returns the error to yield for an error of the walk: none if an entry was removed, unless that is the root.
     fn failure(&self, error: async_walkdir::Error) -> Option<Error> {
         let path = error.path().unwrap_or(&self.root).to_path_buf();
         let error = Error::io(error.into_io()?).at(&path);
@@ -284,7 +284,7 @@ impl Stream for Entries {
             if let Some(failure) = this.failure.take() {
                 return Poll::Ready(Some(Err(failure)));
             }
-            // A choice that panics ends the stream: the walk is left where it was, and cannot go on.
+            // A panic of the user's closure ends the stream: the walk cannot be resumed.
             let Some(mut walk) = this.walk.take() else { return Poll::Ready(None) };
             let polled = Pin::new(walk.get_mut().unwrap_or_else(PoisonError::into_inner)).poll_next(cx);
             if !matches!(polled, Poll::Ready(None)) {
@@ -294,7 +294,7 @@ impl Stream for Entries {
             let found = lock(&this.shared).found.take();
             match next {
                 Some(Ok(_)) | None => {}
-                // The walk gives an error in place of a directory that it cannot open: here the directory comes first.
+                // The walk yields an error in place of a directory that it cannot open: here the directory comes first.
                 Some(Err(error)) => this.failure = this.failure(error),
             }
             match found {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Text;
 
-/// A file system to be told by a name of its own: see [`FileSystems::register`](crate::FileSystems::register).
+/// A file system to be reported by a name of its own: see [`FileSystems::register`](crate::FileSystems::register).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a file system has to be registered with a source or a registry"]
 pub struct FileSystem {
@@ -14,7 +14,7 @@ pub struct FileSystem {
 }
 
 impl FileSystem {
-    /// What is mounted at `mount_point`, by a name of your choice.
+    /// Names the file system that is mounted at `mount_point`.
     pub fn new(name: impl Into<Text>, mount_point: impl AsRef<Path>) -> Self {
         let path = mount_point.as_ref();
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
@@ -22,19 +22,19 @@ impl FileSystem {
         Self { name: name.into(), path: path.components().collect(), optional: false }
     }
 
-    /// It may not be mounted: then it has no sample, and that is no error. Default: it has to be mounted at first.
+    /// Allows it not to be mounted: then it has no sample, and that is no error. Default: it has to be mounted at first.
     pub fn optional(mut self) -> Self {
         self.optional = true;
         self
     }
 
-    /// Its name.
+    /// Returns its name.
     #[must_use]
     pub fn name(&self) -> &Text {
         &self.name
     }
 
-    /// Its mount point.
+    /// Returns its mount point.
     #[must_use]
     pub fn mount_point(&self) -> &Path {
         &self.path

@@ -6,55 +6,56 @@ use std::time::Duration;
 
 use super::directory::Directory;
 use super::file_system::FileSystem;
-use super::guard::Answers;
+use super::guard::Probers;
 use super::mounted_entry::MountedEntry;
 use super::plan::Discovery;
 use super::registry::Registry;
 use super::state::Shared;
-use super::table::{Table, Watched};
+use super::table::{Table, WatchedTable};
 use super::usage::Settings;
 use crate::process::Pattern;
 use crate::{BootId, Monotonic, Result};
 
 mod tick;
 
-/// File systems, and what directories hold of them, as a [`Source`](crate::Source).
+/// A [`Source`](crate::Source) of file systems and of the shares that directories have of them.
 ///
-/// A tick asks each file system for its figures (`statvfs(3)`) and puts together what its total is made of: each registered
-/// [`Directory`], what else is used, what is free, what is reserved. These parts sum to the total, always. Scanning a
-/// directory takes long, so what it found is kept for a while: see [`Directory`].
+/// A tick asks each file system for its figures (`statvfs(3)`) and divides its total into parts: each registered
+/// [`Directory`], other used space, free space, reserved space. These parts always sum to the total. Scanning a
+/// directory takes long, so its result is kept for a while: see [`Directory`].
 ///
 /// ```text
-/// mount table, if it changed ──► scans that are due, beside ──► statvfs ──► parts ──► snapshot
+/// mount table, if it changed ──► scans that are due, on other threads ──► statvfs ──► parts ──► snapshot
 /// ```
 ///
-/// [`new`](Self::new) tells the file systems that are registered, [`mounted`](Self::mounted) all that are mounted, as they
-/// come and go. Samples come in the order of their mount points.
+/// [`new`](Self::new) reports the registered file systems, [`mounted`](Self::mounted) all mounted ones, including those
+/// that are mounted later. Samples are sorted by mount point.
 ///
-/// A directory belongs to the mount it really is on, whatever leads there: symbolic links are followed, and a bind mount is
-/// told from what it shows. A link of /proc that leads elsewhere than its text says, such as `/proc/PID/root` of a process in
-/// another mount namespace, is an error. What is mounted in a directory is not in it
-/// ([`Part::excluded_mounts`](crate::fs::Part::excluded_mounts)): it can be registered by itself, or the directory can
+/// A directory belongs to the mount that it is on after symbolic links are followed, and a bind mount is distinguished
+/// from the directory that it shows. A link of /proc that leads elsewhere than its text, such as `/proc/PID/root` of a process in
+/// another mount namespace, is an error. File systems mounted in a directory are not part of it
+/// ([`Part::excluded_mounts`](crate::fs::Part::excluded_mounts)): register their directories as well, or let the directory
 /// [go on](Directory::boundary) there.
 ///
-/// What can be seen in several registered directories, by whatever mounts, counts for the innermost of them, and what is
-/// registered by two paths that lead to the same directory, for one of them
-/// ([`Part::same_as`](crate::fs::Part::same_as)); so each file is in exactly one part. A file with names in several directories that are scanned together counts once, for the
-/// innermost. A hard link between two that are not in one another counts in both, as `du` of each does.
+/// A file that is visible in several registered directories, by whatever mounts, counts for the innermost of them. If two
+/// registered paths lead to the same directory, the files count for one of them
+/// ([`Part::same_as`](crate::fs::Part::same_as)). So each file is in exactly one part. A file with names in several
+/// directories that are scanned together counts once, for the innermost. A file with names in two directories of which
+/// neither is in the other counts in both, as it does in `du` of each.
 ///
-/// A mount that does not answer, as that of a server that is away, holds up nothing: what needs a server or a program to
-/// answer is asked by a thread of its own, never twice at a time. So is what stands on such a one, as an image on a loop
-/// device; and where that cannot be found out: every overlay but that of `/`, since nothing shows where its layers are by now,
-/// and an image that was set up in another mount namespace. The sample then says so ([`FileSystemSample::stalled`](crate::FileSystemSample::stalled)) and keeps the last figures, until it answers. An automount is
-/// never touched.
+/// A mount that does not answer, such as one whose server is down, delays nothing: a mount that needs a server or a program to
+/// answer is asked by a thread of its own, never twice at a time. So is a mount that depends on such a one, as an image on a loop
+/// device does; and one of which that is unknown: every overlay but that of `/`, since nothing shows where its layers are now,
+/// and an image that was set up in another mount namespace. Until it answers, the sample has the last figures and
+/// [`FileSystemSample::stalled`](crate::FileSystemSample::stalled). An automount is never touched.
 ///
 /// # Errors
 ///
-/// [`collect`](crate::Source::collect) fails when the mount table cannot be read, and when what was registered with the source
-/// itself is wrong ([`Error::is_config`](crate::Error::is_config)): a file system that is not mounted, a directory that does not exist or is on a file
-/// system that is not registered; unless they are optional ([`FileSystem::optional`], [`Directory::optional`]). What is
-/// unmounted or removed later has no sample or part while it is away. A mount that
-/// cannot be asked is counted in [`Snapshot::skipped`](crate::Snapshot::skipped).
+/// [`collect`](crate::Source::collect) fails when the mount table cannot be read, and when a registration with the source
+/// itself is wrong ([`Error::is_config`](crate::Error::is_config)): a file system that is not mounted, a directory that does
+/// not exist or is on a file system that is not registered; unless they are optional ([`FileSystem::optional`],
+/// [`Directory::optional`]). A file system that is unmounted later, and a directory that is removed later, has no sample or
+/// part until it is back. A mount that cannot be asked is counted in [`Snapshot::skipped`](crate::Snapshot::skipped).
 ///
 /// # Examples
 ///
@@ -78,7 +79,7 @@ pub struct FileSystems {
     config: Config,
     shared: Arc<Shared>,
     boot_id: BootId,
-    watched: Option<Watched>,
+    watched: Option<WatchedTable>,
     table: Table,
     /// When the table was read.
     read_at: Option<Monotonic>,
@@ -89,12 +90,12 @@ pub struct FileSystems {
     /// Registered file systems that are not mounted.
     absent: u64,
     mounted_entries: Vec<MountedEntry>,
-    /// Those that left while their mount had not answered: who comes back finds their thread.
+    /// Entries removed before their mount answered: one that is registered again gets back its thread.
     departed: Vec<MountedEntry>,
-    answers: Answers,
+    probers: Probers,
 }
 
-/// What a source was made with.
+/// The settings of a source.
 #[derive(Clone)]
 struct Config {
     discovery: Option<Discovery>,
@@ -104,23 +105,23 @@ struct Config {
     scans: usize,
     scan: Settings,
     max_watches: Option<usize>,
-    /// The first that is wrong.
+    /// The first error in the settings.
     fault: Option<String>,
 }
 
 impl FileSystems {
-    /// None yet: [`register`](Self::register) them.
+    /// Creates a source without file systems: [`register`](Self::register) them.
     pub fn new() -> Self {
         Self::with(None)
     }
 
-    /// All file systems that are mounted and have a size, as they come and go.
+    /// Creates a source of all mounted file systems that have a size, including those that are mounted later.
     ///
-    /// One for each file system, at the place where GNU `df` shows it: bind mounts are not told twice (nor are the
-    /// subvolumes of btrfs, which are one file system with the same figures), and what is hidden below another mount
-    /// is not told. What holds no files (proc, sysfs) is never asked.
+    /// Each file system has one sample, at the mount point that GNU `df` shows: bind mounts have none of their own (nor have the
+    /// subvolumes of btrfs, which are one file system with the same figures), nor have mounts that are hidden below another
+    /// mount. File systems that store no files (proc, sysfs) are never asked.
     ///
-    /// Those that are [registered](Self::register) too have their name, and are told however small they are.
+    /// Those that are also [registered](Self::register) have the registered name, and are reported even if their size is 0.
     pub fn mounted() -> Self {
         Self::with(Some(Discovery::default()))
     }
@@ -151,14 +152,14 @@ impl FileSystems {
             absent: 0,
             mounted_entries: Vec::new(),
             departed: Vec::new(),
-            answers: Answers::new(),
+            probers: Probers::new(),
         };
         let Config { discovery, file_systems, directories, scans, scan, max_watches, fault, .. } = &source.config;
         let mut state = source.shared.lock();
         state.discovery.clone_from(discovery);
         (state.jobs.most, state.jobs.settings, state.jobs.watched_trees.most) = (*scans, *scan, *max_watches);
         state.fault.clone_from(fault);
-        // What was wrong with them is the fault.
+        // The first error is reported by the first tick.
         for file_system in file_systems {
             let _ = state.add_file_system(file_system.clone());
         }
@@ -169,13 +170,13 @@ impl FileSystems {
         source
     }
 
-    /// What is wrong with the settings is the error of the first tick.
+    /// Records an error in the settings, which the first tick returns.
     fn fails(&mut self, why: String) {
         let fault = self.config.fault.get_or_insert(why);
         self.shared.lock().fault.get_or_insert_with(|| fault.clone());
     }
 
-    /// Adds a file system. Its name, and its mount point, must be the only ones.
+    /// Adds a file system. Its name and its mount point must be unique.
     pub fn register(mut self, file_system: FileSystem) -> Self {
         let added = self.shared.lock().add_file_system(file_system.clone());
         match added {
@@ -185,7 +186,7 @@ impl FileSystems {
         self
     }
 
-    /// Adds a directory, to be told as a part of the file system it is on. Its name must be the only one, and none of `other`,
+    /// Adds a directory, reported as a part of the file system that it is on. Its name must be unique, and none of `other`,
     /// `free` and `reserved`.
     pub fn directory(mut self, directory: Directory) -> Self {
         let added = self.shared.lock().add_directory(directory.clone(), None);
@@ -196,11 +197,11 @@ impl FileSystems {
         self
     }
 
-    /// Of all that are mounted, takes only file systems of these types: globs such as `ext?` and `fuse.*`, as in
+    /// Limits the mounted file systems to these types: globs such as `ext?` and `fuse.*`, as in
     /// [`Pattern::glob`]. Default: all types. No effect on those that are registered.
     ///
-    /// This and the next three are for [`mounted`](Self::mounted) alone. In a source made by [`new`](Self::new) nothing is
-    /// taken by itself, so there a glob is an error of its first tick ([`Error::is_config`](crate::Error::is_config)).
+    /// This method and the next three are for [`mounted`](Self::mounted) only. A source made by [`new`](Self::new) discovers no
+    /// file systems, so there a glob is an error of its first tick ([`Error::is_config`](crate::Error::is_config)).
     ///
     /// # Errors
     ///
@@ -209,7 +210,7 @@ impl FileSystems {
         self.patterns("include_types", globs, |discovery| &mut discovery.include_types)
     }
 
-    /// Leaves out those of these types. Default: none.
+    /// Leaves out file systems of these types. Default: none.
     ///
     /// # Errors
     ///
@@ -218,7 +219,7 @@ impl FileSystems {
         self.patterns("exclude_types", globs, |discovery| &mut discovery.exclude_types)
     }
 
-    /// Takes only those with these mount points: globs such as `/mnt/*` and `/srv{,/**}`. Default: all.
+    /// Limits the mounted file systems to these mount points: globs such as `/mnt/*` and `/srv{,/**}`. Default: all.
     ///
     /// # Errors
     ///
@@ -227,7 +228,7 @@ impl FileSystems {
         self.patterns("include_paths", globs, |discovery| &mut discovery.include_paths)
     }
 
-    /// Leaves out those with these mount points. Default: none.
+    /// Leaves out file systems with these mount points. Default: none.
     ///
     /// # Errors
     ///
@@ -247,7 +248,7 @@ impl FileSystems {
             match &mut self.config.discovery {
                 Some(discovery) => list(discovery).push(pattern),
                 None => {
-                    let why = "chooses among all that are mounted: it goes with `FileSystems::mounted()`";
+                    let why = "selects among all mounted file systems: use it with `FileSystems::mounted()`";
                     self.fails(format!("`{name}` {why}"));
                 }
             }
@@ -256,38 +257,38 @@ impl FileSystems {
         Ok(self)
     }
 
-    /// How long a tick waits for mounts that may hang, all together; how long it waits for a sign of life of a scan on one;
-    /// and how long for what is [watched](Directory::watched) to be brought up to date. Default: 100 ms. Mounts that are
+    /// Sets how long a tick waits for all mounts that may hang together; how long it waits for progress of a scan on one;
+    /// and how long for [watched](Directory::watched) directories to be brought up to date. Default: 100 ms. Mounts that are
     /// known not to answer are not waited for.
     pub fn budget(mut self, budget: Duration) -> Self {
         self.config.budget = budget;
         self
     }
 
-    /// How many directories are scanned at the same time at most. Default: 2. Those on mounts that may hang do not count:
-    /// of them it is one on each mount. Nor does what is [watched](Directory::watched) count, after its first scan.
+    /// Sets how many directories are scanned at the same time at most. Default: 2. Those on mounts that may hang do not count:
+    /// there it is one on each mount. Nor do [watched](Directory::watched) directories count, after their first scan.
     pub fn scans(mut self, count: usize) -> Self {
         self.config.scans = count.max(1);
         self.shared.lock().jobs.most = self.config.scans;
         self
     }
 
-    /// How many threads a scan has. Default: as many as there are cores, 8 at most.
+    /// Sets how many threads a scan has. Default: as many as there are cores, 8 at most.
     pub fn scan_threads(mut self, count: usize) -> Self {
         self.config.scan.threads = Some(count.max(1));
         self.shared.lock().jobs.settings = self.config.scan;
         self
     }
 
-    /// How many entries of directories a scan reads per second at most, to leave the disk to others. Default: no limit.
+    /// Limits how many entries of directories a scan reads per second, to leave the disk to others. Default: no limit.
     pub fn entries_per_second(mut self, entries: u64) -> Self {
         self.config.scan.entries_per_second = Some(entries.max(1));
         self.shared.lock().jobs.settings = self.config.scan;
         self
     }
 
-    /// How many directories are watched at most, in all of the [watched](Directory::watched) ones together. Default: a
-    /// quarter of what the user may have (`/proc/sys/fs/inotify/max_user_watches`). With 0 none is, and all are read again
+    /// Limits how many directories are watched, in all of the [watched](Directory::watched) ones together. Default: a
+    /// quarter of the user's limit (`/proc/sys/fs/inotify/max_user_watches`). With 0 none is watched, and all are read again
     /// when their TTL is over.
     pub fn max_watches(mut self, count: usize) -> Self {
         self.config.max_watches = Some(count);
@@ -295,15 +296,15 @@ impl FileSystems {
         self
     }
 
-    /// The handle to what is registered, to be used while the stream runs.
+    /// Returns a handle that adds and removes registrations while the stream runs.
     #[must_use]
     pub fn registry(&self) -> Registry {
         Registry::new(Arc::clone(&self.shared))
     }
 }
 
-/// A source with the same settings, and what was registered with this one itself, that knows of nothing yet. What was added by a
-/// [`Registry`] is not in it.
+/// Creates a source with the same settings and the registrations made with this one itself, without any results. Those added by a
+/// [`Registry`] are not copied.
 impl Clone for FileSystems {
     fn clone(&self) -> Self {
         Self::of(self.config.clone())

@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::scan::Progress;
 use crate::Monotonic;
 
-/// A scan under way, or one that waits for its turn.
+/// A scan that is under way, or waits to begin.
 #[derive(Debug)]
 pub(super) struct Flight {
     pub(super) progress: Progress,
     pub(super) began: Monotonic,
     pub(super) safe: bool,
-    /// Whether it is one of those of which there are only so many at the same time.
+    /// Whether it counts for the limit of scans at the same time.
     pub(super) counted: bool,
-    /// How far it was when a tick gave up waiting for it.
+    /// Its progress when a tick gave up waiting for it.
     silent: AtomicU64,
 }
 
@@ -24,12 +24,12 @@ impl Flight {
         Arc::new(Self { progress, began, safe, counted, silent })
     }
 
-    /// Whether it has shown no sign of life since a tick gave up waiting for it.
+    /// Whether it has made no progress since a tick gave up waiting for it.
     pub(super) fn is_silent(&self) -> bool {
         self.progress.entries() == self.silent.load(Ordering::Relaxed)
     }
 
-    /// A tick gives up waiting for it, as it has been no further than this for too long.
+    /// Records that a tick gave up waiting for it, as it has not progressed beyond `entries` for too long.
     pub(super) fn give_up(&self, entries: u64) {
         self.silent.store(entries, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Mounts that may hang: each is asked by a thread of its own, and what does not answer is not asked again until it does.
+//! Probers of mounts that may hang: each mount is asked by a thread of its own, and not again before it has answered.
 
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -17,47 +17,47 @@ use crate::{Cancel, Monotonic, Result};
 /// How often `Cancel` is polled while a tick waits.
 const POLL: Duration = Duration::from_millis(1);
 
-/// What a mount answered.
-pub(super) struct Answer {
-    /// When.
+/// The answer of a mount.
+pub(super) struct ProbeResult {
+    /// The time of the answer.
     pub(super) at: Monotonic,
     pub(super) figures: std::result::Result<StatVfs, Errno>,
-    /// Which mount it is: a number that is never used again.
+    /// The id of the mount, which is never used again.
     pub(super) unique_id: Option<u64>,
 }
 
-impl std::fmt::Debug for Answer {
+impl std::fmt::Debug for ProbeResult {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Answer").field("at", &self.at).field("error", &self.error()).finish_non_exhaustive()
+        f.debug_struct("ProbeResult").field("at", &self.at).field("error", &self.error()).finish_non_exhaustive()
     }
 }
 
-impl Answer {
+impl ProbeResult {
     pub(super) fn error(&self) -> Option<Errno> {
         self.figures.as_ref().err().copied()
     }
 }
 
-/// Where the answers of all guards come together.
+/// All probers, with the channel of their answers.
 #[derive(Debug)]
-pub(super) struct Answers {
-    sender: Sender<(u64, Answer)>,
-    /// Behind a lock that is never taken, so that it can be shared.
-    receiver: Mutex<Receiver<(u64, Answer)>>,
+pub(super) struct Probers {
+    sender: Sender<(u64, ProbeResult)>,
+    /// In a mutex that is never locked, only to make this `Sync`.
+    receiver: Mutex<Receiver<(u64, ProbeResult)>>,
     last: u64,
 }
 
-/// The thread that asks one mount. Nobody waits for it at the end: one that is held up ends when the kernel lets it go, and
-/// holds nothing of a runtime until then.
+/// The thread that asks one mount. It is not joined: one that is blocked ends when its system call returns, and
+/// keeps nothing of a runtime until then.
 #[derive(Debug)]
-pub(super) struct Guard {
+pub(super) struct Prober {
     number: u64,
     question: Sender<()>,
-    /// When it was asked what it has not answered.
+    /// When the unanswered question was asked.
     pub(super) since: Option<Monotonic>,
 }
 
-impl Answers {
+impl Probers {
     pub(super) fn new() -> Self {
         let (sender, receiver) = channel();
         Self { sender, receiver: Mutex::new(receiver), last: 0 }
@@ -68,7 +68,7 @@ impl Answers {
     /// # Errors
     ///
     /// When no thread can be started.
-    pub(super) fn guard(&mut self, path: CString) -> std::io::Result<Guard> {
+    pub(super) fn start(&mut self, path: CString) -> std::io::Result<Prober> {
         self.last = self.last.saturating_add(1);
         let number = self.last;
         let (question, questions) = channel();
@@ -77,29 +77,29 @@ impl Answers {
             while questions.recv().is_ok() {
                 let figures = rustix::fs::statvfs(&*path);
                 let unique_id = table::unique_id(Path::new(OsStr::from_bytes(path.to_bytes())));
-                if answers.send((number, Answer { at: Monotonic::now(), figures, unique_id })).is_err() {
+                if answers.send((number, ProbeResult { at: Monotonic::now(), figures, unique_id })).is_err() {
                     return;
                 }
             }
         };
         std::thread::Builder::new().name("appmon-mount".to_owned()).spawn(worker)?;
-        Ok(Guard { number, question, since: None })
+        Ok(Prober { number, question, since: None })
     }
 
-    /// Takes the answers there are.
-    pub(super) fn drain(&mut self, mut answer: impl FnMut(u64, Answer)) {
+    /// Takes the pending answers.
+    pub(super) fn drain(&mut self, mut answer: impl FnMut(u64, ProbeResult)) {
         let receiver = self.receiver.get_mut().unwrap_or_else(PoisonError::into_inner);
         while let Ok((number, given)) = receiver.try_recv() {
             answer(number, given);
         }
     }
 
-    /// Takes answers until `deadline`, or until `answer` says that none is missing.
+    /// Takes answers until `deadline`, or until `answer` returns that none is missing.
     pub(super) fn wait(
         &mut self,
         deadline: Deadline,
         cancel: &Cancel,
-        mut answer: impl FnMut(u64, Answer) -> bool,
+        mut answer: impl FnMut(u64, ProbeResult) -> bool,
     ) -> Result<()> {
         let receiver = self.receiver.get_mut().unwrap_or_else(PoisonError::into_inner);
         loop {
@@ -112,19 +112,19 @@ impl Answers {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) if !left.is_zero() => {}
-                // We hold a sender ourselves, so it is never disconnected.
+                // This has a sender itself, so it is never disconnected.
                 Err(_) => return Ok(()),
             }
         }
     }
 }
 
-impl Guard {
+impl Prober {
     pub(super) fn number(&self) -> u64 {
         self.number
     }
 
-    /// Asks, unless it has yet to answer; gives whether it was asked.
+    /// Asks, unless an answer is missing; returns whether it was asked.
     pub(super) fn ask(&mut self, now: Monotonic) -> bool {
         if self.since.is_some() || self.question.send(()).is_err() {
             return false;
@@ -140,23 +140,23 @@ mod tests {
 
     #[test]
     fn a_mount_is_asked_once_until_it_answers() {
-        let mut answers = Answers::new();
-        let mut guard = answers.guard(CString::new("/").unwrap()).unwrap();
-        let mut other = answers.guard(CString::new("/no/such/path").unwrap()).unwrap();
-        assert!(guard.ask(Monotonic::from_nanos(7)));
-        assert!(!guard.ask(Monotonic::from_nanos(8)));
-        assert_eq!(guard.since, Some(Monotonic::from_nanos(7)));
+        let mut probers = Probers::new();
+        let mut prober = probers.start(CString::new("/").unwrap()).unwrap();
+        let mut other = probers.start(CString::new("/no/such/path").unwrap()).unwrap();
+        assert!(prober.ask(Monotonic::from_nanos(7)));
+        assert!(!prober.ask(Monotonic::from_nanos(8)));
+        assert_eq!(prober.since, Some(Monotonic::from_nanos(7)));
         assert!(other.ask(Monotonic::from_nanos(7)));
         let mut given = Vec::new();
         let deadline = Deadline::after(Duration::from_secs(60));
-        answers
+        probers
             .wait(deadline, &Cancel::new(), |number, answer| {
                 given.push((number, answer.figures.map(|stat| stat.f_blocks > 0)));
                 given.len() == 2
             })
             .unwrap();
         given.sort_by_key(|(number, _)| *number);
-        assert_eq!(given, [(guard.number(), Ok(true)), (other.number(), Err(Errno::NOENT))]);
+        assert_eq!(given, [(prober.number(), Ok(true)), (other.number(), Err(Errno::NOENT))]);
     }
 
     #[test]
@@ -164,6 +164,6 @@ mod tests {
         let cancel = Cancel::new();
         cancel.cancel();
         let deadline = Deadline::after(Duration::MAX);
-        assert!(Answers::new().wait(deadline, &cancel, |_, _| true).unwrap_err().is_cancelled());
+        assert!(Probers::new().wait(deadline, &cancel, |_, _| true).unwrap_err().is_cancelled());
     }
 }

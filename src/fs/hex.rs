@@ -1,5 +1,5 @@
-//! The wire form of numbers that are names: hexadecimal text, as `stat -f` prints them. Many readers of JSON keep only 53 bits of
-//! a number.
+//! The wire form of numbers that are identifiers: hexadecimal text, as `stat -f` prints them. Many parsers of JSON keep only
+//! 53 bits of a number.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     u64::from_str_radix(&text, 16).map_err(D::Error::custom)
 }
 
-/// The same of numbers that need not be there.
+/// The wire form of optional identifiers.
 pub(super) mod optional {
     use super::{Deserialize, Deserializer, Serialize, Serializer};
 

@@ -1,35 +1,35 @@
-//! The scans of the directories: which are due, what each is to find out, and what becomes of what it found.
+//! The scans of the directories: which are due, what they measure, and how their results are stored.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::directories::{Directories, Entry};
+use super::directories::{Directories, DirectoryState};
 use super::directory::Attempt;
 use super::flight::Flight;
 use super::nesting::Nesting;
 use super::plan::Location;
 use super::survey::{Subject, Survey};
-use super::usage::{Found, Settings};
+use super::usage::{MeasuredTree, Settings};
 use super::watched_trees::{Discarded, Lease, Times, WatchedTrees};
 use crate::{Cancel, Monotonic, Result};
 
 /// The scans of a source.
 #[derive(Debug)]
 pub(super) struct Jobs {
-    /// At most so many at the same time, those on mounts that may hang not counted.
+    /// The limit of scans at the same time, not counting those on mounts that may hang.
     pub(super) most: usize,
     pub(super) settings: Settings,
     pub(super) watched_trees: WatchedTrees,
-    /// What a tick waits for at most that is brought up to date.
+    /// How long a tick waits for watched directories to be brought up to date.
     pub(super) quick: Duration,
     running: usize,
-    /// Scans that ended, of all directories, or could not be started.
+    /// The number of scans that ended, of all directories, or could not be started.
     pub(super) ended: u64,
-    /// How often it was looked for scans that are due.
+    /// How often due scans were searched for.
     #[cfg(test)]
-    pub(super) looks: u64,
-    /// Scans under way on mounts that may hang, of directories that have left, too: by mount.
+    pub(super) start_calls: u64,
+    /// Scans under way on mounts that may hang, by mount, including those of directories that were removed.
     unsafe_flights: Vec<(u32, Arc<Flight>)>,
     queue: VecDeque<Job>,
 }
@@ -39,8 +39,8 @@ pub(super) struct Jobs {
 pub(super) struct Job {
     survey: Survey,
     pub(super) flight: Arc<Flight>,
-    /// For a watched directory: what is known of it.
-    kept: Option<Lease>,
+    /// For a watched directory: its tree.
+    lease: Option<Lease>,
 }
 
 impl Default for Jobs {
@@ -53,7 +53,7 @@ impl Default for Jobs {
             running: 0,
             ended: 0,
             #[cfg(test)]
-            looks: 0,
+            start_calls: 0,
             unsafe_flights: Vec::new(),
             queue: VecDeque::new(),
         }
@@ -61,8 +61,8 @@ impl Default for Jobs {
 }
 
 impl Jobs {
-    /// Makes the scans that are due and can begin. A directory is scanned together with all that are registered in it: each is
-    /// walked through once, and a file that has a name in several counts once. `stalled` has the mounts that do not answer.
+    /// Creates the jobs of the scans that are due and can begin. A directory is scanned together with all that are registered in
+    /// it, so that each is read once, and a file with names in several counts once. `stalled` has the mounts that do not answer.
     pub(super) fn start(
         &mut self,
         directories: &mut Directories,
@@ -72,7 +72,7 @@ impl Jobs {
     ) -> Vec<Job> {
         #[cfg(test)]
         {
-            self.looks = self.looks.saturating_add(1);
+            self.start_calls = self.start_calls.saturating_add(1);
         }
         let nesting = directories.nesting();
         let mut jobs = Vec::new();
@@ -82,14 +82,14 @@ impl Jobs {
             if stalled.contains(&location.mount) {
                 continue;
             }
-            // What is in a watched directory is read with it.
+            // A directory in a watched one is read with that.
             let tree_owner = entry.tree_owner;
             if tree_owner.map_or_else(|| !wanted(entry.id) || !entry.is_due(now), |tree_owner| tree_owner != entry.id) {
                 continue;
             }
-            // One by a way that may hang is scanned by itself, and so is one that is kept up to date.
+            // A directory whose path may hang is scanned by itself, and so is one that is kept up to date.
             let of = |number: usize| directories.entries.get(nesting.place(number)?);
-            let is_like = |inner: &Entry| {
+            let is_like = |inner: &DirectoryState| {
                 inner.tree_owner == tree_owner
                     && inner.location.as_ref().is_some_and(|inner| inner.safe == location.safe)
             };
@@ -102,7 +102,7 @@ impl Jobs {
             if tree_owner.is_some_and(|tree_owner| self.watched_trees.is_empty(tree_owner)) && !entry.is_due(now) {
                 continue;
             }
-            // One scan of a directory at a time, and one on a mount that may hang.
+            // A directory has one scan at a time, and so has a mount that may hang.
             if entries.any(|entry| entry.flight.is_some()) || self.flight_on(location).is_some() {
                 continue;
             }
@@ -145,7 +145,7 @@ impl Jobs {
             let (location, exclude) = (entry.location.as_ref()?, &entry.directory.exclude);
             Some((entry, Subject { number: *number, id: entry.id, location, exclude }))
         };
-        let (entries, subjects): (Vec<&Entry>, Vec<Subject<'_>>) = members.iter().filter_map(subject).unzip();
+        let (entries, subjects): (Vec<&DirectoryState>, Vec<Subject<'_>>) = members.iter().filter_map(subject).unzip();
         let anew = entries.iter().any(|entry| entry.last.is_none_or(|last| last.outdated));
         let watched = entries.iter().filter(|entry| entry.directory.watched);
         let times = Times {
@@ -155,14 +155,14 @@ impl Jobs {
         };
         let cuts = members.first().map_or(&[][..], |number| nesting.cuts(*number));
         let survey = Survey::new(&subjects, cuts, self.settings);
-        let kept = tree_owner.map(|owner| self.watched_trees.take(owner, &survey.members, &survey.walk, anew, times));
-        // What is brought up to date does not wait until others have read all of theirs.
-        let counted = safe && kept.as_ref().is_none_or(|kept| kept.is_new);
-        Job { survey, flight: Flight::new(now, safe, counted), kept }
+        let lease = tree_owner.map(|owner| self.watched_trees.take(owner, &survey.members, &survey.walk, anew, times));
+        // Bringing a tree up to date does not wait for full scans of other directories.
+        let counted = safe && lease.as_ref().is_none_or(|lease| lease.is_new);
+        Job { survey, flight: Flight::new(now, safe, counted), lease }
     }
 
-    /// Finds out which directory is kept up to date with which watched one: the outermost. When the source is gone nothing is
-    /// kept.
+    /// Assigns each directory to the outermost watched one that it is in, with which it is kept up to date. After the source was
+    /// dropped no tree is kept.
     pub(super) fn assign(&mut self, directories: &mut Directories, is_closed: bool) {
         let before: Vec<Option<u64>> = directories.entries.iter_mut().map(|entry| entry.tree_owner.take()).collect();
         let (mut watched_trees, mut owners) = (Vec::new(), Vec::new());
@@ -172,7 +172,7 @@ impl Jobs {
             let Some(entry) = directories.entries.get_mut(place) else { continue };
             if let Some(location) = entry.location.as_ref().filter(|location| location.safe) {
                 entry.tree_owner = outer;
-                // Where others make changes, or the kernel itself, events do not report them.
+                // On some file systems, events do not report the changes made by other machines, or by the kernel.
                 if outer.is_none() && entry.directory.watched && location.reported {
                     watched_trees.push(entry.id);
                     entry.tree_owner = (!self.watched_trees.is_too_large(entry.id)).then_some(entry.id);
@@ -181,29 +181,29 @@ impl Jobs {
             owners.push(entry.tree_owner);
         }
         for (entry, before) in directories.entries.iter_mut().zip(before) {
-            // What was kept up to date with another one, or was scanned, is watched from now on: nothing else reads it at once.
+            // A directory that was kept up to date with another one, or was scanned, is watched from now on: it has to be read now.
             if entry.tree_owner == Some(entry.id) && before != entry.tree_owner {
                 entry.invalidate();
             }
         }
-        self.watched_trees.settle(&watched_trees).discard();
+        self.watched_trees.keep_only(&watched_trees).discard();
     }
 
-    /// Drops the scans that have not begun and that nobody waits for.
+    /// Drops the scans that have not begun and are not waited for.
     pub(super) fn drop_waiting(&mut self, is_wanted: impl Fn(&Job) -> bool) {
         let queue = std::mem::take(&mut self.queue).into_iter();
         let (wanted, unwanted): (VecDeque<Job>, VecDeque<Job>) = queue.partition(is_wanted);
         self.queue = wanted;
         for job in unwanted {
-            self.give_back(job.kept, Duration::ZERO).discard();
+            self.return_lease(job.lease, Duration::ZERO).discard();
         }
     }
 
-    fn give_back(&mut self, kept: Option<Lease>, took: Duration) -> Discarded {
-        kept.map(|kept| self.watched_trees.give_back(kept, took)).unwrap_or_default()
+    fn return_lease(&mut self, lease: Option<Lease>, took: Duration) -> Discarded {
+        lease.map(|lease| self.watched_trees.return_lease(lease, took)).unwrap_or_default()
     }
 
-    /// The next scan for a thread that has ended one; it ends where there is none.
+    /// Returns the next scan for a thread that has finished one; without one the thread ends.
     pub(super) fn next(&mut self, ended: &Flight) -> Option<Job> {
         let next = if ended.counted { self.queue.pop_front() } else { None };
         if ended.counted && next.is_none() {
@@ -212,37 +212,38 @@ impl Jobs {
         next
     }
 
-    /// One that could begin was not.
+    /// Records that a job could not be started.
     pub(super) fn not_started(&mut self, flight: &Flight) {
         if flight.counted {
             self.running = self.running.saturating_sub(1);
         }
     }
 
-    /// The scan under way on the mount that a directory is on, where that may hang: it can be of one that has left since.
+    /// Returns the scan under way on the mount of a directory, if that may hang: it can be of a directory removed since.
     pub(super) fn flight_on(&self, location: &Location) -> Option<&Arc<Flight>> {
         let (_, flight) = self.unsafe_flights.iter().find(|(mount, _)| !location.safe && *mount == location.mount)?;
         Some(flight)
     }
 
-    /// Since when a scan of the directories of a file system has shown no sign of life.
+    /// Returns since when a scan of the directories of a file system has made no progress.
     pub(super) fn silent_since(&self, directories: &Directories, target: usize) -> Option<Monotonic> {
         let here = directories.entries.iter().filter(|entry| entry.is_at(Some(target)));
-        let silent = |entry: &Entry| Some(self.flight_on(entry.location.as_ref()?)?.clone()).filter(|f| f.is_silent());
+        let silent =
+            |entry: &DirectoryState| Some(self.flight_on(entry.location.as_ref()?)?.clone()).filter(|f| f.is_silent());
         here.filter_map(silent).map(|flight| flight.began).min()
     }
 
-    /// Takes what a scan found.
+    /// Stores the results of a scan.
     pub(super) fn finish(
         &mut self,
         directories: &mut Directories,
         job: &mut Job,
-        outcome: Outcome,
+        outcome: FinishedJob,
         is_closed: bool,
     ) -> Discarded {
-        let Outcome { result, ended, took } = outcome;
+        let FinishedJob { result, ended, took } = outcome;
         self.ended = self.ended.saturating_add(1);
-        let discarded = self.give_back(job.kept.take(), took);
+        let discarded = self.return_lease(job.lease.take(), took);
         self.unsafe_flights.retain(|(_, flight)| !Arc::ptr_eq(flight, &job.flight));
         let values = match result {
             Ok(found) => {
@@ -257,7 +258,7 @@ impl Jobs {
         for (member, value) in job.survey.members.iter().zip(values) {
             let Some(entry) = directories.get_mut(member.id) else { continue };
             entry.flight = None;
-            // It was mounted elsewhere meanwhile, or forgotten: what was found is of something else.
+            // It was mounted elsewhere meanwhile, or forgotten: the result is of another directory.
             if entry.location.as_ref().is_none_or(|location| !location.is_same(&member.location)) || is_closed {
                 continue;
             }
@@ -265,7 +266,7 @@ impl Jobs {
             entry.last = Some(Attempt { ended, took, outdated: entry.outdated });
             match value {
                 Ok(value) => directories.learn(member.id, value),
-                // What was known before is given again.
+                // The previous value is kept.
                 Err(failure) => entry.failure = Some(failure),
             }
         }
@@ -273,27 +274,27 @@ impl Jobs {
     }
 }
 
-/// How a scan ended.
+/// The result of a job.
 #[derive(Debug)]
-pub(super) struct Outcome {
-    pub(super) result: Result<Vec<Result<Found>>>,
+pub(super) struct FinishedJob {
+    pub(super) result: Result<Vec<Result<MeasuredTree>>>,
     pub(super) ended: Monotonic,
     pub(super) took: Duration,
 }
 
 impl Job {
-    /// Scans, on this thread.
-    pub(super) fn run(&mut self, cancel: &Cancel) -> Result<Vec<Result<Found>>> {
+    /// Does the scan, on this thread.
+    pub(super) fn run(&mut self, cancel: &Cancel) -> Result<Vec<Result<MeasuredTree>>> {
         let walk = &self.survey.walk;
-        if let Some(kept) = &mut self.kept
-            && let Some(found) = kept.refresh(walk, cancel)?
+        if let Some(lease) = &mut self.lease
+            && let Some(found) = lease.refresh(walk, cancel)?
         {
             return Ok(found);
         }
         walk.run(cancel, &self.flight.progress)
     }
 
-    /// Whether one of these is among its directories.
+    /// Whether the job scans one of these directories.
     pub(super) fn is_of(&self, directories: &Directories) -> bool {
         self.survey.members.iter().any(|member| directories.get(member.id).is_some())
     }

@@ -1,22 +1,22 @@
 //! Kinds of file systems, by the name of their type.
 
-/// What is to be expected of a file system, by its type.
+/// The behaviour of a file system, by its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// Answers by itself: asked where we stand.
+    /// Answers by itself: asked on the calling thread.
     Local,
-    /// Needs a server, or a program, that may not answer: asked beside.
+    /// Needs a server, or a program, that may not answer: asked on another thread.
     Remote,
-    /// Holds no files of anybody: not asked.
+    /// Stores no files: not asked.
     Pseudo,
-    /// Holds no files of anybody either, but is served by a program that may not answer: not asked, nor looked at.
+    /// Stores no files either, but is served by a program that may not answer: not asked, and never touched.
     Served,
     /// Mounts something when it is touched: never touched.
     Automount,
 }
 
 impl Kind {
-    /// By the type as the mount table has it; what is not known is taken to be remote, which is safe.
+    /// Returns the kind of a type in the mount table; an unknown type is taken to be remote, which is safe.
     pub(crate) fn of(fs_type: &[u8]) -> Self {
         match fs_type {
             b"autofs" => Self::Automount,
@@ -36,8 +36,8 @@ impl Kind {
     }
 
     /// Whether the kernel reports all changes of a file system of this type: those that are made by calls of programs to a
-    /// file system of this machine. What the kernel makes up, or the firmware or a page fault changes, is not reported; nor,
-    /// to who watches a file system that shows another one, what is written to that.
+    /// file system of this machine. It does not report changes of files that the kernel generates, changes made by the firmware or
+    /// a page fault, and, on a file system with layers, changes made directly to a layer.
     pub(crate) fn reports_changes(fs_type: &[u8]) -> bool {
         Self::of(fs_type).is_local() && !matches!(fs_type, b"ecryptfs" | b"efivarfs" | b"hugetlbfs" | b"overlay")
     }
@@ -46,15 +46,15 @@ impl Kind {
         self == Self::Local
     }
 
-    /// Whether looking at a path on it can neither hang nor mount something, as far as its type tells: what it stands on is
-    /// found out from the mount table.
+    /// Whether reading a path on it can neither hang nor trigger a mount, as far as the type determines it: the storage below
+    /// it is judged from the mount table.
     pub(crate) fn is_safe(self) -> bool {
         matches!(self, Self::Local | Self::Pseudo)
     }
 }
 
-/// Whether the root of a mount can be asked for what the kernel itself knows of it, though the file system may hang: it is
-/// not so where the kernel makes sure of a root whenever a path leads to it, as NFS does.
+/// Whether the kernel itself answers questions about the root of a mount, though the file system may hang: not if the
+/// root is revalidated whenever a path leads to it, as NFS does.
 pub(crate) fn is_known_by_kernel(fs_type: &[u8]) -> bool {
     fs_type == b"fuse" || fs_type == b"fuseblk" || fs_type.starts_with(b"fuse.") || Kind::of(fs_type).is_safe()
 }
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_may_hang_is_never_local() {
+    fn types_that_may_hang_are_never_local() {
         for remote in ["nfs", "nfs4", "cifs", "smb3", "fuse", "fuse.sshfs", "fuseblk", "ceph", "9p", "virtiofs", "new"]
         {
             assert_eq!(Kind::of(remote.as_bytes()), Kind::Remote, "{remote}");

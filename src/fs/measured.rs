@@ -1,4 +1,4 @@
-//! The numbers of a file system, of its parts, and of how fast they grow, by name.
+//! The named measurements of a file system, of its parts, and of their rates.
 
 use super::{FileSystemRates, FileSystemSample, Inodes, Part, PartKind, PartRates, PartSample};
 use crate::measured::{FieldTable, Labels, Measured, Unit};
@@ -20,7 +20,7 @@ impl Measured for FileSystemSample {
             .gauge("reserved_bytes", Unit::Bytes, "Free, but kept for root", |fs| fs.known(fs.reserved_bytes))
             .metric("usage", &[("system.filesystem.state", "reserved")]);
         table
-            .gauge("used_fraction", Unit::Fraction, "Share in use of what ordinary users can use", |fs| {
+            .gauge("used_fraction", Unit::Fraction, "Used bytes per bytes used or free to ordinary users", |fs| {
                 fs.known(fs.used_fraction()?)
             })
             .metric("utilization", &[]);
@@ -42,8 +42,8 @@ impl Measured for FileSystemSample {
 }
 
 impl FileSystemSample {
-    /// Used bytes per what ordinary users can use, which is used and free together: the `Use%` of `df(1)` as a fraction. `None`
-    /// where there is nothing to use.
+    /// Returns the used bytes per bytes used or free to ordinary users: the `Use%` of `df(1)` as a fraction. `None`
+    /// if both are 0.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "a share is derived: 53 bits are more than it needs")]
     pub fn used_fraction(&self) -> Option<f64> {
@@ -51,7 +51,7 @@ impl FileSystemSample {
         (usable > 0).then(|| self.used_bytes as f64 / usable as f64)
     }
 
-    /// A figure, unless the file system has not answered yet and all of them are 0.
+    /// Returns a figure, unless the file system has not answered yet and all figures are 0.
     fn known<N>(&self, figure: N) -> Option<N> {
         self.at.map(|_| figure)
     }
@@ -71,7 +71,7 @@ impl Measured for Inodes {
 
 impl Measured for FileSystemRates {
     fn measure(table: &mut FieldTable<Self>) {
-        table.gauge("used_bytes", Unit::BytesPerSecond, "Growth of what is used", |rates| Some(rates.used_bytes));
+        table.gauge("used_bytes", Unit::BytesPerSecond, "Growth of the used bytes", |rates| Some(rates.used_bytes));
         table.gauge("time_to_full", Unit::Nanoseconds, "Time until it is full at this growth", |rates| {
             rates.time_to_full.map(crate::time::duration_nanos)
         });
@@ -84,7 +84,9 @@ impl Measured for Part {
         table
             .gauge("fraction", Unit::Fraction, "Its share of the total, of 1", |part| part.known(part.fraction))
             .metric("utilization", &[]);
-        table.gauge("measured_bytes", Unit::Bytes, "What its last scan found", |part| part.measured_bytes);
+        table.gauge("measured_bytes", Unit::Bytes, "Own bytes as its last scan measured them", |part| {
+            part.measured_bytes
+        });
         table.gauge("inclusive_bytes", Unit::Bytes, "With all registered directories in it", |part| {
             part.inclusive_bytes
         });
@@ -101,7 +103,7 @@ impl Measured for Part {
 }
 
 impl Part {
-    /// A figure, unless the directory was not scanned yet.
+    /// Returns a figure, unless the directory was not scanned yet.
     fn known<N>(&self, figure: N) -> Option<N> {
         (self.kind != PartKind::Directory || self.age.is_some()).then_some(figure)
     }

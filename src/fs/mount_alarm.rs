@@ -11,10 +11,10 @@ use futures::task::AtomicWaker;
 use rustix::event::{EventfdFlags, PollFd, PollFlags};
 use rustix::io::Errno;
 
-use super::table::Watched;
+use super::table::WatchedTable;
 use crate::{Error, Result};
 
-/// A thread that sleeps until the kernel reports a change. It ends with this, whatever becomes of any runtime.
+/// A thread that sleeps until the kernel reports a change. It ends when this is dropped, independent of any runtime.
 #[derive(Debug)]
 pub(super) struct MountAlarm(Arc<Inner>);
 
@@ -26,10 +26,10 @@ struct Inner {
 }
 
 impl MountAlarm {
-    /// It reports what changes from now on.
+    /// Starts the thread, which reports changes from now on.
     pub(super) fn new() -> Result<Self> {
-        // The kernel keeps in mind for each open file what it has reported.
-        let table = Watched::open()?.into_file();
+        // The kernel stores for each open file which changes it has reported.
+        let table = WatchedTable::open()?.into_file();
         let end = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).map_err(Error::os)?;
         let inner = Arc::new(Inner { has_changed: AtomicBool::new(false), waker: AtomicWaker::new(), end });
         let theirs = Arc::clone(&inner);
@@ -38,7 +38,7 @@ impl MountAlarm {
         Ok(Self(inner))
     }
 
-    /// Whether something changed since the last time that this was ready.
+    /// Returns `Ready` if the table changed since the last time that this was ready.
     pub(super) fn poll_changed(&self, cx: &mut Context<'_>) -> Poll<()> {
         self.0.waker.register(cx.waker());
         if self.0.has_changed.swap(false, Ordering::AcqRel) { Poll::Ready(()) } else { Poll::Pending }
@@ -47,7 +47,7 @@ impl MountAlarm {
 
 impl Inner {
     fn watch(&self, table: &File) {
-        /// Where the kernel has no memory to wait, it is asked again after so long.
+        /// The pause before the next attempt if the kernel has no memory to wait.
         const RETRY: Duration = Duration::from_secs(1);
         loop {
             let mut fds = [PollFd::new(table, PollFlags::PRI), PollFd::new(&self.end, PollFlags::IN)];
@@ -69,7 +69,7 @@ impl Inner {
 
 impl Drop for MountAlarm {
     fn drop(&mut self) {
-        // One is always added: nobody else does.
+        // The write never blocks: only this adds to the counter.
         let _ = rustix::io::write(&self.0.end, &1_u64.to_ne_bytes());
     }
 }

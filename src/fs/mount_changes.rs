@@ -1,4 +1,4 @@
-//! What is mounted and unmounted, as it happens.
+//! A stream of mounts and unmounts, as they happen.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::mount_alarm::MountAlarm;
 use super::mounts::Mount;
-use super::table::{Table, Watched};
+use super::table::{Table, WatchedTable};
 use crate::Result;
 
 /// One change of the mount table.
@@ -24,21 +24,21 @@ pub enum MountChange {
     Mounted(Mount),
     /// It was unmounted.
     Unmounted(Mount),
-    /// It was moved, or remounted with other options, or the directory that it shows was renamed. Where the kernel does not tell mounts apart that have the same id one
-    /// after the other (before Linux 6.8, and of file systems that may hang when they are asked), one that was moved is an
-    /// `Unmounted` and a `Mounted`.
+    /// It was moved, or remounted with other options, or the directory that it shows was renamed. Without the unique ids of
+    /// mounts (before Linux 6.8, and on file systems that may hang when they are asked), a moved mount yields an `Unmounted`
+    /// and a `Mounted`.
     Changed(Mount),
 }
 
 /// A stream of [`MountChange`]s, reported by the kernel as they happen: nothing is read until something is mounted or
 /// unmounted. A thread of its own sleeps until then, and ends with the stream; no runtime is needed.
 ///
-/// What comes and goes before the table is read is not seen. The changes that one reading of the table shows come together,
-/// what was unmounted first.
+/// A mount that is unmounted again before the table is read is not reported. The changes found by one reading of the table
+/// are yielded together, unmounts first.
 ///
 /// # Errors
 ///
-/// When the table cannot be read; the next item tries again after the next change.
+/// An item is an error when the table cannot be read; it is read again after the next change.
 ///
 /// # Cancel safety
 ///
@@ -64,33 +64,33 @@ pub enum MountChange {
 #[must_use = "streams do nothing unless polled"]
 pub struct MountChanges {
     alarm: MountAlarm,
-    watched: Watched,
+    watched: WatchedTable,
     known: BTreeMap<u32, Mount>,
     pending: VecDeque<MountChange>,
-    /// Whether the table is to be read again though nothing was told.
+    /// Whether the table is to be read again though the kernel reported no change.
     yielded: bool,
 }
 
 impl MountChanges {
-    /// The changes from now on.
+    /// Creates a stream of the changes from now on.
     ///
     /// # Errors
     ///
     /// When `/proc/self/mountinfo` cannot be read, or no thread can be started.
     pub fn new() -> Result<Self> {
-        // Before the reading: what happens meanwhile is reported.
+        // Created before the table is read, so that changes meanwhile are reported.
         let alarm = MountAlarm::new()?;
-        let mut watched = Watched::open()?;
+        let mut watched = WatchedTable::open()?;
         let known = identified(&mut watched)?;
         Ok(Self { alarm, watched, known, pending: VecDeque::new(), yielded: false })
     }
 
-    /// What is mounted, as of the last change that was given: in the order of their ids.
+    /// Returns the mounts as of the last change that was yielded, in the order of their ids.
     pub fn mounts(&self) -> impl Iterator<Item = &Mount> {
         self.known.values()
     }
 
-    /// Reads the table, and finds out what is different.
+    /// Reads the table, and queues the differences.
     fn refresh(&mut self) -> Result<()> {
         let new = identified(&mut self.watched)?;
         for (id, old) in &self.known {
@@ -110,25 +110,25 @@ impl MountChanges {
     }
 }
 
-/// The mounts of now by their ids, with those that are never used again.
-fn identified(watched: &mut Watched) -> Result<BTreeMap<u32, Mount>> {
+/// Returns the current mounts by their ids, with their unique ids.
+fn identified(watched: &mut WatchedTable) -> Result<BTreeMap<u32, Mount>> {
     let mut table = Table::of(watched.list()?);
     table.identify();
     Ok(table.into_mounts().into_iter().map(|mount| (mount.id, mount)).collect())
 }
 
-/// Whether it is the same mount, and not another one that has its id. Where the kernel does not tell, one that is at another
-/// place, or from elsewhere, is taken for another one: it is gone from where it was in any case.
+/// Whether it is the same mount, and not another one with a reused id. Without unique ids, a mount at another place or of
+/// another source is taken for another one: the old mount point is free in both cases.
 fn same_mount(old: &Mount, new: &Mount) -> bool {
     (old.device, &old.fs_type) == (new.device, &new.fs_type)
         && match (old.unique_id, new.unique_id) {
-            // What is mounted may have been renamed.
+            // The mounted directory may have been renamed.
             (Some(old), Some(new)) => old == new,
             _ => (&old.root, &old.mount_point, &old.source) == (&new.root, &new.mount_point, &new.source),
         }
 }
 
-/// Whether nothing of it is different; what could be asked for may be.
+/// Whether all fields are equal, except for a unique id that only one of them has.
 fn is_as_before(old: &Mount, new: &Mount) -> bool {
     Mount { unique_id: old.unique_id, ..new.clone() } == *old
 }
@@ -142,7 +142,8 @@ impl Stream for MountChanges {
             if let Some(change) = this.pending.pop_front() {
                 return Poll::Ready(Some(Ok(change)));
             }
-            // What may be torn is read again, without being told: the kernel has told already. Others have their turn before.
+            // A table that may be inconsistent is read again without another report, as the kernel has reported the change already.
+            // Other tasks run before.
             if this.watched.is_torn() && !std::mem::replace(&mut this.yielded, true) {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;

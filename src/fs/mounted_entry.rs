@@ -1,39 +1,39 @@
-//! A mounted file system from tick to tick: what it answered, and the sample that is made of it.
+//! A mounted file system from tick to tick: its last answer, and its sample.
 
 use std::ffi::CString;
 
 use rustix::fs::{StatVfs, StatVfsMountFlags};
 use rustix::io::Errno;
 
-use super::guard::{Answer, Guard};
+use super::guard::{ProbeResult, Prober};
 use super::plan::Target;
 use super::sample::{FileSystemSample, Inodes, Stalled};
 use super::shut::Shut;
-use super::state::Present;
+use super::state::FileSystemStatus;
 use crate::{Monotonic, Reading, Skipped};
 
-/// What is kept of a mount from tick to tick.
+/// The state of a mount, kept from tick to tick.
 pub(super) struct MountedEntry {
     pub(super) target: Target,
     pub(super) path: CString,
     pub(super) shut: Shut,
-    /// For a mount that may hang.
-    pub(super) guard: Option<Guard>,
-    pub(super) answer: Option<Answer>,
-    /// Whether something else was found mounted there by the last answer.
+    /// The thread that asks a mount that may hang.
+    pub(super) prober: Option<Prober>,
+    pub(super) answer: Option<ProbeResult>,
+    /// Whether the last answer showed that another file system is mounted there.
     pub(super) is_new: bool,
 }
 
 impl MountedEntry {
-    pub(super) fn present(&self) -> Present {
-        Present {
+    pub(super) fn status(&self) -> FileSystemStatus {
+        FileSystemStatus {
             name: self.target.name.clone(),
             mount_point: self.target.mount.mount_point.to_path_buf(),
             has_data: false,
         }
     }
 
-    /// Whether it is of what a target is: not only at the same place, and with the same numbers, which are used again.
+    /// Whether it is the mount of a target: numbers are used again, so types and sources are compared too.
     pub(super) fn is_of(&self, target: &Target) -> bool {
         let (a, b) = (&self.target.mount, &target.mount);
         (a.id, a.device, &a.root, &a.mount_point) == (b.id, b.device, &b.root, &b.mount_point)
@@ -41,38 +41,38 @@ impl MountedEntry {
             && a.unique_id.zip(b.unique_id).is_none_or(|(a, b)| a == b)
     }
 
-    /// Takes what its guard was answered; gives when that was asked.
-    pub(super) fn take(&mut self, answer: Answer) -> Option<Monotonic> {
+    /// Stores the answer of its prober; returns when it was asked.
+    pub(super) fn take(&mut self, answer: ProbeResult) -> Option<Monotonic> {
         let mount = &mut self.target.mount;
         let is_other = |old: Option<u64>, new: Option<u64>| matches!((old, new), (Some(old), Some(new)) if old != new);
-        let fsid = |answer: &Answer| answer.figures.as_ref().ok().map(|stat| stat.f_fsid);
+        let fsid = |answer: &ProbeResult| answer.figures.as_ref().ok().map(|stat| stat.f_fsid);
         self.is_new |=
             is_other(mount.unique_id, answer.unique_id) || is_other(self.answer.as_ref().and_then(fsid), fsid(&answer));
         mount.unique_id = answer.unique_id.or(mount.unique_id);
         self.answer = Some(answer);
-        self.guard.as_mut()?.since.take()
+        self.prober.as_mut()?.since.take()
     }
 
-    pub(super) fn is_guarded_by(&self, number: u64) -> bool {
-        self.guard.as_ref().is_some_and(|guard| guard.number() == number)
+    pub(super) fn has_prober(&self, number: u64) -> bool {
+        self.prober.as_ref().is_some_and(|prober| prober.number() == number)
     }
 
-    /// Whether it was asked what it has not answered.
+    /// Whether it has an unanswered question.
     pub(super) fn is_silent(&self) -> bool {
-        self.guard.as_ref().is_some_and(|guard| guard.since.is_some())
+        self.prober.as_ref().is_some_and(|prober| prober.since.is_some())
     }
 
     pub(super) fn has_figures(&self) -> bool {
         self.answer.as_ref().is_some_and(|answer| answer.figures.is_ok())
     }
 
-    /// The mounts of this file system, if it has not answered.
+    /// Returns the mounts of this file system, if it has not answered.
     pub(super) fn stalled_mounts(&self) -> &[u32] {
         if self.is_silent() { &self.target.mounts } else { &[] }
     }
 
-    /// Whether it is told: it has a size, and could be asked, or has not answered yet.
-    pub(super) fn is_told(&self, skipped: &mut Skipped) -> bool {
+    /// Whether it has a sample: it has a size, and could be asked, or has not answered yet.
+    pub(super) fn is_reported(&self, skipped: &mut Skipped) -> bool {
         let count = match self.answer.as_ref().map(|answer| &answer.figures) {
             Some(Ok(stat)) => return stat.f_blocks > 0 || self.target.by_hand,
             None if self.is_silent() => return true,
@@ -85,7 +85,7 @@ impl MountedEntry {
         false
     }
 
-    /// What is known of it. All fields are given: those of a default would be made, and dropped.
+    /// Returns its sample, without the parts. All fields are set, as those of a default would be created and dropped.
     pub(super) fn sample(&self) -> FileSystemSample {
         let mount = &self.target.mount;
         let mut sample = FileSystemSample {
@@ -102,15 +102,15 @@ impl MountedEntry {
             reserved_bytes: 0,
             inodes: Reading::Skipped,
             read_only: mount.read_only(),
-            stalled: self.guard.as_ref().and_then(|guard| guard.since).map(|since| Stalled { since }),
+            stalled: self.prober.as_ref().and_then(|prober| prober.since).map(|since| Stalled { since }),
             overcommitted: false,
             parts: Vec::new(),
             at: None,
         };
-        if let Some(Answer { at, figures: Ok(stat), .. }) = &self.answer {
+        if let Some(ProbeResult { at, figures: Ok(stat), .. }) = &self.answer {
             sample.at = Some(*at);
             measure(&mut sample, stat);
-            // Where it may hang its figures are all that is asked for.
+            // A mount that may hang is asked only for its figures.
             let can_ask = self.target.safe || !matches!(self.shut, Shut::Status);
             sample.read_only |= can_ask && self.shut.is_shut(&self.path, mount, stat);
         }
@@ -118,7 +118,7 @@ impl MountedEntry {
     }
 }
 
-/// Blocks are counted in fragments; `f_bsize` is only what is good to read at once.
+/// Sets the figures. Blocks are counted in fragments; `f_bsize` is only the preferred size of a read.
 fn measure(sample: &mut FileSystemSample, stat: &StatVfs) {
     let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
     let total = bytes(stat.f_blocks);
@@ -133,7 +133,7 @@ fn measure(sample: &mut FileSystemSample, stat: &StatVfs) {
     sample.read_only = stat.f_flag.contains(StatVfsMountFlags::RDONLY);
 }
 
-/// A file system that makes inodes as needed says that it has none, or no end of them.
+/// Returns the inodes. A file system that creates them as needed reports 0, or a huge number.
 fn inodes(total: u64, free: u64, available: u64) -> Reading<Inodes> {
     if total == 0 || total == u64::MAX || available == u64::MAX {
         return Reading::NotApplicable;
@@ -175,7 +175,7 @@ mod tests {
     fn figures_are_in_fragments_and_make_the_whole() {
         check(&stat(100, 30, 20, 512), 51_200, 35_840, 10_240, 5_120);
         assert!(stat(100, 30, 20, 512).read_only);
-        // What some network file systems say.
+        // Figures of some network file systems.
         check(&stat(100, 30, 40, 1), 100, 70, 30, 0);
         check(&stat(100, 130, 120, 1), 100, 0, 100, 0);
         check(&stat(u64::MAX, u64::MAX, 1, 4096), u64::MAX, 0, 4096, u64::MAX - 4096);

@@ -16,39 +16,39 @@ use crate::{Text, WirePath};
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Mount {
-    /// Unique among the mounts of now; used again after an unmount.
+    /// Its id, which is unique among the current mounts, and is used again after an unmount.
     pub id: u32,
     /// Never used again before the machine restarts: `STATX_MNT_ID_UNIQUE` of `statx(2)`, since Linux 6.8. `None` where the
-    /// kernel has none, where asking for it could hang, and for a mount that is hidden below another one.
+    /// kernel has none, if asking for it could hang, and for a mount that is hidden below another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique_id: Option<u64>,
     /// The mount this one is mounted on.
     pub parent: u32,
     /// The device, the same for all mounts of one file system.
     pub device: DeviceId,
-    /// Which directory of the file system is mounted: `/`, unless it is a bind mount or a subvolume.
+    /// The mounted directory of the file system: `/`, unless it is a bind mount or a subvolume.
     pub root: WirePath,
-    /// Where.
+    /// The path at which it is mounted.
     pub mount_point: WirePath,
     /// Options of this mount, separated by commas.
     pub options: Text,
     /// The type of the file system: `ext4`, `proc`.
     pub fs_type: Text,
-    /// What is mounted: a device's path, or a name without a meaning.
+    /// The mounted device: its path, or a name without a meaning.
     pub source: Text,
     /// Options of the file system, separated by commas.
     pub super_options: Text,
 }
 
-/// Major and minor number of a device. Of a file system without one (`tmpfs`, `nfs`) they are made up by the kernel, and
-/// tell it from the others all the same.
+/// The major and minor number of a device. For a file system without one (`tmpfs`, `nfs`) the kernel allocates a number,
+/// which distinguishes it from the others too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub struct DeviceId {
-    /// The driver.
+    /// The number of the driver.
     pub major: u32,
-    /// Which of its devices.
+    /// The number of the device of this driver.
     pub minor: u32,
 }
 
@@ -59,17 +59,17 @@ impl fmt::Display for DeviceId {
 }
 
 impl Mount {
-    /// Whether nothing can be written through this mount: it was mounted so, or the file system is so, or ext4 stopped
+    /// Whether nothing can be written through this mount: it or the file system was mounted read-only, or ext4 had stopped
     /// writing after an error when the table was read (`emergency_ro` or `shutdown`, since Linux 6.15).
     ///
-    /// The kernel reports no change of the table for that: [`FileSystemSample::read_only`](crate::FileSystemSample) is of
-    /// its tick.
+    /// The kernel reports no change of the table for such an error: [`FileSystemSample::read_only`](crate::FileSystemSample) is
+    /// up to date at each tick.
     #[must_use]
     pub fn read_only(&self) -> bool {
         self.is_mounted_read_only() || self.is_made_read_only() || self.is_stopped()
     }
 
-    /// Whether nothing can be written through this mount, whatever others can.
+    /// Whether nothing can be written through this mount, although other mounts of the file system may be writable.
     pub(super) fn is_mounted_read_only(&self) -> bool {
         has_option(self.options.as_bytes(), b"ro")
     }
@@ -100,13 +100,13 @@ fn has_option(options: &[u8], name: &[u8]) -> bool {
     options.split(|byte| *byte == b',').any(|option| option == name)
 }
 
-/// The mounts of a table, in its order: later ones on the same place hide earlier ones. Lines that are not understood
+/// Returns the mounts of a table, in its order: later ones at the same place hide earlier ones. Lines that cannot be parsed
 /// are left out.
 pub(crate) fn parse(table: &[u8]) -> impl Iterator<Item = Mount> {
     table.split(|byte| *byte == b'\n').filter_map(line)
 }
 
-/// `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue`
+/// Parses a line: `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue`
 fn line(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|byte| *byte == b' ');
     let id = decimal(fields.next()?)?;
@@ -155,11 +155,11 @@ pub(super) fn unescape(field: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(bytes)
 }
 
-/// One entry for each file system among `mounts`, as GNU `df` folds them: what has the path of a device as its source beats
-/// what has a mere name; then a mount point with a shorter path wins, unless only a part of the file system is mounted
-/// there; a later mount on the same place wins. Two mounts of remote file systems from different sources stay two.
+/// Selects one mount for each file system among `mounts`, as GNU `df` does: a mount with the path of a device as its source
+/// wins over one with a name; then the mount point with the shorter path wins, unless only a part of the file system is
+/// mounted there; a later mount at the same place wins. Two mounts of remote file systems from different sources stay two.
 ///
-/// Gives the chosen mounts in the order of the table, each with the ids of all mounts it stands for.
+/// Returns the selected mounts in the order of the table, each with the ids of all mounts that it represents.
 pub(crate) fn fold<'a>(mounts: impl IntoIterator<Item = &'a Mount>) -> Vec<(&'a Mount, Vec<u32>)> {
     let mut chosen: Vec<(&Mount, Vec<u32>)> = Vec::new();
     let mut places: std::collections::HashMap<DeviceId, Vec<usize>> = std::collections::HashMap::new();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_left_out() {
+    fn lines_that_cannot_be_parsed_are_left_out() {
         assert_eq!(parse(b"\n36 35\n36 35 98:0 / /mnt rw no dash here\n").count(), 0);
     }
 

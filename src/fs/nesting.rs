@@ -1,16 +1,16 @@
-//! How directories lie in each other: by where they are in their file system, and what of it can be seen on their mounts.
+//! The nesting of directories, by their places in their file system and the visibility of places on their mounts.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// Where a directory is in its file system: by the path from the root of that, so that it is the same whatever mount leads
+/// The place of a directory in its file system: the path from the root of that, which is the same for all mounts that lead
 /// there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Spot {
     location: PathBuf,
-    /// The directories and files in it that other mounts hide: they are not counted, nor what is in them. Sorted.
+    /// The directories and files in it that other mounts hide: they are not counted, nor their entries. Sorted.
     hidden: Vec<PathBuf>,
 }
 
@@ -25,20 +25,20 @@ impl Spot {
         &self.location
     }
 
-    /// What is hidden in it and in the directory at a place.
+    /// Returns the hidden places in it that are also in the directory at `place`.
     pub(super) fn hidden_in(&self, place: &Path) -> impl Iterator<Item = &Path> {
         let start = self.hidden.partition_point(|hidden| **hidden < *place);
         let rest = self.hidden.get(start..).unwrap_or_default().iter().map(PathBuf::as_path);
         rest.take_while(move |hidden| hidden.starts_with(place))
     }
 
-    /// The same directory when it has another path in its file system.
+    /// Returns the same directory with another path in its file system.
     pub(super) fn moved(&self, to: &Path) -> Self {
         let moved = |path: &PathBuf| move_below(path, &self.location, to);
         Self { location: to.to_path_buf(), hidden: self.hidden.iter().map(moved).collect() }
     }
 
-    /// Whether what is counted of the directory has what is at this place of the file system.
+    /// Whether a place of the file system is in the directory and is not hidden.
     pub(super) fn sees(&self, at: &Path) -> bool {
         let is_hidden = |at: &Path| self.hidden.binary_search_by(|hidden| (**hidden).cmp(at)).is_ok();
         let mut below = at.ancestors().take_while(|above| *above != self.location);
@@ -46,25 +46,26 @@ impl Spot {
     }
 }
 
-/// A path below `from`, below `to`.
+/// Moves a path from `from` to `to`.
 pub(super) fn move_below(path: &Path, from: &Path, to: &Path) -> PathBuf {
     match path.strip_prefix(from) {
-        // To join with nothing adds a `/`.
+        // Joining an empty path would add a `/`.
         Ok(below) if below.as_os_str().is_empty() => to.to_path_buf(),
         Ok(below) => to.join(below),
         Err(_) => path.to_path_buf(),
     }
 }
 
-/// Sorts directories of a file system so that each comes before those in it. Of two that are the same, that of which less can
-/// be seen comes first, then the one registered later: it is taken to be around the other one, which has what both can see.
+/// Sorts directories of a file system so that each comes before those in it. Of two that are the same, the one with less
+/// visible comes first, then the one registered later: it counts as the outer one, and entries visible in both belong to the
+/// inner one.
 pub(super) fn order(a: (&Spot, u64), b: (&Spot, u64)) -> Ordering {
     let seen = b.0.hidden.len().cmp(&a.0.hidden.len());
     a.0.location.cmp(&b.0.location).then(seen).then(b.1.cmp(&a.1))
 }
 
-/// For each of the sorted directories, in which of the others it lies directly: the innermost that has it in what is counted
-/// of it. Those with different keys are on different file systems.
+/// Returns for each of the sorted directories the one in which it lies directly: the innermost in which it is visible.
+/// Directories with different keys are on different file systems.
 pub(super) fn parents<'a, K: PartialEq>(spots: impl IntoIterator<Item = (K, &'a Spot)>) -> Vec<Option<usize>> {
     let mut open: Vec<(usize, K, &Spot)> = Vec::new();
     let mut parents = Vec::new();
@@ -78,12 +79,12 @@ pub(super) fn parents<'a, K: PartialEq>(spots: impl IntoIterator<Item = (K, &'a 
     parents
 }
 
-/// How all registered directories lie in each other, worked out once for as long as nothing of that changes.
+/// The nesting of all registered directories, computed again only when it changes.
 ///
-/// The directories are told by numbers, in the order in which each comes before those in it.
+/// The directories have numbers, in the order in which each comes before those in it.
 #[derive(Debug, Default)]
 pub(super) struct Nesting {
-    /// The place of each directory among those that were given.
+    /// The index of each directory in the input.
     places: Vec<usize>,
     parents: Vec<Option<usize>>,
     cuts: Vec<Cut>,
@@ -91,39 +92,39 @@ pub(super) struct Nesting {
     below: Vec<Range<usize>>,
 }
 
-/// A place of a file system at which others begin to see, or not to see, what is there: between two of them all that is there
-/// is seen by the same directories.
+/// A place of a file system below which the set of directories that see the entries changes: between two cuts all entries
+/// are visible in the same directories.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Cut {
     pub(super) location: PathBuf,
-    /// The directories that see it, the innermost first: what is there is that one's.
+    /// The directories in which it is visible, the innermost first, which is its owner.
     pub(super) seers: Vec<usize>,
-    /// For a place at which only what is known of these is told apart.
+    /// For a cut that is needed only for the values of these directories.
     known_by: Option<Vec<usize>>,
 }
 
 impl Cut {
-    /// Whether a scan of directories has to tell it apart: where all of them are scanned anew that need it, it is not.
+    /// Whether a scan has to measure it separately: not if all directories that need it are scanned.
     pub(super) fn is_needed(&self, is_scanned: impl Fn(&usize) -> bool) -> bool {
         self.known_by.as_ref().is_none_or(|known_by| !known_by.iter().all(is_scanned))
     }
 }
 
-/// A directory, as it lies in others.
+/// A directory in the input of the nesting.
 #[derive(Debug)]
 pub(super) struct Nested<'a, K> {
-    /// What tells its file system.
+    /// The identity of its file system.
     pub(super) key: K,
     pub(super) id: u64,
     pub(super) spot: &'a Spot,
-    /// That of what is known of it, if it is another one.
+    /// The spot of its value, if it is another one.
     pub(super) earlier: Option<&'a Spot>,
-    /// The places at which that was told apart.
+    /// The places that were measured separately for its value.
     pub(super) pieces: Vec<&'a Path>,
 }
 
 impl Nesting {
-    /// That of directories; none stands for one that is nowhere.
+    /// Computes the nesting of directories; `None` stands for one without a location.
     pub(super) fn new<'a, K: Ord>(directories: impl IntoIterator<Item = Option<Nested<'a, K>>>) -> Self {
         let mut all: Vec<(usize, Nested<'a, K>)> = directories
             .into_iter()
@@ -150,7 +151,7 @@ impl Nesting {
         Self { places: all.iter().map(|(place, ..)| *place).collect(), parents, cuts, below }
     }
 
-    /// The directories by their numbers: the place of each, and the number of that in which it lies directly.
+    /// Returns the directories by number: the index of each in the input, and the number of the one in which it lies directly.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, usize, Option<usize>)> {
         self.places.iter().zip(&self.parents).enumerate().map(|(number, (place, parent))| (number, *place, *parent))
     }
@@ -159,9 +160,9 @@ impl Nesting {
         self.places.get(number).copied()
     }
 
-    /// A directory and all in it, by their numbers.
+    /// Returns the numbers of a directory and of all in it.
     pub(super) fn with_all_in(&self, number: usize) -> impl Iterator<Item = usize> {
-        // They come right behind it, but for others at the same place.
+        // They follow it directly, except for others at the same place.
         let mut inside = vec![true];
         let rest = self.parents.iter().enumerate().skip(number.saturating_add(1));
         let rest = rest.filter_map(move |(inner, parent)| {
@@ -173,13 +174,13 @@ impl Nesting {
         std::iter::once(number).chain(rest)
     }
 
-    /// The cuts at the place of a directory and below it, each before those in it.
+    /// Returns the cuts at the place of a directory and below it, each before those in it.
     pub(super) fn cuts(&self, number: usize) -> &[Cut] {
         self.below.get(number).and_then(|range| self.cuts.get(range.clone())).unwrap_or_default()
     }
 }
 
-/// The cuts of one file system. The first of its directories, which are sorted, has the number `first`.
+/// Returns the cuts of one file system. The first of its sorted directories has the number `first`.
 fn cut<K>(all: &[(usize, Nested<'_, K>)], first: usize) -> Vec<Cut> {
     let mut by_location: HashMap<&Path, Vec<usize>> = HashMap::new();
     let mut known_by: HashMap<&Path, Vec<usize>> = HashMap::new();
@@ -211,7 +212,7 @@ fn cut<K>(all: &[(usize, Nested<'_, K>)], first: usize) -> Vec<Cut> {
             open.pop();
         }
         let (seers, before) = (seers(place), seen_earlier(place));
-        // Where the same see it, it is told apart for the sake of what is known.
+        // A cut that does not change the visibility is needed only for values of earlier scans.
         let (mut is_as_around, mut known_to) = (false, known_by.get(place).cloned().unwrap_or_default());
         if let Some((_, around, earlier_around)) = open.last() {
             is_as_around = *around == seers;
@@ -251,13 +252,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_hidden_lies_in_nothing() {
+    fn a_hidden_directory_lies_in_no_other() {
         let spots = spots();
         assert_eq!(
             parents(spots.iter().map(|spot| ((), spot))),
             [None, Some(0), Some(1), Some(2), None, Some(4), Some(2), Some(0)]
         );
-        // On different file systems nothing lies in one another.
+        // Directories on different file systems are not in each other.
         assert_eq!(parents(spots.iter().enumerate()), [None; 8]);
     }
 
@@ -294,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_was_told_apart_at_other_places() {
+    fn earlier_values_have_other_cuts() {
         let [outer, inner] = [spot("/", &[]), spot("/a", &[])];
         let earlier = spot("/", &["/a/h"]);
         let outer =
@@ -304,11 +305,11 @@ mod tests {
         assert_eq!(cuts.iter().map(|cut| cut.location.to_str().unwrap()).collect::<Vec<_>>(), ["/a", "/a/h", "/a/x"]);
         assert!(cuts.iter().all(|cut| cut.is_needed(|number| *number == 1)));
         let needed = cuts.iter().map(|cut| cut.is_needed(|_| true));
-        assert_eq!(needed.collect::<Vec<_>>(), [true, false, false], "all is read anew");
+        assert_eq!(needed.collect::<Vec<_>>(), [true, false, false], "all are scanned anew");
     }
 
     #[test]
-    fn what_moves_sees_the_same() {
+    fn a_moved_directory_sees_the_same() {
         let moved = spot("/a", &["/a/x", "/a/b/c"]).moved(Path::new("/z/y"));
         assert_eq!(moved, spot("/z/y", &["/z/y/b/c", "/z/y/x"]));
         assert!(moved.sees(Path::new("/z/y")) && moved.sees(Path::new("/z/y/b")));

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{FileSystemSample, Part, PartKind, PartRates};
 use crate::{Rated, Sample, Text, WirePath};
 
-/// One part of one file system: a registered directory, or what else is used, free or reserved.
+/// One part of one file system: a registered directory, or the other used, the free or the reserved space.
 ///
 /// [`parts`](crate::SnapshotStreamExt::parts) makes a stream of these. In the wire form the fields of the part stand beside those
 /// of its file system.
@@ -15,12 +15,12 @@ use crate::{Rated, Sample, Text, WirePath};
 pub struct PartSample {
     /// The [name](FileSystemSample::name) of the file system.
     pub file_system: Text,
-    /// Where that is mounted.
+    /// The mount point of the file system.
     pub mount_point: WirePath,
     /// The part.
     #[serde(flatten)]
     pub part: Part,
-    /// How fast it grew, where the stream has [rates](crate::SnapshotStreamExt::rates) and there is one.
+    /// How fast it grew, if the stream has [rates](crate::SnapshotStreamExt::rates) and the part has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rates: Option<PartRates>,
 }
@@ -34,12 +34,12 @@ impl Sample for PartSample {
     }
 }
 
-/// A sample that is made of parts, which [`parts`](crate::SnapshotStreamExt::parts) takes apart.
+/// A sample that consists of parts, which [`parts`](crate::SnapshotStreamExt::parts) makes samples of.
 pub trait HasParts {
     /// The type of a part.
     type Part;
 
-    /// Takes it apart.
+    /// Returns its parts.
     fn into_parts(self) -> impl Iterator<Item = Self::Part>;
 }
 

@@ -1,4 +1,4 @@
-//! What a file system's total is made of.
+//! The parts of the total of a file system.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,30 +10,30 @@ use super::sample::{Part, PartKind, Watch, fraction};
 use super::scan::{Globs, Usage};
 use crate::{Monotonic, Text, WirePath};
 
-/// A directory, as the parts are made of it.
+/// A directory, with the data for its part.
 #[derive(Debug)]
 pub(super) struct Slice<'a> {
     pub(super) id: u64,
     pub(super) name: &'a Text,
     pub(super) path: &'a Path,
-    /// Where it is, and what of it was counted when its value was found, if it has one.
+    /// Its place, and the places in it that were counted for its value, if it has one.
     pub(super) spot: &'a Spot,
     pub(super) value: Option<&'a Value>,
-    /// Whether the last scan failed, and why.
+    /// The error of the last scan, if it failed.
     pub(super) failure: Option<&'a str>,
-    /// Whether it was asked to be watched.
+    /// Whether watching it was requested.
     pub(super) watched: bool,
-    /// What is left out of it.
+    /// The globs of entries that are left out of it.
     pub(super) exclude: &'a Globs,
 }
 
-/// Makes the parts of a file system whose other figures are known. `slices` are sorted by
+/// Fills in the parts of a file system whose other figures are known. `slices` are sorted by
 /// [`nesting::order`].
 pub(super) fn fill(sample: &mut FileSystemSample, slices: &[Slice<'_>], now: Monotonic) {
     let age = |at: Monotonic| now.since(at).unwrap_or_default();
     let total = sample.total_bytes;
     let (mut left, mut shared, mut all_complete) = (sample.used_bytes, false, true);
-    // The memory of an earlier tick is used again where there is nothing but the rest.
+    // Without directories, the three parts of an earlier tick are reused.
     if !slices.is_empty() || sample.parts.len() != 3 {
         sample.parts.clear();
         sample.parts.reserve_exact(slices.len().saturating_add(3));
@@ -99,9 +99,9 @@ pub(super) fn fill(sample: &mut FileSystemSample, slices: &[Slice<'_>], now: Mon
     sample.overcommitted = shared;
 }
 
-/// Makes the directories' own bytes fit in `used`; gives whether they did not.
+/// Makes the directories' own bytes fit in `used`; returns whether they were reduced for that.
 ///
-/// Each is made smaller by the same factor, rounded down, and the bytes that this leaves over go one each to the first.
+/// All are reduced by the same factor, rounded down, and the bytes left over by rounding are added one each to the first.
 fn fit(owns: &mut [Own], parents: &[Option<usize>], used: u64) -> bool {
     let sum: u128 = owns.iter().map(|own| u128::from(own.bytes)).sum();
     if sum <= u128::from(used) {
@@ -130,7 +130,7 @@ impl Slice<'_> {
 fn directory(slice: &Slice<'_>, own: Own, total: u64, age: impl Fn(Monotonic) -> Duration) -> Part {
     let usage = slice.value.map(|value| &value.usage);
     let failures = u64::from(slice.failure.is_some());
-    // What is scanned though it was to be watched is not kept up to date by events.
+    // A directory that is scanned though watching was requested is not kept up to date by events.
     let scanned = |value: &Value| Watch { directories: value.usage.directories, ..Watch::SCANNED };
     let watch = slice.value.and_then(|value| value.watch.or(slice.watched.then(|| scanned(value))));
     let watch = watch.map(|watch| Watch { verified_age: watch.verified_at.map(&age), ..watch });
@@ -171,7 +171,7 @@ mod tests {
     use crate::fs::attribution::Piece;
     use proptest::prelude::*;
 
-    /// What a scan found of a directory, with what it found at places in it: `own` of those are its own.
+    /// Returns the value of a directory, with the bytes at places in it; `own` means that those are its own.
     fn value(path: &str, bytes: u64, inner: &[(&str, u64)], own: bool) -> Value {
         let piece = |path: &str, bytes, is_own| Piece { location: PathBuf::from(path), bytes, is_own };
         let mut pieces = vec![piece(path, bytes, true)];
@@ -199,7 +199,7 @@ mod tests {
         }
     }
 
-    /// The own and the inclusive bytes of directories by path, with what their scans found.
+    /// Checks the own and the inclusive bytes of directories by path, computed from the values of their scans.
     #[track_caller]
     fn check(
         used: u64,
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_two_directories_counts_for_the_inner_one() {
+    fn files_in_two_directories_count_for_the_inner_one() {
         let values = [
             ("/a", Some(value("/a", 10, &[("/a/b", 7)], false))),
             ("/a/b", Some(value("/a/b", 7, &[], false))),
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_directory_registered_since_is_taken_off_and_one_that_left_is_added() {
-        // `b` was not there when `a` was scanned.
+        // `b` was not registered when `a` was scanned.
         let values = [
             ("/a", Some(value("/a", 10, &[("/a/b/c", 7)], false))),
             ("/a/b", Some(value("/a/b", 5, &[("/a/b/c", 7)], false))),
@@ -271,7 +271,7 @@ mod tests {
         let [outer, inner] = [value("/a", 17, &[], false), value("/a/b", 7, &[], false)];
         check(100, &[("/a", Some(outer.clone())), ("/a/b", Some(inner))], &[(10, 17), (7, 7)], 83);
         check(100, &[("/a", Some(outer)), ("/a/b", None)], &[(17, 17), (0, 0)], 83);
-        // What was measured apart, and is its own all the same.
+        // A place that was measured separately, and is still its own.
         let sample = check(100, &[("/a", Some(value("/a", 10, &[("/a/x", 7)], true)))], &[(17, 17)], 83);
         assert_eq!(measured(&sample)[0], Some(17));
     }
@@ -283,7 +283,7 @@ mod tests {
             ..value("/a", 0, &[], false)
         };
         let sample = check(100, &[("/a", Some(value("/a", 9, &[], false))), ("/a", Some(same))], &[(0, 9), (9, 9)], 91);
-        // The second is around the first: it comes first in the order.
+        // The second is the outer one: it comes first in the order.
         let parts: Vec<_> = sample.parts.iter().map(|p| (p.same_as.clone(), p.measured_bytes)).collect();
         assert_eq!(parts[..2], [(Some(Text::from("1")), Some(0)), (None, Some(9))]);
     }

@@ -1,4 +1,4 @@
-//! Which mounts are told as file systems, and which directory belongs to which.
+//! Selects the mounts that are reported as file systems, and assigns the directories to them.
 
 use std::cell::Cell;
 use std::io;
@@ -18,7 +18,7 @@ use super::table::{Look, Place, Table};
 use crate::process::Pattern;
 use crate::{Error, Result, Text};
 
-/// Which of the mounted file systems are taken by themselves.
+/// The selection of mounted file systems that are reported without being registered.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Discovery {
     pub(super) include_types: Vec<Pattern>,
@@ -27,47 +27,47 @@ pub(super) struct Discovery {
     pub(super) exclude_paths: Vec<Pattern>,
 }
 
-/// A mount that is told as a file system.
+/// A mount that is reported as a file system.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
     pub(super) name: Text,
     pub(super) mount: Mount,
-    /// Whether it can be asked without being held up.
+    /// Whether it can be asked without the risk to hang.
     pub(super) safe: bool,
-    /// All mounts whose directories belong to it.
+    /// The ids of all mounts whose directories belong to it.
     pub(super) mounts: Vec<u32>,
-    /// Whether it was registered by hand, and is told however small it is.
+    /// Whether it was registered, and is reported even if its size is 0.
     pub(super) by_hand: bool,
 }
 
-/// A file system that was registered.
+/// A registered file system.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     pub(super) id: u64,
     pub(super) file_system: FileSystem,
-    /// Whether it was found mounted once.
-    pub(super) met: bool,
+    /// Whether it was found mounted at least once.
+    pub(super) was_found: bool,
 }
 
-/// Where a directory is.
+/// The location of a directory.
 #[derive(Clone, Debug)]
 pub(super) struct Location {
-    /// The place of its file system among the targets.
+    /// The index of its file system among the targets.
     pub(super) target: usize,
     pub(super) mount: u32,
-    /// Which mount that is, whatever number it has: that which is never used again, and of older kernels the number that
-    /// the file system gives itself. None where asking could hang.
+    /// The identity of its mount: the id that is never used again, and on older kernels the id of the file system. `None` if
+    /// asking could hang.
     pub(super) identity: Option<(u64, u64)>,
     pub(super) device: DeviceId,
-    /// Whether that mount shows a directory of the file system, as a bind mount does, and not all of it.
+    /// Whether that mount shows only a directory of the file system, as a bind mount does.
     pub(super) is_bound: bool,
-    /// Where it is in its file system, whatever way leads there.
+    /// Its place in its file system, independent of the path that leads there.
     pub(super) spot: Arc<Spot>,
-    /// Without symbolic links.
+    /// Its path without symbolic links.
     pub(super) path: PathBuf,
-    /// Whether it can be looked at without being held up.
+    /// Whether it can be read without the risk to hang.
     pub(super) safe: bool,
-    /// Whether events report what changes in it.
+    /// Whether events report all changes in it.
     pub(super) reported: bool,
 }
 
@@ -96,11 +96,11 @@ impl Discovery {
     }
 }
 
-/// The mounts to tell, in the order of their mount points, and the ids of the registered file systems among them.
+/// Returns the mounts to report, in the order of their mount points, and the ids of the registered file systems among them.
 ///
 /// # Errors
 ///
-/// When a file system that has to be there never was.
+/// When a file system that is not optional was never mounted.
 pub(super) fn targets(
     table: &Table,
     discovery: Option<&Discovery>,
@@ -120,18 +120,18 @@ pub(super) fn targets(
             }
         }
     }
-    let mut met = Vec::new();
+    let mut found = Vec::new();
     for known in file_systems {
         let (name, path) = (&known.file_system.name, &known.file_system.path);
         let place = match place(table, name, path, "file system") {
             Ok(place) if is_mount_point(table, &place) => place,
-            _ if known.met || known.file_system.optional => continue,
+            _ if known.was_found || known.file_system.optional => continue,
             Err(error) => return Err(error),
             Ok(place) => {
                 let why = if table.is_listed(place.mount) {
                     let on = place.mount.mount_point.display();
                     format!(
-                        "nothing is mounted there for the file system {name:?}: it is a path of what is mounted at {on}"
+                        "nothing is mounted there for the file system {name:?}: the path is on the file system mounted at {on}"
                     )
                 } else {
                     format!("the file system {name:?} {UNSEEN}")
@@ -139,7 +139,7 @@ pub(super) fn targets(
                 return Err(Error::config(why).at(path));
             }
         };
-        met.push(known.id);
+        found.push(known.id);
         let name = known.file_system.name.clone();
         if let Some(target) = targets.iter_mut().find(|target| target.mount.id == place.mount.id) {
             if target.by_hand {
@@ -149,7 +149,7 @@ pub(super) fn targets(
             (target.name, target.by_hand) = (name, true);
             continue;
         }
-        // Its own directories are no longer those of the file system that it was folded into.
+        // The directories on it no longer belong to the file system that it was folded into.
         for target in &mut targets {
             target.mounts.retain(|mount| *mount != place.mount.id);
         }
@@ -157,21 +157,21 @@ pub(super) fn targets(
         targets.push(Target { name, safe: place.seen, mounts: vec![mount.id], mount, by_hand: true });
     }
     targets.sort_by(|a, b| a.mount.mount_point.cmp(&b.mount.mount_point));
-    Ok((targets, met))
+    Ok((targets, found))
 }
 
 fn is_mount_point(table: &Table, place: &Place<'_>) -> bool {
     *place.path == *place.mount.mount_point && place.mount.kind() != Kind::Automount && table.is_listed(place.mount)
 }
 
-/// Said of what is on the mount of `/` where that is not in the mount table.
-const UNSEEN: &str = "is on what `/` is on, and that is not in the mount table of this process (chroot(2))";
+/// The error for a path on the mount of `/` if that is not in the mount table.
+const UNSEEN: &str = "is on the mount of `/`, which is not in the mount table of this process (chroot(2))";
 
-/// Where a directory is.
+/// Returns the location of a directory.
 ///
 /// # Errors
 ///
-/// When it is not there, is no directory, or is on a mount that is not among the targets.
+/// When it does not exist, is no directory, or is on a mount that is not among the targets.
 pub(super) fn location<'a>(
     table: &Table,
     targets: impl IntoIterator<Item = &'a Target>,
@@ -206,11 +206,11 @@ pub(super) fn location<'a>(
     Ok(Location { target, mount, identity, device, is_bound, spot, path: place.path, safe: place.seen, reported })
 }
 
-/// Where a directory is in its file system, and where other mounts begin in it.
+/// Returns the place of a directory in its file system, and the places in it that are hidden by other mounts.
 fn spot(table: &Table, place: &Place<'_>) -> Spot {
     let below = |path: &Path, from: &Path| path.strip_prefix(from).map(Path::to_path_buf).unwrap_or_default();
     let mount = place.mount;
-    // The kernel marks what was removed: that is no path any more, though it looks like that of another directory.
+    // The kernel marks a removed directory by a suffix, which could also be a part of the path of another directory.
     let root = match mount.root.as_os_str().as_bytes().ends_with(b"//deleted") {
         true => PathBuf::from(format!("removed, shown by mount {}", mount.id)),
         false => mount.root.to_path_buf(),
@@ -221,8 +221,8 @@ fn spot(table: &Table, place: &Place<'_>) -> Spot {
     Spot::new(location, hidden)
 }
 
-/// What is mounted in a directory that goes on beyond other mounts, and in what is mounted there: as directories of their own,
-/// each in the file system that it is on. What is on none of the targets is left out.
+/// Returns the mounts in a directory that goes on beyond other mounts, and the mounts in those: as directories of their own,
+/// each on its own file system. Mounts that are not among the targets are left out.
 pub(super) fn mounted_in(
     table: &Table,
     targets: &[&Target],
@@ -255,8 +255,8 @@ pub(super) fn mounted_in(
 }
 
 fn place<'a>(table: &'a Table, name: &Text, path: &Path, what: &str) -> Result<Place<'a>> {
-    // Links of /proc lead to a file, and not to where their text says: that may be the text of another mount namespace, or
-    // of what is hidden since.
+    // Links of /proc lead to a file, and not to the path of their text: that may be a path in another mount namespace, or
+    // of a file that is hidden since.
     let (of_another_namespace, elsewhere) = (Cell::new(false), Cell::new(None));
     let follow = |at: &Path, mount: &Mount| {
         let target = std::fs::read_link(at)?;
@@ -267,7 +267,7 @@ fn place<'a>(table: &'a Table, name: &Text, path: &Path, what: &str) -> Result<P
             }
             if !leads_there(table, at, &target) {
                 elsewhere.set(Some(target));
-                return Err(io::Error::other("it leads elsewhere than its text says"));
+                return Err(io::Error::other("its target is not the path of its text"));
             }
         }
         Ok(target)
@@ -282,17 +282,17 @@ fn place<'a>(table: &'a Table, name: &Text, path: &Path, what: &str) -> Result<P
         }
         if let Some(text) = elsewhere.take() {
             let text = text.display();
-            return error(&format!("a link in its path leads elsewhere than its text says, which is {text}"), path);
+            return error(&format!("a link in its path does not lead to the path of its text, which is {text}"), path);
         }
         let why = std::error::Error::source(&fault).map_or_else(|| fault.to_string(), ToString::to_string);
         error(&why, fault.path().unwrap_or(path))
     })
 }
 
-/// Whether a link of /proc leads to what is at its text. Nothing below it is looked up for that: where it leads can hang.
+/// Whether a link of /proc leads to the file at the path of its text. Nothing below it is looked up, as its target may hang.
 fn leads_there(table: &Table, link: &Path, text: &Path) -> bool {
     let Some((mount, safe)) = table.reach(text) else { return false };
-    // By an open file the kernel itself reports which mount it is on.
+    // For an open file the kernel itself reports its mount.
     let number = || {
         let (dir, name) = (link.parent()?, link.file_name()?);
         dir.ends_with("fd").then(|| dir.with_file_name("fdinfo").join(name))
@@ -302,17 +302,17 @@ fn leads_there(table: &Table, link: &Path, text: &Path) -> bool {
     {
         return false;
     }
-    // What may hang is not looked at: it is taken as it is written.
+    // A path that may hang is not touched: its text is trusted.
     !safe || matches!((Look::follow(link), Look::no_follow(text)), (Ok(there), Ok(here)) if there == here)
 }
 
-/// The mount of an open file, from `/proc/PID/fdinfo/FD`: `mnt_id`, since Linux 3.15.
+/// Returns the mount of an open file, from `/proc/PID/fdinfo/FD`: `mnt_id`, since Linux 3.15.
 fn mount_of(info: &Path) -> Option<u32> {
     let text = std::fs::read_to_string(info).ok()?;
     text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())
 }
 
-/// Whether a link is one of a process in another mount namespace: what its text says is true there.
+/// Whether a link is one of a process in another mount namespace, in which the path of its text is valid.
 fn is_of_another_namespace(link: &Path, mount: &Mount) -> bool {
     let Ok(below) = link.strip_prefix(&*mount.mount_point) else { return false };
     let mut steps = below.iter();

@@ -1,4 +1,4 @@
-//! How fast file systems fill.
+//! The rates of file systems: how fast they fill.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use super::{DeviceId, FileSystemSample, Part, PartKind};
 use crate::time::optional_nanos;
 use crate::{Counters, Monotonic, Text, WirePath};
 
-/// How fast a file system and its parts grew between two ticks.
+/// The growth of a file system and of its parts between two ticks.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FileSystemRates {
-    /// Growth of what is used, in bytes per second; negative when it shrinks.
+    /// Growth of the used space, in bytes per second; negative when it shrinks.
     pub used_bytes: f64,
-    /// How long until nothing is free to ordinary users if it goes on growing like this; `None` when it does not grow.
+    /// The time until nothing is free to ordinary users if this growth continues; `None` when it does not grow.
     /// Nanoseconds in the wire form.
     #[serde(default, with = "optional_nanos", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
@@ -25,80 +25,80 @@ pub struct FileSystemRates {
     pub parts: Vec<PartRates>,
 }
 
-/// How fast a part of a file system grew.
+/// The growth of a part of a file system.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PartRates {
     /// The name of the part.
     pub name: Text,
-    /// What it is.
+    /// Its kind.
     pub kind: PartKind,
-    /// Growth per second; negative when it shrinks. `None` where it was not measured again.
+    /// Growth per second; negative when it shrinks. `None` if it was not measured again.
     ///
     /// For a directory it is the growth of its [`measured_bytes`](crate::fs::Part::measured_bytes) between its last two scans, in
     /// the tick that first has the second one, and `None` in between. For one that is watched it is the growth since the
-    /// last tick, and `None` while events do not report everything: parts of it are of different times then. It is `None`,
-    /// too, where the two measured different things: another path or another mount at it, other registered directories or
+    /// last tick, and `None` while events do not report everything: parts of it were then read at different times. It is also
+    /// `None` if the two scans counted different places: another path or another mount at it, other registered directories or
     /// other mounts in it, more or fewer entries that could not be read ([`scope`](crate::fs::Part::scope)).
     ///
-    /// For [`Other`](PartKind::Other) it is that of its `bytes` where all directories were measured in the same ticks as the
-    /// file system: no longer before it than a tenth of the time between the two. What a directory grew by between its
-    /// scans is in `bytes` of `Other` until the next one, and no growth of it.
+    /// For [`Other`](PartKind::Other) it is the growth of its `bytes`, provided that all directories were measured in the same
+    /// ticks as the file system: earlier by no more than a tenth of the time between the two ticks. The growth of a directory
+    /// since its last scan is in `bytes` of `Other` until the next scan, and is not growth of `Other`.
     pub bytes: Option<f64>,
 }
 
 impl FileSystemRates {
-    /// The growth of the directory of this name, in bytes per second.
+    /// Returns the growth of the directory of this name, in bytes per second.
     #[must_use]
     pub fn directory(&self, name: &str) -> Option<f64> {
         self.parts.iter().find(|part| part.kind == PartKind::Directory && part.name == name)?.bytes
     }
 }
 
-/// The figures of a file system of which rates are made.
+/// The figures of a file system from which rates are computed.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct FileSystemTotals {
-    /// Which file system it is, among those of its time.
+    /// The device number, which is unique among the mounted file systems.
     pub device_id: DeviceId,
-    /// Which mount it is, where that is known.
+    /// The id of the mount, if it is known.
     pub mount_id: Option<u64>,
-    /// The number that the file system gives itself, where it has answered.
+    /// The id of the file system ([`FileSystemSample::fsid`]), if it has answered.
     pub fsid: Option<u64>,
     /// Its size.
     pub total_bytes: u64,
-    /// What is used of it.
+    /// Its used bytes.
     pub used_bytes: u64,
-    /// Those of each part.
+    /// The figures of its parts.
     pub parts: Vec<PartTotals>,
 }
 
-/// The figures of a part of a file system of which rates are made.
+/// The figures of a part of a file system from which rates are computed.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct PartTotals {
     /// The name of the part.
     pub name: Text,
-    /// What it is.
+    /// Its kind.
     pub kind: PartKind,
     /// Its bytes as they were measured.
     pub bytes: u64,
-    /// When all of them were measured; for what else is used, the earliest time of what it is put together from. `None`
-    /// where they are of different times, or no directory's own.
+    /// When all of them were measured; for the other used space, the earliest time of the figures that it is computed from.
+    /// `None` if they were measured at different times, or are not the own bytes of a directory.
     pub at: Option<Monotonic>,
     /// The path of a directory.
     pub path: Option<WirePath>,
-    /// What was measured: the [`scope`](Part::scope) of a directory; for what else is used, those of all directories.
+    /// The places that were counted: the [`scope`](Part::scope) of a directory; for the other used space, those of all directories.
     pub scopes: Vec<Option<u64>>,
-    /// How many other mounts were found in it.
+    /// The number of other mounts in it.
     pub excluded_mounts: u64,
-    /// How much could not be read.
+    /// The number of entries that could not be read.
     pub errors: u64,
 }
 
 impl PartTotals {
-    /// Whether this is a measure of the same.
+    /// Whether both measured the same places.
     fn is_of(&self, other: &Self) -> bool {
         (&self.name, self.kind, &self.path) == (&other.name, other.kind, &other.path)
             && (&self.scopes, self.excluded_mounts, self.errors) == (&other.scopes, other.excluded_mounts, other.errors)
@@ -125,8 +125,8 @@ impl Counters for FileSystemSample {
         self.at.unwrap_or_default()
     }
 
-    /// `None` where another file system is mounted there now, or the same again, or its size has changed: what is used is
-    /// then no growth.
+    /// Returns `None` if another file system is mounted there now, or the same one was mounted again, or its size has changed:
+    /// the difference of the used bytes is then no growth.
     fn rates(&self, earlier: &FileSystemTotals, elapsed: Duration) -> Option<FileSystemRates> {
         let FileSystemTotals { device_id, mount_id, fsid, .. } = *earlier;
         let is_same = self.identity().is_same(&Identity { device_id, mount_id, fsid });
@@ -153,7 +153,7 @@ impl Counters for FileSystemSample {
     }
 }
 
-/// What was measured earlier than this part of the time between two ticks is not of the tick.
+/// A measurement belongs to a tick if it was made earlier by at most one part in so many of the time between two ticks.
 const LATE: f64 = 10.0;
 
 impl FileSystemSample {
@@ -169,7 +169,7 @@ impl FileSystemSample {
             }
             PartKind::Other => {
                 let measured = |part: &Part| part.measured_bytes.and_then(|_| part.measured_at());
-                // Where the directories do not fit there is no rest that anybody measured.
+                // If the directories do not fit, the other used space was not measured.
                 let at = self.at.filter(|_| !self.overcommitted);
                 let at = directories().map(measured).fold(at, |all, at| Some(all?.min(at?)));
                 let scopes = directories().map(|part| part.scope).collect();
@@ -183,7 +183,7 @@ impl FileSystemSample {
     }
 }
 
-/// Growth per second; `None` where no time passed.
+/// Returns the growth per second; `None` if no time passed.
 #[expect(clippy::cast_precision_loss, reason = "a rate is derived: 53 bits are more than it needs")]
 fn growth(earlier: u64, now: u64, elapsed: Duration) -> Option<f64> {
     let seconds = elapsed.as_secs_f64();
@@ -191,7 +191,7 @@ fn growth(earlier: u64, now: u64, elapsed: Duration) -> Option<f64> {
     (seconds > 0.0).then(|| grown / seconds)
 }
 
-/// `None` where it is further away than anybody can count, too.
+/// Returns `None` also if the time is too long for a `Duration`.
 #[expect(clippy::cast_precision_loss, reason = "a time to come is derived: 53 bits are more than it needs")]
 fn time_to_full(free: u64, per_second: f64) -> Option<Duration> {
     (per_second > 0.0).then(|| Duration::try_from_secs_f64(free as f64 / per_second).ok()).flatten()
@@ -235,7 +235,7 @@ mod tests {
         assert_eq!(rates.used_bytes, 100.0);
         assert_eq!(rates.time_to_full, Some(7 * SECOND));
         assert_eq!(rates.directory("a"), Some(4.0), "ten seconds between its scans");
-        assert_eq!(rates.parts[1].bytes, None, "what the directory held then is not known");
+        assert_eq!(rates.parts[1].bytes, None, "the size of the directory at that time is not known");
         let rates = sample(300, 100, 12, 12).rates(&sample(100, 60, 10, 10).totals(), 2 * SECOND).unwrap();
         assert_eq!((rates.directory("a"), rates.parts[1].bytes), (Some(20.0), Some(80.0)));
         let rates = sample(300, 100, 11, 12).rates(&sample(100, 60, 10, 10).totals(), 2 * SECOND).unwrap();
@@ -254,11 +254,11 @@ mod tests {
             let rates = now.rates(&then.totals(), SECOND).unwrap();
             assert_eq!((rates.directory("a"), rates.parts[1].bytes), (directory, other));
         };
-        // Cut to what is used, it shrinks all the same; and the rest jumps, which is no growth.
+        // Reduced to the used space, it still shrinks; and the other used space jumps, which is no growth.
         check(&fitted(Some(160), 100, 10), &fitted(Some(90), 90, 11), Some(-70.0), None);
         check(&fitted(Some(90), 90, 10), &fitted(Some(160), 100, 11), Some(70.0), None);
         check(&fitted(Some(90), 90, 10), &fitted(Some(80), 80, 11), Some(-10.0), Some(10.0));
-        // Put together from different scans, it is no measure.
+        // Combined from different scans, it is no measurement.
         check(&fitted(None, 90, 10), &fitted(Some(80), 80, 11), None, None);
         check(&fitted(Some(80), 80, 10), &fitted(None, 90, 11), None, None);
     }
@@ -297,13 +297,13 @@ mod tests {
     }
 
     #[test]
-    fn what_shrinks_is_never_full_and_what_was_not_scanned_again_has_no_rate() {
+    fn shrinking_is_never_full_and_without_a_new_scan_there_is_no_rate() {
         let rates = sample(100, 60, 2, 12).rates(&sample(300, 60, 2, 10).totals(), 2 * SECOND).unwrap();
         assert_eq!((rates.used_bytes, rates.time_to_full, rates.directory("a")), (-100.0, None, None));
     }
 
     #[test]
-    fn what_is_of_different_times_has_no_rate() {
+    fn values_of_different_times_have_no_rate() {
         let watched = |mode, settled, directory, at| {
             let mut sample = sample(300, directory, at, at);
             sample.parts[0].watch = Some(Watch { mode, settled, ..Watch::default() });
@@ -329,7 +329,7 @@ mod tests {
         assert_eq!(resized.rates(&earlier, SECOND), None);
         let other = FileSystemSample { device_id: DeviceId { major: 0, minor: 9 }, ..sample(100, 60, 2, 12) };
         assert_eq!(other.rates(&earlier, SECOND), None);
-        // What the kernel uses again is no proof of the same.
+        // Equal numbers that the kernel uses again do not prove that it is the same file system.
         let by_id = |mount_id, fsid| FileSystemSample { mount_id, fsid, ..sample(100, 60, 2, 12) };
         let known = by_id(Some(5), 7).totals();
         assert!(by_id(Some(5), 7).rates(&known, SECOND).is_some());

@@ -1,4 +1,4 @@
-//! The handle to what a source of file systems keeps.
+//! The handle to the registrations of a source of file systems.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use super::state::Shared;
 use super::table::Table;
 use crate::{Error, Result};
 
-/// What is registered with a source of file systems, to be changed while its stream runs.
+/// The registrations of a source of file systems, which can be changed while its stream runs.
 ///
-/// [`FileSystems::registry`](crate::FileSystems::registry) gives it; clones share it. No method waits for a scan or touches
-/// a mount that may hang, so they can be called from async code. When the source was dropped, nothing can be added any
-/// more, and nothing is found.
+/// [`FileSystems::registry`](crate::FileSystems::registry) returns it; clones share it. No method waits for a scan or touches
+/// a mount that may hang, so they can be called from async code. After the source was dropped, adding fails, and all
+/// queries return `false`.
 ///
 /// # Examples
 ///
@@ -36,9 +36,9 @@ use crate::{Error, Result};
 #[derive(Clone, Debug)]
 pub struct Registry(Arc<Shared>);
 
-/// Keeps something registered: when it is dropped, that leaves the registry.
+/// Keeps a file system or directory registered: dropping it removes the registration.
 #[derive(Debug)]
-#[must_use = "what was added leaves again when this is dropped; `keep` lets it stay"]
+#[must_use = "dropping this removes the registration; `keep` it to let it stay"]
 pub struct Registration {
     shared: Arc<Shared>,
     id: u64,
@@ -49,12 +49,12 @@ impl Registry {
         Self(shared)
     }
 
-    /// Adds a file system, which is told from the next tick on.
+    /// Adds a file system, which is reported from the next tick on.
     ///
     /// # Errors
     ///
-    /// When nothing is mounted at its path (unless it is [optional](FileSystem::optional)), when there is one of its name
-    /// or path, when the source is gone ([`Error::is_config`]); when the mount table cannot be read.
+    /// When nothing is mounted at its path (unless it is [optional](FileSystem::optional)), when its name or path is registered
+    /// already, when the source was dropped ([`Error::is_config`]); when the mount table cannot be read.
     pub fn add_file_system(&self, file_system: FileSystem) -> Result<Registration> {
         let table = Table::read()?;
         let mut state = self.0.lock();
@@ -69,13 +69,13 @@ impl Registry {
         Ok(Registration { shared: Arc::clone(&self.0), id })
     }
 
-    /// Adds a directory, which is told from the next tick on.
+    /// Adds a directory, which is reported from the next tick on.
     ///
     /// # Errors
     ///
-    /// When it is not there, is no directory, or is on a file system that is not registered (the text names both), unless it
-    /// is [optional](Directory::optional); when there is one of its name, or the source is gone ([`Error::is_config`]); when
-    /// the mount table cannot be read.
+    /// When it does not exist, is no directory, or is on a file system that is not registered (the text names both), unless it
+    /// is [optional](Directory::optional); when its name is registered already, or the source was dropped
+    /// ([`Error::is_config`]); when the mount table cannot be read.
     pub fn add_directory(&self, directory: Directory) -> Result<Registration> {
         let table = Table::read()?;
         let (discovery, file_systems) = {
@@ -96,11 +96,10 @@ impl Registry {
         Ok(Registration { shared: Arc::clone(&self.0), id })
     }
 
-    /// Says that what is known of a directory, or of all directories of a file system, is too old: the next tick starts its
-    /// scan. Until that has ended, what is known is given again. Gives whether there is anything of this name.
+    /// Marks the value of a directory, or of all directories of a file system, as too old: the next tick starts the
+    /// scan. Until that has ended, the old value is reported. Returns whether this name is registered.
     ///
-    /// What is [watched](Directory::watched) forgets all that it knows, and is scanned and watched anew, with all that is
-    /// registered in it.
+    /// A [watched](Directory::watched) directory is scanned and watched anew, with all directories that are registered in it.
     pub fn invalidate(&self, name: &str) -> bool {
         let mut state = self.0.lock();
         let place = state.place_of(name);
@@ -114,7 +113,7 @@ impl Registry {
         any
     }
 
-    /// Says that of all directories.
+    /// Marks the values of all directories as too old, as [`invalidate`](Self::invalidate) does.
     pub fn invalidate_all(&self) {
         for entry in &mut self.0.lock().directories.entries {
             entry.invalidate();
@@ -122,51 +121,50 @@ impl Registry {
     }
 
     /// Starts the scan of a directory, or of all directories of a file system, now and not at the next tick, however old
-    /// what is known is. One that is under way goes on, and the next tick starts another one. Gives whether there is
-    /// anything of this name.
+    /// the value is. A scan under way goes on, and the next tick starts another one. Returns whether this name is registered.
     pub fn force(&self, name: &str) -> bool {
         let place = self.0.lock().place_of(name);
         self.0.force(|entry| entry.directory.name == name || entry.is_at(place)) || place.is_some()
     }
 
-    /// Forgets what is known of all directories, which stay registered: they are as if just added, and the next tick waits
+    /// Forgets the values of all directories, which stay registered: they are as if just added, and the next tick waits
     /// for their first scan.
     pub fn clear(&self) {
         let mut state = self.0.lock();
         for entry in &mut state.directories.entries {
             entry.clear();
         }
-        for present in &mut state.present {
+        for present in &mut state.statuses {
             present.has_data = false;
         }
     }
 
-    /// Whether a file system at this mount point is told: it was registered, or found by the last tick.
+    /// Whether the file system at this mount point is reported: it was registered, or discovered by the last tick.
     #[must_use]
     pub fn has_mount_point(&self, path: impl AsRef<Path>) -> bool {
         let path = path.as_ref();
         let state = self.0.lock();
         !state.closed
             && (state.file_systems.iter().any(|known| known.file_system.path == path)
-                || state.present.iter().any(|present| present.mount_point == path))
+                || state.statuses.iter().any(|present| present.mount_point == path))
     }
 
-    /// Whether something is known of the file system or directory of this name: it was asked, or scanned.
+    /// Whether the file system or directory of this name has a value: it was asked, or scanned.
     #[must_use]
     pub fn has_data(&self, name: &str) -> bool {
         let state = self.0.lock();
         !state.closed
-            && (state.present.iter().any(|present| present.has_data && present.name == name)
+            && (state.statuses.iter().any(|present| present.has_data && present.name == name)
                 || state.directories.entries.iter().any(|entry| entry.has_data() && entry.directory.name == name))
     }
 
     fn check_open(&self, closed: bool) -> Result<()> {
-        if closed { Err(Error::config("the source of this registry is gone")) } else { Ok(()) }
+        if closed { Err(Error::config("the source of this registry was dropped")) } else { Ok(()) }
     }
 }
 
 impl Registration {
-    /// Lets it stay registered for as long as the source lives.
+    /// Keeps it registered for as long as the source exists.
     pub fn keep(self) {
         let mut this = self;
         // No id is 0.

@@ -1,4 +1,4 @@
-//! What is told of a file system.
+//! The sample of a file system, with its parts.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -17,20 +17,20 @@ use crate::{Monotonic, Reading, Sample, Text, WirePath};
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct FileSystemSample {
-    /// What it is called: its mount point, unless it was given a name.
+    /// Its name: that of the registration, or else its mount point.
     pub name: Text,
-    /// Where it is mounted. From `/proc/self/mountinfo`, as are the next three.
+    /// Its mount point. From `/proc/self/mountinfo`, as are the next three.
     pub mount_point: WirePath,
-    /// What is mounted: the path of a device, or a name without a meaning.
+    /// The mounted device: its path, or a name without a meaning.
     pub device: Text,
-    /// The number of the device, which tells the file systems of now apart. It is used again after an unmount.
+    /// The number of the device, which is unique among the mounted file systems. It is used again after an unmount.
     pub device_id: DeviceId,
-    /// The mount: a number that is never used again before the machine restarts, `STATX_MNT_ID_UNIQUE` of `statx(2)`. `None`
-    /// before Linux 6.8, and where the file system has not answered yet.
+    /// The id of the mount, which is never used again before the machine restarts: `STATX_MNT_ID_UNIQUE` of `statx(2)`. `None`
+    /// before Linux 6.8, and if the file system has not answered yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount_id: Option<u64>,
-    /// The number that the file system gives itself, where it has one: `f_fsid` of `statvfs(3)`; 0 otherwise. Many types make
-    /// it of their UUID, some of the device. Hexadecimal text in the wire form, as all its 64 bits count.
+    /// The id of the file system, if it has one: `f_fsid` of `statvfs(3)`; 0 otherwise. Many types derive
+    /// it from their UUID, some from the device. Hexadecimal text in the wire form, to keep all of its 64 bits.
     #[serde(default, with = "hex", skip_serializing_if = "is_zero")]
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub fsid: u64,
@@ -44,24 +44,24 @@ pub struct FileSystemSample {
     pub free_bytes: u64,
     /// Free, but kept for root: `f_bfree` less `f_bavail`, in bytes.
     pub reserved_bytes: u64,
-    /// Its inodes; `NotApplicable` where it makes them as needed and does not count them.
+    /// Its inodes; `NotApplicable` if it creates them as needed and does not count them.
     pub inodes: Reading<Inodes>,
     /// Whether nothing can be written to it: the mount or the file system is read-only (`f_flag` of `statvfs(3)`), or the
     /// file system stopped after an error: ext4 has `emergency_ro` or `shutdown` among its options since Linux 6.15
-    /// (`/proc/fs/ext4/DEVICE/options`; where that is not there, as in the mount table, which is read once a minute), and of
-    /// an XFS that was shut down nothing can be read either. An overlay is so when the file system of its upper layer is,
-    /// where the path of that layer (`upperdir`) still leads there.
+    /// (read from `/proc/fs/ext4/DEVICE/options`, or without that file from the mount table, once a minute), and an XFS that was
+    /// shut down cannot be read either. An overlay is read-only when the file system of its upper layer is,
+    /// provided that the path of that layer (`upperdir`) still leads there.
     pub read_only: bool,
-    /// Since when it has not answered, if so. The figures are then those of `at`.
+    /// Set while it does not answer: since when. The figures are then those of `at`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stalled: Option<Stalled>,
-    /// Whether the directories were found to hold more than is used: they were scanned at another time, or share what is
-    /// stored (reflinks, hard links between directories), or hold files of another file system (the layers of an overlay).
-    /// Their `bytes` are then made smaller, each by the same factor, and nothing is left for [`PartKind::Other`].
+    /// Whether the directories were measured to be larger than the used space: they were scanned at another time, or share
+    /// blocks (reflinks, hard links between directories), or have files of another file system (the layers of an overlay).
+    /// Their `bytes` are then reduced, all by the same factor, and nothing is left for [`PartKind::Other`].
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub overcommitted: bool,
-    /// What the total is made of: the registered directories by path, then what else is used, free and reserved. Empty
-    /// where the file system has not answered yet.
+    /// The parts of the total: the registered directories by path, then the other used, the free and the reserved space. Empty
+    /// if the file system has not answered yet.
     pub parts: Vec<Part>,
     /// When the figures were read, by the monotonic clock; `None` if it has not answered since it was first seen, and then
     /// all of them are 0.
@@ -69,12 +69,12 @@ pub struct FileSystemSample {
     pub at: Option<Monotonic>,
 }
 
-/// The inodes of a file system: how many files it can hold.
+/// The inodes of a file system, which limit its number of files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Inodes {
-    /// How many there are: `f_files` of `statvfs(3)`.
+    /// Their number: `f_files` of `statvfs(3)`.
     pub total: u64,
     /// In use: `f_files` less `f_ffree`.
     pub used: u64,
@@ -82,12 +82,12 @@ pub struct Inodes {
     pub free: u64,
 }
 
-/// A mount that does not answer: its server is away, or the program behind it stands still.
+/// A mount that does not answer: its server is down, or the program behind it is stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Stalled {
-    /// When it was asked what it has not answered, by the monotonic clock.
+    /// When the unanswered question was asked, by the monotonic clock.
     pub since: Monotonic,
 }
 
@@ -101,119 +101,120 @@ pub struct Part {
     /// The path of the directory, without symbolic links.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<WirePath>,
-    /// What it is.
+    /// Its kind.
     pub kind: PartKind,
-    /// How much of the total is its own. For a directory: the blocks of what is in it, less what is in registered
+    /// Its own share of the total. For a directory: the blocks of the entries in it, less those in registered
     /// directories in it.
     pub bytes: u64,
-    /// `bytes` per total; 0 where there is no total.
+    /// `bytes` per total; 0 if the total is 0.
     pub fraction: f64,
-    /// For a directory: how much of its own it was found to hold by the scan of `at`, whatever else is known of the file
-    /// system: `bytes` is made smaller where the directories do not fit in what is used
-    /// ([`overcommitted`](FileSystemSample::overcommitted)). Rates are made of this. `None` if it was not scanned yet, or
-    /// not since a directory in it was registered or left: `bytes` is then put together from different scans.
+    /// For a directory: its own share as the scan of `at` measured it, while `bytes` is reduced if the directories do not fit
+    /// in the used space ([`overcommitted`](FileSystemSample::overcommitted)). Rates are computed from this. `None` if it was
+    /// not scanned yet, or not since a directory in it was registered or removed: `bytes` is then combined from different
+    /// scans.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured_bytes: Option<u64>,
-    /// For a directory: a number for what the scan of `at` had to count. It is made of the path, of where that is in the file
-    /// system and of the mount that leads there, of where other mounts hide what is in it, of what is left out, and of the
-    /// same of the registered directories in it. The same number stands for the same, on one machine since it was started.
-    /// Between two scans with different numbers the difference is no growth. `None` if it was not scanned yet. Hexadecimal
-    /// text in the wire form.
+    /// For a directory: a number that identifies the set of places that the scan of `at` counted. It is a hash of the path, its
+    /// place in the file system and the mount that leads there, the places in it that are hidden by other mounts, the globs that
+    /// leave out entries, and the same of the registered directories in it. Equal numbers mean equal sets, on one machine since
+    /// it was started. Between two scans with different numbers the difference is no growth. `None` if it was not scanned yet.
+    /// Hexadecimal text in the wire form.
     #[serde(default, with = "hex::optional", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub scope: Option<u64>,
-    /// For a directory: the name of another one that is the same, by the same path or another one. What both can see counts
-    /// for that: `bytes` has only what it hides and this one does not, and [`inclusive_bytes`](Self::inclusive_bytes) has
-    /// all. Of several that are the same, that one has it in which least is hidden by other mounts, then the one registered
-    /// first.
+    /// For a directory: the name of another registered directory that is the same, by the same path or another one. Entries
+    /// visible in both count for that one: `bytes` has only entries that are hidden in it and not in this one, and
+    /// [`inclusive_bytes`](Self::inclusive_bytes) has all. Among several that are the same, the entries count for the one in
+    /// which least is hidden by other mounts, then for the one registered first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_as: Option<Text>,
     /// For a directory: `bytes`, and those of all registered directories in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inclusive_bytes: Option<u64>,
-    /// How old `bytes` is: counted from the end of the scan, or from when the file system was asked. `None` if the
+    /// The age of `bytes`: counted from the end of the scan, or from when the file system was asked. `None` if the
     /// directory was not scanned yet. Nanoseconds in the wire form.
     #[serde(default, with = "optional_nanos", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub age: Option<Duration>,
-    /// When that was, by the monotonic clock.
+    /// The time of `bytes`, by the monotonic clock: that of the end of the scan, or of the question to the file system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Monotonic>,
-    /// For a directory: whether all that is in it was counted, but for [other mounts](Self::excluded_mounts). For what else is used: whether all directories are complete.
+    /// For a directory: whether all entries in it were counted, except for [other mounts](Self::excluded_mounts). For the other
+    /// used space: whether all directories are complete.
     pub complete: bool,
-    /// How much of the directory could not be read, and is missing in `bytes`.
+    /// The number of entries of the directory that could not be read, and are missing in `bytes`.
     pub errors: u64,
-    /// The first of it, for people.
+    /// The first of these errors, as a text for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_error: Option<Text>,
-    /// How many files there are in the directory, each once however many names it has; less those of registered
-    /// directories in it, as for all of the following.
+    /// The number of files in the directory, each counted once even if it has several names; less those of registered
+    /// directories in it, which holds for the following fields too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub files: Option<u64>,
-    /// How many directories there are in it, and itself.
+    /// The number of directories in it, including itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directories: Option<u64>,
-    /// How many other mounts are in it: what is in those is on another file system, or is shown by another way, and is not
-    /// counted here. Register them as directories of their own, where they matter, or let the directory
+    /// The number of other mounts in it. Their contents are on another file system, or are reachable by another path, and are
+    /// not counted here. If they matter, register them as directories of their own, or let the directory
     /// [go on](crate::Directory::boundary) there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub excluded_mounts: Option<u64>,
-    /// The length of the files in it, as they would be copied. `u64::MAX` where they are longer than that.
+    /// The length of the files in it, as they would be copied. `u64::MAX` if they are longer than that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub apparent_bytes: Option<u64>,
     /// How long its scan took. Nanoseconds in the wire form.
     #[serde(default, with = "optional_nanos", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub took: Option<Duration>,
-    /// How it is kept up to date, for a directory that is watched or in one that is.
+    /// The state of the watching, for a directory that is watched or is in a watched one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch: Option<Watch>,
 }
 
-/// How a directory is kept up to date by what the kernel tells of changes, and how far that can be relied on: see
+/// How a directory is kept up to date by events of the kernel, and how reliable that is: see
 /// [`Directory::watched`](crate::Directory::watched).
 ///
-/// All but `uncertain_files` and `uncertain_bytes` is told of the outermost watched directory that this one is in, with all in it. Where it is
-/// [scanned](WatchMode::Scanned) by its TTL, all counts but that of `directories` are 0.
+/// All fields but `uncertain_files` and `uncertain_bytes` are those of the outermost watched directory that this one is in,
+/// as a whole. If it is [scanned](WatchMode::Scanned) by its TTL, all counts but `directories` are 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Watch {
-    /// How far events tell what changes.
+    /// Which changes events report.
     pub mode: WatchMode,
-    /// Whether nothing was known to be out of date at the age of this part. It is not settled while events were lost, and
-    /// while a large directory that changes all the time waits for its turn.
+    /// Whether nothing was known to be out of date at the time of this part. It is not settled after events were lost until
+    /// everything was read again, and while a large directory that changes all the time waits to be read.
     pub settled: bool,
-    /// How many directories there are.
+    /// The number of directories.
     pub directories: u64,
-    /// How many of them have a watch.
+    /// The number of directories that have a watch.
     pub watches: u64,
-    /// How many directories were read to bring it up to date for this tick: because they changed, or in turn.
+    /// The number of directories read to bring it up to date for this tick: because they changed, or in turn.
     pub directories_read: u64,
-    /// How many files can change without an event: those that have names outside of the directory as well, and sparse ones,
-    /// which have holes of 64 KiB or more. They are asked at every tick, in turn when they are more than 512 of one kind; of
-    /// the sparse ones up to 65,536, and further ones are only read with their directories.
+    /// The number of files that can change without an event: those that have names outside of the directory as well, and sparse
+    /// ones, with holes of 64 KiB or more. They are checked at every tick, in turn if there are more than 512 of one kind;
+    /// at most 65,536 sparse ones are, and further ones are only read with their directories.
     #[serde(default)]
     pub uncertain_files: u64,
-    /// How much of `bytes` is in those files.
+    /// The part of `bytes` that is in those files.
     pub uncertain_bytes: u64,
-    /// How many files were asked for this tick because they can change without an event: those, and files that were made or
-    /// written to and may still be open.
+    /// The number of files checked for this tick because they can change without an event: those, and files that were created
+    /// or written to and may still be open.
     #[serde(default)]
     pub asked_files: u64,
-    /// By how much reading everything again in turn found the figures wrong, more and less added up, since it is watched:
-    /// what no event told. Only grows, unless everything is scanned anew.
+    /// The sum of the changes without events that were found by reading everything again in turn, since it is watched: bytes
+    /// gained and bytes lost added up. Only grows, unless everything is scanned anew.
     pub drift_bytes: u64,
-    /// Each directory was read at this time or later, by the monotonic clock, whatever events told.
+    /// Each directory was read at this time or later, with or without an event, by the monotonic clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_at: Option<Monotonic>,
-    /// How long ago that is. Nanoseconds in the wire form.
+    /// The age of `verified_at`. Nanoseconds in the wire form.
     #[serde(default, with = "optional_nanos", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub verified_age: Option<Duration>,
 }
 
-/// How far events tell what changes in a watched directory.
+/// Which changes in a watched directory events report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -221,21 +222,21 @@ pub struct Watch {
 pub enum WatchMode {
     /// Every directory has a watch.
     Watched,
-    /// Some have none, for want of watches: those are read again when the TTL is over.
+    /// Some directories have no watch, because the limit is reached: those are read again when the TTL is over.
     Partly,
-    /// None has a watch: there is no inotify to be had, or no watch is left. All are read again when the TTL is over.
+    /// No directory has a watch: inotify is not available, or no watch is left. All are read again when the TTL is over.
     #[default]
     Polled,
-    /// It is scanned when the TTL is over, as if it was not to be watched. Events do not report all changes of its file
-    /// system, which needs a server or a program to answer (NFS, FUSE), or shows what the kernel has (proc, sysfs, cgroup),
-    /// or what others write to its layers (overlay); or it has far more directories than there are watches, and nothing is
-    /// kept of them.
+    /// The directory is scanned when the TTL is over, as if it was not watched. Either events do not report all changes of its
+    /// file system, which needs a server or a program to answer (NFS, FUSE), or shows state of the kernel (proc, sysfs, cgroup),
+    /// or has layers that others write to (overlay); or it has far more directories than there are watches, so they are not
+    /// kept in memory.
     Scanned,
-    /// There were more events than the kernel keeps, and not all was read again since.
+    /// There were more events than the kernel keeps, and not everything was read again since.
     Overflow,
 }
 
-/// What a part of a file system is.
+/// The kind of a part of a file system.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -243,8 +244,8 @@ pub enum WatchMode {
 pub enum PartKind {
     /// A registered directory.
     Directory,
-    /// In use, in none of the directories: other files, deleted files that are still open, what the file system itself
-    /// needs.
+    /// Used space outside of the directories: other files, deleted files that are still open, the structures of the file
+    /// system itself.
     #[default]
     Other,
     /// Free to ordinary users.
@@ -254,10 +255,10 @@ pub enum PartKind {
 }
 
 impl PartKind {
-    /// The names of the parts that are no directories: no directory has one of them.
+    /// The names of the parts that are no directories. They are not allowed as names of directories.
     pub(super) const NAMES: [&str; 3] = ["other", "free", "reserved"];
 
-    /// The name of the part that is no directory.
+    /// Returns the name of a part that is no directory.
     pub(super) fn text(self) -> &'static Text {
         static NAMES: LazyLock<[Text; 3]> = LazyLock::new(|| PartKind::NAMES.map(Text::from));
         let [other, free, reserved] = &*NAMES;
@@ -270,7 +271,7 @@ impl PartKind {
 }
 
 impl Watch {
-    /// Of what is scanned though it was to be watched.
+    /// The state of a directory that is scanned though watching it was requested.
     pub(super) const SCANNED: Self = Self {
         mode: WatchMode::Scanned,
         settled: true,
@@ -287,8 +288,8 @@ impl Watch {
 }
 
 impl Part {
-    /// When its bytes were found out. Not told of a watched directory where events do not tell everything: what is in it is
-    /// then of different times, and growth between two of them is not growth in that time.
+    /// Returns when its bytes were measured. `None` for a watched directory if events do not report everything: its content
+    /// was then read at different times, and a difference between two ticks is not the growth between them.
     pub(super) fn measured_at(&self) -> Option<Monotonic> {
         let is_whole = |watch: Watch| {
             watch.settled && matches!(watch.mode, WatchMode::Watched | WatchMode::Polled | WatchMode::Scanned)
@@ -298,22 +299,22 @@ impl Part {
 }
 
 impl FileSystemSample {
-    /// How full it is for ordinary users, from 0 to 1: used per what is used or free, the `Use%` of `df`. `None` where
-    /// there is nothing to use.
+    /// Returns how full it is for ordinary users, from 0 to 1: used per used and free bytes, the `Use%` of `df`. `None` if
+    /// both are 0.
     #[must_use]
     pub fn fullness(&self) -> Option<f64> {
         let usable = self.used_bytes.saturating_add(self.free_bytes);
         (usable > 0).then(|| fraction(self.used_bytes, usable))
     }
 
-    /// The part of the directory of this name.
+    /// Returns the part of the directory of this name.
     #[must_use]
     pub fn directory(&self, name: &str) -> Option<&Part> {
         self.parts.iter().find(|part| part.kind == PartKind::Directory && part.name == name)
     }
 }
 
-/// What tells a file system from another one at the same place.
+/// The numbers that distinguish a file system from another one at the same mount point.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Identity {
     pub(super) device_id: DeviceId,
@@ -323,7 +324,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Whether nothing that is known of both is different.
+    /// Whether no number that is known of both is different.
     pub(super) fn is_same(&self, other: &Self) -> bool {
         let same = |a: Option<u64>, b: Option<u64>| a.zip(b).is_none_or(|(a, b)| a == b);
         self.device_id == other.device_id && same(self.mount_id, other.mount_id) && same(self.fsid, other.fsid)
@@ -355,7 +356,7 @@ impl Sample for FileSystemSample {
         self.mount_point.clone()
     }
 
-    /// Whether something else is mounted there now, or the same again.
+    /// Whether another file system is mounted there now, or the same one was mounted again.
     fn is_changed(&self, earlier: &Self) -> bool {
         (&self.device, &self.fs_type) != (&earlier.device, &earlier.fs_type)
             || !self.identity().is_same(&earlier.identity())

@@ -1,4 +1,4 @@
-//! What directory trees hold: a scan by all cores, with the numbers of `du`.
+//! Scans of directory trees by all cores, with the numbers of `du`.
 
 mod counter;
 mod engine;

@@ -1,4 +1,4 @@
-//! File systems that stopped writing by themselves, after an error: what `statvfs(3)` and the mount table's events do not
+//! Detects file systems that stopped writing after an error, which `statvfs(3)` and the events of the mount table do not
 //! report.
 
 use std::ffi::{CStr, CString, OsStr};
@@ -13,33 +13,33 @@ use super::mounts::{self, Mount};
 use super::table::Table;
 use super::walk;
 
-/// How a file system on this machine is asked whether it stopped.
+/// The way to find out whether a file system stopped.
 #[derive(Debug)]
 pub(super) enum Shut {
-    /// ext4 has the options of now in a file of its own (`/proc/fs/ext4/DEVICE/options`, since Linux 2.6.39). `emergency_ro`
-    /// and `shutdown` are among them since 6.15; before, it made itself read-only as if it was mounted so.
+    /// ext4 has its current options in a file (`/proc/fs/ext4/DEVICE/options`, since Linux 2.6.39). `emergency_ro`
+    /// and `shutdown` are among them since 6.15; before, it made itself read-only as if it was mounted read-only.
     Options(PathBuf),
-    /// XFS answers to nothing any more but for its figures.
+    /// A stopped XFS fails all calls but `statvfs(3)`.
     Status,
-    /// It is written to by way of another one.
+    /// It is written to through another file system.
     Upper(Box<Upper>),
-    /// It makes itself read-only as if it was mounted so (btrfs, f2fs, ext4 before), or the mount table is all there is.
+    /// It makes itself read-only as if it was mounted read-only (btrfs, f2fs, older ext4), or only the mount table has its state.
     Table,
 }
 
-/// What is written to when a file system that shows it is: the upper layer of an overlay.
+/// The directory that is written to through another file system: the upper layer of an overlay.
 #[derive(Debug)]
 pub(super) struct Upper {
     mount: Mount,
     mount_point: CString,
-    /// From there on.
+    /// The path of the directory below the mount.
     below: CString,
     shut: Shut,
 }
 
 impl Shut {
     pub(super) fn new(mount: &Mount, table: &Table) -> Self {
-        /// The kernel stacks no more than two on one.
+        /// The kernel stacks at most two overlays on one file system.
         const DEEPEST: u32 = 2;
         Self::of(mount, table, DEEPEST)
     }
@@ -48,7 +48,7 @@ impl Shut {
         match mount.fs_type.as_bytes() {
             b"ext2" | b"ext3" | b"ext4" => options(mount).map_or(Self::Table, Self::Options),
             b"xfs" => Self::Status,
-            // A path that hangs is not looked at, and one that leads into itself ends somewhere.
+            // A path that may hang is not touched, and the depth is limited, as a path can lead to the overlay itself.
             _ => deeper
                 .checked_sub(1)
                 .and_then(|deeper| Upper::find(mount, table, deeper))
@@ -56,13 +56,13 @@ impl Shut {
         }
     }
 
-    /// Whether nothing can be written to the file system mounted at `path`, though it is not mounted read-only; `figures` are
+    /// Whether the file system mounted at `path` stopped writing, though it is not mounted read-only; `figures` are
     /// its own.
     pub(super) fn is_shut(&self, path: &CStr, mount: &Mount, figures: &StatVfs) -> bool {
         self.is_shut_at(CWD, path, mount, figures)
     }
 
-    /// `path` is that from `dir` on; `dir` itself where it is empty.
+    /// Does the same with a `path` from `dir` on; an empty one means `dir` itself.
     fn is_shut_at(&self, dir: impl AsFd, path: &CStr, mount: &Mount, figures: &StatVfs) -> bool {
         match self {
             Self::Options(file) => std::fs::read(file).is_ok_and(|options| is_stopped(&options)),
@@ -92,8 +92,8 @@ impl Upper {
         Some(Self { mount: place.mount.clone(), mount_point, below, shut })
     }
 
-    /// Whether nothing can be written to it. `figures` are those of what shows it, which are its own: where they are others,
-    /// its path leads to something else by now.
+    /// Whether it stopped writing. `figures` are those of the overlay, which are equal to its own: if they differ,
+    /// its path leads to another directory by now.
     fn is_shut(&self, figures: &StatVfs) -> bool {
         let Ok(dir) = self.open() else { return false };
         let Ok(own) = rustix::fs::fstatvfs(&dir) else { return false };
@@ -101,12 +101,12 @@ impl Upper {
         if size(&own) != size(figures) {
             return false;
         }
-        // A mount that is read-only can show what is written to by another one.
+        // A file system behind a read-only mount may be written to through another mount.
         let by_itself = own.f_flag.contains(StatVfsMountFlags::RDONLY) && !self.mount.is_mounted_read_only();
         by_itself || self.mount.is_made_read_only() || self.shut.is_shut_at(&dir, c"", &self.mount, &own)
     }
 
-    /// Its directory, looked at on its mount alone: what is renamed leads to no other one, which may hang.
+    /// Opens its directory without leaving its mount: after a rename the path could lead to another one, which may hang.
     fn open(&self) -> rustix::io::Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mounted = rustix::fs::openat(CWD, &*self.mount_point, flags, Mode::empty())?;
@@ -114,7 +114,7 @@ impl Upper {
     }
 }
 
-/// The directory that a file system writes to by way of another one, as it was named when it was mounted.
+/// Returns the path of the upper layer of an overlay, as it was passed when it was mounted.
 fn upper_path(mount: &Mount) -> Option<PathBuf> {
     let text = match mount.fs_type.as_bytes() {
         b"overlay" => {
@@ -127,7 +127,7 @@ fn upper_path(mount: &Mount) -> Option<PathBuf> {
     Some(PathBuf::from(OsStr::from_bytes(&text)))
 }
 
-/// The options that ext4 has for this file system, by the name of its device in the kernel.
+/// Returns the file with the options of an ext4, by the name of its device in the kernel.
 fn options(mount: &Mount) -> Option<PathBuf> {
     let device = std::fs::read_link(format!("/sys/dev/block/{}", mount.device));
     let device = device.unwrap_or_else(|_| PathBuf::from(OsStr::from_bytes(mount.source.as_bytes())));
@@ -135,7 +135,7 @@ fn options(mount: &Mount) -> Option<PathBuf> {
     file.exists().then_some(file)
 }
 
-/// One option in each line.
+/// Whether one of the options, each in a line, means that it stopped.
 fn is_stopped(options: &[u8]) -> bool {
     options.split(|byte| *byte == b'\n').any(|option| mounts::STOPPED.contains(&option))
 }

@@ -1,4 +1,4 @@
-//! What a source and its registry share: what is registered, and the threads that scan it.
+//! The state shared by a source and its registry: the registrations, and the threads of their scans.
 
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
@@ -6,9 +6,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::FileSystem;
-use super::directories::{Directories, Entry};
+use super::directories::{Directories, DirectoryState};
 use super::directory::Directory;
-use super::jobs::{Job, Jobs, Outcome};
+use super::jobs::{FinishedJob, Job, Jobs};
 use super::plan::{Discovery, Known, Location};
 use super::sample::PartKind;
 use super::watched_trees::Discarded;
@@ -17,7 +17,7 @@ use crate::{Cancel, Error, Monotonic, Result, Text};
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
-    /// Something happened that who waits for scans may wait for.
+    /// Notified at every change that a tick waiting for scans may wait for.
     pub(super) happened: Condvar,
     /// Set when the source is dropped.
     cancel: Cancel,
@@ -29,22 +29,22 @@ pub(super) struct State {
     pub(super) file_systems: Vec<Known>,
     pub(super) directories: Directories,
     pub(super) jobs: Jobs,
-    /// Counts the changes of what is registered.
+    /// Counts the changes of the registrations.
     pub(super) generation: u64,
     /// The file systems of the last tick.
-    pub(super) present: Vec<Present>,
-    /// What was wrong with what was registered with the source itself.
+    pub(super) statuses: Vec<FileSystemStatus>,
+    /// The first error of the registrations made with the source itself.
     pub(super) fault: Option<String>,
     last_id: u64,
     pub(super) closed: bool,
-    /// How often who waits for scans woke up.
+    /// How often a tick waiting for scans woke up.
     #[cfg(test)]
     pub(super) wakes: u64,
 }
 
-/// A file system as it was last seen.
+/// The state of a file system as of the last tick.
 #[derive(Debug)]
-pub(super) struct Present {
+pub(super) struct FileSystemStatus {
     pub(super) name: Text,
     pub(super) mount_point: PathBuf,
     pub(super) has_data: bool,
@@ -59,38 +59,38 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes up who waits for scans.
+    /// Wakes up the ticks that wait for scans.
     pub(super) fn wake(&self) {
-        // Who is between its look and its wait has the lock.
+        // A tick between its check and its wait holds the lock.
         drop(self.lock());
         self.happened.notify_all();
     }
 
-    /// Removes what was registered by this id.
+    /// Removes the registration with this id.
     pub(super) fn remove(&self, id: u64) {
         self.lock().remove(id);
         self.happened.notify_all();
     }
 
-    /// The source is gone: its scans are to end.
+    /// Ends the scans after the source was dropped.
     pub(super) fn close(&self) {
         self.cancel.cancel();
         let mut state = self.lock();
         state.closed = true;
-        state.present.clear();
+        state.statuses.clear();
         state.assign();
         state.jobs.drop_waiting(|_| false);
     }
 
-    /// Starts the scans of these directories, however old what is known is.
-    pub(super) fn force(self: &Arc<Self>, wanted: impl Fn(&Entry) -> bool) -> bool {
+    /// Starts the scans of these directories, even if their values are not too old.
+    pub(super) fn force(self: &Arc<Self>, wanted: impl Fn(&DirectoryState) -> bool) -> bool {
         let mut state = self.lock();
         let mut ids = Vec::new();
         for entry in state.directories.entries.iter_mut().filter(|entry| wanted(entry)) {
             entry.invalidate();
             ids.push(entry.id);
         }
-        // Before the first tick nothing is known of the mounts; the first tick scans in any case.
+        // Before the first tick the mounts are not known; the first tick scans all directories.
         if !state.closed {
             state.assign();
             self.start(&mut state, &[], |id| ids.contains(&id));
@@ -98,20 +98,20 @@ impl Shared {
         !ids.is_empty()
     }
 
-    /// Starts the scans that are due. `stalled` has the mounts that do not answer: nothing is started there.
+    /// Starts the scans that are due. `stalled` has the mounts that do not answer: no scan is started there.
     pub(super) fn start(self: &Arc<Self>, state: &mut State, stalled: &[u32], wanted: impl Fn(u64) -> bool) {
         let jobs = state.jobs.start(&mut state.directories, stalled, Monotonic::now(), wanted);
         for job in jobs {
             if let Err(job) = self.spawn(job) {
                 state.jobs.not_started(&job.flight);
                 let result = Err(Error::io(std::io::Error::other("no thread could be started to scan it")));
-                state.finish(*job, Outcome { result, ended: Monotonic::now(), took: Duration::ZERO }).discard();
+                state.finish(*job, FinishedJob { result, ended: Monotonic::now(), took: Duration::ZERO }).discard();
             }
         }
     }
 
     fn spawn(self: &Arc<Self>, job: Job) -> std::result::Result<(), Box<Job>> {
-        // The job goes by way of a slot, to have it back where no thread can be started.
+        // The job is passed through a slot, to get it back if no thread can be started.
         let slot = Arc::new(Mutex::new(Some(job)));
         let (shared, given) = (Arc::clone(self), Arc::clone(&slot));
         let worker = move || {
@@ -128,7 +128,7 @@ impl Shared {
         }
     }
 
-    /// Does one scan, and gives the next one that waits for its turn.
+    /// Does one scan, and returns the next one that waits.
     fn work(&self, mut job: Job) -> Option<Job> {
         let began = Monotonic::now();
         let result = std::panic::catch_unwind(AssertUnwindSafe(|| job.run(&self.cancel)));
@@ -137,7 +137,7 @@ impl Shared {
         let flight = Arc::clone(&job.flight);
         let mut state = self.lock();
         let took = ended.since(began).unwrap_or_default();
-        let discarded = state.finish(job, Outcome { result, ended, took });
+        let discarded = state.finish(job, FinishedJob { result, ended, took });
         let next = state.jobs.next(&flight);
         drop(state);
         self.happened.notify_all();
@@ -159,7 +159,9 @@ impl State {
     pub(super) fn add_directory(&mut self, directory: Directory, location: Option<Location>) -> Result<u64> {
         let (name, path) = (&directory.name, &directory.path);
         if PartKind::NAMES.iter().any(|reserved| *name == **reserved) {
-            let what = format!("a directory cannot have the name {name:?}: that is another part of each file system");
+            let what = format!(
+                "a directory cannot have the name {name:?}: it is reserved for another part of each file system"
+            );
             return Err(Error::config(what).at(path));
         }
         if self.directories.entries.iter().any(|entry| entry.directory.name == *name) {
@@ -183,7 +185,7 @@ impl State {
             return Err(Error::config(what).at(&file_system.path));
         }
         let id = self.take_id();
-        self.file_systems.push(Known { id, file_system, met: false });
+        self.file_systems.push(Known { id, file_system, was_found: false });
         self.changed();
         Ok(id)
     }
@@ -197,23 +199,23 @@ impl State {
         self.changed();
     }
 
-    /// Finds out which directory is kept up to date with which watched one.
+    /// Assigns each directory to the watched one with which it is kept up to date.
     pub(super) fn assign(&mut self) {
         self.jobs.assign(&mut self.directories, self.closed);
     }
 
-    /// The place of the file system of this name.
+    /// Returns the place of the file system of this name.
     pub(super) fn place_of(&self, name: &str) -> Option<usize> {
-        self.present.iter().position(|present| present.name == name)
+        self.statuses.iter().position(|present| present.name == name)
     }
 
     pub(super) fn have_data(&mut self, answered: impl Iterator<Item = bool>) {
-        for (present, answered) in self.present.iter_mut().zip(answered) {
+        for (present, answered) in self.statuses.iter_mut().zip(answered) {
             present.has_data = answered;
         }
     }
 
-    fn finish(&mut self, mut job: Job, outcome: Outcome) -> Discarded {
+    fn finish(&mut self, mut job: Job, outcome: FinishedJob) -> Discarded {
         self.jobs.finish(&mut self.directories, &mut job, outcome, self.closed)
     }
 }

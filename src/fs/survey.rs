@@ -1,4 +1,4 @@
-//! What a scan is to find out of the directories that are scanned together, and what each of them holds by what it found.
+//! The measurement of directories that are scanned together: the marks of the scan, and the values computed from its results.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
@@ -10,26 +10,26 @@ use super::nesting::Cut;
 use super::plan::{Location, Member};
 use super::sample::Watch;
 use super::scan::{Globs, Partial, Usage};
-use super::usage::{Found, Settings, Walk};
+use super::usage::{MarkedTree, MeasuredTree, Settings};
 use crate::{Error, Monotonic, Result};
 
-/// A walk, and what each of its marks is.
+/// A tree with marks, and the meaning of each mark.
 #[derive(Debug)]
 pub(super) struct Survey {
-    pub(super) walk: Walk,
+    pub(super) walk: MarkedTree,
     /// The directories, each before those in it.
     pub(super) members: Vec<Member>,
-    /// Each after those in it, as the marks are.
+    /// In the order of the marks: each after those in it.
     regions: Vec<Region>,
 }
 
-/// What one of the marks finds: what is at a place of the file system, and below it up to the other marks.
+/// The region of one of the marks: a place of the file system, and everything below it up to the other marks.
 #[derive(Debug)]
 struct Region {
     location: PathBuf,
-    /// The members that see it and do not leave it out.
+    /// The members in which it is visible and not left out.
     seers: Vec<usize>,
-    /// The member whose own it is: none where it is that of a directory that is scanned by itself.
+    /// The member whose own it is; `None` if it belongs to a directory that is scanned by itself.
     owner: Option<usize>,
 }
 
@@ -43,9 +43,9 @@ pub(super) struct Subject<'a> {
 }
 
 impl Survey {
-    /// That of these directories, sorted by their numbers, in the order of the cuts that are in the first of them.
+    /// Creates the survey of these directories, sorted by their numbers, with the cuts in the first of them.
     pub(super) fn new(subjects: &[Subject<'_>], cuts: &[Cut], settings: Settings) -> Self {
-        let mut walk = Walk::new(settings);
+        let mut walk = MarkedTree::new(settings);
         let mut regions = Vec::new();
         let nth_of = |number: &usize| subjects.binary_search_by_key(number, |subject| subject.number).ok();
         for cut in cuts.iter().rev().filter(|cut| cut.is_needed(|number| nth_of(number).is_some())) {
@@ -55,7 +55,7 @@ impl Survey {
                 (!subject.exclude.leaves_out(below)).then_some((subject, below))
             };
             let mut seers: Vec<usize> = cut.seers.iter().filter_map(nth_of).collect();
-            // It is walked by the way of the innermost directory that sees it.
+            // It is read by its path in the innermost directory in which it is visible.
             let Some((subject, rest)) = seers.first().and_then(below) else { continue };
             walk.add(&subject.location.path, rest, subject.exclude);
             seers.retain(|nth| below(nth).is_some());
@@ -65,10 +65,10 @@ impl Survey {
         Self { walk, members: subjects.iter().map(member).collect(), regions }
     }
 
-    /// What each of the directories holds, of what each of the marks was found to hold.
+    /// Returns the value of each directory, computed from the usage of each mark.
     pub(super) fn values(
         &self,
-        found: Vec<Result<Found>>,
+        found: Vec<Result<MeasuredTree>>,
         ended: Monotonic,
         took: Duration,
     ) -> Vec<std::result::Result<Value, String>> {
@@ -92,21 +92,21 @@ impl Survey {
         self.members.iter().enumerate().map(value).collect()
     }
 
-    /// What is at the place of a directory itself.
+    /// Returns the value of a directory with the usage of its own mark only.
     fn root(
         &self,
         nth: usize,
         member: &Member,
-        found: &[(&Region, Result<Found>)],
+        found: &[(&Region, Result<MeasuredTree>)],
         ended: Monotonic,
         took: Duration,
     ) -> std::result::Result<Value, String> {
         let spot = &member.location.spot;
         let root = found.iter().find(|(region, _)| region.location == spot.location());
-        let Some((region, found)) = root else { return Err("it was not scanned".to_owned()) };
-        let Found { mut usage, at, mut watch } = found.as_ref().map_err(Error::to_string)?.clone();
+        let Some((region, found)) = root else { return Err("the directory was not scanned".to_owned()) };
+        let MeasuredTree { mut usage, at, mut watch } = found.as_ref().map_err(Error::to_string)?.clone();
         if region.owner != Some(nth) {
-            // It is another one's, which is the same directory.
+            // It belongs to another member, which is the same directory.
             let Usage { partial, excluded_mounts, .. } = usage;
             usage = Usage { partial, excluded_mounts, ..Usage::default() };
             watch = watch.map(|watch| Watch { uncertain_files: 0, uncertain_bytes: 0, ..watch });
@@ -115,12 +115,12 @@ impl Survey {
         Ok(Value { usage, pieces: Arc::default(), spot, scope: self.scope(nth, member), at, took, watch })
     }
 
-    /// What a directory had to count, as a number: see [`Part::scope`](super::Part::scope).
+    /// Returns a number for the places that a directory had to count: see [`Part::scope`](super::Part::scope).
     fn scope(&self, nth: usize, member: &Member) -> u64 {
         let Location { mount, identity, device, spot, path, .. } = &member.location;
         let mut hasher = DefaultHasher::new();
         (mount, identity, device, spot, path).hash(&mut hasher);
-        // Where its own ends and begins again, whatever else is told apart.
+        // The places where its own bytes end and begin again; other marks do not matter.
         let mut open: Vec<(&Region, bool)> = Vec::new();
         for (region, exclude) in self.regions.iter().zip(&self.walk.excludes).rev() {
             if !region.location.starts_with(spot.location()) {
@@ -139,8 +139,8 @@ impl Survey {
     }
 }
 
-/// Adds what was found at another place of a directory.
-fn add(value: &mut Value, found: &Result<Found>) {
+/// Adds the usage of another mark in a directory.
+fn add(value: &mut Value, found: &Result<MeasuredTree>) {
     match found {
         Ok(found) => {
             value.usage.add(&found.usage);
@@ -149,7 +149,7 @@ fn add(value: &mut Value, found: &Result<Found>) {
                 watch.uncertain_bytes = watch.uncertain_bytes.saturating_add(other.uncertain_bytes);
             }
         }
-        // It is gone, and that is no error.
+        // It was removed, which is no error.
         Err(error) if error.is_not_found() => {}
         Err(error) => {
             let path = error.path().unwrap_or(value.spot.location()).into();

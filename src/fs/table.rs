@@ -1,4 +1,4 @@
-//! The mount table as a tree: what a path is on, without touching what may hang.
+//! The mount table as a tree, which finds the mount of a path without touching mounts that may hang.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -17,31 +17,31 @@ mod look;
 mod watched;
 
 pub(in crate::fs) use look::{Look, MNT_ID_UNIQUE, unique_id};
-pub(crate) use watched::Watched;
+pub(crate) use watched::WatchedTable;
 
-/// The mounts of now, and which is mounted on which.
+/// The current mounts, and their mount points on each other.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
-    /// After those of the table comes what `/` is on, where that is not among them.
+    /// The mounts of the table, and last the mount of `/`, if that is not among them.
     mounts: Vec<Mount>,
-    /// By the mount that is mounted on, and where: the place in `mounts`.
+    /// By the parent mount and the mount point: the index in `mounts`.
     children: HashMap<(u32, PathBuf), usize>,
     root: Option<usize>,
     /// Whether the mount of `/` is not in the table: after a `chroot(2)`.
     pub(crate) is_rootless: bool,
-    /// By place: whether it can be looked at without being held up, by its type and by what it stands on.
+    /// By index: whether the mount can be read without the risk to hang, by its type and the storage below it.
     safe: Vec<bool>,
 }
 
-/// Where a path leads to.
+/// The target of a path.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Place<'a> {
     /// The mount it is on.
     pub(crate) mount: &'a Mount,
     /// The path without symbolic links.
     pub(crate) path: PathBuf,
-    /// Whether every step could be looked at. Otherwise a part of it is on a mount that may hang, and was taken as it is
-    /// written.
+    /// Whether every step could be checked for symbolic links. Otherwise a part of the path is on a mount that may hang, and was
+    /// used literally.
     pub(crate) seen: bool,
 }
 
@@ -55,12 +55,12 @@ impl Table {
     }
 
     pub(in crate::fs) fn new(mut mounts: Vec<Mount>, ground: &dyn Ground) -> Self {
-        // The root of all is mounted on what is not in the table.
+        // The parent of the root mount is not in the table.
         let known: HashSet<u32> = mounts.iter().map(|mount| mount.id).collect();
         let is_bottom = |mount: &Mount| mount.id == mount.parent || !known.contains(&mount.parent);
         let bottom = mounts.iter().position(|mount| *mount.mount_point == *Path::new("/") && is_bottom(mount));
         if bottom.is_none() {
-            // What `/` is on has no line. What is mounted on it names it as its parent.
+            // The mount of `/` has no line. The mounts on it have its id as their parent.
             let id = mounts.iter().find(|mount| is_bottom(mount)).map_or(0, |mount| mount.parent);
             mounts.push(Mount { id, parent: id, mount_point: "/".into(), ..Mount::default() });
         }
@@ -77,7 +77,7 @@ impl Table {
         table
     }
 
-    /// The mounts, in the order of the table.
+    /// Returns the mounts, in the order of the table.
     pub(crate) fn mounts(&self) -> &[Mount] {
         let listed = self.mounts.len().saturating_sub(usize::from(self.is_rootless));
         self.mounts.get(..listed).unwrap_or_default()
@@ -88,7 +88,7 @@ impl Table {
         self.mounts().iter().any(|listed| std::ptr::eq(listed, mount))
     }
 
-    /// The mounts that paths lead to: not those below others. With each, whether its path leads over nothing that may hang.
+    /// Returns the mounts that paths lead to, without hidden ones; with each, whether no mount on its path may hang.
     pub(crate) fn visible(&self) -> impl Iterator<Item = (&Mount, bool)> {
         self.mounts().iter().filter_map(|mount| {
             let (reached, safe) = self.reach(&mount.mount_point)?;
@@ -96,18 +96,18 @@ impl Table {
         })
     }
 
-    /// The mount that a path without symbolic links is on, and whether it leads over nothing that may hang.
+    /// Returns the mount of a path without symbolic links, and whether no mount on the path may hang.
     pub(crate) fn reach(&self, path: &Path) -> Option<(&Mount, bool)> {
         let place = self.resolve(path, |_, _| Err(Errno::INVAL.into())).ok()?;
         Some((place.mount, place.seen))
     }
 
-    /// Follows a path from the root. `read_link` is asked for each step that is not a mount point, with the mount it is on,
-    /// unless that may hang or mounts something when it is touched; it returns `EINVAL` for what is no symbolic link.
+    /// Resolves a path from the root. `read_link` is called for each step that is not a mount point, with the mount it is on,
+    /// unless that may hang or is an automount; it returns `EINVAL` if the step is no symbolic link.
     ///
     /// # Errors
     ///
-    /// Those of `read_link`.
+    /// The errors of `read_link`.
     pub(crate) fn resolve(
         &self,
         path: &Path,
@@ -124,12 +124,12 @@ impl Table {
         mut read_link: impl FnMut(&Path, &Mount) -> io::Result<PathBuf>,
         mut is_safe: impl FnMut(usize) -> bool,
     ) -> Result<(usize, PathBuf, bool)> {
-        /// As many as the kernel follows.
+        /// The limit of the kernel.
         const MOST_LINKS: u32 = 40;
         let Some(root) = self.root else { return Err(Error::config("there are no mounts").at(path)) };
         let mut todo: Vec<OsString> = steps(path);
         let mut reached = PathBuf::from("/");
-        // The mount that each step so far is on, the root first, and whether the way there can be looked at.
+        // The mount of each step so far, the root first, and whether the path up to there cannot hang.
         let bottom = (root, is_safe(root));
         let mut trail: Vec<(usize, bool)> = vec![bottom];
         let mut links = 0_u32;
@@ -178,7 +178,7 @@ impl Table {
         self.safe.get(place).copied().unwrap_or(false)
     }
 
-    /// Asks the kernel for the ids of mounts that it never uses again, as far as that cannot hang.
+    /// Reads the unique ids of the mounts for which that cannot hang.
     pub(crate) fn identify(&mut self) {
         let can_be_asked = |mount: &Mount, safe: bool| {
             let way = || self.reach(mount.mount_point.parent()?);
@@ -201,12 +201,12 @@ impl Table {
         self.mounts
     }
 
-    /// Where other mounts begin in the directory `path` of this mount: those that can be reached there.
+    /// Returns the mount points of other reachable mounts in the directory `path` of this mount.
     pub(crate) fn below<'a>(&'a self, mount: u32, path: &'a Path) -> impl Iterator<Item = (&'a Path, &'a Mount, bool)> {
         self.mounts().iter().enumerate().filter_map(move |(place, other)| {
             let point: &Path = &other.mount_point;
             let is_below = other.parent == mount && point != path && point.starts_with(path);
-            // A mount hides what was mounted below its mount point before.
+            // A mount hides earlier mounts below its mount point.
             let is_hidden = || {
                 let above = point.ancestors().skip(1).take_while(|above| *above != path);
                 above.into_iter().any(|above| self.children.contains_key(&(mount, above.to_path_buf())))
@@ -215,11 +215,11 @@ impl Table {
         })
     }
 
-    /// The topmost mount on `path`, a directory of the mount `below`; none where nothing is mounted there.
+    /// Returns the topmost mount on `path`, a directory of the mount `below`, if there is one.
     fn top(&self, below: usize, path: &Path) -> Option<usize> {
         let mut top = None;
         let mut below = below;
-        // Each mount is on top of another one, so this ends, whatever the table says.
+        // Bounded by the number of mounts, so it ends with any table.
         for _ in 0..self.mounts.len() {
             let id = self.mounts.get(below)?.id;
             let Some(place) = self.children.get(&(id, path.to_path_buf())) else { break };
@@ -230,7 +230,7 @@ impl Table {
     }
 }
 
-/// The steps of a path, the last first.
+/// Returns the steps of a path, the last first.
 fn steps(path: &Path) -> Vec<OsString> {
     let mut steps: Vec<_> = path.components().map(|step| step.as_os_str().to_owned()).collect();
     steps.reverse();

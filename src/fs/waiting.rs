@@ -1,10 +1,10 @@
-//! What a tick waits for: scans that are under way or begin now, each for as long as is due to it.
+//! The waiting of a tick for scans that are under way or begin now, with a limit for each.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::directories::Entry;
+use super::directories::DirectoryState;
 use super::directory::Patience;
 use super::flight::Flight;
 use super::state::{Shared, State};
@@ -15,29 +15,29 @@ use crate::{Cancel, Monotonic, Result};
 #[derive(Debug)]
 struct Awaited {
     id: u64,
-    /// So many scans will have ended.
+    /// The number of ended scans at which the wait is over.
     scans: u64,
-    /// For how long, if not until then.
+    /// The time at which the wait ends otherwise, if it is limited.
     until: Option<Instant>,
-    /// The scan that it waits for, where that may hang: it is waited for while it shows signs of life.
+    /// The scan that it waits for, if that may hang: the wait goes on while the scan makes progress.
     flight: Option<Arc<Flight>>,
 }
 
-/// How far a scan that may hang was when it was last seen to be further, and when that was.
+/// The last progress seen of a scan that may hang, and its time.
 struct Sign {
     entries: u64,
     since: Instant,
 }
 
-/// Signs of life are looked for so often within the time in which there has to be one.
-const LOOKS: u32 = 8;
+/// How often the progress is checked within the time in which there has to be some.
+const CHECKS: u32 = 8;
 
 impl Shared {
     /// Starts the scans that are due, and waits for those that the tick waits for. `stalled` has the mounts that do not
-    /// answer: nothing is started there. A scan on a mount that may hang is waited for as long as it shows signs of life,
-    /// each within `budget`.
+    /// answer: no scan is started there. The wait for a scan on a mount that may hang goes on as long as it makes progress
+    /// within each `budget`.
     ///
-    /// It sleeps until a scan has ended, something was registered or removed, `cancel` was set or a time is over.
+    /// It sleeps until a scan has ended, a registration was added or removed, `cancel` was set or a time is over.
     pub(super) fn scan(self: &Arc<Self>, stalled: &[u32], budget: Duration, cancel: &Cancel) -> Result<()> {
         let mut state = self.lock();
         if state.directories.entries.is_empty() {
@@ -60,12 +60,12 @@ impl Shared {
         let mut signs: HashMap<u64, Sign> = HashMap::new();
         let mut seen = None;
         loop {
-            // What is under way differs when a scan has ended, or somebody registers or removes a directory.
+            // Other scans can begin only after a scan has ended, or a directory was registered or removed.
             let now = (state.jobs.ended, state.generation);
             if seen.replace(now) != Some(now) {
                 awaited.retain(|awaited| state.is_pending(awaited, stalled));
                 if !awaited.is_empty() {
-                    // What could not start because of another scan.
+                    // Starts scans that could not begin before because of another one.
                     self.start(&mut state, stalled, |id| awaited.iter().any(|awaited| awaited.id == id));
                 }
                 for awaited in &mut awaited {
@@ -82,7 +82,7 @@ impl Shared {
             let look = awaited
                 .iter()
                 .any(|awaited| awaited.flight.is_some())
-                .then(|| clock.checked_add(budget.checked_div(LOOKS)?));
+                .then(|| clock.checked_add(budget.checked_div(CHECKS)?));
             let next = awaited.iter().filter_map(|awaited| awaited.until).chain(look.flatten()).min();
             state = match next {
                 Some(next) => {
@@ -99,10 +99,10 @@ impl Shared {
     }
 }
 
-/// It sleeps for no shorter time than this: a budget of nothing is no reason to spin.
+/// The shortest sleep: with a budget of 0 it must not spin.
 const SHORTEST: Duration = Duration::from_micros(100);
 
-/// Whether the scan that is waited for was further than before within the budget, if it may hang.
+/// Whether the awaited scan made progress within the budget, if it may hang.
 fn shows_life(awaited: &Awaited, signs: &mut HashMap<u64, Sign>, clock: Instant, budget: Duration) -> bool {
     let Some(flight) = &awaited.flight else { return true };
     let entries = flight.progress.entries();
@@ -116,8 +116,8 @@ fn shows_life(awaited: &Awaited, signs: &mut HashMap<u64, Sign>, clock: Instant,
     !flight.is_silent()
 }
 
-/// Whether a tick that begins now has to wait for the scan of a directory, and for which.
-fn awaited(entry: &Entry, now: Monotonic, budget: Duration, watched_trees: &WatchedTrees) -> Option<Awaited> {
+/// Returns the wait of a tick that begins now for the scan of a directory, if it has to wait.
+fn awaited(entry: &DirectoryState, now: Monotonic, budget: Duration, watched_trees: &WatchedTrees) -> Option<Awaited> {
     entry.location.as_ref()?;
     let (mut scans, mut until) = (entry.scans.saturating_add(1), None);
     let is_unread = |tree_owner| watched_trees.is_empty(tree_owner) && entry.last.is_some() && !entry.is_due(now);
@@ -134,14 +134,14 @@ fn awaited(entry: &Entry, now: Monotonic, budget: Duration, watched_trees: &Watc
         (Patience::All, None) => entry.flight.is_some() || entry.is_due(now),
     };
     if entry.tree_owner.is_some() && entry.last.is_some() && entry.flight.is_some() {
-        // What is under way began before this tick.
+        // The scan under way began before this tick.
         scans = scans.saturating_add(1);
     }
     waits.then_some(Awaited { id: entry.id, scans, until, flight: None })
 }
 
 impl State {
-    /// The scan that a directory waits for: its own, or that of another on a mount which takes one at a time.
+    /// Returns the scan that a directory waits for: its own, or that of another one on a mount with one scan at a time.
     fn flight(&self, id: u64) -> Option<Arc<Flight>> {
         let entry = self.directories.get(id)?;
         let location = entry.location.as_ref()?;

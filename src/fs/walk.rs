@@ -1,8 +1,8 @@
-//! The ground of all that looks through directory trees: opening and listing directories, asking entries, leaving some of them
-//! out, and adding up the others.
+//! The common base of scans and watches of directory trees: opening and listing directories, reading the metadata of
+//! entries, leaving some of them out, and adding up the others.
 //!
-//! A scan reads whole trees, by many threads; a watch reads again what changed. Both count the same way, as each rule is
-//! here once.
+//! A scan reads whole trees, by many threads; a watch reads changed directories again. Both count in the same way, because
+//! each rule is implemented once, in these modules.
 
 mod boundary;
 mod entry;
@@ -20,7 +20,7 @@ pub use boundary::Boundary;
 pub use usage::{Largest, Partial, ScanError, ScanErrors, Usage};
 
 pub(in crate::fs) use boundary::Fence;
-pub(in crate::fs) use entry::{Born, Entry, FileId};
+pub(in crate::fs) use entry::{Born, EntryStat, FileId};
 pub(in crate::fs) use exclude::{Exclude, Globs};
 pub(in crate::fs) use follow::{Led, follow};
 pub(in crate::fs) use listing::{Listing, Step};

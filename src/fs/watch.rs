@@ -1,29 +1,30 @@
-//! Directory trees that are kept up to date: the kernel tells which directories changed, and only those are read again.
+//! Directory trees that are kept up to date: the kernel reports which directories changed, and only those are read again.
 //!
-//! A refresh gives what a scan of now would give. Its cost follows what changed: where nothing did, it is a question to the
-//! kernel for each of the roots, one for the mount table, one for events, and a slice of the verification.
+//! A refresh returns the same usage as a scan made now. Its cost follows the changes: if there are none, it is one system call
+//! for each of the roots, one for the mount table, one for events, and a part of the verification.
 //!
-//! For each directory it is kept what it holds directly, and the trees have totals that are corrected by differences. A
-//! directory that changed is read again, on this level alone. Nothing is kept for each file, but for the names of files that
-//! have several, and for the entries of a large directory that changes often ([`EntryCache`](entry_cache::EntryCache)), up to a bound.
+//! Each directory has the totals of its direct entries, and the trees have totals that are corrected by differences. A
+//! directory that changed is read again, without those in it. Nothing is stored for each file, except the names of files that
+//! have several, and the entries of a large directory that changes often ([`EntryCache`](entry_cache::EntryCache)), up to a bound.
 //!
-//! What no event tells is dealt with as follows.
+//! These rules cover changes that events do not report completely.
 //!
-//! - Each directory is watched before it is read, so that what changes meanwhile is reported.
-//! - A number is used again: what has the number of a known directory is that one only if it was made at the same time, and
-//!   if no event reported that the name was removed. Of a root, the watch itself is asked: adding it again returns the same
-//!   watch only for the same inode.
-//! - A directory that is new is watched and read with all below it; one that was moved within the tree keeps what is known.
-//! - A file that takes space without an event, because it is sparse or may be open, is asked at each refresh
-//!   ([`unheard`]); those that the kernel writes to by itself are looked for ([`kernel_writers`]).
-//! - A file that has names elsewhere is asked at each refresh, as its content can change by those ([`Links`](links::Links)).
-//!   A second name made within the tree is told where it was made alone; where the first is, is found out ([`LinkSearch`]).
-//! - The mount table is looked at; where something was mounted or unmounted, the parent is read again.
+//! - Each directory is watched before it is read, so that changes meanwhile are reported.
+//! - Inode numbers are used again: a directory with the number of a known one is the same only if it was created at the same
+//!   time, and if no event reported that the name was removed. A root is compared by its watch: adding it again returns the
+//!   same watch only for the same inode.
+//! - A new directory is watched and read with everything below it; one that was moved within the tree keeps its totals.
+//! - A file that can take space without an event, because it is sparse or may be open, is checked at each refresh
+//!   ([`unheard`]); files that the kernel writes to by itself are looked for ([`kernel_writers`]).
+//! - A file that has names outside is checked at each refresh, as it can be written to by those ([`Links`](links::Links)).
+//!   A second name made within the tree is reported only in the directory of that name; the directory of the first name is
+//!   searched for ([`LinkSearch`]).
+//! - The mount table is checked; the parent of a new or removed mount is read again.
 //! - When events were lost, all directories are read again, and less often the more often that happens.
 //! - A directory without a watch is read again when its time to live is over.
 //! - Every directory is read again once in a while ([`WatchedTree::verify`]): stores by `mmap`, other hosts of a network
-//!   file system, names made outside of files that had one, and what was done to a file by a name that came and went between
-//!   two refreshes, are found by that alone.
+//!   file system, new names outside of files that had one, and changes of a file by a name that was made and removed between
+//!   two refreshes, are found only by that.
 
 mod apply;
 mod asking;
@@ -52,7 +53,7 @@ mod wds;
 use std::time::{Duration, Instant};
 
 pub(crate) use notify::most_watches;
-pub(crate) use watched::{Drift, Mode, Reason, Verified, Watched};
+pub(crate) use watched::{Drift, Mode, Reason, RefreshReport, Verified};
 
 use crate::fs::scan::Scan;
 use crate::fs::walk::Exclude;
@@ -63,7 +64,7 @@ use link_search::LinkSearch;
 use mounts::Mounts;
 use nodes::{NodeId, Queued};
 use notify::Notify;
-use reading::{Outcome, Reader};
+use reading::{ReadOutcome, Reader};
 use report::Failures;
 use revisit_schedule::RevisitSchedule;
 use roots::Roots;
@@ -73,7 +74,7 @@ use tree::Tree;
 #[derive(Debug)]
 pub(crate) struct WatchedTree {
     exclude: Exclude,
-    /// How many watches it may have.
+    /// The number of watches that it may have.
     budget: usize,
     notify: Option<Notify>,
     mounts: Mounts,
@@ -87,7 +88,7 @@ pub(crate) struct WatchedTree {
     settled_at: Option<Monotonic>,
 }
 
-/// What a refresh has done so far.
+/// The work of a refresh so far.
 #[derive(Debug, Default)]
 struct Done {
     dirty: usize,
@@ -98,11 +99,11 @@ struct Done {
     drift: Drift,
 }
 
-/// So many directories are read between two looks at what comes next.
+/// The number of directories that are read before the queue is checked again.
 const BATCH: usize = 1024;
 
 impl WatchedTree {
-    /// The trees that `scan` would scan, within its boundary and without what it leaves out. Its other settings do not
+    /// Creates the trees of `scan`, with its boundary and its globs. Its other settings do not
     /// matter. Nothing is read before the first refresh.
     pub(crate) fn new(scan: &Scan) -> Self {
         let (paths, boundary, exclude) = scan.extent();
@@ -123,7 +124,7 @@ impl WatchedTree {
         }
     }
 
-    /// How many directories may be watched. Default: a quarter of what the user may have, all programs together
+    /// Sets how many directories may be watched. Default: a quarter of the limit of the user for all programs together
     /// (`/proc/sys/fs/inotify/max_user_watches`). The kernel needs about 1 KiB for each, and keeps its inode.
     #[must_use]
     pub(crate) fn watches(mut self, most: usize) -> Self {
@@ -131,19 +132,19 @@ impl WatchedTree {
         self
     }
 
-    /// Says so from the next refresh on. What is watched stays watched.
+    /// Sets how many directories may be watched from the next refresh on. Existing watches stay.
     pub(crate) fn set_watches(&mut self, most: usize) {
         self.budget = most;
     }
 
-    /// How often each directory is read again though nothing was reported of it, spread over the refreshes. Default: 10 min.
+    /// Sets the period in which each directory is read again without an event, spread over the refreshes. Default: 10 min.
     #[must_use]
     pub(crate) fn verify(mut self, period: Duration) -> Self {
         self.schedule.verify = period;
         self
     }
 
-    /// How often a directory without a watch is read again. Default: 60 s.
+    /// Sets the period in which a directory without a watch is read again. Default: 60 s.
     #[must_use]
     pub(crate) fn ttl(mut self, ttl: Duration) -> Self {
         self.schedule.ttl = ttl;
@@ -155,7 +156,7 @@ impl WatchedTree {
     /// # Errors
     ///
     /// [`is_cancelled`](Error::is_cancelled) when `cancel` was set; the next refresh goes on where this one stopped.
-    pub(crate) fn refresh(&mut self, now: Monotonic, cancel: &Cancel) -> Result<Watched> {
+    pub(crate) fn refresh(&mut self, now: Monotonic, cancel: &Cancel) -> Result<RefreshReport> {
         let start = Instant::now();
         cancel.check()?;
         let mut done = Done::default();
@@ -176,7 +177,7 @@ impl WatchedTree {
             self.tree.may_be_written(&file, &self.exclude);
         }
         done.asked = self.tree.ask_unheard(ASKED);
-        self.settle(now, cancel, &mut done)?;
+        self.read_pending(now, cancel, &mut done)?;
         if self.is_too_large() {
             return Ok(self.report(done, now, start.elapsed()));
         }
@@ -186,18 +187,18 @@ impl WatchedTree {
         self.mounts.locate(|path| self.tree.parents_of(path));
         done.asked = done.asked.saturating_add(self.tree.ask_externals(ASKED));
         self.verify_some(now, cancel, &mut done)?;
-        self.settle(now, cancel, &mut done)?;
+        self.read_pending(now, cancel, &mut done)?;
         self.schedule.end(&self.tree, now, start.elapsed());
         Ok(self.report(done, now, start.elapsed()))
     }
 
-    /// Whether there are so many directories without a watch that to scan costs less than to know them: nothing but this is to
-    /// be asked of it any more.
+    /// Whether there are so many directories without a watch that a scan costs less than keeping them. Such a tree must not be
+    /// used any more.
     pub(crate) fn is_too_large(&self) -> bool {
         self.tree.nodes.len() > most_directories(self.budget)
     }
 
-    /// Takes the events there are.
+    /// Takes the pending events.
     fn on_event(&mut self) {
         let (tree, exclude) = (&mut self.tree, &self.exclude);
         if let Some(notify) = &mut self.notify {
@@ -205,9 +206,9 @@ impl WatchedTree {
         }
     }
 
-    /// Reads all that is to be read.
-    fn settle(&mut self, now: Monotonic, cancel: &Cancel, done: &mut Done) -> Result<()> {
-        let (mut looks, mut hunts) = (2_u32, 2_u32);
+    /// Reads all directories in the queue.
+    fn read_pending(&mut self, now: Monotonic, cancel: &Cancel, done: &mut Done) -> Result<()> {
+        let (mut retries, mut searches) = (2_u32, 2_u32);
         loop {
             let batch = self.tree.next(BATCH, now);
             if !batch.is_empty() {
@@ -223,19 +224,19 @@ impl WatchedTree {
             if self.tree.look_for_missing() {
                 continue;
             }
-            if !self.tree.orphans.is_empty() && looks > 0 {
+            if !self.tree.orphans.is_empty() && retries > 0 {
                 // Where they were moved to may not have been reported yet.
-                looks = looks.saturating_sub(1);
+                retries = retries.saturating_sub(1);
                 self.on_event();
                 if self.tree.is_pending() {
                     continue;
                 }
             }
             self.tree.drop_orphans();
-            self.give_back();
+            self.remove_unneeded_watches();
             self.tree.ask_lost();
-            if hunts > 0 {
-                hunts = hunts.saturating_sub(1);
+            if searches > 0 {
+                searches = searches.saturating_sub(1);
                 let notify = self.notify.as_ref();
                 if self.link_search.run(&mut self.tree, notify, &self.exclude, now, cancel)? {
                     continue;
@@ -244,7 +245,7 @@ impl WatchedTree {
             if self.tree.is_pending() {
                 continue;
             }
-            for id in std::mem::take(&mut self.tree.hunted) {
+            for id in std::mem::take(&mut self.tree.searched) {
                 self.tree.links.accept(id);
             }
             return Ok(());
@@ -259,15 +260,15 @@ impl WatchedTree {
         *self.tree.found.get_mut() = 0;
         let (tree, notify, exclude) = (&self.tree, self.notify.as_ref(), &self.exclude);
         let reader = || Reader::new(tree, notify, exclude, cancel);
-        let outcomes: Vec<Outcome> = pool::each(&batch, reader, |reader, id| reader.read(*id));
+        let outcomes: Vec<ReadOutcome> = pool::each(&batch, reader, |reader, id| reader.read(*id));
         let changes = self.tree.apply(batch.into_iter().zip(outcomes).collect(), now);
-        self.give_back();
+        self.remove_unneeded_watches();
         cancel.check()?;
         Ok(changes)
     }
 
-    /// Gives back the watches that nobody needs.
-    fn give_back(&mut self) {
+    /// Removes the watches that no directory needs any more.
+    fn remove_unneeded_watches(&mut self) {
         for wd in std::mem::take(&mut self.tree.unneeded) {
             // The same directory may have been found at another place meanwhile.
             if let (Some(notify), None) = (&self.notify, self.tree.wds.of(wd).next()) {
@@ -276,7 +277,7 @@ impl WatchedTree {
         }
     }
 
-    /// Reads the next directories of the round, and finds out what no event told.
+    /// Reads the next directories of the verification, and measures the changes without events.
     fn verify_some(&mut self, now: Monotonic, cancel: &Cancel, done: &mut Done) -> Result<()> {
         self.schedule.verify_some(&mut self.tree, now);
         loop {
@@ -285,7 +286,7 @@ impl WatchedTree {
                 return Ok(());
             }
             let changes = self.read(batch, now, cancel)?;
-            // What happened since the events were taken is no drift.
+            // Changes since the events were taken are no drift.
             self.on_event();
             let quiet = !self.tree.is_pending();
             for change in changes.iter().filter(|change| change.why == Queued::InTurn) {
@@ -302,8 +303,8 @@ impl WatchedTree {
         }
     }
 
-    /// What there is to report after a refresh.
-    fn report(&mut self, done: Done, now: Monotonic, took: Duration) -> Watched {
+    /// Returns the report of a refresh.
+    fn report(&mut self, done: Done, now: Monotonic, took: Duration) -> RefreshReport {
         self.drift_bytes = self.drift_bytes.saturating_add(done.drift.bytes);
         self.failures.update(&mut self.tree);
         let (at, progress) = self.schedule.verified(&self.tree);
@@ -313,7 +314,7 @@ impl WatchedTree {
             && !self.link_search.waits();
         let settled_at = if is_settled { self.settled_at.insert(now) } else { self.settled_at.get_or_insert(now) };
         let as_of = self.schedule.unwatched_since().map_or(*settled_at, |since| since.min(*settled_at));
-        Watched {
+        RefreshReport {
             usage: report::usage(&self.tree, &self.failures, took),
             uncertain: report::uncertain(&self.tree),
             asked: done.asked,
@@ -330,12 +331,12 @@ impl WatchedTree {
     }
 }
 
-/// So many directories are known at most where so many can be watched.
+/// Returns how many directories are kept in memory at most for this number of watches.
 pub(crate) fn most_directories(watches: usize) -> usize {
-    /// So many need no watch, some 10 MB.
+    /// This number of directories is kept even without watches: some 10 MB.
     const FEW: usize = 1 << 14;
     watches.saturating_add(watches.max(FEW))
 }
 
-/// So many files are asked at a refresh that have one name, and so many that have several.
+/// At most this number of files with one name are checked at a refresh, and of those with several.
 const ASKED: usize = 512;

@@ -88,7 +88,7 @@ async fn line(entry: &Entry) -> Result<Vec<Vec<u8>>> {
     Ok(line)
 }
 
-/// Compares all that is known of each entry with what `find` prints; gives how many there are.
+/// Compares all fields of each entry with the output of `find`; returns the number of entries.
 #[track_caller]
 fn same_as_find(root: &Path) -> usize {
     let format = r"%p\0%y\0%d\0%s\0%b\0%i\0%n\0%U\0%G\0%D\0%m\0%T@\0";
@@ -99,7 +99,7 @@ fn same_as_find(root: &Path) -> usize {
     assert_eq!(lines.remainder(), [b""]);
     let mut expected: Vec<Vec<Vec<u8>>> = lines.map(<[_]>::to_vec).collect();
     for line in &mut expected {
-        // The length of what is neither a file nor a link has no meaning.
+        // The length has no meaning for other types than files and links.
         if line[1] != b"f" && line[1] != b"l" {
             line[3] = b"0".to_vec();
         }
@@ -117,7 +117,7 @@ fn same_as_find(root: &Path) -> usize {
     found.len()
 }
 
-/// Makes one of each kind of file, and names of all kinds; gives the sockets, which end with the test.
+/// Makes one of each kind of file, and names of all kinds; returns the socket, which ends with the test.
 fn odd(root: &Path) -> UnixListener {
     file(root.join("a/b/small"), 10);
     file(root.join("a/large"), 3 << 20);
@@ -181,7 +181,7 @@ fn roots_of_all_kinds() {
 }
 
 #[test]
-fn what_cannot_be_opened_is_told_and_the_walk_goes_on() {
+fn unreadable_directories_are_errors_and_the_walk_goes_on() {
     const TREE: &str = "APPMON_TEST_TREE";
     if let Some(tree) = std::env::var_os(TREE) {
         return with_closed_directories(Path::new(&tree));
@@ -199,7 +199,7 @@ fn what_cannot_be_opened_is_told_and_the_walk_goes_on() {
     if is_root() {
         let is_there = Command::new("setpriv").arg("--version").output().is_ok();
         if require(is_there, "setpriv") {
-            as_nobody("entries::what_cannot_be_opened_is_told_and_the_walk_goes_on", TREE, tree.path());
+            as_nobody("entries::unreadable_directories_are_errors_and_the_walk_goes_on", TREE, tree.path());
         }
     } else {
         set("listable", 0o444);
@@ -252,7 +252,7 @@ fn with_closed_directories(tree: &Path) {
 }
 
 #[test]
-fn paths_that_are_too_long_are_told() {
+fn paths_that_are_too_long_are_errors() {
     let tree = tree();
     let name = "n".repeat(200);
     let mut dir = rustix::fs::open(tree.path(), rustix::fs::OFlags::DIRECTORY, 0.into()).unwrap();
@@ -271,7 +271,7 @@ fn paths_that_are_too_long_are_told() {
 }
 
 #[test]
-fn what_vanishes_is_no_error() {
+fn removed_entries_are_no_errors() {
     let tree = tree();
     file(tree.path().join("dir/file"), 1);
     file(tree.path().join("other"), 1);
@@ -297,7 +297,7 @@ fn what_vanishes_is_no_error() {
 }
 
 #[test]
-fn what_is_left_out() {
+fn entries_left_out() {
     let tree = tree();
     for name in ["a/1", "a/b/2", "skip/3", "skip/b/4", "skip tree/5", "skip tree/b/6", "7"] {
         file(tree.path().join(name), 1);
@@ -432,7 +432,7 @@ fn a_dropped_poll_loses_nothing() {
     let mut walk = entries(tree.path());
     let mut found = Vec::new();
     while !walk.is_terminated() {
-        // Given up at once, whatever is under way, and then waited for.
+        // Dropped at once, with a call under way, and then awaited.
         if let Some(Some(entry)) = walk.next().now_or_never() {
             found.push(entry.unwrap().path);
         }

@@ -44,7 +44,7 @@ fn error(source: &mut FileSystems) -> appmon::Error {
     source.collect(&mut Snapshot::default(), &Cancel::new()).unwrap_err()
 }
 
-/// What holds for every sample.
+/// Checks the invariants of every sample.
 #[track_caller]
 fn check(fs: &FileSystemSample) {
     assert_eq!(fs.used_bytes + fs.free_bytes + fs.reserved_bytes, fs.total_bytes, "{fs:?}");
@@ -97,8 +97,8 @@ fn scratch() -> (TempDir, FileSystems) {
 }
 
 #[test]
-fn what_df_shows_and_its_figures() {
-    if !alone("file_systems::what_df_shows_and_its_figures") {
+fn file_systems_and_figures_of_df() {
+    if !alone("file_systems::file_systems_and_figures_of_df") {
         return;
     }
     let dir = Scratch::new();
@@ -129,7 +129,7 @@ fn what_df_shows_and_its_figures() {
     mount(&["-t", "overlay", "-o", &options, "overlay"], &overlay);
 
     let mut source = FileSystems::mounted();
-    // What others do on the machine's own file systems goes on.
+    // Other programs go on writing to the machine's own file systems.
     let ours = |map: BTreeMap<PathBuf, Vec<String>>| -> Vec<_> {
         map.into_iter()
             .map(|(path, row)| if path.starts_with(dir.path()) { (path, row) } else { (path, vec![]) })
@@ -187,8 +187,8 @@ fn mounts_come_and_go() {
 }
 
 #[test]
-fn changes_of_the_mount_table_are_told() {
-    if !alone("file_systems::changes_of_the_mount_table_are_told") {
+fn changes_of_the_mount_table_are_reported() {
+    if !alone("file_systems::changes_of_the_mount_table_are_reported") {
         return;
     }
     let dir = Scratch::new();
@@ -235,7 +235,7 @@ fn which_file_systems_by_type_and_by_path() {
     );
     assert_eq!(shown(FileSystems::mounted().include_paths([glob("b")]).unwrap()), ["b"]);
     assert_eq!(shown(FileSystems::mounted().exclude_types(["tmpfs"]).unwrap()), [""; 0]);
-    // What is registered by hand is told, whatever its size.
+    // A registered file system is reported, even if its size is 0.
     let by_hand =
         FileSystems::mounted().exclude_types(["*"]).unwrap().register(FileSystem::new("c", dir.path().join("c")));
     assert_eq!(shown(by_hand), ["c"]);
@@ -261,7 +261,7 @@ fn a_directory_belongs_to_the_mount_it_is_on() {
     mount(&["--bind", path("disk/sub").to_str().unwrap()], &path("bind"));
     std::os::unix::fs::symlink(path("bind/deep"), path("disk/link")).unwrap();
 
-    // One file system, told by the shorter way: its directories are those on all its mounts.
+    // One file system, reported at the shorter mount point: directories on all its mounts belong to it.
     let mut folded = FileSystems::mounted()
         .directory(Directory::new("bind", path("bind")))
         .directory(Directory::new("sub", path("disk/sub")));
@@ -269,7 +269,7 @@ fn a_directory_belongs_to_the_mount_it_is_on() {
     assert_eq!(find(&snapshot, &path("bind")), None, "one entry for both");
     assert_eq!(at(&snapshot, &path("disk")).parts.len(), 5);
 
-    // Two that were registered are told apart, though they are of the same device.
+    // Two registered mounts of the same device have a sample each.
     let mut source = FileSystems::new()
         .register(FileSystem::new("disk", path("disk")))
         .register(FileSystem::new("bind", path("bind")))
@@ -296,7 +296,7 @@ fn a_directory_belongs_to_the_mount_it_is_on() {
     let late = source.registry().add_directory(Directory::new("late", dir.path())).unwrap_err();
     assert!(late.is_config() && late.to_string().contains("late"), "{late}");
 
-    // What is unmounted takes its directories with it, and gives them back.
+    // An unmount removes the directories on it, and a mount restores them.
     unmount(&path("bind"));
     let snapshot = tick(&mut source);
     assert_eq!(find(&snapshot, &path("bind")), None);
@@ -307,7 +307,7 @@ fn a_directory_belongs_to_the_mount_it_is_on() {
 }
 
 #[test]
-fn what_is_registered_wrongly_is_an_error_that_names_it() {
+fn a_wrong_registration_is_an_error_that_names_it() {
     let (dir, _) = scratch();
     let path = dir.path();
     fill(path.join("file"), 1);
@@ -326,7 +326,7 @@ fn what_is_registered_wrongly_is_an_error_that_names_it() {
     check(main().register(FileSystem::new("other", "/")), &["main", "other"]);
     check(main().register(FileSystem::new("no disk", path)), &["no disk", path.to_str().unwrap()]);
     assert_eq!(tick(&mut main().register(FileSystem::new("no disk", path).optional())).samples.len(), 1);
-    // What is put right is read at the next tick.
+    // After the error is corrected, the next tick reads it.
     let mut source = FileSystems::mounted().directory(Directory::new("late", path.join("late")));
     assert!(error(&mut source).is_config());
     fs::create_dir(path.join("late")).unwrap();
@@ -334,7 +334,7 @@ fn what_is_registered_wrongly_is_an_error_that_names_it() {
 }
 
 #[test]
-fn what_only_all_mounted_have_is_refused_by_others() {
+fn settings_of_mounted_are_refused_by_others() {
     let none = FileSystems::new;
     for (source, name) in [
         (none().include_types(["ext4"]).unwrap(), "include_types"),
@@ -352,8 +352,8 @@ fn what_only_all_mounted_have_is_refused_by_others() {
 }
 
 #[test]
-fn what_is_left_out_of_a_directory_counts_for_the_rest() {
-    if !alone("file_systems::what_is_left_out_of_a_directory_counts_for_the_rest") {
+fn files_left_out_of_a_directory_count_for_the_rest() {
+    if !alone("file_systems::files_left_out_of_a_directory_count_for_the_rest") {
         return;
     }
     let dir = Scratch::new();
@@ -386,14 +386,14 @@ fn what_is_left_out_of_a_directory_counts_for_the_rest() {
                 let bytes = fs.directory(name).map(|part| part.bytes);
                 assert_eq!(bytes, pages.map(|pages| (pages as u64) << 12), "{name}");
             }
-            // What is left out is used all the same.
+            // Files that are left out still use space.
             let other = fs.parts.iter().find(|part| part.kind == PartKind::Other).unwrap();
             let sum: u64 = fs.parts.iter().filter(|part| part.kind == PartKind::Directory).map(|part| part.bytes).sum();
             assert_eq!(other.bytes, fs.used_bytes - sum);
             assert!(!fs.overcommitted);
         };
         check(64 + 256, 0, 0, None);
-        // What is registered where another one leaves everything out is no part of that, nor when it goes.
+        // A directory registered in one that leaves it out is no part of that one, not even after it is removed.
         let kept = registry.add_directory(Directory::new("kept", at("d/cache/kept")).wait()).unwrap();
         check(64 + 256, 0, 0, Some(32));
         registry.invalidate_all();
@@ -401,7 +401,7 @@ fn what_is_left_out_of_a_directory_counts_for_the_rest() {
         drop(kept);
         check(64 + 256, 0, 0, None);
     }
-    // What changes is read at the next tick.
+    // Changes are read at the next tick.
     let [_, mut source] = sources;
     fill(at("d/src/b"), 1 << 12);
     fill(at("d/cache/b"), 1 << 12);
@@ -414,7 +414,7 @@ fn what_is_left_out_of_a_directory_counts_for_the_rest() {
 }
 
 #[test]
-fn what_is_optional_may_be_missing() {
+fn optional_registrations_may_be_missing() {
     let (dir, _) = scratch();
     let at = |path: &str| dir.path().join(path);
     fill(at("file"), 1);
@@ -433,7 +433,7 @@ fn what_is_optional_may_be_missing() {
         assert!(["gone", "file", "watched", "late"].iter().all(|name| part(&snapshot, name).is_none()));
         assert_eq!(tick(&mut other).skipped.vanished, 1);
     }
-    // What comes is there at the next tick, whatever its time to live is.
+    // A directory that is created is there at the next tick, independent of its TTL.
     for (path, count) in [("no/such", 3), ("watched", 2), ("late", 1)] {
         fs::create_dir_all(at(path)).unwrap();
         fill(at(path).join("file"), 5000);
@@ -458,7 +458,7 @@ fn a_value_is_good_for_its_ttl() {
     let second = part(&tick(&mut source), "x").unwrap();
     assert_eq!((second.bytes, second.at), (first.bytes, first.at));
     assert!(second.age > first.age);
-    // Told to be too old, it is scanned beside the ticks: the value comes when it is there.
+    // Invalidated, it is scanned on another thread: the new value is reported when the scan has ended.
     assert!(source.registry().invalidate("x"));
     until("a new value", || part(&tick(&mut source), "x").unwrap().bytes == du(&[dir.path()]));
     let third = part(&tick(&mut source), "x").unwrap();
@@ -501,7 +501,7 @@ fn a_directory_in_the_background_is_waited_for_by_nobody() {
     let snapshot = tick(&mut source);
     let first = part(&snapshot, "x").unwrap();
     if !first.complete {
-        // Nothing is known yet, and so nothing is said: it is all in what else is used.
+        // Nothing is known yet: all of it is in the other used space.
         assert_eq!((first.bytes, first.age, first.files), (0, None, None));
         let fs = snapshot.samples.iter().find(|fs| fs.directory("x").is_some()).unwrap();
         assert!(fs.parts.iter().any(|part| part.kind == PartKind::Other && !part.complete));
@@ -571,7 +571,7 @@ fn the_registry_is_used_while_the_stream_runs() {
         let twin = registry.add_directory(Directory::new("inner", "/")).unwrap_err();
         assert!(twin.is_config() && twin.to_string().contains("inner"), "{twin}");
 
-        // And gives them back when it goes.
+        // And the outer one has them again when it is removed.
         drop(inner);
         let snapshot = loop {
             let snapshot = ticks.try_next().await.unwrap().unwrap();
@@ -590,7 +590,7 @@ fn the_registry_is_used_while_the_stream_runs() {
 }
 
 #[test]
-fn a_file_system_that_is_added_is_told_until_it_is_dropped() {
+fn an_added_file_system_is_reported_until_it_is_dropped() {
     let mut source = FileSystems::new();
     let registry = source.registry();
     assert_eq!(tick(&mut source).samples, []);
@@ -629,7 +629,7 @@ proptest! {
                 fs::hard_link(from, dir.path().join(place.get(&dirs)).join(format!("link{n}"))).unwrap();
             }
         }
-        // What is watched by itself has its own hard links: all of those are in a watched one, or none.
+        // A directory watched by itself counts its own hard links: all of their names are in a watched one, or none.
         let alone = links.is_empty() || watched;
         let directory = |name: &str, path: &Path, watched: bool| {
             let directory = Directory::new(name, path);
@@ -663,7 +663,7 @@ proptest! {
 }
 
 #[test]
-fn what_cannot_be_read_is_told_and_the_rest_is_there() {
+fn unreadable_directories_are_reported_and_the_rest_is_there() {
     if !require(common::is_root(), "root, to give up its rights") {
         return;
     }
@@ -705,7 +705,7 @@ fn directories_that_share_what_they_store_are_made_to_fit() {
     assert_eq!(fs.parts.iter().map(|part| part.bytes).take(3).collect::<Vec<_>>(), [1 << 19, 1 << 19, 0]);
 }
 
-/// What shuts a file system down, as its own tool does: `XFS_IOC_GOINGDOWN`, which ext4 and f2fs have as well.
+/// Shuts a file system down, as its own tool does: `XFS_IOC_GOINGDOWN`, which ext4 and f2fs have as well.
 const SHUT_DOWN: &str = "
 import fcntl, os, struct, sys
 fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))
@@ -790,7 +790,7 @@ fn an_overlay_is_read_only_when_its_upper_layer_is() {
         }
         mount(&["-o", "loop", image.to_str().unwrap()], &root);
         overlay(&path("lower"), &path("fs/a/upper"), &path("over"));
-        // What is stopped is only read by this one.
+        // The stopped file system is only a lower layer of this one.
         fs::create_dir_all(path("fs/lower")).unwrap();
         mount(&["-t", "tmpfs", "layers"], &path("lower"));
         overlay(&path("fs/lower"), &path("lower/upper"), &path("below"));
@@ -872,7 +872,7 @@ fn rates_are_of_what_was_measured() {
         rates(now, then).directory("d").unwrap() * at(now).since(at(then)).unwrap().as_secs_f64()
     };
     let first = again(&mut source);
-    // It holds more than what is used by now, so its share is cut.
+    // Its value is larger than the used space by now, so it is reduced.
     fs::remove_file(d.join("a")).unwrap();
     let cut = tick(&mut source).samples.remove(0);
     assert!(cut.overcommitted && cut.parts[0].bytes < 10 << 20);
@@ -929,7 +929,7 @@ fn a_mount_that_hangs_holds_up_nothing() {
     let first = tick(&mut source);
     let Stalled { since, .. } = at(&first, dir.path()).stalled.unwrap();
     for _ in 0..200 {
-        // All others are told, at once, and it is not asked again.
+        // All others are reported, at once, and it is not asked again.
         let snapshot = tick(&mut source);
         assert!(find(&snapshot, Path::new("/")).unwrap().stalled.is_none());
         let stalled = at(&snapshot, dir.path());
@@ -966,7 +966,7 @@ fn a_runtime_ends_while_a_mount_hangs() {
         for _ in 0..10 {
             let snapshot = ticks.try_next().await.unwrap().unwrap();
             let fs = at(&snapshot, dir.path());
-            // It has never answered: nothing is known, and nothing is said to be 0 of what is.
+            // It has never answered: there are no figures, and none is reported as a measured 0.
             assert!(fs.stalled.is_some() && fs.at.is_none() && fs.parts.is_empty());
             assert_eq!(fs.inodes, Reading::Skipped);
             assert!(at(&snapshot, Path::new("/")).at.is_some());

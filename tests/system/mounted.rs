@@ -1,4 +1,4 @@
-//! What directories and file systems stand on: mounts below them, mounts in place of others, layers that hang.
+//! The mounts of directories and file systems: mounts below them, mounts that replace others, layers that hang.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
 
@@ -121,8 +121,8 @@ fn tmpfs(directories: &[&str]) -> (Scratch, impl Fn(&str) -> PathBuf + use<>) {
 }
 
 #[test]
-fn what_is_on_another_mount_below_is_not_taken_off() {
-    if !alone("mounted::what_is_on_another_mount_below_is_not_taken_off") {
+fn files_on_another_mount_below_are_not_subtracted() {
+    if !alone("mounted::files_on_another_mount_below_are_not_subtracted") {
         return;
     }
     let (scratch, path) = tmpfs(&["a/sub", "a/own", "a/foreign", "o/deep"]);
@@ -218,7 +218,7 @@ fn a_directory_by_two_paths_counts_once() {
     }
 }
 
-/// The growth of the directories, by name, and of what else is used.
+/// The growth of the directories, by name, and of the other used space.
 fn growth(now: &FileSystemSample, then: &FileSystemSample) -> Vec<(String, Option<f64>)> {
     let rates = now.rates(&then.totals(), now.at().since(then.at()).unwrap()).unwrap();
     let parts = rates.parts.iter().filter(|part| matches!(part.kind, PartKind::Directory | PartKind::Other));
@@ -251,15 +251,15 @@ fn check_growth(source: &mut FileSystems, root: &Path, unlike: &[&str], step: im
             assert!(bytes.is_none_or(|bytes| bytes == 0.0), "{name} of {found:?}");
         }
     }
-    // From then on what is measured is the same again.
+    // From then on the same places are measured again.
     let next = tick(source);
     let known = growth(at(&next, root), at(&now, root));
     check_known(&known);
 }
 
 #[test]
-fn what_is_mounted_or_unmounted_is_no_growth() {
-    if !alone("mounted::what_is_mounted_or_unmounted_is_no_growth") {
+fn mounts_and_unmounts_are_no_growth() {
+    if !alone("mounted::mounts_and_unmounts_are_no_growth") {
         return;
     }
     let (scratch, path) = tmpfs(&["a/s/t", "b", "c"]);
@@ -285,7 +285,7 @@ fn what_is_mounted_or_unmounted_is_no_growth() {
         check(&["a", "b/t", "b"], &["a", "b", "other"], &|| bind("c", "b/t"));
         check(&["a", "b/t", "b"], &["a", "b", "other"], &|| unmount(&path("b/t")));
         unmount(&path("b"));
-        // The same directory by two paths: what is in it counts for the one that was registered first.
+        // The same directory by two paths: its entries count for the one that was registered first.
         for (both, unlike) in [(["a", "b"], &["b", "other"][..]), (["b", "a"], &["a", "b", "other"])] {
             check(&both, unlike, &|| bind("a", "b"));
             check(&both, unlike, &|| unmount(&path("b")));
@@ -331,8 +331,8 @@ fn a_subvolume_that_is_unmounted_is_no_growth() {
 }
 
 #[test]
-fn what_is_left_out_of_a_directory_is_so_by_another_way_too() {
-    if !alone("mounted::what_is_left_out_of_a_directory_is_so_by_another_way_too") {
+fn files_left_out_of_a_directory_are_so_by_another_path_too() {
+    if !alone("mounted::files_left_out_of_a_directory_are_so_by_another_path_too") {
         return;
     }
     let (_scratch, path) = tmpfs(&["d/cache", "way"]);
@@ -359,8 +359,8 @@ fn what_is_left_out_of_a_directory_is_so_by_another_way_too() {
 }
 
 #[test]
-fn what_is_hidden_by_a_mount_is_not_taken_off() {
-    if !alone("mounted::what_is_hidden_by_a_mount_is_not_taken_off") {
+fn files_hidden_by_a_mount_are_not_subtracted() {
+    if !alone("mounted::files_hidden_by_a_mount_are_not_subtracted") {
         return;
     }
     // `d/in` is hidden in `d` by a mount, and can be seen by another way.
@@ -409,7 +409,7 @@ fn a_mount_that_hangs_below_a_directory_holds_up_nothing() {
         let held = u64::from(late.is_some());
         assert_eq!((first.bytes, first.complete), (blocks(&[path("srv/file")]), true), "{first:?}");
         assert_eq!(first.excluded_mounts, Some(1 + held));
-        // One that is mounted later holds up nothing either, and what else is there goes on.
+        // One that is mounted later delays nothing either, and all others go on.
         if late.is_none() {
             late = Frozen::mount(&path("srv/late"));
             late.as_ref().unwrap().freeze();
@@ -439,7 +439,7 @@ fn files_that_are_asked_are_not_looked_for_in_a_mount_that_hangs() {
         return;
     }
     let (_scratch, path) = tmpfs(&["srv/late/deep", "elsewhere"]);
-    // Sparse, and with a name elsewhere: no event need report what is written to them.
+    // Sparse, and with a name elsewhere: writes to them need not have an event.
     for name in ["srv/late/sparse", "srv/late/deep/sparse", "elsewhere/linked"] {
         fs::File::create(path(name)).unwrap().set_len(1 << 20).unwrap();
     }
@@ -462,7 +462,7 @@ fn files_that_are_asked_are_not_looked_for_in_a_mount_that_hangs() {
     frozen.thaw();
 }
 
-/// What may hang is not asked where its symbolic links lead, but by the scan.
+/// Symbolic links on a mount that may hang are followed by the scan only.
 #[test]
 fn symbolic_links_of_what_may_hang_are_followed_by_the_scan() {
     if !alone("mounted::symbolic_links_of_what_may_hang_are_followed_by_the_scan") {
@@ -478,14 +478,14 @@ fn symbolic_links_of_what_may_hang_are_followed_by_the_scan() {
     };
     let link = part(&look(&["link"]), "link");
     assert_eq!((link.bytes, link.complete, link.first_error), (4096, true, None));
-    // What is on another file system is none of this one's.
+    // Files on another file system do not count for this one.
     for name in ["away", "away/deep"] {
         let found = part(&look(&[name]), name);
         assert_eq!((found.bytes, found.complete), (0, false), "{name}");
         let error = found.first_error.unwrap().to_string();
         assert!(error.contains(path("beside").to_str().unwrap()) && error.contains("another mount"), "{error}");
     }
-    // What is the same directory counts once.
+    // The same directory counts once.
     let all = look(&["one", "link", "away", "."]);
     let bytes: Vec<u64> = ["one", "link", "away", "."].iter().map(|name| part(&all, name).bytes).collect();
     assert_eq!((bytes[0] + bytes[1], bytes[2]), (4096, 0), "{bytes:?}");
@@ -517,15 +517,15 @@ fn the_root_directory_is_scanned_though_a_mount_in_it_hangs() {
 }
 
 #[test]
-fn what_a_directory_stands_on_decides_whether_it_may_hang() {
-    if !alone("mounted::what_a_directory_stands_on_decides_whether_it_may_hang") {
+fn the_storage_of_a_directory_decides_whether_it_may_hang() {
+    if !alone("mounted::the_storage_of_a_directory_decides_whether_it_may_hang") {
         return;
     }
     let (_scratch, path) = tmpfs(&["fuse", "over", "upper", "work", "written"]);
     let Some(frozen) = Frozen::mount(&path("fuse")) else { return };
     let lower = format!("lowerdir={0}/one:{0}/two", path("fuse").display());
     mount(&["-t", "overlay", "-o", &lower, "over"], &path("over"));
-    // The figures of this one are those of its upper layer; what is in it is not.
+    // The figures of this one are those of its upper layer; its files are not.
     let written = format!("{lower},upperdir={},workdir={}", path("upper").display(), path("work").display());
     mount(&["-t", "overlay", "-o", &written, "written"], &path("written"));
     let mut source = FileSystems::mounted();
@@ -551,21 +551,21 @@ fn what_a_directory_stands_on_decides_whether_it_may_hang() {
 }
 
 #[test]
-fn what_stands_on_what_cannot_be_found_may_hang() {
-    if !alone("mounted::what_stands_on_what_cannot_be_found_may_hang") {
+fn mounts_on_unknown_storage_may_hang() {
+    if !alone("mounted::mounts_on_unknown_storage_may_hang") {
         return;
     }
     let (_scratch, path) = tmpfs(&["lower/a", "lower/b", "over", "disk"]);
     common::mounts::loop_ext4(&path("image"), &path("disk"));
     mount(&["-t", "overlay", "-o", &format!("lowerdir={0}/a:{0}/b", path("lower").display()), "o"], &path("over"));
-    // Events tell what changes only where nothing can hang.
+    // Events are used only on mounts that cannot hang.
     assert_eq!(mode_of(path("disk")), WatchMode::Watched);
     // Whether the layers are where they were when it was mounted cannot be found out.
     assert_ne!(mode_of(path("over")), WatchMode::Watched);
-    // A file that was moved is where the kernel says now.
+    // The kernel reports the new path of a moved file.
     fs::rename(path("image"), path("lower/image")).unwrap();
     assert_eq!(mode_of(path("disk")), WatchMode::Watched);
-    // As what is in another mount namespace: the path leads to nothing here.
+    // As for a file in another mount namespace, the path does not exist here.
     fs::remove_file(path("lower/image")).unwrap();
     assert_ne!(mode_of(path("disk")), WatchMode::Watched);
 }
@@ -618,7 +618,7 @@ fn another_file_system_at_the_same_place_is_another_one() {
         let second = put(2);
         let new = tick(&mut source);
         let (then, now) = (at(&old, &disk), at(&new, &disk));
-        assert_eq!((now.device_id, now.total_bytes), (then.device_id, then.total_bytes), "what is used again");
+        assert_eq!((now.device_id, now.total_bytes), (then.device_id, then.total_bytes), "both are used again");
         let elapsed = now.at().since(then.at()).unwrap();
         assert_eq!(now.rates(&then.totals(), elapsed), None);
         assert!(appmon::Sample::is_changed(now, then));
@@ -644,7 +644,7 @@ fn a_program_that_takes_the_place_of_another_is_another_file_system() {
     let directory = Directory::new("one", scratch.path().join("one")).ttl(NEVER).wait();
     let mut source = FileSystems::mounted().budget(Duration::from_secs(3600)).directory(directory);
     let mut old = tick(&mut source);
-    // Until it has the device number of the one before, which others on the machine may be given first.
+    // Until it has the device number of the one before, which other mounts on the machine may get first.
     for _ in 0..20 {
         drop(mounted);
         mounted = Frozen::mount(scratch.path()).unwrap();
@@ -673,7 +673,7 @@ fn an_unmount_and_a_mount_are_two_changes() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut changes = MountChanges::new().unwrap();
-        // The lot of several changes at once: first what was unmounted.
+        // Several changes at once are yielded together, unmounts first.
         let mut next = async |count: usize| -> Vec<(bool, PathBuf)> {
             let found = changes.by_ref().take(count).collect::<Vec<_>>();
             let found = tokio::time::timeout(Duration::from_secs(60), found).await.expect("fewer changes");
@@ -762,7 +762,7 @@ fn a_link_that_leads_elsewhere_than_its_text_is_an_error() {
     refused(&of("root"));
     let wrong = error(&mut FileSystems::new().register(FileSystem::new("c", of("root/"))));
     assert!(wrong.is_config() && wrong.to_string().contains(&of("root")), "{wrong}");
-    // A scan is made by the path itself, and finds what is there.
+    // A scan uses the path itself, and finds the files there.
     let there = Scan::new(format!("{}{data}", of("root"))).run(&Cancel::new()).unwrap();
     assert!(there.allocated_bytes > 3_000_000, "{there:?}");
 
@@ -782,7 +782,7 @@ fn a_link_that_leads_elsewhere_than_its_text_is_an_error() {
             unmount(&path("hidden"));
         }
     }
-    // Those that lead to what their text says are followed.
+    // Links that lead to the path of their text are followed.
     let open = fs::File::open(data).unwrap();
     std::env::set_current_dir(data).unwrap();
     for link in
@@ -801,8 +801,8 @@ fn a_link_that_leads_elsewhere_than_its_text_is_an_error() {
 }
 
 #[test]
-fn what_is_mounted_below_another_root_is_told() {
-    if !alone("mounted::what_is_mounted_below_another_root_is_told") {
+fn mounts_below_another_root_are_reported() {
+    if !alone("mounted::mounts_below_another_root_are_reported") {
         return;
     }
     let scratch = Scratch::new();
@@ -824,7 +824,7 @@ fn what_is_mounted_below_another_root_is_told() {
     assert_eq!(snapshot.notices, [Notice::NoRootMount]);
     let named = tick(&mut FileSystems::new().register(FileSystem::new("d", "/data")));
     assert_eq!(named.samples[0].name, "d");
-    // What lies on the file system whose mount cannot be seen is an error that says so.
+    // A directory on the file system whose mount is not visible is an error that explains this.
     for mut wrong in [
         FileSystems::mounted().directory(Directory::new("etc", "/etc")),
         FileSystems::new().register(FileSystem::new("etc", "/")),
@@ -838,7 +838,7 @@ fn what_is_mounted_below_another_root_is_told() {
         std::os::unix::fs::chroot(".").unwrap();
     };
     back();
-    // Where nothing is to be seen, that is said.
+    // Without any visible mount, that is the error.
     unmount(&scratch.path().join("data"));
     std::os::unix::fs::chroot(scratch.path()).unwrap();
     let nothing = tick(&mut FileSystems::mounted());
@@ -848,8 +848,8 @@ fn what_is_mounted_below_another_root_is_told() {
 }
 
 #[test]
-fn what_hangs_has_no_more_threads_however_often_it_is_registered() {
-    if !alone("mounted::what_hangs_has_no_more_threads_however_often_it_is_registered") {
+fn repeated_registration_of_a_mount_that_hangs_starts_no_threads() {
+    if !alone("mounted::repeated_registration_of_a_mount_that_hangs_starts_no_threads") {
         return;
     }
     let scratch = Scratch::new();
@@ -934,7 +934,7 @@ sys.stdin.read()";
 
 #[test]
 fn as_nobody_nothing_of_this_needs_a_right() {
-    // The unique ids of mounts, and what they stand on, are asked for by everybody: as whoever runs the tests, if not root.
+    // The unique ids of mounts, and their storage, can be read by every user: the test runs as the current user, if not root.
     let test = "mounted::as_nobody_nothing_of_this_needs_a_right";
     let by = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
     if is_root() && !common::inside(test, &by) {
@@ -953,7 +953,7 @@ fn the_source_of_a_mount_is_no_path() {
     }
     let (_scratch, path) = tmpfs(&["fuse", "disk"]);
     let Some(frozen) = Frozen::mount(&path("fuse")) else { return };
-    // What is written there is up to whoever mounts.
+    // The source is an arbitrary text of the mounting program.
     let source = format!("/dev/..{}", path("fuse/one").display());
     mount(&["-t", "tmpfs", &source], &path("disk"));
     frozen.freeze();
@@ -1003,7 +1003,7 @@ fn the_layers_of_an_overlay_are_not_where_its_options_say() {
     }
 }
 
-/// How a directory on what stands on a disk image is kept up to date: by events only where nothing can hang.
+/// Returns how a directory on a disk image is kept up to date: by events only if nothing below it can hang.
 fn mode_of(directory: PathBuf) -> WatchMode {
     let mut source = FileSystems::mounted().directory(Directory::new("d", directory).watched());
     part(&tick(&mut source), "d").watch.unwrap().mode

@@ -73,7 +73,7 @@ impl Place {
         Directory::new(name, self.path(at)).ttl(NEVER)
     }
 
-    /// What each directory holds, and what else is used.
+    /// Returns the own bytes of each directory, and the other used space.
     #[track_caller]
     fn own(&self, snapshot: &Snapshot<FileSystemSample>, names: &[&str]) -> (Vec<u64>, u64) {
         let fs = snapshot.samples.iter().find(|fs| *fs.mount_point == *self.0.path()).unwrap();
@@ -120,8 +120,8 @@ impl Place {
 }
 
 #[test]
-fn what_an_inner_directory_does_not_see_is_the_outer_ones() {
-    if !alone("places::what_an_inner_directory_does_not_see_is_the_outer_ones") {
+fn files_hidden_in_an_inner_directory_are_the_outer_ones() {
+    if !alone("places::files_hidden_in_an_inner_directory_are_the_outer_ones") {
         return;
     }
     let place = Place::new(&["a/sub/x/deep", "g"]);
@@ -134,7 +134,7 @@ fn what_an_inner_directory_does_not_see_is_the_outer_ones() {
     let outer = place.blocks(&["a/own", "a/sub/x/z", "a/sub/x/deep/z", "a/sub/file"]);
     let inner = place.blocks(&["a/sub/y"]);
     place.check_in_any_order(&[("a", "a"), ("g", "g")], &[outer, inner], false);
-    // A third one in what is covered.
+    // A third one in the covered directory.
     let deep = place.blocks(&["a/sub/x/deep/z"]);
     place.check_in_any_order(&[("a", "a"), ("g", "g"), ("d", "a/sub/x/deep")], &[outer - deep, inner, deep], false);
 }
@@ -164,7 +164,7 @@ fn nothing_is_taken_off_that_was_never_counted() {
     place.bind("a/sub", "g");
     place.cover("a/sub/x");
     place.check_in_any_order(&[("a", "a"), ("g", "g")], &[own, shared + hidden], false);
-    // And when the inner one leaves, the outer one gets what it can see of it.
+    // And when the inner one is removed, the outer one has the entries of it that are visible there.
     let mut source = FileSystems::mounted().directory(place.directory("a", "a"));
     let inner = source.registry().add_directory(place.directory("g", "g")).unwrap();
     assert_eq!(place.own(&tick(&mut source), &["a", "g"]), (vec![own, shared + hidden], 0));
@@ -173,8 +173,8 @@ fn nothing_is_taken_off_that_was_never_counted() {
 }
 
 #[test]
-fn what_was_left_out_of_the_outer_directory_is_not_taken_off_it() {
-    if !alone("places::what_was_left_out_of_the_outer_directory_is_not_taken_off_it") {
+fn files_left_out_of_the_outer_directory_are_not_subtracted() {
+    if !alone("places::files_left_out_of_the_outer_directory_are_not_subtracted") {
         return;
     }
     let place = Place::new(&["a/sub"]);
@@ -237,8 +237,8 @@ fn a_bind_mount_of_a_directory_that_was_removed_is_in_no_other_one() {
 }
 
 #[test]
-fn a_directory_that_is_another_one_says_so() {
-    if !alone("places::a_directory_that_is_another_one_says_so") {
+fn a_directory_that_is_another_one_names_it() {
+    if !alone("places::a_directory_that_is_another_one_names_it") {
         return;
     }
     let place = Place::new(&["a", "g"]);
@@ -257,7 +257,7 @@ fn a_directory_that_is_another_one_says_so() {
     }
 }
 
-/// The parts of a name, by their paths: what each holds.
+/// Returns the bytes of the parts of a name, by their paths.
 fn parts_of(snapshot: &Snapshot<FileSystemSample>, name: &str) -> Vec<(PathBuf, u64)> {
     let parts = snapshot.samples.iter().flat_map(|fs| &fs.parts).filter(|part| part.name == name);
     let mut parts: Vec<_> = parts.map(|part| (part.path.clone().unwrap().to_path_buf(), part.bytes)).collect();
@@ -266,8 +266,8 @@ fn parts_of(snapshot: &Snapshot<FileSystemSample>, name: &str) -> Vec<(PathBuf, 
 }
 
 #[test]
-fn a_directory_goes_on_beyond_mounts_where_it_is_told_to() {
-    if !alone("places::a_directory_goes_on_beyond_mounts_where_it_is_told_to") {
+fn a_directory_goes_on_beyond_mounts_by_its_boundary() {
+    if !alone("places::a_directory_goes_on_beyond_mounts_by_its_boundary") {
         return;
     }
     let place = Place::new(&["d/m", "d/b", "d/left", "o"]);
@@ -298,7 +298,7 @@ fn a_directory_goes_on_beyond_mounts_where_it_is_told_to() {
             }
         }
     }
-    // What is registered by itself counts for that, whichever came first.
+    // A mount that is registered by itself counts for its registration, independent of the order.
     let mut source = FileSystems::mounted().directory(directory().boundary(Boundary::Cross));
     tick(&mut source);
     let registry = source.registry();
@@ -308,7 +308,7 @@ fn a_directory_goes_on_beyond_mounts_where_it_is_told_to() {
     assert_eq!(parts_of(&snapshot, "d")[2], (place.path("d/m"), 0));
     drop(inner);
     assert_eq!(parts_of(&tick(&mut source), "d")[2], expected(&[("d/m", "d/m/x")])[0]);
-    // What is unmounted is no part of it, and what is mounted is.
+    // After an unmount the part is gone, and after a mount it is there.
     unmount(&place.path("d/m/deep"));
     unmount(&place.path("d/b"));
     assert_eq!(parts_of(&tick(&mut source), "d"), expected(&[("d", "d/x"), ("d/m", "d/m/x")]));
@@ -388,7 +388,7 @@ fn a_copy_of_a_source_has_its_settings_and_knows_nothing() {
     let mut copy = source.clone();
     assert!(source.registry().has_data("root") && !copy.registry().has_data("root"));
     assert_eq!(vanished(&mut copy), 1, "but for what was added by the registry");
-    // What is registered with one is not with the other.
+    // Registrations with one are not in the other.
     copy.registry().add_directory(missing("later")).unwrap().keep();
     assert_eq!((vanished(&mut source), vanished(&mut copy)), (2, 2));
     drop(added);
@@ -433,7 +433,7 @@ fn each_file_is_in_exactly_one_directory_whatever_is_mounted_where() {
         let ways = ["w0", "w1", "w2"];
         let directories = ["t", "t/a", "t/b", "t/a/a", "t/a/b", "t/b/a", "t/b/b", "t/a/a/a", "t/a/a/b"];
         let place = Place::new(&[&directories[..], &ways[..]].concat());
-        // The size of each says which it is.
+        // The size identifies each file.
         let files: Vec<String> = directories.iter().map(|directory| format!("{directory}/f")).collect();
         for (nth, file) in files.iter().enumerate() {
             fill(place.path(file), (UNIT as usize) << nth);
@@ -485,13 +485,13 @@ fn each_file_is_in_exactly_one_directory_whatever_is_mounted_where() {
             for ((path, location), sees) in registered.iter().zip(&all) {
                 let bytes = part(&snapshot, path).bytes;
                 let own = bytes / UNIT;
-                let told = format!("{path} of round {round} has {own:x}: {registered:?} see {all:x?}, {snapshot:?}");
-                assert_eq!((bytes % UNIT, own & taken, own & !sees), (0, 0, 0), "{told}");
+                let report = format!("{path} of round {round} has {own:x}: {registered:?} see {all:x?}, {snapshot:?}");
+                assert_eq!((bytes % UNIT, own & taken, own & !sees), (0, 0, 0), "{report}");
                 taken |= own;
                 // None in it sees it.
                 for ((_, other), sees) in registered.iter().zip(&all) {
                     let is_inside = other != location && Path::new(other).starts_with(location);
-                    assert!(!is_inside || own & sees == 0, "{told}");
+                    assert!(!is_inside || own & sees == 0, "{report}");
                 }
             }
             assert_eq!(taken, all.iter().fold(0, |all, sees| all | sees), "round {round}: {registered:?}, {all:x?}");

@@ -195,7 +195,7 @@ fn wide_directories() {
     assert_eq!((usage.files, usage.directories), (20_001, 6_001));
 }
 
-/// Makes `levels` directories, each in the one before, with what `each` makes in it.
+/// Makes `levels` directories, each in the one before, and calls `each` in it.
 fn chain(root: &Path, levels: usize, each: impl Fn(&OwnedFd)) {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY;
     let mut dir = rustix::fs::open(root, flags, Mode::empty()).unwrap();
@@ -242,7 +242,7 @@ fn deep_directories_with_few_descriptors() {
 }
 
 #[test]
-fn what_cannot_be_read_is_told() {
+fn unreadable_directories_are_reported() {
     let tree = is_again().unwrap_or_else(|| {
         let tree = Tree(tempfile::tempdir_in("/tmp").unwrap().keep());
         fs::set_permissions(&tree.0, fs::Permissions::from_mode(0o755)).unwrap();
@@ -257,7 +257,7 @@ fn what_cannot_be_read_is_told() {
         fs::set_permissions(tree.join("listable"), fs::Permissions::from_mode(0o744)).unwrap();
         if is_root() && is_there("setpriv") {
             again(
-                "scan::what_cannot_be_read_is_told",
+                "scan::unreadable_directories_are_reported",
                 &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"],
                 &tree.0,
             );
@@ -313,7 +313,7 @@ fn roots_of_all_kinds() {
 }
 
 #[test]
-fn what_changes_meanwhile_is_no_error() {
+fn changes_during_a_scan_are_no_errors() {
     let tree = Tree::new();
     for n in 0..200 {
         tree.file(format!("{}/{n}", n % 10), 1);
@@ -540,7 +540,7 @@ fn the_largest_files() {
     }
 }
 
-/// A random tree: what is made, and which of its directories are told apart.
+/// A random tree: its entries, and the directories that are roots.
 #[derive(Clone, Debug)]
 enum Make {
     /// In which of the directories made so far.

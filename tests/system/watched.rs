@@ -1,4 +1,4 @@
-//! Watched directories on the live kernel: what a tick tells is what a scan of now tells.
+//! Watched directories on the live kernel: a tick reports the same usage as a scan.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
 
@@ -42,7 +42,7 @@ fn watch(part: &Part) -> Watch {
     part.watch.unwrap_or_else(|| panic!("it is not watched: {part:?}"))
 }
 
-/// What a scan of now tells of trees, each less those in it: inner ones first.
+/// Scans trees, each without those in it: inner ones first.
 fn scans(paths: &[&Path]) -> Vec<Usage> {
     let scan = paths[1..].iter().fold(Scan::new(paths[0]), Scan::and).boundary(Boundary::SameMount);
     let parts = scan.run_each(&Cancel::new(), &Progress::new()).unwrap();
@@ -59,7 +59,7 @@ fn scanned(usage: &Usage) -> Numbers {
     (usage.allocated_bytes, Some(usage.apparent_bytes), Some(usage.files), Some(usage.directories))
 }
 
-/// One tick, at which a watched directory has to be what a scan of it is.
+/// Makes a tick, at which a watched directory has to be equal to a scan of it.
 #[track_caller]
 fn check(source: &mut FileSystems, name: &str, path: &Path) -> Part {
     let part = part(&tick(source), name);
@@ -83,7 +83,7 @@ fn watched(name: &str, path: &Path) -> Directory {
 }
 
 #[test]
-fn what_is_done_is_told_at_the_next_tick() {
+fn changes_are_reported_at_the_next_tick() {
     for dir in [in_memory(), tempfile::tempdir().unwrap()] {
         let at = |path: &str| dir.path().join("tree").join(path);
         let outside = dir.path().join("outside");
@@ -171,7 +171,7 @@ fn nested_directories_are_kept_up_to_date_together() {
     fs::rename(at("link"), at("in/file")).unwrap();
     check(&mut source);
 
-    // One that comes later is told apart, and one that goes is not.
+    // One that is registered later is measured separately, and one that is removed is not.
     fs::create_dir(at("late")).unwrap();
     fill(at("late/file"), 30_000);
     let late = registry.add_directory(Directory::new("late", at("late")).wait()).unwrap();
@@ -206,7 +206,7 @@ fn in_one_that_is_not_watched() {
     assert_eq!(numbers(&part(&second, "in")), scanned(&scans(&[&at("in")])[0]));
     assert_eq!(numbers(&part(&second, "out")), scanned(&usages[1]), "its time to live is not over");
     assert_eq!(part(&second, "out").at, part(&first, "out").at);
-    // Scanned again, it leaves the other one what it has.
+    // A new scan of it does not change the other one.
     assert!(source.registry().force("out"));
     until("the scan", || part(&tick(&mut source), "out").at > part(&first, "out").at);
     let third = tick(&mut source);
@@ -215,7 +215,7 @@ fn in_one_that_is_not_watched() {
     assert_eq!(numbers(&part(&third, "out")), scanned(&usages[1]));
 }
 
-/// What a storm does; the places are taken modulo what there is.
+/// The actions of a storm; the places are taken modulo the number of existing ones.
 #[derive(Clone, Copy, Debug)]
 enum Act {
     Write(usize, usize),
@@ -252,7 +252,7 @@ fn list(path: &Path, directories: &mut Vec<PathBuf>, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Does it; what cannot be done is not. `kept` stays.
+/// Performs the actions, without those that fail. `kept` stays.
 fn perform(root: &Path, kept: &Path, acts: &[Act]) {
     for (nth, act) in acts.iter().enumerate() {
         let (mut directories, mut files) = (Vec::new(), Vec::new());
@@ -388,7 +388,7 @@ fn directories_share_the_watches() {
 }
 
 #[test]
-fn what_has_far_more_directories_than_watches_is_scanned() {
+fn a_tree_with_far_more_directories_than_watches_is_scanned() {
     let dir = in_memory();
     let at = |path: &str| dir.path().join(path);
     for n in 0..17_000 {
@@ -414,7 +414,7 @@ fn what_has_far_more_directories_than_watches_is_scanned() {
         fill(at(&format!("x/5/{n}-file")), 10_000);
         fill(at("x/inner/file"), 10_000 * n);
     }
-    // What is in it is watched by itself.
+    // The directory in it is watched by itself.
     let inner = watch(&part(&tick(&mut source), "inner"));
     assert_eq!((inner.mode, inner.watches), (WatchMode::Watched, 1));
     // With few directories left it is watched.
@@ -546,14 +546,14 @@ sys.stdin.read()
 ";
 
 #[test]
-fn what_no_event_tells_is_found() {
+fn changes_without_events_are_found() {
     let dir = in_memory();
     let path = |n: usize| dir.path().join(n.to_string());
     for n in 0..3 {
         // Larger holes are asked for at each tick.
         fs::File::create(path(n)).unwrap().set_len(61_440).unwrap();
     }
-    // It stays open: closing it would be told.
+    // It stays open: closing it would cause an event.
     let store = |n: usize| {
         let mut helper = Helper::python(STORE, &[path(n).to_str().unwrap()]);
         assert_eq!(helper.line(), "stored");
@@ -602,7 +602,7 @@ impl Loop {
         device.sync_all().unwrap();
     }
 
-    /// Gives back what the device does not need.
+    /// Discards a range of the device.
     fn discard(&self, from: u64, bytes: u64) {
         let (from, bytes) = (from.to_string(), bytes.to_string());
         let output = std::process::Command::new("blkdiscard").args(["-f", "-o", &from, "-l", &bytes, &self.0]).output();
@@ -618,7 +618,7 @@ impl Drop for Loop {
 }
 
 #[test]
-fn what_a_loop_device_writes_is_in_the_next_tick() {
+fn writes_of_a_loop_device_are_in_the_next_tick() {
     if !common::require(common::is_root(), "root, for a loop device") {
         return;
     }
@@ -658,7 +658,7 @@ fn what_a_loop_device_writes_is_in_the_next_tick() {
 }
 
 #[test]
-fn what_a_loop_device_discards_is_in_the_next_tick() {
+fn discards_of_a_loop_device_are_in_the_next_tick() {
     if !common::require(common::is_root(), "root, for a loop device") {
         return;
     }
@@ -692,7 +692,7 @@ fn what_a_loop_device_discards_is_in_the_next_tick() {
     check(&mut source, "x", dir.path());
 }
 
-/// Writes by `io_submit(2)` when it is told to, to a file that it has open.
+/// Writes by `io_submit(2)` on request, to a file that it has open.
 const SUBMIT: &str = "
 import ctypes, os, sys
 class Iocb(ctypes.Structure):
@@ -718,7 +718,7 @@ for offset, line in enumerate(sys.stdin):
 ";
 
 #[test]
-fn what_is_submitted_to_an_open_file_is_in_the_next_tick() {
+fn writes_submitted_to_an_open_file_are_in_the_next_tick() {
     let dir = in_memory();
     fs::create_dir(dir.path().join("d")).unwrap();
     let mut source = FileSystems::mounted().directory(watched("x", dir.path()));
@@ -747,7 +747,7 @@ fn what_is_submitted_to_an_open_file_is_in_the_next_tick() {
 }
 
 #[test]
-fn what_is_submitted_to_a_file_that_was_opened_unheard_is_in_the_next_tick() {
+fn writes_submitted_to_a_file_opened_without_an_event_are_in_the_next_tick() {
     let dir = in_memory();
     let at = |path: &str| dir.path().join(path);
     // Without any hole, and closed; and another one with two names.
@@ -763,7 +763,7 @@ fn what_is_submitted_to_a_file_that_was_opened_unheard_is_in_the_next_tick() {
         let mut helper = Helper::python(SUBMIT, &[at(path).to_str().unwrap()]);
         common::require(helper.line() == "open", "io_submit(2)").then_some(helper)
     };
-    // Opened by its name, which no event reports; opened in a directory of which no event reports what is in it; and the
+    // Opened by its name, which no event reports; opened in a directory whose entries no event reports; and the
     // one with two names.
     let Some(mut first) = submitting("d/file") else { return };
     fs::create_dir_all(at("new/deep")).unwrap();
@@ -777,7 +777,7 @@ fn what_is_submitted_to_a_file_that_was_opened_unheard_is_in_the_next_tick() {
         }
         assert_eq!(fs::metadata(at("new/deep/file")).unwrap().len(), n << 20);
     }
-    // What is not written to is not read again.
+    // A directory without writes is not read again.
     let state = watch(&check(&mut source, "x", dir.path()));
     assert_eq!((state.asked_files, state.directories_read), (2, 0));
     drop((first, second, third));
@@ -820,15 +820,15 @@ fn until_some<T>(what: &str, mut value: impl FnMut() -> Option<T>) -> T {
 }
 
 #[test]
-fn a_removed_directory_is_told_again_when_it_is_back() {
+fn a_removed_directory_is_reported_again_when_it_is_back() {
     let dir = in_memory();
     let at = dir.path().join("x");
     fs::create_dir(&at).unwrap();
     let mut source = FileSystems::mounted().directory(watched("x", &at));
     check(&mut source, "x", &at);
-    let is_told = |source: &mut FileSystems| tick(source).samples.iter().any(|fs| fs.directory("x").is_some());
+    let is_reported = |source: &mut FileSystems| tick(source).samples.iter().any(|fs| fs.directory("x").is_some());
     fs::remove_dir(&at).unwrap();
-    until("it is not told", || !is_told(&mut source));
+    until("it is not reported", || !is_reported(&mut source));
     assert_eq!(tick(&mut source).skipped.vanished, 1);
     fs::create_dir(&at).unwrap();
     fill(at.join("file"), 10_000);
@@ -847,7 +847,7 @@ fn a_removed_directory_is_told_again_when_it_is_back() {
     check(&mut source, "x", &at);
 }
 
-/// One tick, at which a directory has to be what a scan of `path` is, and to be reported there, on the mount of `at`.
+/// Makes a tick, at which a directory has to be equal to a scan of `path`, and to be reported there, on the mount of `at`.
 #[track_caller]
 fn check_at(source: &mut FileSystems, path: &Path, at: &Path) {
     let snapshot = tick(source);
@@ -939,7 +939,7 @@ fn a_tick_waits_for_what_is_quick_and_for_nothing_else() {
     let dir = in_memory();
     let directory = || Directory::new("x", dir.path()).ttl(NEVER).watched();
     let du = || scans(&[dir.path()])[0].allocated_bytes;
-    // What is not waited for comes with one of the next ticks.
+    // Without waiting, the change is reported by one of the next ticks.
     for mut source in [
         FileSystems::mounted().directory(directory()).budget(Duration::ZERO),
         FileSystems::mounted().directory(directory().background()),
@@ -951,7 +951,7 @@ fn a_tick_waits_for_what_is_quick_and_for_nothing_else() {
         assert!(part(&tick(&mut source), "x").at > first.at);
         fs::remove_file(dir.path().join("file")).unwrap();
     }
-    // With time enough it is of this tick, though it is not told to wait.
+    // With a large budget it is reported by this tick, even without `wait`.
     let mut source = FileSystems::mounted().directory(directory()).budget(Duration::from_secs(1000));
     for n in 0..10 {
         let snapshot = tick(&mut source);
@@ -987,7 +987,7 @@ fn nothing_is_left_behind() {
         let added = registry.add_directory(Directory::new("y", other.path()).watched()).unwrap();
         ticks.try_next().await.unwrap().unwrap();
         assert_eq!(instances(), 2);
-        // What leaves the registry takes its watches along.
+        // Removing the registration removes its watches.
         drop(added);
         until("one is gone", || instances() == 1);
         let late = registry.add_directory(Directory::new("late", other.path()).watched()).unwrap();
@@ -1032,7 +1032,7 @@ fn without_an_instance_it_is_polled() {
 }
 
 #[test]
-fn what_else_is_used_is_right_too() {
+fn the_other_used_space_is_right_too() {
     let dir = in_memory();
     let mut source = FileSystems::mounted().directory(watched("x", dir.path()));
     let snapshot = tick(&mut source);

@@ -11,7 +11,7 @@ use crate::Result;
 use crate::fs::nesting::{Nested, Nesting};
 use crate::fs::plan::Location;
 use crate::fs::survey::{Subject, Survey};
-use crate::fs::usage::Found;
+use crate::fs::usage::MeasuredTree;
 
 /// The files of a file system, with their sizes.
 type Files = BTreeMap<PathBuf, u64>;
@@ -36,7 +36,7 @@ enum Step {
     Scan(prop::sample::Index),
     /// Other places in it are hidden.
     Hide(prop::sample::Index, Vec<String>),
-    /// It has another path in its file system: what was mounted was renamed.
+    /// It has another path in its file system: the mounted directory was renamed.
     Rename(prop::sample::Index),
 }
 
@@ -98,8 +98,8 @@ impl World {
         }
     }
 
-    /// What a scan of these finds: each is walked by its way, and stops where it meets another one.
-    fn walk(&self, marks: &[PathBuf]) -> Vec<Result<Found>> {
+    /// Returns the result of a scan of these marks: each is read by its own path, and ends where another one begins.
+    fn walk(&self, marks: &[PathBuf]) -> Vec<Result<MeasuredTree>> {
         let places: Vec<(PathBuf, &Spot)> = marks
             .iter()
             .map(|mark| {
@@ -116,7 +116,7 @@ impl World {
             let files =
                 self.files.iter().filter(|(file, _)| file.starts_with(place) && spot.sees(file) && !stops(file));
             let usage = Usage { allocated_bytes: files.map(|(_, bytes)| bytes).sum(), ..Usage::default() };
-            Ok(Found { usage, at: None, watch: None })
+            Ok(MeasuredTree { usage, at: None, watch: None })
         };
         places.iter().enumerate().map(found).collect()
     }
@@ -138,7 +138,7 @@ impl World {
                     value.moved(&new);
                 }
             } else {
-                // What they held is elsewhere: they are scanned again.
+                // Their content moved: they are scanned again.
                 registered.value = None;
             }
         }

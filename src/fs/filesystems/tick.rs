@@ -1,34 +1,34 @@
-//! One tick over file systems.
+//! One tick of a source of file systems.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use super::FileSystems;
-use crate::fs::guard::Answer;
+use crate::fs::guard::ProbeResult;
 use crate::fs::mounted_entry::MountedEntry;
 use crate::fs::parts;
 use crate::fs::plan::{self, Target};
 use crate::fs::sample::{FileSystemSample, Stalled};
 use crate::fs::shut::Shut;
-use crate::fs::table::{Table, Watched};
+use crate::fs::table::{Table, WatchedTable};
 use crate::time::Deadline;
 use crate::{Cancel, Error, Monotonic, Notice, Result, Snapshot, Source};
 
-/// The table is read so often though nothing was mounted or unmounted: options that a file system changed by itself are in
-/// there, and are no change of it.
+/// How often the table is read even without a mount or unmount: the kernel reports no change when a file system changes
+/// its options by itself.
 const RECHECK: Duration = Duration::from_secs(60);
 
-/// How long a tick relies on the mount table that it began with.
+/// How long a tick trusts the mount table that it began with.
 const LONG: Duration = Duration::from_millis(1);
 
 impl FileSystems {
-    /// Sees to it that there is an entry for each file system, and that each directory is known to be where it is.
+    /// Updates the entries of the file systems and the locations of the directories.
     fn plan(&mut self, now: Monotonic) -> Result<()> {
         self.look_up(now)?;
-        // Where that depends on what no event reports, it is looked at.
+        // Renames of mounted directories are not reported: if the nesting depends on them, the table is compared.
         let depends = self.shared.lock().directories.depends_on_roots();
-        if depends && self.watched.as_mut().is_some_and(Watched::is_other) {
+        if depends && self.watched.as_mut().is_some_and(WatchedTable::is_other) {
             self.stale = true;
             self.look_up(now)?;
         }
@@ -38,7 +38,7 @@ impl FileSystems {
     fn look_up(&mut self, now: Monotonic) -> Result<()> {
         let watched = match &mut self.watched {
             Some(watched) => watched,
-            None => self.watched.insert(Watched::open()?),
+            None => self.watched.insert(WatchedTable::open()?),
         };
         let changed = watched.has_changed();
         self.stale |= changed || self.read_at.is_none_or(|at| now >= at.plus(RECHECK));
@@ -50,12 +50,12 @@ impl FileSystems {
         if same && !state.directories.is_any_due(now) {
             return Ok(());
         }
-        // Paths are looked at without the lock.
+        // Paths are resolved without the lock.
         let generation = state.generation;
         let (discovery, file_systems) = (state.discovery.clone(), state.file_systems.clone());
         let registered = state.directories.entries.iter().filter(|entry| entry.mounted_in.is_none());
         let due = registered.filter(|entry| !same || entry.is_to_be_looked_up(now));
-        let directories: Vec<_> = due.map(|entry| (entry.id, entry.met, entry.directory.clone())).collect();
+        let directories: Vec<_> = due.map(|entry| (entry.id, entry.was_found, entry.directory.clone())).collect();
         drop(state);
         if !same {
             let stale = std::mem::replace(&mut self.stale, true);
@@ -64,79 +64,79 @@ impl FileSystems {
                 self.read_at = Some(now);
                 self.table.identify();
             }
-            let (targets, met) = plan::targets(&self.table, discovery.as_ref(), &file_systems)?;
-            self.absent = file_systems.len().saturating_sub(met.len()) as u64;
-            self.mounted_entry(targets, &met);
+            let (targets, found) = plan::targets(&self.table, discovery.as_ref(), &file_systems)?;
+            self.absent = file_systems.len().saturating_sub(found.len()) as u64;
+            self.mounted_entry(targets, &found);
         }
         let targets: Vec<&Target> = self.mounted_entries.iter().map(|mounted_entry| &mounted_entry.target).collect();
         let mut locations = Vec::with_capacity(directories.len());
-        for (id, met, directory) in &directories {
+        for (id, was_found, directory) in &directories {
             match plan::location(&self.table, targets.iter().copied(), directory) {
                 Ok(location) => {
                     let mounted = plan::mounted_in(&self.table, &targets, directory, &location);
                     locations.push((*id, Some(location), mounted));
                 }
-                Err(_) if *met || directory.optional => locations.push((*id, None, Vec::new())),
+                Err(_) if *was_found || directory.optional => locations.push((*id, None, Vec::new())),
                 Err(error) => return Err(error),
             }
         }
         let mut state = self.shared.lock();
         for (id, location, mounted) in locations {
-            state.directories.settle(id, location, mounted);
+            state.directories.set_location(id, location, mounted);
         }
         (self.generation, self.stale) = (generation, false);
         Ok(())
     }
 
-    /// Makes the mounted entries those of `targets`; what is known of a mount stays.
-    fn mounted_entry(&mut self, targets: Vec<Target>, met: &[u64]) {
+    /// Makes the mounted entries those of `targets`; the state of a mount that stays is kept.
+    fn mounted_entry(&mut self, targets: Vec<Target>, found: &[u64]) {
         let mut old = std::mem::take(&mut self.mounted_entries);
         old.append(&mut self.departed);
         for mut target in targets {
             let kept =
                 old.iter().position(|mounted_entry| mounted_entry.is_of(&target)).map(|place| old.swap_remove(place));
             let path = CString::new(target.mount.mount_point.as_os_str().as_bytes()).unwrap_or_default();
-            let (guard, answer) = match kept {
+            let (prober, answer) = match kept {
                 Some(mounted_entry) => {
                     target.mount.unique_id = target.mount.unique_id.or(mounted_entry.target.mount.unique_id);
-                    (mounted_entry.guard, mounted_entry.answer)
+                    (mounted_entry.prober, mounted_entry.answer)
                 }
                 None => (None, None),
             };
             let shut = Shut::new(&target.mount, &self.table);
-            self.mounted_entries.push(MountedEntry { target, path, shut, guard, answer, is_new: false });
+            self.mounted_entries.push(MountedEntry { target, path, shut, prober, answer, is_new: false });
         }
         self.departed = old;
         self.departed.retain(MountedEntry::is_silent);
         let mut state = self.shared.lock();
-        state.present = self.mounted_entries.iter().map(MountedEntry::present).collect();
+        state.statuses = self.mounted_entries.iter().map(MountedEntry::status).collect();
         for known in &mut state.file_systems {
-            known.met |= met.contains(&known.id);
+            known.was_found |= found.contains(&known.id);
         }
     }
 
-    /// Asks the mounts that may hang and have answered all so far, and waits for them within the budget.
+    /// Asks the mounts that may hang and have no unanswered question, and waits for them within the budget.
     fn ask(&mut self, now: Monotonic, cancel: &Cancel) -> Result<()> {
         let (mounted_entries, departed) = (&mut self.mounted_entries, &mut self.departed);
-        self.answers.drain(|number, answer| {
-            departed.retain(|mounted_entry| !mounted_entry.is_guarded_by(number));
+        self.probers.drain(|number, answer| {
+            departed.retain(|mounted_entry| !mounted_entry.has_prober(number));
             take(mounted_entries, number, answer);
         });
         let mut missing = 0_usize;
         for mounted_entry in self.mounted_entries.iter_mut().filter(|mounted_entry| !mounted_entry.target.safe) {
-            if mounted_entry.guard.is_none() {
-                // Where no thread can be started the next tick tries again.
-                mounted_entry.guard = self.answers.guard(mounted_entry.path.clone()).ok();
+            if mounted_entry.prober.is_none() {
+                // If no thread can be started the next tick tries again.
+                mounted_entry.prober = self.probers.start(mounted_entry.path.clone()).ok();
             }
-            if mounted_entry.guard.as_mut().is_some_and(|guard| guard.ask(now)) {
+            if mounted_entry.prober.as_mut().is_some_and(|prober| prober.ask(now)) {
                 missing = missing.saturating_add(1);
             }
         }
         if missing > 0 {
             let (mounted_entries, departed) = (&mut self.mounted_entries, &mut self.departed);
-            self.answers.wait(Deadline::after(self.config.budget), cancel, |number, answer| {
-                departed.retain(|mounted_entry| !mounted_entry.is_guarded_by(number));
-                // One of an earlier tick may come now.
+            self.probers.wait(Deadline::after(self.config.budget), cancel, |number, answer| {
+                departed.retain(|mounted_entry| !mounted_entry.has_prober(number));
+                // The answer to a question of an earlier tick may arrive now.
                 if take(mounted_entries, number, answer) == Some(now) {
                     missing = missing.saturating_sub(1);
                 }
@@ -147,7 +147,7 @@ impl FileSystems {
         Ok(())
     }
 
-    /// What was scanned on a mount is forgotten when another one has its place.
+    /// Forgets the values of scans on mounts that were replaced by others.
     fn forget_replaced(&mut self) {
         let mut replaced = Vec::new();
         for mounted_entry in &mut self.mounted_entries {
@@ -161,10 +161,10 @@ impl FileSystems {
     }
 }
 
-/// Takes the answer of a guard; gives when it was asked.
-fn take(mounted_entries: &mut [MountedEntry], number: u64, answer: Answer) -> Option<Monotonic> {
-    // A guard may have left its entry meanwhile.
-    mounted_entries.iter_mut().find(|mounted_entry| mounted_entry.is_guarded_by(number))?.take(answer)
+/// Stores the answer of a prober; returns when it was asked.
+fn take(mounted_entries: &mut [MountedEntry], number: u64, answer: ProbeResult) -> Option<Monotonic> {
+    // The entry of the prober may have been removed meanwhile.
+    mounted_entries.iter_mut().find(|mounted_entry| mounted_entry.has_prober(number))?.take(answer)
 }
 
 impl Source for FileSystems {
@@ -178,31 +178,31 @@ impl Source for FileSystems {
             snapshot.notices.push(Notice::NoRootMount);
         }
         self.ask(began, cancel)?;
-        // Where the figures do not come nothing else is tried.
+        // No scan is started on a mount whose figures are missing.
         let stalled: Vec<u32> =
             self.mounted_entries.iter().flat_map(|mounted_entry| mounted_entry.stalled_mounts()).copied().collect();
         self.shared.scan(&stalled, self.config.budget, cancel)?;
-        // Where the scans took long something may be mounted over what would be asked here.
+        // If the scans took long, another file system may be mounted over one that is asked here.
         let took = Monotonic::now().since(began).unwrap_or_default();
-        if took > LONG && self.watched.as_ref().is_some_and(Watched::has_changed) {
+        if took > LONG && self.watched.as_ref().is_some_and(WatchedTable::has_changed) {
             self.stale = true;
             self.plan(began)?;
             self.ask(began, cancel)?;
         }
-        // After the scans: that keeps them close together.
+        // Read after the scans, so that the times of both are close together.
         let now = Monotonic::now();
         for mounted_entry in self.mounted_entries.iter_mut().filter(|mounted_entry| mounted_entry.target.safe) {
             cancel.check()?;
             let unique_id = mounted_entry.target.mount.unique_id;
             mounted_entry.answer =
-                Some(Answer { at: now, figures: rustix::fs::statvfs(&*mounted_entry.path), unique_id });
+                Some(ProbeResult { at: now, figures: rustix::fs::statvfs(&*mounted_entry.path), unique_id });
         }
 
         let mut state = self.shared.lock();
         snapshot.skipped.vanished = self.absent.saturating_add(state.directories.unresolved());
         snapshot.samples.reserve_exact(self.mounted_entries.len());
         for (place, mounted_entry) in self.mounted_entries.iter().enumerate() {
-            if !mounted_entry.is_told(&mut snapshot.skipped) {
+            if !mounted_entry.is_reported(&mut snapshot.skipped) {
                 continue;
             }
             let mut sample = mounted_entry.sample();
@@ -239,19 +239,19 @@ mod tests {
         source.collect(&mut Snapshot::default(), &Cancel::new()).unwrap();
         let state = source.shared.lock();
         assert!(state.directories.entries.iter().all(|entry| entry.has_data()));
-        // At the beginning, before it waits, and after each of the three.
-        assert!(state.jobs.looks <= 5, "{}", state.jobs.looks);
-        // For each of the three, and by chance: not every so often.
+        // One at the beginning, one before it waits, and one after each of the three.
+        assert!(state.jobs.start_calls <= 5, "{}", state.jobs.start_calls);
+        // One for each of the three, and spurious ones: it does not poll.
         assert!(state.wakes <= 10, "{}", state.wakes);
     }
 
     #[test]
-    fn who_waits_for_a_scan_sleeps_until_it_is_cancelled() {
+    fn waiting_for_a_scan_sleeps_until_it_is_cancelled() {
         let dir = tempfile::tempdir().unwrap();
         for n in 0..10 {
             std::fs::write(dir.path().join(n.to_string()), "").unwrap();
         }
-        // It would take for ever.
+        // The scan does not end within the time of the test.
         let slow = FileSystems::mounted().entries_per_second(1).directory(Directory::new("slow", dir.path()).wait());
         let (mut source, cancel) = (slow, Cancel::new());
         let (shared, other) = (std::sync::Arc::clone(&source.shared), cancel.clone());
@@ -259,7 +259,7 @@ mod tests {
             let result = source.collect(&mut Snapshot::default(), &other);
             (result, source)
         });
-        // It is waited for from when its scan is under way.
+        // The tick waits for it from when its scan is under way.
         while !shared.lock().directories.entries.iter().any(|entry| entry.flight.is_some()) {
             std::thread::yield_now();
         }
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_mounted_is_told() {
+    fn mounted_file_systems_are_reported() {
         let mut snapshot = Snapshot::default();
         FileSystems::mounted().collect(&mut snapshot, &Cancel::new()).unwrap();
         assert!(snapshot.samples.iter().any(|fs| *fs.mount_point == *std::path::Path::new("/")));

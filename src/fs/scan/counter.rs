@@ -1,4 +1,4 @@
-//! What one thread of a scan counts, by tree.
+//! The counts of one thread of a scan, by tree.
 
 use std::ffi::CStr;
 
@@ -6,21 +6,21 @@ use rustix::io::Errno;
 
 use super::links::{Link, Seen};
 use super::node::Node;
-use super::shared::Shared;
+use super::shared::ScanContext;
 use super::tree_totals::RootTotals;
-use crate::fs::walk::{Entry, Largest, PathBuffer, Totals, at_most};
+use crate::fs::walk::{EntryStat, Largest, PathBuffer, Totals, at_most};
 
 /// The counts of one thread.
 pub(super) struct Counter<'a> {
-    shared: &'a Shared<'a>,
+    shared: &'a ScanContext<'a>,
     by_root: Vec<RootTotals>,
-    /// Counted in the directory that is read, and not in `by_root` yet.
+    /// The totals of the directory that is read, not added to `by_root` yet.
     pub(super) totals: Totals,
     path: PathBuffer,
 }
 
 impl<'a> Counter<'a> {
-    pub(super) fn new(shared: &'a Shared<'a>) -> Self {
+    pub(super) fn new(shared: &'a ScanContext<'a>) -> Self {
         Self {
             shared,
             by_root: vec![RootTotals::new(shared.largest); shared.roots.len()],
@@ -33,13 +33,13 @@ impl<'a> Counter<'a> {
         self.by_root
     }
 
-    /// The next entries are those of another directory.
+    /// Ends a directory: the next entries are those of another one.
     pub(super) fn leave(&mut self) {
         self.path.leave();
     }
 
-    /// A root that is not a directory, or the entry of one.
-    pub(super) fn count_root(&mut self, node: &Node, entry: &Entry) {
+    /// Counts a root: its file, or the directory itself.
+    pub(super) fn count_root(&mut self, node: &Node, entry: &EntryStat) {
         if entry.is_dir() {
             self.totals.count(entry);
         } else {
@@ -49,9 +49,9 @@ impl<'a> Counter<'a> {
         self.commit(node.root);
     }
 
-    /// Counts what is not a directory: `name` in `node`, or `node` itself.
+    /// Counts an entry that is not a directory: `name` in `node`, or `node` itself.
     #[inline]
-    pub(super) fn count_file(&mut self, node: &Node, name: Option<&CStr>, entry: &Entry) {
+    pub(super) fn count_file(&mut self, node: &Node, name: Option<&CStr>, entry: &EntryStat) {
         if entry.links > 1 {
             self.totals.count_name();
             match self.shared.links.see(entry, node.root) {
@@ -83,7 +83,7 @@ impl<'a> Counter<'a> {
         !exclude.is_empty() && exclude.matches(node.root, self.path.below_root(node, name), name.to_bytes())
     }
 
-    /// Adds what was counted to the tree it belongs to.
+    /// Adds the totals to the tree of `root`.
     pub(super) fn commit(&mut self, root: usize) {
         self.shared.progress.add(self.totals.entries(), at_most(self.totals.allocated_bytes));
         if let Some(root_totals) = self.by_root.get_mut(root) {

@@ -1,4 +1,4 @@
-//! Sets up a scan, starts its threads, and puts together what they counted.
+//! Sets up a scan, starts its threads, and sums their counts.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -13,19 +13,19 @@ use super::links::Links;
 use super::node::Descriptors;
 use super::progress::Progress;
 use super::queue::Queue;
-use super::scaler::{Plan, Scaler};
+use super::scaler::{Scaler, ThreadCounts};
 use super::scanned_tree::ScannedTree;
 use super::settings::Scan;
-use super::shared::{NOWHERE, Root, Shared};
+use super::shared::{NOWHERE, Root, ScanContext};
 use super::task::{Task, Work};
 use super::tree_totals::RootTotals;
 use super::worker::Worker;
 use crate::fs::table::Table;
-use crate::fs::walk::{Entry, Led, Mounted, Partial, RootIds, Usage, follow};
+use crate::fs::walk::{EntryStat, Led, Mounted, Partial, RootIds, Usage, follow};
 use crate::{Cancel, Error, Result};
 
 impl Scan {
-    /// Scans, and tells all trees together; each file counts once.
+    /// Scans all trees, and returns their total; each file counts once.
     ///
     /// # Errors
     ///
@@ -36,7 +36,7 @@ impl Scan {
         self.run_with(cancel, &Progress::new())
     }
 
-    /// Scans as [`run`](Self::run) does, and lets other threads see how far it is.
+    /// Scans as [`run`](Self::run) does, and updates a [`Progress`] that other threads can read.
     ///
     /// # Errors
     ///
@@ -45,10 +45,11 @@ impl Scan {
         ScannedTree::sum(run(self, cancel, progress)?)
     }
 
-    /// Scans all trees in one go, and tells each apart, in the order they were given in.
+    /// Scans all trees together, and returns the usage of each, in the order in which they were added.
     ///
-    /// A tree inside of another counts for itself: [`ScannedTree::usage`] is what is in no other, so that their sum counts nothing
-    /// twice, and [`ScannedTree::inclusive`] adds those inside. A file that has names in several trees counts for the first of them.
+    /// A tree inside of another counts for itself: [`ScannedTree::usage`] is without the trees inside, so that their sum counts
+    /// nothing twice, and [`ScannedTree::inclusive`] adds those inside. A file that has names in several trees counts for the
+    /// first of them.
     ///
     /// ```
     /// use appmon::Cancel;
@@ -71,11 +72,11 @@ impl Scan {
     }
 }
 
-/// Scans all directories, each counted where it belongs.
+/// Scans all trees; each directory counts for the tree that it belongs to.
 fn run(scan: &Scan, cancel: &Cancel, progress: &Progress) -> Result<Vec<ScannedTree>> {
     let start = Instant::now();
-    // Who leaves the disk to others has no use for more than one thread.
-    let plan = Plan::new(scan.threads.or(scan.entries_per_second.map(|_| 1)));
+    // A scan with a limited rate needs no more than one thread.
+    let plan = ThreadCounts::new(scan.threads.or(scan.entries_per_second.map(|_| 1)));
     let table = OnceCell::new();
     let table = || table.get_or_init(|| Table::read().ok()).as_ref();
     let mut paths: Vec<Cow<'_, Path>> = Vec::with_capacity(scan.paths.len());
@@ -94,7 +95,7 @@ fn run(scan: &Scan, cancel: &Cancel, progress: &Progress) -> Result<Vec<ScannedT
     for (root, same_as) in roots.iter_mut().zip(same_as) {
         root.same_as = same_as;
     }
-    let directory = |root: &Root| root.place.as_ref().map(|(_, entry)| *entry).filter(Entry::is_dir);
+    let directory = |root: &Root| root.place.as_ref().map(|(_, entry)| *entry).filter(EntryStat::is_dir);
     let (mounted, local) = if roots.iter().any(|root| directory(root).is_some()) {
         let paths = paths.iter().map(|path| &**path);
         Mounted::find(table(), paths.zip(roots.iter().map(directory)), scan.boundary)
@@ -104,9 +105,9 @@ fn run(scan: &Scan, cancel: &Cancel, progress: &Progress) -> Result<Vec<ScannedT
     for (root, is_local) in roots.iter_mut().zip(local) {
         root.is_local = is_local;
     }
-    // Names of what is a root itself can be met twice.
+    // The names of a root that is a file can be read twice.
     let files = roots.iter().filter_map(|root| root.place.as_ref()).any(|(_, entry)| !entry.is_dir());
-    let shared = Shared {
+    let shared = ScanContext {
         roots,
         ids,
         mounted,
@@ -149,18 +150,18 @@ fn elsewhere(real: &Path) -> Error {
     Error::config(format!("a symbolic link in it leads to {}, which is on another mount", real.display()))
 }
 
-/// Lets the threads work; gives what was counted of each root.
-fn scaler(shared: &Shared<'_>, plan: Plan) -> Vec<RootTotals> {
+/// Runs the threads, and returns the totals of each root.
+fn scaler(shared: &ScanContext<'_>, plan: ThreadCounts) -> Vec<RootTotals> {
     std::thread::scope(|scope| {
         let mut helpers = Vec::new();
         let mut started = 1;
         let mut spawn = |threads| {
             for own in std::mem::replace(&mut started, threads)..threads {
                 let helper = move || {
-                    let _guard = Guard(shared);
+                    let _guard = PanicGuard(shared);
                     Worker::new(shared, own, None).run()
                 };
-                // Without a thread the others do its work.
+                // If no thread can be started, the others do its work.
                 if let Ok(helper) =
                     std::thread::Builder::new().name("appmon-scan".to_owned()).spawn_scoped(scope, helper)
                 {
@@ -168,7 +169,7 @@ fn scaler(shared: &Shared<'_>, plan: Plan) -> Vec<RootTotals> {
                 }
             }
         };
-        let _guard = Guard(shared);
+        let _guard = PanicGuard(shared);
         let mut worker = Worker::new(shared, 0, Some(Scaler::new(plan, &mut spawn)));
         for root in &shared.roots {
             if let (Some((node, entry)), None) = (&root.place, root.same_as)
@@ -195,10 +196,10 @@ fn scaler(shared: &Shared<'_>, plan: Plan) -> Vec<RootTotals> {
     })
 }
 
-/// When one thread panics, the others do not wait for it.
-struct Guard<'a>(&'a Shared<'a>);
+/// Stops the scan when its thread panics, so that the others do not wait for it.
+struct PanicGuard<'a>(&'a ScanContext<'a>);
 
-impl Drop for Guard<'_> {
+impl Drop for PanicGuard<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.limits.break_off();

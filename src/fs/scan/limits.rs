@@ -1,4 +1,4 @@
-//! What stops a scan, or slows it down.
+//! The limits that stop a scan, or slow it down.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use crate::Cancel;
 use crate::fs::walk::Partial;
 
-/// Asked before each entry, by all threads of a scan.
+/// The limits, which all threads of a scan check before each entry.
 #[derive(Debug)]
 pub(super) struct Limits<'a> {
     cancel: &'a Cancel,
     stopped: AtomicU8,
     deadline: Option<Instant>,
-    /// How many entries more.
+    /// The number of entries left.
     left: Option<AtomicU64>,
     pace: Option<Pace>,
 }
@@ -40,13 +40,13 @@ impl<'a> Limits<'a> {
         }
     }
 
-    /// Whether one more entry may be read; waits for its time.
+    /// Waits until one more entry may be read; returns whether the scan is to go on.
     #[inline]
     pub(super) fn allow_entry(&self) -> bool {
         self.goes_on() && self.left.as_ref().is_none_or(|left| self.take(left)) && self.wait()
     }
 
-    /// Whether the scan is to go on.
+    /// Whether no limit has stopped the scan.
     #[inline]
     pub(super) fn goes_on(&self) -> bool {
         if self.cancel.is_cancelled() {
@@ -58,7 +58,7 @@ impl<'a> Limits<'a> {
         self.stopped.load(Ordering::Relaxed) == RUNNING
     }
 
-    /// Something went wrong in one of the threads; the others are to stop.
+    /// Stops the other threads after a failure in one of them.
     pub(super) fn break_off(&self) {
         self.stop(BROKEN);
     }
@@ -67,7 +67,7 @@ impl<'a> Limits<'a> {
         self.stopped.load(Ordering::Relaxed) == CANCELLED
     }
 
-    /// Why it was stopped.
+    /// Returns why it was stopped.
     pub(super) fn reason(&self) -> Option<Partial> {
         match self.stopped.load(Ordering::Relaxed) {
             ENTRIES => Some(Partial::Entries),
@@ -77,7 +77,7 @@ impl<'a> Limits<'a> {
         }
     }
 
-    /// The first reason is the one.
+    /// Stops the scan; the first reason is kept.
     fn stop(&self, why: u8) {
         let _ = self.stopped.compare_exchange(RUNNING, why, Ordering::Relaxed, Ordering::Relaxed);
     }
@@ -91,7 +91,7 @@ impl<'a> Limits<'a> {
     }
 
     fn wait(&self) -> bool {
-        /// So soon is a cancellation seen.
+        /// How soon a cancellation is seen.
         const NAP: Duration = Duration::from_millis(2);
         let Some(pace) = &self.pace else { return true };
         let due = pace.next();
@@ -108,7 +108,7 @@ impl<'a> Limits<'a> {
     }
 }
 
-/// So many entries per second.
+/// A limit of entries per second.
 #[derive(Debug)]
 struct Pace {
     start: Instant,
@@ -118,7 +118,7 @@ struct Pace {
 }
 
 impl Pace {
-    /// How far ahead of its time an entry may be: no thread can sleep for less to the purpose.
+    /// How far ahead of its time an entry may be read: shorter sleeps are not accurate.
     const AHEAD: Duration = Duration::from_millis(1);
 
     fn new(start: Instant, rate: u64) -> Self {
@@ -129,7 +129,7 @@ impl Pace {
         }
     }
 
-    /// When one more entry is due. Time in which there was nothing to do is not made up for.
+    /// Returns when one more entry is due. Unused time is not saved up.
     fn next(&self) -> Duration {
         let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let after = |next: u64| next.max(now).saturating_add(self.interval);
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(limits.reason(), Some(Partial::Entries));
         cancel.cancel();
         assert!(!limits.goes_on());
-        assert!(!limits.is_cancelled(), "the first reason is the one");
+        assert!(!limits.is_cancelled(), "the first reason is kept");
     }
 
     #[test]

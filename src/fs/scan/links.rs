@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::sync::{Mutex, PoisonError};
 
-use crate::fs::walk::{Entry, FileId};
+use crate::fs::walk::{EntryStat, FileId};
 
-/// Those files of which not all names were seen yet.
+/// Files with names that were not read yet.
 #[derive(Debug)]
 pub(super) struct Links {
     shards: [Mutex<HashMap<FileId, Link>>; SHARDS],
-    /// Whether a name can be met twice: then a file is never known to have no more.
+    /// Whether a name can be read twice: then a file is never known to be complete.
     keep: bool,
 }
 
@@ -19,21 +19,21 @@ const SHARDS: usize = 16;
 /// A file with several names.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Link {
-    /// The first of the roots that hold a name of it: the one it counts for, whichever name was met first.
+    /// The first of the roots with a name of it, for which it counts, independent of the order in which names are read.
     pub(super) root: usize,
     pub(super) allocated_bytes: u64,
     pub(super) apparent_bytes: u64,
     seen: u32,
 }
 
-/// What a name was.
+/// The position of a name among those of its file.
 #[derive(Debug)]
 pub(super) enum Seen {
     /// The first of its file.
     First,
-    /// A further one.
+    /// A further name.
     Further,
-    /// The last: now it is known where the file counts.
+    /// The last name: now the root for which the file counts is known.
     Last(Link),
 }
 
@@ -42,14 +42,14 @@ impl Links {
         Self { shards: Default::default(), keep }
     }
 
-    /// One more name, in the tree of `root`.
-    pub(super) fn see(&self, entry: &Entry, root: usize) -> Seen {
+    /// Adds a name in the tree of `root`.
+    pub(super) fn see(&self, entry: &EntryStat, root: usize) -> Seen {
         let shard = usize::try_from(entry.id.inode).unwrap_or_default() % SHARDS;
         let Some(shard) = self.shards.get(shard) else { return Seen::Further };
         let mut links = shard.lock().unwrap_or_else(PoisonError::into_inner);
         match links.entry(entry.id) {
             Slot::Vacant(slot) => {
-                let Entry { allocated_bytes, apparent_bytes, .. } = *entry;
+                let EntryStat { allocated_bytes, apparent_bytes, .. } = *entry;
                 slot.insert(Link { root, allocated_bytes, apparent_bytes, seen: 1 });
                 Seen::First
             }
@@ -62,7 +62,7 @@ impl Links {
         }
     }
 
-    /// Those of which not all names were met.
+    /// Returns the files of which not all names were read.
     pub(super) fn rest(self) -> impl Iterator<Item = Link> {
         self.shards
             .into_iter()

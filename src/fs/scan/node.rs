@@ -11,11 +11,11 @@ use crate::fs::walk::{FileId, Way};
 #[derive(Debug)]
 pub(super) struct Node {
     parent: Option<Arc<Node>>,
-    /// Its name in its parent; of a root, the path it was given by.
+    /// Its name in its parent; for a root, its path as configured.
     name: Box<CStr>,
-    /// Which file it was when its parent was read.
+    /// Its identity when its parent was read.
     pub(super) id: FileId,
-    /// Which of the roots it belongs to.
+    /// The index of the root that it belongs to.
     pub(super) root: usize,
     depth: usize,
 }
@@ -34,7 +34,7 @@ impl Node {
         &self.name
     }
 
-    /// How many levels `self` is above `below`, if it is above it by no more than `most`.
+    /// Returns how many levels `self` is above `below`, if it is above it by no more than `most`.
     pub(super) fn levels_above(&self, below: &Self, most: usize) -> Option<usize> {
         let levels = below.depth.checked_sub(self.depth).filter(|levels| *levels <= most)?;
         let mut node = below;
@@ -58,7 +58,7 @@ impl Way for Node {
 }
 
 impl Drop for Node {
-    /// One after the other: a chain of thousands would not fit on the stack.
+    /// Drops the ancestors in a loop: the recursion over a chain of thousands would overflow the stack.
     fn drop(&mut self) {
         let mut next = self.parent.take();
         while let Some(mut node) = next.and_then(Arc::into_inner) {
@@ -67,7 +67,7 @@ impl Drop for Node {
     }
 }
 
-/// An open directory; counts among those that are open as long as it is.
+/// An open directory, which is counted in [`Descriptors`] while it is open.
 #[derive(Debug)]
 pub(super) struct Dir {
     fd: OwnedFd,
@@ -86,7 +86,7 @@ impl Drop for Dir {
     }
 }
 
-/// The directories that a scan has open, and how many it may keep open for later.
+/// The number of directories that a scan has open, and how many it may keep open for later.
 #[derive(Debug)]
 pub(super) struct Descriptors {
     open: AtomicUsize,
@@ -98,7 +98,7 @@ impl Descriptors {
         Arc::new(Self { open: AtomicUsize::new(0), most: AtomicUsize::new(most) })
     }
 
-    /// A quarter of what the process may have.
+    /// Allows a quarter of the descriptors of the process.
     pub(super) fn within_limit() -> Arc<Self> {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
         Self::new(limit.map_or(4096, |limit| usize::try_from(limit / 4).unwrap_or(4096)).min(4096))
@@ -109,17 +109,17 @@ impl Descriptors {
         Arc::new(Dir { fd, count: Arc::clone(self) })
     }
 
-    /// Whether one that is open may stay so.
+    /// Whether an open directory may be kept open.
     pub(super) fn may_keep(&self) -> bool {
         self.open.load(Ordering::Relaxed) <= self.most.load(Ordering::Relaxed)
     }
 
-    /// Whether none is kept any more.
+    /// Whether no directory may be kept open any more.
     pub(super) fn are_short(&self) -> bool {
         self.most.load(Ordering::Relaxed) == 0
     }
 
-    /// From now on none is kept: the process has no more.
+    /// Forbids to keep directories open, as the process has no more descriptors.
     pub(super) fn keep_none(&self) {
         self.most.store(0, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! Opens the directories of a scan, with as few descriptors as there are.
+//! Opens the directories of a scan, with a limited number of descriptors.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -12,7 +12,7 @@ use super::limits::Limits;
 use super::node::{Descriptors, Dir, Node};
 use super::queue::Queue;
 use super::task::Child;
-use crate::fs::walk::{self, Entry, Fence, LIST, PLACE, descend};
+use crate::fs::walk::{self, EntryStat, Fence, LIST, PLACE, descend};
 
 /// Opens directories for one thread.
 #[derive(Debug)]
@@ -20,18 +20,18 @@ pub(super) struct Opener<'a> {
     descriptors: &'a Arc<Descriptors>,
     queue: &'a Queue,
     limits: &'a Limits<'a>,
-    /// Held back for when there is no other left.
+    /// Descriptors held in reserve for when the process has no other left.
     reserve: Vec<OwnedFd>,
-    /// The directory that was read last: what comes next is mostly near to it.
+    /// The directory that was read last: the next one is mostly near to it.
     last: Option<(Arc<Node>, Arc<Dir>)>,
-    /// Whether others can go on when this thread cannot.
+    /// Whether this thread gives up when there are no descriptors, because other threads go on.
     gives_up: bool,
 }
 
-/// One is the parent, or the step before, of what is opened as the other.
+/// Two are needed: one for the parent, or the step before, and one for the directory to open.
 const RESERVE: usize = 2;
 
-/// Up to so many levels are climbed by `..`.
+/// The number of levels that are climbed by `..` at most.
 const CLIMB: usize = 64;
 
 impl<'a> Opener<'a> {
@@ -53,8 +53,8 @@ impl<'a> Opener<'a> {
         Ok(self.descriptors.hold(fd))
     }
 
-    /// Opens a directory in its parent, which is opened again where it was not kept.
-    /// `EXDEV` is the answer where something was mounted meanwhile that is outside of the tree.
+    /// Opens a directory in its parent, which is opened again if it was not kept open.
+    /// It returns `EXDEV` if a mount outside of the tree was made there meanwhile.
     pub(super) fn open_child(&mut self, child: &Child, fence: Fence) -> rustix::io::Result<Arc<Dir>> {
         self.restore();
         let parent = match &child.dir {
@@ -62,8 +62,8 @@ impl<'a> Opener<'a> {
             None => self.reopen(&child.parent, fence.is_mount())?,
         };
         let fd = match self.open(parent.as_fd(), &child.name, LIST, !matches!(fence, Fence::None)) {
-            // What may hang is not opened to find out.
-            Err(Errno::XDEV) if !fence.excludes(&Entry::read_local(&parent, &child.name)?) => {
+            // A mount that may hang is not opened for this check.
+            Err(Errno::XDEV) if !fence.excludes(&EntryStat::read_local(&parent, &child.name)?) => {
                 self.open(parent.as_fd(), &child.name, LIST, false)?
             }
             opened => opened?,
@@ -71,18 +71,18 @@ impl<'a> Opener<'a> {
         Ok(self.descriptors.hold(fd))
     }
 
-    /// A directory was read.
+    /// Records the directory that was read last.
     pub(super) fn leave(&mut self, node: Arc<Node>, dir: Arc<Dir>) {
         self.last = self.may_stay().then_some((node, dir));
     }
 
-    /// Whether this thread may hold on to a directory. Where descriptors are short, one that others do not wait for may not:
-    /// the one that has to go on would wait for it in vain.
+    /// Whether this thread may keep a directory open. If descriptors are short, a thread that can give up may not: the one
+    /// thread that has to go on would wait for that descriptor in vain.
     fn may_stay(&self) -> bool {
         !self.gives_up || !self.descriptors.are_short()
     }
 
-    /// A directory that was open before, if it still is where it was.
+    /// Opens a directory again that was open before, if it is still at its path.
     fn reopen(&mut self, node: &Arc<Node>, on_mount: bool) -> rustix::io::Result<Arc<Dir>> {
         if let Some((last, dir)) = &self.last {
             if Arc::ptr_eq(last, node) {
@@ -102,7 +102,7 @@ impl<'a> Opener<'a> {
         if is(&fd, node) { self.found(node, fd) } else { Err(Errno::NOENT) }
     }
 
-    /// A directory that is only a place: its children can be opened from it.
+    /// Returns a directory from which only its children can be opened.
     fn found(&mut self, node: &Arc<Node>, fd: OwnedFd) -> rustix::io::Result<Arc<Dir>> {
         let dir = self.descriptors.hold(fd);
         self.last = self.may_stay().then(|| (Arc::clone(node), Arc::clone(&dir)));
@@ -126,7 +126,7 @@ impl<'a> Opener<'a> {
         }
     }
 
-    /// Closes what can be opened again later, then the reserve, then waits.
+    /// Closes directories that can be opened again later, then the reserve, then waits.
     #[cold]
     fn make_room(&mut self, tries: u32) -> bool {
         if tries == 0 {
@@ -159,5 +159,5 @@ impl<'a> Opener<'a> {
 
 /// Whether an open directory is the one that was read.
 fn is(fd: &OwnedFd, node: &Node) -> bool {
-    Entry::of(fd).is_ok_and(|entry| entry.id == node.id)
+    EntryStat::of(fd).is_ok_and(|entry| entry.id == node.id)
 }

@@ -1,11 +1,11 @@
-//! How far a scan is, for another thread to see.
+//! The progress of a scan, readable by other threads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How far a [`Scan`](crate::fs::Scan) is. Clones share it; any thread can look.
+/// The progress of a [`Scan`](crate::fs::Scan). Clones share it; any thread can read it.
 ///
-/// The figures only grow, also over several scans with the same `Progress`, and are a little behind.
+/// The figures only grow, also over several scans with the same `Progress`, and may lag a little behind the scan.
 #[derive(Clone, Debug, Default)]
 pub struct Progress(Arc<Figures>);
 
@@ -16,19 +16,19 @@ struct Figures {
 }
 
 impl Progress {
-    /// At the start.
+    /// Creates a progress with figures of 0.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Entries seen so far.
+    /// Returns the entries read so far.
     #[must_use]
     pub fn entries(&self) -> u64 {
         self.0.entries.load(Ordering::Relaxed)
     }
 
-    /// Space on the disk seen so far.
+    /// Returns the space on the disk of the entries read so far.
     #[must_use]
     pub fn allocated_bytes(&self) -> u64 {
         self.0.allocated_bytes.load(Ordering::Relaxed)

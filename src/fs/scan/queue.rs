@@ -1,4 +1,4 @@
-//! What is still to be done in a scan, for its threads to share.
+//! The queue of tasks that the threads of a scan share.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,16 +8,16 @@ use std::time::Duration;
 use super::limits::Limits;
 use super::task::{Task, Work};
 
-/// One deque per thread. Its owner takes what it gave last, so that a scan goes deep first and little waits; the others
-/// take what was given first, which is the most.
+/// One deque per thread. Its owner takes the task that it pushed last, so that a scan goes deep first and few tasks wait; the
+/// others take the task that was pushed first, which is the largest.
 #[derive(Debug)]
 pub(super) struct Queue {
     deques: Box<[Mutex<VecDeque<Task>>]>,
-    /// Tasks that wait, and those that are being done.
+    /// The number of tasks that wait or are being done.
     open: AtomicUsize,
-    /// Threads that look for something to do.
+    /// The number of threads that look for a task.
     idle: AtomicUsize,
-    /// Those of them that sleep: the number in `Gate`, to be seen without a lock.
+    /// The number of those that sleep: a copy of the number in `Gate`, which can be read without a lock.
     asleep: AtomicUsize,
     gate: Mutex<Gate>,
     bell: Condvar,
@@ -26,17 +26,17 @@ pub(super) struct Queue {
 #[derive(Debug, Default)]
 struct Gate {
     asleep: usize,
-    /// Those that were woken and do not know yet.
+    /// The number of threads that were woken and have not noticed it yet.
     woken: usize,
 }
 
-/// How often a thread looks around before it sleeps.
-const LOOKS: u32 = 32;
+/// How often a thread tries to get a task before it sleeps.
+const SPINS: u32 = 32;
 
-/// How long it sleeps before it looks again; also how soon a cancellation is seen by one that has nothing to do.
+/// How long it sleeps before it tries again; also how soon an idle thread sees a cancellation.
 const NAP: Duration = Duration::from_millis(1);
 
-/// So many tasks keep all threads busy for a while.
+/// The number of tasks that keep all threads busy for a while.
 const FULL: usize = 64;
 
 impl Queue {
@@ -51,7 +51,7 @@ impl Queue {
         }
     }
 
-    /// One more task, in the deque of thread `own`.
+    /// Adds a task to the deque of thread `own`.
     pub(super) fn push(&self, own: usize, task: Task) {
         let Some(deque) = self.deques.get(own) else { return };
         self.open.fetch_add(1, Ordering::Relaxed);
@@ -59,25 +59,25 @@ impl Queue {
         deque.push_back(task);
         let enough = is_enough(&deque, false);
         drop(deque);
-        // What is one piece is soonest done by who gave it.
+        // An indivisible task is done fastest by the thread that pushed it.
         if enough && self.asleep.load(Ordering::SeqCst) > 0 {
             self.wake_one();
         }
     }
 
-    /// Whether a thread looks for something to do.
+    /// Whether a thread looks for a task.
     #[inline]
-    pub(super) fn is_hungry(&self) -> bool {
+    pub(super) fn has_idle_threads(&self) -> bool {
         self.idle.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether so much waits in the deque of thread `own` that it need not give more: who is hungry is only slow to come.
+    /// Whether so many tasks wait in the deque of thread `own` that it need not add more for idle threads.
     pub(super) fn is_full(&self, own: usize) -> bool {
         self.deques.get(own).is_none_or(|deque| lock(deque).len() >= FULL)
     }
 
-    /// What thread `own` is to do next; `None` when all is done, or the scan was stopped. Each is followed by
-    /// [`done`](Self::done).
+    /// Returns the next piece of work of thread `own`; `None` when all is done, or the scan was stopped. Call
+    /// [`done`](Self::done) after each.
     pub(super) fn next(&self, own: usize, limits: &Limits<'_>) -> Option<Work> {
         if let Some(work) = self.take(own).or_else(|| self.steal(own, false)) {
             return limits.goes_on().then_some(work);
@@ -88,20 +88,20 @@ impl Queue {
         work
     }
 
-    /// One task was done.
+    /// Records the end of a task.
     pub(super) fn done(&self) {
         if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.wake_all();
         }
     }
 
-    /// Wakes all, to see that the scan was stopped.
+    /// Wakes all threads, so that they notice that the scan was stopped.
     pub(super) fn wake_all(&self) {
         drop(lock(&self.gate));
         self.bell.notify_all();
     }
 
-    /// Gives up the descriptors that wait for their use.
+    /// Closes the descriptors that are kept open in waiting tasks.
     pub(super) fn close_kept(&self) {
         for deque in &self.deques {
             for task in lock(deque).iter_mut() {
@@ -113,21 +113,21 @@ impl Queue {
     }
 
     fn wait(&self, own: usize, limits: &Limits<'_>) -> Option<Work> {
-        let mut looks: u32 = 0;
+        let mut attempts: u32 = 0;
         loop {
             if !limits.goes_on() || self.open.load(Ordering::Acquire) == 0 {
                 return None;
             }
-            // Whatever there is, when nobody did it for so long.
-            if let Some(work) = self.steal(own, looks > LOOKS) {
+            // After that many attempts even a small task is taken.
+            if let Some(work) = self.steal(own, attempts > SPINS) {
                 return Some(work);
             }
-            looks = looks.saturating_add(1);
-            if looks < LOOKS { std::thread::yield_now() } else { self.sleep() }
+            attempts = attempts.saturating_add(1);
+            if attempts < SPINS { std::thread::yield_now() } else { self.sleep() }
         }
     }
 
-    /// What was given here last.
+    /// Takes the work that was pushed here last.
     fn take(&self, own: usize) -> Option<Work> {
         let mut deque = lock(self.deques.get(own)?);
         let task = deque.pop_back()?;
@@ -139,7 +139,7 @@ impl Queue {
         Some(work)
     }
 
-    /// What was given first elsewhere: of one task alone, a half.
+    /// Takes the task that another thread pushed first; if it is the only one, a half of it.
     fn steal(&self, own: usize, whatever: bool) -> Option<Work> {
         let after = own.saturating_add(1);
         for victim in (after..self.deques.len()).chain(0..own) {
@@ -169,7 +169,7 @@ impl Queue {
         let mut gate = lock(&self.gate);
         gate.asleep = gate.asleep.saturating_add(1);
         self.asleep.store(gate.asleep, Ordering::SeqCst);
-        // What is given just now, when nobody could see yet that this one sleeps, is found after the nap.
+        // A task pushed before other threads could see that this one sleeps is found after the nap.
         if self.open.load(Ordering::SeqCst) > 0 {
             gate = self.bell.wait_timeout(gate, NAP).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -192,7 +192,7 @@ impl Queue {
     }
 }
 
-/// Whether there is more in a deque than its owner is about to do.
+/// Whether a deque has more work than its owner is about to do.
 fn is_enough(deque: &VecDeque<Task>, whatever: bool) -> bool {
     deque.len() > 1 || deque.front().is_some_and(|task| whatever || task.is_enough())
 }

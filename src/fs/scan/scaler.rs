@@ -1,4 +1,4 @@
-//! How many threads serve: as many as there are cores, and more when they wait for the disk.
+//! The number of threads: as many as there are cores, and more when they wait for the disk.
 
 use std::time::{Duration, Instant};
 
@@ -6,43 +6,43 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::process::Schedstat;
 
-/// Looks after the number of threads, from the first of them.
+/// Adjusts the number of threads; it runs in the first of them.
 pub(super) struct Scaler<'a> {
-    /// Starts threads until there are as many.
+    /// Starts threads until there are this many.
     spawn: &'a mut dyn FnMut(usize),
-    plan: Plan,
-    /// How many there are.
+    plan: ThreadCounts,
+    /// The current number of threads.
     threads: usize,
     start: Instant,
-    /// Since when it is watched how this thread spends its time.
+    /// The times of this thread at the beginning of the current period.
     since: Spent,
 }
 
-/// How many threads there are to be.
+/// The numbers of threads to start.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Plan {
-    /// As soon as there is enough to do for more than one.
+pub(super) struct ThreadCounts {
+    /// The number when there is enough work for more than one.
     usual: usize,
-    /// When they wait for the disk.
+    /// The number when they wait for the disk.
     pub(super) most: usize,
-    /// Whether they start whatever there is to do.
+    /// Whether they start even if there is little work.
     at_once: bool,
 }
 
-/// So many entries, or so much time, is worth a thread.
+/// The number of entries that are worth a thread, or the time.
 const ENTRIES: u32 = 512;
 const TIME: Duration = Duration::from_millis(1);
 
-/// How often to look for whether there are enough.
+/// How often the number of threads is checked.
 const PERIOD: Duration = Duration::from_millis(5);
 
-impl Plan {
+impl ThreadCounts {
     pub(super) fn new(asked: Option<usize>) -> Self {
         match asked {
             Some(threads) => Self { usual: threads, most: threads, at_once: true },
             None => {
                 let cores = std::thread::available_parallelism().map_or(1, usize::from);
-                // A disk is busy with about a dozen requests, and more threads only get into each other's way.
+                // About a dozen requests keep a disk busy, and more threads only wait for each other.
                 Self { usual: cores.min(8), most: cores.saturating_mul(4).min(16), at_once: false }
             }
         }
@@ -50,13 +50,13 @@ impl Plan {
 }
 
 impl<'a> Scaler<'a> {
-    pub(super) fn new(plan: Plan, spawn: &'a mut dyn FnMut(usize)) -> Self {
+    pub(super) fn new(plan: ThreadCounts, spawn: &'a mut dyn FnMut(usize)) -> Self {
         let at = Instant::now();
         let since = Spent { at, running: Duration::ZERO, waiting: Duration::ZERO };
         Self { spawn, plan, threads: 1, start: at, since }
     }
 
-    /// Called every now and then, with how many entries were seen so far. `busy` tells that no thread is without work.
+    /// Checks the number of threads, with the number of entries seen so far; `busy` means that no thread is idle.
     pub(super) fn adjust(&mut self, seen: u32, busy: bool) {
         if self.threads >= self.plan.most {
             return;
@@ -81,19 +81,19 @@ impl<'a> Scaler<'a> {
     }
 }
 
-/// What this thread did with its time.
+/// The times of this thread.
 #[derive(Clone, Copy, Debug)]
 struct Spent {
     at: Instant,
     running: Duration,
-    /// Ready to run, when others ran.
+    /// The time in which it was ready to run, while other threads ran.
     waiting: Duration,
 }
 
 impl Spent {
     fn so_far() -> Self {
         let running = Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default();
-        // Without /proc it looks as if it was blocked, and there are more threads than would do.
+        // Without /proc it appears to be blocked, and more threads are started than needed.
         let schedstat = std::fs::read("/proc/thread-self/schedstat").unwrap_or_default();
         let waiting = Schedstat::parse(&schedstat).ok().and_then(|schedstat| schedstat.wait_ns).unwrap_or(0);
         Self { at: Instant::now(), running, waiting: Duration::from_nanos(waiting) }
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn more_threads_only_for_what_is_blocked() {
         let mut counts = Vec::new();
-        let plan = Plan { usual: 2, most: 6, at_once: false };
+        let plan = ThreadCounts { usual: 2, most: 6, at_once: false };
         let mut spawn = |threads| counts.push(threads);
         let mut scaler = Scaler::new(plan, &mut spawn);
         scaler.adjust(ENTRIES, true);
@@ -128,7 +128,7 @@ mod tests {
             std::thread::sleep(PERIOD);
             scaler.adjust(ENTRIES, busy);
         }
-        // On a machine with much else to do, a sleeper waits for its CPU longer than it sleeps; then it takes more periods.
+        // On a busy machine, a sleeper waits for its CPU longer than it sleeps; then it takes more periods.
         for _ in 0..60 {
             std::thread::sleep(PERIOD * 2);
             scaler.adjust(ENTRIES, true);

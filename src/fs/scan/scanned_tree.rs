@@ -4,28 +4,28 @@ use super::tree_totals::Top;
 use crate::fs::walk::{Partial, Usage};
 use crate::{Error, WirePath};
 
-/// One of the directories of a [`Scan`](crate::fs::Scan), told apart from the others.
+/// The result for one of the trees of a [`Scan`](crate::fs::Scan).
 ///
 /// See [`Scan::run_each`](crate::fs::Scan::run_each).
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ScannedTree {
-    /// Where it is.
+    /// Its path.
     pub path: WirePath,
-    /// What is in it and in none of the others that are inside of it. An error when it could not be read at all.
+    /// Its usage without the trees inside of it. An error when its root could not be opened.
     pub usage: Result<Usage, Error>,
-    /// Which of the directories it is directly inside of, if any: the number in the order they were given in.
+    /// The index of the tree that it is directly inside of, if any.
     pub inside: Option<usize>,
-    /// Which of the directories before it is the same, if any. Then its own `usage` is nothing.
+    /// The index of an earlier tree that is the same directory, if any. Then its own `usage` is empty.
     pub same_as: Option<usize>,
     pub(super) top: Top,
 }
 
 impl ScannedTree {
-    /// All that is in directory number `index`, with those of `parts` that are inside of it: what a scan of it alone would
-    /// tell, but for hard links to files that count elsewhere.
+    /// Returns the usage of tree `index` with those of `parts` that are inside of it: the same as a scan of it alone, except for
+    /// hard links to files that count for another tree.
     ///
-    /// `None` when it could not be read, or there is no such number.
+    /// `None` when it could not be read, or there is no such index.
     #[must_use]
     pub fn inclusive(parts: &[Self], index: usize) -> Option<Usage> {
         let index = parts.get(index)?.same_as.unwrap_or(index);
@@ -47,7 +47,7 @@ impl ScannedTree {
             if number != index && part.same_as.is_none() && is_inside(part) {
                 match &part.usage {
                     Ok(other) => add(&mut usage, &mut top, other, part.top.clone()),
-                    // What could not be read is missing.
+                    // Trees that could not be read are missing.
                     Err(_) => usage.partial = usage.partial.or(Some(Partial::Errors)),
                 }
             }
@@ -55,7 +55,7 @@ impl ScannedTree {
         Some(usage)
     }
 
-    /// All of them together; an error of one is that of all.
+    /// Returns the total of all; the error of one is that of all.
     pub(super) fn sum(parts: Vec<Self>) -> Result<Usage, Error> {
         let mut sum: Option<(Usage, Top)> = None;
         for part in parts {
@@ -69,7 +69,7 @@ impl ScannedTree {
     }
 }
 
-/// Adds another directory.
+/// Adds another tree.
 fn add(usage: &mut Usage, top: &mut Top, other: &Usage, other_top: Top) {
     usage.add(other);
     top.add(other_top);

@@ -1,4 +1,4 @@
-//! What the threads of a scan share.
+//! The state that the threads of a scan share.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -13,11 +13,11 @@ use super::links::Links;
 use super::node::{Descriptors, Node};
 use super::progress::Progress;
 use super::queue::Queue;
-use crate::fs::walk::{Boundary, Entry, Exclude, Fence, Mounted, RootIds};
+use crate::fs::walk::{Boundary, EntryStat, Exclude, Fence, Mounted, RootIds};
 
-/// What the threads of a scan share.
+/// The state that the threads of a scan share.
 #[derive(Debug)]
-pub(super) struct Shared<'a> {
+pub(super) struct ScanContext<'a> {
     pub(super) roots: Vec<Root>,
     pub(super) ids: RootIds,
     pub(super) mounted: Mounted,
@@ -30,21 +30,21 @@ pub(super) struct Shared<'a> {
     pub(super) descriptors: Arc<Descriptors>,
 }
 
-/// One of the directories that are told apart.
+/// The root of one of the trees.
 #[derive(Debug)]
 pub(super) struct Root {
     pub(super) fence: Fence,
     /// Whether it is on a file system that cannot hang.
     pub(super) is_local: bool,
-    /// What it is, unless it could not be asked.
-    pub(super) place: Option<(Arc<Node>, Entry)>,
-    /// Where its path leads instead.
+    /// Its entry, unless it could not be read.
+    pub(super) place: Option<(Arc<Node>, EntryStat)>,
+    /// The path on another mount to which its path leads.
     pub(super) elsewhere: Option<PathBuf>,
-    /// Why it could not be read; 0 if it could.
+    /// The error number if it could not be read, or 0.
     pub(super) error: AtomicI32,
-    /// The root whose tree it was met in.
+    /// The root in whose tree it was found.
     pub(super) inside: AtomicUsize,
-    /// The root before it that is the same directory.
+    /// An earlier root that is the same directory.
     pub(super) same_as: Option<usize>,
 }
 
@@ -54,7 +54,7 @@ impl Root {
     pub(super) fn find(path: &Path, index: usize, boundary: Boundary) -> Self {
         let found = CString::new(path.as_os_str().as_bytes())
             .map_err(|_| Errno::INVAL)
-            .and_then(|path| Entry::root(&path).map(|entry| (Node::root(path.into(), entry.id, index), entry)));
+            .and_then(|path| EntryStat::root(&path).map(|entry| (Node::root(path.into(), entry.id, index), entry)));
         Self {
             fence: found.as_ref().map_or(Fence::None, |(_, entry)| Fence::new(boundary, entry)),
             error: AtomicI32::new(found.as_ref().err().map_or(0, |errno| errno.raw_os_error())),
@@ -66,7 +66,7 @@ impl Root {
         }
     }
 
-    /// One whose path leads to another mount.
+    /// Returns a root whose path leads to another mount.
     pub(super) fn elsewhere(path: PathBuf) -> Self {
         Self {
             fence: Fence::None,
@@ -84,13 +84,13 @@ impl Root {
     }
 }
 
-impl Shared<'_> {
-    /// Whether an entry in the tree of root `of` is a root itself, and so not of that tree.
+impl ScanContext<'_> {
+    /// Whether an entry in the tree of root `of` is a root itself, which does not belong to that tree.
     #[inline]
-    pub(super) fn is_root(&self, entry: &Entry, of: usize) -> bool {
+    pub(super) fn is_root(&self, entry: &EntryStat, of: usize) -> bool {
         let root = self.ids.get(entry).and_then(|root| self.roots.get(root));
         if let Some(root) = root {
-            // The first, where it is met in several trees by mounts of the same directory.
+            // The first tree, if mounts of the same directory show it in several.
             root.inside.fetch_min(of, Ordering::Relaxed);
         }
         root.is_some()

@@ -1,4 +1,4 @@
-//! The pieces that the work of a scan comes in.
+//! The tasks of a scan.
 
 use std::ffi::CStr;
 use std::sync::Arc;
@@ -6,25 +6,25 @@ use std::sync::Arc;
 use super::node::{Dir, Node};
 use crate::fs::walk::FileId;
 
-/// What waits to be done.
+/// A task in the queue.
 #[derive(Debug)]
 pub(super) enum Task {
-    /// Directories to be read, of one parent.
+    /// Directories of one parent to be read.
     Directories(Batch),
-    /// What is done in one piece.
+    /// An indivisible piece of work.
     Whole(Work),
 }
 
-/// What is done in one piece.
+/// An indivisible piece of work.
 #[derive(Debug)]
 pub(super) enum Work {
     /// The root of a tree, to be opened and read.
     Root(Arc<Node>),
     /// A directory, to be opened and read.
     Directory(Box<Child>),
-    /// The rest of a directory, read up to here.
+    /// The rest of a directory, from its current offset on.
     Rest(Arc<Node>, Arc<Dir>),
-    /// Names of a directory, to be asked what they are.
+    /// Names of a directory whose metadata is to be read.
     Names(Chunk),
 }
 
@@ -32,14 +32,14 @@ pub(super) enum Work {
 #[derive(Debug)]
 pub(super) struct Child {
     pub(super) parent: Arc<Node>,
-    /// The parent, where it was kept open.
+    /// The parent, if it was kept open.
     pub(super) dir: Option<Arc<Dir>>,
     pub(super) name: Box<CStr>,
     pub(super) id: FileId,
 }
 
 impl Task {
-    /// What to do first, and what then remains.
+    /// Returns the first piece of work, and the rest of the task.
     pub(super) fn split(self) -> (Work, Option<Self>) {
         match self {
             Self::Whole(work) => (work, None),
@@ -56,8 +56,8 @@ impl Task {
         }
     }
 
-    /// Whether it is worth another thread's while though it is all there is: its owner has enough to do with the rest of
-    /// it, or with the rest of the directory it is of.
+    /// Whether another thread should take it though it is the only task: its owner has enough work with the rest of
+    /// it, or with the rest of its directory.
     pub(super) fn is_enough(&self) -> bool {
         match self {
             Self::Directories(batch) => batch.ids.len() > 1,
@@ -66,7 +66,7 @@ impl Task {
         }
     }
 
-    /// Takes a half of it, if it is divisible.
+    /// Splits off a half of it, if it is divisible.
     pub(super) fn halve(&mut self) -> Option<Self> {
         match self {
             Self::Directories(batch) if batch.ids.len() > 1 => Some(Self::Directories(batch.halve())),
@@ -75,13 +75,13 @@ impl Task {
     }
 }
 
-/// Directories of one parent, packed: there can be many.
+/// Directories of one parent, in a compact form, as there can be many.
 #[derive(Debug)]
 pub(super) struct Batch {
     parent: Arc<Node>,
-    /// The parent, where it is kept open.
+    /// The parent, if it is kept open.
     pub(super) dir: Option<Arc<Dir>>,
-    /// Which they are, and where in `names` their names begin.
+    /// Their identities, and the indices in `names` at which their names begin.
     ids: Vec<(FileId, usize)>,
     names: Names,
 }
@@ -124,7 +124,7 @@ impl Batch {
     }
 }
 
-/// Names of one directory that another thread may ask for.
+/// Names of one directory whose metadata another thread may read.
 #[derive(Debug)]
 pub(super) struct Chunk {
     pub(super) node: Arc<Node>,
@@ -132,7 +132,7 @@ pub(super) struct Chunk {
     pub(super) names: Names,
 }
 
-/// Names, each with its end mark.
+/// Names, each ended by a zero byte.
 #[derive(Debug, Default)]
 pub(super) struct Names(Vec<u8>);
 
@@ -158,7 +158,7 @@ mod tests {
         FileId { device: 1, inode }
     }
 
-    /// Takes a task apart, its last directory first.
+    /// Returns the names of a task, its last directory first.
     fn names(task: Task) -> Vec<(u64, String)> {
         let (mut names, mut next) = (Vec::new(), Some(task));
         while let Some(task) = next {

@@ -1,8 +1,8 @@
-//! What one thread has counted of one tree.
+//! The totals of one thread for one tree.
 
 use crate::fs::walk::{FileId, Largest, ScanErrors, Totals, Usage};
 
-/// What was counted of one tree.
+/// The totals of one tree.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RootTotals {
     pub(super) totals: Totals,
@@ -26,11 +26,11 @@ impl RootTotals {
     }
 }
 
-/// The largest files. Which they are depends on the files alone, not on who met them first.
+/// The largest files. The selection depends only on the files, not on the order in which threads add them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Top {
     keep: usize,
-    /// In order; with the identity of those that have several names.
+    /// In order; with the identity of files that have several names.
     files: Vec<(Largest, Option<FileId>)>,
 }
 
@@ -39,7 +39,7 @@ impl Top {
         self.files.iter().map(|(file, _)| file.clone()).collect()
     }
 
-    /// Whether a file may be among them: its path can still decide.
+    /// Whether a file of this size may be among them; among equals its path decides.
     #[inline]
     pub(super) fn wants(&self, allocated_bytes: u64) -> bool {
         self.keep > 0
@@ -63,7 +63,7 @@ impl Top {
         }
     }
 
-    /// Whether a file at `path` is not after the last of them.
+    /// Whether a file at `path` comes before the last of them.
     pub(super) fn takes(&self, path: &[u8], allocated_bytes: u64) -> bool {
         use std::os::unix::ffi::OsStrExt;
         self.files.len() < self.keep

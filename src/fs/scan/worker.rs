@@ -1,4 +1,4 @@
-//! One thread of a scan: reads directories, and shares what it finds with the others.
+//! One thread of a scan, which reads directories, and shares those that it finds with the others.
 
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
@@ -10,23 +10,23 @@ use super::counter::Counter;
 use super::node::{Dir, Node};
 use super::opener::Opener;
 use super::scaler::Scaler;
-use super::shared::Shared;
+use super::shared::ScanContext;
 use super::task::{Batch, Child, Chunk, Names, Task, Work};
 use super::tree_totals::RootTotals;
-use crate::fs::walk::{Entry, Fence, Listing, Step, is_mounted, vanished};
+use crate::fs::walk::{EntryStat, Fence, Listing, Step, is_mounted, vanished};
 
-/// What one thread has.
+/// The state of one thread.
 pub(super) struct Worker<'a> {
-    shared: &'a Shared<'a>,
-    /// Its deque in the queue.
+    shared: &'a ScanContext<'a>,
+    /// The index of its deque in the queue.
     own: usize,
     pub(super) counter: Counter<'a>,
-    /// For the entries of a directory, as the kernel writes them.
+    /// The buffer for the entries of a directory.
     buffer: Box<[MaybeUninit<u8>]>,
-    /// Directories that were found in the one that is read.
+    /// Directories found in the one that is read.
     found: Option<Batch>,
     opener: Opener<'a>,
-    /// Of the first thread.
+    /// Only in the first thread.
     scaler: Option<Scaler<'a>>,
     seen: u32,
 }
@@ -41,18 +41,18 @@ struct Here<'a> {
     mounted: &'a [CString],
 }
 
-/// As much as the kernel is asked for at once.
+/// The size of the buffer for one system call.
 const BUFFER: usize = 64 << 10;
 
-/// So many directories wait for one that is being read; then it waits for them.
+/// The number of directories found in one directory after which its reading is postponed until they were read.
 const FOUND: usize = 4096;
 
-/// As many names as are worth another thread's while.
+/// The number of names that are worth another thread.
 const CHUNK: usize = 128;
 const SMALL: usize = 32;
 
 impl<'a> Worker<'a> {
-    pub(super) fn new(shared: &'a Shared<'a>, own: usize, scaler: Option<Scaler<'a>>) -> Self {
+    pub(super) fn new(shared: &'a ScanContext<'a>, own: usize, scaler: Option<Scaler<'a>>) -> Self {
         Self {
             shared,
             own,
@@ -79,7 +79,7 @@ impl<'a> Worker<'a> {
         self.counter.into_totals()
     }
 
-    /// Gives `false` when there is no descriptor for this thread: others go on alone.
+    /// Does a piece of work. Returns `false` when there is no descriptor for this thread: the others go on alone.
     fn work(&mut self, work: Work) -> bool {
         match work {
             Work::Root(node) => self.open_root(node),
@@ -110,7 +110,7 @@ impl<'a> Worker<'a> {
                 self.read(Node::child(&parent, name, id), dir);
             }
             Err(errno) if vanished(errno) => {}
-            // Something was mounted there meanwhile.
+            // A mount was made there meanwhile.
             Err(Errno::XDEV) => {
                 self.counter.totals.count_mount();
                 self.counter.commit(child.parent.root);
@@ -147,7 +147,7 @@ impl<'a> Worker<'a> {
                     break;
                 }
             }
-            if self.shared.queue.is_hungry() {
+            if self.shared.queue.has_idle_threads() {
                 self.hand_over(&here, &mut listing);
             }
             if listing.is_buffer_empty() && self.has_enough() {
@@ -157,13 +157,13 @@ impl<'a> Worker<'a> {
         }
         self.buffer = buffer;
         if rest {
-            // Below what was found: that comes first.
+            // Pushed before the directories that were found: those are taken first.
             self.shared.queue.push(self.own, Task::Whole(Work::Rest(Arc::clone(&here.node), Arc::clone(&here.dir))));
         }
         self.leave(here);
     }
 
-    /// Asks for names that another thread has read.
+    /// Reads the metadata of names that another thread has listed.
     fn ask(&mut self, chunk: Chunk) {
         let here = self.enter(chunk.node, chunk.dir);
         for name in chunk.names.iter() {
@@ -188,7 +188,7 @@ impl<'a> Worker<'a> {
         self.opener.leave(here.node, here.dir);
     }
 
-    /// One entry of a directory; `false` when the scan is stopped.
+    /// Counts one entry of a directory; returns `false` when the scan is stopped.
     #[inline]
     fn look_at(&mut self, here: &Here<'_>, name: &CStr) -> bool {
         if self.counter.is_excluded(&here.node, name) {
@@ -206,7 +206,8 @@ impl<'a> Worker<'a> {
             self.counter.totals.count_mount();
             return true;
         }
-        let read = if here.is_local { Entry::read_local(&here.dir, name) } else { Entry::read(&here.dir, name) };
+        let read =
+            if here.is_local { EntryStat::read_local(&here.dir, name) } else { EntryStat::read(&here.dir, name) };
         match read {
             Ok(entry) => self.count(here, name, &entry),
             Err(errno) if vanished(errno) => {}
@@ -216,7 +217,7 @@ impl<'a> Worker<'a> {
     }
 
     #[inline]
-    fn count(&mut self, here: &Here<'_>, name: &CStr, entry: &Entry) {
+    fn count(&mut self, here: &Here<'_>, name: &CStr, entry: &EntryStat) {
         if here.fence.excludes(entry) {
             self.counter.totals.count_mount();
             return;
@@ -233,7 +234,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Gives other threads what was found and read so far.
+    /// Passes the directories found and the names listed so far to other threads.
     #[cold]
     fn hand_over(&mut self, here: &Here<'_>, listing: &mut Listing<'_, &Arc<Dir>>) {
         if self.shared.queue.is_full(self.own) {
@@ -281,7 +282,7 @@ impl<'a> Worker<'a> {
     #[inline]
     fn adjust(&mut self) {
         if let Some(scaler) = &mut self.scaler {
-            scaler.adjust(self.seen, !self.shared.queue.is_hungry());
+            scaler.adjust(self.seen, !self.shared.queue.has_idle_threads());
         }
     }
 }

@@ -1,22 +1,22 @@
-//! Which mounts can be looked at without being held up: by their types, and by what they stand on.
+//! Judges which mounts can be read without the risk to hang, by their types and by the storage below them.
 
 use std::path::Path;
 
 use rustix::io::Errno;
 
 use super::Table;
-use crate::fs::backing::{self, Found, Ground};
+use crate::fs::backing::{self, Ground, ImageFile};
 use crate::fs::mounts::{DeviceId, Mount};
 
-/// By the place of a mount: whether it can be looked at without being held up, where that is known yet.
+/// By the index of a mount: whether it can be read without the risk to hang; `None` until that is known.
 type Judged = std::cell::RefCell<Vec<Option<bool>>>;
 
 impl Table {
-    /// Finds out of each mount whether it can be looked at without being held up.
+    /// Judges for each mount whether it can be read without the risk to hang.
     pub(super) fn judge(&mut self, ground: &dyn Ground) {
         let judged = std::cell::RefCell::new(vec![None; self.mounts.len()]);
-        // This very process stands on it: nothing can be done without it. What is mounted elsewhere of the same file system
-        // stands on the same.
+        // This process itself depends on the file system of `/`: if it hangs, nothing works. Its other mounts have the same
+        // storage.
         if let Some(root) = self.root
             && let Some(mount) = self.mounts.get(root)
             && (mount.kind().is_safe() || self.is_rootless)
@@ -33,7 +33,7 @@ impl Table {
         if let Some(known) = judged.borrow().get(place).copied().flatten() {
             return known;
         }
-        // What stands on itself, by whatever way, is not known to be safe.
+        // A mount that depends on itself, directly or not, is not known to be safe.
         let put = |safe| {
             if let Some(slot) = judged.borrow_mut().get_mut(place) {
                 *slot = Some(safe);
@@ -47,9 +47,9 @@ impl Table {
         safe
     }
 
-    /// Whether a block device lies in nothing that may hang.
+    /// Whether the storage of a block device cannot hang.
     fn lies_safely(&self, device: DeviceId, depth: u32, ground: &dyn Ground, judged: &Judged) -> bool {
-        /// Images in images, by way of loop devices that were named by a device: more than anybody has.
+        /// The limit of images in images, by loop devices: more than real machines have.
         const DEEPEST: u32 = 16;
         let Some(images) = ground.images(device).filter(|_| depth < DEEPEST) else { return false };
         images.iter().all(|image| {
@@ -57,18 +57,18 @@ impl Table {
                 return false;
             }
             match ground.find(image) {
-                Some(Found::File) => true,
-                Some(Found::Device(device)) => self.lies_safely(device, depth.saturating_add(1), ground, judged),
+                Some(ImageFile::File) => true,
+                Some(ImageFile::Device(device)) => self.lies_safely(device, depth.saturating_add(1), ground, judged),
                 None => false,
             }
         })
     }
 
-    /// Whether a file that was opened once, and has this path according to the kernel, is on a mount that cannot hang. It
-    /// can be on a mount that is hidden at its path by now, so none that was ever on the way there may hang.
+    /// Whether an open file, which has this path according to the kernel, is on a mount that cannot hang. It
+    /// can be on a mount that is hidden at its path by now, so none of the mounts on the way there, hidden or not, may hang.
     fn is_safe_whatever_hides(&self, path: &Path, ground: &dyn Ground, judged: &Judged) -> bool {
         let mut on_the_way = self.mounts.iter().enumerate().filter(|(_, mount)| path.starts_with(&*mount.mount_point));
-        // The kernel's path has no symbolic links: one that is there now is not of it.
+        // The path from the kernel has no symbolic links: one that exists there now does not belong to it.
         let no_link = |at: &Path, _: &Mount| match ground.read_link(at) {
             Ok(_) => Err(Errno::NOENT.into()),
             Err(error) => Err(error),

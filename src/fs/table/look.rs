@@ -1,31 +1,31 @@
-//! What is at a path, found out by what cannot hang where the file system cannot.
+//! Identifies the file at a path by calls that hang only if the file system itself does.
 
 use std::io;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags};
 
-/// `STATX_MNT_ID_UNIQUE`, which the kernel never uses again. Since Linux 6.8; before, it is ignored.
+/// `STATX_MNT_ID_UNIQUE`: requests the mount id that the kernel never uses again. Since Linux 6.8; before, it is ignored.
 pub(in crate::fs) const MNT_ID_UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
 
-/// What is at a path: which file, and on which mount.
+/// The identity of the file at a path, with its mount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::fs) struct Look {
     pub(in crate::fs) kind: FileType,
     pub(in crate::fs) device: (u32, u32),
     pub(in crate::fs) inode: u64,
-    /// The id of the mount: that which is never used again, where the kernel has one.
+    /// The id of the mount: the one that is never used again, if the kernel has it.
     pub(in crate::fs) mount: u64,
     pub(in crate::fs) is_unique: bool,
 }
 
 impl Look {
-    /// Looks at what a path leads to. No server is asked by that, and nothing mounted.
+    /// Identifies the target of a path. This asks no server, and triggers no automount.
     pub(in crate::fs) fn follow(path: &Path) -> io::Result<Self> {
         Self::at(path, AtFlags::empty())
     }
 
-    /// Looks at what is at a path, a symbolic link as well.
+    /// Identifies the file at a path, without following a symbolic link at its end.
     pub(in crate::fs) fn no_follow(path: &Path) -> io::Result<Self> {
         Self::at(path, AtFlags::SYMLINK_NOFOLLOW)
     }
@@ -48,7 +48,7 @@ impl Look {
     }
 }
 
-/// The unique id of the mount at `path`.
+/// Returns the unique id of the mount at `path`.
 pub(in crate::fs) fn unique_id(path: &Path) -> Option<u64> {
     Look::no_follow(path).ok()?.unique_id()
 }

@@ -1,7 +1,7 @@
 //! The table as a tree, of mounts that are made up, and the live one.
 
 use super::*;
-use crate::fs::backing::{Found, Image};
+use crate::fs::backing::{Image, ImageFile};
 use crate::fs::mounts::{self, DeviceId};
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 
@@ -60,14 +60,14 @@ impl Ground for World {
         }
     }
 
-    fn find(&self, image: &Image) -> Option<Found> {
+    fn find(&self, image: &Image) -> Option<ImageFile> {
         match image.path.to_str().unwrap() {
-            "/dev/nbd0" => Some(Found::Device(DeviceId { major: 43, minor: 0 })),
-            "/dev/sda" => Some(Found::Device(DeviceId { major: 8, minor: 0 })),
+            "/dev/nbd0" => Some(ImageFile::Device(DeviceId { major: 43, minor: 0 })),
+            "/dev/sda" => Some(ImageFile::Device(DeviceId { major: 8, minor: 0 })),
             "/srv/small" => None,
             path => {
                 assert!(!path.starts_with("/net/") && !path.starts_with("/cover/"), "touched {path}");
-                Some(Found::File)
+                Some(ImageFile::File)
             }
         }
     }
@@ -116,7 +116,7 @@ fn symbolic_links_are_followed() {
 }
 
 #[test]
-fn what_may_hang_is_not_touched() {
+fn mounts_that_may_hang_are_not_touched() {
     check("/net/b", 40, "/net/b", false);
     check("/net/a/b", 41, "/net/a/b", false);
     check("/net/a/disk/c", 42, "/net/a/disk/c", false);
@@ -140,7 +140,7 @@ fn check_safe(line: &str, safe: bool) {
 }
 
 #[test]
-fn what_a_mount_stands_on_makes_it_safe_or_not() {
+fn the_storage_of_a_mount_makes_it_safe_or_not() {
     let overlay = |options: &str| format!("0:90 / /x rw - overlay over rw,{options}");
     // Whether the paths lead to the layers of then, nothing shows.
     check_safe(&overlay("lowerdir=/srv/a:/b,upperdir=/u,workdir=/w"), false);
@@ -244,7 +244,7 @@ fn mount_id(path: &Path) -> u64 {
 
 #[test]
 fn the_live_table_leads_where_the_kernel_does() {
-    let mut watched = Watched::open().unwrap();
+    let mut watched = WatchedTable::open().unwrap();
     let table = Table::of(watched.list().unwrap());
     let place = table.resolve(Path::new("/proc/self/cwd"), |path, _| std::fs::read_link(path)).unwrap();
     assert_eq!(place.path, std::fs::canonicalize("/proc/self/cwd").unwrap());

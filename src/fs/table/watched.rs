@@ -9,76 +9,76 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use crate::fs::mounts::{self, Mount};
 use crate::{Error, Result};
 
-/// Our own mounts: those that our paths lead to.
+/// The mounts of this process, to which its paths lead.
 const TABLE: &str = "/proc/self/mountinfo";
 
-/// The mounts of now.
+/// Returns the current mounts.
 pub(super) fn list() -> Result<Vec<Mount>> {
     let bytes = std::fs::read(TABLE).map_err(|error| Error::io(error).at(TABLE))?;
     Ok(mounts::parse(&bytes).collect())
 }
 
-/// The table, and a descriptor that tells when it changes.
+/// The table, and a descriptor by which the kernel reports changes.
 #[derive(Debug)]
-pub(crate) struct Watched {
+pub(crate) struct WatchedTable {
     file: File,
     buffer: Vec<u8>,
-    /// What was read before.
+    /// The bytes of the last reading.
     earlier: Vec<u8>,
-    /// Whether what was read last may be torn: it is to be read again.
+    /// Whether the last reading may be inconsistent: it is to be repeated.
     torn: bool,
 }
 
-impl Watched {
+impl WatchedTable {
     pub(crate) fn open() -> Result<Self> {
         let file = File::open(TABLE).map_err(|error| Error::io(error).at(TABLE))?;
         Ok(Self { file, buffer: Vec::new(), earlier: Vec::new(), torn: false })
     }
 
-    /// The open file: polled for `POLLPRI`, it is ready when something was mounted or unmounted since.
+    /// Returns the open file: polled for `POLLPRI`, it is ready after a mount or unmount.
     pub(in crate::fs) fn into_file(self) -> File {
         self.file
     }
 
-    /// Whether something was mounted or unmounted since the last time it was asked, or since it was opened; or the last
-    /// reading did not get hold of a table that stood still.
+    /// Whether a mount or unmount was made since the last call, or since the file was opened; or the table changed during the
+    /// last reading.
     pub(crate) fn has_changed(&self) -> bool {
-        // Both, as asking makes the kernel forget.
-        self.is_told() | self.torn
+        // Both are evaluated, as polling clears the report of the kernel.
+        self.is_signalled() | self.torn
     }
 
-    /// Whether it is another one than was read last, though nothing was mounted: of that no change is reported, as when a
-    /// directory is renamed that is mounted elsewhere.
+    /// Whether the table differs from the last reading, with or without a mount: the kernel does not report the rename of a
+    /// directory that is mounted elsewhere.
     pub(crate) fn is_other(&mut self) -> bool {
         std::mem::swap(&mut self.buffer, &mut self.earlier);
-        // What cannot be read now is to be read later.
+        // A failure counts as a difference, so that the table is read later.
         self.fill().is_err() || self.buffer != self.earlier
     }
 
-    /// Whether the last reading did not get hold of a table that stood still.
+    /// Whether the table changed during the last reading.
     pub(crate) fn is_torn(&self) -> bool {
         self.torn
     }
 
-    fn is_told(&self) -> bool {
+    fn is_signalled(&self) -> bool {
         let mut fds = [PollFd::new(&self.file, PollFlags::PRI)];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        // What cannot be asked is read.
+        // If polling fails the table is read.
         rustix::event::poll(&mut fds, Some(&now)).map_or(true, |ready| ready > 0)
     }
 
     /// Reads the mounts.
     pub(crate) fn list(&mut self) -> Result<Vec<Mount>> {
-        self.list_while(Self::is_told)
+        self.list_while(Self::is_signalled)
     }
 
     fn list_while(&mut self, mut has_changed: impl FnMut(&Self) -> bool) -> Result<Vec<Mount>> {
-        /// A table that never stands still is taken as it is, and read again at the next opportunity.
+        /// After this number of attempts a table that keeps changing is used as it is, and read again at the next opportunity.
         const TRIES: usize = 8;
         self.torn = true;
         for _ in 0..TRIES {
             self.fill().map_err(|error| Error::io(error).at(TABLE))?;
-            // It is read in pieces: it may have changed in between.
+            // The table is read in pieces, and may have changed in between.
             if !has_changed(self) {
                 self.torn = false;
                 break;
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_table_that_never_stood_still_has_changed() {
-        let mut watched = Watched::open().unwrap();
+        let mut watched = WatchedTable::open().unwrap();
         let mut tries = 0;
         watched
             .list_while(|_| {

@@ -1,24 +1,24 @@
 //! Where a scan stops: at other file systems, or at other mounts.
 
-use super::entry::Entry;
+use super::entry::EntryStat;
 
-/// What to do about file systems that are mounted below the directory of a [`Scan`](crate::fs::Scan).
+/// The treatment of file systems that are mounted below the directory of a [`Scan`](crate::fs::Scan).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Boundary {
-    /// Leave out what is on another device, as `du -x` does. A bind mount of the same file system is scanned, and the
+    /// Leave out entries on another device, as `du -x` does. A bind mount of the same file system is scanned, and the
     /// subvolumes of btrfs are not.
     #[default]
     SameDevice,
-    /// Leave out what is on another mount, bind mounts too. On kernels before 5.8, which do not tell, what is on
-    /// another device.
+    /// Leave out entries on another mount, bind mounts too. On kernels before 5.8, which do not report the mount of an
+    /// entry, leave out entries on another device.
     SameMount,
-    /// Scan whatever there is. What is mounted at two places counts at both, and a mount that does not answer holds up the
-    /// scan for as long.
+    /// Scan across all mounts. A file system that is mounted at two places counts at both, and a mount that does not answer
+    /// delays the scan until it does.
     Cross,
 }
 
-/// The boundary of one tree.
+/// The boundary of one tree, with its root.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::fs) enum Fence {
     Device(u64),
@@ -27,8 +27,8 @@ pub(in crate::fs) enum Fence {
 }
 
 impl Fence {
-    /// Around the tree with this root.
-    pub(in crate::fs) fn new(boundary: Boundary, root: &Entry) -> Self {
+    /// Returns the boundary of the tree with this root.
+    pub(in crate::fs) fn new(boundary: Boundary, root: &EntryStat) -> Self {
         match (boundary, root.mount) {
             (Boundary::Cross, _) => Self::None,
             (Boundary::SameMount, Some(mount)) => Self::Mount(mount),
@@ -36,17 +36,17 @@ impl Fence {
         }
     }
 
-    /// Whether nothing on another mount is inside.
+    /// Whether the tree ends at every other mount.
     pub(in crate::fs) fn is_mount(self) -> bool {
         matches!(self, Self::Mount(_))
     }
 
-    /// Whether an entry is outside.
-    pub(in crate::fs) fn excludes(self, entry: &Entry) -> bool {
+    /// Whether an entry is outside of the tree.
+    pub(in crate::fs) fn excludes(self, entry: &EntryStat) -> bool {
         match self {
             Self::None => false,
             Self::Device(device) => {
-                // The files of an overlay may show the device of a layer; only a mount is another file system.
+                // The files of an overlay may have the device number of a layer; only a mount is another file system.
                 entry.id.device != device && (entry.is_dir() || entry.mount_root != Some(false))
             }
             Self::Mount(mount) => entry.mount != Some(mount),

@@ -1,4 +1,4 @@
-//! What statx tells of one entry.
+//! The metadata of one entry, from statx.
 
 use std::ffi::CStr;
 use std::os::fd::AsFd;
@@ -7,33 +7,33 @@ use rustix::fs::{AtFlags, FileType, Statx, StatxAttributes, StatxFlags};
 
 use crate::fs::table::MNT_ID_UNIQUE;
 
-/// Which file it is, whatever its name.
+/// The identity of a file, independent of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in crate::fs) struct FileId {
     pub(in crate::fs) device: u64,
     pub(in crate::fs) inode: u64,
 }
 
-/// One entry of a directory, or the root of a tree.
+/// The metadata of an entry of a directory, or of the root of a tree.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::fs) struct Entry {
+pub(in crate::fs) struct EntryStat {
     pub(in crate::fs) id: FileId,
     pub(in crate::fs) kind: FileType,
     pub(in crate::fs) links: u32,
     pub(in crate::fs) allocated_bytes: u64,
     pub(in crate::fs) apparent_bytes: u64,
-    /// The mount it is on, where the kernel tells: by the number that is never used again, since Linux 6.8.
+    /// The mount it is on, if the kernel reports it; since Linux 6.8, the number that is never used again.
     pub(in crate::fs) mount: Option<u64>,
-    /// Whether something is mounted here, where the kernel tells.
+    /// Whether it is the root of a mount, if the kernel reports it.
     pub(in crate::fs) mount_root: Option<bool>,
-    /// When the inode was made, where the file system keeps it: what is made later can have the same number.
+    /// When the inode was created, if the file system stores that: a later inode can have the same number.
     pub(in crate::fs) born: Option<Born>,
 }
 
-/// Seconds and nanoseconds of the real-time clock: to be compared for equality alone.
+/// Seconds and nanoseconds of the real-time clock: compare them for equality only.
 pub(in crate::fs) type Born = (i64, u32);
 
-/// What an entry is asked for.
+/// The requested fields.
 const WANTED: StatxFlags = StatxFlags::TYPE
     .union(StatxFlags::NLINK)
     .union(StatxFlags::INO)
@@ -43,14 +43,14 @@ const WANTED: StatxFlags = StatxFlags::TYPE
     .union(StatxFlags::BTIME)
     .union(MNT_ID_UNIQUE);
 
-impl Entry {
-    /// What `name` in `dir` is; nothing is followed and nothing mounted by that.
+impl EntryStat {
+    /// Reads the entry `name` in `dir`, without following a symbolic link and without triggering an automount.
     #[inline]
     pub(in crate::fs) fn read(dir: impl AsFd, name: &CStr) -> rustix::io::Result<Self> {
         Self::statx(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT)
     }
 
-    /// The same of a directory on a file system that cannot hang: if something that may was mounted at `name` just now, it
+    /// Does the same in a directory on a file system that cannot hang: if a mount that may hang was made at `name` just now, it
     /// is not asked.
     #[inline]
     pub(in crate::fs) fn read_local(dir: impl AsFd, name: &CStr) -> rustix::io::Result<Self> {
@@ -58,12 +58,12 @@ impl Entry {
         Self::statx(dir, name, flags)
     }
 
-    /// What the root of a tree is: what it leads to is mounted when it must be.
+    /// Reads the root of a tree: an automount in its path is triggered.
     pub(in crate::fs) fn root(path: &CStr) -> rustix::io::Result<Self> {
         Self::statx(rustix::fs::CWD, path, AtFlags::SYMLINK_NOFOLLOW)
     }
 
-    /// What is open as `file`.
+    /// Reads the entry of an open file.
     pub(in crate::fs) fn of(file: impl AsFd) -> rustix::io::Result<Self> {
         Self::statx(file, c"", AtFlags::EMPTY_PATH)
     }
@@ -82,7 +82,7 @@ impl Entry {
             id: FileId { device: rustix::fs::makedev(statx.stx_dev_major, statx.stx_dev_minor), inode: statx.stx_ino },
             kind,
             links: statx.stx_nlink,
-            // Blocks are of 512 bytes here, whatever the block size of the file system.
+            // These blocks have 512 bytes, independent of the block size of the file system.
             allocated_bytes: statx.stx_blocks.saturating_mul(512),
             apparent_bytes: match kind {
                 FileType::RegularFile | FileType::Symlink => statx.stx_size,

@@ -1,4 +1,4 @@
-//! What a scan leaves out, by globs.
+//! The globs of entries that a scan leaves out.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -8,40 +8,40 @@ use std::sync::Arc;
 use crate::glob::GlobSet;
 use crate::{Error, Result};
 
-/// What is left out of trees: of all of them, and of each one.
+/// The globs for all trees of a scan, and for each one.
 #[derive(Clone, Debug, Default)]
 pub(in crate::fs) struct Exclude {
     all: Globs,
-    /// By tree; those without any at the end can be missing.
+    /// By tree; trees without globs at the end can be missing.
     own: Vec<Arc<Globs>>,
 }
 
-/// Globs, told apart by what they are matched with.
+/// Globs of names and globs of paths.
 #[derive(Clone, Debug, Default, PartialEq, Hash)]
 pub(in crate::fs) struct Globs {
     names: GlobSet,
     paths: GlobSet,
-    /// What the paths begin with that are matched: where the tree is in the directory that the globs are of.
+    /// The beginning of all matched paths: the place of the tree in the directory that the globs belong to.
     within: Vec<u8>,
 }
 
 impl Exclude {
-    /// One more glob, for all of the trees.
+    /// Adds a glob for all of the trees.
     pub(in crate::fs) fn add(&mut self, glob: &str) -> Result<()> {
         self.all.add(glob)
     }
 
-    /// What is left out of each of the trees.
+    /// Sets the globs for each of the trees.
     pub(in crate::fs) fn of_each(&mut self, own: Vec<Arc<Globs>>) {
         self.own = own;
     }
 
-    /// Whether nothing is left out of any tree.
+    /// Whether there is no glob for any tree.
     pub(in crate::fs) fn is_empty(&self) -> bool {
         self.all.is_empty() && self.own.iter().all(|own| own.is_empty())
     }
 
-    /// Whether an entry of this tree is left out; `path` is that below its root, and ends with the name.
+    /// Whether an entry of this tree is left out; `path` is its path below the root, and ends with the name.
     pub(in crate::fs) fn matches(&self, root: usize, path: &[u8], name: &[u8]) -> bool {
         self.all.matches(path, name) || self.own.get(root).is_some_and(|own| own.matches(path, name))
     }
@@ -57,7 +57,7 @@ impl Globs {
         !self.is_empty() && below.ancestors().any(is_left_out)
     }
 
-    /// One more glob: of a path when there is a `/` in it, of a name otherwise.
+    /// Adds a glob: of paths if there is a `/` in it, of names otherwise.
     pub(in crate::fs) fn add(&mut self, glob: &str) -> Result<()> {
         let set = if glob.contains('/') { &mut self.paths } else { &mut self.names };
         let added = set.add(glob.strip_prefix('/').unwrap_or(glob));
@@ -68,7 +68,7 @@ impl Globs {
         self.names.is_empty() && self.paths.is_empty()
     }
 
-    /// Whether an entry is left out; `path` is that below the root of the tree, and ends with the name.
+    /// Whether an entry is left out; `path` is its path below the root of the tree, and ends with the name.
     pub(in crate::fs) fn matches(&self, path: &[u8], name: &[u8]) -> bool {
         let matches_path = || match &*self.within {
             [] => self.paths.matches(path),
@@ -77,13 +77,13 @@ impl Globs {
         self.names.matches(name) || (!self.paths.is_empty() && matches_path())
     }
 
-    /// The same globs for the tree that begins at `below` in the directory they are of.
+    /// Returns the same globs for the tree that begins at `below` in the directory that they belong to.
     pub(in crate::fs) fn within(&self, below: &Path) -> Self {
         let within = if self.paths.is_empty() { Vec::new() } else { [below.as_os_str().as_bytes(), b"/"].concat() };
         Self { within, ..self.clone() }
     }
 
-    /// Whether all that these leave out of a directory is left out of those in it by `inner`, too.
+    /// Whether `inner` leaves out, of a directory in this one, all entries that these globs leave out of it.
     pub(in crate::fs) fn leaves_out_no_more_than(&self, inner: &Self) -> bool {
         self.paths.is_empty() && self.names.is_subset(&inner.names)
     }

@@ -1,4 +1,4 @@
-//! Where a path leads that may hang: the mount table alone cannot know its symbolic links, so the kernel is asked.
+//! Resolves a path on a mount that may hang: its symbolic links are not known from the mount table, so the kernel is asked.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd};
@@ -10,19 +10,19 @@ use rustix::fs::CWD;
 use super::open::{PLACE, open};
 use crate::fs::table::Table;
 
-/// Where a path leads.
+/// The target of a path.
 #[derive(Debug)]
 pub(in crate::fs) enum Led {
-    /// There, or nothing is known of it.
+    /// The path itself, or an unknown one.
     There,
-    /// By symbolic links to this path of the mount that the path is on by its text.
+    /// Another path, by symbolic links, of the mount that the path is on by its text.
     To(PathBuf),
-    /// By symbolic links to this path, which is on another mount.
+    /// A path on another mount, by symbolic links.
     Elsewhere(PathBuf),
 }
 
-/// Follows a path where the mount table leads over something that may hang: a symbolic link there is known to nothing but the
-/// file system itself. It hangs where that does.
+/// Follows a path that leads over a mount that may hang: only the file system itself knows its symbolic links. The call
+/// hangs if the file system does.
 pub(in crate::fs) fn follow(table: &Table, path: &Path) -> Led {
     let led = || {
         let place = table.resolve(path, |path, _| std::fs::read_link(path)).ok().filter(|place| !place.seen)?;
@@ -37,7 +37,7 @@ pub(in crate::fs) fn follow(table: &Table, path: &Path) -> Led {
     led().unwrap_or(Led::There)
 }
 
-/// The number of the mount that an open file is on, as the mount table has it: since Linux 3.15.
+/// Returns the number of the mount of an open file, as in the mount table: since Linux 3.15.
 fn mount_of(file: impl AsFd) -> Option<u32> {
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_fd().as_raw_fd())).ok()?;
     info.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok())

@@ -7,25 +7,25 @@ use std::os::fd::AsFd;
 use rustix::fs::{RawDir, RawDirEntry};
 use rustix::io::Errno;
 
-/// Reads an open directory from where it stands to its end.
+/// Reads an open directory from its current offset to its end.
 pub(in crate::fs) struct Listing<'buffer, Fd: AsFd>(RawDir<'buffer, Fd>);
 
 /// One step through a directory.
 #[derive(Debug)]
 pub(in crate::fs) enum Step<'a> {
     /// An entry. Its inode number is that of the listing: at a mount point the number of the directory below the mount, and on
-    /// file systems of layers it can be another one than that of the entry.
+    /// an overlay it can differ from that of the entry.
     Entry(RawDirEntry<'a>),
-    /// None this time: the directory itself, its parent, or a signal that arrived.
+    /// No entry in this step: the directory itself, its parent, or an interruption by a signal.
     Nothing,
-    /// There are no more, or the directory was removed.
+    /// The end: there are no more entries, or the directory was removed.
     End,
-    /// The rest cannot be read.
+    /// The rest cannot be read, because of this error.
     Failed(Errno),
 }
 
 impl<'buffer, Fd: AsFd> Listing<'buffer, Fd> {
-    /// The kernel writes as much at once as the buffer holds.
+    /// Reads `dir` through `buffer`, which the kernel fills in one call.
     pub(in crate::fs) fn new(dir: Fd, buffer: &'buffer mut [MaybeUninit<u8>]) -> Self {
         Self(RawDir::new(dir, buffer))
     }
@@ -41,7 +41,7 @@ impl<'buffer, Fd: AsFd> Listing<'buffer, Fd> {
         }
     }
 
-    /// Whether the next step asks the kernel.
+    /// Whether the next step makes a system call.
     #[inline]
     pub(in crate::fs) fn is_buffer_empty(&self) -> bool {
         self.0.is_buffer_empty()

@@ -1,4 +1,4 @@
-//! Where other mounts begin in a tree, from the mount table: what is left out need not be looked at, and may hang when it is.
+//! The mount points in a tree, from the mount table: mounts outside of the boundary may hang, and are never touched.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString};
@@ -9,7 +9,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 use super::boundary::Boundary;
-use super::entry::{Entry, FileId};
+use super::entry::{EntryStat, FileId};
 use crate::fs::mounts::Mount;
 use crate::fs::table::{Look, Table};
 
@@ -20,16 +20,16 @@ pub(in crate::fs) struct Mounted {
 }
 
 impl Mounted {
-    /// Looks for those below the roots of trees; also finds out which of the roots are on file systems that cannot hang.
+    /// Finds the mount points below the roots of trees; also returns which of the roots are on file systems that cannot hang.
     ///
-    /// Nothing is known of a root that the table leads elsewhere from: one in another mount namespace, by way of /proc.
+    /// It finds none below a root in another mount namespace, by way of /proc: the table does not have its mounts.
     pub(in crate::fs) fn find<'a>(
         table: Option<&Table>,
-        roots: impl IntoIterator<Item = (&'a Path, Option<Entry>)>,
+        roots: impl IntoIterator<Item = (&'a Path, Option<EntryStat>)>,
         boundary: Boundary,
     ) -> (Self, Vec<bool>) {
         let mut mounted = Self::default();
-        let mut is_local = |path: &Path, root: Option<Entry>| {
+        let mut is_local = |path: &Path, root: Option<EntryStat>| {
             let (Some(table), Some(root), Ok(path)) = (table, root, std::path::absolute(path)) else { return false };
             let Ok(place) = table.resolve(&path, |path, _| std::fs::read_link(path)) else { return false };
             if !place.seen {
@@ -48,26 +48,26 @@ impl Mounted {
         (mounted, local)
     }
 
-    /// Those below a directory of a mount.
+    /// Adds the mount points below a directory of a mount.
     fn add(&mut self, table: &Table, mount: &Mount, path: &Path, boundary: Boundary) {
         let mut crossed = vec![(mount, path)];
         while let Some((mount, path)) = crossed.pop() {
             for (point, other, safe) in table.below(mount.id, path) {
                 let is_out = match boundary {
                     Boundary::SameMount => true,
-                    // Others are looked at: a device has several numbers where there are subvolumes.
+                    // Other mounts are compared during the scan: a device with subvolumes has several numbers.
                     Boundary::SameDevice => !safe && other.device != mount.device,
                     Boundary::Cross => false,
                 };
                 if !is_out {
-                    // There can be no more of them than there are mounts.
+                    // This loop ends: there are no more of them than there are mounts.
                     if boundary == Boundary::SameDevice && other.device == mount.device && safe {
                         crossed.push((other, point));
                     }
                     continue;
                 }
                 let (Some(parent), Some(name)) = (point.parent(), point.file_name()) else { continue };
-                // On the same mount, and so no more of a risk than the root.
+                // On the same mount, so it cannot hang unless the root can.
                 let (Ok(look), Ok(name)) = (Look::no_follow(parent), CString::new(name.as_bytes())) else { continue };
                 let device = rustix::fs::makedev(look.device.0, look.device.1);
                 self.names.entry(FileId { device, inode: look.inode }).or_default().push(name);
@@ -75,14 +75,14 @@ impl Mounted {
         }
     }
 
-    /// The names in a directory at which other mounts begin.
+    /// Returns the names in a directory at which other mounts begin.
     pub(in crate::fs) fn names(&self, directory: FileId) -> &[CString] {
         if self.names.is_empty() { &[] } else { self.names.get(&directory).map_or(&[], Vec::as_slice) }
     }
 }
 
-/// Whether `name` in a directory is among those at which other mounts begin, and one still begins there. What is mounted is
-/// not looked at.
+/// Whether `name` in a directory is among `names`, at which other mounts begin, and is still a mount point. The mount itself
+/// is not touched.
 #[inline]
 pub(in crate::fs) fn is_mounted(names: &[CString], dir: impl AsFd, name: &CStr) -> bool {
     !names.is_empty() && names.iter().any(|mounted| **mounted == *name) && begins(dir, name)
@@ -90,6 +90,6 @@ pub(in crate::fs) fn is_mounted(names: &[CString], dir: impl AsFd, name: &CStr) 
 
 fn begins(dir: impl AsFd, name: &CStr) -> bool {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    // Where that cannot be asked the table is right.
+    // If that cannot be checked, the table is trusted.
     rustix::fs::openat2(dir, name, flags, Mode::empty(), ResolveFlags::NO_XDEV).is_err()
 }

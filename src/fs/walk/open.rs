@@ -1,4 +1,4 @@
-//! Opens directories: never across a mount where that is not wanted, and however long their paths are.
+//! Opens directories, optionally without crossing mounts, and with paths of any length.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -8,14 +8,14 @@ use rustix::io::Errno;
 
 use super::path::Way;
 
-/// A directory that is read.
+/// Flags to open a directory for reading.
 pub(in crate::fs) const LIST: OFlags =
     OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-/// A directory that is only a place: others are opened from it.
+/// Flags to open a directory only as a place to open others from.
 pub(in crate::fs) const PLACE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-/// Opens a path; with `on_mount`, without crossing to another mount: `EXDEV` is the answer where one begins.
+/// Opens a path; with `on_mount`, without crossing to another mount: at a mount point it returns `EXDEV`.
 pub(in crate::fs) fn open(dir: impl AsFd, path: &CStr, flags: OFlags, on_mount: bool) -> rustix::io::Result<OwnedFd> {
     rustix::io::retry_on_intr(|| match on_mount {
         true => open_on_mount(dir.as_fd(), path, flags),
@@ -23,7 +23,7 @@ pub(in crate::fs) fn open(dir: impl AsFd, path: &CStr, flags: OFlags, on_mount: 
     })
 }
 
-/// Opens a path without crossing to another mount, where the kernel can do so (since Linux 5.6).
+/// Opens a path without crossing to another mount, if the kernel supports that (since Linux 5.6).
 pub(in crate::fs) fn open_on_mount(dir: impl AsFd, path: &CStr, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     match rustix::fs::openat2(dir.as_fd(), path, flags, Mode::empty(), ResolveFlags::NO_XDEV) {
         // An older kernel, or a filter of system calls that does not know it.
@@ -32,22 +32,22 @@ pub(in crate::fs) fn open_on_mount(dir: impl AsFd, path: &CStr, flags: OFlags) -
     }
 }
 
-/// Goes down to a directory from the root of its tree, as far at once as a path can be long, and opens it with `flags`. With
+/// Opens a directory with `flags`, from the root of its tree, in steps as long as a path can be. With
 /// `on_mount`, nothing below the root may be on another mount. Each step is opened by `open`, which is [`open`] or one that
 /// makes room for a descriptor first.
 ///
-/// What is found is to be compared with the one that was meant: names may have come to lead elsewhere.
+/// The caller has to compare the result with the intended directory: names may lead elsewhere meanwhile.
 pub(in crate::fs) fn descend(
     way: &impl Way,
     on_mount: bool,
     flags: OFlags,
     mut open: impl FnMut(BorrowedFd<'_>, &CStr, OFlags, bool) -> rustix::io::Result<OwnedFd>,
 ) -> rustix::io::Result<OwnedFd> {
-    /// So much of a path is given to the kernel at once: less than its limit of 4,096 bytes.
+    /// The length of a path passed to the kernel in one call: less than its limit of 4,096 bytes.
     const MOST: usize = 4000;
     let (mut dir, mut path): (Option<OwnedFd>, Vec<u8>) = (None, Vec::new());
     let mut step = |dir: &Option<OwnedFd>, path: &mut Vec<u8>, flags| {
-        // Names of the kernel have no zeros.
+        // Names from the kernel have no zeros.
         let path = CString::new(std::mem::take(path)).unwrap_or_default();
         let from = dir.as_ref().map_or(CWD, AsFd::as_fd);
         // The path of the root may lead over any mounts.
@@ -66,12 +66,12 @@ pub(in crate::fs) fn descend(
     step(&dir, &mut path, flags)
 }
 
-/// The same, where no room has to be made for descriptors.
+/// Opens a directory as [`descend`] does, if no room has to be made for descriptors.
 pub(in crate::fs) fn open_way(way: &impl Way, on_mount: bool, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     descend(way, on_mount, flags, |dir, path, flags, on_mount| open(dir, path, flags, on_mount))
 }
 
-/// What is gone, or not a directory any more: it was changed meanwhile, and that is no error.
+/// Whether an error means that a directory was removed or replaced meanwhile, which is not reported as an error.
 pub(in crate::fs) fn vanished(errno: Errno) -> bool {
     matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::STALE)
 }

@@ -1,14 +1,14 @@
-//! Paths of directories and entries, put together only where they are asked for: a tree keeps names.
+//! Paths of directories and entries, built only when they are needed: a tree stores names.
 
 use std::ffi::CStr;
 
-/// A directory in a tree, with the way to it.
+/// A directory in a tree that can list the names on the way to it.
 pub(in crate::fs) trait Way {
-    /// Its name in its parent, that of its parent, and so on; the last one is the path that the root of the tree was given by.
+    /// Returns its name in its parent, that of its parent, and so on; the last one is the path of the root of the tree.
     fn names(&self) -> Vec<&CStr>;
 }
 
-/// Writes the path of a directory, `/` at its end, and gives where the part below the root begins.
+/// Writes the path of a directory, with `/` at its end, and returns the index at which the part below the root begins.
 fn join(way: &impl Way, path: &mut Vec<u8>) -> usize {
     path.clear();
     let mut below = 0;
@@ -24,35 +24,35 @@ fn join(way: &impl Way, path: &mut Vec<u8>) -> usize {
     below
 }
 
-/// The path of `name` in a directory, or of the directory as people write it: without a `/` at its end that its root was not
-/// given with.
+/// Returns the path of `name` in a directory, or of the directory itself, without a `/` at its end unless the path of the
+/// root has one.
 pub(in crate::fs) fn path_of(way: &impl Way, name: Option<&CStr>) -> Vec<u8> {
     PathBuffer::default().of(way, name).to_vec()
 }
 
-/// Memory for one path. That of the directory stays in it while its entries are read.
+/// A buffer for one path. The path of the directory stays in it while its entries are read.
 #[derive(Debug, Default)]
 pub(in crate::fs) struct PathBuffer {
     path: Vec<u8>,
-    /// Where the path below the root begins.
+    /// The index at which the path below the root begins.
     root: usize,
-    /// Where that of the directory ends; 0 when it is not there yet.
+    /// The index at which the path of the directory ends; 0 if it was not written yet.
     dir: usize,
 }
 
 impl PathBuffer {
-    /// The next path is one of another directory.
+    /// Forgets the directory: the next path is one of another directory.
     pub(in crate::fs) fn leave(&mut self) {
         self.dir = 0;
     }
 
-    /// The path of `name` in a directory, or of the directory.
+    /// Returns the path of `name` in a directory, or of the directory.
     pub(in crate::fs) fn of(&mut self, way: &impl Way, name: Option<&CStr>) -> &[u8] {
         self.join(way, name);
         &self.path
     }
 
-    /// The same from the root of the tree on.
+    /// Returns the path of `name` in a directory, below the root of the tree.
     pub(in crate::fs) fn below_root(&mut self, way: &impl Way, name: &CStr) -> &[u8] {
         self.join(way, Some(name));
         self.path.get(self.root..).unwrap_or_default()

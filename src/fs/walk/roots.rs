@@ -1,22 +1,22 @@
-//! Which of several trees an entry is the root of.
+//! Recognises the roots of several trees among the entries.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 
-use super::entry::{Entry, FileId};
+use super::entry::{EntryStat, FileId};
 
-/// The roots by their identity, where there are several: what is a root itself is not of the tree around it.
+/// The roots by their identity, if there are several: a root does not belong to the tree around it.
 #[derive(Debug, Default)]
 pub(in crate::fs) struct RootIds(HashMap<FileId, usize>);
 
 impl RootIds {
-    /// By what is at their paths, if anything; also gives for each of them which one before it is the same.
+    /// Collects the entries at the paths of the roots; also returns for each root the earlier one that is the same.
     pub(in crate::fs) fn new<'a>(
-        roots: impl ExactSizeIterator<Item = Option<&'a Entry>>,
+        roots: impl ExactSizeIterator<Item = Option<&'a EntryStat>>,
     ) -> (Self, Vec<Option<usize>>) {
         let (mut by_id, several) = (HashMap::new(), roots.len() > 1);
         let first = roots.zip(0_usize..).map(|(root, index)| {
-            // A file with several names is told apart by them, wherever they are.
+            // A file with several names is counted by these, as names of it can be in any tree.
             let root = root.filter(|root| several && (root.is_dir() || root.links < 2))?;
             match by_id.entry(root.id) {
                 Slot::Vacant(slot) => {
@@ -30,9 +30,9 @@ impl RootIds {
         (Self(by_id), same_as)
     }
 
-    /// The root that an entry is.
+    /// Returns the index of the root that an entry is.
     #[inline]
-    pub(in crate::fs) fn get(&self, entry: &Entry) -> Option<usize> {
+    pub(in crate::fs) fn get(&self, entry: &EntryStat) -> Option<usize> {
         if self.0.is_empty() { None } else { self.0.get(&entry.id).copied() }
     }
 }

@@ -1,47 +1,47 @@
-//! Totals of entries, which can be taken back.
+//! Totals of entries, which can be subtracted again.
 
-use super::entry::Entry;
+use super::entry::EntryStat;
 use super::usage::Usage;
 
-/// What was counted: in one directory, or in one tree. Bytes have room for any number of files: three sparse ones can be longer
-/// than 64 bits count.
+/// The totals of one directory, or of one tree. Bytes have 128 bits: the lengths of three sparse files can add up to more
+/// than 64 bits hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::fs) struct Totals {
     pub(in crate::fs) allocated_bytes: u128,
     pub(in crate::fs) apparent_bytes: u128,
-    /// Whatever is not a directory and has one name.
+    /// Entries with one name that are not directories.
     files: u64,
     directories: u64,
     /// Names of files that have several.
     names: u64,
-    /// Those files.
+    /// Files that have several names.
     linked: u64,
-    /// Other mounts, and what else the boundary leaves out.
+    /// Other mounts, and other entries that the boundary leaves out.
     mounts: u64,
 }
 
 impl Totals {
-    /// A directory, or a file with one name.
+    /// Counts a directory, or a file with one name.
     #[inline]
-    pub(in crate::fs) fn count(&mut self, entry: &Entry) {
+    pub(in crate::fs) fn count(&mut self, entry: &EntryStat) {
         let count = if entry.is_dir() { &mut self.directories } else { &mut self.files };
         *count = count.wrapping_add(1);
         self.count_bytes(entry.allocated_bytes, entry.apparent_bytes);
     }
 
-    /// A file with one name.
+    /// Counts a file with one name.
     pub(in crate::fs) fn count_file(&mut self, allocated_bytes: u64, apparent_bytes: u64) {
         self.files = self.files.wrapping_add(1);
         self.count_bytes(allocated_bytes, apparent_bytes);
     }
 
-    /// One of the names of a file that has several.
+    /// Counts one of the names of a file that has several.
     pub(in crate::fs) fn count_name(&mut self) {
         self.names = self.names.wrapping_add(1);
     }
 
-    /// A file with several names: once, whatever number of them was met, and so many times where names are met at several
-    /// places, by a mount.
+    /// Counts a file with several names: once, independent of the number of its names, or `times` if a mount shows its names at
+    /// several places.
     pub(in crate::fs) fn count_linked(&mut self, allocated_bytes: u64, apparent_bytes: u64, times: u64) {
         self.linked = self.linked.wrapping_add(times);
         let product = |bytes: u64| u128::from(bytes).wrapping_mul(times.into());
@@ -49,7 +49,7 @@ impl Totals {
         self.apparent_bytes = self.apparent_bytes.wrapping_add(product(apparent_bytes));
     }
 
-    /// What is beyond the boundary.
+    /// Counts an entry outside of the boundary.
     pub(in crate::fs) fn count_mount(&mut self) {
         self.mounts = self.mounts.wrapping_add(1);
     }
@@ -64,7 +64,7 @@ impl Totals {
         self.each(other, u64::wrapping_add, u128::wrapping_add);
     }
 
-    /// Takes back what was added.
+    /// Subtracts totals that were added before.
     pub(in crate::fs) fn subtract(&mut self, other: &Self) {
         self.each(other, u64::wrapping_sub, u128::wrapping_sub);
     }
@@ -80,12 +80,12 @@ impl Totals {
         self.mounts = apply(self.mounts, other.mounts);
     }
 
-    /// Entries, however they were counted.
+    /// Returns the number of entries of all kinds.
     pub(in crate::fs) fn entries(&self) -> u64 {
         self.files.wrapping_add(self.directories).wrapping_add(self.names)
     }
 
-    /// As they are reported.
+    /// Returns them as a [`Usage`].
     pub(in crate::fs) fn usage(&self) -> Usage {
         Usage {
             allocated_bytes: at_most(self.allocated_bytes),
@@ -99,7 +99,7 @@ impl Totals {
     }
 }
 
-/// Bytes, or the most that 64 bits hold.
+/// Returns the bytes, or the maximum of 64 bits.
 pub(in crate::fs) fn at_most(bytes: u128) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }

@@ -1,25 +1,25 @@
-//! Puts what was read in place of what was known.
+//! Applies the outcomes of readings to the tree.
 
 use super::counts::Counts;
 use super::entry_cache::Item;
 use super::links::Facts;
 use super::nodes::{Fault, LinkName, NO_SPAN, Node, NodeId, Queued};
-use super::notify::Watch;
-use super::reading::{Asked, Found, Outcome, Reading, widen};
+use super::notify::WatchOutcome;
+use super::reading::{Asked, ChildDirectory, DirectoryContent, ReadOutcome, widen};
 use super::tree::Tree;
 use super::unheard;
 use crate::Monotonic;
-use crate::fs::walk::{Entry, at_most};
+use crate::fs::walk::{EntryStat, at_most};
 
-/// What one directory was told to be.
+/// The change of one directory.
 #[derive(Debug)]
 pub(super) struct Change {
     pub(super) node: NodeId,
     /// Why it was read.
     pub(super) why: Queued,
-    /// When it was read before, unless it is new.
+    /// When it was read before; `None` if it is new.
     pub(super) before: Option<Monotonic>,
-    /// By how much the space differs that its files take which have one name, and by how much that of the others.
+    /// The difference in space of its files with one name, and that of its files with several.
     pub(super) own_bytes: u64,
     pub(super) link_bytes: u64,
 }
@@ -28,24 +28,24 @@ pub(super) struct Change {
 const SUBVOLUME: u64 = 256;
 
 impl Tree {
-    /// Takes over what was read, of many directories at once: first what they lost, then what they gained, so that a
-    /// directory that was moved from one to the other is known again, with all that is in it.
-    pub(super) fn apply(&mut self, outcomes: Vec<(NodeId, Outcome)>, now: Monotonic) -> Vec<Change> {
+    /// Applies the outcomes of many directories: first their lost entries, then their new ones, so that a
+    /// directory that was moved from one to the other is recognised, with everything in it.
+    pub(super) fn apply(&mut self, outcomes: Vec<(NodeId, ReadOutcome)>, now: Monotonic) -> Vec<Change> {
         let mut changes = Vec::with_capacity(outcomes.len());
         let mut gains = Vec::new();
         for (id, outcome) in outcomes {
             match outcome {
-                Outcome::Read(reading) => changes.extend(self.take_over(id, *reading, now, &mut gains)),
-                Outcome::Asked(asked) => changes.extend(self.take_over_names(id, *asked)),
-                Outcome::Vanished => self.vanished(id),
-                Outcome::Failed(errno) => {
+                ReadOutcome::Read(reading) => changes.extend(self.take_over(id, *reading, now, &mut gains)),
+                ReadOutcome::Asked(asked) => changes.extend(self.take_over_names(id, *asked)),
+                ReadOutcome::Vanished => self.vanished(id),
+                ReadOutcome::Failed(errno) => {
                     if let Some(node) = self.nodes.get(id) {
                         let fault = Fault { name: None, errno };
-                        let nothing = Reading::nothing(node.itself, fault);
+                        let nothing = DirectoryContent::nothing(node.itself, fault);
                         changes.extend(self.take_over(id, nothing, now, &mut gains));
                     }
                 }
-                Outcome::Later => self.put_off.push(id),
+                ReadOutcome::Later => self.put_off.push(id),
             }
         }
         for (parent, found, why) in gains {
@@ -57,9 +57,9 @@ impl Tree {
     fn take_over(
         &mut self,
         id: NodeId,
-        reading: Reading,
+        reading: DirectoryContent,
         now: Monotonic,
-        gains: &mut Vec<(NodeId, Found, Queued)>,
+        gains: &mut Vec<(NodeId, ChildDirectory, Queued)>,
     ) -> Option<Change> {
         let node = self.nodes.get_mut(id)?;
         self.progress = true;
@@ -99,14 +99,14 @@ impl Tree {
         Some(Change { node: id, why, before, own_bytes, link_bytes })
     }
 
-    fn set_watch(&mut self, id: NodeId, watch: Watch) {
+    fn set_watch(&mut self, id: NodeId, watch: WatchOutcome) {
         let Some(node) = self.nodes.get_mut(id) else { return };
-        let refused = watch == Watch::Refused && node.wd.is_none();
+        let refused = watch == WatchOutcome::Refused && node.wd.is_none();
         if refused != node.refused {
             node.refused = refused;
             self.refused = if refused { self.refused.saturating_add(1) } else { self.refused.saturating_sub(1) };
         }
-        if let Watch::At(wd) = watch
+        if let WatchOutcome::At(wd) = watch
             && node.wd != Some(wd)
         {
             if let Some(old) = node.wd.replace(wd)
@@ -118,7 +118,7 @@ impl Tree {
         }
     }
 
-    /// First the new names, so that of a file that stays nothing is forgotten.
+    /// Adds the new names before it removes the old ones, so that a file that stays is not forgotten.
     fn take_over_links(&mut self, id: NodeId, root: u32, links: Vec<(LinkName, Facts)>, why: Queued) -> u64 {
         let unwatched = self.nodes.get(id).is_some_and(|node| node.refused);
         let mut drift = 0_u64;
@@ -127,7 +127,7 @@ impl Tree {
             let known = self.links.facts(link.id).map_or(facts.allocated_bytes, |known| known.allocated_bytes);
             drift = drift.saturating_add(known.abs_diff(facts.allocated_bytes));
             self.links.see(link.id, facts, id, root);
-            // A name that was made here would have been reported, if there is a watch.
+            // With a watch, an event would have reported a name that was made here.
             if why != Queued::InTurn || unwatched {
                 self.short.insert(link.id);
             }
@@ -145,14 +145,14 @@ impl Tree {
     fn take_over_children(
         &mut self,
         id: NodeId,
-        found: Vec<Found>,
+        found: Vec<ChildDirectory>,
         why: Queued,
-        gains: &mut Vec<(NodeId, Found, Queued)>,
+        gains: &mut Vec<(NodeId, ChildDirectory, Queued)>,
     ) {
         let Some(node) = self.nodes.get_mut(id) else { return };
         let mut old = std::mem::take(&mut node.children);
         let removed = self.removed.remove(&id).unwrap_or_default();
-        let is_kept = |child: &Node, found: &Found| {
+        let is_kept = |child: &Node, found: &ChildDirectory| {
             (child.id, child.born) == (found.id, found.born) && !removed.contains(&child.name)
         };
         let nodes = &self.nodes;
@@ -185,8 +185,8 @@ impl Tree {
         }
     }
 
-    /// A directory is where it was.
-    fn see_again(&mut self, id: NodeId, found: &Found) {
+    /// Updates a directory that is still at its place.
+    fn see_again(&mut self, id: NodeId, found: &ChildDirectory) {
         let Some(node) = self.nodes.get_mut(id) else { return };
         let (old, root) = (std::mem::replace(&mut node.itself, found.itself), node.root);
         for counts in [Some(&mut node.own), self.counts.get_mut(root as usize)].into_iter().flatten() {
@@ -206,11 +206,11 @@ impl Tree {
         }
     }
 
-    /// A directory is new where it is: it was moved here from elsewhere in the tree, or it was not known at all.
-    fn gain(&mut self, parent: NodeId, found: Found, why: Queued) {
+    /// Adds a directory that is new at its place: it was moved from elsewhere in the tree, or it was not known.
+    fn gain(&mut self, parent: NodeId, found: ChildDirectory, why: Queued) {
         let Some(root) = self.nodes.get(parent).map(|node| node.root) else { return };
-        // Only where the watch was kept is it sure that it is the same, and not one with its number. A subvolume of btrfs
-        // keeps its watch when it is deleted, and all have the same number: the next one is taken for it by nothing else.
+        // Only a kept watch proves that it is the same directory, and not another one with its number. A subvolume of btrfs
+        // keeps its watch when it is deleted, and all have the same number: only its name in `removed` distinguishes the next one.
         let doubtful = self.any_removed && found.id.inode == SUBVOLUME;
         let same = |node: &Node| node.root == root && node.wd.is_some() && node.born == found.born && !doubtful;
         let orphan = self.orphans.get(&found.id).copied();
@@ -231,7 +231,7 @@ impl Tree {
         }
     }
 
-    fn adopt(&mut self, id: NodeId, parent: NodeId, found: &Found) {
+    fn adopt(&mut self, id: NodeId, parent: NodeId, found: &ChildDirectory) {
         if let Some(node) = self.nodes.get_mut(id) {
             node.parent = Some(parent);
             node.name.clone_from(&found.name);
@@ -240,7 +240,7 @@ impl Tree {
             }
         }
         self.see_again(id, found);
-        // What is told by path, or left out by it, is another now.
+        // The paths of errors, and the entries left out by path, are different now.
         self.failures_changed |= !self.failed.is_empty();
         if self.by_path {
             let mut rest = vec![id];
@@ -251,7 +251,7 @@ impl Tree {
         }
     }
 
-    /// A directory is not where it was: its parent knows more, and whether it is to be tried again.
+    /// Handles a directory that is not at its path: its parent is read again, and then it is tried again.
     fn vanished(&mut self, id: NodeId) {
         let Some(node) = self.nodes.get_mut(id) else { return };
         node.round.1 = node.round.1.saturating_sub(1);
@@ -262,7 +262,7 @@ impl Tree {
         }
     }
 
-    /// Names of a large directory were asked.
+    /// Applies the checked names of a large directory.
     fn take_over_names(&mut self, id: NodeId, asked: Asked) -> Option<Change> {
         let node = self.nodes.get_mut(id)?;
         let why = std::mem::take(&mut node.queued);
@@ -306,15 +306,15 @@ impl Tree {
             self.asked_unheard(id, name, entry.as_ref());
         }
         if whole {
-            // Directories, and names of files that have several, take a reading to be known.
+            // Directories, and names of files that have several, need a reading.
             self.queue(id, Queued::Changed);
         }
         Some(Change { node: id, why, before, own_bytes: 0, link_bytes: 0 })
     }
 }
 
-impl Reading {
-    /// What is known of a directory that cannot be opened.
+impl DirectoryContent {
+    /// Returns the content of a directory that cannot be opened.
     fn nothing(itself: Counts, fault: Fault) -> Self {
         Self {
             itself,
@@ -334,8 +334,8 @@ impl Reading {
 }
 
 impl Item {
-    fn of(entry: &Entry) -> Self {
-        let Entry { allocated_bytes, apparent_bytes, .. } = *entry;
+    fn of(entry: &EntryStat) -> Self {
+        let EntryStat { allocated_bytes, apparent_bytes, .. } = *entry;
         match entry.links {
             _ if entry.is_dir() => Self::Directory,
             0 | 1 => Self::File { allocated_bytes, apparent_bytes },

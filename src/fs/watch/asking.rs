@@ -1,4 +1,4 @@
-//! Asks in turn the files of a watched tree that can change without an event.
+//! Checks in turn the files of a watched tree that can change without an event.
 
 use std::ffi::{CStr, CString};
 use std::ops::Bound;
@@ -13,10 +13,10 @@ use super::nodes::NodeId;
 use super::reading;
 use super::tree::Tree;
 use super::unheard::{MOST, Names, Unheard};
-use crate::fs::walk::{Entry, Exclude, FileId, PathBuffer};
+use crate::fs::walk::{EntryStat, Exclude, FileId, PathBuffer};
 
 impl Tree {
-    /// An event of a file tells whether it may be open for writing.
+    /// Records from an event of a file whether it may be open for writing.
     pub(super) fn opened_or_closed(&mut self, id: NodeId, name: &CStr, what: ReadFlags, cookie: u32) {
         let Some(node) = self.nodes.get_mut(id) else { return };
         let before = node.unheard.len();
@@ -33,15 +33,15 @@ impl Tree {
         } else if what.contains(ReadFlags::CLOSE_WRITE)
             && let Some(file) = node.unheard.get_mut(name)
         {
-            // Where it is not sparse it goes with the reading that this event asks for, too.
+            // If it is not sparse, the reading that this event queues removes it.
             file.open = false;
         }
         let after = node.unheard.len();
         self.count_unheard(id, before, after);
     }
 
-    /// The kernel may write to the file at this path without an event: if it is in the tree it is asked from now on, until an
-    /// event reports that it was closed.
+    /// Marks the file at a path as one that the kernel may write to without an event: if it is in the tree it is checked from
+    /// now on, until an event reports that it was closed.
     pub(super) fn may_be_written(&mut self, path: &Path, exclude: &Exclude) {
         for (id, name) in self.found_at(path) {
             let mut path = PathBuffer::default();
@@ -50,7 +50,7 @@ impl Tree {
                 continue;
             }
             let Some(node) = self.nodes.get_mut(id) else { continue };
-            // Those with several names are known by their ids.
+            // Files with several names are known by their ids.
             if let Some(link) = node.links.iter().find(|link| *link.name == *name) {
                 let link = link.id;
                 self.ask(link);
@@ -64,14 +64,14 @@ impl Tree {
         }
     }
 
-    /// The directories that are known to be the parent of a path, each with the name there. By nested roots and mounts there can
-    /// be several.
+    /// Returns the known parent directories of a path, each with the name there. With nested roots and mounts there can be
+    /// several.
     fn found_at(&self, path: &Path) -> Vec<(NodeId, CString)> {
         let Some(name) = path.file_name().and_then(|name| CString::new(name.as_bytes()).ok()) else {
             return Vec::new();
         };
         let found = |(parent, _)| {
-            // Without a watch nothing would report that it was closed.
+            // Without a watch no event would report that it was closed.
             let is_read = self.nodes.get(parent).is_some_and(|node| node.read_at.is_some() && node.wd.is_some());
             let is_directory = self.nodes.child(parent, name.to_bytes()).is_some();
             (is_read && !is_directory).then(|| (parent, name.clone()))
@@ -79,14 +79,14 @@ impl Tree {
         self.parents_of(path).into_iter().filter_map(found).collect()
     }
 
-    /// Replaces what is known of a directory, whose reading found these.
+    /// Replaces the checked files of a directory by those that its reading found.
     pub(super) fn set_unheard(&mut self, id: NodeId, mut names: Names) {
         let Some(node) = self.nodes.get_mut(id) else { return };
         let before = node.unheard.len();
         let room = MOST.saturating_sub(self.unheard_names.saturating_sub(before));
         if names.len() > room {
             let mut left = room;
-            // Those that are open are as many as somebody has open.
+            // Open files are not limited here: their number is limited by the descriptors of their writers.
             names.retain(|_, file| {
                 let stays = file.open || left > 0;
                 left = left.saturating_sub(1);
@@ -98,8 +98,8 @@ impl Tree {
         self.count_unheard(id, before, after);
     }
 
-    /// A name of a directory was asked.
-    pub(super) fn asked_unheard(&mut self, id: NodeId, name: &CStr, entry: Option<&Entry>) {
+    /// Updates a name of a directory that was checked.
+    pub(super) fn asked_unheard(&mut self, id: NodeId, name: &CStr, entry: Option<&EntryStat>) {
         let is_full = self.unheard_names >= MOST;
         let Some(node) = self.nodes.get_mut(id) else { return };
         let before = node.unheard.len();
@@ -122,7 +122,7 @@ impl Tree {
         }
     }
 
-    /// The next ones, so many at most, with what is known of them. What waits to be read is left out.
+    /// Returns up to `most` of the next files, with their known sizes. Directories that wait to be read are left out.
     pub(super) fn next_unheard(&mut self, most: usize) -> Vec<(NodeId, Box<CStr>, Unheard)> {
         let mut next = Vec::new();
         if self.unheard.is_empty() {
@@ -147,8 +147,8 @@ impl Tree {
         next
     }
 
-    /// Asks files that can change without an event, so many at most, and has those read again that did. Gives how many were
-    /// asked.
+    /// Checks up to `most` files that can change without an event, and queues those that changed. Returns how many were
+    /// checked.
     pub(super) fn ask_unheard(&mut self, most: usize) -> usize {
         let files = self.next_unheard(most);
         for of_one in files.chunk_by(|(a, ..), (b, ..)| a == b) {
@@ -157,9 +157,9 @@ impl Tree {
             for ((_, name, known), found) in of_one.iter().zip(found) {
                 let is_file = found.is_some_and(|entry| entry.kind == FileType::RegularFile);
                 if known.facts.is_none() && !is_file {
-                    // It was taken for one by its path.
+                    // It was added by its path.
                     self.asked_unheard(*id, name, None);
-                // What is gone was reported.
+                // An event reported the removal of a name that does not exist.
                 } else if found.is_some_and(|entry| known.differs(&entry)) {
                     self.touch(*id, name);
                 }
@@ -168,7 +168,7 @@ impl Tree {
         files.len()
     }
 
-    /// The same of those that have several names.
+    /// Does the same for files that have several names.
     pub(super) fn ask_externals(&mut self, most: usize) -> usize {
         let files = self.links.next_external(most);
         for id in &files {
@@ -177,7 +177,7 @@ impl Tree {
         files.len()
     }
 
-    /// Asks the files that lost a name here how many they have left.
+    /// Reads the number of names left of the files that lost a name in the trees.
     pub(super) fn ask_lost(&mut self) {
         for id in std::mem::take(&mut self.lost) {
             if self.links.is_external(id) {
@@ -186,14 +186,14 @@ impl Tree {
         }
     }
 
-    /// Asks a file with several names what it is now.
+    /// Reads the current state of a file with several names.
     fn ask(&mut self, id: FileId) {
         let Some(holder) = self.links.holder(id) else { return };
         let Some(node) = self.nodes.get(holder) else { return };
         let place = node.links.binary_search_by_key(&id, |link| link.id).unwrap_or_else(|place| place);
         let Some(link) = node.links.get(place) else { return };
         let found = reading::ask(self, holder, std::iter::once(&*link.name)).pop().flatten();
-        // Where it is another it is not there any more, and an event reports that.
+        // If it is another file the name was replaced, which an event reports.
         if let Some(entry) = found.filter(|entry| entry.id == id) {
             self.links.update(id, Facts::of(&entry));
         }

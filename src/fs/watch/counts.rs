@@ -1,7 +1,7 @@
-//! What a directory counts, with the part of it that can change without an event.
+//! The totals of a directory, with the part that can change without an event.
 
 use super::unheard;
-use crate::fs::walk::{Entry, Totals, at_most};
+use crate::fs::walk::{EntryStat, Totals, at_most};
 
 /// Totals, and the sparse files in them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,14 +13,14 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// A directory alone.
-    pub(super) fn of_directory(entry: &Entry) -> Self {
+    /// Returns the counts of a directory without its entries.
+    pub(super) fn of_directory(entry: &EntryStat) -> Self {
         let mut counts = Self::default();
         counts.totals.count(entry);
         counts
     }
 
-    /// A file with one name.
+    /// Returns the counts of a file with one name.
     pub(super) fn of_file(allocated_bytes: u64, apparent_bytes: u64) -> Self {
         let mut counts = Self::default();
         counts.totals.count_file(allocated_bytes, apparent_bytes);
@@ -36,14 +36,14 @@ impl Counts {
         self.sparse_bytes = self.sparse_bytes.wrapping_add(other.sparse_bytes);
     }
 
-    /// Takes back what was added.
+    /// Subtracts counts that were added before.
     pub(super) fn subtract(&mut self, other: &Self) {
         self.totals.subtract(&other.totals);
         self.sparse_files = self.sparse_files.wrapping_sub(other.sparse_files);
         self.sparse_bytes = self.sparse_bytes.wrapping_sub(other.sparse_bytes);
     }
 
-    /// The sparse files, and their bytes with those of others.
+    /// Returns the number of sparse files and their bytes, added to those of others.
     pub(super) fn sparse_and(&self, (files, bytes): (u64, u128)) -> (u64, u64) {
         (self.sparse_files.saturating_add(files), at_most(self.sparse_bytes.saturating_add(bytes)))
     }

@@ -1,4 +1,4 @@
-//! What each entry of a large directory counts: there an event costs one question, and not one for each of its entries.
+//! The counts of each entry of a large directory: an event then costs one system call, and not one for each of its entries.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
@@ -7,19 +7,19 @@ use std::hash::{BuildHasher, RandomState};
 use super::counts::Counts;
 use crate::fs::walk::FileId;
 
-/// The entries of one directory, by their names' hashes. It is begun when a large directory has changed,
-/// and ends when it was read in turn and did not change since the last time.
+/// The entries of one directory, by the hashes of their names. It is created when a large directory has changed,
+/// and dropped when the directory was read in turn and had not changed since the last time.
 #[derive(Debug, Default)]
 pub(super) struct EntryCache {
     items: HashMap<u64, Item>,
     names: RandomState,
-    /// What events told since the last reading.
+    /// Names that events reported since the last reading.
     pub(super) touched: HashSet<Box<CStr>>,
-    /// Whether events told anything since it was begun.
+    /// Whether an event reported a name since it was created.
     pub(super) used: bool,
 }
 
-/// What an entry counts.
+/// The counts of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Item {
     File { allocated_bytes: u64, apparent_bytes: u64 },
@@ -27,10 +27,10 @@ pub(super) enum Item {
     Directory,
 }
 
-/// A directory of so many entries is large.
+/// The number of entries of a large directory.
 pub(super) const LARGE: u32 = 1024;
 
-/// So many entries are kept at most, of all directories together: some 50 MB.
+/// The limit of entries, of all directories together: some 50 MB.
 pub(super) const MOST: usize = 1 << 20;
 
 impl EntryCache {
@@ -38,7 +38,7 @@ impl EntryCache {
         self.items.len()
     }
 
-    /// Sets what a name counts, and gives what it did.
+    /// Sets the counts of a name, and returns the old ones.
     pub(super) fn set(&mut self, name: &CStr, item: Option<Item>) -> Option<Item> {
         let hash = self.names.hash_one(name);
         match item {
@@ -47,7 +47,7 @@ impl EntryCache {
         }
     }
 
-    /// A name was changed. Gives `false` when there are so many that the whole directory is as soon read.
+    /// Records a changed name. Returns `false` when there are so many that reading the whole directory costs no more.
     pub(super) fn touch(&mut self, name: &CStr) -> bool {
         self.used = true;
         let few = self.touched.len() < self.items.len() / 4;
@@ -59,7 +59,7 @@ impl EntryCache {
 }
 
 impl Item {
-    /// What it adds to its directory. A directory counts for itself, and a file with several names elsewhere.
+    /// Returns its counts for its directory: none for a directory and for a file with several names, which count elsewhere.
     pub(super) fn counts(self) -> Counts {
         match self {
             Self::File { allocated_bytes, apparent_bytes } => Counts::of_file(allocated_bytes, apparent_bytes),

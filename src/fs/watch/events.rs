@@ -1,4 +1,4 @@
-//! What an event means for the tree: which directories are to be read again.
+//! Queues the directories to be read again because of an event.
 
 use rustix::fs::inotify::ReadFlags;
 
@@ -8,7 +8,7 @@ use super::tree::Tree;
 use crate::fs::walk::{Exclude, PathBuffer};
 
 impl Tree {
-    /// An event.
+    /// Handles an event.
     pub(super) fn on_event(&mut self, event: &InotifyEvent<'_>, exclude: &Exclude) {
         if event.what.contains(ReadFlags::QUEUE_OVERFLOW) {
             self.overflowed = true;
@@ -35,7 +35,7 @@ impl Tree {
         let gone = ReadFlags::UNMOUNT | ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF;
         if what.intersects(gone) {
             self.unmounted |= what.contains(ReadFlags::UNMOUNT);
-            // What is in it did not change; when it is gone for good, the watch is, and that is told too.
+            // Its content did not change; when it is deleted its watch ends, which another event reports.
             if let Some(parent) = node.parent {
                 self.queue(parent, Queued::Changed);
             }

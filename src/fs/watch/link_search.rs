@@ -1,8 +1,8 @@
-//! Looks for the other names of files.
+//! Searches for the other names of files.
 //!
 //! A new name of a file (`link(2)`) is reported in the directory that has it, and not in the one that had the file before:
-//! that still counts it for one of its own. To find that one takes a look at listings alone, and only at those of directories
-//! where the inode number is within the span of what they have.
+//! which still counts it as a file with one name. The search for that directory reads only listings, and only those of
+//! directories whose span of inode numbers has the number of the file.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use super::tree::Tree;
 use crate::fs::walk::{Exclude, FileId};
 use crate::{Cancel, Monotonic, Result};
 
-/// When it may be looked again: where it takes long, it is not done at every refresh.
+/// The files to search for, and when the next search may be made: a search that takes long is not made at every refresh.
 #[derive(Debug, Default)]
 pub(super) struct LinkSearch {
     due: Option<Monotonic>,
@@ -22,12 +22,12 @@ pub(super) struct LinkSearch {
 }
 
 impl LinkSearch {
-    /// Whether some are still to be looked for.
+    /// Whether files are still to be searched for.
     pub(super) fn waits(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// Looks for files that have more names than are known; gives whether directories are to be read because of that.
+    /// Searches for files that have more names than are known; returns whether directories are queued because of that.
     pub(super) fn run(
         &mut self,
         tree: &mut Tree,
@@ -36,9 +36,9 @@ impl LinkSearch {
         now: Monotonic,
         cancel: &Cancel,
     ) -> Result<bool> {
-        /// At most so much of the time is spent on it: one part of ten.
+        /// The pause as a multiple of the time of a search: it takes at most one tenth of the time.
         const REST: u32 = 9;
-        /// What takes less is done at any time.
+        /// A search that takes less may be made at any time.
         const SHORT: Duration = Duration::from_millis(2);
         self.waiting.extend(tree.short.drain());
         let links = &tree.links;
@@ -67,9 +67,9 @@ impl LinkSearch {
             tree.queue(*place, Queued::Changed);
             any = true;
         }
-        // Those that were found are known after that reading; the others are elsewhere.
+        // Names that were found are known after that reading; the others are outside.
         for id in self.waiting.drain(..) {
-            tree.hunted.push(id);
+            tree.searched.push(id);
         }
         Ok(any)
     }

@@ -1,30 +1,30 @@
-//! Files with several names: each counts once, and those that have names elsewhere are known by them.
+//! Files with several names: each counts once, and those that have names outside of the trees are recognised.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 
 use super::nodes::NodeId;
 use super::unheard;
-use crate::fs::walk::{Entry, FileId, Totals};
+use crate::fs::walk::{EntryStat, FileId, Totals};
 
-/// What is known of a file with several names.
+/// A file with several names.
 #[derive(Debug)]
 pub(super) struct Link {
     facts: Facts,
     /// The directories that have names of it.
     holders: Vec<Holder>,
-    /// How many names that is, those apart that are roots themselves.
+    /// The number of these names, without those that are roots themselves.
     names: u32,
-    /// How many of its names were looked for in vain: they are elsewhere.
+    /// The number of names that were searched for and not found: they are outside.
     outside: u32,
 }
 
-/// What the file itself tells.
+/// The state of the file itself, from statx.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Facts {
     pub(super) allocated_bytes: u64,
     pub(super) apparent_bytes: u64,
-    /// How many names it has, wherever they are.
+    /// The number of all its names, in the trees and outside.
     pub(super) links: u32,
 }
 
@@ -35,29 +35,29 @@ struct Holder {
     names: u32,
 }
 
-/// All of them, and what they add to the totals of the trees.
+/// All files with several names, and their totals for each tree.
 #[derive(Debug, Default)]
 pub(super) struct Links {
     links: HashMap<FileId, Link>,
-    /// Those that can change without an event, in order: they have names elsewhere, or are sparse.
+    /// Files that can change without an event, in order: they have names outside, or are sparse.
     external: BTreeSet<FileId>,
-    /// By tree: what they count.
+    /// By tree: their totals.
     totals: Vec<Totals>,
-    /// By tree: how many those are, and what they count.
+    /// By tree: the number of files that can change without an event, and their bytes.
     uncertain: Vec<(u64, u128)>,
-    /// The one that was asked last.
+    /// The file that was checked last.
     turn: Option<FileId>,
 }
 
 impl Facts {
-    pub(super) fn of(entry: &Entry) -> Self {
-        let Entry { allocated_bytes, apparent_bytes, links, .. } = *entry;
+    pub(super) fn of(entry: &EntryStat) -> Self {
+        let EntryStat { allocated_bytes, apparent_bytes, links, .. } = *entry;
         Self { allocated_bytes, apparent_bytes, links }
     }
 }
 
 impl Link {
-    /// How many of its names are not known.
+    /// Returns how many of its names are not known.
     fn missing(&self) -> u32 {
         self.facts.links.saturating_sub(self.names)
     }
@@ -66,10 +66,10 @@ impl Link {
         self.missing() > 0 || unheard::is_sparse(self.facts.allocated_bytes, self.facts.apparent_bytes)
     }
 
-    /// What it adds, and to which tree: the first that has a name, whichever was met first.
+    /// Returns its totals, and the tree that they count for: the first one that has a name of it.
     fn share(&self) -> Option<(u32, Totals)> {
         let root = self.holders.iter().map(|holder| holder.root).min()?;
-        // More names than there are: some are met at two places, by a mount, and count at both as they do in a scan.
+        // If more names are known than it has, some are at two places by a mount, and count at both as they do in a scan.
         let times = u64::from(self.names.div_ceil(self.facts.links.max(1)).max(1));
         let mut totals = Totals::default();
         totals.count_linked(self.facts.allocated_bytes, self.facts.apparent_bytes, times);
@@ -82,17 +82,17 @@ impl Links {
         Self { totals: vec![Totals::default(); roots], uncertain: vec![(0, 0); roots], ..Self::default() }
     }
 
-    /// What they add to a tree.
+    /// Returns their totals for a tree.
     pub(super) fn totals(&self, root: usize) -> Totals {
         self.totals.get(root).copied().unwrap_or_default()
     }
 
-    /// How many files of a tree can change without a word, by their other names or by being sparse, and their bytes.
+    /// Returns how many files of a tree can change without an event, by their other names or in their holes, and their bytes.
     pub(super) fn uncertain(&self, root: usize) -> (u64, u128) {
         self.uncertain.get(root).copied().unwrap_or_default()
     }
 
-    /// A root is a file that has several names, and was asked.
+    /// Adds a root that is a file with several names.
     pub(super) fn see_root(&mut self, id: FileId, facts: Facts, root: u32) {
         self.see(id, facts, NodeId::file(root), root);
         if let Some(mut link) = self.take(id) {
@@ -101,7 +101,7 @@ impl Links {
         }
     }
 
-    /// A root is that file no more.
+    /// Removes a root that is not this file any more.
     pub(super) fn unsee_root(&mut self, id: FileId, root: u32) {
         let node = NodeId::file(root);
         let Some(mut link) = self.take(id) else { return };
@@ -109,7 +109,7 @@ impl Links {
         self.put(id, link);
     }
 
-    /// A name was found in a directory, and the file asked.
+    /// Adds a name in a directory, with the state of the file.
     pub(super) fn see(&mut self, id: FileId, facts: Facts, node: NodeId, root: u32) {
         let new = || Link { facts, holders: Vec::new(), names: 0, outside: 0 };
         let mut link = self.take(id).unwrap_or_else(new);
@@ -122,7 +122,7 @@ impl Links {
         self.put(id, link);
     }
 
-    /// A name in a directory is no more.
+    /// Removes a name in a directory.
     pub(super) fn unsee(&mut self, id: FileId, node: NodeId) {
         let Some(mut link) = self.take(id) else { return };
         if let Some(place) = link.holders.iter().rposition(|holder| holder.node == node)
@@ -137,7 +137,7 @@ impl Links {
         self.put(id, link);
     }
 
-    /// A file was asked. Gives by how many bytes it was not what was known.
+    /// Updates the state of a file. Returns by how many bytes it changed.
     pub(super) fn update(&mut self, id: FileId, facts: Facts) -> u64 {
         let Some(mut link) = self.take(id) else { return 0 };
         let drift = link.facts.allocated_bytes.abs_diff(facts.allocated_bytes);
@@ -147,23 +147,23 @@ impl Links {
         drift
     }
 
-    /// What is known of the file itself.
+    /// Returns the known state of a file.
     pub(super) fn facts(&self, id: FileId) -> Option<Facts> {
         self.links.get(&id).map(|link| link.facts)
     }
 
-    /// How many names a directory has of a file.
+    /// Returns how many names of a file a directory has.
     pub(super) fn names_in(&self, id: FileId, node: NodeId) -> u32 {
         let link = self.links.get(&id);
         link.and_then(|link| link.holders.iter().find(|holder| holder.node == node)).map_or(0, |holder| holder.names)
     }
 
-    /// A directory that has a name of it.
+    /// Returns a directory that has a name of it.
     pub(super) fn holder(&self, id: FileId) -> Option<NodeId> {
         self.links.get(&id)?.holders.first().map(|holder| holder.node)
     }
 
-    /// Whether it has names that were not looked for: a directory may have one, and count it for a file of its own.
+    /// Whether it has names that were not searched for: a directory may have one, and count it as a file with one name.
     pub(super) fn is_short(&self, id: FileId) -> bool {
         self.links.get(&id).is_some_and(|link| link.missing() > link.outside)
     }
@@ -173,14 +173,14 @@ impl Links {
         self.external.contains(&id)
     }
 
-    /// The names that are missing were looked for: they are elsewhere.
+    /// Records that the missing names were searched for and not found: they are outside.
     pub(super) fn accept(&mut self, id: FileId) {
         if let Some(link) = self.links.get_mut(&id) {
             link.outside = link.missing();
         }
     }
 
-    /// The next ones that can change without an event, so many at most.
+    /// Returns up to `most` of the next files that can change without an event.
     pub(super) fn next_external(&mut self, most: usize) -> Vec<FileId> {
         let after = self.turn.map_or(Bound::Unbounded, Bound::Excluded);
         let upto = self.turn.map_or(Bound::Excluded(FileId { device: 0, inode: 0 }), Bound::Included);
@@ -191,7 +191,7 @@ impl Links {
         ids
     }
 
-    /// Takes one out, with what it adds.
+    /// Removes a file, and subtracts its totals.
     fn take(&mut self, id: FileId) -> Option<Link> {
         let link = self.links.remove(&id)?;
         if let Some((root, totals)) = link.share() {
@@ -208,7 +208,7 @@ impl Links {
         Some(link)
     }
 
-    /// Puts one back, unless nobody has a name of it.
+    /// Inserts a file and adds its totals, unless no directory has a name of it.
     fn put(&mut self, id: FileId, link: Link) {
         if link.holders.is_empty() {
             return;

@@ -1,21 +1,21 @@
-//! Where something is mounted: no watch reports that.
+//! The mounts in the watched trees: no watch reports them.
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::nodes::NodeId;
 use crate::fs::mounts::{DeviceId, Mount};
-use crate::fs::table::Watched;
+use crate::fs::table::WatchedTable;
 use crate::fs::walk::FileId;
 
-/// The mount table, asked whether it changed.
+/// The mount table, which is checked for changes.
 #[derive(Debug)]
 pub(super) struct Mounts {
-    /// None without /proc: then nothing is known of mounts.
-    table: Option<Watched>,
-    /// With the directories of the trees that each is in: those can be moved, which the table does not report.
+    /// `None` without /proc: then mounts are not known.
+    table: Option<WatchedTable>,
+    /// The known mounts, with the directories of the trees that each is in: those can be moved, which the table does not report.
     known: HashMap<Key, Vec<Parent>>,
-    /// Those whose directories are not known yet.
+    /// Mounts whose directories are not known yet.
     new: Vec<Key>,
     /// Whether it changed and could not be read.
     stale: bool,
@@ -23,28 +23,28 @@ pub(super) struct Mounts {
 
 type Key = (u32, DeviceId, PathBuf);
 
-/// A directory of a tree, as long as its number is that of this file.
+/// A directory of a tree, valid as long as the directory with this number is this file.
 pub(super) type Parent = (NodeId, FileId);
 
-/// Something was mounted or unmounted.
+/// A mount or an unmount.
 #[derive(Debug)]
 pub(super) struct MountEvent {
-    /// Where it is, or was when the table was read.
+    /// The mount point, as of the last reading of the table.
     pub(super) path: PathBuf,
-    /// For what was unmounted: the directories it was in.
+    /// For an unmount: the directories it was in.
     pub(super) parents: Vec<Parent>,
 }
 
 impl Mounts {
-    /// The table of now.
+    /// Opens the table and reads it.
     pub(super) fn new() -> Self {
-        let table = Watched::open().ok();
+        let table = WatchedTable::open().ok();
         let mut mounts = Self { table, known: HashMap::new(), new: Vec::new(), stale: true };
         mounts.changes();
         mounts
     }
 
-    /// What was mounted or unmounted since the last time.
+    /// Returns the mounts and unmounts since the last call.
     pub(super) fn changes(&mut self) -> Vec<MountEvent> {
         let Some(table) = &mut self.table else { return Vec::new() };
         self.stale |= table.has_changed();
@@ -65,7 +65,7 @@ impl Mounts {
             }
         }
         if !events.is_empty() {
-            // What is mounted over a directory hides the mounts in it, and shows them again.
+            // A mount over a directory hides the mounts in it, and its unmount shows them again.
             let changed: HashSet<PathBuf> = events.iter().map(|event| event.path.clone()).collect();
             let is_below = |path: &Path| path.ancestors().skip(1).any(|above| changed.contains(above));
             let below = self.known.iter().filter(|((.., path), parents)| !parents.is_empty() && is_below(path));
@@ -75,7 +75,7 @@ impl Mounts {
         events
     }
 
-    /// Finds out which directories new mounts are in, when the trees are up to date.
+    /// Finds the directories that new mounts are in, when the trees are up to date.
     pub(super) fn locate(&mut self, parents: impl Fn(&Path) -> Vec<Parent>) {
         for key in std::mem::take(&mut self.new) {
             if let Some(known) = self.known.get_mut(&key) {

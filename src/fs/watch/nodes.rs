@@ -12,30 +12,30 @@ use super::unheard;
 use crate::Monotonic;
 use crate::fs::walk::{Born, FileId, Way};
 
-/// Which directory. The number of one that is dropped is given to another one.
+/// The number of a directory. The number of a dropped one is used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct NodeId(u32);
 
 impl NodeId {
-    /// The smallest.
+    /// The smallest number.
     pub(super) const FIRST: Self = Self(0);
 
-    /// Stands for a root that is a file: no directory has this number.
+    /// Returns the number for a root that is a file: no directory has it.
     pub(super) fn file(root: u32) -> Self {
         Self(u32::MAX.wrapping_sub(root))
     }
 }
 
-/// A directory: its place, and what is directly in it. There is nothing in here for each of its files.
+/// A directory: its place, and the totals of its direct entries. It stores nothing for each of its files.
 #[derive(Debug)]
 pub(super) struct Node {
-    /// None of a root, and of a directory that its parent has no more.
+    /// `None` for a root, and for a directory that was removed from its parent.
     pub(super) parent: Option<NodeId>,
-    /// Its name in its parent; of a root, the path it was given by.
+    /// Its name in its parent; for a root, its path as configured.
     pub(super) name: Box<CStr>,
     pub(super) id: FileId,
     pub(super) born: Option<Born>,
-    /// Which of the trees it belongs to.
+    /// The index of its tree.
     pub(super) root: u32,
     /// The directory itself, and the files in it that have one name.
     pub(super) own: Counts,
@@ -44,29 +44,29 @@ pub(super) struct Node {
     pub(super) children: Vec<NodeId>,
     /// Names in it of files that have several.
     pub(super) links: Vec<LinkName>,
-    /// What could not be read: an entry, or without a name the directory itself.
+    /// Errors: of an entry, or without a name of the directory itself.
     pub(super) faults: Vec<Fault>,
-    /// The smallest and the largest inode number of the files in it that have one name: where to look for one of them.
+    /// The smallest and the largest inode number of the files in it that have one name, for the search of one of them.
     pub(super) span: (u64, u64),
-    /// Whether the inode numbers of its listing are not those of its entries: an overlay.
+    /// Whether the inode numbers of its listing are not those of its entries, as on an overlay.
     pub(super) odd: bool,
     pub(super) wd: Option<Wd>,
-    /// Whether there was no watch for it.
+    /// Whether it has no watch, because none was left.
     pub(super) refused: bool,
     pub(super) queued: Queued,
     /// Whether it is in the queue.
     pub(super) listed: bool,
-    /// When it was last read. None when it never was.
+    /// When it was last read. `None` if it was not read yet.
     pub(super) read_at: Option<Monotonic>,
-    /// Whether that was because of an event.
+    /// Whether it was last read because of an event.
     pub(super) was_changed: bool,
-    /// How long that took: microseconds.
+    /// How long the last reading took: microseconds.
     pub(super) took: u32,
-    /// How many entries there were.
+    /// The number of its entries.
     pub(super) entries: u32,
-    /// The refresh that read it last, and how often it did.
+    /// The refresh that read it last, and how many times that one read it.
     pub(super) round: (u32, u8),
-    /// What each of its entries counts, where it is large and changes often.
+    /// The counts of each of its entries, if it is large and changes often.
     pub(super) entry_cache: Option<Box<EntryCache>>,
     /// Files in it that can change without an event.
     pub(super) unheard: unheard::Names,
@@ -77,9 +77,9 @@ pub(super) struct Node {
 pub(super) enum Queued {
     #[default]
     No,
-    /// Only the names in its cache that an event named.
+    /// Only the names in its cache that an event reported.
     Names,
-    /// In turn: nobody said that anything changed.
+    /// In turn: no event reported a change.
     InTurn,
     /// Because of an event.
     Changed,
@@ -98,13 +98,13 @@ pub(super) struct Fault {
     pub(super) errno: Errno,
 }
 
-/// A span without any number.
+/// An empty span.
 pub(super) const NO_SPAN: (u64, u64) = (u64::MAX, 0);
 
 impl Node {
-    /// Whether it may be read now: a large one that changes all the time rests for a while after it was.
+    /// Whether it may be read now: a large directory that changes all the time is not read again for a while.
     pub(super) fn may_read(&self, now: Monotonic) -> bool {
-        /// So many times as long as reading it took.
+        /// The pause, as a multiple of the time that reading it took.
         const REST: u32 = 20;
         if self.entries < LARGE || self.queued != Queued::Changed || !self.was_changed {
             return true;
@@ -188,17 +188,17 @@ impl Nodes {
         self.slots.get_mut(id.0 as usize)?.as_deref_mut()
     }
 
-    /// How many there are.
+    /// Returns the number of directories.
     pub(super) fn len(&self) -> usize {
         self.slots.len().saturating_sub(self.free.len())
     }
 
-    /// How many there can be without more memory: the numbers are below.
+    /// Returns the number of slots: all directory numbers are below it.
     pub(super) fn slots(&self) -> usize {
         self.slots.len()
     }
 
-    /// Those with the numbers from `from` up to `to`.
+    /// Returns the directories with the numbers from `from` up to `to`.
     pub(super) fn range(&self, from: usize, to: usize) -> impl Iterator<Item = (NodeId, &Node)> {
         let slots = self.slots.get(from..to.min(self.slots.len())).unwrap_or_default();
         let numbers = u32::try_from(from).unwrap_or(u32::MAX)..;
@@ -209,19 +209,19 @@ impl Nodes {
         self.range(0, self.slots.len())
     }
 
-    /// A directory with the way to it.
+    /// Returns a directory with the way to it.
     pub(super) fn way(&self, id: NodeId) -> WayTo<'_> {
         WayTo(self, id)
     }
 
-    /// The child of this name.
+    /// Returns the child of this name.
     pub(super) fn child(&self, id: NodeId, name: &[u8]) -> Option<NodeId> {
         let mut children = self.get(id)?.children.iter().copied();
         children.find(|child| self.get(*child).is_some_and(|child| child.name.to_bytes() == name))
     }
 }
 
-/// One of them, with the way to it.
+/// A directory with the way to it.
 #[derive(Debug)]
 pub(super) struct WayTo<'a>(&'a Nodes, NodeId);
 

@@ -1,4 +1,4 @@
-//! The kernel's word on which directories changed: inotify.
+//! The events of the kernel for changed directories: inotify.
 
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 
-/// A watch: one for each inode, whatever paths lead to it.
+/// The number of a watch. An inode has one, even if several paths lead to it.
 pub(super) type Wd = i32;
 
-/// What changes the sizes, or the names. Never what a reading does itself, such as `OPEN` and `ACCESS`.
+/// The events of changes of sizes or names. Events of a reading itself, `OPEN` and `ACCESS`, are not among them.
 const CHANGES: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::DELETE)
     .union(WatchFlags::MOVED_FROM)
@@ -21,7 +21,8 @@ const CHANGES: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::ATTRIB)
     .union(WatchFlags::DELETE_SELF)
     .union(WatchFlags::MOVE_SELF)
-    // Directories alone. Not `EXCL_UNLINK`: a file that was made without a name and got one later is told as one that lost it.
+    // Directories only. Not `EXCL_UNLINK`: it would also suppress the events of a file that was made without a name and got
+    // one later.
     .union(WatchFlags::ONLYDIR);
 
 /// An inotify instance.
@@ -29,9 +30,9 @@ const CHANGES: WatchFlags = WatchFlags::CREATE
 pub(super) struct Notify {
     fd: OwnedFd,
     buffer: Box<[MaybeUninit<u8>]>,
-    /// How many more watches there may be.
+    /// How many more watches may be added.
     room: AtomicUsize,
-    /// Whether the kernel has no more for us.
+    /// Whether the kernel refused a watch because its limit is reached.
     full: AtomicBool,
 }
 
@@ -41,15 +42,15 @@ pub(super) struct InotifyEvent<'a> {
     pub(super) wd: Wd,
     pub(super) what: ReadFlags,
     pub(super) name: Option<&'a CStr>,
-    /// The same for both names of what was renamed.
+    /// The same number for both names of a renamed entry.
     pub(super) cookie: u32,
 }
 
-/// What became of the wish to watch a directory.
+/// The outcome of watching a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Watch {
+pub(super) enum WatchOutcome {
     At(Wd),
-    /// There is no watch for it.
+    /// No watch could be added.
     Refused,
 }
 
@@ -68,51 +69,51 @@ impl Notify {
         })
     }
 
-    /// From now on there may be so many more watches, and the kernel is asked again.
+    /// Sets how many more watches may be added, and lets the kernel be asked again.
     pub(super) fn set_room(&mut self, room: usize) {
         *self.room.get_mut() = room;
         *self.full.get_mut() = false;
     }
 
-    /// Watches an open directory; `again` where it is watched already. It is named by its descriptor, so that nothing can be
-    /// put in its place meanwhile.
-    pub(super) fn watch(&self, dir: BorrowedFd<'_>, again: bool) -> Watch {
-        // Taken before it is used: other threads watch at the same time.
+    /// Watches an open directory; `again` if it is watched already. It is passed by its descriptor, so that it cannot be
+    /// replaced meanwhile.
+    pub(super) fn watch(&self, dir: BorrowedFd<'_>, again: bool) -> WatchOutcome {
+        // Reserved before it is used: other threads add watches at the same time.
         let take = |room: usize| room.checked_sub(1);
         if !again
             && (self.full.load(Ordering::Relaxed)
                 || self.room.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err())
         {
-            return Watch::Refused;
+            return WatchOutcome::Refused;
         }
         let path = CString::new(format!("/proc/self/fd/{}", dir.as_raw_fd())).unwrap_or_default();
         match inotify::add_watch(&self.fd, &*path, CHANGES) {
-            Ok(wd) => Watch::At(wd),
+            Ok(wd) => WatchOutcome::At(wd),
             Err(errno) => {
                 self.room.fetch_add(usize::from(!again), Ordering::Relaxed);
-                // What is not allowed for one directory can be for others.
+                // These errors concern one directory only.
                 let one = matches!(errno, Errno::ACCESS | Errno::PERM | Errno::NOENT | Errno::NOTDIR);
                 self.full.store(!one, Ordering::Relaxed);
-                Watch::Refused
+                WatchOutcome::Refused
             }
         }
     }
 
-    /// The watch of the directory at this path, which is `known` if it is still the same: the kernel gives an inode one
-    /// number as long as it is watched, and another one the number of nothing else.
+    /// Whether the directory at this path still has the watch `known`, and so is the same one: an inode has one watch number
+    /// as long as it is watched, and no number is used for two inodes.
     pub(super) fn is_still(&self, path: &CStr, known: Wd) -> bool {
         let flags = CHANGES | WatchFlags::DONT_FOLLOW;
         inotify::add_watch(&self.fd, path, flags).map_or(true, |wd| wd == known)
     }
 
     pub(super) fn forget(&self, wd: Wd) {
-        // It is gone already where the directory is.
+        // The removal fails if the directory, and with it the watch, was deleted.
         let _ = inotify::remove_watch(&self.fd, wd);
     }
 
-    /// Reads the events there are, without waiting. A change is reported as soon as the call that made it returned.
+    /// Reads the pending events, without waiting. A change is reported as soon as the call that made it returned.
     pub(super) fn drain(&mut self, mut on_event: impl FnMut(InotifyEvent<'_>)) {
-        /// More than a full queue: where changes come faster than they are read, the rest is for the next time.
+        /// More than a full queue: if changes are made faster than they are read, the rest is left for the next call.
         const MOST: usize = 1 << 16;
         let mut reader = Reader::new(&self.fd, &mut self.buffer);
         let mut count = 0_usize;
@@ -130,7 +131,7 @@ impl Notify {
     }
 }
 
-/// How many watches a user may have, all programs together.
+/// Returns how many watches a user may have, all programs together.
 pub(crate) fn most_watches() -> usize {
     let most = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches");
     most.ok().and_then(|most| most.trim().parse().ok()).unwrap_or(8192)

@@ -1,4 +1,4 @@
-//! Does the same with many directories, on several threads where that is worth it.
+//! Applies a function to many directories, on several threads if that is worth it.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -10,9 +10,9 @@ pub(super) fn each<T: Sync, S, R: Send>(
     state: impl Fn() -> S + Sync,
     work: impl Fn(&mut S, &T) -> R + Sync,
 ) -> Vec<R> {
-    /// So many are worth a thread.
+    /// The number of items that are worth a thread.
     const SHARE: usize = 32;
-    /// So many are taken at once.
+    /// The number of items that a thread takes at once.
     const TAKE: usize = 8;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let threads = cores.min(8).min(items.len() / SHARE);
@@ -22,7 +22,7 @@ pub(super) fn each<T: Sync, S, R: Send>(
     }
     let next = AtomicUsize::new(0);
     let results = Mutex::new(Vec::with_capacity(items.len()));
-    let labour = || {
+    let work_on = || {
         let mut state = state();
         let mut done = Vec::new();
         loop {
@@ -37,10 +37,10 @@ pub(super) fn each<T: Sync, S, R: Send>(
     };
     std::thread::scope(|scope| {
         for _ in 1..threads {
-            // Without a thread the others do its work.
-            let _ = std::thread::Builder::new().name("appmon-watch".to_owned()).spawn_scoped(scope, labour);
+            // If no thread can be started, the others do its work.
+            let _ = std::thread::Builder::new().name("appmon-watch".to_owned()).spawn_scoped(scope, work_on);
         }
-        labour();
+        work_on();
     });
     let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
     results.sort_unstable_by_key(|(place, _)| *place);

@@ -1,4 +1,4 @@
-//! Reads one directory: watched first, so that what changes while it is read is reported.
+//! Reads one directory. The watch is added first, so that changes during the reading are reported.
 
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
@@ -13,34 +13,34 @@ use super::counts::Counts;
 use super::entry_cache::{EntryCache, Item};
 use super::links::Facts;
 use super::nodes::{Fault, LinkName, NO_SPAN, NodeId, Queued};
-use super::notify::{Notify, Watch};
+use super::notify::{Notify, WatchOutcome};
 use super::tree::Tree;
 use super::unheard::{self, Unheard};
 use crate::Cancel;
 use crate::fs::walk::{
-    Born, Entry, Exclude, Fence, FileId, LIST, Listing, PLACE, PathBuffer, Step, is_mounted, open_way, vanished,
+    Born, EntryStat, Exclude, Fence, FileId, LIST, Listing, PLACE, PathBuffer, Step, is_mounted, open_way, vanished,
 };
 
-/// What became of the wish to read a directory.
+/// The outcome of reading a directory.
 #[derive(Debug)]
-pub(super) enum Outcome {
-    Read(Box<Reading>),
-    /// Only some of its names were asked.
+pub(super) enum ReadOutcome {
+    Read(Box<DirectoryContent>),
+    /// Only some of its names were checked.
     Asked(Box<Asked>),
-    /// It is not where it was.
+    /// It is not at its path any more.
     Vanished,
     Failed(Errno),
-    /// There is no descriptor now, or the reading was cancelled.
+    /// No descriptor is available, or the reading was cancelled.
     Later,
 }
 
-/// What is directly in a directory.
+/// The direct content of a directory.
 #[derive(Debug)]
-pub(super) struct Reading {
+pub(super) struct DirectoryContent {
     pub(super) itself: Counts,
-    /// The files that have one name, and the number of names of those that have several.
+    /// The totals of the files that have one name, and the number of names of those that have several.
     pub(super) counts: Counts,
-    pub(super) children: Vec<Found>,
+    pub(super) children: Vec<ChildDirectory>,
     pub(super) links: Vec<(LinkName, Facts)>,
     pub(super) faults: Vec<Fault>,
     pub(super) span: (u64, u64),
@@ -48,26 +48,26 @@ pub(super) struct Reading {
     pub(super) entries: u32,
     /// Microseconds.
     pub(super) took: u32,
-    /// None when it is watched already.
-    pub(super) watch: Option<Watch>,
+    /// `None` if it is watched already.
+    pub(super) watch: Option<WatchOutcome>,
     pub(super) entry_cache: Option<Box<EntryCache>>,
     pub(super) unheard: unheard::Names,
 }
 
 /// A directory in the one that was read.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct ChildDirectory {
     pub(super) name: Box<CStr>,
     pub(super) id: FileId,
     pub(super) born: Option<Born>,
     pub(super) itself: Counts,
 }
 
-/// What names of a directory are now; none for what is not there, or not counted.
+/// The new entries of some names of a directory; `None` for a name that does not exist, or is not counted.
 #[derive(Debug)]
 pub(super) struct Asked {
     pub(super) itself: Counts,
-    pub(super) names: Vec<(Box<CStr>, Option<Entry>)>,
+    pub(super) names: Vec<(Box<CStr>, Option<EntryStat>)>,
 }
 
 /// Reads directories for one thread.
@@ -90,7 +90,7 @@ struct Here<'a> {
     mounted: &'a [CString],
 }
 
-/// As much as the kernel is asked for at once.
+/// The size of the buffer for one system call.
 const BUFFER: usize = 32 << 10;
 
 impl<'a> Reader<'a> {
@@ -99,24 +99,24 @@ impl<'a> Reader<'a> {
         Self { tree, notify, exclude, cancel, buffer, path: PathBuffer::default() }
     }
 
-    pub(super) fn read(&mut self, id: NodeId) -> Outcome {
-        let Some(node) = self.tree.nodes.get(id) else { return Outcome::Vanished };
+    pub(super) fn read(&mut self, id: NodeId) -> ReadOutcome {
+        let Some(node) = self.tree.nodes.get(id) else { return ReadOutcome::Vanished };
         if self.cancel.is_cancelled() {
-            return Outcome::Later;
+            return ReadOutcome::Later;
         }
         let start = Instant::now();
         self.path.leave();
         let fence = self.tree.fence(node);
         let opened = open(self.tree, id, LIST).and_then(|dir| {
-            let itself = Entry::of(&dir)?;
+            let itself = EntryStat::of(&dir)?;
             if itself.id == node.id { Ok((dir, itself)) } else { Err(Errno::NOENT) }
         });
         let (dir, itself) = match opened {
             Ok(opened) => opened,
-            // With something mounted over it, it is not there either.
-            Err(errno) if vanished(errno) || errno == Errno::XDEV => return Outcome::Vanished,
-            Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => return Outcome::Later,
-            Err(errno) => return Outcome::Failed(errno),
+            // A directory with something mounted over it counts as removed.
+            Err(errno) if vanished(errno) || errno == Errno::XDEV => return ReadOutcome::Vanished,
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => return ReadOutcome::Later,
+            Err(errno) => return ReadOutcome::Failed(errno),
         };
         let mounted = self.tree.mounted.names(node.id);
         let here = Here { id, root: node.root, fence, mounted };
@@ -127,12 +127,12 @@ impl<'a> Reader<'a> {
             return self.ask(&here, &dir, itself, entry_cache);
         }
         let watch = match self.notify {
-            // Once in a while it is made sure that the watch is that of this directory.
+            // The readings in turn check that the watch belongs to this directory.
             _ if node.wd.is_some() && node.queued != Queued::InTurn => None,
             Some(notify) => Some(notify.watch(dir.as_fd(), node.wd.is_some())),
-            None => Some(Watch::Refused),
+            None => Some(WatchOutcome::Refused),
         };
-        let mut reading = Reading {
+        let mut reading = DirectoryContent {
             itself,
             counts: Counts::default(),
             children: Vec::new(),
@@ -143,24 +143,30 @@ impl<'a> Reader<'a> {
             entries: 0,
             took: 0,
             watch,
-            entry_cache: self.tree.wants_ledger(node).then(Box::default),
+            entry_cache: self.tree.wants_entry_cache(node).then(Box::default),
             unheard: unheard::Names::new(),
         };
         let is_open = |name: &CStr| node.unheard.get(name).is_some_and(|file| file.open);
         if !self.list(&here, &dir, is_open, &mut reading) {
-            if let (Some(Watch::At(wd)), None, Some(notify)) = (watch, node.wd, self.notify)
+            if let (Some(WatchOutcome::At(wd)), None, Some(notify)) = (watch, node.wd, self.notify)
                 && self.tree.wds.of(wd).next().is_none()
             {
                 notify.forget(wd);
             }
-            return Outcome::Later;
+            return ReadOutcome::Later;
         }
         reading.took = u32::try_from(start.elapsed().as_micros()).unwrap_or(u32::MAX);
-        Outcome::Read(Box::new(reading))
+        ReadOutcome::Read(Box::new(reading))
     }
 
     /// Reads all entries; `false` when it was cancelled.
-    fn list(&mut self, here: &Here<'_>, dir: &OwnedFd, is_open: impl Fn(&CStr) -> bool, reading: &mut Reading) -> bool {
+    fn list(
+        &mut self,
+        here: &Here<'_>,
+        dir: &OwnedFd,
+        is_open: impl Fn(&CStr) -> bool,
+        reading: &mut DirectoryContent,
+    ) -> bool {
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut listing = Listing::new(dir, &mut buffer);
         let mut goes_on = true;
@@ -186,7 +192,7 @@ impl<'a> Reader<'a> {
                 reading.counts.totals.count_mount();
                 continue;
             }
-            match Entry::read_local(dir, name) {
+            match EntryStat::read_local(dir, name) {
                 Ok(found) => {
                     if here.fence.excludes(&found) {
                         reading.counts.totals.count_mount();
@@ -206,13 +212,13 @@ impl<'a> Reader<'a> {
         goes_on
     }
 
-    /// Whether so many directories were found that those that were not known are too many, too: the tree is given up.
+    /// Whether so many new directories were found that the tree is given up.
     fn is_too_much(&self) -> bool {
         self.tree.found.fetch_add(1, Ordering::Relaxed) / 2 > self.tree.most
     }
 
-    /// Asks only the names that events told.
-    fn ask(&mut self, here: &Here<'_>, dir: &OwnedFd, itself: Counts, entry_cache: &EntryCache) -> Outcome {
+    /// Checks only the names that events reported.
+    fn ask(&mut self, here: &Here<'_>, dir: &OwnedFd, itself: Counts, entry_cache: &EntryCache) -> ReadOutcome {
         let mut names = Vec::with_capacity(entry_cache.touched.len());
         for name in &entry_cache.touched {
             if self.is_excluded(here, name) {
@@ -222,13 +228,13 @@ impl<'a> Reader<'a> {
                 names.push((name.clone(), None));
                 continue;
             }
-            match Entry::read_local(dir, name) {
+            match EntryStat::read_local(dir, name) {
                 Ok(found) => names.push((name.clone(), Some(found).filter(|found| !self.is_outside(here, found)))),
                 Err(errno) if vanished(errno) => names.push((name.clone(), None)),
-                Err(_) => return Outcome::Later,
+                Err(_) => return ReadOutcome::Later,
             }
         }
-        Outcome::Asked(Box::new(Asked { itself, names }))
+        ReadOutcome::Asked(Box::new(Asked { itself, names }))
     }
 
     fn is_excluded(&mut self, here: &Here<'_>, name: &CStr) -> bool {
@@ -239,19 +245,19 @@ impl<'a> Reader<'a> {
         self.exclude.matches(here.root as usize, path, name.to_bytes())
     }
 
-    fn is_outside(&self, here: &Here<'_>, entry: &Entry) -> bool {
+    fn is_outside(&self, here: &Here<'_>, entry: &EntryStat) -> bool {
         here.fence.excludes(entry) || self.tree.roots.is_root(entry)
     }
 
-    /// Whether a listing has a file that counts here for one with a single name though it is among `wanted`, which is
-    /// sorted. Nothing but the listing is read.
+    /// Whether a listing has a file of `wanted`, which is sorted, that is still counted in this directory as a file with one
+    /// name. Only the listing is read.
     pub(super) fn has_one_of(&mut self, id: NodeId, wanted: &[FileId]) -> bool {
         let Some(node) = self.tree.nodes.get(id) else { return false };
         if node.odd {
             return true;
         }
         let Ok(dir) = open(self.tree, id, LIST) else { return false };
-        let mut met: Vec<FileId> = Vec::new();
+        let mut matching: Vec<FileId> = Vec::new();
         let mut listing = Listing::new(&dir, &mut self.buffer);
         loop {
             let inode = match listing.next() {
@@ -260,24 +266,24 @@ impl<'a> Reader<'a> {
                 Step::End | Step::Failed(_) => break,
             };
             let at = wanted.partition_point(|id| id.inode < inode);
-            met.extend(wanted.get(at..).unwrap_or_default().iter().take_while(|id| id.inode == inode));
+            matching.extend(wanted.get(at..).unwrap_or_default().iter().take_while(|id| id.inode == inode));
         }
-        met.sort_unstable();
-        met.chunk_by(|a, b| a == b).any(|names| {
+        matching.sort_unstable();
+        matching.chunk_by(|a, b| a == b).any(|names| {
             let id_of_file = names.first().copied().unwrap_or(node.id);
             names.len() > self.tree.links.names_in(id_of_file, id) as usize
         })
     }
 }
 
-impl Reading {
-    fn count(&mut self, name: &CStr, entry: &Entry, is_open: bool) {
+impl DirectoryContent {
+    fn count(&mut self, name: &CStr, entry: &EntryStat, is_open: bool) {
         if let Some(file) = Unheard::of(entry, is_open) {
             self.unheard.insert(name.into(), file);
         }
         self.entries = self.entries.saturating_add(1);
         let item = if entry.is_dir() {
-            self.children.push(Found {
+            self.children.push(ChildDirectory {
                 name: name.into(),
                 id: entry.id,
                 born: entry.born,
@@ -289,7 +295,7 @@ impl Reading {
             Item::Link(entry.id)
         } else {
             self.span = widen(self.span, entry.id.inode);
-            let Entry { allocated_bytes, apparent_bytes, .. } = *entry;
+            let EntryStat { allocated_bytes, apparent_bytes, .. } = *entry;
             Item::File { allocated_bytes, apparent_bytes }
         };
         self.counts.add(&item.counts());
@@ -299,25 +305,29 @@ impl Reading {
     }
 }
 
-/// Asks names of a directory without reading it: none for what is not there, or cannot be asked. A mount that was made on the
-/// way there just now, and may hang, is not looked into.
-pub(super) fn ask<'n>(tree: &Tree, id: NodeId, names: impl ExactSizeIterator<Item = &'n CStr>) -> Vec<Option<Entry>> {
+/// Reads the entries of some names of a directory: `None` for a name that does not exist, or cannot be read. A new mount on
+/// the way there that may hang is not touched.
+pub(super) fn ask<'n>(
+    tree: &Tree,
+    id: NodeId,
+    names: impl ExactSizeIterator<Item = &'n CStr>,
+) -> Vec<Option<EntryStat>> {
     let count = names.len();
     let Some((node, dir)) = tree.nodes.get(id).zip(open(tree, id, PLACE).ok()) else {
         return vec![None; count];
     };
     let mounted = tree.mounted.names(node.id);
-    let ask = |name| if is_mounted(mounted, &dir, name) { None } else { Entry::read_local(&dir, name).ok() };
+    let ask = |name| if is_mounted(mounted, &dir, name) { None } else { EntryStat::read_local(&dir, name).ok() };
     names.map(ask).collect()
 }
 
-/// Opens a directory. One in what was moved, and was not found yet, has no path.
+/// Opens a directory. It has no path while it is in a moved directory that was not found yet.
 fn open(tree: &Tree, id: NodeId, flags: OFlags) -> rustix::io::Result<OwnedFd> {
     let node = tree.nodes.get(id).filter(|_| tree.has_path(id)).ok_or(Errno::NOENT)?;
     open_way(&tree.nodes.way(id), tree.fence(node).is_mount(), flags)
 }
 
-/// A span with one more number in it.
+/// Returns a span with one more number in it.
 pub(super) fn widen(span: (u64, u64), number: u64) -> (u64, u64) {
     (span.0.min(number), span.1.max(number))
 }

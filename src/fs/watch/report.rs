@@ -1,15 +1,15 @@
-//! What the trees hold, as a scan reports it.
+//! The usage of the trees, as a scan reports it.
 
 use std::time::Duration;
 
 use super::nodes::NodeId;
-use super::roots::{Place, Root};
+use super::roots::{Root, RootPlace};
 use super::tree::Tree;
 use super::watched::{Mode, Reason};
 use crate::fs::walk::{Partial, ScanErrors, Totals, Usage, path_of};
 use crate::{Error, Result};
 
-/// By tree, what could not be read.
+/// The errors of each tree.
 #[derive(Debug)]
 pub(super) struct Failures(Vec<ScanErrors>);
 
@@ -18,7 +18,7 @@ impl Failures {
         Self(vec![ScanErrors::default(); roots])
     }
 
-    /// Puts them together anew, if they are others.
+    /// Collects them again, if they changed.
     pub(super) fn update(&mut self, tree: &mut Tree) {
         if !std::mem::take(&mut tree.failures_changed) {
             return;
@@ -34,23 +34,23 @@ impl Failures {
     }
 }
 
-/// By tree, what a scan of now would report.
+/// Returns by tree the same usage as a scan made now.
 pub(super) fn usage(tree: &Tree, failures: &Failures, took: Duration) -> Vec<Result<Usage>> {
     let usage = |(root, index): (&Root, usize)| {
         let totals = match root.place {
-            Place::Missing(errno) => Err(errno),
-            Place::Same => Ok(Totals::default()),
-            Place::File(entry) if entry.links < 2 => {
+            RootPlace::Missing(errno) => Err(errno),
+            RootPlace::Same => Ok(Totals::default()),
+            RootPlace::File(entry) if entry.links < 2 => {
                 let mut totals = Totals::default();
                 totals.count(&entry);
                 Ok(totals)
             }
-            Place::File(_) => {
+            RootPlace::File(_) => {
                 let mut totals = tree.links.totals(index);
                 totals.count_name();
                 Ok(totals)
             }
-            Place::Directory(_, node) => directory(tree, node, index),
+            RootPlace::Directory(_, node) => directory(tree, node, index),
         };
         let totals = totals.map_err(|errno| Error::os(errno).at(&root.path))?;
         let errors = failures.0.get(index).cloned().unwrap_or_default();
@@ -71,12 +71,12 @@ fn directory(tree: &Tree, node: NodeId, root: usize) -> std::result::Result<Tota
     Ok(totals)
 }
 
-/// By tree, how many files can change without an event, and their bytes.
+/// Returns by tree how many files can change without an event, and their bytes.
 pub(super) fn uncertain(tree: &Tree) -> Vec<(u64, u64)> {
     tree.counts.iter().zip(0_usize..).map(|(counts, root)| counts.sparse_and(tree.links.uncertain(root))).collect()
 }
 
-/// How far events can be relied on.
+/// Returns whether events report all changes.
 pub(super) fn mode(tree: &Tree, is_late: bool) -> Mode {
     if is_late {
         Mode::Degraded(Reason::Overflow)

@@ -1,5 +1,5 @@
-//! What is read in turn, though no event said so: everything once in a while, what has no watch more often, and all of it
-//! after events were lost.
+//! The schedule of readings without an event: all directories once in a while, those without a watch more often, and all
+//! of them after events were lost.
 
 use std::time::Duration;
 
@@ -7,33 +7,33 @@ use super::nodes::{Node, NodeId, Queued};
 use super::tree::Tree;
 use crate::Monotonic;
 
-/// When it is whose turn.
+/// The times of the readings in turn.
 #[derive(Debug)]
 pub(super) struct RevisitSchedule {
     pub(super) verify: Duration,
     pub(super) ttl: Duration,
     /// The number of the directory that is verified next.
     next: usize,
-    /// Up to when the verification has come.
+    /// The time up to which the verification has advanced.
     upto: Option<Monotonic>,
-    /// When the round began that is under way, and the last one that was done.
+    /// When the current round began, and when the last finished one did.
     round: Monotonic,
     last_round: Monotonic,
-    /// When those without a watch are looked at.
+    /// When the directories without a watch are checked next.
     unwatched: Option<Monotonic>,
-    /// Each of those was read then, or later.
+    /// Each directory without a watch was read at this time or later.
     unwatched_since: Option<Monotonic>,
-    /// When everything is read again since events were lost.
+    /// When everything is read again because events were lost.
     all: Option<Monotonic>,
-    /// When that may be done again.
+    /// The earliest time at which that may be done again.
     rest: Option<Monotonic>,
-    /// How long it rests then.
+    /// The pause after that.
     pause: Duration,
-    /// Whether it is done in this refresh.
+    /// Whether everything is read in this refresh.
     all_now: bool,
 }
 
-/// How long nothing is read for lost events after that was done, at first.
+/// The first pause after everything was read because events were lost.
 const PAUSE: Duration = Duration::from_secs(5);
 
 impl RevisitSchedule {
@@ -54,17 +54,17 @@ impl RevisitSchedule {
         }
     }
 
-    /// Whether it may be tried now to get an inotify instance.
+    /// Whether the next attempt to get an inotify instance is due.
     pub(super) fn may_try(&self, now: Monotonic) -> bool {
         self.unwatched.is_none_or(|due| now >= due)
     }
 
-    /// Whether not everything was read since events were lost.
+    /// Whether some directories were not read since events were lost.
     pub(super) fn is_late(&self) -> bool {
         self.all.is_some()
     }
 
-    /// Queues what is to be read in this refresh.
+    /// Queues the directories that are due in this refresh.
     pub(super) fn take(&mut self, tree: &mut Tree, now: Monotonic) {
         if std::mem::take(&mut tree.overflowed) {
             self.all.get_or_insert(self.rest.map_or(now, |rest| rest.max(now)));
@@ -91,7 +91,7 @@ impl RevisitSchedule {
         }
     }
 
-    /// Queues as many as make a round in the time for one.
+    /// Queues as many directories as are needed to finish a round within the period.
     pub(super) fn verify_some(&mut self, tree: &mut Tree, now: Monotonic) {
         let Some(upto) = self.upto else {
             (self.upto, self.round, self.last_round) = (Some(now), now, now);
@@ -99,7 +99,7 @@ impl RevisitSchedule {
         };
         let slots = tree.nodes.slots();
         let elapsed = now.since(upto).unwrap_or_default();
-        // Rounded down; what is left of the time is for the next refresh.
+        // Rounded down; the rest of the time is left for the next refresh.
         let count = usize::try_from(part(slots as u128, elapsed.as_nanos(), self.verify.as_nanos())).unwrap_or(slots);
         let count = count.min(slots);
         if count == 0 {
@@ -126,7 +126,7 @@ impl RevisitSchedule {
         }
     }
 
-    /// A refresh is done, and took so long.
+    /// Records the end of a refresh, and how long it took.
     pub(super) fn end(&mut self, tree: &Tree, now: Monotonic, took: Duration) {
         if std::mem::take(&mut self.all_now) {
             let often = self.rest.is_some_and(|rest| now < rest.plus(self.pause));
@@ -140,24 +140,24 @@ impl RevisitSchedule {
             self.unwatched_since.get_or_insert(now);
         }
         if self.unwatched.is_none_or(|due| now >= due) {
-            // Looked at some times in each time to live.
+            // Checked several times in each time to live.
             self.unwatched = (tree.refused > 0).then(|| now.plus(self.ttl.div_f64(8.0)));
         }
     }
 
-    /// Since when each directory without a watch was read, where there are such.
+    /// Returns the time since which each directory without a watch was read, if there are any.
     pub(super) fn unwatched_since(&self) -> Option<Monotonic> {
         self.unwatched_since
     }
 
-    /// Since when each directory was read, and how much of the round under way is done.
+    /// Returns the time since which each directory was read, and the finished part of the current round.
     pub(super) fn verified(&self, tree: &Tree) -> (Monotonic, f64) {
         let slots = tree.nodes.slots();
         (self.last_round, if slots == 0 { 0.0 } else { (self.next as f64 / slots as f64).min(1.0) })
     }
 }
 
-/// `whole` times `share` of `all`; of nothing, the whole.
+/// Returns `whole` times `share` per `all`, or `whole` if `all` is 0.
 fn part(whole: u128, share: u128, all: u128) -> u128 {
     whole.saturating_mul(share).checked_div(all).unwrap_or(whole)
 }

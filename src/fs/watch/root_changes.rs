@@ -1,4 +1,4 @@
-//! Looks at what no watch reports: what is at the paths of the roots, and where other mounts begin.
+//! Checks for changes that no watch reports: other directories at the paths of the roots, and other mounts.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -10,54 +10,54 @@ use super::links::Facts;
 use super::mounts::{MountEvent, Parent};
 use super::nodes::{Node, NodeId, Queued};
 use super::notify::Notify;
-use super::roots::{Found, Place};
+use super::roots::{RootChange, RootPlace};
 use super::tree::Tree;
 use crate::fs::table::Table;
-use crate::fs::walk::{Entry, Mounted};
+use crate::fs::walk::{EntryStat, Mounted};
 
 impl Tree {
-    /// Looks at the paths of the roots, and begins anew where there is another directory.
+    /// Checks the paths of the roots, and starts a new tree for a root that is another directory now.
     pub(super) fn look_at_roots(&mut self, notify: Option<&Notify>) {
         let (mut changed, mut retold) = (false, Vec::new());
         for (found, index) in self.roots.look().into_iter().zip(0..) {
             let place = match found {
-                Found::Unchanged => match self.replaced(index, notify) {
+                RootChange::Unchanged => match self.replaced(index, notify) {
                     Some(entry) => self.plant(entry, index),
                     None => continue,
                 },
-                Found::Missing(errno) => Place::Missing(errno),
-                Found::Same => Place::Same,
-                Found::Entry(entry) if entry.is_dir() => self.plant(entry, index),
-                Found::Entry(entry) => Place::File(entry),
+                RootChange::Missing(errno) => RootPlace::Missing(errno),
+                RootChange::Same => RootPlace::Same,
+                RootChange::Entry(entry) if entry.is_dir() => self.plant(entry, index),
+                RootChange::Entry(entry) => RootPlace::File(entry),
             };
             let fence = match place {
-                Place::Directory(entry, _) | Place::File(entry) => Some(self.roots.fence(&entry)),
-                Place::Missing(_) | Place::Same => None,
+                RootPlace::Directory(entry, _) | RootPlace::File(entry) => Some(self.roots.fence(&entry)),
+                RootPlace::Missing(_) | RootPlace::Same => None,
             };
             let Some(root) = self.roots.all.get_mut(index as usize) else { continue };
             let old = std::mem::replace(&mut root.place, place);
             root.fence = fence.unwrap_or(root.fence);
-            if let Place::Directory(..) = place {
+            if let RootPlace::Directory(..) = place {
                 root.real = std::fs::canonicalize(&root.path).ok();
             }
-            if let (Place::File(old), Place::File(new)) = (old, place)
+            if let (RootPlace::File(old), RootPlace::File(new)) = (old, place)
                 && (old.links > 1) != (new.links > 1)
             {
-                // A file with several names is told by them, in whatever trees they are.
+                // A root that is a file with several names is read by all of them, in any of the trees.
                 let parent = root.path.parent().and_then(|parent| std::fs::canonicalize(parent).ok());
                 retold.extend(parent.zip(root.path.file_name()).map(|(parent, name)| parent.join(name)));
             }
             match old {
-                Place::Directory(_, node) => self.drop_tree(node),
-                Place::File(entry) if entry.links > 1 => self.links.unsee_root(entry.id, index),
+                RootPlace::Directory(_, node) => self.drop_tree(node),
+                RootPlace::File(entry) if entry.links > 1 => self.links.unsee_root(entry.id, index),
                 _ => {}
             }
-            if let Place::File(entry) = place
+            if let RootPlace::File(entry) = place
                 && entry.links > 1
             {
                 self.links.see_root(entry.id, Facts::of(&entry), index);
             }
-            changed |= matches!(old, Place::Directory(..)) || matches!(place, Place::Directory(..));
+            changed |= matches!(old, RootPlace::Directory(..)) || matches!(place, RootPlace::Directory(..));
         }
         for path in retold {
             self.changed_at(&path);
@@ -65,9 +65,9 @@ impl Tree {
         if changed && self.roots.all.len() > 1 {
             self.part_from_roots();
         }
-        // What could not be opened may be so now.
+        // A root that could not be opened may be accessible now.
         for root in 0..self.roots.all.len() {
-            if let Some(Place::Directory(_, node)) = self.roots.all.get(root).map(|root| root.place)
+            if let Some(RootPlace::Directory(_, node)) = self.roots.all.get(root).map(|root| root.place)
                 && self.failed.contains(&node)
             {
                 self.queue(node, Queued::Changed);
@@ -75,22 +75,22 @@ impl Tree {
         }
     }
 
-    /// What is at the path of a root instead of what looks the same: no directory above tells of that.
-    fn replaced(&self, root: u32, notify: Option<&Notify>) -> Option<Entry> {
+    /// Returns the new root if it was replaced by one with the same numbers: no directory above is watched.
+    fn replaced(&self, root: u32, notify: Option<&Notify>) -> Option<EntryStat> {
         let root = self.roots.get(root)?;
-        let Place::Directory(_, node) = root.place else { return None };
+        let RootPlace::Directory(_, node) = root.place else { return None };
         let known = self.nodes.get(node)?.wd?;
         if notify?.is_still(&root.name, known) {
             return None;
         }
-        Entry::read_local(CWD, &root.name).ok().filter(Entry::is_dir)
+        EntryStat::read_local(CWD, &root.name).ok().filter(EntryStat::is_dir)
     }
 
-    /// Finds out where other mounts begin, if the mount table `has_changed`, or a root is another.
+    /// Finds the mounts below the roots, if the mount table `has_changed`, or a root is another one.
     pub(super) fn look_for_mounts(&mut self, has_changed: bool) {
         let (roots, boundary) = self.roots.directories();
         let roots: Vec<_> = roots.collect();
-        let key = |entry: Entry| (entry.id, entry.mount);
+        let key = |entry: EntryStat| (entry.id, entry.mount);
         let of: Vec<_> = roots.iter().map(|(_, entry)| entry.map(key)).collect();
         if has_changed || of != self.mounted_in {
             (self.mounted, _) = Mounted::find(Table::read().ok().as_ref(), roots, boundary);
@@ -98,18 +98,21 @@ impl Tree {
         }
     }
 
-    fn plant(&mut self, entry: Entry, root: u32) -> Place {
+    fn plant(&mut self, entry: EntryStat, root: u32) -> RootPlace {
         let name = self.roots.get(root).map(|root| root.name.as_c_str().into()).unwrap_or_default();
         let node = self.add(Node::new(None, name, (entry.id, entry.born), root, Counts::of_directory(&entry)));
-        // Later on a new root is made by somebody, and with it perhaps second names of files that are known.
+        // After the first refresh, a new root was just created, and may have second names of known files.
         self.queue(node, if self.round > 1 { Queued::Changed } else { Queued::InTurn });
-        Place::Directory(entry, node)
+        RootPlace::Directory(entry, node)
     }
 
-    /// A directory in one tree that is the root of another is not of the former: its parent is read again.
+    /// Removes a directory that is the root of another tree from the outer tree: its parent is read again.
     fn part_from_roots(&mut self) {
         let is_root = |node: &Node| {
-            self.roots.all.iter().any(|root| matches!(root.place, Place::Directory(entry, _) if entry.id == node.id))
+            self.roots
+                .all
+                .iter()
+                .any(|root| matches!(root.place, RootPlace::Directory(entry, _) if entry.id == node.id))
         };
         let parents: Vec<_> =
             self.nodes.iter().filter(|(_, node)| is_root(node)).map(|(_, node)| node.parent).collect();
@@ -118,7 +121,7 @@ impl Tree {
         }
     }
 
-    /// Something was mounted or unmounted: the directory it was or is in is read again. Gives whether that is known.
+    /// Handles a mount or unmount: the directory of the mount point is read again. Returns whether that is known.
     pub(super) fn mounted_or_unmounted(&mut self, event: &MountEvent) -> bool {
         for (node, id) in &event.parents {
             if self.nodes.get(*node).is_some_and(|node| node.id == *id) {
@@ -128,7 +131,7 @@ impl Tree {
         self.changed_at(&event.path)
     }
 
-    /// The directories that a path is in, as far as they are known: by nested roots there can be several.
+    /// Returns the known directories that a path is in: with nested roots there can be several.
     pub(super) fn parents_of(&self, path: &Path) -> Vec<Parent> {
         let parent = |(root, below): (NodeId, &Path)| {
             let mut names = below.parent()?.iter().map(OsStrExt::as_bytes);
@@ -138,8 +141,8 @@ impl Tree {
         self.roots.above(path).filter_map(parent).collect()
     }
 
-    /// Something else is at this path now, and no event reported it: its parent is read again. Gives `false` where the parent is
-    /// not known, and as far as the tree is known is read instead: what was moved has its path when that is done.
+    /// Handles a change at a path that no event reported: its parent is read again. If the parent is not known, the deepest
+    /// known directory on the path is read instead, and `false` is returned: moved directories have their paths after that.
     pub(super) fn changed_at(&mut self, path: &Path) -> bool {
         let mut is_known = true;
         let starts: Vec<(NodeId, PathBuf)> =

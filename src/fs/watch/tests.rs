@@ -1,4 +1,4 @@
-//! Watched is scanned: whatever is done to a tree, a refresh tells what a scan of it tells.
+//! After any change to a tree, a refresh reports the same usage as a scan.
 
 mod cases;
 mod cost;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{Mode, Watched, WatchedTree};
+use super::{Mode, RefreshReport, WatchedTree};
 use crate::fs::scan::Scan;
 use crate::fs::walk::Usage;
 use crate::skipped::require;
@@ -40,7 +40,7 @@ impl Rig {
         Self::with(dir, Scan::new(root))
     }
 
-    /// `dir` has the trees of `scan`, and what is outside of them.
+    /// `dir` has the trees of `scan`, and files outside of them.
     fn with(dir: TempDir, scan: Scan) -> Self {
         let watched = WatchedTree::new(&scan).verify(Duration::from_secs(1_000_000));
         Self { dir, scan, watched, now: Monotonic::from_nanos(1_000_000_000_000) }
@@ -63,14 +63,14 @@ impl Rig {
         std::fs::create_dir_all(self.path(path)).unwrap();
     }
 
-    fn refresh(&mut self) -> Watched {
+    fn refresh(&mut self) -> RefreshReport {
         self.now = self.now.plus(SECOND);
         self.watched.refresh(self.now, &Cancel::new()).unwrap()
     }
 
     /// One refresh, which has to be right.
     #[track_caller]
-    fn check(&mut self) -> Watched {
+    fn check(&mut self) -> RefreshReport {
         let watched = self.refresh();
         assert!(watched.is_settled, "{watched:?}");
         self.compare(&watched);
@@ -79,7 +79,7 @@ impl Rig {
 
     /// As many refreshes as it takes until nothing is known to be out of date, and then it has to be right.
     #[track_caller]
-    fn settle(&mut self) -> Watched {
+    fn refresh_until_current(&mut self) -> RefreshReport {
         for _ in 0..50 {
             let watched = self.refresh();
             if watched.is_settled {
@@ -91,19 +91,19 @@ impl Rig {
     }
 
     #[track_caller]
-    fn compare(&self, watched: &Watched) {
+    fn compare(&self, watched: &RefreshReport) {
         let parts = self.scan.run_each(&Cancel::new(), &crate::fs::Progress::new()).unwrap();
         for (part, usage) in parts.iter().zip(&watched.usage) {
             match (&part.usage, usage) {
-                (Ok(scanned), Ok(watched)) => assert_eq!(numbers(watched), numbers(scanned), "{}", self.tell()),
+                (Ok(scanned), Ok(watched)) => assert_eq!(numbers(watched), numbers(scanned), "{}", self.describe()),
                 (Err(scanned), Err(watched)) => assert_eq!(watched.to_string(), scanned.to_string()),
                 (scanned, watched) => panic!("{watched:?}, scanned {scanned:?}"),
             }
         }
     }
 
-    /// What there is, and how much each directory is known to have, for the report of a failure.
-    fn tell(&self) -> String {
+    /// Describes the real directories and the known counts of each, for the report of a failure.
+    fn describe(&self) -> String {
         let mut text = String::new();
         let mut rest = vec![self.dir.path().to_path_buf()];
         while let Some(path) = rest.pop() {
@@ -122,7 +122,7 @@ impl Rig {
         text
     }
 
-    /// Whether the books are in order: the totals are those of what they are made of, and nothing is left of what is gone.
+    /// Checks the invariants: the totals are the sums of their parts, and nothing is left of removed directories.
     #[track_caller]
     fn audit(&self) {
         let tree = &self.watched.tree;
@@ -143,7 +143,7 @@ impl Rig {
         assert_eq!(counts, tree.counts);
         assert_eq!(cached, tree.cached);
         assert_eq!(unheard, (tree.unheard_names, tree.unheard.len()));
-        // A directory that is met at two places has one watch.
+        // A directory that is at two places has one watch.
         assert_eq!(watched.len(), tree.wds.len());
         assert!(tree.orphans.is_empty() && tree.unneeded.is_empty());
         for ((file, node), count) in names {

@@ -1,4 +1,4 @@
-//! What is known of the watched trees, and what waits to be read.
+//! The state of the watched trees, and the queue of directories to be read.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::ffi::CStr;
@@ -9,67 +9,67 @@ use super::entry_cache::{LARGE, MOST};
 use super::links::Links;
 use super::nodes::{Node, NodeId, Nodes, Queued};
 use super::notify::Wd;
-use super::roots::{Place, Roots};
+use super::roots::{RootPlace, Roots};
 use super::wds::Wds;
 use crate::Monotonic;
 use crate::fs::walk::{Fence, FileId, Mounted};
 
-/// The directories, and the totals of the trees: those are kept by differences, so that what did not change costs nothing.
+/// The directories, and the totals of the trees, which are updated by differences, so that unchanged directories cost nothing.
 #[derive(Debug)]
 pub(super) struct Tree {
     pub(super) nodes: Nodes,
     pub(super) roots: Roots,
-    /// Where other mounts begin in them, and of which roots that is.
+    /// The other mounts in the trees, and the roots that they were searched for.
     pub(super) mounted: Mounted,
     pub(super) mounted_in: Vec<Option<(FileId, Option<u64>)>>,
     pub(super) links: Links,
     pub(super) wds: Wds,
     /// By root: the directories, and the files with one name.
     pub(super) counts: Vec<Counts>,
-    /// Directories that have no watch for want of one.
+    /// The number of directories without a watch, because none was left.
     pub(super) refused: usize,
-    /// Those with something that could not be read.
+    /// Directories with errors.
     pub(super) failed: BTreeSet<NodeId>,
     pub(super) failures_changed: bool,
-    /// Directories to be read. One that was dropped since can be among them; the node says what is true.
+    /// Directories to be read. Dropped ones can be among them; only the state in the node is valid.
     pending: VecDeque<NodeId>,
-    /// Those that were not where they were, to be tried again when more is known.
+    /// Directories that were not at their paths, to be tried again after others were read.
     pub(super) missing: Vec<NodeId>,
-    /// Whether anything was read since the first of them.
+    /// Whether anything was read since the first of them was added.
     pub(super) progress: bool,
-    /// Those that have to wait for the next refresh.
+    /// Directories that have to wait for the next refresh.
     pub(super) put_off: Vec<NodeId>,
-    /// Directories that are no more where they were: to be found elsewhere, or dropped.
+    /// Directories that were removed from their parents: to be found elsewhere, or dropped.
     pub(super) orphans: HashMap<FileId, NodeId>,
-    /// By directory, the names of directories that were removed from it since it was read: what has one of them now is
+    /// By directory, the names of directories that were removed from it since it was read: a directory with such a name now is
     /// another one, though it may have the number and even the watch of the old one (subvolumes of btrfs).
     pub(super) removed: HashMap<NodeId, HashSet<Box<CStr>>>,
-    /// Whether there was any since the orphans were settled.
+    /// Whether any was removed since the orphans were last resolved.
     pub(super) any_removed: bool,
-    /// Files whose names are not all known since an event: to be looked for.
+    /// Files that got an unknown name by an event: to be searched for.
     pub(super) short: HashSet<FileId>,
-    /// Those that were looked for.
-    pub(super) hunted: Vec<FileId>,
+    /// Files that were searched for.
+    pub(super) searched: Vec<FileId>,
     /// Files with several names that lost one here.
     pub(super) lost: HashSet<FileId>,
-    /// Entries in the caches.
+    /// The number of entries in all caches.
     pub(super) cached: usize,
-    /// Directories with files that can change without an event, how many those are, and which was asked last.
+    /// Directories with files that can change without an event, the number of these files, and the one that was checked last.
     pub(super) unheard: BTreeSet<NodeId>,
     pub(super) unheard_names: usize,
     pub(super) unheard_turn: Option<(NodeId, Box<CStr>)>,
-    /// The move under way of a file that may be open for writing.
+    /// The cookie of the move of a file that may be open for writing.
     pub(super) moved_open: Option<u32>,
-    /// Watches to be given back.
+    /// Watches to be removed.
     pub(super) unneeded: Vec<Wd>,
-    /// Whether what counts depends on the paths: something is left out by them.
+    /// Whether entries are left out by their paths.
     pub(super) by_path: bool,
     /// Counts the refreshes.
     pub(super) round: u32,
-    /// So many directories may be known, and so many were found by the readings under way.
+    /// The limit of directories, and the number found by the readings under way.
     pub(super) most: usize,
     pub(super) found: AtomicUsize,
-    /// Whether a file system went away under its watches, and whether events were lost.
+    /// Whether a file system was unmounted with its watches, and whether events were lost.
     pub(super) unmounted: bool,
     pub(super) overflowed: bool,
 }
@@ -96,7 +96,7 @@ impl Tree {
             removed: HashMap::new(),
             any_removed: false,
             short: HashSet::new(),
-            hunted: Vec::new(),
+            searched: Vec::new(),
             lost: HashSet::new(),
             cached: 0,
             unheard: BTreeSet::new(),
@@ -113,7 +113,7 @@ impl Tree {
         }
     }
 
-    /// A directory is to be read.
+    /// Queues a directory to be read.
     pub(super) fn queue(&mut self, id: NodeId, why: Queued) {
         if let Some(node) = self.nodes.get_mut(id) {
             node.queued = node.queued.max(why);
@@ -121,7 +121,7 @@ impl Tree {
         }
     }
 
-    /// A directory is to be tried again, after those that wait.
+    /// Queues a directory again, after those that wait.
     pub(super) fn try_again(&mut self, id: NodeId) {
         if let Some(node) = self.nodes.get_mut(id)
             && !std::mem::replace(&mut node.listed, true)
@@ -130,7 +130,8 @@ impl Tree {
         }
     }
 
-    /// What was missed is to be tried again, where more is known by now; otherwise it is put off. Gives whether it is tried.
+    /// Queues the missing directories again if others were read meanwhile, or else puts them off. Returns whether they are
+    /// queued.
     pub(super) fn look_for_missing(&mut self) -> bool {
         let missing = std::mem::take(&mut self.missing);
         let again = std::mem::take(&mut self.progress) && !missing.is_empty();
@@ -140,7 +141,7 @@ impl Tree {
         again
     }
 
-    /// What was put off is to be read now.
+    /// Queues the directories that were put off.
     pub(super) fn take_up_again(&mut self) {
         for id in std::mem::take(&mut self.put_off) {
             self.try_again(id);
@@ -151,7 +152,8 @@ impl Tree {
         !self.pending.is_empty()
     }
 
-    /// The next directories to be read. One that changes all the time, and one that rests, is left for the next refresh.
+    /// Returns the next directories to be read. A directory that changes all the time or was read too recently is left for the
+    /// next refresh.
     pub(super) fn next(&mut self, most: usize, now: Monotonic) -> Vec<NodeId> {
         const TIMES: u8 = 3;
         let mut batch = Vec::new();
@@ -161,7 +163,7 @@ impl Tree {
             let round = self.round;
             let lost = self.is_lost(id);
             let Some(node) = self.nodes.get_mut(id) else { continue };
-            // What is lost is adopted, and comes back, or it is dropped.
+            // A directory without a path is queued again when it is found, or it is dropped.
             if !std::mem::take(&mut node.listed) || node.queued == Queued::No || lost {
                 continue;
             }
@@ -176,12 +178,12 @@ impl Tree {
         batch
     }
 
-    /// Whether a directory is an orphan: it has no path.
+    /// Whether a directory or one that it is in is an orphan: it has no path.
     fn is_lost(&self, id: NodeId) -> bool {
         self.nodes.get(id).is_some_and(|node| node.parent.is_none() && self.orphans.get(&node.id) == Some(&id))
     }
 
-    /// An entry of a directory changed that is no directory.
+    /// Records a change of an entry of a directory that is not a directory itself.
     pub(super) fn touch(&mut self, id: NodeId, name: &CStr) {
         let entry_cache = self.nodes.get_mut(id).and_then(|node| node.entry_cache.as_deref_mut());
         let why = if entry_cache.is_some_and(|entry_cache| entry_cache.touch(name)) {
@@ -192,8 +194,8 @@ impl Tree {
         self.queue(id, why);
     }
 
-    /// Whether it is to be kept what each entry of a directory counts: when it is large, and changed.
-    pub(super) fn wants_ledger(&self, node: &Node) -> bool {
+    /// Whether a directory gets an entry cache: if it is large, and changed.
+    pub(super) fn wants_entry_cache(&self, node: &Node) -> bool {
         let (own, used) =
             node.entry_cache.as_ref().map_or((0, false), |entry_cache| (entry_cache.len(), entry_cache.used));
         let others = self.cached.saturating_sub(own);
@@ -209,15 +211,15 @@ impl Tree {
             top = parent;
         }
         let place = self.nodes.get(top).and_then(|node| self.roots.get(node.root)).map(|root| root.place);
-        matches!(place, Some(Place::Directory(_, root)) if root == top)
+        matches!(place, Some(RootPlace::Directory(_, root)) if root == top)
     }
 
-    /// What nothing below a directory may be on the other side of.
+    /// Returns the boundary of the tree of a directory.
     pub(super) fn fence(&self, node: &Node) -> Fence {
         self.roots.get(node.root).map_or(Fence::None, |root| root.fence)
     }
 
-    /// One more directory.
+    /// Adds a directory.
     pub(super) fn add(&mut self, node: Node) -> NodeId {
         if let Some(total) = self.counts.get_mut(node.root as usize) {
             total.add(&node.own);
@@ -225,7 +227,7 @@ impl Tree {
         self.nodes.insert(node)
     }
 
-    /// Forgets a directory and all below it.
+    /// Removes a directory and everything below it.
     pub(super) fn drop_tree(&mut self, id: NodeId) {
         let mut rest = vec![id];
         while let Some(id) = rest.pop() {
@@ -254,7 +256,7 @@ impl Tree {
         }
     }
 
-    /// What was not found elsewhere is gone.
+    /// Removes the directories that were not found elsewhere.
     pub(super) fn drop_orphans(&mut self) {
         for (_, orphan) in std::mem::take(&mut self.orphans) {
             self.drop_tree(orphan);

@@ -1,8 +1,8 @@
-//! Files that can change without an event: those are asked at each refresh.
+//! Files that can change without an event, which are checked at each refresh.
 //!
 //! The kernel writes to a file without an event where it does so for a device or for an asynchronous call (loop devices,
 //! `io_submit(2)`), and when memory is stored that a file is mapped to. In a sparse file that takes space and changes nothing
-//! else. What grows must be open for that: a file that was made or written to since its directory is watched, and was not
+//! else. A file must be open to grow in this way: it was made or written to since its directory is watched, and was not
 //! closed.
 
 use std::collections::BTreeMap;
@@ -10,20 +10,20 @@ use std::ffi::CStr;
 
 use rustix::fs::FileType;
 
-use crate::fs::walk::Entry;
+use crate::fs::walk::EntryStat;
 
-/// A file is sparse whose blocks are so many bytes less than it is long: smaller holes would make most files of file systems
-/// that compress sparse, and are found by verification.
+/// A file counts as sparse if its blocks are at least this much less than its length. With a smaller value, most files of
+/// file systems that compress would be sparse; changes in smaller holes are found by verification.
 pub(super) const HOLE: u64 = 64 << 10;
 
-/// So many sparse files are known by name at most, some 10 MB. Those beyond are counted, and not asked.
+/// At most this number of sparse files are known by name, some 10 MB. Further ones are counted, and not checked.
 pub(super) const MOST: usize = 1 << 16;
 
-/// What was known of such a file when its directory was read, or it was asked.
+/// Such a file, with its size when its directory was read, or it was checked.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Unheard {
     pub(super) facts: Option<(u64, u64)>,
-    /// Whether somebody may have it open for writing.
+    /// Whether it may be open for writing.
     pub(super) open: bool,
 }
 
@@ -31,23 +31,23 @@ pub(super) struct Unheard {
 pub(super) type Names = BTreeMap<Box<CStr>, Unheard>;
 
 impl Unheard {
-    /// A file that is to be asked: one that is sparse, or may be open for writing.
-    pub(super) fn of(entry: &Entry, open: bool) -> Option<Self> {
-        // Of those with several names the sparse ones are asked as those are that have names elsewhere; and a name that was
-        // made by link(2) says nothing of who has the file open.
+    /// Returns a file that is to be checked: one that is sparse, or may be open for writing.
+    pub(super) fn of(entry: &EntryStat, open: bool) -> Option<Self> {
+        // Sparse files with several names are checked by id, as files with names outside are; and a name that was
+        // made by link(2) does not show whether the file is open.
         let is_one = entry.kind == FileType::RegularFile && entry.links < 2;
         let asked = is_one && (open || is_sparse(entry.allocated_bytes, entry.apparent_bytes));
         let facts = Some((entry.allocated_bytes, entry.apparent_bytes));
         asked.then_some(Self { facts, open })
     }
 
-    /// Whether it is not what was known.
-    pub(super) fn differs(self, entry: &Entry) -> bool {
+    /// Whether the file changed.
+    pub(super) fn differs(self, entry: &EntryStat) -> bool {
         self.facts != Some((entry.allocated_bytes, entry.apparent_bytes))
     }
 }
 
-/// Whether a file has room to take space without becoming longer.
+/// Whether a file can take more space without becoming longer.
 pub(super) fn is_sparse(allocated_bytes: u64, apparent_bytes: u64) -> bool {
     apparent_bytes.saturating_sub(allocated_bytes) >= HOLE
 }

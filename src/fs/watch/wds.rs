@@ -1,11 +1,11 @@
-//! Which directories a watch is of.
+//! The directories of each watch.
 
 use std::collections::HashMap;
 
 use super::nodes::NodeId;
 use super::notify::Wd;
 
-/// One for each watch, but where a directory is met at two places, by a bind mount.
+/// One directory for each watch, except that a directory that is at two places by a bind mount has one watch for both.
 #[derive(Debug, Default)]
 pub(super) struct Wds {
     first: HashMap<Wd, NodeId>,
@@ -23,7 +23,7 @@ impl Wds {
         }
     }
 
-    /// Gives whether nobody needs the watch any more.
+    /// Removes a directory, and returns whether its watch is not needed any more.
     pub(super) fn remove(&mut self, wd: Wd, node: NodeId) -> bool {
         if let Some(further) = self.further.get_mut(&wd) {
             match further.iter().position(|other| *other == node) {
@@ -46,13 +46,13 @@ impl Wds {
         false
     }
 
-    /// The directories of a watch.
+    /// Returns the directories of a watch.
     pub(super) fn of(&self, wd: Wd) -> impl Iterator<Item = NodeId> {
         let further = self.further.get(&wd).into_iter().flatten();
         self.first.get(&wd).into_iter().chain(further).copied()
     }
 
-    /// All directories of a watch that is no more.
+    /// Removes a watch that ended, and returns its directories.
     pub(super) fn take(&mut self, wd: Wd) -> Vec<NodeId> {
         let mut nodes = self.further.remove(&wd).unwrap_or_default();
         nodes.extend(self.first.remove(&wd));

@@ -13,29 +13,29 @@ use rustix::fs::SeekFrom;
 use crate::fs::walk::{LIST, Listing, Step, open};
 use crate::{Cancel, Monotonic, Result};
 
-/// What is known of them. On a machine without any this is the question for their number, and nothing else.
+/// The known contexts. On a machine without contexts only their number is read.
 #[derive(Debug, Default)]
 pub(super) struct Contexts {
     number: Option<File>,
-    /// So many there were when their processes were looked for.
+    /// Their number when their processes were searched for.
     known: u64,
-    /// Processes with contexts, as far as those may be looked at.
+    /// Processes with contexts, as far as their memory maps are readable.
     processes: Vec<Process>,
-    /// When these can be looked for again, and when they are.
+    /// When the next search may be made at the earliest, and when it is made at the latest.
     earliest: Option<Monotonic>,
     due: Option<Monotonic>,
-    /// Which of the processes is next.
+    /// The index of the next process.
     next: usize,
 }
 
 #[derive(Debug)]
 struct Process {
     pid: u32,
-    /// The descriptor that is looked at next.
+    /// The descriptor that is checked next.
     next: u64,
 }
 
-/// So many descriptors are looked at in a refresh.
+/// The number of descriptors that are checked in a refresh.
 const MOST: usize = 512;
 
 impl Contexts {
@@ -65,7 +65,7 @@ impl Contexts {
         Ok(())
     }
 
-    /// How many calls the contexts of all processes have room for.
+    /// Returns how many calls the contexts of all processes have room for.
     fn count(&mut self) -> Option<u64> {
         let number = match &mut self.number {
             Some(number) => number,
@@ -76,12 +76,13 @@ impl Contexts {
         std::str::from_utf8(text.get(..len)?).ok()?.trim().parse().ok()
     }
 
-    /// Looks for the processes. It takes a look at the memory map of each one, and so little of the time is spent on it.
+    /// Searches for the processes. The memory map of each process is read for that, so the search is limited to a small part of
+    /// the time.
     fn find(&mut self, now: Monotonic, cancel: &Cancel) -> Result<()> {
-        /// At most one part in so many where the number of contexts differs, and where it does not.
+        /// The search takes at most one part in `REST` of the time if the number of contexts changed, and in `LONG_REST` if not.
         const REST: u32 = 50;
         const LONG_REST: u32 = 200;
-        /// What has the same number by chance is found within this time.
+        /// Other contexts, whose number is the same by chance, are found within this time.
         const PERIOD: Duration = Duration::from_secs(60);
         let start = Instant::now();
         let mut processes = Vec::new();
@@ -102,12 +103,12 @@ impl Contexts {
 }
 
 impl Process {
-    /// Adds the next of its files, and begins anew at the end.
+    /// Adds its next files, and starts again at the end.
     fn add_files(&mut self, left: &mut usize, files: &mut Vec<PathBuf>) {
         let path = PathBuf::from(format!("/proc/{}/fd", self.pid));
         let Ok(name) = std::ffi::CString::new(path.as_os_str().as_bytes()) else { return };
         let Ok(dir) = open(rustix::fs::CWD, &name, LIST, false) else { return };
-        // The first two entries are no descriptors; those come in order.
+        // The first two entries are not descriptors; those follow in order.
         if self.next > 0 && rustix::fs::seek(&dir, SeekFrom::Start(self.next.saturating_add(2))).is_err() {
             self.next = 0;
         }
@@ -132,14 +133,14 @@ impl Process {
     }
 }
 
-/// The path of an open file, if it is open for writing. Nothing is followed, as that may hang.
+/// Returns the path of an open file, if it is open for writing. The link is not followed, as that may hang.
 fn written_file(link: &Path) -> Option<PathBuf> {
     let mode = std::fs::symlink_metadata(link).ok()?.permissions().mode();
     let file = (mode & 0o200 != 0).then(|| std::fs::read_link(link).ok()).flatten()?;
     file.is_absolute().then_some(file)
 }
 
-/// Whether a process has a context, by its memory map: there each is a file of this name.
+/// Whether a process has a context: in its memory map each one is a file of this name.
 fn has_context(maps: &Path) -> bool {
     const NAME: &[u8] = b" /[aio]";
     let Ok(mut maps) = File::open(maps) else { return false };

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 pub(super) struct Loops {
     file: Option<File>,
     text: Vec<u8>,
-    /// By minor number. None before the first look.
+    /// By minor number. `None` before the first reading.
     known: Option<HashMap<u32, Counters>>,
 }
 
@@ -25,7 +25,7 @@ struct Counters {
 }
 
 impl Loops {
-    /// The files of those that wrote something since the last look.
+    /// Returns the files of the devices that wrote since the last reading.
     pub(super) fn written(&mut self) -> Vec<PathBuf> {
         if self.read().is_err() {
             self.file = None;
@@ -56,9 +56,9 @@ impl Loops {
     }
 }
 
-/// The loop devices in `/proc/diskstats`: one line for each device, its numbers, its name, and its counters.
+/// Parses the loop devices in `/proc/diskstats`: one line for each device, its numbers, its name, and its counters.
 fn parse(text: &[u8]) -> impl Iterator<Item = (u32, Counters)> {
-    /// Of the driver.
+    /// The number of the driver.
     const MAJOR: &str = "7";
     text.split(|byte| *byte == b'\n').filter_map(|line| {
         let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
@@ -66,15 +66,15 @@ fn parse(text: &[u8]) -> impl Iterator<Item = (u32, Counters)> {
             return None;
         }
         let minor = words.next()?.parse().ok()?;
-        // The name, and four figures of what was read.
+        // After the name and four figures of reads.
         let writes = words.nth(5)?.parse().ok()?;
-        // Then three more of what was written, and three of what is under way.
+        // After three more figures of writes, and three of requests under way.
         let discards = words.nth(6).and_then(|word| word.parse().ok()).unwrap_or_default();
         Some((minor, Counters { writes, discards }))
     })
 }
 
-/// Where the file of a loop device is now, in this mount namespace.
+/// Returns the current path of the file of a loop device, in this mount namespace.
 fn file_of(minor: u32) -> Option<PathBuf> {
     let mut text = std::fs::read(format!("/sys/dev/block/7:{minor}/loop/backing_file")).ok()?;
     text.pop_if(|last| *last == b'\n');

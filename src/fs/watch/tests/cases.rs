@@ -23,7 +23,7 @@ fn nothing_changed_nothing_read() {
         let again = rig.check();
         assert_eq!((again.read_in_turn, again.dirty_read), (0, 0));
     }
-    // What is read is what changed.
+    // Only changed directories are read.
     rig.write("a/7/file", 50_000);
     rig.write("a/9/new", 1);
     let changed = rig.check();
@@ -32,7 +32,7 @@ fn nothing_changed_nothing_read() {
 }
 
 #[test]
-fn whatever_is_done_to_a_file() {
+fn all_changes_of_a_file() {
     let mut rig = Rig::new();
     rig.mkdir("d");
     rig.check();
@@ -68,7 +68,7 @@ fn whatever_is_done_to_a_file() {
 }
 
 #[test]
-fn what_is_open_and_has_no_name_does_not_count() {
+fn open_files_without_a_name_do_not_count() {
     let mut rig = Rig::new();
     rig.write("f", 10_000);
     let before = rig.check().usage[0].as_ref().unwrap().allocated_bytes;
@@ -111,7 +111,7 @@ fn directories_come_and_go_and_move() {
     rig.check();
     rig.mkdir("x");
     rig.check();
-    // Within: what is known of it is kept, and it is still watched.
+    // Moved within the tree: its state is kept, and it is still watched.
     rename(rig.path("a/b"), rig.path("x/b")).unwrap();
     let moved = rig.check();
     // The old parent, and the new one.
@@ -131,7 +131,7 @@ fn directories_come_and_go_and_move() {
     rig.check();
     remove_dir_all(rig.path("a")).unwrap();
     assert_eq!(rig.check().watches, 2);
-    // The number of a directory is given to another one at once.
+    // The number of a directory is used again at once.
     for n in 0..10 {
         rig.mkdir("y/z");
         rig.write("y/z/f", 5000 * n);
@@ -198,7 +198,7 @@ fn names_within_count_once() {
     rig.write("a/f", 50_000);
     rig.write("a/g", 50_000);
     rig.check();
-    // The first name is told nowhere.
+    // No event reports the directory of the first name.
     hard_link(rig.path("a/f"), rig.path("b/f")).unwrap();
     rig.check();
     hard_link(rig.path("a/f"), rig.path("c/d/f")).unwrap();
@@ -253,7 +253,7 @@ fn names_outside_are_asked() {
 }
 
 #[test]
-fn what_is_left_out_stays_out() {
+fn excluded_entries_stay_out() {
     let dir = tempfile::tempdir().unwrap();
     let root = dir.path().join("tree");
     std::fs::create_dir(&root).unwrap();
@@ -268,7 +268,7 @@ fn what_is_left_out_stays_out() {
     assert_eq!(rig.check().dirty_read, 0, "nothing that counts");
     rename(rig.path("a/f.log"), rig.path("a/f")).unwrap();
     rig.check();
-    // Moved to where it is left out, and to where what is in it is.
+    // Moved to a place where it is left out, and to one where its entries are.
     rename(rig.path("b"), rig.path("c")).unwrap();
     rig.check();
     std::fs::remove_dir(rig.path("a/out")).unwrap();
@@ -353,7 +353,7 @@ fn a_tree_that_is_deeper_than_a_path_can_be_long() {
 
 impl Rig {
     /// Without a report by paths.
-    fn compare_numbers(&self, watched: &Watched) {
+    fn compare_numbers(&self, watched: &RefreshReport) {
         let scanned = self.scan.run(&Cancel::new()).unwrap();
         assert_eq!(numbers(watched.usage[0].as_ref().unwrap()), numbers(&scanned));
     }
@@ -378,7 +378,7 @@ fn lengths_whose_sum_no_number_holds() {
         hard_link(rig.path(&format!("d/{n}")), rig.path(&format!("{n}"))).unwrap();
     }
     assert_eq!(rig.check().usage[0].as_ref().unwrap().apparent_bytes, u64::MAX);
-    // What was too much is taken back again.
+    // The memory of the surplus is freed again.
     for n in 1..4 {
         remove_file(rig.path(&format!("d/{n}"))).unwrap();
         remove_file(rig.path(&format!("{n}"))).unwrap();

@@ -1,4 +1,4 @@
-//! What refreshes cost: `cargo test --release --lib fs::watch::tests::cost -- --ignored --nocapture`.
+//! The cost of refreshes: `cargo test --release --lib fs::watch::tests::cost -- --ignored --nocapture`.
 
 use std::time::Instant;
 
@@ -79,6 +79,6 @@ fn of_200_000_files() {
     let start = Instant::now();
     step(&mut rig, Duration::ZERO);
     report("a second name of a file, and its first one found", start.elapsed());
-    let last = rig.settle();
+    let last = rig.refresh_until_current();
     eprintln!("{} directories, {} bytes each in memory", last.directories, size_of::<super::super::nodes::Node>());
 }

@@ -1,4 +1,4 @@
-//! Where events do not tell everything.
+//! Limits: cases in which events do not report everything.
 
 use std::fs::{File, hard_link};
 use std::io::{BufRead, BufReader, Write};
@@ -32,13 +32,13 @@ fn lost_events() {
     let after = rig.check();
     assert!(after.read_in_turn >= 30, "{after:?}");
     assert_eq!(rig.check().mode, Mode::Incremental);
-    // Again, too soon: that is told until it is made good.
+    // Again, too soon: the overflow is reported until everything was read again.
     std::fs::remove_dir_all(rig.path("28/lost")).unwrap();
     flood(&rig);
     let again = rig.refresh();
     assert!(!again.is_settled);
     assert_eq!(again.mode, Mode::Degraded(Reason::Overflow));
-    rig.settle();
+    rig.refresh_until_current();
     rig.write("28/lost/too/f", 1);
     assert_eq!(rig.check().dirty_read, 1);
     rig.audit();
@@ -57,12 +57,12 @@ fn few_watches() {
         rig.write(&format!("{n}/f"), 5000);
         rig.write(&format!("{n}/deep/f"), 5000);
     }
-    // Those that are watched are told at once, the others when their time is over.
+    // Changes in watched directories are found at once, in the others when their TTL is over.
     assert_eq!(rig.refresh().dirty_read, 4);
     rig.now = rig.now.plus(30 * SECOND);
     let later = rig.check();
     assert_eq!(later.read_in_turn, 16);
-    // What is given back is used for others.
+    // Watches that become free are used for other directories.
     for n in 0..8 {
         std::fs::remove_dir_all(rig.path(&format!("{n}"))).unwrap();
     }
@@ -148,7 +148,7 @@ fn stores_by_mmap_are_found_by_verification() {
 }
 
 #[test]
-fn what_events_tell_is_no_drift() {
+fn reported_changes_are_no_drift() {
     let mut rig = Rig::new();
     rig.watched = WatchedTree::new(&rig.scan).verify(SECOND);
     rig.mkdir("a");
@@ -162,11 +162,11 @@ fn what_events_tell_is_no_drift() {
 }
 
 #[test]
-fn what_may_not_be_read() {
+fn unreadable_entries() {
     use rustix::fs::Mode;
     use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
-    // This thread, and those it starts, do without what root may.
+    // This thread, and those it starts, drop the capabilities of root.
     let mut sets = capabilities(None).unwrap();
     sets.effective -= CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
     set_capabilities(None, sets).unwrap();
@@ -202,7 +202,7 @@ fn what_may_not_be_read() {
     mode(&rig, "", 0);
     assert!(rig.check().usage[0].as_ref().unwrap_err().is_denied());
     mode(&rig, "", 0o700);
-    assert!(rig.settle().usage[0].as_ref().unwrap().is_complete());
+    assert!(rig.refresh_until_current().usage[0].as_ref().unwrap().is_complete());
     rig.audit();
 }
 
@@ -279,7 +279,7 @@ fn one_change_in_a_large_directory_is_read_at_once() {
         rig.write(&format!("large/{n}"), 1);
     }
     rig.check();
-    // No time passes: it does not rest from the first reading, and what comes next is asked by name.
+    // No time passes: there is no pause after the first reading, and the next changes are checked by name.
     for n in 0..3 {
         rig.write(&format!("large/{n}"), 100_000);
         let watched = rig.watched.refresh(rig.now, &Cancel::new()).unwrap();
@@ -301,7 +301,7 @@ fn one_change_in_a_large_directory_is_read_at_once() {
 
 fn root(rig: &Rig) -> super::super::nodes::NodeId {
     match rig.watched.tree.roots.all[0].place {
-        super::super::roots::Place::Directory(_, node) => node,
+        super::super::roots::RootPlace::Directory(_, node) => node,
         place => panic!("{place:?}"),
     }
 }

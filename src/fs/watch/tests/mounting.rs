@@ -1,4 +1,4 @@
-//! What is mounted in a watched tree, and under it.
+//! Mounts in a watched tree, and over it.
 
 use std::process::Command;
 
@@ -83,7 +83,7 @@ fn the_same_directory_at_two_places() {
         rig.mkdir("a/b/c");
         rig.write("a/b/c/g", 5000);
         std::fs::hard_link(rig.path("a/b/f"), rig.path("a/b/g")).unwrap();
-        rig.settle();
+        rig.refresh_until_current();
         drop(mount);
         rig.check();
         rig.write("a/b/c/g", 50_000);
@@ -114,7 +114,7 @@ fn the_root_itself_is_mounted_on_and_unmounted() {
 }
 
 #[test]
-fn what_is_mounted_over_a_directory_hides_the_mounts_in_it() {
+fn a_mount_over_a_directory_hides_the_mounts_in_it() {
     if !require(is_root(), "root, to mount") {
         return;
     }
@@ -124,11 +124,11 @@ fn what_is_mounted_over_a_directory_hides_the_mounts_in_it() {
         rig.write("a/b/c/f", 50_000);
         let _inner = Mounted::tmpfs(rig.path("a/b/c"));
         rig.check();
-        // It is the same directory, without what is mounted in it.
+        // It is the same directory, without the mounts in it.
         let over = Mounted::bind(&rig.path("a"), rig.path("a"));
-        rig.settle();
+        rig.refresh_until_current();
         drop(over);
-        rig.settle();
+        rig.refresh_until_current();
         rig.audit();
     }
 }
@@ -144,28 +144,28 @@ fn mounted_on_in_what_was_moved() {
         rig.mkdir("a");
         rig.write("b/c/f", 50_000);
         rig.check();
-        // What is in it is known, and is not read again for being elsewhere.
+        // Its content is known, and is not read again because of the move.
         std::fs::rename(rig.path("b"), rig.path("a/b")).unwrap();
         let mount = Mounted::tmpfs(rig.path("a/b/c"));
-        rig.settle();
-        // Moved with what is mounted in it.
+        rig.refresh_until_current();
+        // Moved with the mounts in it.
         std::fs::rename(rig.path("a"), rig.path("z")).unwrap();
-        rig.settle();
+        rig.refresh_until_current();
         std::mem::forget(mount);
         drop(Mounted(rig.path("z/b/c")));
-        rig.settle();
+        rig.refresh_until_current();
         // A directory goes into one that moves, and is mounted on there.
         rig.mkdir("x");
         rig.mkdir("y/deep");
         rig.write("x/f", 50_000);
-        rig.settle();
+        rig.refresh_until_current();
         std::fs::rename(rig.path("x"), rig.path("y/deep/x")).unwrap();
         let mount = Mounted::tmpfs(rig.path("y/deep/x"));
         std::fs::rename(rig.path("y"), rig.path("w")).unwrap();
-        rig.settle();
+        rig.refresh_until_current();
         std::mem::forget(mount);
         drop(Mounted(rig.path("w/deep/x")));
-        rig.settle();
+        rig.refresh_until_current();
         rig.audit();
     }
 }

@@ -1,4 +1,4 @@
-//! What has the number of another that is gone.
+//! Files and directories with the inode number of a removed one.
 
 use std::process::Command;
 
@@ -40,7 +40,7 @@ impl Disk {
     }
 
     #[track_caller]
-    fn check(&self, rig: &mut Rig) -> Watched {
+    fn check(&self, rig: &mut Rig) -> RefreshReport {
         self.sync();
         rig.check()
     }
@@ -82,13 +82,13 @@ fn subvolumes_that_are_deleted_and_made_again() {
     for n in 1..6 {
         disk.subvolume("delete", "d/s");
         disk.subvolume("create", "d/s");
-        // All numbers are those of before: what is in it is new as well.
+        // All numbers are the same as before, though its entries are new as well.
         disk.fill("d/s/in/f", 5 + n);
         disk.check(&mut rig);
         disk.fill("d/s/g", 10 * n);
         assert_eq!(disk.check(&mut rig).dirty_read, 1, "it is watched");
         disk.fill("d/s/in/g", 10 * n);
-        assert_eq!(disk.check(&mut rig).dirty_read, 1, "and what is in it");
+        assert_eq!(disk.check(&mut rig).dirty_read, 1, "and its entries");
         // The next one is elsewhere.
         std::fs::rename(disk.path("d/s"), disk.path("d/t")).unwrap();
         disk.check(&mut rig);
@@ -164,7 +164,7 @@ fn a_subvolume_where_watches_are_few() {
 }
 
 #[test]
-fn numbers_that_a_disk_gives_again() {
+fn inode_numbers_that_a_disk_reuses() {
     use std::os::unix::fs::MetadataExt;
     let Some(disk) = Disk::new(32 << 20, &["mkfs.ext4", "-q", "-F"]) else { return };
     let number = |path: &str| std::fs::symlink_metadata(disk.path(path)).unwrap().ino();

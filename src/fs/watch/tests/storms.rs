@@ -138,7 +138,7 @@ impl Act {
                 Ok(rustix::fs::fallocate(&file, flags, 4096, 40_960)?)
             }
             Self::Link(from, to) => {
-                // What is open by a name that goes while there is another is reported nowhere.
+                // No event reports writes to a file that is open by a removed name while it has another one.
                 let is_same = |file: &File| Ok(id(&file.metadata()?) == id(&from.path(rig).symlink_metadata()?));
                 if open.iter().map(is_same).any(|same: std::io::Result<bool>| same.unwrap_or(true)) {
                     return Ok(());
@@ -210,7 +210,7 @@ impl Act {
     }
 }
 
-/// What cannot be mounted is not.
+/// Runs a program; a failure to mount is ignored.
 fn run(program: &str, arguments: &[&str], at: &Path) -> std::io::Result<()> {
     std::process::Command::new(program).args(arguments).arg(at).output().map(drop)
 }
@@ -219,7 +219,7 @@ fn id(metadata: &std::fs::Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
-/// Unmounts what is mounted in a directory when it is dropped.
+/// Unmounts the mounts in a directory when it is dropped.
 struct Mounts(PathBuf);
 
 impl Drop for Mounts {
@@ -232,9 +232,9 @@ impl Drop for Mounts {
     }
 }
 
-/// Whether an event tells of it. That is not so of a second name made where nothing is watched: when it is changed by that
-/// name, the first one is in a directory that hears nothing.
-fn is_told(act: &Act, left_out: bool) -> bool {
+/// Whether an event reports the action. No event reports a second name made outside of the watched directories: when the file
+/// is written to by that name, the directory of the first one gets no event.
+fn is_reported_by_event(act: &Act, left_out: bool) -> bool {
     // A path of which `b/b` and `b/c` are left out.
     let unseen = |at: &Where| at.0 || left_out && at.1.windows(2).any(|names| names[0] % 3 == 1 && names[1] % 3 > 0);
     !matches!(act, Act::Link(_, to) if unseen(to))
@@ -265,7 +265,7 @@ fn storm(mut rig: Rig, batches: &[Vec<Act>], sync: bool) {
         let careful = turn > 0 && batch.iter().any(removes);
         for act in batch {
             // At the beginning nothing was read yet.
-            if turn == 0 || is_told(act, left_out) {
+            if turn == 0 || is_reported_by_event(act, left_out) {
                 let _ = act.go(&mut world);
                 if careful && matches!(act, Act::Link(..)) {
                     rig.refresh();
@@ -276,10 +276,10 @@ fn storm(mut rig: Rig, batches: &[Vec<Act>], sync: bool) {
             // Blocks are accounted for at last when they are written.
             rustix::fs::syncfs(File::open(&base).unwrap()).unwrap();
         }
-        rig.settle();
+        rig.refresh_until_current();
         rig.audit();
-        // What it costs when nothing changes is tested alone: here other tests mount, and write, at the same time.
-        rig.settle();
+        // The cost without changes has a test of its own: here other tests mount, and write, at the same time.
+        rig.refresh_until_current();
     }
 }
 
@@ -305,7 +305,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_left_out(batches in batches()) {
+    fn excluded_entries_in_storms(batches in batches()) {
         let dir = in_memory();
         let root = dir.path().join("tree");
         std::fs::create_dir(&root).unwrap();
@@ -361,7 +361,7 @@ fn directories_that_are_made_while_they_are_read() {
         rig.refresh();
     }
     maker.join().unwrap();
-    let watched = rig.settle();
+    let watched = rig.refresh_until_current();
     assert_eq!(watched.watches, watched.directories);
     rig.audit();
 }
