@@ -1,7 +1,7 @@
-//! The wire form: what records, snapshots and messages are in text or bytes, both ways.
+//! The wire form of records, snapshots and messages: encoding and decoding.
 //!
-//! Whatever writes samples or reads them again uses these: records one by one (`stream`), messages (`forward`), and consumers of
-//! messages (`broker`). What changes here is seen by programs in other languages.
+//! Used by records (`stream`), by messages (`forward`), and by consumers of messages (`broker`). A change here affects programs in
+//! other languages.
 
 #[cfg(feature = "forward")]
 mod codec;

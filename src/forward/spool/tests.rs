@@ -787,7 +787,7 @@ impl Drop for Tmpfs {
 }
 
 #[test]
-fn a_full_disk_is_told_and_survived() {
+fn a_full_disk_is_reported_and_survived() {
     let Some(disk) = Tmpfs::new("1m") else { return };
     let path = disk.0.path().join("spool");
     let (spool, _) = open(&path, LARGE);
