@@ -21,7 +21,7 @@ Usage: usage [--threads N] [--largest N] [--exclude GLOB]... [--memory] [PATH]..
 
 Example: usage --largest 10 --exclude .git /srv /home
 
-What could not be read is counted in the result. The exit status is 0 when the scan finished, 1
+Entries that could not be read are counted in the result. The exit status is 0 when the scan finished, 1
 when it failed, and 2 for wrong arguments.";
 
 struct Args {
@@ -94,7 +94,7 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
         scan = scan.threads(threads);
     }
     for glob in globs {
-        scan = scan.exclude(&glob).map_err(|error| format!("--exclude {glob}: {error}"))?;
+        scan = scan.exclude(&glob).map_err(|error| format!("--exclude: {error}"))?;
     }
     Ok(Some(Args { scan, memory }))
 }
