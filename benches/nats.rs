@@ -136,7 +136,7 @@ async fn following(server: &Server, hosts: usize, samples: usize, codec: Codec) 
         fleet.next().await.unwrap().unwrap();
     }
     let per_second = 2.0 * hosts as f64 / start.elapsed().as_secs_f64();
-    let arrived = fleet.get_ref().arrived();
+    let arrived = fleet.get_ref().received();
     assert_eq!((arrived.producers, arrived.missing, arrived.duplicates), (hosts, 0, 0));
     println!(
         "follow {hosts:>6} hosts, {samples:>4} samples each, {codec}: {per_second:>7.0} snapshots/s, {:>9.0} samples/s; \

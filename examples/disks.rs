@@ -1,4 +1,4 @@
-//! How full the file systems are, and by which directories.
+//! Prints the usage of file systems and of directories on them.
 
 use std::fmt::Write;
 use std::future::Future;
@@ -13,17 +13,19 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 const HELP: &str = "\
-Prints how full the mounted file systems are, and what of each the directories hold, at every tick.
+Prints the usage of all mounted file systems, and of chosen directories on them, at every tick.
+For finding out which directory fills a disk, and how fast.
 
 Usage: disks [--directory NAME=PATH]... [--watch NAME=PATH]... [--ttl DURATION] [--every DURATION] [--count TICKS]
 
-  --directory NAME=PATH  a directory to tell by itself, as a part of the file system it is on
-  --watch NAME=PATH      the same, kept up to date at each tick by what the kernel tells of changes
-  --ttl DURATION         how long what a directory holds is good for, before it is scanned again,
-                         beside the ticks  [default: 1m]
+  --directory NAME=PATH  report this directory separately, as a part of its file system; repeatable
+  --watch NAME=PATH      the same, kept up to date at each tick by inotify instead of scans
+  --ttl DURATION         time between two scans of a directory, such as 30s, 5m  [default: 1m]
   --every DURATION       time between two ticks, such as 500ms, 1s, 5m  [default: 1s]
   --count TICKS          end after so many ticks  [default: go on until Ctrl-C]
   --help                 this text
+
+Example: disks --every 10s --directory logs=/var/log --watch data=/srv/data
 
 The first tick waits for the first scans.";
 
@@ -55,7 +57,7 @@ fn main() -> ExitCode {
         }
     };
     let result = runtime.block_on(until_stopped(run(args)));
-    // A reader that does not read would hold up the thread that writes to it.
+    // Not waiting for tokio's writing thread: a reader that stops reading would block it, and the exit.
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -118,7 +120,7 @@ fn table(tick: &Snapshot<Rated<FileSystemSample>>) -> String {
     out
 }
 
-/// Runs until it ends by itself, is told to stop, or nobody reads what it writes: all of them are a good end.
+/// Runs until the end, until Ctrl-C or SIGTERM, or until the reader closes the pipe. All of these are success.
 async fn until_stopped(run: impl Future<Output = Result<()>>) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).map_err(appmon::Error::io)?;
     tokio::select! {
@@ -136,7 +138,7 @@ fn is_closed_pipe(error: &appmon::Error) -> bool {
     cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
-/// The arguments; `None` where only help is wanted.
+/// The arguments; `None` for `--help`.
 fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
     use lexopt::prelude::*;
     let mut args =
@@ -150,7 +152,7 @@ fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
                 let (name, path) = text
                     .split_once('=')
                     .filter(|(name, path)| !name.is_empty() && !path.is_empty())
-                    .ok_or_else(|| format!("{option} {text}: it must be NAME=PATH"))?;
+                    .ok_or_else(|| format!("{option} {text}: it must be NAME=PATH, such as logs=/var/log"))?;
                 let directory = Directory::new(name, path);
                 args.directories.push(if is_watched { directory.watched() } else { directory });
             }
@@ -161,7 +163,7 @@ fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
                 if name == "--ttl" {
                     args.ttl = duration;
                 } else if duration.is_zero() {
-                    return Err("--every 0: there must be some time between two ticks".into());
+                    return Err("--every 0: it must be longer than zero, such as 1s".into());
                 } else {
                     args.every = duration;
                 }

@@ -1,4 +1,4 @@
-//! The busiest processes and the fullest file systems of all hosts that forward to a JetStream stream.
+//! Shows the busiest processes and the fullest file systems of all hosts that forward to a JetStream stream.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -13,7 +13,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
 const HELP: &str = "\
-Shows the busiest processes and the fullest file systems of all hosts that forward theirs.
+Shows the busiest processes and the fullest file systems of all hosts that forward theirs to NATS,
+as the example `forward` does. For an overview of many hosts in one terminal.
 
 Usage: fleet --from URL --stream NAME [OPTION]...
 
@@ -21,12 +22,12 @@ Usage: fleet --from URL --stream NAME [OPTION]...
   --stream NAME       the stream of JetStream that the hosts forward to
   --subjects PREFIX   the subjects are PREFIX.process.HOST and PREFIX.file_system.HOST
                       [default: appmon]
-  --select EXPRESSION of these processes, as 'unit=nginx | name=postgres & !user=root'; those
-                      for which a host does not send what decides are left out  [default: all]
+  --select EXPRESSION the processes, such as 'unit=nginx | name=postgres & !user=root'; those
+                      with too little data to decide are left out  [default: all]
   --every DURATION    time between two tables  [default: 2s]
   --count TABLES      end after so many tables  [default: go on until Ctrl-C]
-  --top LINES         so many of each  [default: 10]
-  --oldest            begin with what the stream has, and not with what comes from now on
+  --top LINES         lines of each table  [default: 10]
+  --oldest            begin with the oldest stored message instead of new ones
   --help              this text";
 
 struct Args {
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
     let args = match parse() {
         Ok(Some(args)) => args,
         Ok(None) => {
-            let _ = print(&format!("{HELP}\n\nAn EXPRESSION is written so:\n\n{}", Select::GRAMMAR));
+            let _ = print(&format!("{HELP}\n\nThe grammar of EXPRESSION:\n\n{}", Select::GRAMMAR));
             return ExitCode::SUCCESS;
         }
         Err(error) => {
@@ -75,12 +76,12 @@ async fn run(args: Args) -> Result<()> {
     if args.oldest {
         (processes, disks) = (processes.from_oldest(), disks.from_oldest());
     }
-    // Rates are made here, of each host by itself, as they would be there.
+    // Rates are computed here, for each host separately.
     let mut processes = processes.stream().rates().select(args.select);
     let mut disks = disks.stream();
     let mut fleet = Fleet::default();
     let mut tables = 0;
-    // A clock cannot count to the end of time.
+    // Longer intervals could overflow the clock.
     let every = args.every.min(Duration::from_secs(30 * 365 * 86_400));
     let mut clock = tokio::time::interval_at(tokio::time::Instant::now() + every, every);
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -90,9 +91,9 @@ async fn run(args: Args) -> Result<()> {
             Some(snapshot) = processes.next() => fleet.take(snapshot, |fleet| &mut fleet.processes),
             Some(snapshot) = disks.next() => fleet.take(snapshot, |fleet| &mut fleet.disks),
             _ = clock.tick() => {
-                let missing = processes.get_ref().get_ref().arrived().missing + disks.arrived().missing;
+                let missing = processes.get_ref().get_ref().received().missing + disks.received().missing;
                 if print(&fleet.table(args.top, missing)).is_err() {
-                    break; // Nobody reads it any more.
+                    break; // The reader has closed the pipe.
                 }
                 tables += 1;
             }
@@ -105,13 +106,13 @@ async fn run(args: Args) -> Result<()> {
     Ok(())
 }
 
-/// The latest of each host.
+/// The latest samples of each host.
 #[derive(Default)]
 struct Fleet {
     processes: Latest<Rated<ProcessSample>>,
     disks: Latest<FileSystemSample>,
-    /// The last error that was told.
-    told: String,
+    /// The last error printed.
+    last_error: String,
 }
 
 type Latest<T> = HashMap<Arc<str>, Vec<T>>;
@@ -120,16 +121,16 @@ impl Fleet {
     fn take<T>(&mut self, snapshot: Result<Snapshot<T>>, latest: impl FnOnce(&mut Self) -> &mut Latest<T>) {
         match snapshot {
             Ok(snapshot) => {
-                self.told.clear();
+                self.last_error.clear();
                 let host = snapshot.host.unwrap_or_else(|| "(no name)".into());
                 latest(self).insert(host, snapshot.samples);
             }
             Err(error) => {
                 let error = error.to_string();
-                // Once, and not at each attempt.
-                if self.told != error {
+                // Printed once, and not at each attempt.
+                if self.last_error != error {
                     eprintln!("fleet: {error}");
-                    self.told = error;
+                    self.last_error = error;
                 }
             }
         }
@@ -164,7 +165,7 @@ impl Fleet {
     }
 }
 
-/// A name that came from elsewhere, without what a terminal would act on. Those in samples are shown so by themselves.
+/// A received name, with characters escaped that could control a terminal. The names in samples are escaped by their type.
 fn plain(host: &str) -> Text {
     Text::from(host)
 }
@@ -176,7 +177,7 @@ fn top_of<T>(latest: &Latest<T>, top: usize, by: impl Fn(&T) -> f64) -> Vec<(&st
     all
 }
 
-/// In percent, as `df` tells it: of what ordinary users can use.
+/// The usage in percent, as in `df`: of the space that ordinary users can use.
 fn used(disk: &FileSystemSample) -> f64 {
     let usable = disk.used_bytes + disk.free_bytes;
     if usable == 0 { 0.0 } else { 100.0 * disk.used_bytes as f64 / usable as f64 }
@@ -186,7 +187,7 @@ fn print(text: &str) -> std::io::Result<()> {
     std::io::Write::write_all(&mut std::io::stdout(), format!("{text}\n").as_bytes())
 }
 
-/// The arguments; `None` where only help is wanted.
+/// The arguments; `None` for `--help`.
 fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
     use lexopt::prelude::*;
     let mut args = Args {
@@ -214,7 +215,7 @@ fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
                 let text = parser.value()?.string()?;
                 args.every = humantime::parse_duration(&text).map_err(|error| format!("--every {text}: {error}"))?;
                 if args.every.is_zero() {
-                    return Err("--every 0: there must be some time between two tables".into());
+                    return Err("--every 0: it must be longer than zero, such as 2s".into());
                 }
             }
             Long("count") => {
@@ -230,9 +231,9 @@ fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
             _ => return Err(arg.unexpected()),
         }
     }
-    for (name, value) in [("from", &args.from), ("stream", &args.stream)] {
+    for (name, value, example) in [("from", &args.from, "nats://127.0.0.1:4222"), ("stream", &args.stream, "APPMON")] {
         if value.is_empty() {
-            return Err(format!("--{name} is missing").into());
+            return Err(format!("--{name} is missing: give one, such as --{name} {example}").into());
         }
     }
     Ok(Some(args))

@@ -1,8 +1,8 @@
-//! What runs, or what is mounted, to a message queue: a snapshot at every tick, at least once, through outages.
+//! Forwards snapshots of processes or file systems to a message queue at every tick: at least once, through outages.
 
 #![cfg_attr(
     not(any(feature = "nats", feature = "kafka", feature = "amqp", feature = "mqtt", feature = "redis")),
-    allow(dead_code, unused_imports, reason = "without any broker it only says so")
+    allow(dead_code, unused_imports, reason = "without any broker it only prints an error")
 )]
 
 use std::process::ExitCode;
@@ -15,31 +15,33 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 const HELP: &str = "\
-Forwards a snapshot of all processes to a message queue at every tick, as a message each.
+Forwards a snapshot of all processes to a message queue at every tick, as a message. For hosts that
+are monitored from elsewhere.
 
 Usage: forward --to URL [--every DURATION] [--count TICKS] [OPTION]...
 
-  --to URL               where to; a user and a password may stand in it:
+  --to URL               the message queue, as [USER:PASSWORD@]HOST:PORT after the scheme:
                            nats://127.0.0.1:4222    a JetStream stream with the subjects appmon.>
                            kafka://127.0.0.1:9092   topics appmon.process, appmon.file_system
                            amqp://127.0.0.1:5672    exchange appmon, with a queue bound to it
                            mqtt://127.0.0.1:1883    topics appmon/KIND/HOST
                            redis://127.0.0.1:6379   streams appmon:KIND
-                         with TLS, and the certificates that this system trusts: tls:// for NATS, kafkas://,
-                         amqps://, mqtts://, rediss://
-  --create-stream NAME   NATS: make the JetStream stream of this name first, with the subjects appmon.>, where there
-                         is none: in a file, for a day and up to 1 GiB
+                         for TLS, with the certificates that this system trusts: tls:// (NATS),
+                         kafkas://, amqps://, mqtts://, rediss://
+  --create-stream NAME   NATS: first create this JetStream stream, if it does not exist, with the
+                         subjects appmon.>, stored in a file, for a day and up to 1 GiB
   --every DURATION       time between two ticks, such as 500ms, 1s, 5m  [default: 1s]
   --count TICKS          end after so many ticks  [default: go on until Ctrl-C or SIGTERM]
-  --spool PATH           keep what the queue did not take yet in this file, over restarts too
-  --file-systems         the mounted file systems instead of the processes
-  --host NAME            what this host is called  [default: its host name, as the example stream has it]
+  --spool PATH           keep messages in this file until the queue accepts them, also over restarts
+  --file-systems         forward the mounted file systems instead of the processes
+  --host NAME            the name of this host in the messages  [default: its host name]
   --codec CODEC          json, ndjson or msgpack  [default: json]
-  --deadline DURATION    how long after the end what waits may still be sent  [default: 30s]
+  --deadline DURATION    how long waiting messages may still be sent after the end  [default: 30s]
   --help                 this text
 
-Ctrl-C or SIGTERM ends it, and what waits has until the deadline; a second one ends it at once. The last line on standard output
-is a report as JSON. The exit status is 0 when everything was accepted, or is in the spool.";
+Ctrl-C or SIGTERM ends it, and waiting messages are sent until the deadline; a second one ends it
+at once. The last line on standard output is a report as JSON. The exit status is 0 when all
+messages were accepted or are in the spool, 1 when some were lost, and 2 for wrong arguments.";
 
 #[derive(Clone)]
 struct Args {
@@ -79,7 +81,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run_until_told(args)) {
+    match runtime.block_on(run_until_stopped(args)) {
         Ok(report) => {
             println(&serde_json::to_string(&report).unwrap_or_default());
             if report.is_lossless() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -91,14 +93,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// Forwards until this program is told to end: once in order, twice at once.
-async fn run_until_told(args: Args) -> Result<Report> {
+/// Forwards until Ctrl-C or SIGTERM: the first ends it after the waiting messages, the second at once.
+async fn run_until_stopped(args: Args) -> Result<Report> {
     let stop = Stop::default();
     let connected = stop.connected.clone();
     tokio::select! {
         report = run(args, &stop) => report,
         error = stop.by_signal() => Err(error),
-        // While it still connects there is nothing to send.
+        // While it is still connecting, there are no messages to send.
         () = async {
             stop.first.cancelled().await;
             if connected.is_cancelled() {
@@ -108,12 +110,12 @@ async fn run_until_told(args: Args) -> Result<Report> {
     }
 }
 
-/// What ends it.
+/// The tokens that end forwarding.
 #[derive(Clone, Default)]
 struct Stop {
     first: CancellationToken,
     second: CancellationToken,
-    /// Cancelled when the forwarder begins, which has its own way to end.
+    /// Cancelled when the forwarder starts, which then observes the other tokens itself.
     connected: CancellationToken,
 }
 
@@ -136,12 +138,12 @@ impl Stop {
     }
 }
 
-/// Forwards to the broker that the URL is of.
+/// Forwards to the broker of the URL.
 async fn run(args: Args, stop: &Stop) -> Result<Report> {
     let url = args.to.clone();
     let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
     if args.create_stream.is_some() && !matches!(scheme, "nats" | "tls") {
-        return Err(Error::config("--create-stream: only NATS has streams that can be made here"));
+        return Err(Error::config("--create-stream: it works only with NATS, that is --to nats://HOST or tls://HOST"));
     }
     match scheme {
         #[cfg(feature = "nats")]
@@ -161,7 +163,7 @@ async fn run(args: Args, stop: &Stop) -> Result<Report> {
         #[cfg(feature = "redis")]
         "redis" | "rediss" => forward(args, stop, appmon::broker::redis::Streams::new(&url)?).await,
         "" => Err(Error::config(format!("--to {url}: it has no scheme, such as nats://"))),
-        #[allow(unreachable_patterns, reason = "what it was built with is above")]
+        #[allow(unreachable_patterns, reason = "the schemes of enabled features are matched above")]
         "nats" | "tls" | "kafka" | "kafkas" | "amqp" | "amqps" | "mqtt" | "mqtts" | "redis" | "rediss" => {
             let feature = match scheme {
                 "nats" | "tls" => "nats",
@@ -173,11 +175,11 @@ async fn run(args: Args, stop: &Stop) -> Result<Report> {
                 "--to: this program was built without {scheme}://; build it with --features {feature}"
             )))
         }
-        _ => Err(Error::config(format!("--to: {scheme}:// is none of nats, kafka, amqp, mqtt and redis"))),
+        _ => Err(Error::config(format!("--to: unknown scheme {scheme}://; use nats, kafka, amqp, mqtt or redis"))),
     }
 }
 
-/// Makes a stream where there is none of this name. One that is there stays as it is.
+/// Creates a stream if there is none of this name. An existing one is not changed.
 #[cfg(feature = "nats")]
 async fn create_stream(url: &str, name: &str) -> Result<()> {
     use async_nats::jetstream::{self, stream};
@@ -196,7 +198,7 @@ async fn create_stream(url: &str, name: &str) -> Result<()> {
     made.map(drop).map_err(|error| failed(error.to_string()))
 }
 
-/// The name that the kernel has for this host.
+/// The kernel's host name.
 fn host_name() -> Option<String> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
     Some(name.trim_end().to_owned()).filter(|name| !name.is_empty())
@@ -206,12 +208,12 @@ async fn forward<P: Publish + 'static>(args: Args, stop: &Stop, queue: P) -> Res
     stop.connected.cancel();
     let mut forwarder = Forwarder::new(queue)
         .codec(args.codec)
-        // Up to what the broker says it takes.
+        // A lower limit of the broker takes precedence.
         .max_message_bytes(4 << 20)
         .deadline(args.deadline)
         .shutdown(stop.first.clone())
         .abort(stop.second.clone())
-        .on_rejected(|message, error| eprintln!("forward: {} was refused: {error}", message.id));
+        .on_rejected(|message, error| eprintln!("forward: {} was rejected: {error}", message.id));
     if let Some(host) = args.host {
         forwarder = forwarder.host(host);
     }
@@ -233,18 +235,18 @@ async fn forward<P: Publish + 'static>(args: Args, stop: &Stop, queue: P) -> Res
     }
 }
 
-/// Says when it does not work, and when it does again.
+/// Prints when forwarding stops working, and when it works again.
 async fn watch(monitor: Monitor) {
-    let mut told = None;
+    let mut reported = None;
     loop {
         tokio::time::sleep(Duration::from_millis(500)).await;
         let status = monitor.status();
-        if status.last_error != told {
+        if status.last_error != reported {
             match &status.last_error {
                 Some(error) => eprintln!("forward: {error}; {} messages wait", status.waiting_messages),
                 None => eprintln!("forward: it works again"),
             }
-            told = status.last_error;
+            reported = status.last_error;
         }
     }
 }
@@ -254,7 +256,7 @@ fn println(text: &str) {
     let _ = std::io::Write::write_all(&mut std::io::stdout(), format!("{text}\n").as_bytes());
 }
 
-/// The arguments; `None` where only help is wanted.
+/// The arguments; `None` for `--help`.
 fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
     use lexopt::prelude::*;
     let mut args = Args {
@@ -278,7 +280,7 @@ fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
             Long("every") => {
                 args.every = duration("every", parser.value()?.string()?)?;
                 if args.every.is_zero() {
-                    return Err("--every 0: there must be some time between two ticks".into());
+                    return Err("--every 0: it must be longer than zero, such as 1s".into());
                 }
             }
             Long("count") => {
@@ -298,7 +300,7 @@ fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
         }
     }
     if args.to.is_empty() {
-        return Err("--to is missing: where to forward".into());
+        return Err("--to is missing: give the URL of a message queue, such as --to nats://127.0.0.1:4222".into());
     }
     Ok(Some(args))
 }

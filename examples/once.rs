@@ -1,6 +1,6 @@
-//! One reading without tokio, a process tree, and one process's files.
+//! Prints a process tree and the files of one process: a reading without tokio.
 
-#![allow(clippy::print_stdout, reason = "printing is what it is for")]
+#![allow(clippy::print_stdout, reason = "the purpose of this program is to print")]
 
 use appmon::{Cancel, ProcFs, ProcessTree, Processes, Snapshot, Source};
 

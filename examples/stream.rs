@@ -1,4 +1,4 @@
-//! Everything that runs and everything that is mounted, as lines of JSON on standard output.
+//! Prints all processes and mounted file systems as lines of JSON on standard output.
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -13,7 +13,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_stream::StreamExt;
 
 const HELP: &str = "\
-Prints every process and every mounted file system as a line of JSON, at every tick.
+Prints every process and every mounted file system as a line of JSON, at every tick. For jq,
+scripts and log shippers.
 
 Usage: stream [--every DURATION] [--count TICKS] [--select EXPRESSION] [--directory NAME=PATH]...
 
@@ -21,13 +22,13 @@ Usage: stream [--every DURATION] [--count TICKS] [--select EXPRESSION] [--direct
   --count TICKS          end after so many ticks  [default: go on until Ctrl-C]
   --select EXPRESSION    which processes, such as 'name=postgres & !user=root' or
                          'with_descendants(unit=nginx) | age<1m', see below  [default: all]
-  --directory NAME=PATH  tell what this directory holds, as a part of its file system; it is
+  --directory NAME=PATH  report this directory separately, as a part of its file system; it is
                          scanned once a minute
   --help                 this text
 
 The lines have rates from the second tick on.
 
-An EXPRESSION is written so:
+The grammar of EXPRESSION:
 ";
 
 struct Args {
@@ -57,7 +58,7 @@ fn main() -> ExitCode {
         }
     };
     let result = runtime.block_on(until_stopped(run(args)));
-    // A reader that does not read would hold up the thread that writes to it.
+    // Not waiting for tokio's writing thread: a reader that stops reading would block it, and the exit.
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -79,7 +80,7 @@ async fn run(args: Args) -> Result<()> {
 
     let mut out = BufWriter::with_capacity(64 << 10, tokio::io::stdout());
     loop {
-        // What is ready is written together; the end of a tick is when nothing more is.
+        // Lines that are ready are written together. When none is ready, the tick is complete.
         let line = match futures::future::poll_immediate(lines.try_next()).await {
             Some(line) => line?,
             None => {
@@ -93,7 +94,7 @@ async fn run(args: Args) -> Result<()> {
     out.flush().await.map_err(appmon::Error::io)
 }
 
-/// Each record as a line of JSON. A tick that failed is told, and the next one tries again.
+/// Each record as a line of JSON. The error of a failed tick is printed, and the next tick tries again.
 fn lines<T: Sample + Serialize>(records: impl Stream<Item = Result<Record<T>>>) -> impl Stream<Item = Result<String>> {
     records.filter_map(|record| match record {
         Ok(record) => {
@@ -109,8 +110,8 @@ fn lines<T: Sample + Serialize>(records: impl Stream<Item = Result<Record<T>>>) 
     })
 }
 
-/// JSON for a terminal too: anybody can put what it would act on into the name of a process, and JSON has only the first 32
-/// of those characters escaped. It stays the same JSON.
+/// JSON with characters escaped that could control a terminal: anybody can put them into the name of a process, and JSON itself
+/// escapes only the first 32. The JSON value stays the same.
 fn plain(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for char in json.chars() {
@@ -128,7 +129,7 @@ fn plain(json: &str) -> String {
     text
 }
 
-/// Runs until it ends by itself, is told to stop, or nobody reads what it writes: all of them are a good end.
+/// Runs until the end, until Ctrl-C or SIGTERM, or until the reader closes the pipe. All of these are success.
 async fn until_stopped(run: impl Future<Output = Result<()>>) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).map_err(appmon::Error::io)?;
     tokio::select! {
@@ -151,7 +152,7 @@ fn println(text: &str) {
     let _ = std::io::Write::write_all(&mut std::io::stdout(), format!("{text}\n").as_bytes());
 }
 
-/// The arguments; `None` where only help is wanted.
+/// The arguments; `None` for `--help`.
 fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
     use lexopt::prelude::*;
     let mut args = Args { every: Duration::from_secs(1), count: None, select: Select::all(), directories: Vec::new() };
@@ -162,7 +163,7 @@ fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
                 let text = parser.value()?.string()?;
                 args.every = humantime::parse_duration(&text).map_err(|error| format!("--every {text}: {error}"))?;
                 if args.every.is_zero() {
-                    return Err("--every 0: there must be some time between two ticks".into());
+                    return Err("--every 0: it must be longer than zero, such as 1s".into());
                 }
             }
             Long("count") => {
@@ -180,7 +181,9 @@ fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
                     .to_str()
                     .and_then(|text| text.split_once('='))
                     .filter(|(name, path)| !name.is_empty() && !path.is_empty())
-                    .ok_or_else(|| format!("--directory {}: it must be NAME=PATH", text.display()))?;
+                    .ok_or_else(|| {
+                        format!("--directory {}: it must be NAME=PATH, such as logs=/var/log", text.display())
+                    })?;
                 args.directories.push(Directory::new(name, path));
             }
             Short('h') | Long("help") => return Ok(None),

@@ -1,4 +1,4 @@
-//! Watches a selection of processes, with rates.
+//! Shows a selection of processes as a table at every tick, with rates.
 
 use std::future::Future;
 use std::io::Write;
@@ -11,16 +11,22 @@ use tokio::io::AsyncWriteExt;
 use tokio::signal::unix::{SignalKind, signal};
 
 const HELP: &str = "\
-Shows the selected processes that hold more than 1 MiB, at every tick: CPU in cores, memory, and what they write.
+Shows which of the selected processes use the machine: a table at every tick, of those that hold
+more than 1 MiB of memory. For a look at a terminal; for lines of JSON see the example `stream`.
 
 Usage: watch [--every DURATION] [--count TICKS] [EXPRESSION]
 
-  EXPRESSION        which processes  [default: !kernel_thread]
+  EXPRESSION        the processes, such as 'with_descendants(name=postgres) | user=www-data';
+                    its grammar is below  [default: !kernel_thread]
   --every DURATION  time between two ticks, such as 500ms, 1s, 5m  [default: 1s]
-  --count TICKS     end after so many ticks  [default: go on until Ctrl-C]
+  --count TICKS     number of ticks; the first has no rates, and its table is empty
+                    [default: until Ctrl-C]
   --help            this text
 
-Such an expression is 'with_descendants(name=postgres) | user=www-data'.";
+Columns: CORES is the CPU time used per second, so 1.000 is one core; RSS is resident memory;
+WRITE/s is bytes per second sent to storage; SWITCHES counts voluntary context switches since the
+process began. A - marks a value that may not be read: run as root, or as the user of the process.
+";
 
 struct Args {
     every: Duration,
@@ -33,7 +39,7 @@ fn main() -> ExitCode {
         Ok(Some(args)) => args,
         Ok(None) => {
             // A closed pipe is the reader's choice.
-            let _ = writeln!(std::io::stdout(), "{HELP}");
+            let _ = writeln!(std::io::stdout(), "{HELP}\n{}", Select::GRAMMAR);
             return ExitCode::SUCCESS;
         }
         Err(error) => {
@@ -44,7 +50,7 @@ fn main() -> ExitCode {
     let result = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(appmon::Error::io);
     let result = result.and_then(|runtime| {
         let result = runtime.block_on(until_stopped(watch(args)));
-        // A reader that does not read would hold up the thread that writes to it.
+        // Not waiting for tokio's writing thread: a reader that stops reading would block it, and the exit.
         runtime.shutdown_background();
         result
     });
@@ -67,7 +73,7 @@ async fn watch(args: Args) -> appmon::Result<()> {
     let mut out = tokio::io::stdout();
     for _ in 0..args.count.unwrap_or(u64::MAX) {
         let Some(tick) = ticks.try_next().await? else { break };
-        let text = show(&tick);
+        let text = table(&tick);
         match out.write_all(text.as_bytes()).await.and(out.flush().await) {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => break,
             written => written.map_err(appmon::Error::io)?,
@@ -76,7 +82,7 @@ async fn watch(args: Args) -> appmon::Result<()> {
     Ok(())
 }
 
-/// Runs until it ends by itself or is told to stop.
+/// Runs until the end, or until Ctrl-C or SIGTERM.
 async fn until_stopped(run: impl Future<Output = appmon::Result<()>>) -> appmon::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).map_err(appmon::Error::io)?;
     tokio::select! {
@@ -86,24 +92,51 @@ async fn until_stopped(run: impl Future<Output = appmon::Result<()>>) -> appmon:
     }
 }
 
-fn show(tick: &Snapshot<Rated<ProcessSample>>) -> String {
-    let mut text = format!("#{} took {:?}, {} vanished\n", tick.seq, tick.took, tick.skipped.vanished);
+/// A table of at most 80 columns.
+fn table(tick: &Snapshot<Rated<ProcessSample>>) -> String {
+    let mut text =
+        format!("tick {}, read in {:.1?}, {} ended while being read\n", tick.seq, tick.took, tick.skipped.vanished);
+    let (rss, write, switches) = ("RSS", "WRITE/s", "SWITCHES");
+    text.push_str(&format!("{:>7} {:<16} {:>8} {rss:>10} {write:>10} {switches:>9}\n", "PID", "NAME", "CORES"));
     for process in tick {
-        let Some(rates) = &process.rates else { continue }; // first sight
-        text.push_str(&format!(
-            "{:>7} {:<16} {:6.3} cores {:>12} B, written {:?} B/s, {:?} voluntary switches\n",
-            process.id.pid,
-            process.info.name,
-            rates.cpu.cores,
-            process.memory.rss_bytes,
-            rates.io.value().map(|io| io.write_bytes),
-            process.status.value().and_then(|status| status.voluntary_ctxt_switches),
-        ));
+        let Some(rates) = &process.rates else { continue }; // Its first tick: nothing to compare with.
+        let name: String = process.info.name.to_string().chars().take(16).collect();
+        let rss = bytes(process.memory.rss_bytes as f64);
+        let write = rates.io.value().map_or_else(|| "-".to_owned(), |io| bytes(io.write_bytes));
+        let switches = process.status.value().and_then(|status| status.voluntary_ctxt_switches);
+        let switches = switches.map_or_else(|| "-".to_owned(), |count| scaled(count as f64, 1000.0, &COUNTS));
+        let (pid, cores) = (process.id.pid, rates.cpu.cores);
+        text.push_str(&format!("{pid:>7} {name:<16} {cores:>8.3} {rss:>10} {write:>10} {switches:>9}\n"));
     }
+    text.push('\n');
     text
 }
 
-/// The arguments; `None` where only help is wanted.
+const BYTES: [&str; 7] = [" B", " KiB", " MiB", " GiB", " TiB", " PiB", " EiB"];
+const COUNTS: [&str; 7] = ["", " k", " M", " G", " T", " P", " E"];
+
+fn bytes(value: f64) -> String {
+    scaled(value, 1024.0, &BYTES)
+}
+
+/// The value in the largest unit that leaves at least 1 of it; each unit is `step` times the one before.
+fn scaled(mut value: f64, step: f64, units: &[&str]) -> String {
+    let mut units = units.iter().peekable();
+    let mut unit = "";
+    let mut decimals = 0;
+    while let Some(next) = units.next() {
+        unit = next;
+        // One that is rounded up to a whole step belongs to the next unit.
+        if value < step - 0.5 || units.peek().is_none() {
+            break;
+        }
+        value /= step;
+        decimals = 1;
+    }
+    format!("{value:.decimals$}{unit}")
+}
+
+/// The arguments; `None` for `--help`.
 fn parse() -> Result<Option<Args>, lexopt::Error> {
     use lexopt::prelude::*;
     let mut args = Args { every: Duration::from_secs(1), count: None, select: !Select::kernel_threads() };
@@ -114,14 +147,17 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
                 let text = parser.value()?.string()?;
                 args.every = humantime::parse_duration(&text).map_err(|error| format!("--every {text}: {error}"))?;
                 if args.every.is_zero() {
-                    return Err("--every 0: there must be some time between two ticks".into());
+                    return Err("--every 0: it must be longer than zero, such as 1s".into());
                 }
             }
             Long("count") => {
                 let text = parser.value()?.string()?;
                 args.count = Some(text.parse().map_err(|error| format!("--count {text}: {error}"))?);
             }
-            Value(text) => args.select = text.string()?.parse().map_err(|error: appmon::Error| error.to_string())?,
+            Value(text) => {
+                // The error points at the place in the text, over several lines.
+                args.select = text.string()?.parse().map_err(|error| format!("EXPRESSION: {error}"))?;
+            }
             Short('h') | Long("help") => return Ok(None),
             _ => return Err(arg.unexpected()),
         }

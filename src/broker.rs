@@ -1,25 +1,24 @@
-//! Message brokers: for each a [`Publish`](crate::forward::Publish), and consumers that make snapshots of messages again.
+//! Message brokers: for each an implementation of [`Publish`](crate::forward::Publish), and for some a consumer that turns messages
+//! into snapshots again.
 //!
-//! Each is a feature of the same name. The types of a broker's client appear in no interface outside of that broker's module.
+//! Each broker is a feature of the same name. The types of its client library are not part of any public interface.
 //!
 //! # Settings
 //!
-//! `new` takes a URL, and connects to nothing: that is done when there is something to send. A URL can name several servers with
-//! commas between them, each for a user of its own; after a failure that is a server's, the next one has its turn. `timeout` and
-//! `in_flight` are everywhere; `tls` is where TLS is not the client's own (Kafka), and for NATS a setting of the `Server`.
+//! `new` takes a URL. It does not connect: the first batch does. A URL can list several servers, separated by commas, each with its own
+//! user; after a failure of one server the next one is used. All brokers have the settings `timeout` and `in_flight`. `tls` exists for
+//! all but Kafka, whose client has TLS settings of its own; for NATS it is a setting of the `Server`.
 //!
-//! A constructor parses a text, and returns an error if it is wrong. No other setter fails: a value that cannot be used is reported when it
-//! is used first, by an error that names the setting and its value ([`Error::is_config`](crate::Error::is_config)). So a forwarder does not
-//! begin ([`Publish::validate`](crate::forward::Publish::validate)), and the items of a consumer's stream are errors. A setting that is
-//! wrong only together with the broker, or with a file that is read for a connection, is reported with each batch, which waits until it is
-//! right. A setter that is a question of yes or no takes a `bool`.
+//! A constructor parses its text, and returns an error if that is invalid. Setters never fail: an invalid value is reported at its first
+//! use, by an error that names the setting and the value ([`Error::is_config`](crate::Error::is_config)). Then a forwarder does not start
+//! ([`Publish::validate`](crate::forward::Publish::validate)), and the items of a consumer's stream are errors. A setting that is only
+//! invalid for this broker, or whose file cannot be read, is reported with each batch, which is tried again until it works.
 //!
-//! # Whose fault it is
+//! # Refusals
 //!
-//! A refusal is final ([`Rejected`](crate::forward::Outcome::Rejected)) only when it is the message's own fault: its size, its form. A
-//! fault of the server, the topic or the user (no room, no such stream, no permission, a wrong password) is
-//! [`Retry`](crate::forward::Outcome::Retry), with a text that names the remedy, and messages wait for it as the forwarder is configured
-//! to.
+//! A refusal is final ([`Rejected`](crate::forward::Outcome::Rejected)) only if the message itself is at fault: its size or its form. If
+//! the server, the topic or the user is at fault (no room, no such stream, no permission, a wrong password), the outcome is
+//! [`Retry`](crate::forward::Outcome::Retry), with an error that names the remedy, and the messages wait in the forwarder's queue.
 
 #[cfg(feature = "amqp")]
 pub mod amqp;

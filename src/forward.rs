@@ -1,4 +1,4 @@
-//! Messages made of snapshots, and their delivery to a message queue.
+//! Encoding of snapshots as messages, and their delivery to a message queue.
 //!
 //! ```no_run
 //! # #[cfg(feature = "nats")]
@@ -20,9 +20,9 @@
 //! # }
 //! ```
 //!
-//! Each snapshot becomes a [`Message`] (an [`Encoder`] does that, in JSON, NDJSON or MessagePack), and a [`Forwarder`] brings the
-//! messages to whatever implements [`Publish`]: at least once, in the order of their sequence, with every loss counted by its
-//! reason in the [`Report`]. It knows no broker: those are in `broker`, each a feature and a module of its own.
+//! An [`Encoder`] turns each snapshot into a [`Message`], in JSON, NDJSON or MessagePack. A [`Forwarder`] delivers the messages
+//! through an implementation of [`Publish`]: at least once, in the order of their sequence numbers, and with every loss counted
+//! by its reason in the [`Report`]. The implementations for brokers are in `broker`, each a feature and a module of its own.
 
 mod backoff;
 mod batch;

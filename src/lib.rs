@@ -18,17 +18,19 @@
 //! }
 //! ```
 //!
-//! Its one idea: **cost follows activity, not size**. A process that did not run since the last tick is not read again, and its counters
-//! are still exact: one cheap call to the kernel shows whether it ran. And the numbers are true: a value that could not be read is never 0,
-//! if a counter goes backwards the rate is `None`, and a process is never taken for a later one of the same pid.
+//! Its one idea: **cost follows activity, not size**. A process that did not run since the last tick is not read again, and its
+//! counters are still exact: one cheap system call shows whether it ran. And the numbers are true: a value that could not be read is
+//! never 0, a rate is `None` if its counter went backwards, and a process is never confused with a later one of the same pid.
 //!
 //! # Four nouns
 //!
-//! - A [`Source`] knows *how* to read. It is synchronous and blocks: [`Processes`], [`FileSystems`], or one of yours.
-//! - A [`Sampler`] decides *when*. [`source.every(period)`](SourceExt::every) is the one door to async: a stream that moves
-//!   the source to tokio's pool of blocking threads and back, once per tick.
-//! - A [`Snapshot`] is the result of one tick: the item of every stream, because only a whole tick shows which subjects are gone.
-//! - A `Forwarder` brings snapshots to a message queue.
+//! - A [`Source`] defines *how* to read. It is synchronous and blocks: [`Processes`], [`FileSystems`],
+//!   [`ProcessEvents`](events::ProcessEvents), [`OwnProcess`], or one of yours.
+//! - A [`Sampler`] decides *when*. [`source.every(period)`](SourceExt::every) makes a source async: a stream that moves the
+//!   source to tokio's pool of blocking threads and back, once per tick.
+//! - A [`Snapshot`] holds the samples of one tick. It is the item of every stream, because only a whole tick shows which subjects
+//!   are gone.
+//! - A `Forwarder` delivers snapshots to a message queue.
 //!
 //! ```text
 //! Source ──every──► Sampler ──► rates ──► retain ──► forward_to ──► broker
@@ -41,58 +43,84 @@
 //!
 //! # Features
 //!
-//! - All processes at every tick ([`ProcessSample`]), with the fields of [`Fields`], of those that [`Select`] selects: as they are read, or
-//!   from snapshots read before, here or elsewhere ([`SnapshotStreamExt::select`]).
-//! - Rates that divide by each sample's own time, and are `None` rather than wrong ([`SnapshotStreamExt::rates`]).
-//! - Processes that appeared, changed their program, or are gone ([`SnapshotStreamExt::changes`]).
-//! - Trees of processes and the usage of a subtree ([`ProcessTree`]).
+//! Processes:
+//!
+//! - Samples of all processes at every tick ([`ProcessSample`]), with the optional files that [`Fields`] selects. [`Select`] chooses
+//!   the processes: while they are read ([`Processes::select`]), or in any stream of snapshots ([`SnapshotStreamExt::select`]).
+//! - Events of processes: starts, `execve(2)`, exits with their status ([`ProcessEvents`](events::ProcessEvents)). With the
+//!   kernel's process connector they include processes that begin and end between two ticks.
+//! - Trees of processes, and the usage of a subtree ([`ProcessTree`]).
 //! - All files of one process, typed ([`Process`](process::Process), and [`AsyncProcess`](process::AsyncProcess) for async code).
-//! - How full the file systems are and by which directories ([`FileSystems`], [`Directory`]), how fast they fill, and each mount and
-//!   unmount ([`MountChanges`](fs::MountChanges)).
-//! - Directories that are kept up to date by the kernel's notifications of changes ([`Directory::watched`]): an unchanged tree of any size
-//!   costs next to nothing.
-//! - The totals of a directory tree ([`Scan`](fs::Scan)), or its entries one by one, with an async filter ([`entries`](fs::entries)).
-//! - Snapshots to message queues, at least once, in order, through outages and restarts (`forward`, `broker`); and back to streams.
+//! - The own process: its threads, its tokio runtime, and the cost of the sources in it ([`OwnProcess`], [`own`]).
+//!
+//! File systems:
+//!
+//! - The usage of file systems and of directories on them ([`FileSystems`], [`Directory`]), how fast they fill, and mounts and
+//!   unmounts ([`MountChanges`](fs::MountChanges)).
+//! - Directories kept up to date by the kernel's change notifications ([`Directory::watched`]): an unchanged tree of any size costs
+//!   next to nothing.
+//! - The usage of a directory tree ([`Scan`](fs::Scan)), or its entries one by one, with an async filter ([`entries`](fs::entries)).
+//!
+//! Streams of snapshots:
+//!
+//! - Rates over each sample's own time, and `None` where no true rate is known ([`SnapshotStreamExt::rates`]).
+//! - The subjects that appeared, changed their identity or are gone ([`SnapshotStreamExt::changes`]).
+//! - Groups: what each service, program, user or any other key uses, in totals that are true with processes that live shorter than a
+//!   tick ([`SnapshotStreamExt::group_by`], [`Processes::lives`], [`cgroup`]); the busiest of them ([`SnapshotStreamExt::top`]).
+//! - Alerts: when a rule such as `cpu.cores > 0.8 for 30s` begins and ceases to hold ([`SnapshotStreamExt::alert`]).
+//! - Windows: growth, minimum, maximum, mean and quantiles over a span of time ([`SnapshotStreamExt::window`]).
+//! - The newest snapshot, for readers with times of their own ([`SnapshotStreamExt::observe`]).
+//! - Each directory of each file system as a sample of its own ([`SnapshotStreamExt::parts`]).
+//! - The field table: each number of a sample with its path, unit, kind and help, for code that reads numbers by name ([`measured`]).
+//!
+//! Export:
+//!
+//! - Metrics of the newest snapshot for Prometheus (`export`).
+//! - Delivery of snapshots to message queues, at least once, in order, through outages and restarts (`forward`, `broker`), and
+//!   consumers that turn the messages into streams of snapshots again.
 //! - Every sample and snapshot to JSON and back by serde, non-UTF-8 names included.
 //!
 //! # Not provided
 //!
 //! - Nothing process-wide: it raises no limit, starts no runtime, installs no signal handler, writes no log.
-//! - No system other than Linux (5.4 or later is assumed; a feature that an older kernel lacks is `Unsupported`).
-//! - No events between two ticks: a process that lives only in between is not seen.
+//! - No system other than Linux 5.4 or later. Values that an older kernel lacks are `Unsupported`.
+//! - No samples between two ticks: a process that begins and ends in between has none. Use
+//!   [`ProcessEvents`](events::ProcessEvents), with the process connector, to receive its events.
 //! - No per-process network traffic: /proc does not have it.
 //!
 //! # Features
 //!
-//! The default is the core: processes and file systems as streams, no broker. Features add to it, and all go together.
+//! The default is the core: processes and file systems as streams, no broker. All features can be combined.
 //!
 //! - `entries` (on by default): the lazy stream of a tree's entries ([`fs::entries`]), on async-walkdir.
-//! - `forward`: messages, the forwarder and its spool, for whatever implements `forward::Publish`. Those of the
-//!   brokers imply it.
+//! - `forward`: messages, the forwarder and its spool, for implementations of `forward::Publish`. The features of the brokers
+//!   include it.
 //! - `nats`: NATS JetStream and core NATS; pure Rust.
-//! - `kafka`: Kafka, by librdkafka, which is built along (`make`, a C and a C++ compiler). `kafka-ssl`: with TLS, by the system's
-//!   OpenSSL.
+//! - `kafka`: Kafka, through librdkafka, which is built with it (needs `make`, a C and a C++ compiler). `kafka-ssl`: with TLS,
+//!   through the system's OpenSSL.
 //! - `amqp`: AMQP 0.9.1, for RabbitMQ; pure Rust.
 //! - `mqtt`: MQTT 5 and 3.1.1; pure Rust.
 //! - `redis`: Redis Streams; pure Rust.
-//! - `prometheus`: the newest snapshot as metrics for Prometheus (`export`), by prometheus-client.
+//! - `prometheus`: metrics of the newest snapshot for Prometheus (`export`), through prometheus-client.
 //! - `schema`: the JSON Schema of the wire form (`schema`).
 //!
 //! # Cancel safety
 //!
-//! Every stream here is cancel safe: a dropped `next()` loses nothing. Dropping a stream cancels a reading that is under way, which stops
-//! within a millisecond or so; a runtime's shutdown does the same, and is not held up.
+//! Every stream here is cancel safe: a dropped `next()` loses nothing. Dropping a stream cancels a reading in progress, which stops
+//! within about a millisecond. The shutdown of a runtime does the same, and does not have to wait for it.
 //!
 //! # Costs and limits
 //!
-//! One hop to the blocking pool per tick, at most one reading at a time per stream. Where much has to be read, threads named `appmon-read`
-//! help for the length of that reading ([`Processes::threads`]); files whose reading can block are read on up to ten threads named
-//! `appmon-slow`, started when there is something for them to do. Nothing is read until the stream is polled, so a slow consumer lowers the
-//! rate, visibly: [`Snapshot::seq`] has gaps, [`Snapshot::lag`] grows. Memory is bounded by the number of live subjects. File descriptors
-//! are kept open for processes that run, up to a quarter of the soft limit ([`Processes::max_fds`]). Directories are scanned on threads
-//! named `appmon-directory` and helpers of those; all of them end with their source. Directories that are watched take a share of the
-//! watches that the user may have ([`FileSystems::max_watches`]). [`entries`](fs::entries) alone has a pool that the whole process shares:
-//! see [`Entries`](fs::Entries#threads).
+//! - *Threads.* Each tick takes one task on the blocking pool, and each stream has at most one reading at a time. A large reading is
+//!   shared with threads named `appmon-read` while it lasts ([`Processes::threads`]). Files that can block are read on up to ten
+//!   threads named `appmon-slow`, started when needed. Directories are scanned on threads named `appmon-directory` and their
+//!   helpers. All of them end with their source. Only [`entries`](fs::entries) has a pool shared by the whole process: see
+//!   [`Entries`](fs::Entries#threads).
+//! - *Slow consumers.* Nothing is read until the stream is polled, so a slow consumer lowers the rate. It shows: [`Snapshot::seq`]
+//!   has gaps, and [`Snapshot::lag`] grows.
+//! - *Memory.* It is bounded by the number of living processes, mounts and directories.
+//! - *File descriptors.* They are kept open for running processes, up to a quarter of the soft limit ([`Processes::max_fds`]).
+//! - *Watches.* Watched directories use a share of the user's inotify watches ([`FileSystems::max_watches`]).
 
 // No panics on input: no unwrap, slices by get() and split, and no arithmetic that wraps when counters or clocks do.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
@@ -156,7 +184,7 @@ pub use stream::SnapshotStreamExt;
 pub use text::{Text, WirePath};
 pub use time::{Monotonic, Timestamp};
 
-/// The README's programs, compiled; one of them forwards to NATS.
+/// Compiles the programs in the README, one of which forwards to NATS.
 #[cfg(all(doctest, feature = "nats"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,7 +1,7 @@
 //! The JSON Schema of the wire form, for consumers in other languages.
 //!
-//! The same texts are in the folder `schema` of the repository. They describe the output of this crate: a reader should ignore fields it
-//! does not know, since a later version may add some without another [`schema`](crate::stream::Record) number.
+//! The same texts are in the folder `schema` of the repository. They describe the output of this crate. A reader should ignore
+//! unknown fields, since a later version may add fields without changing the [`schema`](crate::stream::Record) number.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -20,10 +20,11 @@ use crate::{Counters, FileSystemSample, ProcessSample, Rated, Sample, Snapshot, 
 
 /// Returns the schema of each wire type, as indented JSON (draft 2020-12), by its name.
 ///
-/// For each kind of sample, such as `process`: `process-record` is one sample as a line (and as a message of its own), `process-snapshot` a
-/// whole tick, `process-message` a tick as a message to a broker. `process-changes` holds the changes at a tick, `process-changes-message`
-/// those as a message, and `process-change-record` one change as a line. Those that start with `rated-` are of samples with rates. The key
-/// of a `group` is a text there; where a program groups by another type, it is the JSON form of that type.
+/// The names for each kind of sample, here `process`: `process-record` is one sample as a line (or as a message of its own),
+/// `process-snapshot` a whole tick, and `process-message` a tick as a message to a broker. `process-changes` holds the changes of a
+/// tick, `process-changes-message` the same as a message, and `process-change-record` one change as a line. Names with the prefix
+/// `rated-` are for samples with rates. The key of a `group` is a text there; where a program groups by another type, it is the JSON
+/// form of that type.
 ///
 /// ```
 /// let schemas = appmon::schema::all();
@@ -66,14 +67,14 @@ where
 }
 
 fn add<T: JsonSchema>(schemas: &mut BTreeMap<String, String>, name: String) {
-    // Of the output alone, not of every input that is understood.
+    // The schema of the output, which is narrower than the accepted input.
     let generator = SchemaSettings::draft2020_12().for_serialize().with_transform(PlainText).into_generator();
     let mut schema = generator.into_root_schema_for::<T>();
     schema.insert("title".to_owned(), name.as_str().into());
     schemas.insert(name, format!("{:#}\n", schema.as_value()));
 }
 
-/// The wire form of a snapshot as a message; `forward::Encoder` writes it.
+/// The wire form of a snapshot as a message, as `forward::Encoder` writes it.
 #[derive(JsonSchema)]
 struct SnapshotMessage<T> {
     /// The version of the wire form.
@@ -84,19 +85,19 @@ struct SnapshotMessage<T> {
     _kind: String,
     #[serde(flatten)]
     _snapshot: Snapshot<T>,
-    /// Which part this is, from 0, where the snapshot was too large for one message.
+    /// The number of this part, from 0, if the snapshot was too large for one message.
     #[serde(rename = "part", skip_serializing_if = "Option::is_none")]
     _part: Option<u32>,
     /// Whether it is the last part. The parts have consecutive ids.
     #[serde(rename = "last", skip_serializing_if = "Option::is_none")]
     _last: Option<bool>,
-    /// Which of the samples of the message these are, where the broker found it too large and it was sent in pieces: all of them have
-    /// its id, with the piece behind it.
+    /// The range of samples in this piece, if the message was too large for the broker and was sent in pieces. Each piece has the id of
+    /// the message, followed by this range.
     #[serde(rename = "piece", skip_serializing_if = "Option::is_none")]
     _piece: Option<Piece>,
 }
 
-/// The same, with the values of `schema` and `kind`.
+/// A [`SnapshotMessage`] with the values of `schema` and `kind`.
 struct Message<T>(PhantomData<T>);
 
 impl<T: Sample + JsonSchema> JsonSchema for Message<T> {
@@ -112,7 +113,7 @@ impl<T: Sample + JsonSchema> JsonSchema for Message<T> {
     }
 }
 
-/// Makes prose of the documentation of Rust items.
+/// Turns the documentation of Rust items into plain text.
 #[derive(Clone)]
 struct PlainText;
 
@@ -126,7 +127,7 @@ impl Transform for PlainText {
     }
 }
 
-/// Without examples, line ends within a paragraph, and targets of links.
+/// Removes examples, line ends within a paragraph, and targets of links.
 fn plain(doc: &str) -> String {
     let prose = doc.split("\n\n```").next().unwrap_or_default();
     let paragraphs: Vec<_> = prose.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect();
@@ -142,7 +143,7 @@ fn plain(doc: &str) -> String {
     text
 }
 
-/// The text before a link, its label, and the text after it.
+/// Returns the text before the first link, its label, and the text after it.
 fn next_link(text: &str) -> Option<(&str, &str, &str)> {
     for (open, _) in text.match_indices('[') {
         let (before, link) = text.split_at_checked(open)?;

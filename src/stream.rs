@@ -1,4 +1,4 @@
-//! Combinators over streams of snapshots: the methods of [`SnapshotStreamExt`], and the streams they make.
+//! Combinators over streams of snapshots: the methods of [`SnapshotStreamExt`], and the streams they return.
 
 mod alert;
 pub mod by;
@@ -37,17 +37,17 @@ use crate::{Counters, ProcessSample, Result, Sample, Select, Snapshot};
 
 /// Combinators over streams of [`Snapshot`]s.
 ///
-/// Each passes errors on and keeps its state over them. All are cancel safe: they hold nothing that a dropped poll loses.
-/// Their names differ from those of `futures::StreamExt` and `tokio_stream::StreamExt`, so that all can be imported at once.
+/// Each passes errors on and keeps its state. All are cancel safe: a dropped `next()` loses nothing. Their names differ
+/// from those of `futures::StreamExt` and `tokio_stream::StreamExt`, so that all can be imported together.
 ///
-/// Snapshots of several hosts may interleave in one stream, as they arrive from a fleet ([`Snapshot::host`]): each host is compared with
-/// itself, and from the beginning after a reboot. A host is forgotten when another one had 600 snapshots since.
+/// Snapshots of several hosts may interleave in one stream, as from the hosts of a fleet ([`Snapshot::host`]). Each host has state
+/// of its own, which is reset when the host boots. A host is forgotten when another one had 600 snapshots since its last.
 pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
     /// Adds to each sample its rates since the last tick.
     ///
-    /// A rate divides by the time between the two readings of that very sample. At first sight there is none, unless the
-    /// thing began after the last tick: then its rates count from its beginning, so that nothing of a short life is lost.
-    /// If a counter goes backwards there is no rate either: never a negative or a wrapped number.
+    /// A rate divides by the time between the two readings of that sample. The first sample of a subject has no rates, unless the
+    /// subject began after the last tick: then they count from its beginning, so that short lives are not lost. If a counter went
+    /// backwards, the rates are `None`, never a negative or wrapped number.
     ///
     /// # Examples
     ///
@@ -61,7 +61,7 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
     /// # async fn main() -> appmon::Result<()> {
     /// let mut ticks = Processes::new().every(Duration::from_millis(20)).rates();
     /// let first = ticks.try_next().await?.expect("a tick");
-    /// // Nothing to compare it with yet.
+    /// // The first tick has nothing to compare with.
     /// assert!(first.samples.iter().find(|process| process.id.pid == 1).is_none_or(|init| init.rates.is_none()));
     /// let second = ticks.try_next().await?.expect("a tick");
     /// assert!(second.samples.iter().any(|process| process.rates.is_some()));
@@ -77,8 +77,8 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
 
     /// Keeps the samples of each snapshot for which `keep` returns true. The snapshot itself is always passed on.
     ///
-    /// For conditions that a [`Select`] can express there is [`select`](Self::select), and [`Processes::select`](crate::Processes::select):
-    /// then the rest is not even read.
+    /// If a [`Select`] can express the condition, use [`select`](Self::select), or
+    /// [`Processes::select`](crate::Processes::select), which avoids reading the other processes.
     ///
     /// # Examples
     ///
@@ -103,16 +103,16 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
         assert_stream(Retain::new(self, keep))
     }
 
-    /// Keeps the selected processes of each snapshot, with or without rates: those of a fleet, of a recording, of a stream that
-    /// serves others as well. The snapshot itself is always passed on.
+    /// Keeps the selected processes of each snapshot, with or without rates. For streams from a fleet or a recording, or with several
+    /// uses. The snapshot itself is always passed on.
     ///
-    /// It decides by the snapshot alone, see [`Select::apply`]; a process that cannot be decided about is left out, and counted in
-    /// [`Skipped::undecided`](crate::Skipped::undecided). Where the stream reads this machine and nothing else is wanted of it,
-    /// [`Processes::select`](crate::Processes::select) selects the same and reads less.
+    /// It decides by the snapshot alone, see [`Select::apply`]; a process for which the snapshot has too little data is left out, and
+    /// counted in [`Skipped::undecided`](crate::Skipped::undecided). If the stream reads this machine and serves no other purpose,
+    /// [`Processes::select`](crate::Processes::select) selects the same processes and reads less.
     ///
     /// # Errors
     ///
-    /// Each snapshot is an error when the selection is nested too deep ([`is_config`](crate::Error::is_config)).
+    /// Each item is an error when the selection is nested too deeply ([`is_config`](crate::Error::is_config)).
     ///
     /// # Examples
     ///
@@ -138,7 +138,7 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
         assert_stream(Selected::new(self, select))
     }
 
-    /// Yields each sample as a record of its own, with the data of its tick.
+    /// Yields each sample as a record of its own, with the attributes of its tick.
     ///
     /// # Examples
     ///
@@ -160,8 +160,8 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
         assert_stream(Samples::new(self))
     }
 
-    /// Makes each part of each sample a sample of its own: the directories of file systems, and the rest of their space: used otherwise,
-    /// free or reserved. With [`rates`](Self::rates) before it, each has its growth.
+    /// Yields each part of each sample as a sample of its own: the directories of a file system, its other used space, its free and
+    /// its reserved space. After [`rates`](Self::rates), each part has its growth.
     ///
     /// # Examples
     ///
@@ -187,11 +187,12 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
         assert_stream(Parts::new(self))
     }
 
-    /// Makes of each snapshot the edges of a rule: for which subjects it began to hold, is on, has no data, or is over. Each edge
-    /// comes once; a snapshot without edges is passed on empty.
+    /// Yields the state changes of a rule (edges): the subjects for which it became pending, firing, without data, or resolved. Each
+    /// edge is yielded once; a snapshot without edges is passed on empty.
     ///
-    /// Time is that of the snapshots, so a recording yields the same edges. A missing tick is bridged: a condition that holds before and
-    /// after it held. A subject without data never ends its alert; one that is gone does, and the edge has that as its reason.
+    /// Time is that of the snapshots, so a recording has the same edges. Missing ticks are bridged: a condition that holds before and
+    /// after them counts as held. Missing data never resolves an alert; the end of its subject does, with
+    /// [`ResolvedBecause::Gone`].
     ///
     /// # Examples
     ///
@@ -219,12 +220,12 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
         assert_stream(Alerts::new(self, rule))
     }
 
-    /// Makes one snapshot of those of a span of time: of each subject how much its counters grew, and lowest, highest, mean, last value
-    /// and quantiles of its gauges, rates included. Each window begins at a multiple of its length by the wall clock, or
+    /// Combines the snapshots of a span of time into one: for each subject the growth of its counters, and the lowest, highest, mean and
+    /// last value and the quantiles of its gauges, rates included. Each window begins at a multiple of its length by the wall clock, or
     /// [slides](Windows::sliding).
     ///
-    /// A window is yielded with the first tick after it, and the last one, as far as it goes, when the stream ends. Each reports how much
-    /// of it is [covered](WindowSample::coverage). Time is that of the snapshots. Ticks that come late or twice are passed over.
+    /// A window is yielded at the first tick after it, and the incomplete last one when the stream ends. Each has its
+    /// [coverage](WindowSample::coverage). Time is that of the snapshots. Late and repeated ticks are ignored.
     ///
     /// # Examples
     ///
@@ -251,8 +252,8 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
         assert_stream(Windows::new(self, length))
     }
 
-    /// Passes the snapshots on, and keeps the newest one for readers with their own rhythm, such as a scrape: see [`Latest`]. It costs a
-    /// copy of each snapshot.
+    /// Passes the snapshots on, and keeps the newest one for readers with times of their own, such as a scrape: see [`Latest`]. It
+    /// costs a copy of each snapshot.
     ///
     /// # Examples
     ///
@@ -279,10 +280,10 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
         assert_stream(Observe::new(self))
     }
 
-    /// Yields the changes from tick to tick: the subjects that appeared, that changed their identity (a process by `execve(2)`), and that
-    /// are gone. The first snapshot appears as a whole.
+    /// Yields the changes from tick to tick: the subjects that appeared, that changed their identity (a process by `execve(2)`), and
+    /// that are gone. All subjects of the first snapshot appear.
     ///
-    /// A subject that existed only between two ticks is not seen.
+    /// A subject that existed only between two ticks is not included: see [`events`](crate::events) for processes.
     ///
     /// # Examples
     ///
@@ -399,7 +400,7 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
 
 impl<S, T> SnapshotStreamExt<T> for S where S: Stream<Item = Result<Snapshot<T>>> {}
 
-/// Makes a combinator that is no stream fail where it is written.
+/// Makes a combinator that is not a stream a compile error at its method.
 fn assert_stream<I, S: Stream<Item = Result<I>>>(stream: S) -> S {
     stream
 }

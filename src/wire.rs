@@ -1,7 +1,7 @@
-//! The wire form of records, snapshots and messages in text or bytes, both ways.
+//! The wire form of records, snapshots and messages: encoding and decoding.
 //!
-//! All code that writes samples or reads them again uses these: records one by one (`stream`), messages (`forward`), and consumers of
-//! messages (`broker`). A change here is visible to programs in other languages.
+//! Used by records (`stream`), by messages (`forward`), and by consumers of messages (`broker`). A change here affects programs in
+//! other languages.
 
 #[cfg(feature = "forward")]
 mod codec;

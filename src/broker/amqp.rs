@@ -1,4 +1,4 @@
-//! AMQP 0.9.1: RabbitMQ, and others that confirm what is published.
+//! AMQP 0.9.1: RabbitMQ, and other brokers with publisher confirms.
 //!
 //! ```no_run
 //! # fn forward() -> appmon::Result<()> {
@@ -14,9 +14,9 @@
 //!
 //! Messages are persistent, with source and id as `message_id`, the kind and form as `type`, the time as `timestamp` (of seconds), and the
 //! attributes of the CloudEvent as headers `cloudEvents:id`, `cloudEvents:source` …; `datacontenttype` is `content_type`. A
-//! consumer knows what was sent twice by source and id.
+//! consumer recognizes duplicates by source and id.
 //!
-//! Nothing is declared here: somebody makes the exchange, and binds queues to it. For the defaults, with RabbitMQ's own tool:
+//! This crate declares no exchange or queue: create the exchange, and bind queues to it. For the defaults, with RabbitMQ's tool:
 //!
 //! ```text
 //! rabbitmqadmin declare exchange name=appmon type=topic durable=true
@@ -24,17 +24,17 @@
 //! rabbitmqadmin declare binding source=appmon destination=processes routing_key=process.*
 //! ```
 //!
-//! # What an acknowledgement is worth
+//! # Durability of acknowledged messages
 //!
 //! Each message is confirmed by the broker (publisher confirms), and is `mandatory`: it was routed to at least one queue, and
 //! every durable one has written it to its disk; a quorum queue has it on a majority of its nodes. A queue that is not durable
-//! has it in its memory. An exchange that routes to several queues confirms when all of them have it. What no queue takes is
-//! returned, and counts as not accepted.
+//! has it in its memory. An exchange that routes to several queues confirms when all of them have it. A message without a
+//! queue is returned, and does not count as accepted.
 //!
-//! # What the user needs
+//! # Permissions of the user
 //!
-//! To write to the exchange, and nothing else: `rabbitmqctl set_permissions -p / monitor '^$' '^appmon$' '^$'`; where topics have
-//! permissions of their own (`set_topic_permissions`), to write with these routing keys. For [`Amqp::queue`] the exchange is
+//! Write permission for the exchange, and no other: `rabbitmqctl set_permissions -p / monitor '^$' '^appmon$' '^$'`; with topic
+//! permissions (`set_topic_permissions`), also write permission for these routing keys. For [`Amqp::queue`] the exchange is
 //! `amq.default`.
 
 mod confirm;
@@ -70,11 +70,10 @@ use crate::{Error, Result};
 /// | unknown | the connection or the channel ended, or the time was over, before the confirmation |
 /// | too large | larger than the broker's limit (406), a routing key of more than 255 bytes |
 ///
-/// A broker that does not like one message closes the channel, and says nothing of the others: these are unknown. Where the
-/// reason is not in its answer, it is told of a message that was alone on its way.
+/// A broker that refuses a message in this way closes the channel, without an answer to the others in flight: these are unknown. If its
+/// answer does not name the message, the outcome is only certain for a message that was in flight alone.
 ///
-/// The connection is made by the first batch, and again by the next one after it failed. lapin, the client, runs a thread for
-/// it.
+/// The first batch connects, and after a failure the next one does. The client library, lapin, runs a thread for the connection.
 #[derive(Clone)]
 pub struct Amqp {
     link: Link<Connector>,
@@ -88,16 +87,16 @@ const FORM: Form = Form {
     bare: false,
 };
 
-/// The most bytes on their way: lapin has them in its memory, in frames.
+/// The largest number of bytes in flight: lapin holds them in memory, as frames.
 const BYTES_IN_FLIGHT: usize = 8 << 20;
 
 impl Amqp {
-    /// The broker at this URL, `amqp://[USER:PASSWORD@]HOST[:PORT][/VHOST]`, or `amqps://` for TLS; user, password and virtual
-    /// host are `guest`, `guest` and `/` where nothing is said. A virtual host is percent-encoded, and `amqp://host/` is the
-    /// one without a name. `?heartbeat=SECONDS` asks for another one than the broker does. Several of one cluster, with commas between
-    /// them, are tried one after the other.
+    /// Returns a publisher to the broker at this URL, `amqp://[USER:PASSWORD@]HOST[:PORT][/VHOST]`, or `amqps://` for TLS; user, password and virtual
+    /// host default to `guest`, `guest` and `/`. A virtual host is percent-encoded, and `amqp://host/` is the
+    /// one without a name. `?heartbeat=SECONDS` overrides the broker's interval. Several servers of one cluster, separated by
+    /// commas, are tried one after the other.
     ///
-    /// Nothing is connected yet: the broker may start later.
+    /// It does not connect yet, so the broker may start later.
     ///
     /// # Errors
     ///
@@ -110,9 +109,9 @@ impl Amqp {
         Ok(Self { link: Link::new(connect, 256) })
     }
 
-    /// The TLS configuration of an `amqps://` URL: whom to trust, and the certificate of the client where the broker asks for
+    /// Sets the TLS configuration of an `amqps://` URL: the trusted roots, and the client certificate if the broker requires
     /// one; with `?auth_mechanism=external` in the URL it stands for user and password. Default: the system's root certificates and no
-    /// client certificate. One for a URL without TLS is reported when it is used first
+    /// client certificate. One for a URL without TLS is reported at its first use
     /// ([`Publish::validate`](crate::forward::Publish::validate)).
     #[must_use]
     pub fn tls(mut self, config: impl Into<Arc<ClientConfig>>) -> Self {
@@ -124,7 +123,7 @@ impl Amqp {
         self
     }
 
-    /// The exchange, which must exist. Default: `appmon`. A name of more than 255 bytes is reported when it is used first
+    /// Sets the exchange, which must exist. Default: `appmon`. A name of more than 255 bytes is reported at its first use
     /// ([`Publish::validate`](crate::forward::Publish::validate)).
     #[must_use]
     pub fn exchange(mut self, name: impl AsRef<str>) -> Self {
@@ -137,8 +136,8 @@ impl Amqp {
         self
     }
 
-    /// The routing key, a [`Template`] or its text. Default: `{kind}.{host}`, as a topic exchange likes it. One that is no template, or
-    /// has a `*` or `#` in it, is reported when it is used first
+    /// Sets the routing key, a [`Template`] or its text. Default: `{kind}.{host}`, for a topic exchange. An invalid template, or one
+    /// with `*` or `#`, is reported at its first use
     /// ([`Publish::validate`](crate::forward::Publish::validate)).
     #[must_use]
     pub fn routing_key<T: TryInto<Template>>(mut self, key: T) -> Self
@@ -152,8 +151,8 @@ impl Amqp {
         self
     }
 
-    /// Publishes to one queue instead, by the exchange without a name. The queue must exist. A name that is empty, or has a `*` or `#`
-    /// in it, is reported when it is used first
+    /// Publishes to one queue instead, through the default exchange. The queue must exist. A name that is empty, or has a `*` or `#`
+    /// in it, is reported at its first use
     /// ([`Publish::validate`](crate::forward::Publish::validate)).
     #[must_use]
     pub fn queue(self, name: impl AsRef<str>) -> Self {
@@ -162,9 +161,9 @@ impl Amqp {
     }
 }
 
-/// What lapin is to know of a URL.
+/// Converts a URL for lapin.
 fn uri(url: &Url) -> Result<AMQPUri> {
-    // Its own reader knows the query best.
+    // The query is parsed by lapin.
     let uri = format!("amqp://host/?{}", url.query.as_deref().unwrap_or_default());
     let mut uri: AMQPUri = uri.parse().map_err(|why: String| FORM.wrong(&why))?;
     let text = |text: &str| url::unescape(text).map_err(|why| FORM.wrong(&why));
@@ -242,7 +241,7 @@ impl Connect for Connector {
         let Some(cause) = broken else { return Ok(()) };
         let text = confirm::explained(&cause);
         match turn.open()[..] {
-            // Which of several it was is not said, but by its size.
+            // The answer names none of several messages; the size identifies it.
             [at] => {
                 if let Some(fault) = confirm::fault(&cause) {
                     turn.settle(at, Reply::Refused(fault, Cause::of(text.clone(), cause.clone())));
@@ -263,7 +262,7 @@ impl Connect for Connector {
 
     fn refuse(&self, message: &Message) -> Option<Cause> {
         let bytes = self.key(message).len();
-        (bytes > 255).then(|| format!("a routing key of {bytes} bytes: at most 255 are possible").into())
+        (bytes > 255).then(|| format!("a routing key of {bytes} bytes: at most 255 are allowed").into())
     }
 }
 
@@ -272,7 +271,7 @@ impl Connector {
         self.key.render(message, Escape::Amqp)
     }
 
-    /// The broker names the limit: the first that is over it is the one that it refused.
+    /// The broker reports the limit: the first message above it is the refused one.
     fn settle_too_large(&self, turn: &mut Turn<'_>, cause: &lapin::Error) {
         let Some(Fault::Size(Some(limit))) = confirm::fault(cause) else { return };
         let messages = turn.messages();
@@ -284,7 +283,7 @@ impl Connector {
     }
 }
 
-/// A connection that never comes back by itself, with one channel. Dropped, it ends at once, and the client's thread with it.
+/// A connection with one channel, which never reconnects by itself. Dropping it ends it at once, with the client's thread.
 struct Connection {
     client: lapin::Connection,
     channel: Channel,
@@ -294,7 +293,7 @@ struct Connection {
 impl Connection {
     async fn over(uri: AMQPUri, socket: Socket, cut: Cut, exchange: &ShortString) -> lapin::Result<Self> {
         let socket = Mutex::new(Some(socket));
-        // The client connects once, and never again: then there is no socket to take.
+        // The client connects only once: a second attempt finds no socket.
         let connect = async move |_: AMQPUri, _: Runtime<Kit>| {
             let socket = socket.lock().unwrap_or_else(PoisonError::into_inner).take();
             let socket = socket.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
@@ -304,11 +303,11 @@ impl Connection {
         let client = lapin::Connection::connector(uri, socket::runtime(), connect, properties).await?;
         let mut channel = confirming(&client).await?;
         if !exchange.as_str().is_empty() {
-            // It is cheaper to learn here that there is none than from a channel that is closed with messages in it.
+            // Checking the exchange here avoids a channel that is closed with messages in flight.
             let options = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
             match channel.exchange_declare(exchange.clone(), ExchangeKind::Topic, options, FieldTable::default()).await
             {
-                // Who may not ask may publish all the same.
+                // A user without permission to check may still be allowed to publish.
                 Err(cause) if confirm::is_denied(&cause) => channel = confirming(&client).await?,
                 asked => asked?,
             }
@@ -319,7 +318,7 @@ impl Connection {
 
 async fn confirming(client: &lapin::Connection) -> lapin::Result<Channel> {
     let channel = client.create_channel().await?;
-    // Without it nothing is ever confirmed.
+    // Enables publisher confirms.
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
     Ok(channel)
 }

@@ -1,8 +1,8 @@
-//! Work that may block, beside the runtime's threads.
+//! Blocking work, outside of the runtime's worker threads.
 
 use crate::{Error, Result};
 
-/// Runs `work` on the runtime's pool of blocking threads: certificates and credentials are read so.
+/// Runs `work` on the runtime's pool of blocking threads. Used for reading certificates and credentials.
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,

@@ -1,4 +1,4 @@
-//! The stream of a consumer, whatever broker it is of.
+//! The stream of a consumer, common to all brokers.
 
 use std::fmt;
 use std::future::Future;
@@ -21,25 +21,25 @@ use crate::{Result, Sample, Snapshot};
 ///
 /// # Cancel safety
 ///
-/// A dropped `next()` loses nothing. What was given out last when the stream is dropped is not acknowledged, and comes again to
-/// whoever goes on under the same name; where the server sent messages ahead, they come again too, after a while.
-/// [`close`](Self::close) is the better end.
+/// A dropped `next()` loses nothing. When the stream is dropped, the last snapshot yielded is not acknowledged: the next consumer with
+/// the same name receives it again. So it does, after a while, with messages that the server sent ahead. Prefer
+/// [`close`](Self::close).
 #[must_use = "streams do nothing unless polled"]
 pub struct Consuming<T> {
     name: String,
     items: Pin<Box<dyn FusedStream<Item = Result<Snapshot<T>>> + Send>>,
-    arrived: Arc<Mutex<ReceiveCounts>>,
+    received: Arc<Mutex<ReceiveCounts>>,
     end: CancellationToken,
 }
 
 impl<T: Sample + DeserializeOwned + Send + 'static> Consuming<T> {
     pub(super) fn new<S: Subscription<T> + 'static>(name: String, subscription: S, gathering: Gathering) -> Self {
-        let arrived = Arc::default();
+        let received = Arc::default();
         let end = CancellationToken::new();
         let state = State {
             subscription,
             receiver: Receiver::new(gathering),
-            arrived: Arc::clone(&arrived),
+            received: Arc::clone(&received),
             done: Vec::new(),
             end: end.clone(),
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(10)),
@@ -54,30 +54,30 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Consuming<T> {
                 }
             }
         });
-        Self { name, items: Box::pin(items.fuse()), arrived, end }
+        Self { name, items: Box::pin(items.fuse()), received, end }
     }
 }
 
 impl<T> Consuming<T> {
-    /// Ends it in order: what was given out is acknowledged, and what was received beyond that is given back, so that whoever goes on
-    /// under the same name has it at once.
+    /// Ends the consumer: acknowledges the yielded snapshots, and returns messages received ahead to the broker, so that the next consumer
+    /// with the same name receives them at once.
     ///
-    /// It takes no longer than the broker's timeout, unless it is connecting just now.
+    /// It takes at most the broker's timeout, or longer if a connection is being made.
     pub async fn close(mut self) {
         self.end.cancel();
         while self.items.next().await.is_some() {}
     }
 
-    /// What came so far, and what of it was not given on.
+    /// Returns the counts of received messages, and of those that were not yielded.
     #[must_use]
-    pub fn arrived(&self) -> ReceiveCounts {
-        *self.arrived.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn received(&self) -> ReceiveCounts {
+        *self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks the same from elsewhere, while the stream is used.
+    /// Returns a function for the same counts, for use while the stream is borrowed or moved.
     pub fn monitor(&self) -> impl Fn() -> ReceiveCounts + Send + Sync + 'static {
-        let arrived = Arc::clone(&self.arrived);
-        move || *arrived.lock().unwrap_or_else(PoisonError::into_inner)
+        let received = Arc::clone(&self.received);
+        move || *received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -85,7 +85,7 @@ impl<T> fmt::Debug for Consuming<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Consuming")
             .field("consumer", &self.name)
-            .field("arrived", &self.arrived())
+            .field("received", &self.received())
             .finish_non_exhaustive()
     }
 }
@@ -104,38 +104,38 @@ impl<T> FusedStream for Consuming<T> {
     }
 }
 
-/// What a consumer does with its broker.
+/// The connection of a consumer to its broker.
 pub(super) trait Subscription<T>: Send {
-    /// What acknowledges a message.
+    /// The token that acknowledges a message.
     type Token: Send;
 
-    /// Whether there is a session with the broker. Where there is none the next [`receive`](Self::receive) makes one.
+    /// Whether there is a session with the broker. If not, the next [`receive`](Self::receive) makes one.
     fn is_open(&self) -> bool;
 
-    /// Takes in the next message. After an error that the session does not outlive there is none.
+    /// Receives the next message. An error that breaks the session ends it.
     fn receive(&mut self, to: &mut Receiver<T, Self::Token>) -> impl Future<Output = Result<()>> + Send;
 
-    /// These are done with.
+    /// Acknowledges these messages.
     fn acknowledge(&mut self, done: Vec<Self::Token>) -> impl Future<Output = ()> + Send;
 
-    /// Ends it; these are not done with, and are for whoever comes next.
+    /// Ends the session, and returns these unacknowledged messages for the next consumer.
     fn finish(&mut self, back: Vec<Self::Token>) -> impl Future<Output = ()> + Send;
 }
 
 struct State<T, S: Subscription<T>> {
     subscription: S,
     receiver: Receiver<T, S::Token>,
-    arrived: Arc<Mutex<ReceiveCounts>>,
-    /// What is acknowledged when the next item is asked for.
+    received: Arc<Mutex<ReceiveCounts>>,
+    /// The tokens to acknowledge when the next item is requested.
     done: Vec<S::Token>,
     end: CancellationToken,
     backoff: Backoff,
-    /// Whether the last session failed before anything came.
+    /// Whether the last session failed before it received a message.
     failed: bool,
 }
 
 impl<T: Sample + DeserializeOwned, S: Subscription<T>> State<T, S> {
-    /// The next item; `None` when it is to end.
+    /// Returns the next item; `None` at the end.
     async fn next(&mut self) -> Option<Result<Snapshot<T>>> {
         let end = self.end.clone();
         loop {
@@ -184,6 +184,6 @@ impl<T: Sample + DeserializeOwned, S: Subscription<T>> State<T, S> {
     }
 
     fn count(&self) {
-        *self.arrived.lock().unwrap_or_else(PoisonError::into_inner) = self.receiver.counts();
+        *self.received.lock().unwrap_or_else(PoisonError::into_inner) = self.receiver.counts();
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// So long from now; longer than anything lasts, where a clock cannot hold it.
+/// Returns the instant this long from now, or a far one if the clock cannot hold it.
 pub(super) fn from_now(time: Duration) -> Instant {
     const FOREVER: Duration = Duration::from_secs(1 << 30);
     let now = Instant::now();

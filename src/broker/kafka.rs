@@ -1,4 +1,4 @@
-//! Kafka, and what speaks its protocol (Redpanda, WarpStream, Tansu …).
+//! Kafka, and systems with its protocol (Redpanda, WarpStream, Tansu …).
 //!
 //! ```no_run
 //! # fn forward() -> appmon::Result<()> {
@@ -14,18 +14,18 @@
 //! Kafka has them (`ce_id`, `ce_type` … and `content-type`), its timestamp is that of the reading. The hash that picks the partition
 //! is the one of the Java clients.
 //!
-//! # What an acknowledgement is worth
+//! # Durability of acknowledged messages
 //!
 //! All replicas that are in sync have the message (`acks=all`), in their memory: Kafka leaves writing it to disk to the kernel. How
 //! many those are is the topic's `min.insync.replicas`; with 1, the default, it may be the leader alone. The producer is
-//! idempotent: what it sends again by itself, after a connection broke, is stored once. What the caller has sent again, because
-//! nobody knew ([`Outcome::Unknown`]), or after a restart, can be there twice: consumers know it by `ce_source` and `ce_id`.
+//! idempotent: messages that it sends again by itself, after a connection broke, are stored once. Messages that the caller sends again,
+//! after an unknown outcome ([`Outcome::Unknown`]) or a restart, can be stored twice: consumers recognize them by `ce_source` and `ce_id`.
 //!
-//! # What it is made of
+//! # The client library
 //!
-//! The client is librdkafka, in C, built along with the crate (needs `make`, a C and a C++ compiler). It has a few threads of its
-//! own, which sleep between batches, and a copy of each payload that is on its way. The first batch after a connection was made
-//! takes about half a second, until the cluster gave the producer its number.
+//! The client is librdkafka, in C, built with this crate (needs `make`, a C and a C++ compiler). It has a few threads of its own,
+//! which sleep between batches, and a copy of each payload in flight. The first batch of a connection takes about half a second,
+//! until the cluster has assigned the producer its id.
 //!
 //! # TLS and authentication
 //!
@@ -75,23 +75,23 @@ use crate::{Error, Result};
 /// |---|---|
 /// | accepted | all replicas in sync have it |
 /// | retry | no broker can be reached, or lets this user in; no permission for this topic; no such topic, or a name no topic can have; too few replicas; an earlier message of the batch failed |
-/// | unknown | no answer came in time, and every error not named here |
+/// | unknown | no answer in time, and every error not named here |
 /// | too large | larger than the client's limit or the topic's, a timestamp that the topic does not take |
 ///
-/// # What the user needs
+/// # Permissions of the user
 ///
 /// `Write` and `Describe` on the topics, and `IdempotentWrite` on the cluster before Kafka 3.0 (or [`idempotent(false)`](Self::idempotent)):
 /// `kafka-acls --add --allow-principal User:monitor --producer --idempotent --topic appmon. --resource-pattern-type prefixed`.
 ///
 /// # Connections
 ///
-/// The first batch connects, and so does the next one after a batch that was not accepted as a whole. Within one, librdkafka
-/// connects again by itself and goes on where it was: it numbers the messages, and brokers take them in the order of their numbers
-/// alone. After a message that failed, none goes out before the caller saw the outcomes. (One request can be ready by then: Kafka
-/// refuses it by its numbers, other brokers may take it.)
+/// The first batch connects, and so does the next one after a batch that was not fully accepted. Within a batch, librdkafka reconnects
+/// by itself and continues: it numbers the messages, and brokers accept them only in the order of their numbers. After a failed message
+/// no further one is sent before the caller received the outcomes. (One request can be prepared by then: Kafka refuses it by its
+/// numbers, other brokers may accept it.)
 ///
-/// What of a failed batch is in the buffers of a dead connection can still reach a broker that comes back, as every client's; it is
-/// in order with what is sent again, but may come after newer messages if those of the failed batch are *not* sent again.
+/// As with every client, messages of a failed batch in the buffers of a dead connection can still reach a broker that recovers. They are
+/// in order with messages that are sent again, but may come after newer ones if the failed batch is *not* sent again.
 ///
 /// # Cancel safety
 ///
@@ -104,38 +104,38 @@ pub struct Kafka {
     timeout: Duration,
     packing: Packing,
     line: Line,
-    /// Whether brokers owe acknowledgements of the last batch, of connections that stood.
+    /// Whether acknowledgements of the last batch are missing over intact connections.
     silent: bool,
-    /// The first setting that cannot be used, and why.
+    /// The error of the first invalid setting.
     wrong: Option<String>,
 }
 
-/// The way to the brokers.
+/// The state of the producer.
 #[derive(Debug)]
 enum Line {
-    /// There is none; the next call makes one.
+    /// There is no producer; the next call makes one.
     Down,
-    /// A producer with nothing to do.
+    /// An idle producer.
     Idle(Producer),
-    /// A producer with messages that nobody waited for: the call was dropped.
+    /// A producer with messages of a call that was dropped.
     Busy(Producer),
-    /// A producer that is being taken down. Nothing goes out before it is gone: it could still deliver something older.
+    /// A producer that is being closed. No message is sent before it is closed, since it could still deliver older ones.
     Closing(Retired),
 }
 
-/// How many messages share a record batch, for which topics have a limit in bytes.
+/// The number of messages per record batch, whose size topics limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Packing {
     Together,
-    /// One each: a batch was too large, and it must be found out whether a message by itself is.
+    /// One each: a batch was too large, and each message is tried alone.
     Alone,
 }
 
-/// How the record batches are compressed.
+/// The compression of record batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Compression {
-    /// Not at all.
+    /// No compression.
     None,
     /// Snappy.
     Snappy,
@@ -145,24 +145,24 @@ pub enum Compression {
 }
 
 const OWN: settings::Own = &[
-    ("bootstrap.servers", "say it in the URL"),
-    ("metadata.broker.list", "say it in the URL"),
+    ("bootstrap.servers", "set it in the URL"),
+    ("metadata.broker.list", "set it in the URL"),
     ("enable.idempotence", "use idempotent()"),
     ("enable.gapless.guarantee", "use idempotent()"),
     ("message.timeout.ms", "use timeout()"),
     ("delivery.timeout.ms", "use timeout()"),
-    ("batch.num.messages", "it is changed at need"),
+    ("batch.num.messages", "it is set automatically"),
     ("compression.type", "use compression()"),
     ("compression.codec", "use compression()"),
-    ("transactional.id", "there are no transactions"),
+    ("transactional.id", "transactions are not supported"),
 ];
 
 impl Kafka {
-    /// Topics of the cluster that these brokers know,
+    /// Returns a publisher to the cluster of these brokers,
     /// `kafka://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]]…[/TOPIC]`; the port is 9092 unless given. The topic is a template,
     /// as [`topic`](Self::topic) takes it; special characters in user and password are escaped by `%`.
     ///
-    /// Nothing is connected yet: the brokers may start later.
+    /// It does not connect yet, so the brokers may start later.
     ///
     /// # Errors
     ///
@@ -184,9 +184,9 @@ impl Kafka {
         })
     }
 
-    /// The topics, a [`Template`] or its text. Default: `appmon.{kind}`, one for each kind of samples and all hosts: how many partitions it has is how many
-    /// consumers can share the work. With `{host}` in it each host has a topic, of which a cluster does not bear many thousands.
-    /// One that is no template, or has what no topic can have, is reported when it is used first
+    /// Sets the topics, a [`Template`] or its text. Default: `appmon.{kind}`, one for each kind of samples and all hosts. Its partitions
+    /// limit the number of consumers that share the work. With `{host}` each host has a topic; clusters do not support many thousands of
+    /// topics. An invalid template, or one with characters not allowed in topics, is reported at its first use
     /// ([`Publish::validate`]).
     #[must_use]
     pub fn topic<T: TryInto<Template>>(mut self, topic: T) -> Self
@@ -208,7 +208,7 @@ impl Kafka {
         self.wrong.get_or_insert_with(|| format!("{setting}: {error}"));
     }
 
-    /// How record batches are compressed, from the client through the brokers' disks to the consumers. Default:
+    /// Sets the compression of record batches, from the client through the brokers' disks to the consumers. Default:
     /// [`Compression::Lz4`].
     #[must_use]
     pub fn compression(mut self, compression: Compression) -> Self {
@@ -221,18 +221,18 @@ impl Kafka {
         self
     }
 
-    /// How long a batch may take, the connection included, at least 100 ms and at most five minutes; half a second may be added
-    /// to let go of what was not acknowledged. Default: 5 s.
+    /// Sets the timeout of a batch, including the connection: at least 100 ms and at most five minutes. Giving up unacknowledged messages
+    /// may add half a second. Default: 5 s.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.clamp(Duration::from_millis(100), Duration::from_secs(300));
         self
     }
 
-    /// Whether brokers are to know what the client sends again by itself. Default: yes.
+    /// Sets whether the producer is idempotent. Default: yes.
     ///
-    /// Without, for brokers that cannot or users that must not (`IdempotentWrite`, before Kafka 3.0), what is sent again can be
-    /// there twice, and a message can overtake an earlier one that the broker refused.
+    /// If not, for brokers without support or users without permission (`IdempotentWrite`, before Kafka 3.0), messages that the client
+    /// sends again can be stored twice, and a message can overtake an earlier one that the broker refused.
     #[must_use]
     pub fn idempotent(mut self, idempotent: bool) -> Self {
         if idempotent {
@@ -243,13 +243,12 @@ impl Kafka {
         self
     }
 
-    /// Any other [setting of librdkafka](https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md), such as
+    /// Sets any other [setting of librdkafka](https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md), such as
     /// `message.max.bytes` (default: 1,000,000), `client.id` (`appmon`), `linger.ms` (here 1), or
-    /// `max.in.flight.requests.per.connection` (here 1): with up to 5, far brokers take more in a second, and order is theirs to
-    /// keep, as Kafka itself does for idempotent producers.
-    /// One that librdkafka does not know, not by this value or not in this build, and one that has a method here, is reported when it is used first
-    /// ([`Publish::validate`]).
-    /// What does not go together is only known when the first batch is published, which then fails.
+    /// `max.in.flight.requests.per.connection` (here 1): up to 5 increase the throughput to distant brokers, and rely on
+    /// the broker for the order, which Kafka keeps for idempotent producers.
+    /// A setting that librdkafka does not accept, or for which there is a method here, is reported at its first use
+    /// ([`Publish::validate`]). Settings that contradict each other make the first batch fail.
     #[must_use]
     pub fn set(mut self, key: &str, value: &str) -> Self {
         if let Err(error) = settings::set(&mut self.config, OWN, key, value) {
@@ -263,7 +262,7 @@ impl Kafka {
         self
     }
 
-    /// The producer that is there, or a new one, with nothing to do.
+    /// Returns the idle producer, or a new one.
     async fn ready(&mut self, deadline: Instant) -> Result<()> {
         if let Line::Busy(_) = &self.line {
             self.hang_up();
@@ -300,7 +299,7 @@ impl Kafka {
         preset("queue.buffering.max.kbytes", largest.max(32768).to_string());
         preset("request.timeout.ms", millis(self.timeout));
         preset("socket.connection.setup.timeout.ms", millis(self.timeout.max(Duration::from_secs(1))));
-        // How long a topic may be missing that was just created.
+        // How long a newly created topic may be unknown.
         preset("topic.metadata.propagation.max.ms", millis(self.timeout.mul_f64(0.5)));
         if self.packing == Packing::Alone {
             config.set("batch.num.messages", "1");
@@ -330,7 +329,7 @@ impl Publish for Kafka {
             return Outcome::none_sent(batch, error);
         }
         let Line::Idle(producer) = std::mem::replace(&mut self.line, Line::Down) else { return Vec::new() };
-        // Until the call ends, whoever looks finds it busy.
+        // Busy until the call ends, also if it is dropped.
         self.line = Line::Busy(producer);
         let (address, may_share) = (self.address(), self.packing == Packing::Together && batch.len() > 1);
         let Line::Busy(producer) = &mut self.line else { return Vec::new() };
@@ -357,7 +356,7 @@ impl Publish for Kafka {
         if let Err(error) = self.validate() {
             return Some(Err(error));
         }
-        // A producer that is there knows all that it would ask for.
+        // An existing producer has connected before.
         self.hang_up();
         let deadline = from_now(self.timeout);
         if let Err(error) = self.ready(deadline).await {
@@ -367,7 +366,7 @@ impl Publish for Kafka {
         match producer.greet(deadline.saturating_duration_since(Instant::now())).await {
             Ok(producer) => {
                 self.line = Line::Idle(producer);
-                // A leader waits for its replicas, whatever the message is.
+                // The leader waits for its replicas, for any message.
                 (!self.silent).then_some(Ok(()))
             }
             Err(error) => Some(Err(self.error(&error.to_string()))),
@@ -396,7 +395,7 @@ impl Publish for Kafka {
     }
 }
 
-/// The settings, without the connection.
+/// Copies the settings, without the connection.
 impl Clone for Kafka {
     fn clone(&self) -> Self {
         Self {
@@ -420,7 +419,7 @@ impl Drop for Kafka {
 
 impl fmt::Debug for Kafka {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the settings: there are passwords among them.
+        // Without the settings: they contain passwords.
         f.debug_struct("Kafka")
             .field("destination", &self.destination())
             .field("line", &self.line)

@@ -1,20 +1,18 @@
-//! The way to a broker: what all of them have in common between [`Publish`] and a client's connection.
+//! The common part of all brokers, between [`Publish`] and the connection of a client library.
 //!
-//! A broker is what makes a [`Session`] and brings messages over it ([`Connect`]). Everything else is here, and so it is the same for
-//! all:
+//! A broker implements how a [`Session`] is made and how messages are sent over it ([`Connect`]). The rest is here, the same for all:
 //!
-//! - **Order.** The messages of a batch go out in turns. After one that was not taken none goes out before the caller saw the
-//!   outcomes; what is on its way together with it is all that can overtake it. That is [`in_flight`](Link::set_in_flight)
-//!   messages at first, one after the broker refused something, half as many after a connection was lost, and more again as messages
-//!   are taken.
-//! - **Deadlines.** A batch has a time, the connection included. A turn begins only in its first half, so that each has the other half
-//!   for its answers.
-//! - **Silent is not broken.** What was not answered when the time is over says nothing of a message as long as the connection stood:
-//!   [`check`](Publish::check) then has no answer, and nothing is taken for poison.
-//! - **Whose fault it is.** [`Fault`] decides what a refusal means: only what is the message's own is final.
-//! - **Servers.** After failures that are a server's, the next one of the list has its turn.
-//! - **Limits.** What is too large is refused before it is sent: by the broker's own word, or by what an earlier refusal said.
-//! - **Sessions.** One is kept while all is well. It is dropped, with all that may still be on its way in it, when anything is not.
+//! - **Order.** The messages of a batch are sent in turns. After a message was not accepted, no further message is sent before the
+//!   caller received the outcomes; only messages of the same turn can overtake it. A turn has [`in_flight`](Link::set_in_flight)
+//!   messages at first, one after a refusal, half as many after a lost connection, and more again as messages are accepted.
+//! - **Deadlines.** A batch has a timeout, which includes the connection. A turn begins only in its first half, so that the other half
+//!   remains for its answers.
+//! - **Timeouts are not failures of a message.** A missing answer over an intact connection has no known cause:
+//!   [`check`](Publish::check) then returns `None`, and no message is suspected of breaking the connection.
+//! - **Faults.** [`Fault`] decides the meaning of a refusal: only a fault of the message is final.
+//! - **Servers.** After a failure of a server, the next one of the list is used.
+//! - **Limits.** A message above the limit is refused before it is sent. The limit is that of the broker, or of an earlier refusal.
+//! - **Sessions.** A session is kept while it works. After any failure it is dropped, with all messages in flight in it.
 
 mod batch;
 mod connect;
@@ -39,60 +37,60 @@ pub(super) use connect::{Connect, Session};
 pub(super) use reply::{Cause, Fault, Reply};
 pub(super) use settings::{publish_by_link, template};
 
-/// A [`Publish`] over sessions. A clone has none yet.
+/// A [`Publish`] over sessions. A clone begins without a session.
 pub(super) struct Link<C: Connect> {
     pub(super) connect: C,
     timeout: Duration,
     in_flight: usize,
-    /// The one whose turn it is.
+    /// The index of the current server.
     server: usize,
-    /// In nobody's use: it is taken out while a batch is on its way, and only comes back when all is well.
+    /// The idle session. It is taken out during a batch, and put back only if it still works.
     idle: Option<C::Session>,
     window: Window,
-    /// What the server said last.
+    /// The last limit reported by the server.
     limit: Option<usize>,
     learned: Option<Learned>,
-    /// Whether the last batch was not answered, over a connection that stood.
+    /// Whether the last batch had no answer over an intact connection.
     silent: bool,
-    /// Until when each server wants to be left alone.
+    /// The time until which each server asked not to be contacted.
     busy: Vec<Option<Instant>>,
-    /// The first setting that cannot be used, and why.
+    /// The error of the first invalid setting.
     wrong: Option<String>,
 }
 
-/// How many messages may be on their way together now.
+/// The current number of messages per turn.
 #[derive(Clone, Copy, Debug)]
 struct Window {
     size: usize,
-    /// How many were taken since it last changed.
+    /// The number of messages accepted since it last changed.
     taken: usize,
 }
 
-/// It doubles after so many turns' worth of messages were taken: where a queue is full but is read from, a refused message could be
-/// overtaken by the next one, so it grows slowly.
+/// The number of full turns after which it doubles. It grows slowly, since a full queue that is being read could refuse one message and
+/// accept the next.
 const TURNS: usize = 8;
 
-const ASKED_TO_WAIT: &str = "not sent: it asked to be left alone for a while";
+const ASKED_TO_WAIT: &str = "not sent: it asked its clients to wait";
 
-/// What a refusal told of sizes.
+/// The limit learned from a refusal.
 #[derive(Clone, Copy, Debug)]
 struct Learned {
     limit: usize,
-    /// Whether the broker said this number; else it is half of what was too large.
+    /// Whether the broker named this number; otherwise it is half the size of the refused message.
     exact: bool,
     at: Instant,
 }
 
-/// How long that is believed. Somebody may raise the limit.
+/// The time for which it is used; after that the limit may have been raised.
 const BELIEVED: Duration = Duration::from_secs(600);
 
-/// How a turn ended, from good to bad.
+/// The end of a turn, from good to bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum End {
     Whole,
-    /// Something was refused; the session is well.
+    /// A message was refused; the session still works.
     Refused,
-    /// The server refuses what another may take.
+    /// The server refused a message that another server may accept.
     Unfit,
     /// Not all was answered in time.
     Silent,
@@ -117,7 +115,7 @@ impl<C: Connect> Link<C> {
         }
     }
 
-    /// Changes a setting of the broker. What is wrong with it is reported when it is used first.
+    /// Changes a setting of the broker. Its error is reported at the first use.
     pub(super) fn configure(&mut self, setting: &str, change: impl FnOnce(&mut C) -> Result<()>) {
         if let Err(error) = change(&mut self.connect) {
             self.wrong.get_or_insert_with(|| format!("{setting}: {error}"));
@@ -145,7 +143,7 @@ impl<C: Connect> Link<C> {
         self.connect.servers().get(self.server).map_or_else(String::new, ToString::to_string)
     }
 
-    /// The session there is, or a new one.
+    /// Returns the idle session, or a new one.
     async fn open(&mut self, until: Instant) -> Result<C::Session> {
         if let Some(mut session) = self.idle.take()
             && session.is_open()
@@ -174,7 +172,7 @@ impl<C: Connect> Link<C> {
         self.server = self.server.saturating_add(1).checked_rem(self.connect.servers().len()).unwrap_or(0);
     }
 
-    /// Notes that this server, or where it is the same on all of them each, wants to be left alone for so long.
+    /// Records that this server, or all servers for faults common to all, asked for this wait.
     fn leave_alone(&mut self, fault: Fault, wait: Option<Duration>) {
         let Some(wait) = wait else { return };
         self.busy.resize(self.connect.servers().len(), None);
@@ -186,7 +184,7 @@ impl<C: Connect> Link<C> {
         }
     }
 
-    /// How long until a server may be asked again; `None` where there is one that may be now, whose turn it is then.
+    /// Selects a server that may be contacted now and returns `None`, or returns the time until there is one.
     fn busy_for(&mut self) -> Option<Duration> {
         let now = Instant::now();
         let left = |busy: &Option<Instant>| busy.and_then(|until| until.checked_duration_since(now));
@@ -203,7 +201,7 @@ impl<C: Connect> Link<C> {
         self.learned.filter(|learned| learned.at.elapsed() < BELIEVED)
     }
 
-    /// What will be refused, as far as is known.
+    /// Returns the outcome of a message that is known to be refused.
     fn refused_early(&self, message: &Message) -> Option<Outcome> {
         let place = || format!("{} {}", self.server_name(), self.connect.place(message));
         if let Some(cause) = self.connect.refuse(message) {
@@ -216,7 +214,7 @@ impl<C: Connect> Link<C> {
         (size > limit).then(|| Outcome::TooLarge(Error::broker(text())))
     }
 
-    /// Notes what became of a turn.
+    /// Records the end of a turn.
     fn take_in(&mut self, turn: Turn<'_>, lost: Option<Cause>, batch: &mut Batch<'_>, session: &C::Session) -> End {
         let mut end = if lost.is_some() { End::Lost } else { End::Whole };
         let (mut why, mut source) = match lost {
@@ -250,7 +248,7 @@ impl<C: Connect> Link<C> {
                 Some(Reply::Refused(Fault::Size(_), cause)) => Outcome::TooLarge(cause.at(&place())),
                 Some(Reply::Refused(fault, cause)) => {
                     end = end.max(if fault == Fault::Server { End::Unfit } else { End::Refused });
-                    // Another server need not be waited for.
+                    // There is no need to wait for another server.
                     match cause.wait.filter(|_| fault == Fault::Place || self.connect.servers().len() == 1) {
                         Some(wait) => Outcome::RetryAfter { wait, error: cause.at(&place()) },
                         None => Outcome::Retry(cause.at(&place())),
@@ -309,7 +307,8 @@ impl<C: Connect> Publish for Link<C> {
         while !batch.is_settled() {
             if !std::mem::take(&mut first) && Instant::now() > last_turn {
                 self.idle = Some(session);
-                return batch.finish(&self.error("not sent: what was sent before it took the time").to_string());
+                return batch
+                    .finish(&self.error("not sent: the timeout was used up by the messages before").to_string());
             }
             let window = if self.connect.one_by_one() { 1 } else { self.window.size };
             let mut turn = batch.turn(window, session.turn_bytes(), until);
@@ -333,7 +332,7 @@ impl<C: Connect> Publish for Link<C> {
                     self.next_server();
                     "not sent, as an earlier message was not taken"
                 }
-                // It is not lost, and what waits in it comes first.
+                // The messages in it are not lost, and come first.
                 End::Silent if session.is_open() && session.held_up().is_some() => {
                     self.idle = Some(session);
                     "not sent, as an earlier message may be lost"
@@ -349,7 +348,7 @@ impl<C: Connect> Publish for Link<C> {
         batch.finish("")
     }
 
-    /// Connects anew: that the server lets us in is the answer, and an old connection may be gone unseen.
+    /// Checks the server by a new connection, since an old one may be broken without notice.
     async fn check(&mut self) -> Option<Result<()>> {
         if let Err(error) = self.validate() {
             return Some(Err(error));
@@ -367,7 +366,7 @@ impl<C: Connect> Publish for Link<C> {
         match self.open(self.deadline(1)).await {
             Ok(session) => {
                 self.idle = Some(session);
-                // One that takes connections but answers to no message waits for something, and not for another message.
+                // A server that accepts connections but acknowledges no message is waiting for something other than a message.
                 (!self.silent).then_some(Ok(()))
             }
             Err(error) => Some(Err(error)),
@@ -390,7 +389,7 @@ impl<C: Connect> Publish for Link<C> {
     }
 
     async fn close(&mut self) {
-        // Whatever was sent was answered, or given up with its session.
+        // No messages are in flight: all were answered, or dropped with their session.
         if let Some(session) = self.idle.take() {
             let _ = timeout_at(self.deadline(1), session.close()).await;
         }

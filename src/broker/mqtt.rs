@@ -36,20 +36,20 @@ use crate::{Error, Result};
 /// # }
 /// ```
 ///
-/// # What a message is
+/// # Format of messages
 ///
 /// With MQTT 5, the default, the payload is published as it is, with its media type as the Content Type and the other
 /// attributes of its CloudEvent as User Properties of the same names. MQTT 3.1.1 has no place for them: there the payload is
 /// the whole CloudEvent as one JSON document ([`Message::structured`]).
 ///
-/// # What an acknowledgement is worth
+/// # Durability of acknowledged messages
 ///
-/// The broker took the message, for those who subscribe now and for sessions it keeps (QoS 1, no clean start). MQTT keeps
-/// nothing for nobody: where nobody subscribed, the message is acknowledged and gone; [`Mqtt::require_subscribers`] makes that
-/// an outcome. What is kept for a session can be lost although it was acknowledged: when the broker ends before it saved it
+/// The broker has the message for current subscribers and for stored sessions (QoS 1, no clean start). A message without a subscriber is
+/// acknowledged and dropped; [`Mqtt::require_subscribers`] turns that into an outcome. An acknowledged message for a stored session can
+/// be lost: when the broker ends before it saved it
 /// (Mosquitto saves every 30 minutes by default, and nothing without `persistence true`), and when a session's queue is full
-/// (`max_queued_messages`, 1000 by default). A broker of MQTT 3.1.1 acknowledges also what it drops because the user may not
-/// publish there or because it is too large; prefer MQTT 5, where it says so.
+/// (`max_queued_messages`, 1000 by default). A broker of MQTT 3.1.1 also acknowledges messages that it drops because of a missing
+/// permission or their size; prefer MQTT 5, which reports these.
 ///
 /// # Outcomes
 ///
@@ -64,15 +64,15 @@ use crate::{Error, Result};
 /// A message larger than the broker says it takes (MQTT 5), or than [`Mqtt::max_packet_bytes`], is rejected and not sent. A broker of
 /// 3.1.1 that ends the connection of a user who may not publish cannot be told from one that does not like the message.
 ///
-/// # What the user needs
+/// # Permissions of the user
 ///
-/// To publish to the topics: in an ACL file of Mosquitto `topic write appmon/#` below `user monitor`.
+/// Write permission for the topics: in an ACL file of Mosquitto `topic write appmon/#` below `user monitor`.
 ///
 /// # Connections
 ///
 /// The first message connects, and each call of [`publish`](crate::forward::Publish::publish) connects again where the connection was lost;
-/// each is a clean start, so that nothing is sent that the caller does not know of. There is no task in the background:
-/// between two calls nobody answers for the connection, and when no call comes for one and a half of the
+/// each is a clean start, so that no earlier message is sent without the caller. There is no background task: between two calls the
+/// connection sends no keep-alive, and when no call comes for one and a half of the
 /// [keep-alive time](Mqtt::keep_alive) the broker ends it, which costs the next call a new one and nothing else.
 #[derive(Clone)]
 pub struct Mqtt {
@@ -88,15 +88,15 @@ const FORM: Form = Form {
 };
 
 impl Mqtt {
-    /// A broker by its URL: `mqtt://[USER[:PASSWORD]@]HOST[:PORT]`, or `mqtts://` for TLS. Without a port it is 1883, or 8883 for
-    /// TLS. What stands in a user or password and may not stand in a URL is written with `%`. Several of one cluster, with commas
-    /// between them, are tried one after the other.
+    /// Returns a publisher to the broker at this URL: `mqtt://[USER[:PASSWORD]@]HOST[:PORT]`, or `mqtts://` for TLS. Without a port it is 1883, or 8883 for
+    /// TLS. Special characters in user and password are escaped by `%`. Several servers of one cluster, separated by
+    /// commas, are tried one after the other.
     ///
-    /// Nothing is connected before there is something to publish, or a check: the broker may start later.
+    /// It does not connect yet, so the broker may start later.
     ///
     /// # Errors
     ///
-    /// [`Error::is_config`] when it is no such URL; the password is not in the text of the error.
+    /// [`Error::is_config`] when the URL is wrong; the error does not contain the password.
     pub fn new(url: impl AsRef<str>) -> Result<Self> {
         let urls = FORM.read(url.as_ref())?;
         for url in &urls {
@@ -128,16 +128,16 @@ impl Mqtt {
         Ok(Self { link: Link::new(connect, 100) })
     }
 
-    /// The version of the protocol. Default: MQTT 5. With 3.1.1 refusals go unseen, and a payload that is no JSON takes a third
-    /// more.
+    /// Sets the version of the protocol. Default: MQTT 5. With 3.1.1 refusals are not reported, and a payload other than JSON is a third
+    /// larger.
     #[must_use]
     pub fn version(mut self, version: Version) -> Self {
         self.link.connect.version = version;
         self
     }
 
-    /// The topic, a [`Template`] or its text. Default: `appmon/{kind}/{host}`. One that is no template, or has `+`, `#` or control
-    /// characters, is reported when it is used first
+    /// Sets the topic, a [`Template`] or its text. Default: `appmon/{kind}/{host}`. An invalid template, or one with `+`, `#` or control
+    /// characters, is reported at its first use
     /// ([`Publish::validate`](crate::forward::Publish::validate)).
     #[must_use]
     pub fn topic<T: TryInto<Template>>(mut self, topic: T) -> Self
@@ -151,9 +151,9 @@ impl Mqtt {
         self
     }
 
-    /// The name of this client at the broker, which knows each once: a second connection of the same name ends the first.
+    /// Sets the client id, which is unique at the broker: a second connection with the same id ends the first.
     /// Default: `appmon` and 16 hexadecimal digits, other ones for each sink and each clone. One that is empty, longer than 65,535 bytes,
-    /// or has control characters, is reported when it is used first
+    /// or has control characters, is reported at its first use
     /// ([`Publish::validate`](crate::forward::Publish::validate)).
     #[must_use]
     pub fn client_id(mut self, id: impl Into<String>) -> Self {
@@ -169,7 +169,7 @@ impl Mqtt {
         self
     }
 
-    /// User and password, for all servers, instead of those in their URLs. One that is longer than 65,535 bytes is reported when it is used first
+    /// Sets user and password for all servers, instead of those in their URLs. One that is longer than 65,535 bytes is reported at its first use
     /// ([`Publish::validate`](crate::forward::Publish::validate)).
     #[must_use]
     pub fn credentials(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
@@ -182,8 +182,8 @@ impl Mqtt {
         self
     }
 
-    /// The TLS configuration of an `mqtts://` URL: trusted roots, client certificate. Default: the system's root certificates and
-    /// no client certificate. One for an `mqtt://` URL, which would say that the connection is to be without, is reported when it is used first
+    /// Sets the TLS configuration of an `mqtts://` URL: trusted roots, client certificate. Default: the system's root certificates and
+    /// no client certificate. One for an `mqtt://` URL, which is without TLS, is reported at its first use
     /// ([`Publish::validate`](crate::forward::Publish::validate)).
     #[must_use]
     pub fn tls(mut self, config: impl Into<Arc<ClientConfig>>) -> Self {
@@ -195,15 +195,15 @@ impl Mqtt {
         self
     }
 
-    /// Whether the broker keeps the last message of each topic for those who subscribe later. Default: no. What it keeps can
-    /// be old: it is not deleted when this host is gone.
+    /// Sets whether the broker retains the last message of each topic for later subscribers. Default: no. A retained message can be old: it
+    /// is not deleted when this host is gone.
     #[must_use]
     pub fn retain(mut self, retain: bool) -> Self {
         self.link.connect.retain = retain;
         self
     }
 
-    /// How long the broker keeps a message for a subscriber that is away; in whole seconds, at least one. Default: as long as the
+    /// Sets how long the broker keeps a message for a disconnected subscriber; in whole seconds, at least one. Default: as long as the
     /// subscriber's session. MQTT 5; without effect for 3.1.1.
     #[must_use]
     pub fn expiry(mut self, expiry: Duration) -> Self {
@@ -211,29 +211,29 @@ impl Mqtt {
         self
     }
 
-    /// Whether a message that nobody subscribed to is [`Outcome::Retry`](crate::forward::Outcome::Retry) instead of accepted, so that it waits until
-    /// somebody does. Default: no. It costs a round trip per message, each of which has to wait for the answer to the one before.
-    /// MQTT 5: brokers of 3.1.1 do not tell, and with it nothing is sent to them.
+    /// Sets whether a message without a subscriber is [`Outcome::Retry`](crate::forward::Outcome::Retry) instead of accepted, so that it waits for
+    /// one. Default: no. It costs a round trip per message, since each has to wait for the answer to the one before.
+    /// MQTT 5 only: brokers of 3.1.1 do not report it, and no message is sent to them with this setting.
     #[must_use]
     pub fn require_subscribers(mut self, require: bool) -> Self {
         self.link.connect.require_subscribers = require;
         self
     }
 
-    /// The keep-alive time, in whole seconds; zero is none. Default: five minutes.
+    /// Sets the keep-alive time, in whole seconds; zero disables it. Default: five minutes.
     ///
-    /// When no message goes out for one and a half of it the broker ends the connection. It should be longer than the time
-    /// between two messages, or each of them costs a new connection; the longer it is, the longer the broker keeps the
-    /// connection of a host that is gone. Whether an idle connection is still there shows with the next message; one that is
-    /// not answered in [time](Self::timeout) is sent again over a new connection.
+    /// When no message is sent for one and a half times as long, the broker ends the connection. It should be longer than the time
+    /// between two messages, or each message costs a new connection. The longer it is, the longer the broker keeps the
+    /// connection of a host that is gone. A broken idle connection is detected by the next message: without an answer within the
+    /// [timeout](Self::timeout), it is sent again over a new connection.
     #[must_use]
     pub fn keep_alive(mut self, time: Duration) -> Self {
         self.link.connect.keep_alive_seconds = u16::try_from(time.as_secs()).unwrap_or(u16::MAX);
         self
     }
 
-    /// The largest packet that the broker takes, in bytes with topic and attributes, where it does not say so itself: with MQTT
-    /// 3.1.1 it never does, and drops the message or the connection. Default: what a broker of MQTT 5 says.
+    /// Sets the largest packet that the broker accepts, in bytes including topic and attributes. A broker of MQTT 3.1.1 does not report its
+    /// limit, and drops larger messages or the connection. Default: the limit that a broker of MQTT 5 reports.
     #[must_use]
     pub fn max_packet_bytes(mut self, bytes: u32) -> Self {
         self.link.connect.max_packet_bytes = Some(bytes);
@@ -241,7 +241,7 @@ impl Mqtt {
     }
 }
 
-/// The protocol has no room for more.
+/// Checks the length that the protocol allows.
 fn check_credentials(user: Option<&str>, password: Option<&str>) -> Result<()> {
     if user.into_iter().chain(password).any(|text| text.len() > usize::from(u16::MAX)) {
         return Err(Error::config("a user or password of MQTT has up to 65,535 bytes"));
@@ -275,8 +275,8 @@ impl Connect for Connector {
 
     async fn connect(&self, url: &Url) -> Result<Connection, Cause> {
         if self.require_subscribers && self.version == Version::V311 {
-            return Err("brokers of MQTT 3.1.1 do not tell whether anybody subscribed: \
-                        require no subscribers, or use MQTT 5"
+            return Err("require_subscribers: brokers of MQTT 3.1.1 do not report subscribers: \
+                        turn it off, or use MQTT 5"
                 .into());
         }
         self.open(url).await.inspect_err(|_| self.tls.forget())
@@ -317,13 +317,13 @@ impl Connect for Connector {
     fn payload(&self, limit: usize) -> usize {
         match self.version {
             Version::V5 => limit,
-            // What is no JSON is written as base64, which takes a third more.
+            // A payload other than JSON is encoded as base64, a third larger.
             Version::V311 => limit.saturating_mul(3) / 4,
         }
     }
 
     fn one_by_one(&self) -> bool {
-        // Where the broker can answer "not now" to one of them alone, those after it must wait for its answer.
+        // If the broker can refuse a single message for now, later ones must wait for its answer.
         self.require_subscribers
     }
 }

@@ -1,11 +1,11 @@
-//! Messages back to snapshots, whatever broker they come from.
+//! Assembly of received messages to snapshots, common to all brokers.
 //!
-//! What a producer wrote is decoded by its media type, put together where it was split, and given once where it came several
-//! times. Whatever is not given on is counted.
+//! Messages are decoded by their media type, split snapshots are put together, and duplicates are dropped. Messages that are not
+//! passed on are counted.
 //!
-//! Only a snapshot that was sent as one arrives as one. NDJSON, and samples sent by themselves, do not say how many belong together:
-//! each message of them is given as a snapshot of what is in it. What compares a snapshot with the one before, such as `changes` and
-//! `rates`, then compares pieces of the same reading. The documentation of the consumers says so.
+//! Only messages in the form of snapshots are received as complete snapshots. NDJSON, and a message per sample, do not name the number
+//! of samples of a tick: each of these messages becomes a snapshot of its samples. Combinators that compare snapshots, such as `changes`
+//! and `rates`, then compare pieces of the same tick. The documentation of the consumers warns of it.
 
 mod decode;
 mod message;
@@ -29,30 +29,30 @@ use message::Source;
 use parts::{Parts, Whole};
 use producer::{Producer, Seen};
 
-/// What came to a consumer, and what of it was not given on.
+/// The counts of a consumer: messages received, and messages and snapshots not passed on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReceiveCounts {
-    /// Messages that came, doubles too.
+    /// Messages received, including duplicates.
     pub messages: u64,
-    /// Snapshots given on.
+    /// Snapshots passed on.
     pub snapshots: u64,
-    /// Samples given on.
+    /// Samples passed on.
     pub samples: u64,
-    /// Messages that came before: by their id, they were left out.
+    /// Messages dropped as duplicates, recognized by their id.
     pub duplicates: u64,
-    /// Messages that were not understood. Each was told as an error.
+    /// Messages that could not be decoded. Each was yielded as an error.
     pub malformed: u64,
-    /// Snapshots of which not all parts came. Each was told as an error.
+    /// Snapshots with missing parts. Each was yielded as an error.
     pub incomplete: u64,
-    /// Messages that did not come, or not yet, though later ones of the same producer did. What the producer itself counts as
-    /// dropped is among them.
+    /// Messages not received (yet), although later ones of the same producer were. They include those that the producer itself counts
+    /// as dropped.
     pub missing: u64,
-    /// Producers that are followed.
+    /// Producers currently tracked.
     pub producers: usize,
 }
 
-/// Makes snapshots of messages. `A` is what acknowledges one.
+/// Assembles messages to snapshots. `A` is the token that acknowledges a message.
 #[derive(Debug)]
 pub(crate) struct Receiver<T, A> {
     gathering: Gathering,
@@ -64,24 +64,24 @@ pub(crate) struct Receiver<T, A> {
     most_producers: usize,
 }
 
-/// Whether all messages of a producer come here.
+/// Whether this consumer receives all messages of a producer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Gathering {
-    /// They do: split snapshots are put together, and what is missing is counted.
+    /// It does: split snapshots are put together, and missing messages are counted.
     All,
-    /// Others share what comes: each part of a split snapshot is given as a snapshot of its own.
+    /// Several consumers share the messages: each part of a split snapshot is passed on as a snapshot of its own.
     #[cfg_attr(not(any(feature = "nats", test)), expect(dead_code, reason = "in Kafka a host stays with one consumer"))]
     Shared,
 }
 
-/// What is to be given on, if anything, and what can be acknowledged once it was.
+/// A snapshot or error to pass on, if any, and the tokens to acknowledge after it.
 #[derive(Debug)]
 pub(crate) struct Item<T, A> {
     pub(crate) result: Option<Result<Snapshot<T>>>,
     pub(crate) done: Vec<A>,
 }
 
-/// How many producers are followed, at about a quarter of a kilobyte each. Those that were not heard of for longest are forgotten.
+/// The largest number of tracked producers, at about a quarter of a kilobyte each. Those with the oldest last message are forgotten.
 const MOST_PRODUCERS: usize = 65_536;
 
 impl<T: Sample + DeserializeOwned, A> Receiver<T, A> {
@@ -101,18 +101,18 @@ impl<T: Sample + DeserializeOwned, A> Receiver<T, A> {
         ReceiveCounts { producers: self.producers.len(), ..self.counts }
     }
 
-    /// What waits for other parts, and so is not to be acknowledged yet, not by acknowledging something later either.
+    /// Returns the tokens of messages that wait for other parts. They must not be acknowledged yet, nor implicitly by a later one.
     #[cfg(any(feature = "nats", test))]
     pub(crate) fn waiting(&self) -> impl Iterator<Item = &A> {
         self.parts.tokens()
     }
 
-    /// Gives back what waits, because nothing more will come of it.
+    /// Returns the tokens of the waiting messages, whose snapshots are given up.
     pub(crate) fn take_waiting(&mut self) -> Vec<A> {
         self.parts.take_tokens()
     }
 
-    /// What is ready, in order.
+    /// Returns the next ready item, in order.
     pub(crate) fn pop(&mut self) -> Option<Item<T, A>> {
         let item = self.ready.pop_front()?;
         if let Some(Ok(snapshot)) = &item.result {
@@ -122,7 +122,7 @@ impl<T: Sample + DeserializeOwned, A> Receiver<T, A> {
         Some(item)
     }
 
-    /// Takes a message in. What comes of it, if anything yet, is ready then.
+    /// Adds a message. Items that it completes become ready.
     pub(crate) fn push(&mut self, message: &Received<'_>, token: A) {
         count(&mut self.counts.messages, 1);
         let of = message.id.and_then(|id| id.parse::<MessageId>().ok()).map(|id| {
@@ -136,7 +136,9 @@ impl<T: Sample + DeserializeOwned, A> Receiver<T, A> {
                 }
                 return;
             }
-            Some(Seen::TooScattered) => return self.malformed(message, "one of too many pieces with gaps", token),
+            Some(Seen::TooScattered) => {
+                return self.malformed(message, "one of too many pieces with gaps between them", token);
+            }
             Some(Seen::First(_) | Seen::Late) | None => {}
         }
         let Decoded { snapshot, part, piece } = match decode::<T>(message) {
@@ -148,20 +150,20 @@ impl<T: Sample + DeserializeOwned, A> Receiver<T, A> {
                 self.malformed(message, "the piece in it is not that of its id", token);
             }
             Some((_, MessageId { piece: Some(piece), .. })) if !is_length(piece.len(), &snapshot) => {
-                self.malformed(message, "a piece of another length than its id says", token);
+                self.malformed(message, "a piece whose length differs from that in its id", token);
             }
-            // Samples by themselves need nothing else.
+            // Single samples need no other messages.
             Some((source, id)) if self.gathering == Gathering::All && is_snapshot(message) => {
                 self.gather(message, &source, id, part, snapshot, token);
             }
             None if self.gathering == Gathering::All && (part.is_some() || piece.is_some()) => {
-                self.malformed(message, "a part of a snapshot, without an id that says of which", token);
+                self.malformed(message, "a part of a snapshot without an id, so the snapshot is unknown", token);
             }
             _ => self.ready.push_back(Item { result: Some(Ok(snapshot)), done: vec![token] }),
         }
     }
 
-    /// Puts a snapshot together with those that it was split into.
+    /// Adds a part to the split snapshot it belongs to.
     fn gather(
         &mut self,
         message: &Received<'_>,
@@ -182,7 +184,7 @@ impl<T: Sample + DeserializeOwned, A> Receiver<T, A> {
         }
     }
 
-    /// Notes that a message came, and whether it did before.
+    /// Records that a message was received, and returns whether it was received before.
     fn see(&mut self, source: &Source, id: MessageId) -> Seen {
         if !self.producers.contains_key(source) {
             self.make_room();
@@ -228,19 +230,19 @@ impl<T: Sample + DeserializeOwned, A> Receiver<T, A> {
         });
     }
 
-    /// Where there are too many producers, forgets an eighth of them.
+    /// Forgets an eighth of the producers if there are too many.
     fn make_room(&mut self) {
         if self.producers.len() < self.most_producers {
             return;
         }
-        let mut heard: Vec<u64> = self.producers.values().map(Producer::heard).collect();
-        let eighth = heard.len() / 8;
-        let (_, limit, _) = heard.select_nth_unstable(eighth);
-        self.producers.retain(|_, producer| producer.heard() > *limit);
+        let mut last_messages: Vec<u64> = self.producers.values().map(Producer::last_message).collect();
+        let eighth = last_messages.len() / 8;
+        let (_, limit, _) = last_messages.select_nth_unstable(eighth);
+        self.producers.retain(|_, producer| producer.last_message() > *limit);
     }
 }
 
-/// Whether a message is a snapshot, or a part or piece of one, by what it says of itself.
+/// Whether a message is a snapshot, or a part or piece of one, by its attributes.
 fn is_snapshot(message: &Received<'_>) -> bool {
     message.codec() != Ok(Codec::Ndjson) && message.form() == Form::Snapshot
 }

@@ -11,24 +11,22 @@
 //! ```
 //!
 //! Each message is an entry of the stream `appmon:{kind}` ([`Streams::key`]), with the attributes of the CloudEvent as its fields
-//! (`id`, `type`, `time` …) and the payload as the field `data`. A consumer knows what was sent twice by its `source` and `id`.
+//! (`id`, `type`, `time` …) and the payload as the field `data`. A consumer recognizes duplicates by `source` and `id`.
 //!
-//! # What an acknowledgement is worth
+//! # Durability of acknowledged messages
 //!
-//! The server has the message in its memory. How much of that outlives the server is the server's configuration: nothing
-//! without persistence, all but about the last second with `appendonly yes`, all with `appendfsync always`; a replica may lack
-//! what was acknowledged last.
+//! The server has the message in memory. Its configuration decides which messages survive its end: none without persistence, all but
+//! about the last second with `appendonly yes`, all with `appendfsync always`. A replica may lack the last acknowledged messages.
 //!
-//! # What the server needs
+//! # Requirements of the server
 //!
-//! Redis 5 or Valkey, 6.2 for [`existing_only`](Streams::existing_only). Neither Sentinel nor Cluster are asked for the address of
-//! another server; where one of several may be the master, give them all. Set `maxmemory-policy noeviction`: any other may throw
-//! streams away to make room.
+//! Redis 5 or Valkey, 6.2 for [`existing_only`](Streams::existing_only). Sentinel and Cluster are not supported; if one of several
+//! servers may be the master, list them all. Set `maxmemory-policy noeviction`: other policies may delete streams to free memory.
 //!
-//! # What the user needs
+//! # Permissions of the user
 //!
 //! The commands `+multi +exec +xadd`, and the keys: `ACL SETUSER monitor on >secret ~appmon:* +multi +exec +xadd`. With `+config|get`
-//! also the server's limits on sizes are known.
+//! the server's size limits are read as well.
 
 mod reply;
 
@@ -51,8 +49,7 @@ use crate::{Error, Result};
 /// Publishes to the streams of a Redis server.
 ///
 /// A batch goes out in transactions (`MULTI` … `EXEC`) of up to [`in_flight`](Self::in_flight) messages and 4 MiB, each of which the
-/// server takes as a whole or not at all: where it runs out of memory in the middle of a batch, no message overtakes an earlier one
-/// of its stream.
+/// server accepts fully or not at all. So no message overtakes an earlier one of its stream when memory runs out during a batch.
 ///
 /// | outcome | when |
 /// |---|---|
@@ -73,14 +70,14 @@ const FORM: Form = Form {
     bare: false,
 };
 
-/// The most bytes of one transaction: the server serves nobody else meanwhile.
+/// The largest transaction in bytes: the server serves no other client during it.
 const TRANSACTION_BYTES: usize = 4 << 20;
 
 impl Streams {
-    /// Streams of the server at this URL, `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, or `rediss://` for TLS; or of the first of
-    /// several, with commas between them, that is reached and takes what is sent.
+    /// Returns a publisher to the server at this URL, `redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]`, or `rediss://` for TLS; or to the first of
+    /// several, separated by commas, that can be reached and accepts messages.
     ///
-    /// Nothing is connected yet: the server may start later.
+    /// It does not connect yet, so the server may start later.
     ///
     /// # Errors
     ///
@@ -98,8 +95,8 @@ impl Streams {
         Ok(Self { link: Link::new(connect, 1000) })
     }
 
-    /// The TLS configuration of a `rediss://` URL: whom to trust, and the certificate of the client where the server asks for
-    /// one. Default: the system's root certificates and no client certificate. One for a URL without TLS is reported when it is used first
+    /// Sets the TLS configuration of a `rediss://` URL: the trusted roots, and the client certificate if the server requires
+    /// one. Default: the system's root certificates and no client certificate. One for a URL without TLS is reported at its first use
     /// ([`Publish::validate`](crate::forward::Publish::validate)).
     #[must_use]
     pub fn tls(mut self, config: impl Into<Arc<ClientConfig>>) -> Self {
@@ -111,8 +108,8 @@ impl Streams {
         self
     }
 
-    /// The key of the stream, a [`Template`] or its text. Default: `appmon:{kind}`, one stream for all hosts. With `{host}` in it each host
-    /// has its own, and a consumer must know them all. One that is no template is reported when it is used first
+    /// Sets the key of the stream, a [`Template`] or its text. Default: `appmon:{kind}`, one stream for all hosts. With `{host}` in it each host
+    /// has its own, and a consumer must know them all. An invalid template is reported at its first use
     /// ([`Publish::validate`](crate::forward::Publish::validate)).
     #[must_use]
     pub fn key<T: TryInto<Template>>(mut self, key: T) -> Self
@@ -126,19 +123,19 @@ impl Streams {
         self
     }
 
-    /// Keeps about so many entries in a stream (`MAXLEN ~`), at least 1: each message that is added removes older ones, whether
-    /// they were read or not.
+    /// Keeps about this many entries in a stream (`MAXLEN ~`), at least 1: each new message removes older ones, whether they were read or
+    /// not.
     ///
-    /// Default: no bound. Then nothing is lost, but streams only shrink where somebody else trims them (`XTRIM`), and the
-    /// server's memory fills up: set a bound here, or `maxmemory` there.
+    /// Default: no bound. Then no message is lost, but streams shrink only if another client trims them (`XTRIM`), and the server's memory
+    /// fills up: set a bound here, or `maxmemory` at the server.
     #[must_use]
     pub fn max_len(mut self, entries: u64) -> Self {
         self.link.connect.max_len = Some(entries.max(1));
         self
     }
 
-    /// Takes only streams that exist (`NOMKSTREAM`): messages wait until somebody makes them, for instance with
-    /// `XGROUP CREATE … MKSTREAM`. Default: they are made.
+    /// Publishes only to existing streams (`NOMKSTREAM`): messages wait until the stream is created, for example with
+    /// `XGROUP CREATE … MKSTREAM`. Default: missing streams are created.
     #[must_use]
     pub fn existing_only(mut self, existing_only: bool) -> Self {
         self.link.connect.existing_only = existing_only;
@@ -146,7 +143,7 @@ impl Streams {
     }
 }
 
-/// Who we are there, and which database it is.
+/// The credentials, and the database.
 fn user(url: &Url) -> Result<RedisConnectionInfo> {
     let mut user = RedisConnectionInfo::default();
     if let Some(name) = url.user.as_deref().filter(|name| !name.is_empty()) {
@@ -216,7 +213,7 @@ impl Connect for Connector {
     }
 
     async fn send(&self, connection: &mut Connection, turn: &mut Turn<'_>) -> Result<(), Cause> {
-        // Not the client's own transactions: those do not tell what became of the single commands when `MULTI` is refused.
+        // Not the client library's transactions: they do not return the results of the commands when `MULTI` is refused.
         let mut pipeline = Pipeline::new();
         pipeline.cmd("MULTI");
         for message in turn.messages() {
@@ -241,10 +238,10 @@ impl Connect for Connector {
     }
 }
 
-/// A connection that never comes back by itself: once it ends, it has ended.
+/// A connection that never reconnects by itself.
 pub(super) struct Connection {
     client: MultiplexedConnection,
-    /// What reads and writes; it is polled together with each request, and so needs no task of its own.
+    /// The driver of the connection. It is polled together with each request, and so needs no task of its own.
     driver: Fuse<BoxFuture<'static, ()>>,
     max_bulk: usize,
     max_query: usize,
@@ -254,7 +251,7 @@ pub(super) struct Connection {
 impl Connection {
     async fn open(user: &RedisConnectionInfo, url: &Url, tls: &Tls) -> Result<Self, Cause> {
         let (socket, cut) = socket::connect(url, tls).await?;
-        // The time is the caller's.
+        // The caller has the timeout.
         let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
         let connected = MultiplexedConnection::new_with_config(user, socket, config).await;
         let (client, driver) = connected.map_err(reply::refused_connection)?;
@@ -264,7 +261,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Finds out whether we may do transactions, and what the server takes; those who may not ask that get its defaults.
+    /// Checks the permission for transactions, and reads the server's limits. Without permission to read them, their defaults are used.
     async fn ask(&mut self) -> RedisResult<()> {
         let mut pipeline = Pipeline::with_capacity(4);
         pipeline.cmd("MULTI").cmd("EXEC");
@@ -285,12 +282,12 @@ impl Connection {
         let request = self.client.send_packed_commands(pipeline, 0, pipeline.len());
         match select(std::pin::pin!(request), &mut self.driver).await {
             Either::Left((replies, _)) => replies,
-            // The connection has ended; what was answered before is in the request already.
+            // The connection has ended. Earlier answers are in the request already.
             Either::Right(((), request)) => request.await,
         }
     }
 
-    /// The server closes a connection that has more than its limit in a transaction.
+    /// The server closes a connection whose transaction exceeds its limit.
     fn max_transaction_bytes(&self) -> usize {
         self.max_query.saturating_sub(64 << 10)
     }

@@ -1,4 +1,4 @@
-//! A connection to a broker by TCP, with TLS where that is asked for.
+//! A TCP connection to a broker, with or without TLS.
 
 use std::io;
 use std::net::Shutdown;
@@ -21,25 +21,25 @@ pub(super) async fn connect(url: &Url, tls: &Tls) -> Result<(Box<dyn Stream>, Cu
     let cut = prepare(&socket).map_err(failed)?;
     let Some(config) = config else { return Ok((Box::new(socket), cut)) };
     let name = ServerName::try_from(url.host.clone());
-    let name = name.map_err(|_| format!("no connection: {:?} can be in no certificate", url.host))?;
+    let name = name.map_err(|_| format!("no connection: TLS needs a host name or address, not {:?}", url.host))?;
     let stream = TlsConnector::from(config).connect(name, socket).await.map_err(failed)?;
     Ok((Box::new(stream), cut))
 }
 
 fn prepare(socket: &TcpStream) -> io::Result<Cut> {
     socket.set_nodelay(true)?;
-    // What was not sent when a connection is given up must not arrive later.
+    // Unsent data must not reach the broker after the connection was given up.
     socket.set_zero_linger()?;
     Ok(Cut(socket.as_fd().try_clone_to_owned()?.into()))
 }
 
-/// What clients read from and write to.
+/// The transport of a client.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// Ends a connection when it is dropped, whoever else holds it: a client that goes on in the background must not bring to the
-/// broker what was given up here.
+/// Ends a connection when it is dropped, even if others hold it: a client that continues in the background must not deliver messages
+/// that were given up here.
 pub(super) struct Cut(std::net::TcpStream);
 
 impl Drop for Cut {

@@ -1,4 +1,4 @@
-//! Whom connections with TLS trust.
+//! The TLS configuration of connections.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,21 +7,21 @@ use rustls::{ClientConfig, RootCertStore};
 use crate::broker::blocking::blocking;
 use crate::{Error, Result};
 
-/// A configuration of the user's, or else the certificates that the system trusts.
+/// The user's TLS configuration, or one with the certificates that the system trusts.
 #[derive(Clone, Default)]
 pub(super) struct Tls {
     given: Option<Arc<ClientConfig>>,
-    /// Those of the system, read when they are needed first.
+    /// The configuration with the system's certificates, read at first use.
     system: Arc<Mutex<Option<Arc<ClientConfig>>>>,
 }
 
 impl Tls {
-    /// Trusts whom `config` trusts.
+    /// Sets the user's configuration.
     pub(super) fn set(&mut self, config: Arc<ClientConfig>) {
         self.given = Some(config);
     }
 
-    /// Whether there is a configuration of the user's.
+    /// Whether the user has set a configuration.
     #[cfg(feature = "nats")]
     pub(super) fn is_set(&self) -> bool {
         self.given.is_some()
@@ -36,7 +36,8 @@ impl Tls {
         Ok(config)
     }
 
-    /// No connection was made: what the system trusts is read again for the next one, as an authority may have been added.
+    /// To be called after a failed connection: the system's certificates are read again for the next one, since some may have been
+    /// added.
     pub(super) fn forget(&self) {
         *self.system() = None;
     }
@@ -46,9 +47,9 @@ impl Tls {
     }
 }
 
-/// A configuration with these roots, and no client certificate.
+/// Returns a configuration with these roots, and no client certificate.
 pub(super) fn with_roots(roots: RootCertStore) -> Result<ClientConfig> {
-    // Given by name: which provider is the process's default is not a library's business.
+    // An explicit provider: a library must not depend on, or set, the default of the process.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -61,7 +62,9 @@ fn of_system() -> Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
-        return Err(Error::config("there are no certificates that this system trusts: give a TLS configuration"));
+        return Err(Error::config(
+            "this system has no trusted certificates: install them, or set a TLS configuration with `tls`",
+        ));
     }
     with_roots(roots)
 }

@@ -4,16 +4,16 @@ use std::fmt;
 
 use crate::{Error, Result};
 
-/// Which URLs a broker has.
+/// The form of a broker's URLs.
 pub(super) struct Form {
     /// The broker, for errors: `a Redis server`.
     pub(super) broker: &'static str,
-    /// The first is the one of a URL without a scheme, where `bare` ones are allowed.
+    /// The first is the default of URLs without a scheme, if `bare` ones are allowed.
     pub(super) schemes: &'static [Scheme],
     pub(super) bare: bool,
 }
 
-/// The beginning of a URL, and what it means.
+/// A scheme, with its properties.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Scheme {
     pub(super) name: &'static str,
@@ -21,7 +21,7 @@ pub(super) struct Scheme {
     pub(super) port: u16,
 }
 
-/// A URL taken apart: `SCHEME://[USER[:PASSWORD]@]HOST[:PORT][/PATH][?QUERY]`.
+/// The components of a URL: `SCHEME://[USER[:PASSWORD]@]HOST[:PORT][/PATH][?QUERY]`.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Url {
     pub(super) scheme: &'static Scheme,
@@ -30,16 +30,16 @@ pub(super) struct Url {
     /// A name or an address; that of IPv6 without its brackets.
     pub(super) host: String,
     pub(super) port: u16,
-    /// As it is written, without the `/` it begins with; `None` where there is not even that.
+    /// The path as written, without its leading `/`; `None` if there is no `/`.
     pub(super) path: Option<String>,
     pub(super) query: Option<String>,
 }
 
 impl Form {
-    /// Reads one URL, or several with commas between them. One that has no scheme after one that has is of the same scheme and for
-    /// the same user: `nats://me:secret@a,b:4223`.
+    /// Parses one URL, or several separated by commas. One without a scheme has the scheme and user of the one before:
+    /// `nats://me:secret@a,b:4223`.
     ///
-    /// No error shows any of the text, since there may be a password in it.
+    /// The errors contain no part of the text, since it may contain a password.
     pub(super) fn read(&self, text: &str) -> Result<Vec<Url>> {
         let mut urls: Vec<Url> = Vec::new();
         for one in text.split(',') {
@@ -49,7 +49,7 @@ impl Form {
         Ok(urls)
     }
 
-    /// An error about a URL.
+    /// Returns an error about a URL.
     pub(super) fn wrong(&self, why: &str) -> Error {
         let scheme = self.schemes.first().map_or("", |scheme| scheme.name);
         let form = format!("{scheme}://[USER:PASSWORD@]HOST[:PORT]");
@@ -58,7 +58,7 @@ impl Form {
 
     fn read_one(&self, text: &str, before: Option<&Url>) -> Result<Url, String> {
         if text.contains('#') {
-            return Err("there is a # in it: in a password, write %23".to_owned());
+            return Err("it contains #: in a password, write %23".to_owned());
         }
         let (scheme, rest) = match text.split_once("://") {
             Some((name, rest)) => (self.scheme(name)?, rest),
@@ -78,7 +78,7 @@ impl Form {
                 let (user, password) = split(login, ':');
                 (Some(unescape(user)?), password.map(unescape).transpose()?)
             }
-            // What goes without saying for the others of a list.
+            // The later URLs of a list take scheme and user from the first.
             None if !text.contains("://") => {
                 before.map_or((None, None), |url| (url.user.clone(), url.password.clone()))
             }
@@ -108,7 +108,7 @@ fn split(text: &str, at: char) -> (&str, Option<&str>) {
 fn host_and_port(text: &str) -> Result<(&str, Option<u16>), String> {
     let (host, port, more) = match text.strip_prefix('[').map(|rest| rest.split_once(']')) {
         Some(Some((host, port))) => (host, port, &b":.%"[..]),
-        Some(None) => return Err("an IPv6 address stands in brackets".to_owned()),
+        Some(None) => return Err("an IPv6 address must be in brackets".to_owned()),
         None => {
             let (host, port) = text.split_at(text.find(':').unwrap_or(text.len()));
             (host, port, &b"-._"[..])
@@ -118,7 +118,10 @@ fn host_and_port(text: &str) -> Result<(&str, Option<u16>), String> {
         return Err("it has no host".to_owned());
     }
     if !host.bytes().all(|byte| byte.is_ascii_alphanumeric() || more.contains(&byte)) {
-        return Err("a character that no host has; in user and password, write % and two digits for it".to_owned());
+        return Err(
+            "it has a character that no host has; in user and password, write it as % and two hexadecimal digits"
+                .to_owned(),
+        );
     }
     if port.is_empty() {
         return Ok((host, None));
@@ -126,7 +129,7 @@ fn host_and_port(text: &str) -> Result<(&str, Option<u16>), String> {
     let digits = port.strip_prefix(':').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
     match digits.and_then(|digits| digits.parse().ok()).filter(|port| *port > 0) {
         Some(port) => Ok((host, Some(port))),
-        None => Err("its port is no number from 1 to 65535".to_owned()),
+        None => Err("its port is not a number from 1 to 65535".to_owned()),
     }
 }
 
@@ -142,34 +145,34 @@ pub(super) fn unescape(text: &str) -> Result<String, String> {
         let digits = rest.next().zip(rest.next()).map(|(high, low)| [high, low]);
         let digits = digits.as_ref().and_then(|digits| std::str::from_utf8(digits).ok());
         let decoded = digits.filter(|digits| !digits.starts_with('+')).map(|digits| u8::from_str_radix(digits, 16));
-        bytes.push(decoded.and_then(Result::ok).ok_or("a % is followed by two hexadecimal digits")?);
+        bytes.push(decoded.and_then(Result::ok).ok_or("a % must be followed by two hexadecimal digits")?);
     }
-    String::from_utf8(bytes).map_err(|_| "an escaped text that is no UTF-8".to_owned())
+    String::from_utf8(bytes).map_err(|_| "an escaped text is not UTF-8".to_owned())
 }
 
-/// Whether one of them is with TLS, for whoever configures it.
+/// Checks that one of the URLs uses TLS, if a TLS configuration was set.
 #[cfg(any(feature = "amqp", feature = "mqtt", feature = "redis"))]
 pub(super) fn wants_tls<'a>(mut urls: impl Iterator<Item = &'a Url>) -> Result<()> {
     if urls.any(|url| url.scheme.tls) {
         return Ok(());
     }
-    Err(Error::config("a TLS configuration, and none in the URL: it begins with another scheme"))
+    Err(Error::config("there is a TLS configuration, but the scheme of the URL is one without TLS"))
 }
 
-/// Several, as they are read.
+/// Formats several URLs, as they are parsed.
 pub(super) fn list<'a>(urls: impl IntoIterator<Item = &'a Url>) -> String {
     let texts: Vec<String> = urls.into_iter().map(Url::to_string).collect();
     texts.join(",")
 }
 
 impl Url {
-    /// The host as it stands in a URL.
+    /// Returns the host as written in a URL.
     pub(super) fn bracketed_host(&self) -> String {
         if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() }
     }
 }
 
-/// Without user, password, path and query.
+/// Formats it without user, password, path and query.
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}:{}", self.scheme.name, self.bracketed_host(), self.port)

@@ -1,4 +1,4 @@
-//! A bound on the subjects that have series of their own, and one for all others, whose sums hold.
+//! A bound on the number of subjects with series of their own, and one subject that sums up all others.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,23 +6,23 @@ use super::families::Family;
 use crate::Sample;
 use crate::measured::{Field, FieldKind, Measured, Unit};
 
-/// Who has series of its own, and the books of the others.
+/// The subjects with series of their own, and the sums of the others.
 pub(super) struct Bounded<K> {
     shown: HashSet<K>,
-    /// The counters of each other subject as they were last booked.
+    /// The counters of each other subject when they were last added.
     others: HashMap<K, Vec<f64>>,
-    /// What the others counted, those that are gone included: it never falls.
+    /// The sums of the counters of the others, including those that are gone: they never fall.
     counted: Vec<f64>,
-    /// The names of the labels of a subject, for when none is left.
+    /// The names of the labels of a subject, kept for the time when no subject is left.
     labels: Vec<String>,
 }
 
-/// All that have no series of their own.
+/// The sum of all subjects without series of their own.
 #[derive(Default)]
 pub(super) struct Others {
     /// The names of their labels, each of which is `other`.
     pub(super) labels: Vec<String>,
-    /// Their sums, in the order of the fields; `None` where there is none.
+    /// Their sums, in the order of the fields; `None` for a field without one.
     pub(super) sums: Vec<Option<f64>>,
 }
 
@@ -33,10 +33,10 @@ impl<K> Default for Bounded<K> {
 }
 
 impl<K: Ord + Clone + std::hash::Hash> Bounded<K> {
-    /// Those that have series of their own, at most `most`; and the sums of the others, if there were ever any.
+    /// Returns the samples with series of their own, at most `most`, and the sums of the others, if there were ever any.
     ///
-    /// A subject keeps its place until it is gone, and one that has none gets none: a total never moves between series, where it would
-    /// look like growth.
+    /// A subject with a series of its own keeps it until it is gone, and one without never gets one: a total that moved between series
+    /// would look like growth.
     pub(super) fn split<'a, T: Sample<Key = K> + Measured>(
         &mut self,
         samples: &'a [T],
@@ -60,7 +60,7 @@ impl<K: Ord + Clone + std::hash::Hash> Bounded<K> {
                 if is_new && self.shown.len() < most {
                     self.shown.insert(key);
                 } else {
-                    self.book(key, sample, &fields, &mut sums);
+                    self.add(key, sample, &fields, &mut sums);
                     continue;
                 }
             }
@@ -75,15 +75,15 @@ impl<K: Ord + Clone + std::hash::Hash> Bounded<K> {
         (own, any.then(|| Others { labels: self.labels.clone(), sums }))
     }
 
-    fn book<T>(&mut self, key: K, sample: &T, fields: &[&Field<T>], sums: &mut [Option<f64>]) {
-        let booked = self.others.entry(key).or_insert_with(|| vec![0.0; fields.len()]);
-        for (((field, booked), counted), sum) in fields.iter().zip(booked).zip(&mut self.counted).zip(sums) {
+    fn add<T>(&mut self, key: K, sample: &T, fields: &[&Field<T>], sums: &mut [Option<f64>]) {
+        let added = self.others.entry(key).or_insert_with(|| vec![0.0; fields.len()]);
+        for (((field, added), counted), sum) in fields.iter().zip(added).zip(&mut self.counted).zip(sums) {
             let Some(now) = field.value(sample).map(|number| number.to_f64()) else { continue };
             match field.kind() {
                 FieldKind::Counter => {
-                    // A counter that went backwards began anew.
-                    *counted += if now >= *booked { now - *booked } else { now };
-                    *booked = now;
+                    // A counter that went backwards has restarted from 0.
+                    *counted += if now >= *added { now - *added } else { now };
+                    *added = now;
                 }
                 FieldKind::Gauge if has_sum(field.unit()) => *sum = Some(sum.unwrap_or_default() + now),
                 FieldKind::Gauge => {}
@@ -92,7 +92,7 @@ impl<K: Ord + Clone + std::hash::Hash> Bounded<K> {
     }
 }
 
-/// Whether the sum of several subjects means something: of shares it does not.
+/// Whether the sum over several subjects is meaningful. It is not for ratios.
 fn has_sum(unit: Unit) -> bool {
     !matches!(unit, Unit::Fraction | Unit::Nanoseconds | Unit::Count("" | "{nice}" | "{point}"))
 }

@@ -1,18 +1,18 @@
-//! The fields of a sample as families of metrics: those of one name together.
+//! The fields of a sample, grouped by name into metric families.
 
 use crate::measured::{Field, FieldKind, FieldTable, Measured};
 
-/// The fields that make one metric, each with the attributes that tell it from the others.
+/// The fields of one metric, each with its distinguishing attributes.
 pub(super) struct Family<T> {
-    /// The whole name, in OpenTelemetry's notation: `process.cpu.time`.
+    /// The full name, in OpenTelemetry's notation: `process.cpu.time`.
     pub(super) name: String,
     pub(super) kind: FieldKind,
     pub(super) help: String,
     pub(super) fields: Vec<Field<T>>,
 }
 
-/// The families of a sample, in the order of its table. Rates are left out unless they are asked for: whoever scrapes counters makes
-/// rates of them.
+/// Returns the families of a sample, in the order of its table. Rates are left out by default, since Prometheus computes rates from
+/// counters.
 pub(super) fn families<T: Measured>(rates: bool) -> Vec<Family<T>> {
     let mut families: Vec<Family<T>> = Vec::new();
     for field in &FieldTable::<T>::new() {

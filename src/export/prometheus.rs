@@ -1,4 +1,4 @@
-//! A page for Prometheus, as a `Collector` of prometheus-client.
+//! Metrics for Prometheus, as a `Collector` of prometheus-client.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,23 +14,23 @@ use crate::measured::{Field, FieldKind, Measured, Unit};
 use crate::stream::Latest;
 use crate::{Sample, Snapshot};
 
-/// How metrics are named.
+/// The naming scheme of metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Naming {
-    /// By the semantic conventions of OpenTelemetry, as Prometheus writes them: `process_cpu_time_seconds_total`.
+    /// The semantic conventions of OpenTelemetry, in the notation of Prometheus: `process_cpu_time_seconds_total`.
     #[default]
     OpenTelemetry,
 }
 
-/// The newest snapshot as metrics for Prometheus, with settings: a `Collector` of prometheus-client.
+/// A `Collector` of prometheus-client: metrics of the newest snapshot for Prometheus, with settings.
 ///
 /// [`Latest`] itself is a `Collector` too, with the defaults and without a bound. Each number of the [field table](crate::measured) that
 /// has a value is a metric: times in seconds, sizes in bytes, shares as ratios. The [labels](Measured::labels) of the sample are its
-/// labels, and `host` where the snapshot came from another one. Nothing is kept of what is gone: it is absent from the next scrape. While
-/// the handle is [empty](Latest::get), so is the page.
+/// labels, and `host` if the snapshot is from another host. A subject that is gone is absent from the next scrape. While the handle is
+/// [empty](Latest::get), there are no metrics.
 ///
-/// Numbers are floats where they are in seconds: exact to the nanosecond for 104 days of CPU time.
+/// Seconds are floats, exact to the nanosecond for 104 days of CPU time.
 ///
 /// # Examples
 ///
@@ -69,21 +69,21 @@ pub struct Prometheus<T: Sample> {
 
 type Families<T> = Arc<[(Description, Family<T>)]>;
 
-/// What stands at the head of a family.
+/// The descriptor of a family.
 struct Description {
     name: String,
     unit: Option<registry::Unit>,
 }
 
 impl<T: Sample + Measured> Prometheus<T> {
-    /// The metrics of this handle.
+    /// Returns a collector for this handle.
     pub fn new(latest: Latest<T>) -> Self {
         let (naming, rates) = (Naming::default(), false);
         let families = described(naming, rates);
         Self { latest, naming, rates, most: usize::MAX, families, bounded: Mutex::default() }
     }
 
-    /// How metrics are named. Default: by the conventions of OpenTelemetry.
+    /// Sets the naming scheme. Default: the conventions of OpenTelemetry.
     #[must_use]
     pub fn naming(mut self, naming: Naming) -> Self {
         self.naming = naming;
@@ -91,7 +91,7 @@ impl<T: Sample + Measured> Prometheus<T> {
         self
     }
 
-    /// Whether rates are metrics too. Default: no, Prometheus makes rates of counters.
+    /// Sets whether rates are exported too. Default: no, since Prometheus computes rates from counters.
     #[must_use]
     pub fn rates(mut self, rates: bool) -> Self {
         self.rates = rates;
@@ -99,10 +99,12 @@ impl<T: Sample + Measured> Prometheus<T> {
         self
     }
 
-    /// At most so many subjects have series of their own; all others are one, whose labels are all `other`. Default: no bound.
+    /// Sets the largest number of subjects with series of their own. All others share one series, whose labels are all `other`. Default:
+    /// no bound.
     ///
-    /// Totals of the others are sums over all of them, those that are gone included, and never fall: a subject keeps its series, or its
-    /// place among the others, for life. Gauges are sums over those that are there; what has no meaningful sum is left out.
+    /// The counters of the others are sums over all of them, including those that are gone, and never fall: a subject stays in its own
+    /// series, or among the others, for its lifetime. Gauges are sums over the present subjects. Fields without a meaningful sum are
+    /// left out.
     #[must_use]
     pub fn max_subjects(mut self, most: usize) -> Self {
         self.most = most;
@@ -183,7 +185,7 @@ fn page<T: Measured>(
         let sums: Vec<Option<f64>> = family.fields.iter().map(|_| others.next().flatten()).collect();
         let has_values = sums.iter().any(Option::is_some)
             || subjects.iter().any(|(_, sample)| family.fields.iter().any(|field| field.value(sample).is_some()));
-        // A family without a metric would be a head without a body on the page.
+        // A family without metrics is left out, with its descriptor.
         if !has_values {
             continue;
         }
@@ -214,7 +216,7 @@ fn write(mut metric: MetricEncoder<'_>, kind: FieldKind, value: f64) -> fmt::Res
     }
 }
 
-/// Prometheus has base units: seconds and bytes.
+/// Converts to the base units of Prometheus: seconds and bytes.
 fn scaled(unit: Unit, value: f64) -> f64 {
     if unit == Unit::Nanoseconds { value / 1e9 } else { value }
 }
@@ -230,7 +232,7 @@ fn prometheus_unit(unit: Unit) -> Option<registry::Unit> {
     }
 }
 
-/// A name in the characters that Prometheus has.
+/// Replaces the characters that Prometheus does not allow in names.
 fn prometheus_name(name: &str) -> String {
     let legal = |char: char| if char.is_ascii_alphanumeric() { char } else { '_' };
     let begins_ill = name.starts_with(|char: char| char.is_ascii_digit());

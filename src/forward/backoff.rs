@@ -1,11 +1,11 @@
-//! Waits between attempts.
+//! The waiting time between two attempts.
 
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
-/// Exponential back-off with full jitter: a random wait up to a bound that doubles with each failure, so that a fleet that lost
-/// its broker does not come back all at once.
+/// Exponential back-off with full jitter: a random wait up to a bound that doubles with each failure, so that the hosts of a
+/// fleet that lost its broker do not all reconnect at the same moment.
 ///
 /// ```
 /// use std::time::Duration;
@@ -26,7 +26,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Waits of at most `first` after the first failure, and of at most `most` after many.
+    /// Returns a back-off whose waits are at most `first` after the first failure, and at most `most` after any number of failures.
     #[must_use]
     pub fn new(first: Duration, most: Duration) -> Self {
         let builder = ExponentialBuilder::new().with_min_delay(first).with_max_delay(most).without_max_times();
@@ -39,7 +39,7 @@ impl Backoff {
         Duration::from_nanos(fastrand::u64(0..=u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    /// Starts anew, after a success.
+    /// Resets the bound to the first one. To be called after a success.
     pub fn reset(&mut self) {
         self.bounds = None;
     }
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bounds_double_and_the_rest_is_luck() {
+    fn bounds_double_and_waits_are_random() {
         let first = Duration::from_millis(100);
         let mut backoff = Backoff::new(first, Duration::from_secs(5));
         for attempt in 0..40 {
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn extremes_are_what_they_say() {
+    fn extreme_bounds_are_kept() {
         let mut backoff = Backoff::new(Duration::ZERO, Duration::ZERO);
         assert!((0..100).all(|_| backoff.next_wait() == Duration::ZERO));
         let mut backoff = Backoff::new(Duration::MAX, Duration::MAX);

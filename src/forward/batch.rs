@@ -1,23 +1,23 @@
-//! Messages on their way: one at a time, and how many of them go at once.
+//! A message to be sent, and the size of a batch.
 
 use crate::forward::message::Message;
 
-/// A message that is to be sent.
+/// A message to be sent.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub(super) message: Message,
-    /// Where it is in the spool, if it is there.
+    /// Its position in the spool; `None` if it is not in a spool.
     pub(super) position: Option<u64>,
-    /// Whether it was sent before, in vain.
+    /// The result of the last attempt to send it.
     pub(super) tried: Tried,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tried {
     Not,
-    /// It was not taken.
+    /// The broker did not take it.
     Refused,
-    /// Nobody knows whether it was taken.
+    /// It is not known whether the broker took it.
     Unknown,
 }
 
@@ -27,7 +27,7 @@ impl Entry {
     }
 }
 
-/// How much is sent at once.
+/// The largest size of a batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BatchLimits {
     pub(super) messages: usize,
@@ -35,7 +35,8 @@ pub(super) struct BatchLimits {
 }
 
 impl BatchLimits {
-    /// Whether one more message of `more` bytes may come to so many, of so many bytes. The first always may.
+    /// Whether a batch of `messages` messages and `bytes` bytes may grow by a message of `more` bytes. The first message always
+    /// may be added.
     pub(super) fn allow(self, messages: usize, bytes: usize, more: usize) -> bool {
         messages == 0 || (messages < self.messages && bytes.saturating_add(more) <= self.bytes)
     }

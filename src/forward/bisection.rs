@@ -1,27 +1,28 @@
-//! Finds the message that breaks every connection it is sent over.
+//! The search for a message that breaks every connection it is sent over.
 
-/// What is to be sent of a batch.
+/// The next attempt of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Next {
-    /// So many from its front.
+    /// The number of messages to send, from the front of the batch.
     pub(super) count: usize,
-    /// After the broker answered to something harmless.
+    /// Whether to send them only after the broker answered a [`check`](super::publish::Publish::check).
     pub(super) check: bool,
 }
 
-/// A broker that answers to a message by cutting the connection looks like an outage; sent again and again, such a message would
-/// hold up all others for ever. So what fails without an answer is sent in smaller and smaller batches. Where a message fails
-/// alone several times, although the broker answered to something else each time right before, it is not the broker.
+/// A broker that closes the connection when it receives a certain message looks like an outage; sent again and again, such a
+/// message would block all later ones for ever. Therefore a batch that fails without an answer is sent again in smaller and
+/// smaller batches. When a message fails alone several times, and the broker answered a check right before each attempt, the
+/// message is the cause and not the broker.
 ///
-/// In an outage the broker does not answer, and nothing is held against anybody. Nothing later is sent before it is clear: the
-/// order stays.
+/// In an outage the check fails, so no message is suspected. Later messages are sent only after the suspected one is decided,
+/// so the order is kept.
 #[derive(Debug)]
 pub(super) struct Bisection {
-    /// How many may be sent at once.
+    /// The largest number of messages to send at once.
     window: usize,
-    /// How often the first failed alone, with a broker that answered before.
+    /// How often the first message failed alone right after a check that the broker answered.
     failed: u32,
-    /// Whether the first failed alone at the last attempt.
+    /// Whether the first message failed alone at the last attempt.
     suspect: bool,
 }
 
@@ -34,16 +35,16 @@ impl Default for Bisection {
 }
 
 impl Bisection {
-    /// What to send of a batch of this length.
+    /// Returns the next attempt of a batch of this length.
     pub(super) fn next(&self, len: usize) -> Next {
         Next { count: len.min(self.window), check: self.suspect }
     }
 
-    /// Learns how it went: how many were settled, and of how many nobody knows. True when the first message of the batch is the
-    /// one.
-    pub(super) fn learn(&mut self, sent: Next, settled: usize, unknown: usize) -> bool {
+    /// Records the result of an attempt: the number of messages with an outcome, and the number without one. Returns true when
+    /// the first message of the batch is the cause.
+    pub(super) fn record(&mut self, sent: Next, settled: usize, unknown: usize) -> bool {
         if settled > 0 || unknown == 0 {
-            // Somebody answers. It is either well, or says why not.
+            // The broker answers: it accepts the messages, or gives its reason.
             *self = Self { window: self.window.saturating_mul(2).max(2), failed: 0, suspect: false };
             return false;
         }
@@ -66,46 +67,46 @@ impl Bisection {
 mod tests {
     use super::*;
 
-    /// Sends a batch of `len`, of which those in `poisonous` break the connection; gives what was set aside and how many attempts
-    /// it took.
-    fn run(len: usize, poisonous: &[usize]) -> (Vec<usize>, usize) {
-        let mut poison = Bisection::default();
+    /// Sends a batch of `len` messages, of which those in `breaking` break the connection. Returns the rejected messages and the
+    /// number of attempts.
+    fn run(len: usize, breaking: &[usize]) -> (Vec<usize>, usize) {
+        let mut bisection = Bisection::default();
         let mut batch: Vec<usize> = (0..len).collect();
-        let (mut aside, mut attempts) = (Vec::new(), 0);
+        let (mut rejected, mut attempts) = (Vec::new(), 0);
         while !batch.is_empty() {
             attempts += 1;
             assert!(attempts < 1000, "{batch:?}");
-            let sent = poison.next(batch.len());
-            // All before the poisonous one were taken.
-            let taken = batch[..sent.count].iter().take_while(|message| !poisonous.contains(message)).count();
+            let sent = bisection.next(batch.len());
+            // The messages before the breaking one are accepted.
+            let taken = batch[..sent.count].iter().take_while(|message| !breaking.contains(message)).count();
             batch.drain(..taken);
-            if poison.learn(sent, taken, sent.count - taken) {
-                aside.push(batch.remove(0));
+            if bisection.record(sent, taken, sent.count - taken) {
+                rejected.push(batch.remove(0));
             }
         }
-        (aside, attempts)
+        (rejected, attempts)
     }
 
     #[test]
     fn finds_the_one_among_many() {
         assert_eq!(run(100, &[]).1, 1);
-        let (aside, attempts) = run(100, &[40]);
-        assert_eq!(aside, [40]);
+        let (rejected, attempts) = run(100, &[40]);
+        assert_eq!(rejected, [40]);
         assert!(attempts < 20, "{attempts}");
         assert_eq!(run(100, &[0, 50, 51, 99]).0, [0, 50, 51, 99]);
         assert_eq!(run(1, &[0]).0, [0]);
     }
 
     #[test]
-    fn an_outage_is_held_against_nobody() {
-        let mut poison = Bisection::default();
+    fn an_outage_rejects_no_message() {
+        let mut bisection = Bisection::default();
         for attempt in 0..1000 {
-            let sent = poison.next(100);
+            let sent = bisection.next(100);
             if sent.check && attempt % 100 != 0 {
-                // It does not answer, so nothing is sent.
-                assert!(!poison.learn(sent, 0, 0));
+                // The broker does not answer the check, so nothing is sent.
+                assert!(!bisection.record(sent, 0, 0));
             } else {
-                assert!(!poison.learn(sent, 0, sent.count));
+                assert!(!bisection.record(sent, 0, sent.count));
             }
         }
     }

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// So long from now.
+/// Returns the instant `time` from now.
 pub(super) fn from_now(time: Duration) -> Instant {
     after(Instant::now(), time)
 }
 
-/// So long after `instant`; where the clock cannot count that far, so far away that nobody lives to see it.
+/// Returns the instant `time` after `instant`, or about 30 years after it if `time` is longer than that.
 pub(super) fn after(instant: Instant, time: Duration) -> Instant {
-    // As tokio does it: far, and not so far that a clock overflows.
+    // The value tokio uses: far away, but no clock overflows.
     const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
     instant.checked_add(time.min(FAR)).unwrap_or(instant)
 }
@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_far_away_is_not_now() {
+    async fn long_times_do_not_overflow() {
         let now = Instant::now();
         let year = Duration::from_secs(365 * 86_400);
         assert_eq!(from_now(Duration::ZERO), now);

@@ -1,4 +1,5 @@
-//! The state machine of a forwarder: what waits is published in batches, again and again until it is settled.
+//! The state machine of a forwarder: publishes the waiting messages in batches, and again until each is settled (accepted or
+//! refused for good).
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -26,16 +27,16 @@ use crate::forward::split::{can_split, split};
 use crate::forward::status::Shared;
 use crate::{Error, Sample, Snapshot};
 
-/// No message is split to less because it was refused.
+/// The lower bound of the payload limit, however often a broker refuses messages for their size.
 const LEAST_BYTES: usize = 512;
 
-/// A message of so many bytes is not too large for anybody.
+/// A payload size that every broker accepts.
 const SMALL_BYTES: usize = 4 << 10;
 
-/// Room for what a protocol adds to a payload: the attributes, a subject.
+/// Reserved for the bytes a protocol adds to a payload: the attributes, a subject.
 const OVERHEAD_BYTES: usize = 2 << 10;
 
-/// What a connection gets to say goodbye, and a spool to be closed, however late it is.
+/// The least time for closing the connection and the spool, also after the deadline.
 const CLOSING: Duration = Duration::from_millis(500);
 
 pub(super) struct Settings {
@@ -47,7 +48,7 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// The largest payload there may be.
+    /// Returns the largest payload: the lower of the setting and the broker's limit.
     fn most_bytes(&self, publish: &impl Publish) -> usize {
         let most = publish.max_message_bytes().map_or(usize::MAX, |bytes| bytes.saturating_sub(OVERHEAD_BYTES));
         most.min(self.max_message_bytes)
@@ -57,14 +58,14 @@ impl Settings {
 pub(super) struct Delivery<P> {
     state: State<P>,
     encoder: Encoder,
-    /// The largest payload there may be, as far as it is known, and the largest that was accepted.
+    /// The largest payload allowed, as far as it is known, and the largest one accepted so far.
     limit: usize,
     proven: usize,
-    backlog: Outbox,
-    /// The batch under work, in order: what is published, or was in vain.
+    outbox: Outbox,
+    /// The current batch, in order: messages being published, or to be published again.
     batch: VecDeque<Entry>,
     backoff: Backoff,
-    poison: Bisection,
+    bisection: Bisection,
     failures: u32,
     waiting_since: Option<Instant>,
     linger: Option<Pin<Box<Sleep>>>,
@@ -77,7 +78,7 @@ pub(super) struct Delivery<P> {
 
 enum State<P> {
     Idle(P),
-    /// So many of the batch are on their way.
+    /// The first `count` messages of the batch are being published.
     Publishing {
         count: usize,
         future: Publishing<P>,
@@ -93,9 +94,9 @@ type Publishing<P> = Pin<Box<dyn Future<Output = (P, Attempt)> + Send>>;
 
 /// How an attempt ended.
 enum Attempt {
-    /// Nothing was sent: the broker does not even answer.
-    Away(Error),
-    /// All was sent; before that the broker did answer, if that was `checked`.
+    /// Nothing was sent: the broker did not answer the check.
+    Unreachable(Error),
+    /// All messages were sent; `checked` if the broker answered a check before.
     Sent { checked: bool, outcomes: Vec<Outcome> },
 }
 
@@ -119,7 +120,7 @@ impl<P: Publish + 'static> Delivery<P> {
     pub(super) fn new(
         publish: P,
         mut encoder: Encoder,
-        backlog: Outbox,
+        outbox: Outbox,
         backoff: Backoff,
         mut settings: Settings,
         shared: Arc<Shared>,
@@ -133,10 +134,10 @@ impl<P: Publish + 'static> Delivery<P> {
             limit,
             proven: SMALL_BYTES,
             encoder,
-            backlog,
+            outbox,
             batch: VecDeque::new(),
             backoff,
-            poison: Bisection::default(),
+            bisection: Bisection::default(),
             failures: 0,
             waiting_since: None,
             linger: None,
@@ -150,10 +151,10 @@ impl<P: Publish + 'static> Delivery<P> {
 
     /// Whether another snapshot may be pushed.
     pub(super) fn has_room(&self) -> bool {
-        self.backlog.has_room()
+        self.outbox.has_room()
     }
 
-    /// Takes a snapshot, as messages.
+    /// Encodes a snapshot and adds its messages to the outbox.
     pub(super) fn push<T: Sample + Serialize>(&mut self, snapshot: &Snapshot<T>) {
         let encoded = self.encoder.encode(snapshot);
         self.shared.update(|status| {
@@ -164,18 +165,18 @@ impl<P: Publish + 'static> Delivery<P> {
             let dropped = &mut report.dropped;
             dropped.oversize_samples = dropped.oversize_samples.saturating_add(encoded.oversize);
             dropped.unencodable_samples = dropped.unencodable_samples.saturating_add(encoded.failed);
-            self.backlog.push(encoded.messages, report);
+            self.outbox.push(encoded.messages, report);
         });
         if encoded.oversize > 0 {
             tracing::warn!(
                 destination = &*self.destination,
                 samples = encoded.oversize,
-                "samples larger than a message"
+                "samples larger than the largest message are left out"
             );
         }
     }
 
-    /// A snapshot went by that there was no room for.
+    /// Counts a snapshot for which there was no room.
     pub(super) fn missed(&mut self) {
         self.shared.update(|status| status.report.missed_snapshots = status.report.missed_snapshots.saturating_add(1));
     }
@@ -184,7 +185,7 @@ impl<P: Publish + 'static> Delivery<P> {
         self.shared.update(|status| status.report.failed_ticks = status.report.failed_ticks.saturating_add(1));
     }
 
-    /// From now on nothing waits for company, and what waits for another attempt has it at once: the broker may be back.
+    /// Begins the end: batches no longer wait to fill up, and the next attempt is made at once, since the broker may be back.
     pub(super) fn close(&mut self) {
         self.closing = true;
         self.state = match std::mem::replace(&mut self.state, State::Gone) {
@@ -193,17 +194,17 @@ impl<P: Publish + 'static> Delivery<P> {
         };
     }
 
-    /// Goes on with it. Ready when all is settled; then there is nothing to wait for but another snapshot.
+    /// Continues delivery. Ready when all messages are settled.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            // Not under the lock: whoever hears what is logged meanwhile may ask how it is going.
+            // Without holding the lock: a `tracing` subscriber may ask for the status while an event is logged.
             let mut report = self.shared.report();
-            self.backlog.poll(cx, &mut report);
+            self.outbox.poll(cx, &mut report);
             self.shared.update(|status| status.report = report);
             let polled = self.poll_state(cx);
-            self.show();
+            self.update_status();
             match polled {
-                Poll::Ready(Step::Done) if self.backlog.is_settled() => return Poll::Ready(()),
+                Poll::Ready(Step::Done) if self.outbox.is_settled() => return Poll::Ready(()),
                 Poll::Ready(Step::Done) | Poll::Pending => return Poll::Pending,
                 Poll::Ready(Step::Again) => {}
             }
@@ -221,9 +222,9 @@ impl<P: Publish + 'static> Delivery<P> {
             State::Publishing { count, future } => {
                 let count = *count;
                 let (publish, attempt) = ready!(future.as_mut().poll(cx));
-                // It may have been told when it connected.
+                // The broker may have reported its limit when the connection was made.
                 self.limit = self.settings.most_bytes(&publish);
-                let wait = self.settle(count, attempt);
+                let wait = self.apply(count, attempt);
                 self.encoder.set_max_bytes(self.limit);
                 self.proven = self.proven.min(self.limit.max(SMALL_BYTES));
                 self.split_large();
@@ -243,15 +244,15 @@ impl<P: Publish + 'static> Delivery<P> {
         Poll::Ready(Step::Again)
     }
 
-    /// Takes what waits for a new batch; false where nothing does, or what does may still get company.
+    /// Takes waiting messages as a new batch. Returns false when none wait, or when they linger for a larger batch.
     fn take_batch(&mut self, cx: &mut Context<'_>) -> bool {
-        if self.backlog.is_empty() {
+        if self.outbox.is_empty() {
             self.waiting_since = None;
             return false;
         }
         let limits = self.settings.batch;
-        // Where there is no room, no company comes.
-        let waits = !self.closing && self.backlog.has_room() && !self.backlog.fills(limits);
+        // Without room no more messages come, so lingering is of no use.
+        let waits = !self.closing && self.outbox.has_room() && !self.outbox.fills(limits);
         if waits && !self.settings.linger.is_zero() {
             let since = *self.waiting_since.get_or_insert_with(Instant::now);
             let until = after(since, self.settings.linger);
@@ -264,12 +265,12 @@ impl<P: Publish + 'static> Delivery<P> {
             }
         }
         self.waiting_since = None;
-        self.batch.extend(self.backlog.take(limits));
+        self.batch.extend(self.outbox.take(limits));
         self.split_large();
         !self.batch.is_empty()
     }
 
-    /// Splits what was encoded when a larger limit was known, or none.
+    /// Splits messages that were encoded before the current limit was known.
     fn split_large(&mut self) {
         let mut batch = VecDeque::with_capacity(self.batch.len());
         for entry in self.batch.drain(..) {
@@ -277,7 +278,7 @@ impl<P: Publish + 'static> Delivery<P> {
                 batch.push_back(entry);
                 continue;
             };
-            self.backlog.split(&entry, pieces.len());
+            self.outbox.split(&entry, pieces.len());
             let more = u64::try_from(pieces.len()).unwrap_or(u64::MAX).saturating_sub(1);
             self.shared.update(|status| status.report.messages = status.report.messages.saturating_add(more));
             batch.extend(pieces.into_iter().map(|message| Entry::new(message, entry.position)));
@@ -285,12 +286,13 @@ impl<P: Publish + 'static> Delivery<P> {
         self.batch = batch;
     }
 
-    /// Whether a message was refused for its size and can be made smaller: then it is, before the next attempt.
+    /// Whether a message was refused for its size and can be split. Then the limit is lowered, so that the message is split before
+    /// the next attempt.
     fn is_too_large(limit: &mut usize, settings: &mut Settings, message: &Message, outcome: &Outcome) -> bool {
         let bytes = message.payload.len();
         match outcome {
             Outcome::TooLarge(_) if bytes <= *limit => {
-                // A power of two: a later process that has to find out finds the same, and splits in the same way.
+                // A power of two: a later process finds the same limit, and splits messages in the same way.
                 *limit = (bytes.next_power_of_two() / 2).max(LEAST_BYTES);
                 settings.max_message_bytes = settings.max_message_bytes.min(*limit);
             }
@@ -300,11 +302,11 @@ impl<P: Publish + 'static> Delivery<P> {
         bytes > *limit && can_split(message)
     }
 
-    /// Sends what is next of the batch.
+    /// Sends the next messages of the batch.
     fn publish(&mut self) {
         let State::Idle(mut publish) = std::mem::replace(&mut self.state, State::Gone) else { return };
-        let mut sent = self.poison.next(self.batch.len());
-        // Where it turns out that a part of a snapshot has to be split, none of those behind it is to be there already.
+        let mut sent = self.bisection.next(self.batch.len());
+        // If a message turns out to be too large, no later one may be at the broker already: so it is the last of this attempt.
         let mut entries = self.batch.iter().take(sent.count);
         let unproven = entries.position(|entry| entry.message.payload.len() > self.proven);
         sent.count = unproven.map_or(sent.count, |index| index.saturating_add(1));
@@ -315,7 +317,7 @@ impl<P: Publish + 'static> Delivery<P> {
             let attempt = async {
                 let alive = if sent.check { publish.check().await } else { None };
                 match alive {
-                    Some(Err(error)) => Attempt::Away(error),
+                    Some(Err(error)) => Attempt::Unreachable(error),
                     alive => Attempt::Sent { checked: alive.is_some(), outcomes: publish.publish(&messages).await },
                 }
             };
@@ -327,10 +329,10 @@ impl<P: Publish + 'static> Delivery<P> {
         self.state = State::Publishing { count: sent.count, future: Box::pin(future.instrument(span)) };
     }
 
-    /// Says what became of what was sent; gives how long to wait where some of it is to be sent again.
-    fn settle(&mut self, count: usize, attempt: Attempt) -> Option<Duration> {
+    /// Applies the outcomes of an attempt. Returns the time to wait if some messages are to be sent again.
+    fn apply(&mut self, count: usize, attempt: Attempt) -> Option<Duration> {
         let (outcomes, checked) = match attempt {
-            Attempt::Away(error) => return self.after(0, Some(error), Duration::ZERO),
+            Attempt::Unreachable(error) => return self.after(0, Some(error), Duration::ZERO),
             Attempt::Sent { checked, outcomes } => (outcomes, checked),
         };
         let (mut accepted, mut unknown) = (0_usize, 0_usize);
@@ -339,7 +341,9 @@ impl<P: Publish + 'static> Delivery<P> {
         let mut outcomes = outcomes.into_iter();
         for (index, entry) in self.batch.iter_mut().enumerate().take(count) {
             self.shared.update(|status| count_again(&mut status.report, entry.tried));
-            let outcome = outcomes.next().unwrap_or_else(|| Outcome::Unknown(Error::broker("no outcome was given")));
+            let outcome = outcomes.next().unwrap_or_else(|| {
+                Outcome::Unknown(Error::broker("the publisher returned fewer outcomes than messages"))
+            });
             if Self::is_too_large(&mut self.limit, &mut self.settings, &entry.message, &outcome) {
                 continue;
             }
@@ -348,7 +352,7 @@ impl<P: Publish + 'static> Delivery<P> {
                     accepted = accepted.saturating_add(1);
                     self.proven = self.proven.max(entry.message.payload.len());
                     self.shared.update(|status| {
-                        self.backlog.settled(entry, None, &mut status.report);
+                        self.outbox.settled(entry, None, &mut status.report);
                         count_accepted(&mut status.report, &entry.message, matches!(outcome, Outcome::Duplicate));
                     });
                     settled.push(index);
@@ -358,7 +362,7 @@ impl<P: Publish + 'static> Delivery<P> {
                     let destination = &*self.destination;
                     tracing::warn!(destination, id = %entry.message.id, refused, %error, "samples rejected");
                     self.shared.update(|status| {
-                        self.backlog.settled(entry, None, &mut status.report);
+                        self.outbox.settled(entry, None, &mut status.report);
                         count_accepted(&mut status.report, &entry.message, false);
                         let refused = u64::from(refused.min(entry.message.samples));
                         status.report.accepted_samples = status.report.accepted_samples.saturating_sub(refused);
@@ -367,7 +371,7 @@ impl<P: Publish + 'static> Delivery<P> {
                     settled.push(index);
                 }
                 Outcome::Rejected(error) | Outcome::TooLarge(error) => {
-                    self.rejected.set_aside(&mut self.backlog, &self.shared, entry, &error);
+                    self.rejected.reject(&mut self.outbox, &self.shared, entry, &error);
                     settled.push(index);
                 }
                 Outcome::Retry(error) => {
@@ -386,11 +390,11 @@ impl<P: Publish + 'static> Delivery<P> {
                 }
             }
         }
-        if self.poison.learn(Next { count, check: checked }, settled.len(), unknown)
+        if self.bisection.record(Next { count, check: checked }, settled.len(), unknown)
             && let Some(entry) = self.batch.front()
         {
-            let error = Error::broker("whenever it is sent the connection breaks, and it works otherwise");
-            self.rejected.set_aside(&mut self.backlog, &self.shared, entry, &error);
+            let error = Error::broker("the connection breaks whenever this message is sent, and works otherwise");
+            self.rejected.reject(&mut self.outbox, &self.shared, entry, &error);
             settled.push(0);
             failure = None;
         }
@@ -400,51 +404,51 @@ impl<P: Publish + 'static> Delivery<P> {
         self.after(accepted, failure, asked)
     }
 
-    /// What an attempt means for the next one, which the broker asked to come no sooner than after `asked`.
+    /// Returns the wait before the next attempt: at least `asked`, the time the broker asked for.
     fn after(&mut self, accepted: usize, failure: Option<Error>, asked: Duration) -> Option<Duration> {
         if accepted > 0 || failure.is_none() {
             self.backoff.reset();
         }
         let Some(error) = failure else {
             if self.failures > 0 {
-                tracing::info!(destination = &*self.destination, attempts = self.failures, "forwarding again");
+                tracing::info!(destination = &*self.destination, attempts = self.failures, "publishing works again");
             }
             self.failures = 0;
             self.shared.update(|status| status.last_error = None);
             return None;
         };
         self.failures = self.failures.saturating_add(1);
-        // With some luck on top: others were asked the same.
+        // With jitter on top: other clients were asked to wait for the same time.
         let wait = asked.saturating_add(self.backoff.next_wait());
-        // An outage of a day is not a million lines.
+        // Attempts 1, 2, 4, 8 and so on are logged, so that a long outage does not flood the log.
         if self.failures.is_power_of_two() {
             let attempts = self.failures;
-            tracing::warn!(destination = &*self.destination, attempts, ?wait, %error, "not forwarded, to be tried again");
+            tracing::warn!(destination = &*self.destination, attempts, ?wait, %error, "publishing failed and will be tried again");
         }
         self.shared.update(|status| status.last_error = Some(error.to_string()));
         Some(wait)
     }
 
-    fn show(&self) {
+    fn update_status(&self) {
         self.shared.update(|status| {
-            self.backlog.show(status);
+            self.outbox.update_status(status);
             status.waiting_messages = status.waiting_messages.saturating_add(self.batch.len());
         });
     }
 
-    /// The end, until about then: what is neither accepted nor in a spool is lost, and counted.
+    /// Ends delivery, by about `until`: messages that are neither accepted nor in a spool are lost, and counted.
     pub(super) async fn end(self, until: Instant) -> Report {
         let until = until.max(from_now(CLOSING));
         let state = self.state;
-        let goodbye = async move {
-            // One that is still publishing could take for ever.
+        let disconnect = async move {
+            // A publisher that is still publishing is dropped instead: it could take for ever.
             if let State::Idle(mut publish) | State::BackingOff { mut publish, .. } = state {
                 let _ = tokio::time::timeout_at(until, publish.close()).await;
             }
         };
         let mut report = self.shared.get().report;
-        // At the same time: neither is to use up what the other has.
-        futures::future::join(goodbye, self.backlog.close(self.batch.into(), until, &mut report)).await;
+        // Concurrently, so that neither uses up the time of the other.
+        futures::future::join(disconnect, self.outbox.close(self.batch.into(), until, &mut report)).await;
         self.shared.update(|status| {
             status.report = report;
             status.waiting_messages = 0;

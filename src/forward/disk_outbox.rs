@@ -1,4 +1,4 @@
-//! Messages that wait on the disk, with a few of them at hand in memory.
+//! The queue of waiting messages in a spool, with the next few of them in memory.
 
 mod appending;
 mod closing;
@@ -23,22 +23,22 @@ use crate::forward::spool::{Appended, Left, Opened, Spool, Stored};
 use crate::forward::waiting::Waiting;
 use crate::{Error, Result};
 
-/// After a failure of the disk.
+/// The wait after a failure of the disk.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// One append or read takes no more than about so much: what the database can keep in memory until the transaction is on the disk,
-/// as pages that it has to write out before are read again for their checksums.
+/// The largest append or read: about as much as the database can keep in memory until the transaction is on the disk. It reads
+/// pages again for their checksums if it has to write them out earlier.
 const STEP: BatchLimits = BatchLimits { messages: 1024, bytes: 1 << 20 };
 
-/// The way of a message: incoming (in memory) → appended (on the disk) → ready (there, and in memory too) → taken → removed.
+/// The states of a message: incoming (in memory) → appended (on the disk) → ready (on the disk and in memory) → taken → removed.
 ///
-/// What was appended is ready at once while that much fits in memory. Otherwise it is read when its turn comes: `behind` says
-/// that there is more on the disk than is ready. Where the disk takes nothing and there is nothing on it that is older, messages
-/// are ready without it: a broker that is well makes up for a full disk.
+/// Appended messages are ready at once while they fit in memory. Otherwise they are read later: `behind` is true while there are
+/// more on the disk than are ready. When an append fails and no older message is on the disk, incoming messages are ready without
+/// it: delivery continues although the disk is full.
 pub(super) struct DiskOutbox {
     spool: Spool,
     overflow: Overflow,
-    /// What may be in memory.
+    /// The bounds of the messages in memory.
     limits: BatchLimits,
     incoming: Waiting<Message>,
     append: Append,
@@ -47,15 +47,15 @@ pub(super) struct DiskOutbox {
     last_ready: Option<u64>,
     reading: Option<Reading>,
     behind: bool,
-    /// What was taken from the spool and is not settled, by position.
+    /// Messages taken from the spool and not settled yet, by position.
     taken: BTreeMap<u64, Taken>,
-    /// Positions to be removed at the next occasion.
+    /// Positions to be removed at the next poll.
     settled: Vec<u64>,
-    /// Positions settled since the append under way began: it may evict them all the same.
+    /// Positions settled since the current append began: it may still evict them.
     settled_meanwhile: BTreeSet<u64>,
-    /// After a read that failed: none begins before.
+    /// The wait after a failed read.
     read_pause: Option<Pin<Box<Sleep>>>,
-    /// How many messages the spool lost so far, and below which position all are.
+    /// The number of messages the spool lost to damage so far, and the position below which all are lost.
     lost: (u64, u64),
 }
 
@@ -67,25 +67,25 @@ enum Append {
     },
     /// The disk failed.
     Pausing(Pin<Box<Sleep>>),
-    /// The spool is full, and it is chosen to wait until something is removed.
+    /// The spool is full, and the append waits until a message is removed.
     Full,
 }
 
 struct Reading {
     reply: oneshot::Receiver<Result<Vec<Stored>>>,
-    /// Whether something was appended since: then an answer of nothing is old.
+    /// Whether an append completed since: then an empty answer is out of date.
     stale: bool,
-    /// What was evicted since, and so counted: the answer may have it all the same.
+    /// Positions evicted (and counted) since: the answer may still contain their messages.
     evicted: BTreeSet<u64>,
 }
 
-/// A message of the spool on its way.
+/// A message of the spool that is being delivered.
 struct Taken {
-    /// It was evicted meanwhile, and so counted.
+    /// Whether it was evicted (and counted) meanwhile.
     evicted: bool,
-    /// Into how many it was split, those that are settled left out.
+    /// The number of its pieces that are not settled yet.
     pieces: usize,
-    /// Why one of them was refused.
+    /// The reason why one of the pieces was refused.
     reason: Option<String>,
 }
 
@@ -102,7 +102,7 @@ impl fmt::Debug for DiskOutbox {
 }
 
 impl DiskOutbox {
-    /// Over an open spool; `limits` bound what is in memory.
+    /// Returns the queue of an open spool; `limits` bound the messages in memory.
     pub(super) fn new(spool: Spool, opened: Opened, overflow: Overflow, limits: BatchLimits) -> Self {
         Self {
             spool,
@@ -122,12 +122,13 @@ impl DiskOutbox {
         }
     }
 
-    /// Whether more may come. A disk that is busy is waited for, whatever is chosen; one that takes nothing is not.
+    /// Whether another snapshot may be pushed. A busy disk is waited for with every overflow setting; a failed one only with
+    /// [`Overflow::Block`].
     pub(super) fn has_room(&self) -> bool {
         !self.incoming.fills(self.limits) || self.drops_incoming()
     }
 
-    /// Whether it is chosen to drop what the disk does not take.
+    /// Whether incoming messages are dropped because the disk failed.
     fn drops_incoming(&self) -> bool {
         self.overflow != Overflow::Block && matches!(self.append, Append::Pausing(_))
     }
@@ -158,7 +159,8 @@ impl DiskOutbox {
         }
     }
 
-    /// Whether the spool lost something by damage. What is at hand is not lost: it is sent as what was never in the spool.
+    /// Whether the spool lost messages to damage. Those in memory are not lost: they are sent as if they had never been in the
+    /// spool.
     fn notice_loss(&mut self, report: &mut Report) -> bool {
         let (before, now) = (self.lost.0, self.spool.lost());
         if now.0 == before {
@@ -181,7 +183,7 @@ impl DiskOutbox {
         true
     }
 
-    /// Whether there is as much at hand as there may be: small messages do not make many trips to the disk.
+    /// Whether the ready messages fill their bounds. Small messages may exceed the message limit, so that fewer reads are needed.
     fn is_ready_full(&self) -> bool {
         let messages = self.limits.messages.max(STEP.messages);
         self.ready.fills(BatchLimits { messages, ..self.limits })
@@ -191,7 +193,7 @@ impl DiskOutbox {
         position < self.lost.1
     }
 
-    /// Something is not in the spool any more: whether an append waited for that, and can be tried again.
+    /// To be called after a message left the spool. Whether an append waited for that, and is tried again.
     fn made_room(&mut self) -> bool {
         let waited = matches!(self.append, Append::Full);
         if waited {
@@ -211,7 +213,7 @@ impl DiskOutbox {
         self.ready.is_empty()
     }
 
-    /// Whether nothing waits anywhere.
+    /// Whether no message waits in memory or on the disk.
     pub(super) fn is_settled(&self) -> bool {
         self.ready.is_empty()
             && self.incoming.is_empty()
@@ -220,7 +222,7 @@ impl DiskOutbox {
             && !matches!(self.append, Append::UnderWay { .. })
     }
 
-    /// How many messages wait, those that were taken and not settled left out.
+    /// Returns the number of waiting messages, without those taken and not settled.
     pub(super) fn len(&self) -> usize {
         let held = usize::try_from(self.spool.left().messages).unwrap_or(usize::MAX);
         let under_way = match &self.append {
@@ -253,22 +255,22 @@ impl DiskOutbox {
         batch
     }
 
-    /// What was taken is sent in so many pieces.
+    /// Records that a taken message is sent in this many pieces.
     pub(super) fn split(&mut self, entry: &Entry, pieces: usize) {
         if let Some(taken) = entry.position.and_then(|position| self.taken.get_mut(&position)) {
             taken.pieces = taken.pieces.saturating_add(pieces).saturating_sub(1);
         }
     }
 
-    /// A message was accepted, or refused for this reason. What was evicted while it was on its way is not lost after all. It leaves
-    /// the spool with the last of its pieces.
+    /// Records that a message was accepted, or refused for this reason. A message that was evicted during its delivery no longer
+    /// counts as lost. It leaves the spool with the last of its pieces.
     pub(super) fn settled(&mut self, entry: &Entry, reason: Option<String>, report: &mut Report) {
         let Some(position) = entry.position.filter(|position| !self.is_lost(*position)) else { return };
         let mut taken = self.taken.remove(&position).unwrap_or_default();
         taken.pieces = taken.pieces.saturating_sub(1);
         taken.reason = reason.or(taken.reason);
         if taken.evicted {
-            report.dropped.oldest.take_back((taken.pieces == 0).into(), entry.message.samples.into());
+            report.dropped.oldest.subtract((taken.pieces == 0).into(), entry.message.samples.into());
         }
         if taken.pieces > 0 {
             self.taken.insert(position, taken);
@@ -287,7 +289,7 @@ impl DiskOutbox {
     }
 }
 
-/// The thread of the spool ended without an answer.
+/// Returns the error for a spool whose thread ended without an answer.
 fn no_answer() -> Error {
     Error::io(std::io::Error::other("the spool's thread ended"))
 }

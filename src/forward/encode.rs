@@ -1,4 +1,4 @@
-//! Snapshots to messages.
+//! Encoding of snapshots as messages.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -11,13 +11,13 @@ use crate::forward::message::{Message, MessageId};
 use crate::wire::{Codec, Document, Form, Head, Part, RecordRef, TAIL_BYTES};
 use crate::{BootId, Lives, Sample, Snapshot};
 
-/// Makes messages of snapshots: one of each, or one of each sample, never larger than a limit.
+/// Encodes snapshots as messages: one per snapshot or one per sample, none larger than a limit.
 ///
-/// A snapshot that is too large for one message becomes several, which say so (`part`, from 0, and `last`). Samples are encoded
-/// straight into the payload.
+/// A snapshot too large for one message becomes several, each with its number (`part`, from 0) and whether it is the last
+/// (`last`). Samples are encoded directly into the payload.
 ///
-/// A snapshot that came from another host ([`Snapshot::host`]) stays that host's: a relay passes on what it receives under the names
-/// it received it by. The messages of each host are numbered by themselves.
+/// A snapshot received from another host ([`Snapshot::host`]) keeps that host's name, so a relay forwards it under its original
+/// host. The messages of each host have sequence numbers of their own.
 ///
 /// ```
 /// use appmon::forward::{Encoder, Host};
@@ -33,7 +33,7 @@ use crate::{BootId, Lives, Sample, Snapshot};
 #[derive(Debug)]
 pub struct Encoder {
     host: Arc<str>,
-    /// The kind of the last samples: the next are most likely of it too, and share the text.
+    /// The kind of the last snapshot, shared by messages of the same kind.
     kind: Arc<str>,
     codec: Codec,
     per_sample: bool,
@@ -41,33 +41,34 @@ pub struct Encoder {
     boot_id: BootId,
     epoch: u64,
     seq: u64,
-    /// The next numbers of hosts other than `host`.
+    /// The next sequence numbers of hosts other than `host`.
     others: HashMap<Arc<str>, u64>,
-    /// How large the last payload was: the next is likely to be so too.
+    /// The size of the last payload: an estimate for the next one.
     last_bytes: usize,
 }
 
-/// The messages of one snapshot, and what is in none of them.
+/// The messages of one snapshot, and the number of samples that are in none of them.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Encoded {
     /// The messages, in order.
     pub messages: Vec<Message>,
-    /// Samples larger than the limit by themselves.
+    /// Samples left out because one alone is larger than the limit.
     pub oversize: u64,
-    /// Samples that could not be encoded: their `Serialize` failed, or their snapshot's host has a name that [`Host::new`] refuses.
+    /// Samples left out because they could not be encoded: their `Serialize` failed, or [`Host::new`] refuses the name of their
+    /// snapshot's host.
     pub failed: u64,
 }
 
-/// How large a message may be, unless something else is said: half of what NATS and Kafka take by default.
+/// The default limit of a payload: half of the limit that NATS and Kafka have by default.
 const MAX_BYTES: usize = 512 << 10;
 
-/// How many other hosts an encoder has numbers for. With more it begins anew, as another producer.
+/// The largest number of other hosts with sequence numbers. Beyond it the encoder starts over, as a new producer.
 const MOST_HOSTS: usize = 65_536;
 
 impl Encoder {
-    /// An encoder of whole snapshots to JSON, up to 512 KiB each; `host` is where those are from that do not say so themselves. It is
-    /// a new producer: its message ids are of a new epoch, and count from 0.
+    /// Returns an encoder of whole snapshots as JSON, with payloads of up to 512 KiB. Snapshots without a host of their own are from
+    /// `host`. The encoder is a new producer: its message ids have a new epoch, and sequence numbers from 0.
     #[must_use]
     pub fn new(host: Host) -> Self {
         Self {
@@ -84,22 +85,22 @@ impl Encoder {
         }
     }
 
-    /// Another codec. Default: JSON.
+    /// Sets the codec. Default: JSON.
     #[must_use]
     pub fn codec(mut self, codec: Codec) -> Self {
         self.codec = codec;
         self
     }
 
-    /// A message per sample instead of one per snapshot: for consumers that want rows. It costs the broker a message per process
-    /// and tick, and a snapshot without samples leaves no trace.
+    /// Encodes a message per sample instead of one per snapshot, for consumers that store rows. It costs the broker a message per
+    /// process and tick, and a snapshot without samples makes no message.
     #[must_use]
     pub fn per_sample(mut self, per_sample: bool) -> Self {
         self.per_sample = per_sample;
         self
     }
 
-    /// The largest payload, in bytes; at least 4 KiB. Default: 512 KiB.
+    /// Sets the largest payload, in bytes; at least 4 KiB. Default: 512 KiB.
     #[must_use]
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.set_max_bytes(bytes);
@@ -112,7 +113,7 @@ impl Encoder {
 
     /// Encodes a snapshot.
     ///
-    /// Message ids go on from those of the last call.
+    /// The message ids continue those of the last call.
     #[must_use]
     pub fn encode<T: Sample + Serialize>(&mut self, snapshot: &Snapshot<T>) -> Encoded {
         let mut encoded = Encoded::default();
@@ -131,7 +132,7 @@ impl Encoder {
         encoded
     }
 
-    /// The name of the host a snapshot is from; `None` where what it says can be the name of none.
+    /// Returns the name of the host a snapshot is from; `None` if the snapshot has a name that no host can have.
     fn host_of<T>(&mut self, snapshot: &Snapshot<T>) -> Option<Arc<str>> {
         let Some(host) = snapshot.host.as_ref().filter(|host| **host != self.host) else {
             return Some(Arc::clone(&self.host));
@@ -155,7 +156,7 @@ impl Encoder {
         seq
     }
 
-    /// Documents of samples by themselves: lines up to the limit, or one in each message.
+    /// Encodes samples one by one: as lines up to the limit, or one in each message.
     fn encode_samples<T: Sample + Serialize>(
         &mut self,
         snapshot: &Snapshot<T>,
@@ -215,7 +216,7 @@ impl Encoder {
         }
     }
 
-    /// One document with all samples, or several up to the limit.
+    /// Encodes all samples as one document, or as several up to the limit.
     fn encode_snapshot<T: Sample + Serialize>(
         &mut self,
         snapshot: &Snapshot<T>,
@@ -296,7 +297,7 @@ impl Encoder {
     }
 
     fn payload(&self) -> Vec<u8> {
-        // A little more than the last: what grows by a byte should not be moved.
+        // A little more than the last one, so that a slightly larger payload needs no reallocation.
         Vec::with_capacity(self.last_bytes.saturating_add(self.last_bytes / 16).saturating_add(64))
     }
 
@@ -311,7 +312,7 @@ impl Encoder {
     ) -> Message {
         let id = MessageId::new(self.boot_id, self.epoch, self.next_seq(host));
         self.last_bytes = payload.len();
-        // What happened is not undone by what happens next: nothing replaces it.
+        // A later event does not replace an earlier one, so each has a key of its own.
         let key = if T::IS_EVENT { key_of_event(host, id) } else { key };
         Message {
             id,
@@ -327,7 +328,7 @@ impl Encoder {
     }
 }
 
-/// What a message says all of: a thing of a host, or all it has of a kind.
+/// Returns the key of the state a message holds: one sample of a host, or all samples of a kind.
 fn key<T: Sample>(host: &str, of: Option<&T::Key>) -> u64 {
     let mut hasher = DefaultHasher::new();
     host.hash(&mut hasher);
@@ -336,7 +337,7 @@ fn key<T: Sample>(host: &str, of: Option<&T::Key>) -> u64 {
     hasher.finish()
 }
 
-/// What a message of events says all of: nothing but itself.
+/// Returns the key of a message of events, which is that of no other message.
 fn key_of_event(host: &str, id: MessageId) -> u64 {
     let mut hasher = DefaultHasher::new();
     (host, id).hash(&mut hasher);

@@ -1,4 +1,4 @@
-//! Streams of snapshots to brokers.
+//! Forwarding of streams of snapshots to brokers.
 
 use futures::Stream;
 use serde::Serialize;
@@ -8,23 +8,22 @@ use super::forwarder::Forwarder;
 use super::publish::Publish;
 use crate::{Result, Sample, Snapshot};
 
-/// What brings a stream of snapshots to message brokers.
+/// Methods that forward a stream of snapshots to message brokers.
 pub trait ForwardExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
-    /// Brings each snapshot to a message broker, until the stream ends or the forwarder's token is cancelled; gives what became of
-    /// everything.
+    /// Forwards each snapshot to a message broker, until the stream ends or the forwarder's token is cancelled. Returns the report.
     ///
-    /// A tick that failed is counted, and the next one goes on.
+    /// A tick that failed is counted, and forwarding continues with the next one.
     ///
     /// # Errors
     ///
-    /// [`Error::is_config`](crate::Error::is_config) when a setting of the forwarder is wrong or its spool cannot be opened; and what
-    /// ends the stream for good: a wrong setting of its source, a panic in it, the end of the runtime. What was taken until then is
-    /// sent before; its report is told by the [monitor](crate::forward::Forwarder::monitor).
+    /// [`Error::is_config`](crate::Error::is_config) when a setting of the forwarder is wrong or its spool cannot be opened. Also the
+    /// error that ends the stream for good: a wrong setting of its source, a panic in it, the end of the runtime. The snapshots taken
+    /// until then are sent before it is returned; their report is in the [monitor](crate::forward::Forwarder::monitor).
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses what waits in memory, and nothing of what is in a spool. To end in order, cancel the token of
-    /// [`Forwarder::shutdown`](Forwarder::shutdown).
+    /// Dropping the future loses the messages waiting in memory, and none of those in a spool. To end without loss, cancel the token
+    /// of [`Forwarder::shutdown`](Forwarder::shutdown).
     ///
     /// # Examples
     ///
@@ -37,16 +36,16 @@ pub trait ForwardExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
         ForwardTo::new(self, forwarder)
     }
 
-    /// Brings each snapshot to several brokers; gives what became of everything, in the order of the forwarders.
+    /// Forwards each snapshot to several brokers. Returns the reports, in the order of the forwarders.
     ///
-    /// Each has its own queue, its own spool and its own end. One that has no room does not hold up the others: it misses the
-    /// snapshot, which its report counts. Only when none has room are no more snapshots taken.
+    /// Each forwarder has its own queue, its own spool and its own end. One that has no room does not block the others: it misses
+    /// the snapshot, which its report counts. No more snapshots are taken only while none has room.
     ///
     /// # Errors
     ///
-    /// As [`forward_to`](Self::forward_to). One whose settings are wrong, or whose spool cannot be opened, ends no other: its error
-    /// is logged and in the [status](crate::forward::Status::last_error) of its monitor at once, and is what this gives when
-    /// all others have ended, whose reports are with their monitors then.
+    /// As [`forward_to`](Self::forward_to). A forwarder whose settings are wrong, or whose spool cannot be opened, ends no other: its
+    /// error is logged and in the [status](crate::forward::Status::last_error) of its monitor at once, and is returned when all
+    /// others have ended. Their reports are in their monitors then.
     ///
     /// # Cancel safety
     ///

@@ -21,22 +21,22 @@ use crate::{Error, Result, Sample, Snapshot};
 
 /// A `futures::Sink` of snapshots over a [`Forwarder`].
 ///
-/// It is ready while there is room for another snapshot. Flushed means that each message was accepted, refused for good or dropped
-/// as [`Overflow`](crate::forward::Overflow) says; while a broker is away that can take for ever, so bound it. Closing flushes for as
-/// long as [`Forwarder::deadline`] says. What became of everything is told by the [`monitor`](Self::monitor): an outage is
-/// no error of the sink, only wrong settings are.
+/// It is ready while there is room for another snapshot. Flushing completes when each message was accepted, refused for good or
+/// dropped by the [`Overflow`](crate::forward::Overflow) setting; during an outage of the broker that can take for ever, so use a
+/// timeout. Closing flushes for at most [`Forwarder::deadline`]. The [`monitor`](Self::monitor) has the report: wrong settings are
+/// errors of the sink, an outage is not.
 ///
-/// `StreamExt::forward` ends at the first tick that failed; [`forward_to`](crate::ForwardExt::forward_to) goes on.
+/// `StreamExt::forward` ends at the first tick that failed; [`forward_to`](crate::ForwardExt::forward_to) continues.
 #[must_use = "sinks do nothing unless polled"]
 pub struct ForwardSink<T, P> {
     phase: Phase<P>,
     deadline: Duration,
     monitor: Monitor,
-    // Takes snapshots of T, and holds none.
+    // The sink accepts snapshots of T and owns none.
     samples: PhantomData<fn(T)>,
 }
 
-// What is pinned in it is in a box.
+// The pinned futures in it are boxed.
 impl<T, P> Unpin for ForwardSink<T, P> {}
 
 enum Phase<P> {
@@ -53,11 +53,11 @@ impl<T, P> fmt::Debug for ForwardSink<T, P> {
 }
 
 impl<P: Publish + 'static> Forwarder<P> {
-    /// A `futures::Sink` of snapshots, for `StreamExt::forward` and such.
+    /// Returns a `futures::Sink` of snapshots, for `StreamExt::forward` and similar methods.
     ///
     /// # Errors
     ///
-    /// The sink itself gives [`Error::is_config`] at its first use when a setting is wrong.
+    /// The sink returns [`Error::is_config`] at its first use when a setting is wrong.
     pub fn into_sink<T: Sample + Serialize>(self) -> ForwardSink<T, P> {
         ForwardSink::new(self)
     }
@@ -73,7 +73,7 @@ impl<T, P: Publish + 'static> ForwardSink<T, P> {
         }
     }
 
-    /// Asks how it is doing.
+    /// Returns a handle on the status.
     #[must_use]
     pub fn monitor(&self) -> Monitor {
         self.monitor.clone()
@@ -82,7 +82,7 @@ impl<T, P: Publish + 'static> ForwardSink<T, P> {
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<&mut Delivery<P>>> {
         if let Phase::Opening(open) = &mut self.phase {
             match ready!(open.as_mut().poll(cx)) {
-                Ok(drive) => self.phase = Phase::Open(drive),
+                Ok(delivery) => self.phase = Phase::Open(delivery),
                 Err(error) => {
                     self.phase = Phase::Closed;
                     return Poll::Ready(Err(error));
@@ -90,7 +90,7 @@ impl<T, P: Publish + 'static> ForwardSink<T, P> {
             }
         }
         match &mut self.phase {
-            Phase::Open(drive) => Poll::Ready(Ok(drive)),
+            Phase::Open(delivery) => Poll::Ready(Ok(delivery)),
             _ => Poll::Ready(Err(Error::config("the sink is closed"))),
         }
     }
@@ -100,16 +100,16 @@ impl<T: Sample + Serialize, P: Publish + 'static> Sink<Snapshot<T>> for ForwardS
     type Error = Error;
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let drive = ready!(self.get_mut().poll_open(cx))?;
-        // What is settled leaves room; where there is none, something is on its way, and wakes.
-        let _ = drive.poll(cx);
-        if drive.has_room() { Poll::Ready(Ok(())) } else { Poll::Pending }
+        let delivery = ready!(self.get_mut().poll_open(cx))?;
+        // Settled messages make room. Without room a batch is being published, and its completion wakes the task.
+        let _ = delivery.poll(cx);
+        if delivery.has_room() { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
     fn start_send(self: Pin<&mut Self>, snapshot: Snapshot<T>) -> Result<()> {
         match &mut self.get_mut().phase {
-            Phase::Open(drive) => {
-                drive.push(&snapshot);
+            Phase::Open(delivery) => {
+                delivery.push(&snapshot);
                 Ok(())
             }
             _ => Err(Error::config("the sink is not ready")),
@@ -117,8 +117,8 @@ impl<T: Sample + Serialize, P: Publish + 'static> Sink<Snapshot<T>> for ForwardS
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let drive = ready!(self.get_mut().poll_open(cx))?;
-        drive.poll(cx).map(Ok)
+        let delivery = ready!(self.get_mut().poll_open(cx))?;
+        delivery.poll(cx).map(Ok)
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
@@ -129,8 +129,8 @@ impl<T: Sample + Serialize, P: Publish + 'static> Sink<Snapshot<T>> for ForwardS
                     ready!(this.poll_open(cx))?;
                 }
                 Phase::Open(_) => {
-                    let Phase::Open(drive) = std::mem::replace(&mut this.phase, Phase::Closed) else { continue };
-                    this.phase = Phase::Closing(Box::pin(drain(drive, this.deadline)));
+                    let Phase::Open(delivery) = std::mem::replace(&mut this.phase, Phase::Closed) else { continue };
+                    this.phase = Phase::Closing(Box::pin(drain(delivery, this.deadline)));
                 }
                 Phase::Closing(close) => {
                     ready!(close.as_mut().poll(cx));
@@ -142,11 +142,11 @@ impl<T: Sample + Serialize, P: Publish + 'static> Sink<Snapshot<T>> for ForwardS
     }
 }
 
-/// Sends what waits, for at most `time`, and ends.
-async fn drain<P: Publish + 'static>(mut drive: Box<Delivery<P>>, time: Duration) -> Report {
-    drive.close();
+/// Sends the waiting messages, for at most `time`, and ends.
+async fn drain<P: Publish + 'static>(mut delivery: Box<Delivery<P>>, time: Duration) -> Report {
+    delivery.close();
     let until = from_now(time);
-    let settled = std::future::poll_fn(|cx| drive.poll(cx));
+    let settled = std::future::poll_fn(|cx| delivery.poll(cx));
     let _ = tokio::time::timeout_at(until, settled).await;
-    drive.end(until).await
+    delivery.end(until).await
 }

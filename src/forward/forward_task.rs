@@ -1,4 +1,4 @@
-//! The life of a forwarder, from its settings to its report.
+//! The phases of a forwarder, from its settings to its report.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -23,16 +23,16 @@ pub(super) struct ForwardTask<P> {
     deadline: Duration,
 }
 
-/// The settings are checked, the spool is opened.
+/// Checks the settings and opens the spool.
 pub(super) type Opening<P> = Pin<Box<dyn Future<Output = Result<Box<Delivery<P>>>> + Send>>;
 
 enum Phase<P> {
     Opening(Opening<P>),
     Running(Box<Delivery<P>>),
-    /// No more comes; what waits has until then.
+    /// No more snapshots are taken; the waiting messages are sent until the deadline.
     Draining(Box<Delivery<P>>, Pin<Box<Sleep>>),
     Closing(Pin<Box<dyn Future<Output = Report> + Send>>),
-    /// How it ended; `None` where that was an error, or while it goes from one phase to the next.
+    /// The final report; `None` after an error, and during the change from one phase to the next.
     Done(Option<Box<Report>>),
 }
 
@@ -48,7 +48,7 @@ impl<P: Publish + 'static> ForwardTask<P> {
         }
     }
 
-    /// Goes on with it; ready when it ended, with what became of everything.
+    /// Continues forwarding. Ready with the report when it has ended.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Report>> {
         if self.abort.as_mut().is_some_and(|abort| abort.as_mut().poll(cx).is_ready()) {
             self.abort = None;
@@ -57,69 +57,74 @@ impl<P: Publish + 'static> ForwardTask<P> {
         loop {
             match &mut self.phase {
                 Phase::Opening(open) => {
-                    // A spool on a disk that hangs opens never; nothing was taken yet.
+                    // A spool on a disk that hangs never opens. No snapshot was taken yet.
                     if self.token.as_mut().is_some_and(|token| token.as_mut().poll(cx).is_ready()) {
                         self.phase = Phase::Done(Some(Box::default()));
                         return Poll::Ready(Ok(Report::default()));
                     }
                     match ready!(open.as_mut().poll(cx)) {
-                        Ok(drive) => self.phase = Phase::Running(drive),
+                        Ok(delivery) => self.phase = Phase::Running(delivery),
                         Err(error) => {
                             self.phase = Phase::Done(None);
                             return Poll::Ready(Err(error));
                         }
                     }
                 }
-                Phase::Running(drive) => {
+                Phase::Running(delivery) => {
                     if self.token.as_mut().is_none_or(|token| token.as_mut().poll(cx).is_pending()) {
-                        let _ = drive.poll(cx);
+                        let _ = delivery.poll(cx);
                         return Poll::Pending;
                     }
                     self.end();
                 }
-                Phase::Draining(drive, deadline) => {
-                    // First the deadline: what is over begins nothing more.
+                Phase::Draining(delivery, deadline) => {
+                    // The deadline is polled first: after it no further attempt begins.
                     if deadline.as_mut().poll(cx).is_pending() {
-                        ready!(drive.poll(cx));
+                        ready!(delivery.poll(cx));
                     }
                     let until = deadline.deadline();
-                    let Phase::Draining(drive, _) = std::mem::replace(&mut self.phase, Phase::Done(None)) else {
+                    let Phase::Draining(delivery, _) = std::mem::replace(&mut self.phase, Phase::Done(None)) else {
                         continue;
                     };
-                    self.phase = Phase::Closing(Box::pin(drive.end(until)));
+                    self.phase = Phase::Closing(Box::pin(delivery.end(until)));
                 }
                 Phase::Closing(close) => {
                     let report = ready!(close.as_mut().poll(cx));
                     self.phase = Phase::Done(Some(Box::new(report)));
                     return Poll::Ready(Ok(report));
                 }
-                // Polled after its end: nothing would wake whoever waits.
+                // Polled after its end: returning `Pending` would wait for ever.
                 Phase::Done(report) => {
                     return Poll::Ready(
-                        report.as_deref().copied().ok_or_else(|| Error::config("this forwarder did not begin")),
+                        report
+                            .as_deref()
+                            .copied()
+                            .ok_or_else(|| Error::config("the forwarder could not start, and was polled again")),
                     );
                 }
             }
         }
     }
 
-    /// No more comes: what waits has until the deadline.
+    /// Takes no more snapshots; the waiting messages are sent until the deadline.
     pub(super) fn end(&mut self) {
         match std::mem::replace(&mut self.phase, Phase::Done(None)) {
-            Phase::Running(mut drive) => {
+            Phase::Running(mut delivery) => {
                 self.token = None;
-                drive.close();
-                self.phase = Phase::Draining(drive, Box::pin(tokio::time::sleep_until(from_now(self.deadline))));
+                delivery.close();
+                self.phase = Phase::Draining(delivery, Box::pin(tokio::time::sleep_until(from_now(self.deadline))));
             }
             other => self.phase = other,
         }
     }
 
-    /// Nothing more is sent.
+    /// Sends no more messages.
     fn abort(&mut self) {
         self.phase = match std::mem::replace(&mut self.phase, Phase::Done(None)) {
             Phase::Opening(_) => Phase::Done(Some(Box::default())),
-            Phase::Running(drive) | Phase::Draining(drive, _) => Phase::Closing(Box::pin(drive.end(Instant::now()))),
+            Phase::Running(delivery) | Phase::Draining(delivery, _) => {
+                Phase::Closing(Box::pin(delivery.end(Instant::now())))
+            }
             other => other,
         };
     }
@@ -128,25 +133,25 @@ impl<P: Publish + 'static> ForwardTask<P> {
         matches!(self.phase, Phase::Opening(_))
     }
 
-    /// Whether it takes another snapshot now.
+    /// Whether there is room for another snapshot now.
     pub(super) fn has_room(&self) -> bool {
-        matches!(&self.phase, Phase::Running(drive) if drive.has_room())
+        matches!(&self.phase, Phase::Running(delivery) if delivery.has_room())
     }
 
-    /// Takes a snapshot; one that has no room misses it, and says so in its report.
+    /// Takes a snapshot, or counts it as missed where there is no room.
     pub(super) fn push<T: Sample + Serialize>(&mut self, snapshot: &Snapshot<T>) {
-        if let Phase::Running(drive) = &mut self.phase {
-            if drive.has_room() {
-                drive.push(snapshot);
+        if let Phase::Running(delivery) = &mut self.phase {
+            if delivery.has_room() {
+                delivery.push(snapshot);
             } else {
-                drive.missed();
+                delivery.missed();
             }
         }
     }
 
     pub(super) fn failed_tick(&mut self) {
-        if let Phase::Running(drive) = &mut self.phase {
-            drive.failed_tick();
+        if let Phase::Running(delivery) = &mut self.phase {
+            delivery.failed_tick();
         }
     }
 }

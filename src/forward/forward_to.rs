@@ -1,4 +1,4 @@
-//! Takes snapshots from a stream to forwarders.
+//! The futures that pass the snapshots of a stream to forwarders.
 
 use std::fmt;
 use std::future::Future;
@@ -21,7 +21,7 @@ pin_project! {
     pub struct ForwardTo<S, P> {
         #[pin]
         stream: S,
-        lane: ForwardTask<P>,
+        task: ForwardTask<P>,
         failed: Option<Error>,
     }
 }
@@ -34,7 +34,7 @@ impl<S: fmt::Debug, P> fmt::Debug for ForwardTo<S, P> {
 
 impl<S, P: Publish + 'static> ForwardTo<S, P> {
     pub(crate) fn new(stream: S, forwarder: Forwarder<P>) -> Self {
-        Self { stream, lane: ForwardTask::new(forwarder), failed: None }
+        Self { stream, task: ForwardTask::new(forwarder), failed: None }
     }
 }
 
@@ -49,30 +49,30 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
-            if let Poll::Ready(result) = this.lane.poll(cx) {
+            if let Poll::Ready(result) = this.task.poll(cx) {
                 return Poll::Ready(this.failed.take().map_or(result, Err));
             }
-            if !this.lane.has_room() {
+            if !this.task.has_room() {
                 return Poll::Pending;
             }
             match this.stream.as_mut().poll_next(cx) {
-                Poll::Ready(Some(Ok(snapshot))) => this.lane.push(&snapshot),
+                Poll::Ready(Some(Ok(snapshot))) => this.task.push(&snapshot),
                 Poll::Ready(Some(Err(error))) => {
-                    this.lane.failed_tick();
-                    if let Some(error) = told_unless_last(error) {
+                    this.task.failed_tick();
+                    if let Some(error) = log_unless_final(error) {
                         *this.failed = Some(error);
-                        this.lane.end();
+                        this.task.end();
                     }
                 }
-                Poll::Ready(None) => this.lane.end(),
+                Poll::Ready(None) => this.task.end(),
                 Poll::Pending => return Poll::Pending,
             }
         }
     }
 }
 
-/// The error, where the stream has no more to come after it.
-fn told_unless_last(error: Error) -> Option<Error> {
+/// Returns the error if it ends the stream for good, and otherwise logs it.
+fn log_unless_final(error: Error) -> Option<Error> {
     if error.is_config() || error.is_panic() || error.is_runtime_gone() {
         return Some(error);
     }
@@ -82,38 +82,38 @@ fn told_unless_last(error: Error) -> Option<Error> {
 
 /// Several forwarders for one stream; see [`ForwardExt::forward_to_all`](crate::ForwardExt::forward_to_all).
 ///
-/// They can be to different brokers, with settings of their own.
+/// They can have different brokers and settings.
 #[must_use = "forwarders do nothing until a stream is forwarded to them"]
 pub struct Forwarders<T> {
-    lanes: Vec<Box<dyn AnyForwardTask<T>>>,
+    tasks: Vec<Box<dyn AnyForwardTask<T>>>,
 }
 
 impl<T> fmt::Debug for Forwarders<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Forwarders").field("count", &self.lanes.len()).finish()
+        f.debug_struct("Forwarders").field("count", &self.tasks.len()).finish()
     }
 }
 
 impl<T> Default for Forwarders<T> {
     fn default() -> Self {
-        Self { lanes: Vec::new() }
+        Self { tasks: Vec::new() }
     }
 }
 
 impl<T: Sample + Serialize> Forwarders<T> {
-    /// None yet.
+    /// Returns an empty list.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// One more.
+    /// Adds a forwarder.
     pub fn with<P: Publish + 'static>(mut self, forwarder: Forwarder<P>) -> Self {
-        self.lanes.push(Box::new(ForwardTask::new(forwarder)));
+        self.tasks.push(Box::new(ForwardTask::new(forwarder)));
         self
     }
 }
 
-/// The lane of a forwarder to whatever broker.
+/// A [`ForwardTask`] for any broker.
 trait AnyForwardTask<T>: Send {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Report>>;
     fn is_opening(&self) -> bool;
@@ -155,7 +155,7 @@ pin_project! {
     pub struct ForwardToAll<S, T> {
         #[pin]
         stream: S,
-        lanes: Vec<Box<dyn AnyForwardTask<T>>>,
+        tasks: Vec<Box<dyn AnyForwardTask<T>>>,
         reports: Vec<Option<Report>>,
         failed: Option<Error>,
     }
@@ -165,15 +165,15 @@ impl<S: fmt::Debug, T> fmt::Debug for ForwardToAll<S, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ForwardToAll")
             .field("stream", &self.stream)
-            .field("lanes", &self.lanes.len())
+            .field("tasks", &self.tasks.len())
             .finish_non_exhaustive()
     }
 }
 
 impl<S, T> ForwardToAll<S, T> {
     pub(crate) fn new(stream: S, forwarders: Forwarders<T>) -> Self {
-        let reports = vec![None; forwarders.lanes.len()];
-        Self { stream, lanes: forwarders.lanes, reports, failed: None }
+        let reports = vec![None; forwarders.tasks.len()];
+        Self { stream, tasks: forwarders.tasks, reports, failed: None }
     }
 }
 
@@ -187,13 +187,13 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
-            for (lane, report) in this.lanes.iter_mut().zip(this.reports.iter_mut()) {
+            for (task, report) in this.tasks.iter_mut().zip(this.reports.iter_mut()) {
                 if report.is_none()
-                    && let Poll::Ready(result) = lane.poll(cx)
+                    && let Poll::Ready(result) = task.poll(cx)
                 {
-                    // One that could not begin ends no other.
+                    // A forwarder that could not start ends no other.
                     *report = Some(result.unwrap_or_else(|error| {
-                        tracing::error!(%error, "a forwarder does not begin");
+                        tracing::error!(%error, "a forwarder could not start");
                         this.failed.get_or_insert(error);
                         Report::default()
                     }));
@@ -203,24 +203,24 @@ where
                 let reports = this.reports.iter_mut().filter_map(Option::take).collect();
                 return Poll::Ready(this.failed.take().map_or(Ok(reports), Err));
             }
-            // All see the first snapshot; after that, one that has room is enough.
-            if this.lanes.iter().any(|lane| lane.is_opening()) || !this.lanes.iter().any(|lane| lane.has_room()) {
+            // No snapshot is taken before all are open, so that none misses the first; after that, one with room is enough.
+            if this.tasks.iter().any(|task| task.is_opening()) || !this.tasks.iter().any(|task| task.has_room()) {
                 return Poll::Pending;
             }
             let next = this.stream.as_mut().poll_next(cx);
             let Poll::Ready(next) = next else { return Poll::Pending };
-            for lane in this.lanes.iter_mut() {
+            for task in this.tasks.iter_mut() {
                 match &next {
-                    Some(Ok(snapshot)) => lane.push(snapshot),
-                    Some(Err(_)) => lane.failed_tick(),
-                    None => lane.end(),
+                    Some(Ok(snapshot)) => task.push(snapshot),
+                    Some(Err(_)) => task.failed_tick(),
+                    None => task.end(),
                 }
             }
             if let Some(Err(error)) = next
-                && let Some(error) = told_unless_last(error)
+                && let Some(error) = log_unless_final(error)
             {
                 *this.failed = Some(error);
-                this.lanes.iter_mut().for_each(|lane| lane.end());
+                this.tasks.iter_mut().for_each(|task| task.end());
             }
         }
     }

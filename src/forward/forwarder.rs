@@ -24,16 +24,15 @@ use crate::forward::status::{Monitor, Shared};
 use crate::wire::Codec;
 use crate::{Error, Result};
 
-/// Brings snapshots to a broker: at least once, in order, through outages, with every loss counted.
+/// Forwards snapshots to a broker: at least once, in order, through outages, with every loss counted.
 ///
-/// Made of something that implements [`Publish`], and given to
-/// [`ForwardExt::forward_to`](crate::ForwardExt::forward_to), or made into a `futures::Sink` by
-/// [`into_sink`](Self::into_sink).
+/// It is made from an implementation of [`Publish`], and passed to [`ForwardExt::forward_to`](crate::ForwardExt::forward_to) or
+/// turned into a `futures::Sink` by [`into_sink`](Self::into_sink).
 ///
-/// While one batch is on its way, what comes waits for the next: in memory, or in a [spool](Self::spool) on disk. What the
-/// broker did not take is sent again with the same id, after a time that grows. What it refuses for good is set aside. It
-/// needs no task of its own: it runs in the one that polls it. Forwarders know nothing of each other: what becomes of one concerns no
-/// other.
+/// While one batch is being published, new messages wait for the next one: in memory, or in a [spool](Self::spool) on disk.
+/// Messages that the broker did not take are sent again with the same id, after growing waits. Messages that it refuses for good
+/// are [rejected](Self::on_rejected) and do not block later ones. A forwarder needs no task of its own: it runs in the task that polls
+/// it. Forwarders are independent of each other.
 ///
 /// ```
 /// use appmon::forward::{Forwarder, Message, Outcome, Overflow, Publish};
@@ -41,7 +40,7 @@ use crate::{Error, Result};
 /// use futures::StreamExt;
 /// use std::time::Duration;
 ///
-/// /// Takes everything.
+/// /// Accepts everything.
 /// struct Nowhere;
 ///
 /// impl Publish for Nowhere {
@@ -78,7 +77,7 @@ pub struct Forwarder<P> {
     shared: Arc<Shared>,
 }
 
-/// What ends a forwarder, and how long that may take.
+/// The tokens that end a forwarder, and the time it has for ending.
 #[derive(Clone)]
 pub(super) struct Ends {
     pub(super) shutdown: Option<CancellationToken>,
@@ -97,7 +96,7 @@ impl<P: Publish> fmt::Debug for Forwarder<P> {
 }
 
 impl<P: Publish + 'static> Forwarder<P> {
-    /// A forwarder to `publish`, with the defaults the methods below tell.
+    /// Returns a forwarder to `publish`, with the defaults documented at the methods below.
     pub fn new(publish: P) -> Self {
         Self {
             publish,
@@ -118,125 +117,128 @@ impl<P: Publish + 'static> Forwarder<P> {
         }
     }
 
-    /// What this host is called in the messages. Default: an id derived from the machine id; see [`Host`].
+    /// Sets the name of this host in the messages. Default: an id derived from the machine id; see [`Host`].
     pub fn host(mut self, name: impl Into<String>) -> Self {
         self.host = Some(name.into());
         self
     }
 
-    /// How payloads are encoded. Default: JSON.
+    /// Sets the encoding of payloads. Default: JSON.
     pub fn codec(mut self, codec: Codec) -> Self {
         self.codec = codec;
         self
     }
 
-    /// Whether there is a message per sample instead of one per snapshot; see [`Encoder::per_sample`]. Default: no.
+    /// Sets whether there is a message per sample instead of one per snapshot; see [`Encoder::per_sample`]. Default: no.
     pub fn per_sample(mut self, per_sample: bool) -> Self {
         self.per_sample = per_sample;
         self
     }
 
-    /// The largest payload of a message; larger snapshots become several messages. At least 4 KiB; a broker that told a lower
-    /// limit is followed. Default: 512 KiB.
+    /// Sets the largest payload of a message, in bytes; larger snapshots become several messages. At least 4 KiB. A lower limit of
+    /// the broker takes precedence. Default: 512 KiB.
     pub fn max_message_bytes(mut self, bytes: usize) -> Self {
         self.max_message_bytes = bytes;
         self
     }
 
-    /// How much is published at once: messages, and bytes of payload (a larger message goes alone). Default: 256, and 1 MiB.
+    /// Sets the largest batch: messages, and bytes of payload (a larger message is a batch alone). Default: 256, and 1 MiB.
     pub fn batch(mut self, messages: usize, bytes: usize) -> Self {
         self.batch = BatchLimits { messages: messages.max(1), bytes };
         self
     }
 
-    /// How long a message waits for others to make a batch. Default: not at all; what comes while a batch is on its way makes the
-    /// next.
+    /// Sets how long a message waits for others, to form a batch with them. Default: zero; messages that come while one batch is
+    /// being published form the next.
     pub fn linger(mut self, time: Duration) -> Self {
         self.linger = time;
         self
     }
 
-    /// How much may wait in memory: messages, and bytes of payload. The batch on its way and the snapshot that is being taken
-    /// come on top. Default: 1,024, and 16 MiB.
+    /// Sets how much may wait in memory: messages, and bytes of payload. The batch being published and the snapshot being encoded
+    /// are not included. Default: 1,024, and 16 MiB.
     pub fn queue(mut self, messages: usize, bytes: usize) -> Self {
         self.queue = BatchLimits { messages: messages.max(1), bytes: bytes.max(1) };
         self
     }
 
-    /// What happens when more comes than fits. Default: [`Overflow::Block`].
+    /// Sets the behaviour when the queue or the spool is full. Default: [`Overflow::Block`].
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.overflow = overflow;
         self
     }
 
-    /// The time between attempts: a random one, up to a bound that doubles from `first` to `most` while attempts fail. Default:
-    /// 100 ms, and 10 s. Nothing is given up: a message is tried until it is accepted, refused, or the forwarder ends.
+    /// Sets the time between attempts: random, up to a bound that doubles from `first` to `most` while attempts fail. Default:
+    /// 100 ms, and 10 s. A message is tried until it is accepted or refused, or the forwarder ends.
     pub fn retry(mut self, first: Duration, most: Duration) -> Self {
         self.retry = (first, most);
         self
     }
 
-    /// How long one call of [`Publish::publish`] may take, after which nobody knows what became of its messages. Brokers here have
-    /// shorter limits of their own. Default: 30 s.
+    /// Sets how long one call of [`Publish::publish`] may take; after it the outcome of its messages is unknown. The brokers of this
+    /// crate have shorter timeouts of their own. Default: 30 s.
     pub fn publish_timeout(mut self, time: Duration) -> Self {
         self.publish_timeout = time;
         self
     }
 
-    /// Ends forwarding when `token` is cancelled: no more snapshots are taken, and what waits has until the
-    /// [deadline](Self::deadline). Default: only the end of the stream ends it. No effect on a [sink](Self::into_sink), whose
-    /// end is that it is closed.
+    /// Ends forwarding when `token` is cancelled: no more snapshots are taken, and waiting messages are sent until the
+    /// [deadline](Self::deadline). Default: none, so only the end of the stream ends it. No effect on a [sink](Self::into_sink):
+    /// close it instead.
     pub fn shutdown(mut self, token: CancellationToken) -> Self {
         self.ends.shutdown = Some(token);
         self
     }
 
     /// Ends forwarding at once when `token` is cancelled, whatever still waits and whatever the [deadline](Self::deadline) is:
-    /// nothing more is sent, what waits stays in the spool or is lost and counted, and the report comes within about half a second.
-    /// For those who ask twice to [shut down](Self::shutdown). Default: none. No effect on a [sink](Self::into_sink), which
-    /// is dropped for that.
+    /// no more messages are sent, waiting ones stay in the spool or are lost and counted, and the report is returned within about half
+    /// a second. It serves programs whose users ask a second time to [shut down](Self::shutdown). Default: none. No effect on a
+    /// [sink](Self::into_sink): drop it instead.
     pub fn abort(mut self, token: CancellationToken) -> Self {
         self.ends.abort = Some(token);
         self
     }
 
-    /// How long after the end of the stream or the cancellation of the token what waits may still be sent. Then it stays in the
-    /// spool, or is lost and counted. With a deadline of zero nothing more is begun. Default: 30 s.
+    /// Sets how long waiting messages may still be sent after the end of the stream or the cancellation of the token. Then they stay
+    /// in the spool, or are lost and counted. With a deadline of zero no further attempt begins. Default: 30 s.
     pub fn deadline(mut self, time: Duration) -> Self {
         self.ends.deadline = time;
         self
     }
 
-    /// A queue on disk, in one file at `path`, of at most `max_bytes` (64 KiB or more): each message is written to it before it is
-    /// sent, and removed when it was accepted. What is in it survives an outage of the broker that is longer than memory lasts, and
-    /// the end of the process, `kill -9` too: the next forwarder with this path sends it first, with the ids it had. Default:
-    /// none.
+    /// Adds a queue on disk, in one file at `path`, of at most `max_bytes` (64 KiB or more): each message is written to it before it
+    /// is sent, and removed when it was accepted. Its messages survive an outage of the broker that is longer than memory lasts, and
+    /// the end of the process, `kill -9` included: the next forwarder with this path sends them first, with their original ids.
+    /// Default: none.
     ///
-    /// A message is safe when it was written (one `fsync` for all that came meanwhile, 0.3 ms on a good disk). One process at
-    /// a time has a spool. When it is full, [`overflow`](Self::overflow) says what happens, and [`queue`](Self::queue) bounds
-    /// what is in memory on the way to it, and again the bytes that are at hand on the way from it; about 12 MiB come on top. A disk
-    /// that gives errors does not hold up a broker that is well: what could not be written goes without it, and at the end is written
-    /// behind what could. One that does not answer at all holds up everything, within the deadline at the end. What a broker refused
-    /// for good is kept in it as long as a sixteenth of its size is enough: [`DeadLetter`](crate::forward::DeadLetter) reads it.
+    /// A message is durable once it is written (one `fsync` for all messages of the meantime, 0.3 ms on a good disk). Only one
+    /// process at a time can use a spool. [`overflow`](Self::overflow) decides what happens when it is full. [`queue`](Self::queue)
+    /// bounds the messages in memory on the way to the disk, and the bytes in memory on the way from it; about 12 MiB are added to
+    /// that.
+    ///
+    /// A disk with errors does not stop delivery: messages that could not be written are sent from memory, and at the end are
+    /// written after the others. A disk that does not answer at all stops delivery, at the end for no longer than the deadline.
+    /// Messages that the broker refused for good are kept in the file, the newest in up to a sixteenth of its size:
+    /// [`DeadLetter`](crate::forward::DeadLetter) reads them.
     pub fn spool(mut self, path: impl Into<PathBuf>, max_bytes: u64) -> Self {
         self.spool = Some((path.into(), max_bytes));
         self
     }
 
-    /// Called with each message the broker refused for good, and why: to log it, or to put it elsewhere. It is called in the task
-    /// that forwards, so it must not block.
+    /// Sets a function to call with each message that the broker refused for good, and the reason: to log it, or to store it. It is
+    /// called in the task that forwards, so it must not block.
     pub fn on_rejected(mut self, call: impl FnMut(&Message, &Error) + Send + 'static) -> Self {
         self.on_rejected = Some(Box::new(call));
         self
     }
 
-    /// Asks this forwarder how it is doing, from anywhere, while it runs.
+    /// Returns a handle on the status of this forwarder, for use anywhere while it runs.
     #[must_use]
     pub fn monitor(&self) -> Monitor {
         self.shared.monitor()
     }
 
-    /// Checks the settings, opens the spool.
+    /// Checks the settings and opens the spool.
     pub(super) async fn open(self) -> Result<Box<Delivery<P>>> {
         let shared = Arc::clone(&self.shared);
         let opened = self.try_open().await;
@@ -250,15 +252,18 @@ impl<P: Publish + 'static> Forwarder<P> {
         self.publish.validate()?;
         let host = self.host.as_deref().map_or_else(Host::this, Host::new)?;
         let encoder = Encoder::new(host).codec(self.codec).per_sample(self.per_sample);
-        let backlog = match self.spool {
+        let outbox = match self.spool {
             None => Outbox::Memory(MemoryOutbox::new(self.queue, self.overflow)),
             Some((path, _)) if self.overflow == Overflow::LatestPerKey => {
-                return Err(Error::config("a spool keeps every message: it does not go with LatestPerKey").at(path));
+                return Err(Error::config(
+                    "spool: it keeps every message, so it cannot be combined with the overflow latest_per_key",
+                )
+                .at(path));
             }
             Some((path, spool_bytes)) => {
                 let (spool, opened) = Spool::open(&path, spool_bytes).await?;
                 self.shared.update(|status| {
-                    // How many there were in a damaged file is not known: more than none.
+                    // The number of messages in a damaged file is unknown; it counts as one.
                     let corrupt = u64::from(opened.damaged);
                     status.report.replayed = opened.left.messages.saturating_add(corrupt);
                     status.report.dropped.corrupt.add(corrupt, 0);
@@ -274,10 +279,10 @@ impl<P: Publish + 'static> Forwarder<P> {
             on_rejected: self.on_rejected,
         };
         let backoff = Backoff::new(self.retry.0, self.retry.1);
-        Ok(Box::new(Delivery::new(self.publish, encoder, backlog, backoff, settings, self.shared)))
+        Ok(Box::new(Delivery::new(self.publish, encoder, outbox, backoff, settings, self.shared)))
     }
 
-    /// What ends it.
+    /// Returns the tokens that end it, and its deadline.
     pub(super) fn ends(&self) -> Ends {
         self.ends.clone()
     }

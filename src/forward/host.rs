@@ -1,4 +1,4 @@
-//! Which host samples are from.
+//! The host that samples are from.
 
 use std::fmt::{self, Write as _};
 use std::io;
@@ -12,17 +12,17 @@ use crate::{Error, Result};
 
 /// The name a host has in messages.
 ///
-/// The default is derived from `/etc/machine-id`, which is to be kept confidential, by HMAC-SHA256, as systemd derives its
-/// application specific ids: 32 hexadecimal digits, the same after every start, from which the machine id cannot be told.
-/// Copies of one virtual machine share it unless the id is made anew; give such hosts a name of their own.
+/// The default is derived from `/etc/machine-id`, which must be kept confidential, by HMAC-SHA256, as systemd derives its
+/// application-specific ids: 32 hexadecimal digits, the same after every start, from which the machine id cannot be computed.
+/// Copies of a virtual machine share it unless each has a new machine id; name such hosts explicitly.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Host(Arc<str>);
 
-/// The application's part of the derived id; another one makes other ids.
+/// The application's part of the derived id. Changing it changes the id of every host.
 const APPLICATION: &[u8] = b"appmon host id, version 1";
 
 impl Host {
-    /// A host of this name.
+    /// Returns a host with this name.
     ///
     /// # Errors
     ///
@@ -36,13 +36,12 @@ impl Host {
         Ok(Self(name.into()))
     }
 
-    /// The id derived from `/etc/machine-id` (or D-Bus's copy of it); the host name of the kernel where there is none.
+    /// Returns the id derived from `/etc/machine-id` (or D-Bus's copy of it), or the kernel's host name where there is no machine id.
     ///
     /// # Errors
     ///
-    /// [`Error::is_config`] when there is neither a machine id nor a host name; an I/O error, with the path, when one of them may be
-    /// there and cannot be read (no descriptor left, for one): what cannot be read is not replaced by another name, under which the
-    /// host would be another one.
+    /// [`Error::is_config`] when there is neither a machine id nor a host name. An I/O error, with the path, when a file may exist but
+    /// cannot be read (for example because no descriptor is left): a fallback would make this host appear as another one.
     pub fn this() -> Result<Self> {
         Self::found(|path| std::fs::read(path))
     }
@@ -61,10 +60,10 @@ impl Host {
             }
         }
         Self::new(text("/proc/sys/kernel/hostname")?)
-            .map_err(|_| Error::config("this host has no machine id and no name: give it one"))
+            .map_err(|_| Error::config("this host has neither a machine id nor a host name: set one with `host`"))
     }
 
-    /// The name.
+    /// Returns the name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -81,7 +80,7 @@ impl fmt::Display for Host {
     }
 }
 
-/// Reads a name, as [`Host::new`].
+/// Parses a name, as [`Host::new`].
 impl FromStr for Host {
     type Err = Error;
 
@@ -90,7 +89,7 @@ impl FromStr for Host {
     }
 }
 
-/// The id of this application on the machine of that id; `None` where it is none (`uninitialized` in early boot).
+/// Returns the id of this application on the machine with that id; `None` if it is no id (`uninitialized` in early boot).
 fn derive(machine_id: &str) -> Option<String> {
     if machine_id.len() != 32 || !machine_id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
@@ -109,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn derived_ids_tell_machines_apart_and_nothing_else() {
+    fn derived_ids_differ_by_machine() {
         let one = derive("0123456789abcdef0123456789abcdef").unwrap();
         // By `printf 'appmon host id, version 1' | openssl dgst -sha256 -hmac 0123456789abcdef0123456789abcdef`.
         assert_eq!(one, "c846a4375523a8f8442f8d60694d14e2");
@@ -119,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_not_another_host() {
+    fn an_unreadable_machine_id_is_an_error() {
         const ID: &[u8] = b"0123456789abcdef0123456789abcdef\n";
         let emfile = || io::Error::from(rustix::io::Errno::MFILE);
         let absent = || io::Error::from(io::ErrorKind::NotFound);

@@ -1,4 +1,4 @@
-//! Messages that wait in memory.
+//! The queue of waiting messages in memory.
 
 use std::collections::HashSet;
 
@@ -8,7 +8,7 @@ use crate::forward::overflow::Overflow;
 use crate::forward::report::Dropped;
 use crate::forward::waiting::Waiting;
 
-/// A queue with bounds in messages and in bytes.
+/// A queue bounded in messages and in bytes.
 #[derive(Debug)]
 pub(super) struct MemoryOutbox {
     waiting: Waiting<Message>,
@@ -29,12 +29,12 @@ impl MemoryOutbox {
         self.waiting.bytes()
     }
 
-    /// Whether more may come. Only one that blocks says no.
+    /// Whether another snapshot may be pushed; false only for a full queue with [`Overflow::Block`].
     pub(super) fn has_room(&self) -> bool {
         self.overflow != Overflow::Block || !self.waiting.fills(self.limits)
     }
 
-    /// Takes the messages of one snapshot. One that blocks takes them all: its bounds can be exceeded by what one snapshot makes.
+    /// Adds the messages of one snapshot. With [`Overflow::Block`] all are added, and can exceed the bounds.
     pub(super) fn push(&mut self, messages: Vec<Message>, dropped: &mut Dropped) {
         if self.overflow == Overflow::LatestPerKey {
             self.supersede(&messages, dropped);
@@ -76,7 +76,7 @@ impl MemoryOutbox {
         });
     }
 
-    /// The next batch: at least one message where there is one.
+    /// Takes the next batch: at least one message, if there is one.
     pub(super) fn take(&mut self, limits: BatchLimits) -> Vec<Entry> {
         self.waiting.take(limits).into_iter().map(|message| Entry::new(message, None)).collect()
     }
@@ -89,7 +89,7 @@ impl MemoryOutbox {
         self.waiting.fills(limits)
     }
 
-    /// The end: what waits is lost.
+    /// Counts the remaining messages as lost.
     pub(super) fn close(self, taken: Vec<Entry>, dropped: &mut Dropped) {
         for message in taken.into_iter().map(|entry| entry.message).chain(self.waiting) {
             dropped.shutdown.add(1, message.samples.into());

@@ -1,4 +1,4 @@
-//! What is sent: an encoded snapshot or sample, and what is known of it.
+//! A message: an encoded snapshot or sample, with its attributes.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -10,35 +10,35 @@ use bytes::Bytes;
 use crate::wire::{Codec, Form, Piece};
 use crate::{BootId, Error, Monotonic, Result, Timestamp};
 
-/// One message on its way to a broker. Clones share the payload.
+/// A message to a broker. Clones share the payload.
 ///
-/// What is known of it are the attributes of [CloudEvents 1.0](https://cloudevents.io): a broker with headers carries
-/// [`attributes`](Self::attributes) there and the payload as it is, one without carries both as one JSON document.
+/// Its attributes are those of [CloudEvents 1.0](https://cloudevents.io): a protocol with headers carries the
+/// [`attributes`](Self::attributes) there and the payload unchanged, one without carries both as one JSON document.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Message {
-    /// Which message it is. It stays the same when the message is sent again, also by a later process out of a spool.
+    /// The id. It stays the same when the message is sent again, also by a later process out of a spool.
     pub id: MessageId,
     /// The kind of the samples, such as `process`: [`Sample::KIND`](crate::Sample::KIND).
     pub kind: Arc<str>,
-    /// Whether it is a whole snapshot, a part of one, or samples by themselves.
+    /// Whether it is a snapshot (or a part of one), or a list of samples.
     pub form: Form,
-    /// Which host the samples are from; see [`Host`](crate::forward::Host).
+    /// The host that the samples are from; see [`Host`](crate::forward::Host).
     pub host: Arc<str>,
-    /// When the reading began, by the wall clock.
+    /// The wall-clock time at which the reading began.
     pub time: Timestamp,
-    /// How the payload is encoded.
+    /// The encoding of the payload.
     pub codec: Codec,
-    /// How many samples it holds.
+    /// The number of samples in it.
     pub samples: u32,
-    /// What the message is the latest state of: of two messages with the same key the later one says all. Not sent.
+    /// The key of the state it holds: of two messages with the same key the later one replaces the earlier. Not sent.
     pub key: u64,
     /// The encoded samples.
     pub payload: Bytes,
 }
 
 impl Message {
-    /// The `source` of the CloudEvent: `urn:appmon:` and the host, with what is not allowed in a URI escaped.
+    /// Returns the `source` of the CloudEvent: `urn:appmon:` and the host, with characters not allowed in a URI escaped.
     #[must_use]
     pub fn source(&self) -> String {
         let mut source = String::from("urn:appmon:");
@@ -52,16 +52,16 @@ impl Message {
         source
     }
 
-    /// The `type` of the CloudEvent, such as `appmon.process.snapshot`.
+    /// Returns the `type` of the CloudEvent, such as `appmon.process.snapshot`.
     #[must_use]
     pub fn event_type(&self) -> String {
         self.form.event_type(&self.kind)
     }
 
-    /// The id with its source: unique among the messages of all hosts, which the id alone is not, as a relay numbers the messages of
-    /// each host by themselves. This is by what whoever takes messages knows them apart.
+    /// Returns the id with its source, which is unique among the messages of all hosts. The id alone is not, since a relay numbers the
+    /// messages of each host separately. Receivers should recognize duplicates by this text.
     ///
-    /// As text `SOURCE/ID`, with [`source`](Self::source) and [`id`](Self::id).
+    /// Its form is `SOURCE/ID`, with [`source`](Self::source) and [`id`](Self::id).
     #[must_use]
     pub fn source_and_id(&self) -> String {
         format!("{}/{}", self.source(), self.id)
@@ -85,14 +85,14 @@ impl Message {
         ]
     }
 
-    /// The whole CloudEvent as one JSON document (`application/cloudevents+json`), for protocols without headers. A JSON
-    /// payload is its `data` as it is; any other is `data_base64`.
+    /// Returns the CloudEvent as one JSON document (`application/cloudevents+json`), for protocols without headers. A JSON
+    /// payload is its `data`; any other is its `data_base64`.
     #[must_use]
     pub fn structured(&self) -> Bytes {
         let mut json = Vec::with_capacity(self.payload.len().saturating_add(512));
         json.push(b'{');
         for (name, value) in self.attributes() {
-            // A string is always JSON.
+            // Cannot fail: a string can always be encoded as JSON.
             json.extend_from_slice(format!("\"{name}\":").as_bytes());
             let _ = serde_json::to_writer(&mut json, &*value);
             json.push(b',');
@@ -110,11 +110,11 @@ impl Message {
     }
 }
 
-/// Which message it is: unique for its host alone, and growing in the order of sending for one producer. With its source it is
-/// unique: [`Message::source_and_id`].
+/// The id of a message: unique within its host, and ascending in the order of sending for one producer.
+/// [`Message::source_and_id`] is unique among all hosts.
 ///
-/// As text `BOOT_ID:EPOCH:SEQ`, with the last two as 16 hexadecimal digits each; a [`Piece`] of a message has that of the message,
-/// and `:FROM-TO-OF`.
+/// As text `BOOT_ID:EPOCH:SEQ`, with the last two as 16 hexadecimal digits each; a [`Piece`] of a message has the id of the
+/// message, followed by `:FROM-TO-OF`.
 ///
 /// ```
 /// use appmon::forward::MessageId;
@@ -126,13 +126,13 @@ impl Message {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub struct MessageId {
-    /// The start of the machine.
+    /// The boot of the machine.
     pub boot_id: BootId,
-    /// The producer within it; a later one has a larger number.
+    /// The producer within the boot; a later one has a larger number.
     pub epoch: u64,
-    /// The number of the message, from 0. Where one is missing, a message was lost or left out.
+    /// The sequence number of the message, from 0. A gap means that a message was lost or dropped.
     pub seq: u64,
-    /// Which piece of that message it is, where the message was too large for the broker.
+    /// The piece of that message, if the message was too large for the broker and was split.
     pub piece: Option<Piece>,
 }
 
@@ -143,14 +143,14 @@ impl MessageId {
         Self { boot_id, epoch, seq, piece: None }
     }
 
-    /// Returns a number for a new producer: the time since the start of the machine in microseconds, and some luck for two that
-    /// start in the same one.
+    /// Returns the number of a new producer: the microseconds since boot, and random bits for producers that start in the same
+    /// microsecond.
     pub(super) fn new_epoch() -> u64 {
         let micros = Monotonic::now().as_nanos() / 1000;
         (micros << 12) | fastrand::u64(..1 << 12)
     }
 
-    /// Its number as a text that sorts as messages do.
+    /// Returns its sequence number as a text that sorts in the order of the messages.
     fn sequence(&self) -> String {
         match self.piece {
             None => format!("{:016x}", self.seq),
@@ -170,7 +170,7 @@ impl FromStr for MessageId {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        // One text for each id: no sign, no capitals.
+        // Each id has exactly one text: no sign, no capitals.
         let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         let number = |digits: &str| {
             let right = digits.len() == 16 && digits.bytes().all(digit);
@@ -183,7 +183,7 @@ impl FromStr for MessageId {
             let piece = parts.next().map(str::parse).transpose().ok()?;
             parts.next().is_none().then_some(Self { piece, ..id })
         })();
-        id.ok_or_else(|| Error::malformed(format!("{text:?} is no message id")))
+        id.ok_or_else(|| Error::malformed(format!("{text:?} is not a message id")))
     }
 }
 

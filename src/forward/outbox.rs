@@ -1,4 +1,4 @@
-//! What is still to be sent, wherever it waits.
+//! The queue of messages to be sent, in memory or on the disk.
 
 use std::task::Context;
 
@@ -33,7 +33,7 @@ impl Outbox {
         }
     }
 
-    /// Goes on with what it does by itself.
+    /// Continues appending and reading.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, report: &mut Report) {
         match self {
             Self::Memory(_) => {}
@@ -41,7 +41,7 @@ impl Outbox {
         }
     }
 
-    /// Whether nothing can be taken now.
+    /// Whether no message can be taken now.
     pub(super) fn is_empty(&self) -> bool {
         match self {
             Self::Memory(memory) => memory.is_empty(),
@@ -49,7 +49,7 @@ impl Outbox {
         }
     }
 
-    /// Whether nothing waits, here or on its way to or from the spool.
+    /// Whether no message waits, in memory or in the spool.
     pub(super) fn is_settled(&self) -> bool {
         match self {
             Self::Memory(memory) => memory.is_empty(),
@@ -57,8 +57,8 @@ impl Outbox {
         }
     }
 
-    /// How much waits, what was taken left out.
-    pub(super) fn show(&self, status: &mut Status) {
+    /// Sets the numbers of waiting messages in `status`, without those taken.
+    pub(super) fn update_status(&self, status: &mut Status) {
         match self {
             Self::Memory(memory) => {
                 status.waiting_messages = memory.len();
@@ -74,7 +74,7 @@ impl Outbox {
         }
     }
 
-    /// Whether what can be taken fills a batch.
+    /// Whether the messages that can be taken fill a batch.
     pub(super) fn fills(&self, limits: BatchLimits) -> bool {
         match self {
             Self::Memory(memory) => memory.fills(limits),
@@ -82,7 +82,7 @@ impl Outbox {
         }
     }
 
-    /// The next batch: at least one message where there is one.
+    /// Takes the next batch: at least one message, if there is one.
     pub(super) fn take(&mut self, limits: BatchLimits) -> Vec<Entry> {
         match self {
             Self::Memory(memory) => memory.take(limits),
@@ -90,7 +90,7 @@ impl Outbox {
         }
     }
 
-    /// What was taken is sent in so many pieces.
+    /// Records that a taken message is sent in this many pieces.
     pub(super) fn split(&mut self, entry: &Entry, pieces: usize) {
         match self {
             Self::Memory(_) => {}
@@ -98,7 +98,7 @@ impl Outbox {
         }
     }
 
-    /// A message was accepted, or refused for this reason.
+    /// Records that a message was accepted, or refused for this reason.
     pub(super) fn settled(&mut self, entry: &Entry, reason: Option<&Error>, report: &mut Report) {
         match self {
             Self::Memory(_) => {}
@@ -106,8 +106,8 @@ impl Outbox {
         }
     }
 
-    /// The end, until about then: what was `taken` and never settled, and what waits in memory, stays in the spool, or is lost
-    /// and counted.
+    /// Ends it, by about `until`: messages in `taken` (never settled) and those in memory stay in the spool, or are lost and
+    /// counted.
     pub(super) async fn close(self, taken: Vec<Entry>, until: Instant, report: &mut Report) {
         match self {
             Self::Memory(memory) => memory.close(taken, &mut report.dropped),

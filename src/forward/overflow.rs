@@ -1,4 +1,4 @@
-//! What happens when there is no more room.
+//! The behaviour when the queue or the spool is full.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,22 +7,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// What happens to messages that come faster than the broker takes them, when there is no more room.
+/// The behaviour when messages come faster than the broker takes them and the queue or the spool is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Overflow {
-    /// No more snapshots are taken until there is room: ticks are missed, visibly (`seq`), and counters lose nothing, since the
+    /// No more snapshots are taken until there is room. Missed ticks are visible as gaps in `seq`; counters lose nothing, since the
     /// next snapshot has their totals. The default.
     #[default]
     Block,
-    /// What comes is left out.
+    /// New messages are dropped.
     DropNewest,
-    /// What has waited longest is left out.
+    /// The messages that have waited longest are dropped.
     DropOldest,
-    /// A message replaces what waits and says less: the last snapshot of its kind, or the last sample of the same process or
-    /// file system where there is a message per sample. Does this always, also when there is room; what still does not
-    /// fit then goes as with `DropOldest`. Not together with a spool.
+    /// A message replaces the waiting one of the same key: the last snapshot of its kind, or with a message per sample the last one
+    /// of the same process or file system. This also happens while there is room. If messages still do not fit, the oldest are
+    /// dropped as with `DropOldest`. Cannot be combined with a spool.
     LatestPerKey,
 }
 
@@ -47,7 +47,7 @@ impl fmt::Display for Overflow {
     }
 }
 
-/// Reads what [`as_str`](Overflow::as_str) returns.
+/// Parses the names that [`as_str`](Overflow::as_str) returns.
 impl FromStr for Overflow {
     type Err = Error;
 

@@ -1,4 +1,4 @@
-//! What a broker does with messages.
+//! The interface to a broker.
 
 use std::future::Future;
 use std::time::Duration;
@@ -6,13 +6,12 @@ use std::time::Duration;
 use crate::forward::message::Message;
 use crate::{Error, Result};
 
-/// Brings messages to a broker: what a message queue implements, and all that a [`Forwarder`](crate::forward::Forwarder) knows of
-/// it.
+/// Publishing of messages to a broker. Implement it for a message queue to use it with a [`Forwarder`](crate::forward::Forwarder).
 ///
 /// ```
 /// use appmon::forward::{Message, Outcome, Publish};
 ///
-/// /// A queue that takes everything.
+/// /// A queue that accepts everything.
 /// struct Nowhere;
 ///
 /// impl Publish for Nowhere {
@@ -22,29 +21,30 @@ use crate::{Error, Result};
 /// }
 /// ```
 pub trait Publish: Send {
-    /// Brings a batch to the broker and tells what became of each message, in the order of the batch.
+    /// Publishes a batch and returns the outcome of each message, in the order of the batch.
     ///
-    /// It connects again where that is needed, at most once per call: waiting between attempts is the caller's. The messages of a
-    /// batch may be on their way together, but one is never to be accepted while an earlier one of them can still be lost and
-    /// then sent again: what follows a broken connection is not to go out over the next one before the caller saw the outcomes.
+    /// It reconnects if needed, at most once per call: the caller does the waiting between attempts. The messages of a batch may be
+    /// in flight together, but no message may be accepted while an earlier one of the batch can still be lost and sent again later.
+    /// So after a broken connection no further message may be sent before the outcomes were returned to the caller.
     ///
     /// # Cancel safety
     ///
-    /// The future may be dropped, by a caller that waited long enough: all messages then count as
-    /// [`Outcome::Unknown`], and the next call must work.
+    /// The caller may drop the future after a timeout: all messages then count as [`Outcome::Unknown`], and the next call must
+    /// work.
     fn publish(&mut self, batch: &[Message]) -> impl Future<Output = Vec<Outcome>> + Send;
 
-    /// Finds out whether the broker answers at all, without a message, connecting where that is needed. It asks for nothing that
-    /// publishing does not need: a check that is not permitted must not keep messages back. A message that
-    /// breaks the connection each time, right after the broker answered here, is taken for poison and set aside. `None` where
-    /// there is no way to ask, the default, and where the broker answers but did not acknowledge the last message in time, without
-    /// breaking the connection: what it waits for (a quorum, a disk) is nothing of the message's. Such a message is then tried for ever.
+    /// Checks whether the broker answers, without publishing a message, and connects if needed. The check must not require a
+    /// permission that publishing does not require, or it would block messages. A message that breaks the connection several times,
+    /// each time right after a successful check, is rejected.
+    ///
+    /// Returns `None` if there is no way to check (the default). Also if the broker answers but did not acknowledge the last message
+    /// in time, with the connection intact: the cause (a quorum, a disk) is then not the message, which is tried again for ever.
     fn check(&mut self) -> impl Future<Output = Option<Result<()>>> + Send {
         std::future::ready(None)
     }
 
-    /// Whether its settings can be used at all. A forwarder asks before it begins, and does not where they cannot; so setters need not
-    /// fail. Default: they can.
+    /// Checks the settings. A forwarder calls it before it starts, and returns its error; so setters need not fail. Default: no
+    /// error.
     ///
     /// # Errors
     ///
@@ -53,57 +53,57 @@ pub trait Publish: Send {
         Ok(())
     }
 
-    /// The largest message the broker takes, in bytes with its headers, where that is known. It is asked after each attempt, and may
-    /// change: what was encoded before is split.
+    /// Returns the largest message the broker accepts, in bytes including headers; `None` if it is unknown. It is called after each
+    /// attempt, and may change: messages encoded before are then split.
     fn max_message_bytes(&self) -> Option<usize> {
         None
     }
 
-    /// Where the messages go, for people: `nats://10.0.0.5:4222 appmon.{kind}.{host}`. Without secrets.
+    /// Returns the destination of the messages for logs, without secrets: `nats://10.0.0.5:4222 appmon.{kind}.{host}`.
     fn destination(&self) -> String {
         std::any::type_name::<Self>().to_owned()
     }
 
-    /// Ends the connection, after what is on its way.
+    /// Closes the connection, after the messages in flight.
     fn close(&mut self) -> impl Future<Output = ()> + Send {
         std::future::ready(())
     }
 }
 
-/// What became of one message.
+/// The outcome of publishing one message.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The broker has it, in the sense its acknowledgements have.
+    /// The broker acknowledged it.
     Accepted,
-    /// The broker has it and had it before: by its id it saw that it was sent twice.
+    /// The broker has it from an earlier attempt, and recognized the duplicate by its id.
     Duplicate,
-    /// The broker does not have it, and may take it later: not connected, not let in, no permission, no such stream, no room, busy.
+    /// The broker does not have it, and may accept it later: no connection, no permission, no such stream, no room, busy.
     Retry(Error),
-    /// The same, where the broker says for how long it wants to be left alone, as HTTP does with `Retry-After`: nothing is sent before
-    /// that is over.
+    /// The same, with the time the broker asks its clients to wait, as HTTP does with `Retry-After`. No message is sent before that
+    /// time is over.
     RetryAfter {
         /// How long to wait.
         wait: Duration,
         /// Why.
         error: Error,
     },
-    /// The broker has it, but refused some of its samples for good: what it took must not be sent again.
+    /// The broker has it, but refused some of its samples for good. It is not sent again, since the other samples are stored.
     Partly {
         /// How many samples it refused.
         refused: u32,
         /// Why.
         error: Error,
     },
-    /// Nobody knows: it was sent and no answer came. It is sent again with the same id.
+    /// It was sent and no answer came, so the outcome is unknown. It is sent again with the same id.
     Unknown(Error),
     /// The broker refuses it for its size, and did not store it. It is split and sent again, in pieces of up to
-    /// [`Publish::max_message_bytes`] where that is less, and of half its size else; so larger ones are from then on. What cannot be
-    /// split is refused for good.
+    /// [`Publish::max_message_bytes`] if that is less than its size, and otherwise of half its size. That is the limit of later
+    /// messages as well. A message that cannot be split is rejected.
     TooLarge(Error),
-    /// The broker refuses it for what it is, and will again: malformed. What is the user's or the topic's is none of its faults: no
-    /// permission is [`Retry`](Self::Retry). Where it is larger than [`Publish::max_message_bytes`] says after the attempt, it counts as
-    /// [`TooLarge`](Self::TooLarge).
+    /// The broker refuses this message for good, for example as malformed. Faults of the user or the topic, such as a missing
+    /// permission, are [`Retry`](Self::Retry) instead. If the message is larger than the [`Publish::max_message_bytes`] returned after
+    /// the attempt, it counts as [`TooLarge`](Self::TooLarge).
     Rejected(Error),
 }
 
@@ -114,7 +114,7 @@ impl Outcome {
         matches!(self, Self::Accepted | Self::Duplicate | Self::Partly { .. })
     }
 
-    /// For a batch of which nothing was sent, for this reason.
+    /// Returns the outcomes of a batch of which no message was sent: [`Retry`](Self::Retry) with this error for each.
     #[must_use]
     pub fn none_sent(batch: &[Message], error: Error) -> Vec<Self> {
         let text = error.to_string();

@@ -8,10 +8,11 @@ use crate::forward::message::Message;
 use crate::forward::outbox::Outbox;
 use crate::forward::status::Shared;
 
-/// What is called with each of them.
+/// The user's callback for rejected messages.
 pub(super) type OnRejected = Box<dyn FnMut(&Message, &Error) + Send>;
 
-/// Messages that will never be taken are set aside: they are not to hold up the others.
+/// Handles rejected messages, so that they do not block later ones: counts and logs them, keeps them as dead letters in a spool, and
+/// calls the user's callback.
 pub(super) struct Rejected {
     destination: Arc<str>,
     call: Option<OnRejected>,
@@ -22,11 +23,11 @@ impl Rejected {
         Self { destination, call }
     }
 
-    pub(super) fn set_aside(&mut self, backlog: &mut Outbox, shared: &Shared, entry: &Entry, error: &Error) {
-        tracing::warn!(destination = &*self.destination, id = %entry.message.id, %error, "rejected");
+    pub(super) fn reject(&mut self, outbox: &mut Outbox, shared: &Shared, entry: &Entry, error: &Error) {
+        tracing::warn!(destination = &*self.destination, id = %entry.message.id, %error, "a message was rejected");
         shared.update(|status| {
             status.report.dropped.rejected.add(1, entry.message.samples.into());
-            backlog.settled(entry, Some(error), &mut status.report);
+            outbox.settled(entry, Some(error), &mut status.report);
         });
         if let Some(call) = &mut self.call {
             call(&entry.message, error);

@@ -1,17 +1,18 @@
-//! Messages that turn out to be too large for the broker, made into several.
+//! Splitting of messages that turned out to be too large for the broker.
 
 use crate::forward::message::{Message, MessageId};
 use crate::wire::RawSamples;
 
-/// Whether a message can be made smaller.
+/// Whether a message can be split.
 pub(super) fn can_split(message: &Message) -> bool {
     message.samples > 1 && opened(message).is_some_and(|samples| samples.len() > 1)
 }
 
-/// Returns the pieces to be sent in the place of a message that was encoded before the limit was known; `None` where that is itself.
+/// Returns the pieces of a message that was encoded before the limit was known; `None` if it fits or cannot be split.
 ///
-/// Each has the id of the message and says which of its samples it has. So whoever receives them misses nothing, and the same id is the
-/// same content, whatever was split by whatever limit: also by a later process out of a spool, and a piece that is split again.
+/// Each piece has the id of the message and the range of its samples. So a receiver can see that none is missing, and the same id
+/// always has the same content, whatever the limit was: also when a later process splits it out of a spool, or a piece is split
+/// again.
 pub(super) fn split(message: &Message, limit: usize) -> Option<Vec<Message>> {
     if message.payload.len() <= limit || message.samples <= 1 {
         return None;

@@ -1,34 +1,35 @@
-//! How a forwarder is doing, while it does it.
+//! The status of a running forwarder.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::forward::report::Report;
 
-/// How a forwarder is doing at this moment.
+/// The current status of a forwarder.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
-    /// What became of everything so far.
+    /// The report so far.
     pub report: Report,
-    /// Messages that wait to be sent or answered.
+    /// Messages waiting to be sent or acknowledged.
     pub waiting_messages: usize,
-    /// Bytes of payload that wait in memory.
+    /// Bytes of payload waiting in memory.
     pub waiting_bytes: usize,
-    /// Messages in the spool, those on their way included; 0 without one.
+    /// Messages in the spool, including those in flight; 0 without a spool.
     pub spool_messages: u64,
-    /// The room they take.
+    /// The bytes they take in the spool.
     pub spool_bytes: u64,
-    /// Why the last attempt failed; `None` when it did not.
+    /// The error of the last attempt; `None` if it succeeded.
     pub last_error: Option<String>,
 }
 
-/// Asks a forwarder how it is doing; see [`Forwarder::monitor`](crate::forward::Forwarder::monitor). Clones ask the same one.
+/// A handle on the status of a forwarder; see [`Forwarder::monitor`](crate::forward::Forwarder::monitor). Clones refer to the same
+/// forwarder.
 #[derive(Clone)]
 pub struct Monitor(Arc<Shared>);
 
 impl Monitor {
-    /// How it is doing now. After its end: how it ended.
+    /// Returns the current status, or after the end the final one.
     #[must_use]
     pub fn status(&self) -> Status {
         self.0.get()

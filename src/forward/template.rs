@@ -1,4 +1,4 @@
-//! Subjects, topics and routing keys, made of what is known of a message.
+//! Subjects, topics and routing keys, made of the attributes of a message.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,8 +8,8 @@ use crate::{Error, Result};
 
 /// A pattern of subjects, topics, routing keys or stream names, such as `appmon.{kind}.{host}`.
 ///
-/// `{kind}` and `{host}` stand for those of the message, escaped so that they are one level of it whatever they hold; `{{` and
-/// `}}` are braces. There is nothing finer: a subject per process would grow without bound.
+/// `{kind}` and `{host}` are replaced by those of the message, escaped so that each is one level of the name; `{{` and `}}` are
+/// braces. Other attributes are not supported: with a subject per process, their number would grow without bound.
 ///
 /// ```
 /// use appmon::forward::Template;
@@ -31,7 +31,7 @@ enum Part {
 }
 
 impl Template {
-    /// The text for a message, with what is filled in escaped for `escape`'s protocol.
+    /// Returns the name for a message, with the inserted values escaped for the protocol of `escape`.
     #[must_use]
     pub fn render(&self, message: &Message, escape: Escape) -> String {
         let mut text = String::with_capacity(64);
@@ -45,7 +45,7 @@ impl Template {
         text
     }
 
-    /// Returns the text for all messages of a kind; `None` where each host has its own.
+    /// Returns the name for all messages of a kind; `None` if each host has its own.
     #[must_use]
     pub fn render_kind(&self, kind: &str, escape: Escape) -> Option<String> {
         let mut text = String::new();
@@ -59,20 +59,20 @@ impl Template {
         Some(text)
     }
 
-    /// Whether all that is written out in it may stand in this protocol.
+    /// Checks that the literal text of the template is allowed in this protocol.
     ///
     /// # Errors
     ///
-    /// [`Error::is_config`], with the first character that may not.
+    /// [`Error::is_config`], with the first character that is not allowed, or for an empty template.
     pub fn check(&self, escape: Escape) -> Result<()> {
         if self.parts.is_empty() {
-            return Err(Error::config("an empty template"));
+            return Err(Error::config("template \"\": it is empty"));
         }
         for part in &self.parts {
             if let Part::Text(literal) = part
                 && let Some(wrong) = literal.chars().find(|char| !escape.allows_literal(*char))
             {
-                return Err(Error::config(format!("template {self}: {wrong:?} may not stand in it")));
+                return Err(Error::config(format!("template {self}: {wrong:?} is not allowed in it")));
             }
         }
         Ok(())
@@ -96,7 +96,9 @@ impl FromStr for Template {
                         match chars.next() {
                             Some('}') => break,
                             Some(char) => name.push(char),
-                            None => return Err(Error::config(format!("template {text:?}: {{{name} has no end"))),
+                            None => {
+                                return Err(Error::config(format!("template {text:?}: {{{name} has no closing }}")));
+                            }
                         }
                     }
                     if !literal.is_empty() {
@@ -106,8 +108,8 @@ impl FromStr for Template {
                         "kind" => Part::Kind,
                         "host" => Part::Host,
                         _ => {
-                            let known = "{kind} and {host} are what can be filled in";
-                            return Err(Error::config(format!("template {text:?}: {{{name}}} is not known; {known}")));
+                            let known = "use {kind} or {host}";
+                            return Err(Error::config(format!("template {text:?}: {{{name}}} is unknown; {known}")));
                         }
                     });
                 }
@@ -162,10 +164,10 @@ impl fmt::Display for Template {
     }
 }
 
-/// How what is filled in is kept within one level of a protocol's names.
+/// The escaping of inserted values, which keeps each within one level of a protocol's names.
 ///
-/// Bytes that may not stand there are written as `%` and two hexadecimal digits, `%` itself too, so that different hosts
-/// never share a name. Kafka has no `%`: there it is `_`.
+/// Bytes that are not allowed are written as `%` and two hexadecimal digits, and so is `%` itself, so that different hosts never
+/// share a name. Kafka does not allow `%` in topics, so `_` takes its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Escape {
@@ -182,7 +184,7 @@ pub enum Escape {
 }
 
 impl Escape {
-    /// Kinds are names of the program, and not of whoever has a host: where they are letters, digits and `_` they stay as they are.
+    /// Appends a kind. Kinds are chosen by the program, unlike hosts: those of letters, digits and `_` are not escaped.
     fn push_kind(self, to: &mut String, kind: &str) {
         if kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
             to.push_str(kind);
@@ -211,7 +213,7 @@ impl Escape {
             || match self {
                 Self::Kafka => byte == b'.',
                 Self::Nats | Self::Amqp => byte == b'_',
-                // MQTT and Redis have other separators.
+                // The separators of MQTT and Redis are other characters.
                 Self::Mqtt | Self::Redis => byte == b'_' || byte == b'.',
             }
     }
@@ -263,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_filled_in_is_named() {
+    fn errors_name_the_unknown_attribute() {
         for (wrong, named) in [("", "empty"), ("a.{pid}", "{pid}"), ("a.{host", "{host"), ("a}", "lone }")] {
             let error = wrong.parse::<Template>().unwrap_err();
             assert!(error.is_config() && error.to_string().contains(named), "{error}");

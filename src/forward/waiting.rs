@@ -1,4 +1,4 @@
-//! A queue in memory that knows how many bytes it holds.
+//! A queue in memory that counts its bytes.
 
 use std::collections::VecDeque;
 
@@ -11,7 +11,7 @@ pub(super) struct Waiting<T> {
     bytes: usize,
 }
 
-/// What has a payload.
+/// An item with a payload.
 pub(super) trait Payload {
     fn bytes(&self) -> usize;
 }
@@ -60,8 +60,8 @@ impl<T: Payload> Waiting<T> {
         self.list.push_back(item);
     }
 
-    /// Puts these before all others.
-    pub(super) fn give_back(&mut self, items: Vec<T>) {
+    /// Puts these items before all others.
+    pub(super) fn push_front(&mut self, items: Vec<T>) {
         for item in items.into_iter().rev() {
             self.bytes = self.bytes.saturating_add(item.bytes());
             self.list.push_front(item);
@@ -91,7 +91,7 @@ impl<T: Payload> Waiting<T> {
         });
     }
 
-    /// As many from the front as the limits allow: at least one where there is one.
+    /// Takes as many items from the front as the limits allow: at least one, if there is one.
     pub(super) fn take(&mut self, limits: BatchLimits) -> Vec<T> {
         let (mut taken, mut bytes) = (Vec::new(), 0_usize);
         while let Some(next) = self.list.front().map(Payload::bytes)

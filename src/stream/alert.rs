@@ -1,4 +1,4 @@
-//! `alert`: when a rule begins and ends to hold for a subject.
+//! `alert`: the state changes of a rule for each subject.
 
 mod edge;
 mod parse;
@@ -38,17 +38,17 @@ impl<S, T: Sample> Alerts<S, T> {
         Self { stream, rule, hosts: PerHost::new(), late: 0 }
     }
 
-    /// How many snapshots were passed over because a later one of the same host was there already.
+    /// Returns the number of snapshots ignored because a later one of the same host came before them.
     pub fn late(&self) -> u64 {
         self.late
     }
 
-    /// The stream inside.
+    /// Returns a reference to the inner stream.
     pub fn get_ref(&self) -> &S {
         &self.stream
     }
 
-    /// The stream inside.
+    /// Returns the inner stream.
     pub fn into_inner(self) -> S {
         self.stream
     }
@@ -61,7 +61,7 @@ impl<S: fmt::Debug, T: Sample> fmt::Debug for Alerts<S, T> {
             .field("stream", &self.stream)
             .field("rule", &self.rule)
             .field("hosts", &hosts)
-            .field("on", &tracked.len())
+            .field("active", &tracked.len())
             .finish_non_exhaustive()
     }
 }

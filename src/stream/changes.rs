@@ -1,4 +1,4 @@
-//! `changes`: what appeared, changed its identity, is gone.
+//! `changes`: the subjects that appeared, changed their identity or are gone.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -39,37 +39,37 @@ impl<S, T> Changes<S, T> {
         Self { stream, hosts: PerHost::new() }
     }
 
-    /// The stream inside.
+    /// Returns a reference to the inner stream.
     pub fn get_ref(&self) -> &S {
         &self.stream
     }
 
-    /// The stream inside.
+    /// Returns the inner stream.
     pub fn into_inner(self) -> S {
         self.stream
     }
 }
 
-/// What happened to one thing between two ticks.
+/// A change of one subject between two ticks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Change<T> {
-    /// It was not there at the last tick.
+    /// It was not in the last snapshot.
     Appeared(T),
-    /// It is the same, under another identity: a process that replaced its program by `execve(2)`, or its user.
+    /// It has changed its identity: a process that replaced its program by `execve(2)`, or its user.
     Changed {
-        /// As it was at the last tick.
+        /// The sample of the last tick.
         before: T,
-        /// As it is now.
+        /// The sample of this tick.
         after: T,
     },
-    /// It is not there any more, or not selected any more: as it was at the last tick.
+    /// It is gone, or no longer selected. The sample is that of the last tick.
     Gone(T),
 }
 
-/// In the wire form its kind is `change`, whatever changed; the line of one has the field `appeared`, `changed` or `gone`.
+/// In the wire form its kind is `change`, for every kind of sample; its line has the field `appeared`, `changed` or `gone`.
 impl<T: Sample> Sample for Change<T> {
     const KIND: &'static str = "change";
     const IS_EVENT: bool = true;
@@ -98,7 +98,7 @@ where
                 if !samples.is_sorted_by(|a, b| a.key() <= b.key()) {
                     samples.sort_by_key(Sample::key);
                 }
-                // Whatever there was before the host started anew is gone, and may have the keys of what is there now.
+                // All subjects from before the host booted again are gone. New ones may have the same keys.
                 let mut changes: Vec<_> = of.before_boot.into_iter().flatten().map(Change::Gone).collect();
                 let before = std::mem::replace(of.state, samples);
                 compare(before, of.state, &mut changes);
@@ -122,7 +122,7 @@ where
     }
 }
 
-/// Walks two lists in the order of their keys.
+/// Compares two lists sorted by their keys.
 fn compare<T: Sample + Clone>(before: Vec<T>, after: &[T], changes: &mut Vec<Change<T>>) {
     let mut before = before.into_iter().peekable();
     let mut after = after.iter().peekable();

@@ -7,12 +7,12 @@ use crate::{BootId, Snapshot};
 
 /// The state of a combinator for each host.
 ///
-/// What comes from one host alone, as from a source of this machine, costs a comparison: the state of the host that was heard
-/// of last is not looked up.
+/// With snapshots of one host only, as from a source of this machine, it costs a comparison: the state of the last host needs no
+/// look-up.
 pub(super) struct PerHost<S> {
     current: Slot<S>,
     others: HashMap<Option<Arc<str>>, Slot<S>>,
-    /// How often the host was heard of that was heard of most.
+    /// The highest number of snapshots that one host had.
     round: u64,
     /// The round at which hosts were last forgotten.
     swept: u64,
@@ -21,38 +21,38 @@ pub(super) struct PerHost<S> {
 struct Slot<S> {
     host: Option<Arc<str>>,
     boot_id: BootId,
-    /// The round at which it came, and one more for each time it was heard of since; `None` before it was at all.
+    /// The round of its first snapshot, plus one for each later snapshot; `None` before the first.
     rounds: Option<u64>,
-    /// The round it was last heard of at.
-    heard: u64,
+    /// The round of its last snapshot.
+    last_seen: u64,
     state: S,
 }
 
-/// A host is forgotten when another one was heard of so often since.
+/// A host is forgotten when another one had this many snapshots since its last one.
 const REMEMBERED: u64 = 600;
 
-/// Nor are there more hosts than this; the one that was not heard of for longest goes first.
+/// The largest number of hosts; beyond it the one with the oldest last snapshot is forgotten.
 const MOST: usize = 16_384;
 
-/// The state for a snapshot, and that of the same host before it started anew, if it did since its last snapshot.
-pub(super) struct Of<'a, S> {
+/// The state of a snapshot's host, and its state before the last boot if the host booted since its last snapshot.
+pub(super) struct HostState<'a, S> {
     pub(super) state: &'a mut S,
     pub(super) before_boot: Option<S>,
 }
 
 impl<S: Default> PerHost<S> {
     pub(super) fn new() -> Self {
-        let current = Slot { host: None, boot_id: BootId::default(), rounds: None, heard: 0, state: S::default() };
+        let current = Slot { host: None, boot_id: BootId::default(), rounds: None, last_seen: 0, state: S::default() };
         Self { current, others: HashMap::new(), round: 0, swept: 0 }
     }
 
-    /// How many hosts are known, and the state of the one that was heard of last.
+    /// Returns the number of known hosts, and the state of the last one.
     pub(super) fn known(&self) -> (usize, &S) {
         (self.others.len().saturating_add(1), &self.current.state)
     }
 
-    /// The state for the host of this snapshot; a new one where the host is new.
-    pub(super) fn of<T>(&mut self, snapshot: &Snapshot<T>) -> Of<'_, S> {
+    /// Returns the state of the host of this snapshot; a new state for a new host.
+    pub(super) fn of<T>(&mut self, snapshot: &Snapshot<T>) -> HostState<'_, S> {
         if self.current.host != snapshot.host {
             self.change_to(snapshot);
         }
@@ -60,15 +60,15 @@ impl<S: Default> PerHost<S> {
         let restarted = slot.rounds.is_some() && slot.boot_id != snapshot.boot_id;
         let before_boot = restarted.then(|| std::mem::take(&mut slot.state));
         slot.boot_id = snapshot.boot_id;
-        // That a host comes makes the others no older: when many start at once, each waits for all others.
+        // A new host does not age the others: when many start at once, none is forgotten before its second snapshot.
         let rounds = slot.rounds.map_or(self.round.max(1), |rounds| rounds.saturating_add(1));
         slot.rounds = Some(rounds);
         self.round = self.round.max(rounds);
-        slot.heard = self.round;
-        Of { state: &mut slot.state, before_boot }
+        slot.last_seen = self.round;
+        HostState { state: &mut slot.state, before_boot }
     }
 
-    /// Takes the state of one host out, while there is any: in the end each is asked for what is left in it.
+    /// Removes and returns the state of one host, or `None` when there are no more. Used at the end of a stream.
     pub(super) fn take_one(&mut self) -> Option<S> {
         let host = self.others.keys().next().cloned();
         if let Some(slot) = host.and_then(|host| self.others.remove(&host)) {
@@ -83,7 +83,7 @@ impl<S: Default> PerHost<S> {
             host: snapshot.host.clone(),
             boot_id: snapshot.boot_id,
             rounds: None,
-            heard: self.round,
+            last_seen: self.round,
             state: S::default(),
         });
         let parked = std::mem::replace(&mut self.current, slot);
@@ -97,10 +97,10 @@ impl<S: Default> PerHost<S> {
         if self.round.saturating_sub(self.swept) >= REMEMBERED / 10 {
             let round = self.round;
             self.swept = round;
-            self.others.retain(|_, slot| round.saturating_sub(slot.heard) < REMEMBERED);
+            self.others.retain(|_, slot| round.saturating_sub(slot.last_seen) < REMEMBERED);
         }
         while self.others.len() > MOST {
-            let oldest = self.others.values().min_by_key(|slot| slot.heard).map(|slot| slot.host.clone());
+            let oldest = self.others.values().min_by_key(|slot| slot.last_seen).map(|slot| slot.host.clone());
             oldest.and_then(|host| self.others.remove(&host));
         }
     }
@@ -110,7 +110,7 @@ impl<S: Default> PerHost<S> {
 mod tests {
     use super::*;
 
-    fn hear(hosts: &mut PerHost<u32>, host: &str, boot: &str) -> (u32, Option<u32>) {
+    fn count_from(hosts: &mut PerHost<u32>, host: &str, boot: &str) -> (u32, Option<u32>) {
         let host = (!host.is_empty()).then(|| host.into());
         let boot_id = BootId::parse(boot.repeat(32).as_bytes()).unwrap();
         let of = hosts.of(&Snapshot::<()> { host, boot_id, ..Snapshot::default() });
@@ -119,43 +119,43 @@ mod tests {
     }
 
     #[test]
-    fn each_has_its_own() {
+    fn each_host_has_its_own_state() {
         let mut hosts = PerHost::new();
-        assert_eq!(hear(&mut hosts, "", "0"), (1, None));
-        assert_eq!(hear(&mut hosts, "a", "1"), (1, None));
-        assert_eq!(hear(&mut hosts, "b", "1"), (1, None));
-        assert_eq!(hear(&mut hosts, "a", "1"), (2, None));
-        assert_eq!(hear(&mut hosts, "a", "1"), (3, None));
-        assert_eq!(hear(&mut hosts, "b", "2"), (1, Some(1)), "after a restart");
-        assert_eq!(hear(&mut hosts, "", "0"), (2, None));
+        assert_eq!(count_from(&mut hosts, "", "0"), (1, None));
+        assert_eq!(count_from(&mut hosts, "a", "1"), (1, None));
+        assert_eq!(count_from(&mut hosts, "b", "1"), (1, None));
+        assert_eq!(count_from(&mut hosts, "a", "1"), (2, None));
+        assert_eq!(count_from(&mut hosts, "a", "1"), (3, None));
+        assert_eq!(count_from(&mut hosts, "b", "2"), (1, Some(1)), "after a restart");
+        assert_eq!(count_from(&mut hosts, "", "0"), (2, None));
         assert_eq!(hosts.known(), (3, &2));
     }
 
     #[test]
-    fn those_that_fell_silent_are_forgotten() {
+    fn silent_hosts_are_forgotten() {
         let mut hosts = PerHost::new();
-        // When many start at once, none is forgotten before its turn comes again.
+        // When many start at once, none is forgotten before its next snapshot.
         for round in 1..=3 {
             for host in 0..2000 {
-                assert_eq!(hear(&mut hosts, &format!("h{host}"), "1"), (round, None), "{host}");
+                assert_eq!(count_from(&mut hosts, &format!("h{host}"), "1"), (round, None), "{host}");
             }
         }
         for round in 4..1300 {
-            assert_eq!(hear(&mut hosts, "h7", "1"), (round, None));
-            // One that speaks rarely is still known.
+            assert_eq!(count_from(&mut hosts, "h7", "1"), (round, None));
+            // A host with rare snapshots is still known.
             if round % 500 == 0 {
-                assert_eq!(hear(&mut hosts, "slow", "1").0, round / 500);
+                assert_eq!(count_from(&mut hosts, "slow", "1").0, round / 500);
             }
         }
-        hear(&mut hosts, "slow", "1");
+        count_from(&mut hosts, "slow", "1");
         assert_eq!(hosts.known().0, 2, "h7 and slow");
     }
 
     #[test]
-    fn there_are_never_too_many() {
+    fn the_number_of_hosts_is_bounded() {
         let mut hosts = PerHost::new();
         for host in 0..MOST + 100 {
-            hear(&mut hosts, &format!("h{host}"), "1");
+            count_from(&mut hosts, &format!("h{host}"), "1");
         }
         assert_eq!(hosts.known().0, MOST + 1);
     }

@@ -1,4 +1,4 @@
-//! `observe`: the newest snapshot, for whoever asks for it at times of their own.
+//! `observe`: the newest snapshot, for readers with times of their own.
 
 use std::fmt;
 use std::pin::Pin;
@@ -24,18 +24,18 @@ pin_project! {
     }
 }
 
-/// The newest snapshot, and how soon another one is to be expected.
+/// The newest snapshot, and the time within which the next one is expected.
 struct Observed<T> {
     snapshot: Arc<Snapshot<T>>,
     came: Instant,
-    /// How long after the one before it came; `None` for the first one.
+    /// The time between the previous snapshot and this one; `None` for the first.
     after: Option<Duration>,
 }
 
-/// A snapshot is kept for so many periods of its stream,
+/// A snapshot counts as the newest for this many periods of its stream,
 const PERIODS: u32 = 3;
 
-/// though not for less than this: within it, whoever asks may just not have been scheduled.
+/// and for at least this time, since the task of the stream may be scheduled late.
 const LEAST: Duration = Duration::from_secs(1);
 
 impl<S, T> Observe<S, T> {
@@ -43,17 +43,17 @@ impl<S, T> Observe<S, T> {
         Self { stream, newest: watch::Sender::new(None) }
     }
 
-    /// A handle on the newest snapshot.
+    /// Returns a handle on the newest snapshot.
     pub fn latest(&self) -> Latest<T> {
         Latest { newest: self.newest.subscribe(), keep: None }
     }
 
-    /// The stream inside.
+    /// Returns a reference to the inner stream.
     pub fn get_ref(&self) -> &S {
         &self.stream
     }
 
-    /// The stream inside. Handles keep the last snapshot for as long as they say.
+    /// Returns the inner stream. Handles keep the last snapshot for the time set by [`keep_for`](Latest::keep_for).
     pub fn into_inner(self) -> S {
         self.stream
     }
@@ -102,24 +102,24 @@ where
 
 /// A handle on the newest snapshot of a stream, from [`Observe::latest`].
 ///
-/// Cheap to clone, and of use on any thread. A snapshot that it returned is the caller's: nothing is locked while it is read, and the
-/// stream goes on.
+/// It is cheap to clone, and can be used on any thread. A returned snapshot is shared by an [`Arc`]: reading it holds no lock and does
+/// not block the stream.
 pub struct Latest<T> {
     newest: watch::Receiver<Option<Observed<T>>>,
     keep: Option<Duration>,
 }
 
 impl<T> Latest<T> {
-    /// The same handle, for which a snapshot counts as the newest for so long. Default: three times the time between the last two
-    /// snapshots, at least a second; the first one, as long as its stream lives.
+    /// Sets how long a snapshot counts as the newest. Default: three times the time between the last two snapshots, and at least a
+    /// second; the first snapshot, until its stream ends.
     #[must_use]
     pub fn keep_for(mut self, time: Duration) -> Self {
         self.keep = Some(time);
         self
     }
 
-    /// The newest snapshot. `None` before the first one, and when the stream has stopped for some periods: nobody is told old numbers
-    /// for new ones.
+    /// Returns the newest snapshot. `None` before the first one, and when it is older than [`keep_for`](Self::keep_for) allows, so that
+    /// old numbers are not taken for new ones.
     #[must_use]
     pub fn get(&self) -> Option<Arc<Snapshot<T>>> {
         let newest = self.newest.borrow();
@@ -132,7 +132,7 @@ impl<T> Latest<T> {
         is_fresh.then(|| Arc::clone(&observed.snapshot))
     }
 
-    /// How long ago the newest snapshot came, whether or not it still [counts](Self::get).
+    /// Returns the age of the newest snapshot, even if it is too old for [`get`](Self::get).
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
         self.newest.borrow().as_ref().map(|observed| observed.came.elapsed())

@@ -25,12 +25,12 @@ impl<S> Parts<S> {
         Self { stream }
     }
 
-    /// The stream inside.
+    /// Returns a reference to the inner stream.
     pub fn get_ref(&self) -> &S {
         &self.stream
     }
 
-    /// The stream inside.
+    /// Returns the inner stream.
     pub fn into_inner(self) -> S {
         self.stream
     }

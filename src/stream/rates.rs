@@ -21,12 +21,12 @@ pin_project! {
     }
 }
 
-/// What is kept of a host.
+/// The state of a host.
 struct State<T: Counters> {
-    // When the last snapshot was taken: what began later is counted from its beginning.
+    // The time of the last snapshot: subjects that began later are counted from their beginning.
     before: Option<Monotonic>,
     tick: u64,
-    // In the order of the keys. Brought up to date in place: what stands still costs a look at it and no more.
+    // Sorted by key, and updated in place: an unchanged subject costs one comparison.
     known: Vec<Earlier<T>>,
 }
 
@@ -36,17 +36,17 @@ impl<T: Counters> Default for State<T> {
     }
 }
 
-/// What is kept of a sample.
+/// The last totals of a subject.
 struct Earlier<T: Counters> {
     key: T::Key,
     at: Monotonic,
     totals: T::Totals,
-    /// The tick it was last seen at.
+    /// The last tick that had it.
     seen: u64,
 }
 
-/// For how many ticks what is missing is remembered. What comes back (a process that was not selected for a while) then has
-/// its rates since it was last seen, and not from its birth again.
+/// The number of ticks for which a missing subject is remembered. If it comes back (a process that was not selected for a while), its
+/// rates count from its last sample, and not from its birth.
 const REMEMBERED: u64 = 60;
 
 impl<S: fmt::Debug, T: Counters> fmt::Debug for Rates<S, T> {
@@ -65,12 +65,12 @@ impl<S, T: Counters> Rates<S, T> {
         Self { stream, hosts: PerHost::new() }
     }
 
-    /// The stream inside.
+    /// Returns a reference to the inner stream.
     pub fn get_ref(&self) -> &S {
         &self.stream
     }
 
-    /// The stream inside.
+    /// Returns the inner stream.
     pub fn into_inner(self) -> S {
         self.stream
     }
@@ -88,8 +88,8 @@ where
         let Some(item) = ready!(this.stream.poll_next(cx)) else { return Poll::Ready(None) };
         Poll::Ready(Some(item.map(|snapshot| {
             let state = this.hosts.of(&snapshot).state;
-            // What was born in the last step of its clock before the last tick, and not seen then, was born after it. Before
-            // the first tick nobody looked.
+            // A subject whose birth lies within the last step of its clock before the last tick, and that was not in that tick, began
+            // after it. Before the first tick there is nothing to compare with.
             let before = state.before.replace(snapshot.at).map_or(snapshot.at, |at| at.minus(T::birth_step()));
             state.tick = state.tick.saturating_add(1);
             snapshot.with_samples(|samples| state.rate_all(samples, before))
@@ -112,12 +112,12 @@ where
 }
 
 impl<T: Counters> State<T> {
-    /// Gives each sample its rates, and keeps its counters.
+    /// Computes the rates of each sample, and stores its counters.
     fn rate_all(&mut self, samples: Vec<T>, before: Monotonic) -> Vec<Rated<T>> {
         let (known, tick) = (&mut self.known, self.tick);
         let mut born: Vec<Earlier<T>> = Vec::new();
         let (mut next, mut found) = (0_usize, 0_usize);
-        // Looked at where they are, and moved once at the end.
+        // The samples are read in place, and moved once at the end.
         let rates: Vec<Option<T::Rates>> = samples
             .iter()
             .map(|sample| {
@@ -146,7 +146,7 @@ impl<T: Counters> State<T> {
     }
 }
 
-/// The place of a key: `next`, at no cost beyond a comparison, when the keys come in the list's order and none is missing.
+/// Returns the index of a key. When the keys come in the order of the list and none is missing, it is `next`, and costs one comparison.
 fn find<T: Counters>(known: &[Earlier<T>], next: usize, key: &T::Key) -> Option<usize> {
     if known.get(next).is_some_and(|earlier| earlier.key == *key) {
         return Some(next);
@@ -154,7 +154,7 @@ fn find<T: Counters>(known: &[Earlier<T>], next: usize, key: &T::Key) -> Option<
     known.binary_search_by(|earlier| earlier.key.cmp(key)).ok()
 }
 
-/// Forgets what is missing for long, and more than `most` of it.
+/// Forgets subjects missing for long, and all but `most` of the missing ones.
 fn forget<T: Counters>(known: &mut Vec<Earlier<T>>, tick: u64, most: usize) {
     let mut missing: usize = 0;
     known.retain(|earlier| {
@@ -166,10 +166,10 @@ fn forget<T: Counters>(known: &mut Vec<Earlier<T>>, tick: u64, most: usize) {
     });
 }
 
-/// The rates of what was not seen before.
+/// Returns the rates of a new subject since its birth.
 fn since_birth<T: Counters>(sample: &T, before: Monotonic) -> Option<T::Rates> {
     let (birth, totals) = sample.birth()?;
-    // What is older and was not seen before (it was not selected) has counted for long already.
+    // An older subject without an earlier sample was not selected before: its counters cover more than the last tick.
     if birth < before {
         return None;
     }

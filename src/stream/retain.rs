@@ -1,4 +1,4 @@
-//! `retain`: some of each snapshot's samples.
+//! `retain`: the samples of each snapshot that meet a condition.
 
 use std::fmt;
 use std::pin::Pin;
@@ -31,12 +31,12 @@ impl<S, F> Retain<S, F> {
         Self { stream, keep }
     }
 
-    /// The stream inside.
+    /// Returns a reference to the inner stream.
     pub fn get_ref(&self) -> &S {
         &self.stream
     }
 
-    /// The stream inside.
+    /// Returns the inner stream.
     pub fn into_inner(self) -> S {
         self.stream
     }

@@ -26,7 +26,7 @@ pin_project! {
     }
 }
 
-/// The rest of the snapshot that is being given out.
+/// The remaining samples of the current snapshot.
 struct Tick<T> {
     host: Option<Arc<str>>,
     seq: u64,
@@ -46,18 +46,18 @@ impl<S, T> Samples<S, T> {
         Self { stream, host: None, tick: None }
     }
 
-    /// Says in each record which host it is from. Default: what its snapshot says, which is nothing for those of this machine.
+    /// Sets the host in each record. Default: the host of its snapshot, which is `None` for this machine.
     pub fn host(mut self, name: impl Into<Arc<str>>) -> Self {
         self.host = Some(name.into());
         self
     }
 
-    /// The stream inside.
+    /// Returns a reference to the inner stream.
     pub fn get_ref(&self) -> &S {
         &self.stream
     }
 
-    /// The stream inside. What was left of the last snapshot is lost.
+    /// Returns the inner stream. The remaining samples of the last snapshot are lost.
     pub fn into_inner(self) -> S {
         self.stream
     }
@@ -102,7 +102,7 @@ where
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
-        // A snapshot can hold any number of samples, none too.
+        // A snapshot can have any number of samples, including none.
         (self.tick.as_ref().map_or(0, |tick| tick.samples.len()), None)
     }
 }
@@ -116,7 +116,7 @@ where
     }
 }
 
-/// One sample, with what is known of its tick. It derefs to the sample.
+/// One sample, with the attributes of its tick. It derefs to the sample.
 ///
 /// In the wire form it is one flat line: `schema`, `kind`, `host`, `boot_id`, `seq`, `time` and the fields of the sample.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,11 +124,11 @@ where
 pub struct Record<T> {
     /// The number of the tick; see [`Snapshot::seq`].
     pub seq: u64,
-    /// Which start of the machine monotonic times count from.
+    /// The boot from which monotonic times count.
     pub boot_id: BootId,
-    /// When the reading began, by the wall clock.
+    /// The wall-clock time at which the reading began.
     pub time: Timestamp,
-    /// Which host it is from, where that was said.
+    /// The host it is from, if that is set.
     pub host: Option<Arc<str>>,
     /// The sample.
     pub sample: T,
@@ -166,7 +166,7 @@ impl<T: Sample + schemars::JsonSchema> schemars::JsonSchema for Record<T> {
 
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
         let mut schema = Line::<String, String, T>::json_schema(generator);
-        schema.insert("description".to_owned(), "One sample, with what is known of its tick.".into());
+        schema.insert("description".to_owned(), "One sample, with the attributes of its tick.".into());
         wire::describe::<T>(&mut schema);
         schema
     }

@@ -1,4 +1,4 @@
-//! `window`: each number over a span of time.
+//! `window`: the numbers of each subject over a span of time.
 
 mod gather;
 mod sample;
@@ -13,7 +13,7 @@ use futures::Stream;
 use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 
-use self::gather::{Gathered, Plan};
+use self::gather::{Gathered, WindowSettings};
 use super::hosts::PerHost;
 use crate::measured::{FieldTable, Measured};
 use crate::{Error, Result, Sample, Snapshot};
@@ -26,9 +26,9 @@ pin_project! {
     pub struct Windows<S, T: Sample> {
         #[pin]
         stream: S,
-        plan: Plan<T>,
+        settings: WindowSettings<T>,
         hosts: PerHost<Gathered<T>>,
-        wrong: Option<Error>,
+        config_error: Option<Error>,
         ready: VecDeque<Snapshot<WindowSample>>,
         state: State,
     }
@@ -37,73 +37,73 @@ pin_project! {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Open,
-    /// What is left is given out.
+    /// The stream ended, and the open windows are being yielded.
     Ending,
     Done,
 }
 
 impl<S, T: Sample + Measured> Windows<S, T> {
     pub(super) fn new(stream: S, length: Duration) -> Self {
-        let zero = || Error::config("a window of zero holds nothing");
+        let zero = || Error::config("window: its length must be longer than zero");
         Self {
             stream,
-            plan: Plan {
+            settings: WindowSettings {
                 length,
                 sliding: false,
                 fields: FieldTable::new().iter().cloned().collect(),
                 quantiles: Vec::new(),
             },
             hosts: PerHost::new(),
-            wrong: length.is_zero().then(zero),
+            config_error: length.is_zero().then(zero),
             ready: VecDeque::new(),
             state: State::Open,
         }
     }
 
-    /// Only these fields, by path or alias. Default: all of the [field table](FieldTable), which costs memory and time for each.
+    /// Selects the fields, by path or alias. Default: all fields of the [field table](FieldTable); each costs memory and time.
     ///
     /// # Errors
     ///
-    /// With a field that does not exist the stream yields one error ([`Error::is_config`]), with the nearest one, and ends.
+    /// For a field that does not exist the stream yields one error ([`Error::is_config`]), with the nearest name, and ends.
     pub fn fields<'a>(mut self, fields: impl IntoIterator<Item = &'a str>) -> Self {
         let table = FieldTable::new();
         let found: Result<Vec<_>> = fields.into_iter().map(|name| table.find(name).cloned()).collect();
         match found {
-            Ok(fields) => self.plan.fields = fields,
-            Err(error) => self.wrong = self.wrong.or(Some(error)),
+            Ok(fields) => self.settings.fields = fields,
+            Err(error) => self.config_error = self.config_error.or(Some(error)),
         }
         self
     }
 
-    /// These quantiles of each gauge: 0.5 is the median, 0.99 what 99 of 100 values do not exceed. Default: none.
+    /// Sets the quantiles of each gauge: 0.5 is the median, 0.99 the value that 99 of 100 values do not exceed. Default: none.
     ///
-    /// They are those of values that occurred, exact for up to 256 values in a window, and within 1 % of them for more.
+    /// Each is a value that occurred for up to 256 values in a window, and within 1 % of such a value for more.
     ///
     /// # Errors
     ///
-    /// With one that is not from 0 to 1 the stream yields one error ([`Error::is_config`]) and ends.
+    /// For a quantile outside 0 to 1 the stream yields one error ([`Error::is_config`]) and ends.
     pub fn quantiles(mut self, quantiles: impl IntoIterator<Item = f64>) -> Self {
-        self.plan.quantiles = quantiles.into_iter().collect();
-        if let Some(wrong) = self.plan.quantiles.iter().find(|quantile| !(0.0..=1.0).contains(*quantile)) {
-            let error = Error::config(format!("a quantile is from 0 to 1, not {wrong}"));
-            self.wrong = self.wrong.or(Some(error));
+        self.settings.quantiles = quantiles.into_iter().collect();
+        if let Some(config_error) = self.settings.quantiles.iter().find(|quantile| !(0.0..=1.0).contains(*quantile)) {
+            let error = Error::config(format!("quantiles: {config_error} is not from 0 to 1"));
+            self.config_error = self.config_error.or(Some(error));
         }
         self
     }
 
-    /// One window at each tick, back from it; all its values are kept, and its quantiles are exact. Default: one window after the
-    /// other, which begin at multiples of their length by the wall clock.
+    /// Yields a window at each tick, which ends at that tick. All values of a window are kept, and its quantiles are exact. Default:
+    /// windows that follow each other, and begin at multiples of their length by the wall clock.
     pub fn sliding(mut self) -> Self {
-        self.plan.sliding = true;
+        self.settings.sliding = true;
         self
     }
 
-    /// The stream inside.
+    /// Returns a reference to the inner stream.
     pub fn get_ref(&self) -> &S {
         &self.stream
     }
 
-    /// The stream inside. What was gathered of the windows that are open is lost.
+    /// Returns the inner stream. The open windows are lost.
     pub fn into_inner(self) -> S {
         self.stream
     }
@@ -113,8 +113,8 @@ impl<S: fmt::Debug, T: Sample> fmt::Debug for Windows<S, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Windows")
             .field("stream", &self.stream)
-            .field("length", &self.plan.length)
-            .field("sliding", &self.plan.sliding)
+            .field("length", &self.settings.length)
+            .field("sliding", &self.settings.sliding)
             .field("hosts", &self.hosts.known().0)
             .finish_non_exhaustive()
     }
@@ -129,7 +129,7 @@ where
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut this = self.project();
-        if let Some(error) = this.wrong.take() {
+        if let Some(error) = this.config_error.take() {
             *this.state = State::Done;
             return Poll::Ready(Some(Err(error)));
         }
@@ -140,21 +140,21 @@ where
             match this.state {
                 State::Done => return Poll::Ready(None),
                 State::Ending => {
-                    // Of the other hosts of a fleet, too: each is given out by its own snapshot.
+                    // Each host of a fleet has an open window, which is a snapshot of its own.
                     let Some(left) = this.hosts.take_one() else {
                         *this.state = State::Done;
                         continue;
                     };
-                    this.ready.extend(left.end(this.plan));
+                    this.ready.extend(left.end(this.settings));
                 }
                 State::Open => match ready!(this.stream.as_mut().poll_next(cx)) {
                     None => *this.state = State::Ending,
                     Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                     Some(Ok(snapshot)) => {
                         let of = this.hosts.of(&snapshot);
-                        // Whatever was open when the host started anew is as complete as it will be.
-                        this.ready.extend(of.before_boot.and_then(|before| before.end(this.plan)));
-                        this.ready.extend(of.state.add(this.plan, &snapshot));
+                        // The window that was open when the host booted again gets no more ticks.
+                        this.ready.extend(of.before_boot.and_then(|before| before.end(this.settings)));
+                        this.ready.extend(of.state.add(this.settings, &snapshot));
                     }
                 },
             }

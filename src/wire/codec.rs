@@ -1,4 +1,4 @@
-//! How payloads are encoded.
+//! The encodings of payloads.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,23 +7,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// How the payload of a message is encoded.
+/// The encoding of the payload of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Codec {
-    /// `application/json`: one document. The default: everything reads it.
+    /// `application/json`: one document. The default, for its wide support.
     #[default]
     Json,
-    /// `application/x-ndjson`: a document per line and sample, as columnar stores read it. What a snapshot says of itself
-    /// (what was skipped, how long it took) is not in it.
+    /// `application/x-ndjson`: a line per sample, as columnar stores read it. The attributes of the snapshot (skipped samples, the
+    /// duration of the reading) are not included.
     Ndjson,
     /// `application/vnd.msgpack`: MessagePack with the names of the fields, about two thirds of the bytes of JSON.
     MessagePack,
 }
 
 impl Codec {
-    /// The media type.
+    /// Returns the media type.
     #[must_use]
     pub fn media_type(self) -> &'static str {
         match self {
@@ -33,7 +33,7 @@ impl Codec {
         }
     }
 
-    /// The codec of this media type; parameters such as `; charset=utf-8` are passed over.
+    /// Returns the codec with this media type; parameters such as `; charset=utf-8` are ignored.
     ///
     /// ```
     /// use appmon::forward::Codec;
@@ -49,7 +49,7 @@ impl Codec {
             .find(|codec| media_type.eq_ignore_ascii_case(codec.media_type()))
     }
 
-    /// Appends `value` to `bytes`; false where it cannot be encoded, and then some of it may be there.
+    /// Appends `value` to `bytes`. Returns false if it cannot be encoded; `bytes` may then contain a part of it.
     pub(crate) fn write(self, bytes: &mut Vec<u8>, value: &impl Serialize) -> bool {
         match self {
             Self::Json | Self::Ndjson => serde_json::to_writer(bytes, value).is_ok(),
@@ -57,7 +57,7 @@ impl Codec {
         }
     }
 
-    /// Reads what was written by [`write`](Self::write); the error says what is wrong with it.
+    /// Decodes the output of [`write`](Self::write). The error is a text for people.
     #[cfg(any(feature = "kafka", feature = "nats"))]
     pub(crate) fn read<'a, V: Deserialize<'a>>(self, bytes: &'a [u8]) -> Result<V, String> {
         match self {
@@ -67,7 +67,7 @@ impl Codec {
     }
 }
 
-/// Reads a media type, or a short name: `json`, `ndjson`, `msgpack`.
+/// Parses a media type, or a short name: `json`, `ndjson`, `msgpack`.
 ///
 /// ```
 /// use appmon::forward::Codec;

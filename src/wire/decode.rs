@@ -1,4 +1,4 @@
-//! Payloads to snapshots.
+//! Decoding of payloads to snapshots.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -16,28 +16,28 @@ use super::version::check;
 use crate::time::nanos;
 use crate::{BootId, Lives, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
 
-/// What a payload holds.
+/// The content of a payload.
 pub(crate) struct Decoded<T> {
     pub(crate) snapshot: Snapshot<T>,
-    /// Which part of a split snapshot it is.
+    /// The part of a split snapshot that it is.
     pub(crate) part: Option<Part>,
-    /// Which piece of a message, where it says so itself.
+    /// The piece of a message that it is, if the payload names one.
     pub(crate) piece: Option<Piece>,
 }
 
-/// Decodes a payload; the error says what is wrong with it.
+/// Decodes a payload. The error is a text for people.
 pub(crate) fn decode<T: Sample + DeserializeOwned>(
     codec: Codec,
     form: Form,
     payload: &[u8],
 ) -> Result<Decoded<T>, String> {
-    // Samples by themselves are what lines always are.
+    // NDJSON always has samples one by one.
     let samples = codec == Codec::Ndjson || form == Form::Samples;
     let decoded = if samples { decode_samples(codec, payload) } else { decode_snapshot(codec, payload) };
     decoded.map_err(|error| understood::<T>(codec, payload).err().unwrap_or(error))
 }
 
-/// A snapshot, or a part of one, as it is written: a [`Head`](super::head::Head), its samples, and which part it is.
+/// A snapshot (or a part of one) in the wire form: a [`Head`](super::head::Head), its samples, and the part it is.
 #[derive(Deserialize)]
 #[serde(bound(deserialize = "T: Deserialize<'de>"))]
 struct Whole<'a, T> {
@@ -90,14 +90,14 @@ fn decode_snapshot<T: Sample + DeserializeOwned>(codec: Codec, payload: &[u8]) -
     Ok(Decoded { snapshot, part, piece: whole.piece })
 }
 
-/// When a sample was taken, where it says so.
+/// The time at which a sample was taken, if it has one.
 #[derive(Deserialize)]
 struct At {
     #[serde(default)]
     at: Monotonic,
 }
 
-/// Samples by themselves: a line each, or one.
+/// Decodes samples one by one: a line each, or a single one.
 fn decode_samples<T: Sample + DeserializeOwned>(codec: Codec, payload: &[u8]) -> Result<Decoded<T>, String> {
     let mut snapshot = Snapshot::default();
     let lines = payload.split(|byte| codec == Codec::Ndjson && *byte == b'\n');
@@ -107,18 +107,18 @@ fn decode_samples<T: Sample + DeserializeOwned>(codec: Codec, payload: &[u8]) ->
         if snapshot.samples.is_empty() {
             snapshot.host = record.host;
             (snapshot.seq, snapshot.boot_id, snapshot.time) = (record.seq, record.boot_id, record.time);
-            // The reading began before its first sample was taken; how long before is not in the message.
+            // The reading began at an unknown time before its first sample.
             snapshot.at = codec.read::<At>(line).map_or_else(|_| Monotonic::default(), |at| at.at);
         }
         snapshot.samples.push(record.sample);
     }
     if snapshot.samples.is_empty() {
-        return Err("no samples in it".to_owned());
+        return Err("it has no samples".to_owned());
     }
     Ok(Decoded { snapshot, part: None, piece: None })
 }
 
-/// Whether it is of a schema and a kind that can be understood: what says more than which field was not.
+/// Checks the schema and the kind of a payload that could not be decoded: their error is clearer than one about a field.
 fn understood<T: Sample>(codec: Codec, payload: &[u8]) -> Result<(), String> {
     #[derive(Deserialize)]
     struct Peek<'a> {

@@ -1,23 +1,23 @@
-//! A document with the samples of a snapshot, or of a part of it, while it is written.
+//! The writer of a document with the samples of a snapshot, or of a part of it.
 
 use super::codec::Codec;
 use super::piece::Piece;
 
-/// More than what closes a document takes.
+/// An upper bound of the bytes that close a document.
 pub(crate) const TAIL_BYTES: usize = 96;
 
-/// A document that is being written: the head's fields, then the samples one after the other, then which part it is.
+/// A document being written: the fields of the head, then the samples, then the part it is.
 pub(crate) struct Document {
     codec: Codec,
     pub(crate) bytes: Vec<u8>,
-    /// How many fields the head has.
+    /// The number of fields of the head.
     fields: u16,
-    /// Where the samples begin.
+    /// The offset of the first sample.
     pub(crate) empty: usize,
     pub(crate) samples: u32,
 }
 
-/// Which part of a snapshot a document is, where that was too large for one.
+/// The part of a snapshot that a document is, if the snapshot was too large for one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
     pub(crate) number: u32,
@@ -34,7 +34,7 @@ pub(super) const PACKED_SAMPLES: &[u8] = b"\xa7samples\xdd\0\0\0\0";
 const PACKED_MAP: u8 = 0xde;
 
 impl Document {
-    /// Begins one in `bytes`, which are empty; `head` is a map.
+    /// Begins a document in `bytes`, which must be empty; `head` is a map.
     pub(crate) fn open(codec: Codec, head: &[u8], mut bytes: Vec<u8>) -> Self {
         let mut fields = 0;
         match codec {
@@ -46,7 +46,7 @@ impl Document {
             Codec::MessagePack => {
                 let (count, head) = packed_map(head).unwrap_or_default();
                 fields = count;
-                // How many come is not known yet.
+                // The number of samples is not known yet.
                 bytes.extend_from_slice(&[PACKED_MAP, 0, 0]);
                 bytes.extend_from_slice(head);
                 bytes.extend_from_slice(PACKED_SAMPLES);
@@ -56,7 +56,7 @@ impl Document {
         Self { codec, bytes, fields, empty, samples: 0 }
     }
 
-    /// Makes room for one more sample; returns where it begins, its separator included.
+    /// Writes the separator of one more sample. Returns the offset of the separator.
     pub(crate) fn separate(&mut self) -> usize {
         let start = self.bytes.len();
         if self.codec != Codec::MessagePack && self.samples > 0 {
@@ -65,7 +65,7 @@ impl Document {
         start
     }
 
-    /// Takes the last sample out again, which began at `start`, and returns it without its separator.
+    /// Removes the last sample, whose separator is at `start`, and returns it without the separator.
     pub(crate) fn cut(&mut self, start: usize) -> Vec<u8> {
         let mut rest = self.bytes.split_off(start);
         if self.codec != Codec::MessagePack && self.samples > 0 {
@@ -74,7 +74,7 @@ impl Document {
         rest
     }
 
-    /// Ends it; returns how many samples it has, and the document.
+    /// Ends the document. Returns its number of samples, and its bytes.
     pub(crate) fn close(mut self, part: Option<Part>, piece: Option<Piece>) -> (u32, Vec<u8>) {
         match self.codec {
             Codec::Json | Codec::Ndjson => {
@@ -123,7 +123,7 @@ impl Document {
     }
 }
 
-/// The number of fields of a map in MessagePack, and the fields.
+/// Returns the number of fields of a map in MessagePack, and its fields.
 pub(super) fn packed_map(bytes: &[u8]) -> Option<(u16, &[u8])> {
     let (first, rest) = bytes.split_first()?;
     if *first == PACKED_MAP {
@@ -133,7 +133,7 @@ pub(super) fn packed_map(bytes: &[u8]) -> Option<(u16, &[u8])> {
     first.checked_sub(0x80).filter(|count| *count < 16).map(|count| (count.into(), rest))
 }
 
-/// What [`packed_map`] reads.
+/// Returns a map that [`packed_map`] reads.
 pub(super) fn as_packed_map(count: u16, fields: &[u8]) -> Vec<u8> {
     let mut map = Vec::with_capacity(fields.len().saturating_add(3));
     map.push(PACKED_MAP);

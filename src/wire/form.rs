@@ -1,15 +1,15 @@
-//! What a message holds.
+//! The form of the content of a message.
 
 use serde::{Deserialize, Serialize};
 
-/// What a message holds.
+/// The form of the content of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Form {
     /// A snapshot, or a part of one that was too large for one message.
     Snapshot,
-    /// Samples by themselves, each with what is known of its tick.
+    /// Samples one by one, each with the attributes of its tick.
     Samples,
 }
 
@@ -28,7 +28,7 @@ impl Form {
         format!("appmon.{kind}.{}", self.as_str())
     }
 
-    /// Returns the form that a `type` names; a snapshot is what anything else is taken for.
+    /// Returns the form with this `type`; a snapshot for any other text.
     #[cfg(any(feature = "kafka", feature = "nats"))]
     pub(crate) fn of_event_type(event_type: &str) -> Self {
         let is_samples = event_type.rsplit('.').next() == Some(Self::Samples.as_str());

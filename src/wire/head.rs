@@ -8,7 +8,7 @@ use super::version::SCHEMA;
 use crate::time::nanos;
 use crate::{BootId, Lives, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
 
-/// A snapshot without its samples and lives, as it is written. [`Whole`](super::decode) reads it, with them.
+/// A snapshot without its samples and lives, in the wire form. [`Whole`](super::decode) decodes it, with the samples.
 #[derive(Serialize)]
 pub(crate) struct Head<'a> {
     schema: u32,

@@ -1,14 +1,14 @@
-//! Pieces of messages that the broker found too large.
+//! Pieces of messages that were too large for the broker.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Which samples of a message a piece of it has: those from `from` on, up to `to`, of the `of` that there were.
+/// The range of samples in a piece of a message: from `from` up to `to`, of `of` samples.
 ///
-/// A message that is too large for the broker is sent in pieces, each a message of its own. They have the id of the message, with this
-/// behind it: so whoever receives them knows that nothing is missing, and a piece of one id always holds the same.
+/// A message that is too large for the broker is sent in pieces, each a message of its own. Its id is that of the message, followed by
+/// this range. So a receiver can see that no sample is missing, and the same id always has the same content.
 ///
 /// As text `FROM-TO-OF`, with 8 hexadecimal digits each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -19,24 +19,24 @@ pub struct Piece {
     pub from: u32,
     /// The index after its last sample, larger than `from`.
     pub to: u32,
-    /// How many samples the message had, `to` at least.
+    /// The number of samples of the message, at least `to`.
     pub of: u32,
 }
 
 impl Piece {
-    /// Returns the piece of a message of `of` samples that has those from `from` up to `to`; `None` where there can be none.
+    /// Returns the piece with the samples from `from` up to `to` of a message of `of` samples; `None` for an invalid range.
     #[must_use]
     pub fn new(from: u32, to: u32, of: u32) -> Option<Self> {
         (from < to && to <= of).then_some(Self { from, to, of })
     }
 
-    /// Returns how many samples are in it.
+    /// Returns the number of its samples.
     #[cfg(any(feature = "kafka", feature = "nats"))]
     pub(crate) fn len(self) -> u32 {
         self.to.saturating_sub(self.from)
     }
 
-    /// Whether its numbers can be those of a piece: what was read may have any.
+    /// Whether its numbers are a valid range; decoded ones may have any values.
     #[cfg(any(feature = "kafka", feature = "nats"))]
     pub(crate) fn is_sound(self) -> bool {
         Self::new(self.from, self.to, self.of).is_some()
@@ -54,7 +54,7 @@ impl FromStr for Piece {
 
     fn from_str(text: &str) -> crate::Result<Self> {
         let mut numbers = text.split('-').map(|digits| {
-            // One text for each piece: no sign, no capitals.
+            // Each piece has exactly one text: no sign, no capitals.
             let right = digits.len() == 8 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
             right.then(|| u32::from_str_radix(digits, 16).ok()).flatten()
         });
@@ -62,6 +62,6 @@ impl FromStr for Piece {
         let piece = next().zip(next()).zip(next()).and_then(|((from, to), of)| Self::new(from, to, of));
         piece
             .filter(|_| text.len() == 26)
-            .ok_or_else(|| crate::Error::malformed(format!("{text:?} is no piece of a message")))
+            .ok_or_else(|| crate::Error::malformed(format!("{text:?} is not a piece of a message")))
     }
 }

@@ -1,4 +1,4 @@
-//! A payload taken apart into its samples, each as it was encoded.
+//! The samples of a payload, each still encoded.
 
 use std::io::Cursor;
 
@@ -15,14 +15,14 @@ use super::piece::Piece;
 pub(crate) struct RawSamples<'a> {
     codec: Codec,
     form: Form,
-    /// What a document begins with, its samples left out.
+    /// The head of the document, without its samples.
     head: Vec<u8>,
     samples: Vec<&'a [u8]>,
     part: Option<Part>,
 }
 
 impl<'a> RawSamples<'a> {
-    /// Takes a payload apart; `None` where it is a sample by itself, or nothing that was written here.
+    /// Splits a payload into its samples; `None` if it is a single sample, or was not written by this crate.
     pub(crate) fn new(form: Form, codec: Codec, payload: &'a [u8]) -> Option<Self> {
         let (head, samples, part) = match (form, codec) {
             (_, Codec::Ndjson) => (Vec::new(), payload.split_inclusive(|byte| *byte == b'\n').collect(), None),
@@ -33,12 +33,12 @@ impl<'a> RawSamples<'a> {
         Some(Self { codec, form, head, samples, part })
     }
 
-    /// Returns how many there are.
+    /// Returns the number of samples.
     pub(crate) fn len(&self) -> usize {
         self.samples.len()
     }
 
-    /// Makes payloads of up to `limit` bytes, each with at least a sample. `whole` is the piece that all of it is.
+    /// Returns payloads of up to `limit` bytes, each with at least one sample. `whole` is the piece that this payload is.
     pub(crate) fn payloads(&self, limit: usize, whole: Option<Piece>) -> Vec<(Piece, Vec<u8>)> {
         let mut payloads = Vec::new();
         let (mut from, of) = match whole {
@@ -69,7 +69,7 @@ impl<'a> RawSamples<'a> {
         document.close(self.part, Some(piece)).1
     }
 
-    /// The samples in runs that fit.
+    /// Returns the samples in groups that fit.
     fn groups(&self, limit: usize) -> Vec<&[&'a [u8]]> {
         let least = if self.form == Form::Samples { 0 } else { self.head.len().saturating_add(TAIL_BYTES) };
         let mut groups = Vec::new();
@@ -91,7 +91,7 @@ impl<'a> RawSamples<'a> {
     }
 }
 
-/// The head, the samples, which part it is.
+/// The head, the samples, and the part that a document is.
 type Contents<'a> = (Vec<u8>, Vec<&'a [u8]>, Option<Part>);
 
 fn part(number: Option<u32>, last: Option<bool>) -> Option<Part> {
@@ -127,7 +127,7 @@ fn open_packed(payload: &[u8]) -> Option<Contents<'_>> {
             "samples" => {
                 let begin = start.checked_add(PACKED_SAMPLES.len())?;
                 let length: [u8; 4] = fields.get(begin.checked_sub(4)?..begin)?.try_into().ok()?;
-                // What comes before them is the head.
+                // The bytes before them are the head.
                 head = as_packed_map(index, fields.get(..start)?);
                 input.get_mut().set_position(u64::try_from(begin).ok()?);
                 for _ in 0..u32::from_be_bytes(length) {

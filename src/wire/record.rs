@@ -1,32 +1,32 @@
-//! A sample by itself, with what is known of its tick: one flat object.
+//! A single sample, with the attributes of its tick: one flat object.
 
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::version::SCHEMA;
 use crate::{BootId, Sample, Timestamp};
 
-/// The wire form of a sample by itself, owned or borrowed.
+/// The wire form of a single sample, owned or borrowed.
 #[derive(Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub(crate) struct Line<H, K, T> {
     /// The version of the wire form.
     pub(crate) schema: u32,
-    /// What the sample is of.
+    /// The kind of the sample.
     pub(crate) kind: K,
-    /// Which host it is from.
+    /// The host it is from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) host: Option<H>,
-    /// Which start of the machine monotonic times count from.
+    /// The boot from which monotonic times count.
     pub(crate) boot_id: BootId,
     /// The number of the tick.
     pub(crate) seq: u64,
-    /// When the reading began.
+    /// The time at which the reading began.
     pub(crate) time: Timestamp,
     #[serde(flatten)]
     pub(crate) sample: T,
 }
 
-/// A sample that is somebody else's, to be written as a [`Line`].
+/// A borrowed sample, to be written as a [`Line`].
 pub(crate) struct RecordRef<'a, T> {
     pub(crate) seq: u64,
     pub(crate) boot_id: BootId,

@@ -575,7 +575,7 @@ async fn snapshots_come_back_and_a_group_goes_on_where_it_was() {
     let more = snapshot(8, 1);
     all_accepted(&queue.publish(&encoder.encode(&more).messages).await);
     assert_eq!(next(&mut other).await.samples, more.samples);
-    let arrived = other.arrived();
+    let arrived = other.received();
     assert_eq!(
         (arrived.snapshots, arrived.malformed, arrived.incomplete, arrived.missing),
         (9, 0, 0, 0),
@@ -611,7 +611,7 @@ async fn a_relay_brings_everything_of_all_hosts() {
         let snapshot = next(&mut stream).await;
         assert!(seen.insert((snapshot.host, snapshot.seq)));
     }
-    assert_eq!((stream.arrived().duplicates, stream.arrived().missing), (0, 0));
+    assert_eq!((stream.received().duplicates, stream.received().missing), (0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

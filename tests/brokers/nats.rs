@@ -236,7 +236,7 @@ mod jet_stream {
                 seen.insert((snapshot.host, snapshot.seq));
             }
         }
-        assert_eq!((arriving.arrived().duplicates, arriving.arrived().missing), (0, 0));
+        assert_eq!((arriving.received().duplicates, arriving.received().missing), (0, 0));
     }
 
     /// Two servers that are no cluster: one has no JetStream, or none for this user.
@@ -872,7 +872,7 @@ mod consuming {
         }
         publish(&nats, &encoder("last").encode(&snapshot(7, 1)).messages).await;
         assert_eq!(next(&mut arriving).await.unwrap().host.as_deref(), Some("last"));
-        let arrived = arriving.arrived();
+        let arrived = arriving.received();
         assert_eq!((arrived.snapshots, arrived.producers), (11, 3));
         assert_eq!((arrived.duplicates, arrived.messages), (sent.len() as u64, 2 * sent.len() as u64 + 1));
         assert_eq!((arrived.malformed, arrived.incomplete, arrived.missing), (0, 0, 0));
@@ -904,7 +904,7 @@ mod consuming {
                     }
                 }
                 assert!(arrived.into_iter().eq(all), "{host}");
-                let counts = arriving.arrived();
+                let counts = arriving.received();
                 let faults = [counts.missing, counts.incomplete, counts.malformed, counts.duplicates];
                 assert_eq!(faults, [0; 4], "{host} {max_message_size}");
             }
@@ -934,7 +934,7 @@ mod consuming {
         .map(|item| item.is_ok())
         .collect();
         assert_eq!(seen, [true, false, false, false, true]);
-        assert_eq!(arriving.arrived().malformed, 3);
+        assert_eq!(arriving.received().malformed, 3);
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -960,7 +960,7 @@ mod consuming {
         publish(&nats, &messages(1)).await;
         let mut arriving = consumer(&nats).durable("one").ack_wait(Duration::from_secs(1)).stream();
         assert_eq!(next(&mut arriving).await.unwrap().seq, 0);
-        assert_eq!(arriving.arrived().messages, 1, "nothing that was done comes again");
+        assert_eq!(arriving.received().messages, 1, "nothing that was done comes again");
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -995,7 +995,7 @@ mod consuming {
             }
         }
         assert_eq!(seqs, (0..40).collect::<Vec<_>>());
-        assert!(errors > 0 && arriving.arrived().missing == 0);
+        assert!(errors > 0 && arriving.received().missing == 0);
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -1022,7 +1022,7 @@ mod consuming {
             for seq in 40..100 {
                 assert_eq!(next_snapshot(&mut arriving).await.seq, seq, "{durable:?}");
             }
-            assert_eq!(arriving.arrived().missing, 0);
+            assert_eq!(arriving.received().missing, 0);
             admin.delete_stream(STREAM).await.unwrap();
             nats.create().await;
             publish(&nats, &sent[..40]).await;
@@ -1052,14 +1052,14 @@ mod consuming {
             }
         }
         let subject = refused(first().subject("appmon.>").stream()).await;
-        assert!(subject.contains("its subject is \"appmon.reading.*\", and not \"appmon.>\""), "{subject}");
+        assert!(subject.contains("its subject is \"appmon.reading.*\" instead of \"appmon.>\""), "{subject}");
         let wait = refused(first().ack_wait(Duration::from_secs(7)).stream()).await;
-        assert!(wait.contains("ack_wait is 30s, and not 7s") && wait.contains("name already"), "{wait}");
+        assert!(wait.contains("ack_wait is 30s instead of 7s") && wait.contains("consumer name exists"), "{wait}");
         let begin = refused(first().from_now().stream()).await;
-        assert!(begin.contains("its beginning is All, and not New"), "{begin}");
+        assert!(begin.contains("its beginning is All instead of New"), "{begin}");
         let all = || Consumer::<ProcessSample>::new(server(nats.port), STREAM).unwrap().subject("appmon.>");
         let other = refused(all().durable("name").stream()).await;
-        assert!(other.contains("its kind is \"reading\", and not \"process\""), "{other}");
+        assert!(other.contains("its kind is \"reading\" instead of \"process\""), "{other}");
 
         // Two kinds by the same subjects.
         let made = all().durable("kinds").stream();
@@ -1069,7 +1069,7 @@ mod consuming {
         assert!(error.is_malformed() && error.to_string().contains(" on appmon.reading.web%2017"), "{error}");
         let disks = Consumer::<FileSystemSample>::new(server(nats.port), STREAM).unwrap().subject("appmon.>");
         let other = refused(disks.durable("kinds").stream()).await;
-        assert!(other.contains("its kind is \"process\", and not \"file_system\""), "{other}");
+        assert!(other.contains("its kind is \"process\" instead of \"file_system\""), "{other}");
         // Nothing of it was taken.
         let mut arriving = first().stream();
         assert_eq!(next_snapshot(&mut arriving).await.seq, 1);
@@ -1117,7 +1117,7 @@ mod consuming {
             }
             assert_eq!(hosts.len(), HOSTS);
         }
-        let arrived = arriving.get_ref().arrived();
+        let arrived = arriving.get_ref().received();
         assert_eq!((arrived.producers, arrived.missing, arrived.duplicates), (HOSTS, 0, 0));
     }
 

@@ -365,8 +365,8 @@ mod compatible {
             line[name] = value;
             serde_json::from_value::<Record<ProcessSample>>(line).unwrap_err().to_string()
         };
-        assert_eq!(refused("schema", json!(2)), "schema 2, where 1 is understood");
-        assert_eq!(refused("kind", json!("group")), r#"kind "group", where "process" was expected"#);
+        assert_eq!(refused("schema", json!(2)), "schema 2 is not supported, only 1");
+        assert_eq!(refused("kind", json!("group")), r#"kind "group" instead of "process""#);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Out of topics of Kafka, as snapshots again.
+//! A consumer of snapshots from Kafka topics.
 
 mod offsets;
 mod session;
@@ -19,22 +19,22 @@ use crate::{Error, Result, Sample};
 use offsets::{Offsets, Place};
 use session::Session;
 
-/// Makes a stream of snapshots of what other hosts brought to topics of Kafka.
+/// A consumer of the snapshots that other hosts forwarded to Kafka topics.
 ///
-/// Each snapshot says which host it is from ([`Snapshot::host`](crate::Snapshot::host)), so the same combinators run over a fleet as over one machine:
-/// `rates`, `retain`, `changes`. Split snapshots are put together again, doubles are left out by their id, and what never came is
-/// counted: [`Consuming::arrived`].
+/// Each snapshot has the name of its host ([`Snapshot::host`](crate::Snapshot::host)), so the combinators for one machine also work for
+/// a fleet: `rates`, `retain`, `changes`. Split snapshots are put together again, duplicates are dropped by their id, and missing
+/// messages are counted: [`Consuming::received`].
 ///
-/// What was sent as snapshots (JSON or MessagePack, the default) arrives as snapshots. NDJSON, and a message per sample, arrive as a
-/// snapshot per message, which may be a piece of what was read together: over these, `changes` tells what is in another piece as gone,
-/// and `rates` finds what a sample had before only within the last 60 messages of its host. Compare before sending, or send
-/// snapshots.
+/// Messages in the form of snapshots (JSON, the default, or MessagePack) are yielded as the snapshots that were sent. NDJSON, and a
+/// message per sample, are yielded as a snapshot per message, which may have only some of the samples of a tick. Over these, `changes`
+/// reports the samples of other messages as gone, and `rates` finds the earlier sample only within the last 60 messages of its host.
+/// Send snapshots instead, or use these combinators before sending.
 ///
-/// The consumers of a group share the partitions, and with them the hosts: each host is with one of them, and stays there when others
-/// come and go, as far as that is possible. After a host moved, what others had of it counts as missing here.
+/// The consumers of a group share the partitions, and so the hosts: each host belongs to one consumer, and as far as possible stays there
+/// when others join and leave. After a host moved, the messages that its earlier consumer received count as missing here.
 ///
-/// It is at least once: how far a partition was read is stored when the item after a snapshot is asked for, and committed within a
-/// second. What was not committed when a consumer ended comes again, to whoever of its group takes over.
+/// Delivery is at least once: the position in a partition is stored when the item after a snapshot is requested, and committed within a
+/// second. Messages not committed when a consumer ended are delivered again, to another consumer of its group.
 ///
 /// ```no_run
 /// use appmon::broker::kafka::Consumer;
@@ -46,7 +46,7 @@ use session::Session;
 /// while let Some(snapshot) = fleet.next().await {
 ///     match snapshot {
 ///         Ok(snapshot) => println!("{:?}: {} processes", snapshot.host, snapshot.samples.len()),
-///         // A message that was not understood, or the brokers are away: the stream goes on.
+///         // A malformed message, or the brokers are away: the stream continues.
 ///         Err(error) => eprintln!("{error}"),
 ///     }
 /// }
@@ -54,7 +54,7 @@ use session::Session;
 /// # }
 /// ```
 ///
-/// Samples that had their rates when they were sent are `Consumer::<Rated<ProcessSample>>`.
+/// For samples sent with rates, use `Consumer::<Rated<ProcessSample>>`.
 #[must_use = "a consumer does nothing until its stream is polled"]
 pub struct Consumer<T> {
     config: ClientConfig,
@@ -62,7 +62,7 @@ pub struct Consumer<T> {
     address: String,
     group: String,
     topics: Vec<String>,
-    /// The first setting that cannot be used, and why.
+    /// The error of the first invalid setting.
     wrong: Option<String>,
     samples: PhantomData<fn() -> T>,
 }
@@ -78,29 +78,29 @@ impl<T> fmt::Debug for Consumer<T> {
 }
 
 const OWN: settings::Own = &[
-    ("bootstrap.servers", "say it in the URL"),
-    ("metadata.broker.list", "say it in the URL"),
-    ("group.id", "say it in new()"),
+    ("bootstrap.servers", "set it in the URL"),
+    ("metadata.broker.list", "set it in the URL"),
+    ("group.id", "set it in new()"),
     ("auto.offset.reset", "use from_now()"),
-    ("enable.auto.offset.store", "offsets are stored when snapshots were given on"),
+    ("enable.auto.offset.store", "offsets are stored after snapshots were yielded"),
 ];
 
 impl<T: Sample + DeserializeOwned + Send + 'static> Consumer<T> {
-    /// A consumer in `group`, of the topic that the URL names, `kafka://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]]…[/TOPIC]`, in which
-    /// `{kind}` stands for the kind of the samples; `appmon.{kind}` where it names none.
+    /// Returns a consumer in `group`, of the topic in the URL, `kafka://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]]…[/TOPIC]`, in which
+    /// `{kind}` is replaced by the kind of the samples; the default is `appmon.{kind}`.
     ///
     /// # Errors
     ///
-    /// [`Error::is_config`] for a wrong URL, an empty group, and what cannot be a topic.
+    /// [`Error::is_config`] for a wrong URL, an empty group, or an invalid topic.
     pub fn new(url: &str, group: impl Into<String>) -> Result<Self> {
         let (address, group) = (Address::parse(url)?, group.into());
         if group.is_empty() {
-            return Err(Error::config("a consumer of Kafka needs the name of a group"));
+            return Err(Error::config("group: it must not be empty"));
         }
         let template: Template = address.topic.as_deref().unwrap_or("appmon.{kind}").parse()?;
         template.check(Escape::Kafka)?;
         let topic = template.render_kind(T::KIND, Escape::Kafka).ok_or_else(|| {
-            Error::config(format!("template {template}: topics of each host are to be named: use topics()"))
+            Error::config(format!("template {template}: with a topic per host, name the topics with topics()"))
         })?;
         Ok(Self {
             config: settings::consumer(&address, &group)?,
@@ -112,22 +112,22 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Consumer<T> {
         })
     }
 
-    /// Which topics. One that begins with `^` is a regular expression, and stands for all that match it. Default: the one of the URL.
+    /// Sets the topics. One that begins with `^` is a regular expression for all topics that match it. Default: the topic of the URL.
     pub fn topics<S: Into<String>>(mut self, topics: impl IntoIterator<Item = S>) -> Self {
         self.topics = topics.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Where the group was never before, begins with what comes from now on. Default: with the oldest message that is stored.
+    /// Begins with the next new message if the group has no position yet. Default: with the oldest stored message.
     pub fn from_now(mut self) -> Self {
         self.config.set("auto.offset.reset", "latest");
         self
     }
 
-    /// Any other [setting of librdkafka](https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md), such as
+    /// Sets any other [setting of librdkafka](https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md), such as
     /// `session.timeout.ms` (default: 45 s: how long a member may be silent before others take over), `queued.max.messages.kbytes`
     /// (here 16,384: what is fetched ahead), or those of TLS.
-    /// Where librdkafka does not know one, not by this value or not in this build, or it has a method here, the stream's items are errors
+    /// If librdkafka does not accept the setting or its value, or if there is a method for it here, the stream's items are errors
     /// ([`Error::is_config`]).
     pub fn set(mut self, key: &str, value: &str) -> Self {
         if let Err(error) = settings::set(&mut self.config, OWN, key, value) {
@@ -136,15 +136,15 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Consumer<T> {
         self
     }
 
-    /// The stream. It connects when it is polled first, and again whenever that is needed; it never ends by itself.
+    /// Returns the stream. It connects when it is first polled, and reconnects if needed; it never ends by itself.
     ///
-    /// It is to be polled at least every five minutes (`max.poll.interval.ms`), or others take over. An error is told and does not
-    /// end it: a message that was not understood, a snapshot of which parts never came, and what librdkafka says while brokers
-    /// are away or a topic is missing.
+    /// It must be polled at least every five minutes (`max.poll.interval.ms`), or its partitions move to other consumers. Errors are
+    /// yielded and do not end it: a malformed message, a snapshot with missing parts, and the errors of librdkafka while brokers
+    /// cannot be reached or a topic is missing.
     pub fn stream(self) -> Consuming<T> {
         let name = format!("{self:?}");
         let subscription = Subscribed { consumer: self, session: None, offsets: Offsets::default() };
-        // All that a host sends is in one partition, so in one consumer.
+        // All messages of a host are in one partition, and so come to one consumer.
         Consuming::new(name, subscription, Gathering::All)
     }
 }
@@ -155,7 +155,7 @@ struct Subscribed<T> {
     offsets: Offsets,
 }
 
-/// How long a member that leaves its group may take for it.
+/// The timeout for leaving the group.
 const LEAVING: Duration = Duration::from_secs(5);
 
 impl<T: Sample + DeserializeOwned + Send + 'static> Subscription<T> for Subscribed<T> {
@@ -191,7 +191,7 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Subscription<T> for Subscrib
         Err(Error::broker(format!("{address} {topics}: {}", failure.text)))
     }
 
-    /// Says how far its partitions were read.
+    /// Stores the positions of its partitions.
     async fn acknowledge(&mut self, done: Vec<Place>) {
         let Some(session) = &self.session else { return };
         session.revoked().into_iter().for_each(|(topic, partition)| self.offsets.forget(&topic, partition));

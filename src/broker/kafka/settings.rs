@@ -1,4 +1,4 @@
-//! Settings of librdkafka: what is set unless it is said otherwise, and whether librdkafka knows what is said.
+//! Settings of librdkafka: the defaults of this crate, and the check of the user's settings.
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::KafkaError;
@@ -6,10 +6,10 @@ use rdkafka::error::KafkaError;
 use crate::broker::kafka::address::Address;
 use crate::{Error, Result};
 
-/// Settings that have a method, and which.
+/// Settings that have a method, with that method.
 pub(super) type Own = &'static [(&'static str, &'static str)];
 
-/// What all clients have in common.
+/// The settings common to all clients.
 pub(super) fn client(address: &Address) -> Result<ClientConfig> {
     if address.tls && !cfg!(feature = "kafka-ssl") {
         return Err(Error::config("kafkas:// needs the feature kafka-ssl"));
@@ -20,9 +20,9 @@ pub(super) fn client(address: &Address) -> Result<ClientConfig> {
         .set("client.id", "appmon")
         .set("reconnect.backoff.max.ms", "1000")
         .set("socket.keepalive.enable", "true")
-        // Figures of the client for whoever runs the cluster.
+        // No metrics of the client for the operators of the cluster.
         .set("enable.metrics.push", "false")
-        // The ends of connections are told at this level.
+        // The ends of connections are logged at this level.
         .set_log_level(RDKafkaLogLevel::Info);
     let protocol = match (&address.login, address.tls) {
         (None, false) => "plaintext",
@@ -43,16 +43,16 @@ pub(super) fn producer(address: &Address) -> Result<ClientConfig> {
     config
         .set("acks", "all")
         .set("enable.idempotence", "true")
-        // A message that failed stops those after it: also where the broker does not look at their numbers.
+        // A failed message stops later ones, also if the broker does not check their numbers.
         .set("enable.gapless.guarantee", "true")
         .set("max.in.flight.requests.per.connection", "1")
-        // librdkafka would give up messages one by one, and go on with those after them: we end a batch as a whole.
+        // librdkafka would give up messages one by one and continue with later ones; the batch must end as a whole.
         .set("message.timeout.ms", "0")
         .set("partitioner", "murmur2_random")
         .set("compression.type", "lz4")
-        // A batch is there at once; there is nothing to wait for.
+        // All messages of a batch are queued at once, so lingering is of no use.
         .set("linger.ms", "1")
-        // At most what one call brings is in the queue.
+        // The queue holds at most the messages of one call.
         .set("queue.buffering.max.messages", "10000");
     Ok(config)
 }
@@ -62,19 +62,19 @@ pub(super) fn consumer(address: &Address, group: &str) -> Result<ClientConfig> {
     config
         .set("group.id", group)
         .set("auto.offset.reset", "earliest")
-        // How far it got is what was given on, not what was fetched.
+        // The position is that of the yielded messages, not of the fetched ones.
         .set("enable.auto.offset.store", "false")
         .set("enable.auto.commit", "true")
         .set("auto.commit.interval.ms", "1000")
-        // What a member follows stays with it when others come and go.
+        // Partitions stay with their member when others join and leave.
         .set("partition.assignment.strategy", "cooperative-sticky")
-        // What is fetched ahead of what was asked for.
+        // Messages fetched ahead.
         .set("queued.max.messages.kbytes", "16384");
     verify(&config)?;
     Ok(config)
 }
 
-/// Sets what the user wants set.
+/// Applies a setting of the user.
 pub(super) fn set(config: &mut ClientConfig, own: Own, key: &str, value: &str) -> Result<()> {
     if let Some((_, instead)) = own.iter().find(|(own, _)| *own == key) {
         return Err(Error::config(format!("setting {key}: {instead}")));
@@ -83,12 +83,12 @@ pub(super) fn set(config: &mut ClientConfig, own: Own, key: &str, value: &str) -
     verify(config)
 }
 
-/// Asks librdkafka whether it knows all settings by these values.
+/// Checks that librdkafka accepts all settings with these values.
 fn verify(config: &ClientConfig) -> Result<()> {
     match config.create_native_config() {
         Ok(_) => Ok(()),
-        // Without the value, which may be a password.
+        // The error must not contain the value, which may be a password.
         Err(KafkaError::ClientConfig(_, why, key, _)) => Err(Error::config(format!("setting {key}: {why}"))),
-        Err(error) => Err(Error::config(format!("settings of Kafka: {error}"))),
+        Err(error) => Err(Error::config(format!("the settings of librdkafka: {error}"))),
     }
 }

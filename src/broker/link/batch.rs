@@ -1,4 +1,4 @@
-//! A batch on its way to a broker, and the turns it goes in.
+//! A batch being sent to a broker, and its turns.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::Error;
 use crate::broker::link::reply::Reply;
 use crate::forward::{Message, Outcome};
 
-/// The messages of a batch, with what became of each as far as it is known: some are settled early, the others in turns.
+/// The messages of a batch, with the outcomes known so far: some are settled before sending, the others in turns.
 pub(super) struct Batch<'a> {
     messages: &'a [Message],
     outcomes: Vec<Option<Outcome>>,
@@ -23,7 +23,7 @@ impl<'a> Batch<'a> {
         self.outcomes.iter().all(Option::is_some)
     }
 
-    /// Settles those for which there is an outcome before anything is sent.
+    /// Settles the messages whose outcome is known before sending.
     pub(super) fn settle_early(&mut self, outcome: impl Fn(&Message) -> Option<Outcome>) {
         for (message, settled) in self.messages.iter().zip(&mut self.outcomes) {
             if settled.is_none() {
@@ -32,7 +32,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// The first messages that are not settled: at least one of them, and then not more than so many and so many bytes.
+    /// Returns the first unsettled messages: at least one, and within these limits of messages and bytes.
     pub(super) fn turn(&self, count: usize, bytes: usize, until: Instant) -> Turn<'a> {
         let mut left = bytes;
         let (mut messages, mut indexes) = (Vec::new(), Vec::new());
@@ -58,7 +58,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// The same, where the broker asked to be left alone for so long.
+    /// The same, when the broker asked its clients to wait.
     pub(super) fn finish_after(mut self, wait: Duration, error: &Error) -> Vec<Outcome> {
         let text = error.to_string();
         for outcome in self.outcomes.iter_mut().filter(|outcome| outcome.is_none()) {
@@ -67,13 +67,13 @@ impl<'a> Batch<'a> {
         self.finish(&text)
     }
 
-    /// The outcomes; what is not settled was not sent, and is to be sent again, for this reason.
+    /// Returns the outcomes. Unsettled messages were not sent, for this reason, and are to be tried again.
     pub(super) fn finish(self, reason: &str) -> Vec<Outcome> {
         let not_sent = || Outcome::Retry(Error::broker(reason));
         self.outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(not_sent)).collect()
     }
 
-    /// The same, where the reason is an error, which goes with the first.
+    /// The same, when the reason is an error, which is in the outcome of the first.
     pub(super) fn finish_because(mut self, error: Error) -> Vec<Outcome> {
         let reason = error.to_string();
         if let Some(first) = self.outcomes.iter_mut().find(|outcome| outcome.is_none()) {
@@ -83,10 +83,10 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// What a message takes beside its payload, generously.
+/// An upper estimate of the bytes of a message beside its payload.
 const OVERHEAD: usize = 2 << 10;
 
-/// Messages that are sent together, and the answers to them.
+/// Messages sent together, and their answers.
 pub(in crate::broker) struct Turn<'a> {
     messages: Vec<&'a Message>,
     /// Of the batch.
@@ -101,24 +101,24 @@ impl<'a> Turn<'a> {
         self.messages.clone()
     }
 
-    /// When the time is over, for sessions that have to put something in order first.
+    /// The deadline, for sessions that have to clean up before it.
     pub(in crate::broker) fn until(&self) -> Instant {
         self.until
     }
 
-    /// What the broker answered to the message at this place of [`messages`](Self::messages).
+    /// Records the broker's answer to the message at this index of [`messages`](Self::messages).
     pub(in crate::broker) fn settle(&mut self, at: usize, reply: Reply) {
         if let Some(place) = self.replies.get_mut(at) {
             *place = Some(reply);
         }
     }
 
-    /// The places of those that are not settled.
+    /// Returns the indices of the unsettled messages.
     pub(in crate::broker) fn open(&self) -> Vec<usize> {
         self.replies.iter().enumerate().filter(|(_, reply)| reply.is_none()).map(|(at, _)| at).collect()
     }
 
-    /// Each message with its index in the batch and its answer.
+    /// Returns each message with its index in the batch and its answer.
     pub(super) fn finish(self) -> Vec<(usize, &'a Message, Option<Reply>)> {
         let messages = self.indexes.into_iter().zip(self.messages);
         messages.zip(self.replies).map(|((index, message), reply)| (index, message, reply)).collect()

@@ -1,4 +1,4 @@
-//! What a broker is to a link.
+//! The interface between a link and a broker.
 
 use std::fmt;
 use std::future::Future;
@@ -7,9 +7,9 @@ use super::batch::Turn;
 use super::reply::Cause;
 use crate::forward::Message;
 
-/// A broker: how a session with one of its servers is made, and how messages are brought over it.
+/// A broker: makes sessions with its servers, and sends messages over them.
 pub(in crate::broker) trait Connect: Send + Sync {
-    /// Where a server is, and how to get in. Its text is for people, without secrets.
+    /// The address and credentials of a server. Its `Display` is for people, without secrets.
     type Server: fmt::Display + Sync;
 
     type Session: Session;
@@ -17,30 +17,30 @@ pub(in crate::broker) trait Connect: Send + Sync {
     /// The servers, at least one.
     fn servers(&self) -> &[Self::Server];
 
-    /// Makes a session, after which the server has answered at least once. The time is the caller's, who drops the future.
+    /// Makes a session; the server has answered at least once. The caller drops the future at the timeout.
     fn connect(&self, server: &Self::Server) -> impl Future<Output = Result<Self::Session, Cause>> + Send;
 
-    /// Sends all messages of a turn, and settles each by its answer. What is not settled at the end was not answered: in time, or,
-    /// with an error, because the session ended, for this cause. The future is dropped when the time is over.
+    /// Sends all messages of a turn, and settles each by its answer. Messages not settled at the end had no answer in time, or, with an
+    /// error, no answer because the session ended. The future is dropped at the timeout.
     fn send(&self, session: &mut Self::Session, turn: &mut Turn<'_>) -> impl Future<Output = Result<(), Cause>> + Send;
 
-    /// Where a message goes there, for people: a subject, a topic.
+    /// Returns the destination of a message at the broker, for people: a subject, a topic.
     fn place(&self, message: &Message) -> String;
 
-    /// Where all of them go, for people: the template of places.
+    /// Returns the destination of all messages, for people: the template.
     fn places(&self) -> String;
 
-    /// Why no server would ever take a message, whatever its size.
+    /// Returns the reason why no server would accept a message, of any size.
     fn refuse(&self, _: &Message) -> Option<Cause> {
         None
     }
 
-    /// How large a message is, as limits count it.
+    /// Returns the size of a message, as the limits count it.
     fn size(&self, message: &Message) -> usize {
         message.payload.len()
     }
 
-    /// The largest message there may be, where the user says so.
+    /// Returns the largest message set by the user, if any.
     fn limit(&self) -> Option<usize> {
         None
     }
@@ -50,32 +50,32 @@ pub(in crate::broker) trait Connect: Send + Sync {
         false
     }
 
-    /// The largest payload, where the largest message is so large.
+    /// Returns the largest payload for this largest message.
     fn payload(&self, limit: usize) -> usize {
         limit
     }
 }
 
-/// A connection to one server, which never becomes another one by itself. Dropped, it ends at once, with all that is on its way.
+/// A connection to one server, which never reconnects by itself. Dropping it ends it at once, with all messages in flight.
 pub(in crate::broker) trait Session: Send {
-    /// Whether it has not ended, as far as that is known without asking.
+    /// Whether it is still open, as far as that is known without a request.
     fn is_open(&mut self) -> bool;
 
-    /// The largest message that the server takes, where it says so.
+    /// Returns the largest message the server accepts, if the server reported it.
     fn limit(&self) -> Option<usize> {
         None
     }
 
-    /// The most bytes of payload that a turn may have, beyond its first message.
+    /// Returns the largest payload of a turn in bytes; a single larger message is allowed.
     fn turn_bytes(&self) -> usize {
         usize::MAX
     }
 
-    /// Why the server takes nothing of anybody now, where it says so and means to go on.
+    /// Returns the reason why the server currently accepts no messages, if it reported one without ending the connection.
     fn held_up(&self) -> Option<&'static str> {
         None
     }
 
-    /// Ends it in order. Nothing is on its way.
+    /// Closes it. No messages are in flight.
     fn close(self) -> impl Future<Output = ()> + Send;
 }

@@ -1,40 +1,40 @@
-//! What brokers answer.
+//! The answers of brokers.
 
 use std::time::Duration;
 
 use crate::Error;
 
-/// What a broker answered to one message.
+/// The answer of a broker to one message.
 #[derive(Debug)]
 pub(in crate::broker) enum Reply {
     Accepted,
-    /// It had it before.
+    /// The broker already had the message.
     Duplicate,
-    /// It took it, but for so many of its samples, which it will never take.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no broker that is there answers so: one over HTTP does"))]
+    /// The broker accepted the message, except for this number of its samples, which it refuses for good.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no broker implemented so far answers this; one over HTTP would"))]
     Partly(u32, Cause),
     Refused(Fault, Cause),
 }
 
-/// Whose fault a refusal is.
+/// The cause of a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::broker) enum Fault {
-    /// The message's: it will never be taken.
+    /// The message, which will never be accepted.
     Message,
-    /// Its size's; with the limit where the broker says it.
+    /// The size of the message, with the limit if the broker reported it.
     Size(Option<usize>),
-    /// That of the place it goes to, or of the user: the same on all servers, and it can be mended.
+    /// The destination or the user: the same on all servers, and an administrator can fix it.
     Place,
-    /// This server's: another one may take it.
+    /// This server: another one may accept the message.
     Server,
 }
 
-/// What went wrong, in words, and the client's own error where there is one.
+/// The text of a failure, and the error of the client library if there is one.
 #[derive(Debug)]
 pub(in crate::broker) struct Cause {
     pub(super) text: String,
     pub(super) source: Option<Box<dyn std::error::Error + Send + Sync>>,
-    /// For how long the broker wants to be left alone.
+    /// The time the broker asked its clients to wait.
     pub(super) wait: Option<Duration>,
 }
 
@@ -46,13 +46,13 @@ impl Cause {
         Self { text: text.into(), source: Some(source.into()), wait: None }
     }
 
-    /// The same, with how long the broker says to wait before it is asked again.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no broker that is there says so: one over HTTP does"))]
+    /// The same, with the time the broker asked its clients to wait.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no broker implemented so far reports it; one over HTTP would"))]
     pub(in crate::broker) fn with_wait(self, wait: Duration) -> Self {
         Self { wait: Some(wait), ..self }
     }
 
-    /// As an error about `place`.
+    /// Returns it as an error about `place`.
     pub(in crate::broker) fn at(self, place: &str) -> Error {
         let text = format!("{place}: {}", self.text);
         match self.source {

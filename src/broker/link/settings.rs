@@ -1,9 +1,9 @@
-//! The settings that brokers have in common.
+//! The settings common to all brokers.
 
 use crate::forward::{Escape, Template};
 use crate::{Error, Result};
 
-/// A template that can be the text of a place in a protocol.
+/// Parses a template, and checks that it is allowed in a protocol.
 pub(in crate::broker) fn template<T: TryInto<Template>>(template: T, escape: Escape) -> Result<Template>
 where
     Error: From<T::Error>,
@@ -13,24 +13,24 @@ where
     Ok(template)
 }
 
-/// Makes a type with a field `link` a [`Publish`], with the settings that all brokers have.
+/// Implements [`Publish`] for a type with a field `link`, with the settings of all brokers.
 macro_rules! publish_by_link {
     ($name:ident, $in_flight:literal) => {
         impl $name {
-            /// How long a batch may take, the connection included. What is not answered by then is
-            /// [`Unknown`](crate::forward::Outcome::Unknown), and sent again over a new connection. Default: 5 s. On slow lines, give
-            /// it more than the largest batch takes.
+            /// Sets the timeout of a batch, including the connection. Messages without an answer by then are
+            /// [`Unknown`](crate::forward::Outcome::Unknown), and sent again over a new connection. Default: 5 s. On slow networks, it
+            /// must be longer than the largest batch takes.
             #[must_use]
             pub fn timeout(mut self, time: std::time::Duration) -> Self {
                 self.link.set_timeout(time);
                 self
             }
 
-            #[doc = concat!("How many messages may wait for their answers together, at least 1. Default: ", $in_flight, ".")]
+            #[doc = concat!("Sets how many messages may wait for their answers together, at least 1. Default: ", $in_flight, ".")]
             ///
-            /// After the broker refused one, the next are sent one at a time, and more again as they are taken. So what can overtake
-            /// a refused message is what was on its way with it, in the moment in which what refused it gives way; with 1, which costs
-            /// a round trip for each message, nothing can.
+            /// After a refusal the next messages are sent one at a time, and more again as they are accepted. So a refused message can
+            /// only be overtaken by those in flight with it, if the cause of the refusal ends at that moment. With 1 no message can be
+            /// overtaken, at the cost of a round trip for each message.
             #[must_use]
             pub fn in_flight(mut self, messages: usize) -> Self {
                 self.link.set_in_flight(messages);

@@ -315,7 +315,7 @@ async fn a_broken_session_is_made_anew_by_the_next_call() {
         assert!(kinds(&outcomes).starts_with("Au") && kinds(&outcomes).ends_with("rr"), "{outcomes:?}");
         assert_eq!(text(&outcomes[1]), "fake://0 h: broke");
         assert_eq!(text(&outcomes[5]), "fake://0: not sent, as an earlier message may be lost");
-        assert!(link.check().await.unwrap().is_ok(), "what breaks a connection can be poison");
+        assert!(link.check().await.unwrap().is_ok(), "a message can break a connection");
     }
     assert_eq!(kinds(&link.publish(&sent).await), "AAAAAA");
     // One that ended in between is not used.
@@ -369,7 +369,7 @@ async fn a_slow_line_is_not_a_silent_one() {
     fake.acts(std::iter::repeat_n(Act::Slow(900), 10));
     let outcomes = link.publish(&messages(10)).await;
     assert_eq!(kinds(&outcomes), "AAArrrrrrr", "no turn begins when it may get no answer");
-    assert!(text(&outcomes[3]).contains("took the time"), "{outcomes:?}");
+    assert!(text(&outcomes[3]).contains("was used up"), "{outcomes:?}");
     assert!(link.check().await.unwrap().is_ok());
     assert_eq!(kinds(&link.publish(&messages(1)).await), "A");
 }

@@ -1,4 +1,4 @@
-//! Out of a stream of JetStream, as snapshots again.
+//! A consumer of snapshots from a JetStream stream.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -21,19 +21,19 @@ use crate::broker::link::Cause;
 use crate::broker::receive::{Gathering, Received, Receiver};
 use crate::{Error, Result, Sample};
 
-/// Makes a stream of snapshots of what other hosts brought to a stream of JetStream.
+/// A consumer of the snapshots that other hosts forwarded to a JetStream stream.
 ///
-/// Each snapshot says which host it is from ([`Snapshot::host`](crate::Snapshot::host)), so the same combinators run over a fleet as over one machine:
-/// `rates`, `retain`, `changes`. Split snapshots are put together again, doubles are left out by their id, and what never came is
-/// counted: [`Consuming::arrived`].
+/// Each snapshot has the name of its host ([`Snapshot::host`](crate::Snapshot::host)), so the combinators for one machine also work for
+/// a fleet: `rates`, `retain`, `changes`. Split snapshots are put together again, duplicates are dropped by their id, and missing
+/// messages are counted: [`Consuming::received`].
 ///
-/// What was sent as snapshots (JSON or MessagePack, the default) arrives as snapshots. NDJSON, and a message per sample, arrive as a
-/// snapshot per message, which may be a piece of what was read together: over these, `changes` tells what is in another piece as gone,
-/// and `rates` finds what a sample had before only within the last 60 messages of its host. Compare before sending, or send
-/// snapshots.
+/// Messages in the form of snapshots (JSON, the default, or MessagePack) are yielded as the snapshots that were sent. NDJSON, and a
+/// message per sample, are yielded as a snapshot per message, which may have only some of the samples of a tick. Over these, `changes`
+/// reports the samples of other messages as gone, and `rates` finds the earlier sample only within the last 60 messages of its host.
+/// Send snapshots instead, or use these combinators before sending.
 ///
-/// It is at least once: a message is acknowledged when the item after its snapshot is asked for. What was not acknowledged when a
-/// consumer ended comes again, in the next one of the same durable name.
+/// Delivery is at least once: a message is acknowledged when the item after its snapshot is requested. Messages not acknowledged when a
+/// consumer ended are delivered again, to the next one with the same durable name.
 ///
 /// ```no_run
 /// use appmon::broker::nats::Consumer;
@@ -45,7 +45,7 @@ use crate::{Error, Result, Sample};
 /// while let Some(snapshot) = fleet.next().await {
 ///     match snapshot {
 ///         Ok(snapshot) => println!("{:?}: {} processes", snapshot.host, snapshot.samples.len()),
-///         // A message that was not understood, or the server is away: the stream goes on.
+///         // A malformed message, or the server is away: the stream continues.
 ///         Err(error) => eprintln!("{error}"),
 ///     }
 /// }
@@ -53,7 +53,7 @@ use crate::{Error, Result, Sample};
 /// # }
 /// ```
 ///
-/// Samples that had their rates when they were sent are `Consumer::<Rated<ProcessSample>>`.
+/// For samples sent with rates, use `Consumer::<Rated<ProcessSample>>`.
 ///
 /// # What the user needs
 ///
@@ -75,17 +75,17 @@ pub struct Consumer<T> {
     gathering: Gathering,
     begin: Option<Begin>,
     ack_wait: Duration,
-    /// The first setting that cannot be used, and why.
+    /// The error of the first invalid setting.
     wrong: Option<String>,
     samples: PhantomData<fn() -> T>,
 }
 
-/// Where a consumer begins that did not exist before.
+/// The start of a new consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Begin {
-    /// With the oldest that is stored.
+    /// The oldest stored message.
     Oldest,
-    /// With what comes from then on.
+    /// The next new message.
     New,
 }
 
@@ -101,12 +101,12 @@ impl<T> fmt::Debug for Consumer<T> {
 }
 
 impl<T: Sample + DeserializeOwned + Send + 'static> Consumer<T> {
-    /// A consumer of what a stream of JetStream has on the subjects `appmon.KIND.*`, with the defaults the methods below tell.
+    /// Returns a consumer of the subjects `appmon.KIND.*` of a JetStream stream, with the defaults documented at the methods below.
     ///
     /// # Errors
     ///
-    /// [`Error::is_config`](crate::Error::is_config) for a wrong URL, credentials that are none, and what cannot be the name of a
-    /// stream.
+    /// [`Error::is_config`](crate::Error::is_config) for a wrong URL, invalid credentials, or an invalid stream
+    /// name.
     pub fn new(server: impl Into<Server>, stream: impl Into<String>) -> Result<Self> {
         let stream = name("stream", stream.into())?;
         Ok(Self {
@@ -122,19 +122,19 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Consumer<T> {
         })
     }
 
-    /// Which subjects: `*` stands for one token, `>` for all that follow. Default: those of this kind from all hosts,
+    /// Sets the subjects: `*` stands for one token, `>` for all that follow. Default: those of this kind from all hosts,
     /// `appmon.KIND.*`.
     pub fn subject(mut self, subject: impl Into<String>) -> Self {
         self.subject = subject.into();
         self
     }
 
-    /// A name under which the server keeps how far it got. One that comes later, or takes over, goes on from there. Default: none,
-    /// and the server forgets it soon after it is gone.
+    /// Sets a durable name, under which the server stores the position. A later consumer with this name continues there. Default: none;
+    /// the server forgets the consumer soon after it is gone.
     ///
-    /// Where there is one of this name with other settings (its subject, [`ack_wait`](Self::ack_wait), its kind, where it was to
-    /// begin, …) the stream's items are errors ([`Error::is_config`](crate::Error::is_config)) that name each; so they are where it cannot
-    /// be the name of a consumer.
+    /// If a consumer of this name exists with other settings (its subject, [`ack_wait`](Self::ack_wait), its kind, its
+    /// start, …), the stream's items are errors ([`Error::is_config`](crate::Error::is_config)) that name each; likewise for an invalid
+    /// name.
     pub fn durable(mut self, durable: impl Into<String>) -> Self {
         match name("consumer", durable.into()) {
             Ok(durable) => self.durable = Some(durable),
@@ -145,40 +145,40 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Consumer<T> {
         self
     }
 
-    /// Says that others have the same durable name at the same time: the server shares the messages out between them, and each
-    /// has some of every host. So nothing is missed here, and the parts of a split snapshot are given as they come. Where each
-    /// host is to stay with one consumer, give each a durable name and [subjects](Self::subject) of its own instead.
+    /// Sets that several consumers use the same durable name at the same time. The server distributes the messages among them, so each
+    /// receives some messages of every host. Therefore no messages count as missing, and the parts of a split snapshot are passed on
+    /// separately. To keep each host at one consumer, give each consumer its own durable name and [subjects](Self::subject) instead.
     pub fn shared(mut self) -> Self {
         self.gathering = Gathering::Shared;
         self
     }
 
-    /// Begins with the oldest message that is stored. Default: so with a durable name; without one it begins with what comes from
-    /// now on. Later, it always goes on where it was.
+    /// Begins with the oldest stored message. This is the default with a durable name; without one the default is the next new message.
+    /// An existing consumer always continues at its position.
     pub fn from_oldest(mut self) -> Self {
         self.begin = Some(Begin::Oldest);
         self
     }
 
-    /// Begins with what comes from now on.
+    /// Begins with the next new message.
     pub fn from_now(mut self) -> Self {
         self.begin = Some(Begin::New);
         self
     }
 
-    /// After how long without an acknowledgement a message comes again, to this consumer or another one of its name: more than the
-    /// time between two polls of the stream. It is kept under a durable name. Default, and zero: 30 s; at most a
-    /// hundred years.
+    /// Sets the time without an acknowledgement after which a message is delivered again, to this consumer or another one of its name.
+    /// It must be longer than the time between two polls of the stream. The server stores it with a durable name. Default, and zero:
+    /// 30 s; at most a hundred years.
     pub fn ack_wait(mut self, time: Duration) -> Self {
         // Sent as signed nanoseconds, and more wraps around on the way.
         self.ack_wait = time.min(Duration::from_secs(100 * 365 * 86_400));
         self
     }
 
-    /// The stream. It connects when it is polled first, and again whenever that is needed; it never ends by itself.
+    /// Returns the stream. It connects when it is first polled, and reconnects if needed; it never ends by itself.
     ///
-    /// An error is told and does not end it: a message that was not understood, a snapshot of which parts never came, and the
-    /// server being away, once for each attempt to reach it, between which it waits up to ten seconds.
+    /// Errors are yielded and do not end it: a malformed message, a snapshot with missing parts, or a server that cannot be reached, once
+    /// for each attempt. It waits up to ten seconds between attempts.
     pub fn stream(self) -> Consuming<T> {
         let (name, gathering) = (format!("{self:?}"), self.gathering);
         let subscription =
@@ -187,21 +187,23 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Consumer<T> {
     }
 }
 
-/// A name as the server takes it.
+/// Checks that a name is one that the server accepts.
 fn name(what: &str, name: String) -> Result<String> {
     let allowed = |char: char| char.is_ascii_graphic() && !".*>/\\".contains(char);
     if name.is_empty() || !name.chars().all(allowed) {
-        return Err(Error::config(format!("{name:?} is no name of a {what}: no spaces, dots, slashes, wildcards")));
+        return Err(Error::config(format!(
+            "{what} {name:?}: the name must not be empty or have spaces, dots, slashes or wildcards"
+        )));
     }
     Ok(name)
 }
 
-/// A server by its number, for people.
+/// Returns the name of a server by its index, for people.
 fn name_of(dialer: &Dialer, server: usize) -> String {
     dialer.urls().get(server).map_or_else(String::new, ToString::to_string)
 }
 
-/// What acknowledges a message, and its place in the stream.
+/// The token that acknowledges a message, and its position in the stream.
 struct Token {
     acker: Acker,
     sequence: u64,
@@ -210,13 +212,13 @@ struct Token {
 struct Subscribed<T> {
     consumer: Consumer<T>,
     session: Option<Session>,
-    /// The server whose turn it is.
+    /// The index of the current server.
     server: usize,
-    /// The last message of the stream that came.
+    /// The last message received from the stream.
     position: u64,
-    /// When the stream was made that it numbers.
+    /// The creation time of the stream of that message.
     created: Option<DateTime>,
-    /// Whether the stream was made anew since: all of that is new.
+    /// Whether the stream was created again since: then all its messages are new.
     anew: bool,
 }
 
@@ -225,16 +227,16 @@ struct Session {
     line: Line,
 }
 
-/// How the descriptions begin of consumers that are made here; what follows is the kind of the samples.
+/// The prefix of the descriptions of consumers made here; the kind of the samples follows.
 const OURS: &str = "appmon ";
 
-/// How many messages are asked for at once.
+/// The number of messages requested at once.
 const PULL: usize = 128;
 
-/// How long the server remembers a consumer without a name that is gone.
+/// How long the server keeps an unnamed consumer after it is gone.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
 
-/// When what is given back may be sent to somebody else.
+/// The delay before returned messages may be delivered to another consumer.
 const BACK_AFTER: Duration = Duration::from_millis(100);
 
 impl<T: Sample + DeserializeOwned + Send + 'static> Subscription<T> for Subscribed<T> {
@@ -248,7 +250,7 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Subscription<T> for Subscrib
         let mut session = match self.session.take() {
             Some(session) => session,
             None => {
-                // It is received for other parts, and comes again.
+                // It waits for other parts, and will be delivered again.
                 let waiting = to.waiting().map(|token| token.sequence).filter(|sequence| *sequence > 0).min();
                 self.open(waiting).await?
             }
@@ -274,7 +276,7 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Subscription<T> for Subscrib
     }
 
     async fn acknowledge(&mut self, done: Vec<Token>) {
-        // Where the connection is gone the message comes again, and is acknowledged as a double.
+        // If the connection is lost, the message is delivered again, and acknowledged as a duplicate.
         for token in done {
             let _ = token.acker.ack().await;
         }
@@ -286,7 +288,7 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Subscription<T> for Subscrib
         while let Some(Some(Ok(message))) = messages.next().now_or_never() {
             back.push(message.split().1);
         }
-        // What is given back at once can be sent to the very request that is taken back here, and is lost until it is due again.
+        // Without a delay a returned message could be sent to the request that is being cancelled here, and would be late.
         drop(messages);
         let ending = async {
             for acker in back {
@@ -303,7 +305,7 @@ impl Session {
         let message = match self.messages.next().now_or_never() {
             Some(message) => message,
             None => {
-                // Nothing is there: time to see that what was acknowledged is on its way.
+                // No message is ready: flush the acknowledgements.
                 let flushed = tokio::time::timeout(timeout, self.line.client.flush()).await;
                 if !matches!(flushed, Ok(Ok(()))) {
                     return Err("the connection broke".into());
@@ -342,10 +344,11 @@ impl<T: Sample> Subscribed<T> {
         let line = self.consumer.dialer.connect(url).await.map_err(|cause| self.error(cause))?;
         let context = ContextBuilder::new().timeout(NO_TIMEOUT).build(line.client.clone());
         let stream = context.get_stream(&self.consumer.stream).await;
-        let stream = stream.map_err(|error| self.failed("it cannot be had, does it exist?", error))?;
+        let stream =
+            stream.map_err(|error| self.failed("the stream cannot be read; create it if it does not exist", error))?;
         let created = stream.cached_info().created;
         if self.created.replace(created).is_some_and(|before| before != created) {
-            // Another one of this name: what was counted is not in it.
+            // Another stream of this name: the positions of the last one are meaningless.
             self.position = 0;
             self.anew = true;
         }
@@ -364,7 +367,7 @@ impl<T: Sample> Subscribed<T> {
             Some(durable) => stream.get_or_create_consumer(durable, config.clone()).await,
             None => stream.create_consumer(config.clone()).await,
         };
-        let consumer = consumer.map_err(|error| self.failed("no consumer can be made", error))?;
+        let consumer = consumer.map_err(|error| self.failed("the consumer cannot be created", error))?;
         if durable.is_some() {
             self.compare(&config, &consumer.cached_info().config)?;
         }
@@ -375,18 +378,17 @@ impl<T: Sample> Subscribed<T> {
             .heartbeat(Duration::from_secs(5))
             .messages()
             .await
-            .map_err(|error| self.failed("nothing can be asked for", error))?;
+            .map_err(|error| self.failed("messages cannot be requested", error))?;
         Ok(Session { messages, line })
     }
 
-    /// Whether the consumer that the server has under this name is the one that is wanted here. Two that differ would take each
-    /// other's messages.
+    /// Checks that the server's consumer of this name has the settings of this one. Two different ones would take each other's messages.
     fn compare(&self, wanted: &pull::Config, found: &consumer::Config) -> Result<()> {
         let mut differ = Vec::new();
         let mut compare = |setting: &str, wanted: &dyn fmt::Debug, found: &dyn fmt::Debug| {
             let (wanted, found) = (format!("{wanted:?}"), format!("{found:?}"));
             if wanted != found {
-                differ.push(format!("{setting} is {found}, and not {wanted}"));
+                differ.push(format!("{setting} is {found} instead of {wanted}"));
             }
         };
         compare("its subject", &wanted.filter_subject, &found.filter_subject);
@@ -396,11 +398,11 @@ impl<T: Sample> Subscribed<T> {
         compare("headers_only", &wanted.headers_only, &found.headers_only);
         compare("its backoff", &wanted.backoff, &found.backoff);
         compare("max_deliver", &-1, &if found.max_deliver == 0 { -1 } else { found.max_deliver });
-        // Others than ours have descriptions of their own.
+        // Consumers made elsewhere have descriptions of their own.
         if let Some(kind) = found.description.as_deref().and_then(|text| text.strip_prefix(OURS)) {
             compare("its kind", &T::KIND, &kind);
         }
-        // One that was made again goes on in the middle, and where nothing is said any beginning is right.
+        // A consumer created again begins in the middle, and without a setting any beginning is right.
         let is_beginning = matches!(found.deliver_policy, DeliverPolicy::All | DeliverPolicy::New);
         if is_beginning && self.consumer.begin.is_some() && self.position == 0 && !self.anew {
             let wanted =
@@ -414,7 +416,7 @@ impl<T: Sample> Subscribed<T> {
         let (server, name) = (name_of(dialer, self.server), durable.as_deref().unwrap_or_default());
         let what = differ.join("; ");
         Err(Error::config(format!(
-            "{server} stream {stream}: there is a consumer {name} already, and {what}: give another name"
+            "{server} stream {stream}: a consumer {name} exists with other settings ({what}): use another durable name"
         )))
     }
 
@@ -422,19 +424,19 @@ impl<T: Sample> Subscribed<T> {
         self.error(Cause::of(format!("{what}: {error}"), error))
     }
 
-    /// Where a consumer begins that the server does not know yet; `last` is the last message that is stored, `waiting` the first that
-    /// waits for others.
+    /// Returns the start of a consumer that is new to the server; `last` is the last stored message, `waiting` the first that waits for
+    /// other parts.
     fn deliver(&self, last: u64, waiting: Option<u64>) -> DeliverPolicy {
         let begin =
             self.consumer.begin.unwrap_or(if self.consumer.durable.is_some() { Begin::Oldest } else { Begin::New });
         let begin = if self.anew { Begin::Oldest } else { begin };
         match (self.position, begin) {
-            // It was made before and is not there any more: it goes on where it was, with what waits for other parts.
+            // It was created before and is gone: it continues at its position, or at the first message that waits for others.
             (1.., _) if last >= self.position => {
                 let next = self.position.saturating_add(1);
                 DeliverPolicy::ByStartSequence { start_sequence: waiting.map_or(next, |first| first.min(next)) }
             }
-            // The stream begins anew.
+            // The stream was created again.
             (1.., _) | (0, Begin::Oldest) => DeliverPolicy::All,
             (0, Begin::New) => DeliverPolicy::New,
         }

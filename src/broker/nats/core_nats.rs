@@ -1,4 +1,4 @@
-//! To core NATS, which stores nothing.
+//! Publishing to core NATS, which stores no messages.
 
 use super::line::Line;
 use super::publisher::{Subject, Way, link, set_subject};
@@ -7,17 +7,16 @@ use crate::broker::link::{Cause, Fault, Link, Reply, Turn, publish_by_link};
 use crate::forward::{Message, Template};
 use crate::{Error, Result};
 
-/// Brings messages to core NATS: **at most once**.
+/// Publishes messages to core NATS: **at most once**.
 ///
-/// Core NATS gives a message to whoever is subscribed at that moment and keeps nothing. [`Outcome::Accepted`](crate::forward::Outcome::Accepted) means that the server
-/// has read the message, in order, on a connection that stood until then: it answered to what was sent after the batch. It does
-/// not mean that anybody received it, nor that a server which ends right then passed it on. Where that is not enough, there is
-/// [`JetStream`](super::JetStream).
+/// Core NATS passes a message to the current subscribers and does not store it. [`Outcome::Accepted`](crate::forward::Outcome::Accepted) means that the server
+/// has read the message, in order, on an intact connection: it answered a request sent after the batch. It does
+/// not mean that a subscriber received it. For stored messages use [`JetStream`](super::JetStream).
 ///
-/// What the server did not answer to is unknown and sent again, so a subscriber can see a message twice. Messages whose subject is
-/// not permitted are to be sent again; too large ones are rejected.
+/// Messages without an answer of the server are unknown and sent again, so a subscriber can receive a message twice. Messages without
+/// permission for their subject are tried again; too large ones are split or rejected.
 ///
-/// The user needs to publish to the subjects, and to subscribe to `_INBOX.>`.
+/// The user needs the permissions to publish to the subjects, and to subscribe to `_INBOX.>`.
 ///
 /// ```no_run
 /// use appmon::broker::nats::Core;
@@ -36,18 +35,18 @@ pub struct Core {
 publish_by_link!(Core, "256");
 
 impl Core {
-    /// Publishes to the server at this URL (or a [`Server`] with more to say). It is connected to when there is something to send, and
-    /// where that does not work, again with each batch.
+    /// Returns a publisher to the server at this URL, or to a [`Server`] with credentials and other settings. The first batch connects, and
+    /// after a failure each later one tries again.
     ///
     /// # Errors
     ///
-    /// [`Error::is_config`](crate::Error::is_config) for a wrong URL or credentials that are none.
+    /// [`Error::is_config`](crate::Error::is_config) for a wrong URL or invalid credentials.
     pub fn new(server: impl Into<Server>) -> Result<Self> {
         Ok(Self { link: link(server)? })
     }
 
-    /// The subject of each message, a [`Template`] or its text. Default: `appmon.{kind}.{host}`. One that is no template or cannot be a
-    /// subject (empty tokens, wildcards, spaces) is reported when it is used first ([`Publish::validate`](crate::forward::Publish::validate)).
+    /// Sets the subject of each message, a [`Template`] or its text. Default: `appmon.{kind}.{host}`. An invalid template, or one that cannot be a
+    /// subject (empty tokens, wildcards, spaces) is reported at its first use ([`Publish::validate`](crate::forward::Publish::validate)).
     #[must_use]
     pub fn subject<T: TryInto<Template>>(mut self, subject: T) -> Self
     where
@@ -58,7 +57,7 @@ impl Core {
     }
 }
 
-/// Messages are published, and the server asked whether it read them.
+/// Publishes messages, and waits for an answer of the server after them.
 enum AtMostOnce {}
 
 impl Way for AtMostOnce {

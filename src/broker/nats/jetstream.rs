@@ -1,4 +1,4 @@
-//! To a stream of JetStream, acknowledged.
+//! Publishing to a JetStream stream, with acknowledgements.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,15 +15,15 @@ use crate::broker::link::{Cause, Fault, Link, Reply, Session, Turn, publish_by_l
 use crate::forward::{Message, Template};
 use crate::{Error, Result};
 
-/// Brings messages to JetStream: at least once.
+/// Publishes messages to JetStream: at least once.
 ///
-/// The messages of a batch are on their way together, up to [`in_flight`](Self::in_flight) of them, and each counts as accepted when
-/// the stream has acknowledged it. What is sent again has the same `Nats-Msg-Id`, so within the stream's duplicate window it is
+/// The messages of a batch are in flight together, up to [`in_flight`](Self::in_flight) of them, and each counts as accepted when
+/// the stream has acknowledged it. A message sent again has the same `Nats-Msg-Id`, so within the stream's duplicate window it is
 /// stored once: [`Outcome::Duplicate`](crate::forward::Outcome::Duplicate).
 ///
-/// What becomes of a message that is not acknowledged:
+/// The outcomes of messages that are not acknowledged:
 ///
-/// | what happened | outcome |
+/// | cause | outcome |
 /// |---|---|
 /// | no connection, not let in, no permission for the subject, no stream for it, stream full with `discard: new`, no JetStream | retry |
 /// | no acknowledgement in time, the connection broke | unknown |
@@ -31,9 +31,9 @@ use crate::{Error, Result};
 ///
 /// Each clone has a connection of its own.
 ///
-/// # What the user needs
+/// # Permissions of the user
 ///
-/// To publish to the subjects, and to subscribe to the answers; nothing of the API of JetStream:
+/// To publish to the subjects, and to subscribe to the answers; none for the API of JetStream:
 ///
 /// ```text
 /// permissions: { publish: ["appmon.>"], subscribe: ["_INBOX.>"] }
@@ -58,18 +58,18 @@ pub struct JetStream {
 publish_by_link!(JetStream, "256");
 
 impl JetStream {
-    /// Publishes to the server at this URL (or a [`Server`] with more to say). It is connected to when there is something to send, and
-    /// where that does not work, again with each batch: a server that starts later is found.
+    /// Returns a publisher to the server at this URL, or to a [`Server`] with credentials and other settings. The first batch connects, and
+    /// after a failure each later one tries again: the server may start later.
     ///
     /// # Errors
     ///
-    /// [`Error::is_config`](crate::Error::is_config) for a wrong URL or credentials that are none.
+    /// [`Error::is_config`](crate::Error::is_config) for a wrong URL or invalid credentials.
     pub fn new(server: impl Into<Server>) -> Result<Self> {
         Ok(Self { link: link(server)? })
     }
 
-    /// The subject of each message, a [`Template`] or its text. Default: `appmon.{kind}.{host}`. One that is no template or cannot be a
-    /// subject (empty tokens, wildcards, spaces) is reported when it is used first ([`Publish::validate`](crate::forward::Publish::validate)).
+    /// Sets the subject of each message, a [`Template`] or its text. Default: `appmon.{kind}.{host}`. An invalid template, or one that cannot be a
+    /// subject (empty tokens, wildcards, spaces) is reported at its first use ([`Publish::validate`](crate::forward::Publish::validate)).
     #[must_use]
     pub fn subject<T: TryInto<Template>>(mut self, subject: T) -> Self
     where
@@ -85,10 +85,10 @@ struct Publishing {
     context: Context,
 }
 
-/// What the client makes room for at most; a turn is smaller.
+/// The capacity of the client's queue, above the size of a turn.
 const MOST_IN_FLIGHT: usize = 1 << 20;
 
-/// Messages are published, and acknowledged by the stream.
+/// Publishes messages, and waits for the acknowledgements of the stream.
 enum AtLeastOnce {}
 
 impl Way for AtLeastOnce {
@@ -145,7 +145,7 @@ impl Way for AtLeastOnce {
             }
             match acks::reply(answer) {
                 Ok(reply) => turn.settle(at, reply),
-                // What was answered before the end is there all the same.
+                // Answers from before the end are still available.
                 Err(cause) => lost = Some(cause),
             }
         }

@@ -1,4 +1,4 @@
-//! Where the server is, and how to get in.
+//! The address and credentials of servers.
 
 use std::fmt;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::broker::tls::{self, Tls};
 use crate::broker::url::{self, Form, Scheme, Url};
 use crate::{Error, Result};
 
-/// A NATS server or cluster, and how to get in: what all of this module connect with.
+/// The address and credentials of a NATS server or cluster, for the publishers and consumers of this module.
 ///
 /// The address is a URL such as `nats://10.0.0.5:4222`, or several with commas between them, of which another one is taken when one
 /// fails; `tls://` asks for TLS. A user and password may stand in each (`nats://user:password@host`), or a token
@@ -40,10 +40,10 @@ pub struct Server {
     name: Arc<str>,
 }
 
-/// How to get in.
+/// The kinds of credentials.
 #[derive(Clone)]
 enum Auth {
-    /// As the URL says.
+    /// Those in the URL, if any.
     Url,
     User(Arc<str>, Arc<str>),
     Token(Arc<str>),
@@ -53,7 +53,7 @@ enum Auth {
 }
 
 impl Server {
-    /// The server at this URL, with the defaults the methods below tell. Whether it is one is seen when it is used.
+    /// Returns the server at this URL, with the defaults documented at the methods below. The URL is checked at its first use.
     pub fn new(url: impl Into<Arc<str>>) -> Self {
         Self {
             url: url.into(),
@@ -64,61 +64,60 @@ impl Server {
         }
     }
 
-    /// Gets in with a user and a password. Default: what the URL says, or nothing.
+    /// Authenticates with a user and a password. Default: those in the URL, or none.
     pub fn user_and_password(mut self, user: impl Into<Arc<str>>, password: impl Into<Arc<str>>) -> Self {
         self.auth = Auth::User(user.into(), password.into());
         self
     }
 
-    /// Gets in with a token. Default: what the URL says, or nothing.
+    /// Authenticates with a token. Default: that in the URL, or none.
     pub fn token(mut self, token: impl Into<Arc<str>>) -> Self {
         self.auth = Auth::Token(token.into());
         self
     }
 
-    /// Gets in with a key: the seed of an NKey, `SU…`. Default: what the URL says, or nothing.
+    /// Authenticates with a key: the seed of an NKey, `SU…`. Default: none.
     pub fn nkey(mut self, seed: impl Into<Arc<str>>) -> Self {
         self.auth = Auth::NKey(seed.into());
         self
     }
 
-    /// Gets in with the text of a credentials file (`.creds`): a JWT and the seed of its key. Default: what the URL says, or
-    /// nothing.
+    /// Authenticates with the text of a credentials file (`.creds`): a JWT and the seed of its key. Default: none.
     pub fn credentials(mut self, text: impl Into<Arc<str>>) -> Self {
         self.auth = Auth::Credentials(text.into());
         self
     }
 
-    /// The same with the file itself, which is read for each connection. Default: what the URL says, or nothing.
+    /// Authenticates with a credentials file, which is read for each connection. Default: none.
     pub fn credentials_file(mut self, path: impl AsRef<Path>) -> Self {
         self.auth = Auth::CredentialsFile(path.as_ref().into());
         self
     }
 
-    /// Uses TLS with this configuration, whose client certificate may be what gets in. Default: no TLS; for `tls://` the
+    /// Uses TLS with this configuration, whose client certificate can serve as credentials. Default: no TLS; for `tls://` the
     /// certificates the system trusts, and no client certificate.
     pub fn tls(mut self, config: impl Into<Arc<ClientConfig>>) -> Self {
         self.tls.set(config.into());
         self
     }
 
-    /// How long the server may take to answer: to a connection, a message, a question. Default: 5 s.
+    /// Sets the timeout of each answer of the server: to a connection, a message, a request. Default: 5 s.
     pub fn timeout(mut self, time: Duration) -> Self {
         self.timeout = time;
         self
     }
 
-    /// What the connection is called in the server's lists of them. Default: `appmon`.
+    /// Sets the name of the connection in the server's lists. Default: `appmon`.
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Checks all of it that can be checked without a file.
+    /// Checks the settings, except for the content of files.
     pub(super) fn check(&self) -> Result<Dialer> {
         let urls = FORM.read(&self.url)?;
         if urls.iter().any(|url| url.path.as_deref().is_some_and(|path| !path.is_empty()) || url.query.is_some()) {
-            return Err(FORM.wrong("a path or query, which mean nothing here"));
+            return Err(FORM.wrong("it has a path or query, which have no meaning here"));
         }
         let wrong = |what: &str| Err(Error::config(format!("NATS credentials for {self}: {what}")));
         match &self.auth {
@@ -177,12 +176,12 @@ impl From<String> for Server {
     }
 }
 
-/// The address, without what gets in.
+/// Formats the address, without credentials.
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match FORM.read(&self.url) {
             Ok(urls) => f.write_str(&url::list(&urls)),
-            // Whatever it is, it could have a password in it.
+            // An invalid URL could contain a password.
             Err(_) => f.write_str("(no URL)"),
         }
     }
@@ -206,7 +205,7 @@ impl fmt::Debug for Server {
     }
 }
 
-/// Servers that were checked, to be connected to again and again.
+/// Checked servers, for repeated connections.
 #[derive(Clone, Debug)]
 pub(super) struct Dialer {
     server: Server,
@@ -222,12 +221,12 @@ impl Dialer {
         self.server.timeout
     }
 
-    /// All of them, for people.
+    /// Returns all addresses, for people.
     pub(super) fn names(&self) -> String {
         url::list(&*self.urls)
     }
 
-    /// Connects to a server, which then has answered. The time is the caller's.
+    /// Connects to a server, and waits for its answer. The caller has the timeout.
     pub(super) async fn connect(&self, url: &Url) -> Result<Line, Cause> {
         let options = self.server.authenticated(url).await?;
         let wants_tls = url.scheme.tls || self.server.tls.is_set();
@@ -273,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_at_once() {
+    fn wrong_settings_are_reported_at_once() {
         for url in ["", "http://x", "nats://", "nats://x:0", "ws://x", "nats://x,", "nats://x:99999"] {
             assert!(Server::new(url).check().unwrap_err().is_config(), "{url}");
         }

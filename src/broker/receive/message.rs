@@ -1,4 +1,4 @@
-//! A message as it came, and where it comes from.
+//! A received message, and its producer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,32 +6,32 @@ use std::sync::Arc;
 use crate::BootId;
 use crate::forward::{Codec, Form};
 
-/// A message as it came: its payload, and what its headers say.
+/// A received message: its payload and headers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Received<'a> {
-    /// [`MessageId`] as text. What has none, or another one, is never taken for a double.
+    /// The [`MessageId`] as text. A message without a valid one is never dropped as a duplicate.
     pub(crate) id: Option<&'a str>,
     /// The `source` of the CloudEvent.
     pub(crate) source: Option<&'a str>,
     /// The `type` of the CloudEvent.
     pub(crate) event_type: Option<&'a str>,
-    /// The media type; JSON where nothing is said.
+    /// The media type; JSON if there is none.
     pub(crate) content_type: Option<&'a str>,
     pub(crate) payload: &'a [u8],
-    /// Where it came from, for people: a subject, a topic.
+    /// Its subject or topic, for people.
     pub(crate) place: &'a str,
 }
 
 impl Received<'_> {
-    /// How its payload is encoded; an error for a media type that is not known.
+    /// Returns the encoding of its payload; an error for an unknown media type.
     pub(super) fn codec(&self) -> Result<Codec, String> {
         match self.content_type {
             None => Ok(Codec::Json),
-            Some(text) => Codec::from_media_type(text).ok_or_else(|| format!("the media type {text:?} is not known")),
+            Some(text) => Codec::from_media_type(text).ok_or_else(|| format!("the media type {text:?} is unknown")),
         }
     }
 
-    /// What it holds: a snapshot, unless it says something else.
+    /// Returns the form of its content: a snapshot, unless its type names another.
     pub(super) fn form(&self) -> Form {
         self.event_type.map_or(Form::Snapshot, Form::of_event_type)
     }
@@ -48,7 +48,7 @@ impl fmt::Display for Received<'_> {
     }
 }
 
-/// Where a sequence of messages comes from.
+/// The producer of a sequence of messages.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Source {
     pub(super) source: Arc<str>,

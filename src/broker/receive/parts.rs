@@ -1,4 +1,4 @@
-//! Split snapshots put together.
+//! Assembly of split snapshots.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use crate::forward::{MessageId, Piece};
 use crate::wire::Part;
 use crate::{Lives, Snapshot};
 
-/// Split snapshots of which parts are missing, and what acknowledges those that are there.
+/// Split snapshots with missing parts, and the tokens of the received parts.
 #[derive(Debug)]
 pub(super) struct Parts<T, A> {
-    /// By producer, and the number of the message the first part is in.
+    /// By producer, and the sequence number of the message with the first part.
     waiting: BTreeMap<(Source, u64), Waiting<T, A>>,
     bytes: usize,
     most_bytes: usize,
@@ -23,42 +23,42 @@ pub(super) struct Parts<T, A> {
 struct Waiting<T, A> {
     head: Snapshot<T>,
     parts: BTreeMap<u32, Gathered<T, A>>,
-    /// What lived, as far as it is in each part. All pieces of a part have the same.
+    /// What lived between two ticks, as far as each part has it. All pieces of a part have the same.
     lives: BTreeMap<u32, Arc<Lives>>,
-    /// How many of the parts are whole.
+    /// The number of complete parts.
     whole: usize,
     last: Option<u32>,
     bytes: usize,
     since: u64,
-    /// How often parts of it came again.
+    /// How often parts of it were received again.
     again: u32,
 }
 
 /// A part of a snapshot: a message, or pieces of one.
 #[derive(Debug)]
 struct Gathered<T, A> {
-    /// By their first sample and the one after their last.
+    /// By the index of their first sample and the one after their last.
     pieces: BTreeMap<(u32, u32), (Vec<T>, A)>,
     runs: Runs,
-    /// All of it.
+    /// All parts.
     whole: Piece,
 }
 
-/// What became of a snapshot.
+/// The result for a snapshot.
 #[derive(Debug)]
 pub(super) enum Whole<T, A> {
     Complete(Snapshot<T>, Vec<A>),
-    /// Parts never came; so many did.
+    /// Parts are missing; this many were received.
     GivenUp(Source, u64, Vec<A>),
 }
 
-/// How large the payloads may be that wait for other parts.
+/// The largest total of payloads that wait for other parts, in bytes.
 const MOST_BYTES: usize = 64 << 20;
 
-/// How many snapshots of one producer may wait. They come in order, but for what is delivered again.
+/// The largest number of waiting snapshots of one producer. Parts come in order, except those delivered again.
 const MOST_OF_ONE: usize = 4;
 
-/// How often each part may come again while others are missing.
+/// How often each part may be received again while others are missing.
 const MOST_AGAIN: usize = 4;
 
 impl<T, A> Parts<T, A> {
@@ -70,7 +70,7 @@ impl<T, A> Parts<T, A> {
         Self { waiting: BTreeMap::new(), bytes: 0, most_bytes, clock: 0 }
     }
 
-    /// What waits.
+    /// Returns the tokens of the waiting messages.
     #[cfg(any(feature = "nats", test))]
     pub(super) fn tokens(&self) -> impl Iterator<Item = &A> {
         self.waiting.values().flat_map(|waiting| {
@@ -79,7 +79,7 @@ impl<T, A> Parts<T, A> {
         })
     }
 
-    /// Forgets all that waits, and returns its tokens.
+    /// Forgets all waiting messages, and returns their tokens.
     pub(super) fn take_tokens(&mut self) -> Vec<A> {
         self.bytes = 0;
         std::mem::take(&mut self.waiting).into_values().flat_map(Waiting::into_tokens).collect()
@@ -87,12 +87,12 @@ impl<T, A> Parts<T, A> {
 
     /// Whether pieces of the snapshot in message `seq` wait for the others.
     pub(super) fn wait_for(&self, source: &Source, seq: u64) -> bool {
-        // Most of the time nothing waits at all.
+        // The common case: no message waits.
         !self.waiting.is_empty() && self.waiting.contains_key(&(source.clone(), seq))
     }
 
-    /// Takes the part, or piece of one, that a message has, and returns what is to be given on: the snapshot if it is complete now, and
-    /// what there is no room for any more. Gives the token back where it does not go together with what is there.
+    /// Adds a part, or piece of one. Returns the results to pass on: the snapshot if it is complete now, and those given up for lack of
+    /// room. Returns the token as an error if the part does not fit the waiting ones.
     pub(super) fn insert(
         &mut self,
         source: &Source,
@@ -130,7 +130,7 @@ impl<T, A> Parts<T, A> {
         Ok(self.give_up_what_is_too_much(source))
     }
 
-    /// A message came again. Gives `token` back if nothing waits that it belongs to.
+    /// Handles a message received again. Returns `token` if no waiting snapshot has this message.
     pub(super) fn again(&mut self, source: &Source, id: MessageId, token: A) -> Result<Option<Whole<T, A>>, A> {
         let range = (source.clone(), 0)..=(source.clone(), id.seq);
         for (key, waiting) in self.waiting.range_mut(range).rev().take(MOST_OF_ONE) {
@@ -138,7 +138,7 @@ impl<T, A> Parts<T, A> {
             let Some(part) = waiting.parts.get_mut(&number) else { continue };
             let piece = id.piece.unwrap_or(part.whole);
             let Some((_, held)) = part.pieces.get_mut(&(piece.from, piece.to)) else { continue };
-            // The later delivery is the one to acknowledge.
+            // The later delivery must be acknowledged.
             *held = token;
             waiting.again = waiting.again.saturating_add(1);
             let often = usize::try_from(waiting.again).unwrap_or(usize::MAX);
@@ -177,7 +177,7 @@ impl<T, A> Parts<T, A> {
 }
 
 impl<T, A> Waiting<T, A> {
-    /// Takes a piece; gives it back where it is one of something else.
+    /// Adds a piece; returns it as an error if it is of another message.
     fn insert(&mut self, part: Part, piece: Piece, samples: Vec<T>, token: A) -> Result<(), A> {
         let whole = Piece { from: 0, to: piece.of, ..piece };
         let gathered = self.parts.entry(part.number).or_insert_with(|| Gathered {
@@ -205,7 +205,7 @@ impl<T, A> Waiting<T, A> {
         all == Some(self.whole)
     }
 
-    /// How many messages wait here.
+    /// Returns the number of waiting messages.
     fn pieces(&self) -> usize {
         self.parts.values().map(|part| part.pieces.len()).sum()
     }
@@ -225,7 +225,7 @@ impl<T, A> Waiting<T, A> {
         for part in self.parts.into_values() {
             let mut next = 0;
             for ((from, to), (mut samples, token)) in part.pieces {
-                // What was split by several limits overlaps.
+                // Pieces split by different limits overlap.
                 let known = usize::try_from(u32::saturating_sub(next, from)).unwrap_or(usize::MAX);
                 samples.drain(..known.min(samples.len()));
                 snapshot.samples.append(&mut samples);
@@ -239,7 +239,7 @@ impl<T, A> Waiting<T, A> {
 
 impl<T, A> Gathered<T, A> {
     fn is_whole(&self) -> bool {
-        // One without samples is there as soon as it is.
+        // A part without samples is complete at once.
         self.runs.contains(self.whole)
     }
 }

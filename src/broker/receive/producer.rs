@@ -1,4 +1,4 @@
-//! What was seen of one producer.
+//! The messages received from one producer.
 
 use std::collections::BTreeMap;
 
@@ -6,39 +6,39 @@ use super::runs::Runs;
 use super::window::{Sight, Window};
 use crate::forward::{MessageId, Piece};
 
-/// Which messages of a producer came.
+/// The messages received from a producer.
 #[derive(Debug, Default)]
 pub(super) struct Producer {
     seen: Window,
-    /// Messages of which only some pieces came, and which samples those had.
+    /// Messages received only in part: the ranges of samples received.
     open: BTreeMap<u64, Runs>,
-    /// The message it was last heard of with.
-    heard: u64,
+    /// The number, among all messages, of its last message.
+    last_message: u64,
 }
 
-/// Whether a message, or a piece of one, came before.
+/// Whether a message, or a piece of one, was received before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
-    /// For the first time, after so many messages that were not seen yet.
+    /// Received for the first time, after this many messages not received yet.
     First(u64),
-    /// For the first time, though a later one was seen before.
+    /// Received for the first time, after a later one.
     Late,
-    /// All that is in it came before.
+    /// All its samples were received before.
     Before,
-    /// It is one of more pieces with gaps between them than are followed.
+    /// Its message has more pieces with gaps between them than are tracked.
     TooScattered,
 }
 
-/// How many runs of samples are followed of each producer. They come in order, so there is one for each message that is not complete.
+/// The largest number of tracked runs of samples of each producer. Pieces come in order, so each incomplete message has one run.
 const MOST_RUNS: usize = 256;
 
 impl Producer {
-    /// Notes that a message came, the one of this number among all messages.
+    /// Records a received message; `clock` is its number among all messages.
     pub(super) fn see(&mut self, id: MessageId, clock: u64) -> Seen {
-        self.heard = clock;
+        self.last_message = clock;
         let seen = match id.piece {
             Some(piece) => self.see_piece(id.seq, piece),
-            // The whole of something that came in pieces is not known yet.
+            // The whole message, after pieces of it, counts as new.
             None if self.open.remove(&id.seq).is_some() => Seen::First(0),
             None => self.seen.insert(id.seq).into(),
         };
@@ -50,8 +50,8 @@ impl Producer {
         seen
     }
 
-    pub(super) fn heard(&self) -> u64 {
-        self.heard
+    pub(super) fn last_message(&self) -> u64 {
+        self.last_message
     }
 
     fn see_piece(&mut self, seq: u64, piece: Piece) -> Seen {
@@ -68,7 +68,7 @@ impl Producer {
                 Seen::First(0)
             }
             None => {
-                // With its first piece a message is not missing any more.
+                // With its first piece a message no longer counts as missing.
                 let seen = self.seen.insert(seq).into();
                 if seen != Seen::Before && piece != whole {
                     let mut runs = Runs::default();

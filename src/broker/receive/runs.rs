@@ -1,10 +1,10 @@
-//! Which samples of a message were seen.
+//! The received ranges of samples of a message.
 
 use std::collections::BTreeMap;
 
 use crate::forward::Piece;
 
-/// Runs of samples, none of which touches another.
+/// Disjoint, non-adjacent runs of samples.
 #[derive(Debug, Default)]
 pub(super) struct Runs {
     /// The end of each, by its beginning.
@@ -14,7 +14,7 @@ pub(super) struct Runs {
 impl Runs {
     pub(super) fn add(&mut self, piece: Piece) {
         let (mut from, mut to) = (piece.from, piece.to);
-        // All that begin before its end and do not end before its beginning are one with it.
+        // Merge it with all runs that overlap or touch it.
         while let Some((&begin, &end)) = self.ends.range(..=to).next_back()
             && end >= from
         {

@@ -1,4 +1,4 @@
-//! What comes to a consumer, and what it makes of it.
+//! Received messages, and the snapshots assembled from them.
 
 use serde::{Deserialize, Serialize};
 
@@ -130,7 +130,7 @@ fn what_comes_again_is_given_once() {
 }
 
 #[test]
-fn producers_are_told_apart() {
+fn producers_are_distinguished() {
     let mut arrivals = Receiver::<Thing, u64>::new(Gathering::All);
     for host in ["a", "b", "a"] {
         let mut encoder = Encoder::new(Host::new(host).unwrap());
@@ -173,7 +173,7 @@ fn of_a_flood_of_producers_the_latest_are_followed() {
 }
 
 #[test]
-fn a_part_that_never_comes_is_told() {
+fn a_missing_part_is_reported() {
     let mut encoder = encoder(Codec::Json);
     let mut arrivals = Receiver::<Thing, u64>::new(Gathering::All);
     let mut done = Vec::new();
@@ -242,7 +242,7 @@ fn a_share_of_what_comes_has_parts_as_they_are() {
 }
 
 #[test]
-fn what_is_not_understood_is_told_and_acknowledged() {
+fn malformed_messages_are_reported_and_acknowledged() {
     let good = encoder(Codec::Json).encode(&snapshot(0, 1)).messages.remove(0).payload;
     let text = String::from_utf8(good.to_vec()).unwrap();
     let mut arrivals = Receiver::<Thing, u64>::new(Gathering::All);
@@ -263,9 +263,9 @@ fn what_is_not_understood_is_told_and_acknowledged() {
     check(Some("application/x-ndjson"), None, &good, "missing field");
     check(None, Some("appmon.thing.samples"), &good, "missing field");
     let replaced = |from: &str, to: &str| text.replace(from, to).into_bytes();
-    check(None, None, &replaced("\"schema\":1", "\"schema\":2"), "schema 2, where 1");
+    check(None, None, &replaced("\"schema\":1", "\"schema\":2"), "schema 2 is not supported");
     check(None, None, &replaced("\"schema\":1,\"kind\":\"thing\"", "\"schema\":2,\"kind\":7"), "invalid type");
-    check(None, None, &replaced("\"kind\":\"thing\"", "\"kind\":\"process\""), "kind \"process\", where \"thing\"");
+    check(None, None, &replaced("\"kind\":\"thing\"", "\"kind\":\"process\""), "kind \"process\" instead of \"thing\"");
     // Of another version everything may be different: which version it is says most.
     check(None, None, b"{\"schema\":3,\"kind\":\"thing\",\"samples\":{}}", "schema 3");
     check(None, None, &replaced("]}", "],\"part\":0,\"last\":true}"), "without an id");
@@ -401,7 +401,7 @@ fn lines_in_pieces_are_given_as_they_come() {
 }
 
 #[test]
-fn pieces_that_cannot_be_are_told_and_bounded() {
+fn invalid_pieces_are_reported_and_bounded() {
     let whole = encoder(Codec::Json).max_bytes(64 << 10).encode(&snapshot(0, 40)).messages.remove(0);
     let pieces = pieces(&whole, 3000);
     let mut arrivals = Receiver::<Thing, u64>::new(Gathering::All);

@@ -1,11 +1,11 @@
-//! Which numbers of a sequence were seen.
+//! The received numbers of a sequence.
 
-/// The last numbers of a sequence, and which of them were seen. What is older counts as seen.
+/// The last numbers of a sequence, each received or not. Older numbers count as received.
 #[derive(Debug, Default)]
 pub(super) struct Window {
-    /// The number it began with: what is before it is not missed.
+    /// The first number received: earlier ones do not count as missing.
     begin: u64,
-    /// The highest number that was seen, and one; 0 before there is any.
+    /// The highest received number plus one; 0 before the first.
     end: u64,
     /// A bit for each of the numbers below `end`.
     bits: [u64; WORDS],
@@ -13,17 +13,17 @@ pub(super) struct Window {
 
 const WORDS: usize = 16;
 
-/// How many numbers are told apart.
+/// The number of tracked numbers.
 pub(super) const WIDTH: u64 = WORDS as u64 * 64;
 
-/// Whether a number was seen.
+/// Whether a number was received before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sight {
-    /// For the first time, after so many that were not seen yet.
+    /// Received for the first time, after this many numbers not received yet.
     First(u64),
-    /// For the first time, though a later one was seen before.
+    /// Received for the first time, after a later one.
     Late,
-    /// Not for the first time.
+    /// Received before.
     Before,
 }
 
@@ -33,7 +33,7 @@ impl Window {
             (self.begin, self.end) = (number, number);
         }
         let Some(gap) = number.checked_sub(self.end) else { return self.insert_earlier(number) };
-        // The places of what is skipped were those of what is too old now.
+        // The bits of the skipped numbers were those of numbers that are too old now.
         for skipped in number.saturating_sub(WIDTH - 1).max(self.end)..number {
             self.set(skipped, false);
         }
@@ -42,7 +42,7 @@ impl Window {
         Sight::First(gap)
     }
 
-    /// The lowest number that is told apart.
+    /// Returns the lowest tracked number.
     pub(super) fn oldest(&self) -> u64 {
         self.end.saturating_sub(WIDTH)
     }
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gaps_are_told_and_filled() {
+    fn gaps_are_reported_and_filled() {
         let mut window = Window::default();
         assert_eq!(window.insert(7), Sight::First(0), "wherever it begins");
         assert_eq!(window.insert(8), Sight::First(0));

@@ -1,4 +1,4 @@
-//! What a Redis server answers, and what that means for a message.
+//! The answers of a Redis server, and their meaning for messages.
 
 use ::redis::{ErrorKind, RedisError, ServerError, Value};
 
@@ -20,7 +20,7 @@ fn aborted(queued: Vec<Value>, error: &ServerError) -> Vec<Reply> {
     let fault = queued.iter().find_map(|value| if let Value::ServerError(fault) = value { Some(fault) } else { None });
     let fault = fault.unwrap_or(error).clone();
     let answer = |value| match value {
-        // Nothing was wrong with it, but with another one.
+        // This command was valid, but another one of the transaction was not.
         Value::SimpleString(text) if text == "QUEUED" => refused(&fault),
         // There was no transaction, because `MULTI` was refused: each command was executed by itself.
         value => single(value),
@@ -33,7 +33,7 @@ fn single(value: Value) -> Reply {
     match value {
         Value::BulkString(_) | Value::SimpleString(_) => Reply::Accepted,
         Value::Nil => {
-            Reply::Refused(Fault::Place, "no such stream; make it with XGROUP CREATE KEY GROUP $ MKSTREAM".into())
+            Reply::Refused(Fault::Place, "no such stream; create it with XGROUP CREATE KEY GROUP $ MKSTREAM".into())
         }
         Value::ServerError(error) => refused(&error),
         _ => no_answer(),
@@ -41,10 +41,10 @@ fn single(value: Value) -> Reply {
 }
 
 fn no_answer() -> Reply {
-    Reply::Refused(Fault::Server, "an answer that is none to XADD".into())
+    Reply::Refused(Fault::Server, "an invalid answer to XADD".into())
 }
 
-/// The server's own words, and what to do.
+/// The server's text, with advice.
 fn refused(error: &ServerError) -> Reply {
     let words = format!("{} {}", error.code(), error.details().unwrap_or_default());
     let (fault, advice) = match error.code() {
@@ -52,7 +52,7 @@ fn refused(error: &ServerError) -> Reply {
         "READONLY" => (Fault::Server, "; it is a replica: give the address of the master"),
         "NOAUTH" => (Fault::Server, "; give user and password in the URL"),
         "NOPERM" => (Fault::Place, NEEDED),
-        "WRONGTYPE" => (Fault::Place, "; the key holds something else: give another key"),
+        "WRONGTYPE" => (Fault::Place, "; the key holds another type: set another key"),
         "MOVED" | "ASK" | "CROSSSLOT" => (Fault::Server, "; clusters are not supported"),
         "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" => (Fault::Server, ""),
         _ => (Fault::Place, ""),
@@ -62,7 +62,7 @@ fn refused(error: &ServerError) -> Reply {
 
 const NEEDED: &str = "; grant the user the commands +multi +exec +xadd, and the key (~appmon:*)";
 
-/// Why there is no connection, after one was made.
+/// The error of a connection that the server refused.
 pub(super) fn refused_connection(error: RedisError) -> Cause {
     let text = match error.kind() {
         ErrorKind::AuthenticationFailed => format!("{error}; give the right user and password in the URL"),
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_transaction_that_never_began_is_told_command_by_command() {
+    fn a_transaction_that_never_began_has_an_answer_per_command() {
         // A server whose user may not `MULTI` executes what follows all the same.
         let id = || Value::BulkString(b"1-1".to_vec());
         let error = |text: &str| ::redis::parse_redis_value(text.as_bytes()).unwrap();

@@ -1,4 +1,4 @@
-//! The way of messages to the disk.
+//! Appending of messages to the spool.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -14,14 +14,14 @@ use crate::forward::report::Report;
 use crate::forward::spool::{Appended, Full};
 
 impl DiskOutbox {
-    /// One step towards the disk; false when it waits, or there is nothing to do.
+    /// Makes one step of appending. Returns false when it waits, or when there is nothing to do.
     pub(super) fn poll_append(&mut self, cx: &mut Context<'_>, report: &mut Report) -> bool {
         match &mut self.append {
             Append::Idle => self.start_append(),
             Append::Full => false,
             Append::Pausing(pause) => {
                 if pause.as_mut().poll(cx).is_pending() {
-                    self.go_around();
+                    self.bypass_disk();
                     return false;
                 }
                 self.append = Append::Idle;
@@ -70,13 +70,13 @@ impl DiskOutbox {
                 continue;
             }
             if self.is_lost(position) {
-                // It is still at hand.
-                report.dropped.corrupt.take_back(1, 0);
+                // It is lost on the disk, but still in memory.
+                report.dropped.corrupt.subtract(1, 0);
                 self.ready.push(Entry::new(message, None));
                 continue;
             }
             if self.behind || self.is_ready_full() {
-                // It is read when its turn comes.
+                // It is read from the disk later.
                 self.behind = true;
                 continue;
             }
@@ -89,11 +89,11 @@ impl DiskOutbox {
         }
     }
 
-    /// There was no room for them.
+    /// Handles messages for which the spool had no room.
     fn refused(&mut self, mut messages: Vec<Message>, report: &mut Report) {
         let ever = messages.first().is_some_and(|first| self.spool.could_hold(first));
         if !ever || self.overflow != Overflow::Block {
-            // The first is sure not to fit, and neither is what is at least as large.
+            // The first message cannot fit, and neither can one that is at least as large.
             let least = messages.first().map_or(0, |first| first.payload.len());
             let drops_newest = self.overflow == Overflow::DropNewest;
             let mut first = true;
@@ -107,20 +107,20 @@ impl DiskOutbox {
         } else if self.settled_meanwhile.is_empty() {
             self.append = Append::Full;
         }
-        // Otherwise there is room that was not there yet, and maybe nothing left that will make more: it is tried again.
-        self.incoming.give_back(messages);
+        // Otherwise there may be room now, and possibly no later removal that would trigger another attempt: so it is tried again.
+        self.incoming.push_front(messages);
     }
 
-    /// The disk took none of them.
+    /// Handles messages of a failed append.
     fn not_appended(&mut self, messages: Vec<Message>, error: &Error) {
-        self.incoming.give_back(messages);
-        self.go_around();
-        tracing::warn!(%error, waiting = self.incoming.len(), "the spool took nothing");
+        self.incoming.push_front(messages);
+        self.bypass_disk();
+        tracing::warn!(%error, waiting = self.incoming.len(), "messages could not be written to the spool");
         self.append = Append::Pausing(Box::pin(tokio::time::sleep(PAUSE)));
     }
 
-    /// Where nothing older is on the disk, what comes is ready without it.
-    fn go_around(&mut self) {
+    /// Makes incoming messages ready without the disk, unless older ones are on it.
+    fn bypass_disk(&mut self) {
         while !self.behind
             && self.reading.is_none()
             && !self.is_ready_full()
@@ -130,7 +130,7 @@ impl DiskOutbox {
         }
     }
 
-    /// What made room for others is lost, unless it is on its way, or was accepted meanwhile. Gives the positions.
+    /// Counts evicted messages as lost, unless they are being delivered or were accepted meanwhile. Returns their positions.
     pub(super) fn evict(&mut self, appended: &Appended, report: &mut Report) -> BTreeSet<u64> {
         let mut positions = BTreeSet::new();
         for evicted in &appended.evicted {

@@ -1,4 +1,4 @@
-//! The end of an outbox: what is in memory goes to the disk.
+//! The end of a disk outbox: the messages in memory are written to the disk.
 
 use tokio::time::Instant;
 
@@ -9,8 +9,8 @@ use crate::forward::report::Report;
 use crate::forward::spool::Closed;
 
 impl DiskOutbox {
-    /// Writes what is still in memory, and closes the spool: what is in it stays for the next run. `taken` was never settled. All
-    /// of it together has until about then; what could not be written is counted as lost.
+    /// Writes the messages in memory, and closes the spool, whose messages stay for the next run. Those in `taken` were never
+    /// settled. It ends at about `until`; messages that could not be written count as lost.
     pub(crate) async fn close(mut self, taken: Vec<Entry>, until: Instant, report: &mut Report) {
         self.flush_settled();
         let mut late = false;
@@ -25,13 +25,13 @@ impl DiskOutbox {
             }
         }
         self.notice_loss(report);
-        // What was split stays in one piece, so far as it stays.
+        // A message that was split stays in the spool as one message.
         let again = self.taken.values().map(|taken| u64::try_from(taken.pieces.saturating_sub(1)).unwrap_or(u64::MAX));
         report.messages = again.fold(report.messages, u64::saturating_sub);
         let lost_below = self.lost.1;
         let entries = taken.into_iter().chain(std::mem::take(&mut self.ready));
         let in_memory = entries.filter(|entry| entry.position.is_none_or(|position| position < lost_below));
-        // In the order they had.
+        // In their original order.
         let mut unsaved: Vec<_> = in_memory.map(|entry| entry.message).collect();
         unsaved.append(&mut under_way);
         unsaved.extend(std::mem::take(&mut self.incoming));
@@ -49,14 +49,14 @@ impl DiskOutbox {
             report.dropped.shutdown.add(1, message.samples.into());
         }
         self.notice_loss(report);
-        // Whether what is late will be on the disk is not known. It was counted as lost, so it is not to be told as kept too; the
-        // thread closes the spool all the same.
+        // It is unknown whether a late append reaches the disk. Its messages count as lost, so they must not count as kept as well.
+        // The thread closes the spool in any case.
         let left = self.spool.left();
         let mut closed = Closed { left, ..Closed::default() };
         if !late {
             match tokio::time::timeout_at(until, self.spool.close()).await {
                 Ok(Ok(at_last)) => closed = at_last,
-                Ok(Err(error)) => tracing::warn!(%error, "the spool did not close in order"),
+                Ok(Err(error)) => tracing::warn!(%error, "the spool could not be closed properly"),
                 Err(_) => {}
             }
         }

@@ -1,4 +1,4 @@
-//! The way of messages from the disk.
+//! Reading of messages from the spool.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -11,7 +11,7 @@ use crate::forward::report::Report;
 use crate::forward::spool::{Range, Stored};
 
 impl DiskOutbox {
-    /// One step from the disk; false when it waits, or there is nothing to do.
+    /// Makes one step of reading. Returns false when it waits, or when there is nothing to do.
     pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, report: &mut Report) -> bool {
         let Some(reading) = &mut self.reading else { return self.start_read(cx) };
         let Poll::Ready(answer) = Pin::new(&mut reading.reply).poll(cx) else { return false };
@@ -24,8 +24,8 @@ impl DiskOutbox {
                 for Stored { position, message } in stored {
                     self.last_ready = Some(position);
                     if self.is_lost(position) {
-                        // It was read before that.
-                        report.dropped.corrupt.take_back(1, 0);
+                        // It was read before it was lost.
+                        report.dropped.corrupt.subtract(1, 0);
                         self.ready.push(Entry::new(message, None));
                     } else if !evicted.contains(&position) {
                         self.ready.push(Entry::new(message, Some(position)));
@@ -40,7 +40,7 @@ impl DiskOutbox {
         true
     }
 
-    /// A batch at a time, when the last is used up: what waits is on the disk, not in memory.
+    /// Begins to read the next messages once the last ones are taken, so that most wait on the disk and not in memory.
     fn start_read(&mut self, cx: &mut Context<'_>) -> bool {
         if !self.behind || !self.ready.is_empty() {
             return false;

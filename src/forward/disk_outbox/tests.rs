@@ -23,7 +23,7 @@ fn message(seq: u64) -> Message {
     }
 }
 
-/// A spool with these messages in it, at the positions from 0 on.
+/// Returns a spool with `held` messages, at the positions from 0 on.
 async fn spooled(overflow: Overflow, held: u64) -> (tempfile::TempDir, DiskOutbox) {
     let folder = tempfile::tempdir().unwrap();
     let (spool, opened) = Spool::open(&folder.path().join("spool"), 1 << 20).await.unwrap();
@@ -31,7 +31,7 @@ async fn spooled(overflow: Overflow, held: u64) -> (tempfile::TempDir, DiskOutbo
     (folder, DiskOutbox::new(spool, opened, overflow, LIMITS))
 }
 
-/// Polls until this many messages are ready, and gives their numbers.
+/// Polls until this many messages are ready, and returns their sequence numbers.
 async fn until_ready(spooled: &mut DiskOutbox, report: &mut Report, count: usize) -> Vec<u64> {
     let begin = Instant::now();
     while spooled.ready.len() < count {
@@ -54,7 +54,7 @@ async fn room_that_came_while_an_append_was_refused_is_used() {
     spooled.taken.insert(0, Taken::default());
     let (refuse, reply) = oneshot::channel();
     spooled.append = Append::UnderWay { reply, messages: vec![message(1)] };
-    // The last of the spool is settled before it is known that there was no room: nothing will be settled after it.
+    // The last message of the spool is settled before the refusal is known: no later one will be settled.
     spooled.settled(&taken, None, &mut report);
     refuse.send(Ok(Appended { first: 1, stored: 0, evicted: Vec::new() })).unwrap();
     assert_eq!(until_ready(&mut spooled, &mut report, 1).await, [1]);
@@ -85,7 +85,7 @@ async fn a_read_that_fails_leaves_the_append_under_way_alone() {
 }
 
 #[tokio::test]
-async fn what_was_evicted_while_it_was_read_is_lost_once() {
+async fn a_message_evicted_while_it_is_read_is_lost_once() {
     let (_folder, mut spooled) = spooled(Overflow::DropOldest, 0).await;
     let mut report = Report::default();
     spooled.behind = true;
@@ -93,7 +93,7 @@ async fn what_was_evicted_while_it_was_read_is_lost_once() {
     spooled.reading = Some(Reading { reply, stale: false, evicted: BTreeSet::new() });
     let (appended, reply) = oneshot::channel();
     spooled.append = Append::UnderWay { reply, messages: vec![message(3)] };
-    // It was read first, and both answers are seen at once.
+    // It was read first, and both answers are received at once.
     assert!(read.send(Ok(stored(0..3))).is_ok());
     let evicted = (0..2).map(|position| Evicted { position, samples: 1 }).collect();
     appended.send(Ok(Appended { first: 3, stored: 1, evicted })).unwrap();

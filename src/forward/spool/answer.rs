@@ -1,37 +1,37 @@
-//! What a spool is asked and answers.
+//! The arguments and answers of a spool.
 
 use crate::forward::message::Message;
 
-/// What an earlier run left in it.
+/// The state of a spool when it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Opened {
-    /// The messages that are there.
+    /// The messages in it.
     pub(crate) left: Left,
-    /// Whether the file was damaged, and an empty one is in its place.
+    /// Whether the file was damaged, and was replaced by an empty one.
     pub(crate) damaged: bool,
 }
 
-/// What became of an append.
+/// The result of an append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Appended {
-    /// The position of the first one that was stored; the others follow it.
+    /// The position of the first stored message; the others follow it.
     pub(crate) first: u64,
-    /// How many were stored, from the front.
+    /// The number of stored messages, from the front.
     pub(crate) stored: u64,
-    /// The oldest, removed to make room.
+    /// The oldest messages, removed to make room.
     pub(crate) evicted: Vec<Evicted>,
 }
 
-/// A message that made room for others.
+/// A message removed to make room for others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Evicted {
-    /// Where it was.
+    /// Its position.
     pub(crate) position: u64,
-    /// Samples in it.
+    /// The number of its samples.
     pub(crate) samples: u64,
 }
 
-/// Which messages are wanted: those after a position, at most so many, and of so many bytes of payload.
+/// A range of messages to read: those after a position, up to a number of messages and of bytes of payload.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Range {
     pub(crate) after: Option<u64>,
@@ -42,52 +42,52 @@ pub(crate) struct Range {
 /// A message of the queue.
 #[derive(Debug)]
 pub(crate) struct Stored {
-    /// Where it is: grows with every message.
+    /// Its position, which grows with every message.
     pub(crate) position: u64,
-    /// The message. Those of one kind and host share these names.
+    /// The message. Messages of the same kind and host share the text of these names.
     pub(crate) message: Message,
 }
 
-/// What happens when there is no room.
+/// The behaviour of an append without enough room.
 ///
-/// A message that is larger than the whole spool is never stored: in both cases `stored` ends before it.
+/// A message larger than the whole spool is never stored: in both cases `stored` ends before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Full {
-    /// As many as there is room for are stored, from the front; the rest is the caller's.
+    /// Stores as many as there is room for, from the front; the caller keeps the others.
     Refuse,
-    /// The oldest are removed, those of the same append too where it is larger than the spool.
+    /// Removes the oldest messages, also those of the same append if it is larger than the spool.
     EvictOldest,
 }
 
-/// How much is in the queue.
+/// The size of the queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Left {
     /// Messages.
     pub(crate) messages: u64,
     /// Samples in them.
     pub(crate) samples: u64,
-    /// The room they take in the file.
+    /// The space they take in the file, in bytes.
     pub(crate) bytes: u64,
 }
 
-/// What became of the messages at the end.
+/// The messages kept and lost when a spool was closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Closed {
-    /// Those that stay for the next run. One that was done with, and could not be removed any more, is not among them.
+    /// The messages that stay for the next run, without settled ones that could not be removed.
     pub(crate) left: Left,
-    /// Those in a file that was moved or removed, where no new one could be made.
+    /// The messages in a file that was moved or removed when no new one could be made.
     pub(crate) lost: Left,
 }
 
 impl Left {
-    /// One message more.
+    /// Adds a message.
     pub(super) fn add(&mut self, samples: u64, bytes: u64) {
         self.messages = self.messages.saturating_add(1);
         self.samples = self.samples.saturating_add(samples);
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    /// One message less.
+    /// Subtracts a message.
     pub(super) fn subtract(&mut self, samples: u64, bytes: u64) {
         self.messages = self.messages.saturating_sub(1);
         self.samples = self.samples.saturating_sub(samples);

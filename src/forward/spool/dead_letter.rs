@@ -1,4 +1,4 @@
-//! Messages that a broker refused for good.
+//! Messages in a spool that a broker refused for good.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use super::record::Record;
 use crate::forward::message::Message;
 use crate::{Result, Timestamp};
 
-/// A message that a broker refused for good, out of a spool: what to look at after
+/// A message that a broker refused for good, kept in a spool for inspection; see
 /// [`Outcome::Rejected`](crate::forward::Outcome::Rejected).
 ///
 /// ```no_run
@@ -24,21 +24,21 @@ use crate::{Result, Timestamp};
 pub struct DeadLetter {
     /// The message.
     pub message: Message,
-    /// Why: what the broker said, up to 1000 bytes of it.
+    /// The reason the broker gave, cut to 1000 bytes.
     pub reason: String,
     /// When it was refused.
     pub at: Timestamp,
 }
 
 impl DeadLetter {
-    /// Reads those in a spool, the oldest first. The newest are kept, up to a sixteenth of the spool's size; one that
-    /// is larger than that by itself is not.
+    /// Reads the dead letters of a spool, the oldest first. A spool keeps the newest ones, in up to a sixteenth of its size, and none
+    /// that is larger than that.
     ///
-    /// It blocks: it reads the whole file, and repairs it where the last process was killed.
+    /// It blocks: it reads the whole file, and repairs it if the last process was killed.
     ///
     /// # Errors
     ///
-    /// [`Error::is_config`](crate::Error::is_config) while a forwarder has the spool open, or when the file is none; [`Error::is_malformed`](crate::Error::is_malformed) when it is
+    /// [`Error::is_config`](crate::Error::is_config) while a forwarder has the spool open, or when the file is not a spool; [`Error::is_malformed`](crate::Error::is_malformed) when it is
     /// damaged (the next forwarder that opens it begins with an empty one); an I/O error, such as [`Error::is_not_found`](crate::Error::is_not_found).
     pub fn read(path: impl AsRef<Path>) -> Result<Vec<Self>> {
         let path = path.as_ref();

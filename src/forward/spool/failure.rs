@@ -1,4 +1,4 @@
-//! What goes wrong with the file of a spool.
+//! Failures of the file of a spool.
 
 use std::any::Any;
 use std::io;
@@ -7,43 +7,46 @@ use std::path::Path;
 
 use crate::Error;
 
-/// Why the database could not do it. After any of these it is opened again: it does nothing more after an I/O error.
+/// The reason why an operation on the database failed. After each it is opened again, since it refuses everything after an I/O
+/// error.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// Somebody else has it open.
+    /// Another process or forwarder has it open.
     InUse,
-    /// It is a file of something else, or of a later version: it is left as it is.
+    /// The file is not a spool, or of a later version; it is not changed.
     NotOurs(&'static str),
-    /// The disk is full, or does not answer as it should.
+    /// The disk is full, or returned another I/O error.
     Io(io::Error),
-    /// The file is not what was written. Also where the database stopped at an inconsistency by a panic.
+    /// The file does not have the written content, or the database panicked at an inconsistency.
     Damaged(String),
-    /// There is another file at the path, or none, and no new one can be made there: why not.
+    /// The path has another file or none, and no new one could be made, for this reason.
     Moved(Box<Failure>),
     /// A message is too large for any spool.
     TooLarge,
 }
 
 impl Failure {
-    /// The same as an error of this crate; there may be one for each of those who wait.
+    /// Returns it as an error of this crate; there may be one for each waiting caller.
     pub(super) fn error(&self, path: &Path) -> Error {
         let error = match self {
             Self::Moved(why) => {
                 let why = why.error(path);
-                return Error::config(format!("the spool's file was moved or removed, and not made anew: {why}"));
+                return Error::config(format!(
+                    "the file of the spool was moved or removed, and could not be made again: {why}"
+                ));
             }
             Self::TooLarge => Error::malformed("a message larger than a spool can hold"),
-            Self::InUse => {
-                Error::config("this spool is in use: only one process and one forwarder at a time can have it")
-            }
-            Self::NotOurs(what) => Error::config(format!("{what}: it is left as it is, give the spool another path")),
+            Self::InUse => Error::config(
+                "this spool is in use by another process or forwarder: give each forwarder a path of its own",
+            ),
+            Self::NotOurs(what) => Error::config(format!("{what}: it was not changed; give the spool another path")),
             Self::Io(error) => Error::io(copy(error)),
             Self::Damaged(what) => Error::malformed(format!("the spool: {what}")),
         };
         error.at(path)
     }
 
-    /// The same once more, for the next one who asks.
+    /// Returns a copy, for the next caller.
     pub(super) fn again(&self) -> Self {
         match self {
             Self::InUse => Self::InUse,
@@ -55,7 +58,7 @@ impl Failure {
         }
     }
 
-    /// Whether the file is to be put aside, and a new one made.
+    /// Whether the file is to be renamed, and a new one made.
     pub(super) fn is_damage(&self) -> bool {
         matches!(self, Self::Damaged(_))
     }
@@ -68,26 +71,25 @@ fn copy(error: &io::Error) -> io::Error {
     }
 }
 
-/// Does something with the database. A panic, with which it stops where it finds pages that contradict each other, is one more
-/// failure.
+/// Runs an operation on the database. Its panics, which occur on inconsistent pages, become failures.
 pub(super) fn guarded<T>(run: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-    // What a panic leaves behind is given up: whoever calls this opens the database again.
+    // The state after a panic is discarded: the caller opens the database again.
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(Failure::Damaged(panic_text(&*panic))))
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("the database stopped at it: {}", text.unwrap_or("it said nothing"))
+    format!("the database panicked: {}", text.unwrap_or("a panic without a text"))
 }
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            // The file is shorter than it says, or has not the form of a database.
+            // The file is shorter than its header states, or is not a database.
             io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
                 Self::Damaged(error.to_string())
             }
-            // A bad sector: what is elsewhere is still good.
+            // A bad sector: the other pages are still readable.
             _ if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => Self::Damaged(error.to_string()),
             _ => Self::Io(error),
         }
@@ -100,7 +102,7 @@ impl From<redb::Error> for Failure {
             redb::Error::Io(error) => error.into(),
             redb::Error::UpgradeRequired(_) => Self::NotOurs("this database is of another version"),
             redb::Error::ValueTooLarge(_) => Self::TooLarge,
-            // An I/O error was told before, or to somebody else.
+            // An earlier operation returned the I/O error.
             redb::Error::PreviousIo => Self::Io(io::Error::other(error.to_string())),
             error => Self::Damaged(error.to_string()),
         }

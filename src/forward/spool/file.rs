@@ -1,4 +1,4 @@
-//! The file of a spool: found or made at its path, for this process alone, and never mistaken for another one.
+//! The file of a spool: opened or created at its path, locked for this process, and never confused with another file.
 
 use std::ffi::OsString;
 use std::fs::{File, Metadata, OpenOptions, TryLockError};
@@ -14,20 +14,20 @@ use super::failure::{Failure, guarded};
 use super::queue::{OWNER, Queue};
 use super::record::MARK;
 
-/// How much memory the database may use for pages. Half of it is for those of the transaction under way.
+/// The memory of the database for pages, half of it for those of the current transaction.
 const CACHE: usize = 8 << 20;
 
-/// What every database of redb begins with.
+/// The first bytes of every redb database.
 const DATABASE: [u8; 9] = *b"redb\x1A\x0A\xA9\x0D\x0A";
 
-/// How often it is tried again when the path is another file's in the same instant.
+/// The number of attempts when the path changes to another file at the same moment.
 const TRIES: usize = 8;
 
-/// How much of a file is looked through at once.
+/// The size of the blocks in which a file is searched.
 const WINDOW: usize = 1 << 20;
 
-/// A file that is a spool and is at its path, which this process alone works on until this is dropped. The kernel lets go of the
-/// lock when the process ends in whatever way.
+/// An open spool file, locked for this process until it is dropped. The kernel releases the lock when the process ends, in whatever
+/// way.
 #[derive(Debug)]
 pub(super) struct SpoolFile {
     path: PathBuf,
@@ -36,7 +36,7 @@ pub(super) struct SpoolFile {
 }
 
 impl SpoolFile {
-    /// Opens the file at the path, and makes it where there is none. True where it was damaged, and is a new one.
+    /// Opens the file at the path, or creates it. Returns true if it was damaged, and was replaced by a new one.
     pub(super) fn open(path: &Path, max_bytes: u64) -> Result<(Self, Queue, bool), Failure> {
         let path = resolve(path)?;
         for _ in 0..TRIES {
@@ -59,14 +59,14 @@ impl SpoolFile {
         Err(Failure::InUse)
     }
 
-    /// Takes a file that is there for this process, and makes nothing.
+    /// Opens and locks an existing file, without creating one.
     pub(super) fn open_existing(path: &Path) -> Result<(Self, Queue), Failure> {
         let file = Self::take(&resolve(path)?, u64::MAX)?;
         let queue = file.queue()?;
         Ok((file, queue))
     }
 
-    /// Opens the database of the file again. One that is damaged gets another name, and an empty one is made instead.
+    /// Opens the database of the file again. A damaged one is renamed, and an empty one is created instead.
     pub(super) fn reopen(&self) -> Result<(Queue, Option<Self>), Failure> {
         // An empty one would become an empty database.
         let emptied = || Failure::Damaged("the file was emptied".to_owned());
@@ -87,37 +87,37 @@ impl SpoolFile {
         &self.path
     }
 
-    /// How long the file is; some of it may be holes.
+    /// Returns the length of the file, including holes.
     pub(super) fn len(&self) -> u64 {
         self.file.metadata().map_or(0, |metadata| metadata.len())
     }
 
-    /// Whether it is what is at the path. Somebody else may have moved it, or removed it.
+    /// Whether the path still leads to this file. It may have been moved or removed.
     pub(super) fn is_at_its_path(&self) -> bool {
         let there = std::fs::symlink_metadata(&self.path);
         let held = self.file.metadata();
         matches!((there, held), (Ok(there), Ok(held)) if is_same(&there, &held))
     }
 
-    /// A new file at the same path, where there is none now, with all that the queue of this one holds.
+    /// Creates a new file at the path, where there is none now, with the messages of this one.
     pub(super) fn make_again(&self, queue: &Queue) -> Result<(Self, Queue), Failure> {
         self.create_alike(|new| new.fill_from(queue)).map_err(|why| Failure::Moved(Box::new(why)))
     }
 
-    /// The regular file at the path, if it is a spool by what is in it, and nobody else has it.
+    /// Opens the regular file at the path, if it has the content of a spool and is not in use.
     fn take(path: &Path, max_bytes: u64) -> Result<Self, Failure> {
-        // Not even opened: that alone can do something to a device.
+        // Checked before opening, since opening a device can have side effects.
         if !std::fs::symlink_metadata(path)?.is_file() {
-            return Err(Failure::NotOurs("this is no regular file"));
+            return Err(Failure::NotOurs("this is not a regular file"));
         }
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
         let flags = i32::try_from(flags.bits()).unwrap_or_default();
         let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?;
         if !file.metadata()?.is_file() {
-            return Err(Failure::NotOurs("this is no regular file"));
+            return Err(Failure::NotOurs("this is not a regular file"));
         }
         if !is_spool(&file) {
-            return Err(Failure::NotOurs("this file is no spool"));
+            return Err(Failure::NotOurs("this file is not a spool"));
         }
         lock(&file)?;
         let this = Self { path: path.to_owned(), file: Arc::new(file), max_bytes };
@@ -127,14 +127,14 @@ impl SpoolFile {
         Ok(this)
     }
 
-    /// Makes a file at the path, where there is none. It has its name only when all is in it.
+    /// Creates a file at the path, where there is none. It gets its name when its content is complete.
     fn create(
         path: &Path,
         max_bytes: u64,
         fill: impl FnOnce(&mut Queue) -> Result<(), Failure>,
     ) -> Result<(Self, Queue), Failure> {
         let temporary = with_suffix(path, &format!(".{:016x}.new", fastrand::u64(..)));
-        // Command lines of processes are in it, which are not for everybody.
+        // It contains command lines of processes, which may be confidential.
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&temporary)?;
         let this = Self { path: path.to_owned(), file: Arc::new(file), max_bytes };
         let made = lock(&this.file).and_then(|()| this.queue()).and_then(|mut queue| {
@@ -151,7 +151,7 @@ impl SpoolFile {
         Ok((this, queue))
     }
 
-    /// Gives the damaged file another name, which nothing has.
+    /// Renames the damaged file to a free name.
     fn put_aside(&self) -> io::Result<()> {
         // Or it has one already, and it was then that there was no room for a new one.
         if !self.is_at_its_path() {
@@ -166,7 +166,7 @@ impl SpoolFile {
         Err(other_file())
     }
 
-    /// Another file at the same path, for the same people.
+    /// Creates another file at the same path, with the same owner and mode.
     fn create_alike(&self, fill: impl FnOnce(&mut Queue) -> Result<(), Failure>) -> Result<(Self, Queue), Failure> {
         let (file, queue) = Self::create(&self.path, self.max_bytes, fill)?;
         file.file.set_permissions(self.file.metadata()?.permissions())?;
@@ -177,8 +177,8 @@ impl SpoolFile {
         guarded(|| {
             let mut builder = Database::builder();
             builder.set_cache_size(CACHE);
-            // Without this the checksums of pages are looked at after a crash only, and what else happened to the file is found
-            // in mid-work, by a panic or not at all. It reads the whole file: 20 ms for 32 MiB that are cached.
+            // Without this, page checksums are verified only after a crash, and other damage is found later by a panic, or never.
+            // It reads the whole file: 20 ms for 32 MiB in the page cache.
             builder.set_check_integrity_on_open(true);
             Queue::new(builder.create_with_backend(Storage(Arc::clone(&self.file)))?, self.max_bytes)
         })
@@ -187,12 +187,12 @@ impl SpoolFile {
 
 impl Drop for SpoolFile {
     fn drop(&mut self) {
-        // Closing it is not enough: a process that is just being started has a copy of the descriptor for a moment.
+        // Closing it is not enough: a process being started may have a copy of the descriptor for a moment.
         let _ = self.file.unlock();
     }
 }
 
-/// The file as the database's. It is locked here and not there: the lock stays while the database is opened again.
+/// The file as a backend of the database. `SpoolFile` holds the lock, not the database, so it stays while the database is opened again.
 #[derive(Debug)]
 struct Storage(Arc<File>);
 
@@ -218,7 +218,7 @@ impl StorageBackend for Storage {
     }
 }
 
-/// Whether a file is a spool, damaged or not: a database in which there is something that only a spool has.
+/// Whether a file is a spool, damaged or not: a database with a mark that only a spool has.
 fn is_spool(file: &File) -> bool {
     let mut start = [0; DATABASE.len()];
     if file.read_exact_at(&mut start, 0).is_err() || start != DATABASE {
@@ -232,7 +232,7 @@ fn is_spool(file: &File) -> bool {
             Ok(0) => return false,
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            // A sector that cannot be read: the mark may be behind it.
+            // An unreadable sector: the mark may be after it.
             Err(_) => {
                 let sector = free.len().min(4096);
                 free.iter_mut().take(sector).for_each(|byte| *byte = 0);
@@ -245,7 +245,7 @@ fn is_spool(file: &File) -> bool {
         if contains(bytes, OWNER) || contains(bytes, &MARK) {
             return true;
         }
-        // One can be across the border.
+        // A mark can cross the border of two blocks.
         kept = filled.min(OWNER.len());
         window.copy_within(filled.saturating_sub(kept)..filled, 0);
     }
@@ -268,7 +268,7 @@ fn is_same(one: &Metadata, other: &Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino()) && one.nlink() > 0
 }
 
-/// The path is not this file's any more, or not yet.
+/// Returns the error for a path that does not lead to this file (any more).
 fn other_file() -> io::Error {
     io::ErrorKind::AlreadyExists.into()
 }
@@ -277,11 +277,11 @@ fn is_other_file(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AlreadyExists
 }
 
-/// Renames a file; an error where there is one of the new name.
+/// Renames a file; an error if the new name exists.
 fn move_to(from: &Path, to: &Path) -> io::Result<()> {
     use rustix::io::Errno;
     match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // Not every file system can do that.
+        // Some file systems do not support this.
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
             std::fs::hard_link(from, to)?;
             std::fs::remove_file(from)
@@ -290,7 +290,7 @@ fn move_to(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// The path without symbolic links: what is put in the place of the file is to be found by the same name.
+/// Returns the path without symbolic links, so that a replacement of the file is found at the same path.
 fn resolve(path: &Path) -> io::Result<PathBuf> {
     match path.canonicalize() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {

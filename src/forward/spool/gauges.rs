@@ -1,10 +1,10 @@
-//! What can be seen of a spool from outside, at any time.
+//! The gauges of a spool, readable at any time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::answer::Left;
 
-/// How much is in a spool, and what it lost.
+/// The size of a spool, and its losses.
 #[derive(Debug, Default)]
 pub(super) struct Gauges {
     messages: AtomicU64,
@@ -29,7 +29,7 @@ impl Gauges {
         }
     }
 
-    /// All that was in the file is lost, but for so many that were done with: nothing below this position is there any more.
+    /// Records that all messages in the file, below this position, are lost; `done_with` of them were settled.
     pub(super) fn lose(&self, below: u64, done_with: usize) {
         let left = self.get();
         self.set(Left::default());
@@ -38,9 +38,9 @@ impl Gauges {
         self.lost.fetch_add(left.messages.saturating_sub(done_with), Ordering::Release);
     }
 
-    /// How many messages were lost, and below which position all are.
+    /// Returns the number of lost messages, and the position below which all are lost.
     pub(super) fn lost(&self) -> (u64, u64) {
-        // In this order: whoever sees the number sees the position too.
+        // In this order, so that a reader that sees the number also sees the position.
         let lost = self.lost.load(Ordering::Acquire);
         (lost, self.lost_below.load(Ordering::Relaxed))
     }

@@ -1,4 +1,4 @@
-//! What is asked of the thread of a spool, and what goes into one transaction.
+//! The commands to the thread of a spool, and their grouping into transactions.
 
 use tokio::sync::oneshot;
 
@@ -7,7 +7,7 @@ use super::queue::Change;
 use crate::Result;
 use crate::forward::message::Message;
 
-/// What is asked of the thread.
+/// A command to the thread.
 pub(super) enum Command {
     Append { messages: Vec<Message>, full: Full, reply: Reply<Appended> },
     Read(Range, Reply<Vec<Stored>>),
@@ -16,14 +16,14 @@ pub(super) enum Command {
     Close(Reply<Closed>),
 }
 
-/// Where the answer goes.
+/// The sender of an answer.
 pub(super) type Reply<T> = oneshot::Sender<Result<T>>;
 
-/// One transaction takes no more than about so much, and no more commands, that none waits for long.
+/// The approximate bounds of a transaction, in bytes and commands, so that no command waits for long.
 const MOST_BYTES: usize = 2 << 20;
 const MOST_COMMANDS: usize = 1000;
 
-/// What was asked while a transaction was under way.
+/// The commands received during a transaction.
 #[derive(Default)]
 pub(super) struct Group {
     pub(super) appends: Vec<(Vec<Message>, Full)>,

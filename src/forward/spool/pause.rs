@@ -1,10 +1,10 @@
-//! Nothing is tried for a while after a failure.
+//! The pause after a failure of a transaction.
 
 use std::time::{Duration, Instant};
 
 use super::failure::Failure;
 
-/// How long: twice as long after each failure.
+/// The bounds of the pause, which doubles with each failure.
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
 
@@ -26,7 +26,7 @@ impl Pause {
         self.until
     }
 
-    /// Why nothing is tried now.
+    /// Returns the failure during its pause, and `None` otherwise.
     pub(super) fn why(&self, now: Instant) -> Option<&Failure> {
         self.failure.as_ref().filter(|_| self.until.is_some_and(|until| now < until))
     }

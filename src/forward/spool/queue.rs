@@ -1,4 +1,4 @@
-//! The queue within the database: what a transaction does.
+//! The queue in the database, and its transactions.
 
 use std::collections::BTreeSet;
 
@@ -15,23 +15,23 @@ use super::record::{self, Encoded, Names, Record};
 type Messages = TableDefinition<'static, u64, &'static [u8]>;
 type MessagesMut<'a> = Table<'a, u64, &'static [u8]>;
 
-// All names begin with `OWNER`, by which a file is known.
+// All names begin with `OWNER`, by which a file is recognized as a spool.
 const QUEUE: Messages = TableDefinition::new("appmon.spool.queue");
 const DEAD_LETTERS: Messages = TableDefinition::new("appmon.spool.dead_letters");
 const ABOUT: TableDefinition<'static, &'static str, u64> = TableDefinition::new("appmon.spool.about");
 
-/// What the names of the tables begin with.
+/// The prefix of the names of the tables.
 pub(super) const OWNER: &[u8] = b"appmon.spool.";
 
 const FORMAT: &str = "format";
 
-/// The format of the tables.
+/// The version of the format of the tables.
 const VERSION: u64 = 3;
 
-/// How much of the room is for dead letters.
+/// The share of the space for dead letters.
 const DEAD_LETTERS_PART: u64 = 16;
 
-/// The longest reason that is kept, in bytes.
+/// The longest stored reason, in bytes.
 const REASON: usize = 1000;
 
 /// A queue in a database.
@@ -43,7 +43,7 @@ pub(super) struct Queue {
     names: Names,
 }
 
-/// What a transaction changes beside the tables.
+/// The state that a transaction changes beside the tables.
 #[derive(Clone, Copy, Debug, Default)]
 struct State {
     left: Left,
@@ -51,7 +51,7 @@ struct State {
     next: u64,
 }
 
-/// What a transaction does, in this order.
+/// The changes of a transaction, in this order.
 #[derive(Debug, Default)]
 pub(super) struct Change {
     /// Positions from this one on were given away for appends that failed.
@@ -65,7 +65,7 @@ impl Change {
         self.undo.is_none() && self.removed.is_empty() && self.rejected.is_empty()
     }
 
-    /// Whether this message is not in the queue any more as soon as the change is made.
+    /// Whether the change removes this message from the queue.
     fn takes(&self, position: u64) -> bool {
         self.removed.contains(&position)
             || self.rejected.iter().any(|(rejected, _)| *rejected == position)
@@ -74,7 +74,7 @@ impl Change {
 }
 
 impl Queue {
-    /// The queue of a database, which becomes one where it is empty.
+    /// Returns the queue of a database; an empty database is initialized.
     pub(super) fn new(database: Database, max_bytes: u64) -> Result<Self, Failure> {
         let mut state = State::default();
         if is_empty(&database)? {
@@ -96,27 +96,27 @@ impl Queue {
         Ok(Self { database, max_bytes, state, names: Names::default() })
     }
 
-    /// What is in it.
+    /// Returns its size.
     pub(super) fn left(&self) -> Left {
         self.state.left
     }
 
-    /// The room of what it holds, dead letters included.
+    /// Returns its space in bytes, including dead letters.
     pub(super) fn bytes(&self) -> u64 {
         self.state.left.bytes.saturating_add(self.state.dead_letters.bytes)
     }
 
-    /// The position of the next message.
+    /// Returns the position of the next message.
     pub(super) fn next(&self) -> u64 {
         self.state.next
     }
 
-    /// Gives no position below this one: it may have been given away.
+    /// Assigns no more positions below this one, since they may have been assigned already.
     pub(super) fn skip_to(&mut self, next: u64) {
         self.state.next = self.state.next.max(next);
     }
 
-    /// Makes the change and appends, all or nothing. When it is done it is on the disk.
+    /// Makes the changes and appends in one transaction, which is on the disk when it returns.
     pub(super) fn apply(
         &mut self,
         change: &Change,
@@ -145,7 +145,7 @@ impl Queue {
                     forget(&mut state.left, value.value())?;
                     let Record { message, .. } = record::decode(value.value(), &mut self.names)?;
                     let most = self.max_bytes / DEAD_LETTERS_PART;
-                    bury(&mut dead_letters, &mut state.dead_letters, most, *position, &message, reason)?;
+                    store_dead_letter(&mut dead_letters, &mut state.dead_letters, most, *position, &message, reason)?;
                 }
             }
             for (messages, full) in appends {
@@ -157,7 +157,7 @@ impl Queue {
         Ok(appended)
     }
 
-    /// The messages of a range, but for those that `change` takes; one at least, where there is one.
+    /// Returns the messages of a range, without those that `change` removes: at least one, if there is one.
     pub(super) fn read(&mut self, range: Range, change: &Change) -> Result<Vec<Stored>, Failure> {
         let mut found = Vec::new();
         let mut bytes = 0_usize;
@@ -182,7 +182,7 @@ impl Queue {
         Ok(found)
     }
 
-    /// What would be left after a change that cannot be made.
+    /// Returns the size after a change that cannot be written.
     pub(super) fn left_after(&self, change: &Change) -> Result<Left, Failure> {
         let mut left = self.state.left;
         let table = self.database.begin_read()?.open_table(QUEUE)?;
@@ -195,13 +195,13 @@ impl Queue {
         Ok(left)
     }
 
-    /// Dead letters, the oldest first.
+    /// Returns the dead letters, the oldest first.
     pub(super) fn dead_letters(&mut self) -> Result<Vec<Record>, Failure> {
         let table = self.database.begin_read()?.open_table(DEAD_LETTERS)?;
         ReadableTable::iter(&table)?.map(|entry| record::decode(entry?.1.value(), &mut self.names)).collect()
     }
 
-    /// Fills this one, which is empty, with all that another one holds.
+    /// Copies all messages and dead letters of another queue into this empty one.
     pub(super) fn fill_from(&mut self, other: &Self) -> Result<(), Failure> {
         let transaction = self.database.begin_write()?;
         let from = other.database.begin_read()?;
@@ -217,19 +217,19 @@ impl Queue {
         Ok(())
     }
 
-    /// Makes the file as small as what it holds.
+    /// Shrinks the file to its content.
     pub(super) fn compact(&mut self) -> Result<(), Failure> {
         while self.database.compact()? {}
         Ok(())
     }
 
-    /// Ends it in order: the next one who opens it need not repair it.
+    /// Closes the database properly, so that it needs no repair at the next opening.
     pub(super) fn close(self) -> Result<(), Failure> {
         Ok(self.database.close()?)
     }
 }
 
-/// Whether there is nothing in a database yet. One of something else is refused, and so is one of another version of this.
+/// Whether a database is empty. A foreign database, or one of another version of the format, is an error.
 fn is_empty(database: &Database) -> Result<bool, Failure> {
     let transaction = database.begin_read()?;
     let names: Vec<String> = transaction.list_tables()?.map(|table| table.name().to_owned()).collect();
@@ -237,7 +237,7 @@ fn is_empty(database: &Database) -> Result<bool, Failure> {
         return Ok(true);
     }
     if !names.iter().any(|name| name == ABOUT.name()) {
-        return Err(Failure::NotOurs("this database is of something else"));
+        return Err(Failure::NotOurs("this database is not a spool"));
     }
     match transaction.open_table(ABOUT)?.get(FORMAT)?.map(|format| format.value()) {
         Some(VERSION) => Ok(false),
@@ -272,8 +272,8 @@ fn append(
     Ok(appended)
 }
 
-/// Keeps a dead letter, and drops the oldest of them where there is no room.
-fn bury(
+/// Stores a dead letter, and drops the oldest ones to make room.
+fn store_dead_letter(
     table: &mut MessagesMut<'_>,
     held: &mut Left,
     max_bytes: u64,
@@ -303,7 +303,7 @@ fn store(table: &mut MessagesMut<'_>, position: u64, encoded: &Encoded<'_>) -> R
     Ok(())
 }
 
-/// Counts a message less, and gives the samples it had.
+/// Subtracts a message, and returns the number of its samples.
 fn forget(left: &mut Left, value: &[u8]) -> Result<u64, Failure> {
     let samples = record::samples(value)?;
     left.subtract(samples, record::room(value.len()));

@@ -1,4 +1,4 @@
-//! The value that a message is in the database: a mark, how long the header is, the header, the payload as it is.
+//! The value of a message in the database: a mark, the length of the header, the header, the payload.
 
 use std::sync::Arc;
 
@@ -10,16 +10,16 @@ use crate::forward::message::{Message, MessageId};
 use crate::wire::{Codec, Form, Piece};
 use crate::{BootId, Timestamp};
 
-/// What each message begins with: a damaged file that has it is a spool.
+/// The first bytes of each message: a damaged file with them is a spool.
 pub(super) const MARK: [u8; 8] = *b"appmon\xF5\x03";
 
-/// What is before the header.
+/// The length of the part before the header.
 const START: usize = MARK.len() + 2;
 
-/// What the database adds to a value: its key, where it ends, its part of the head of a page.
+/// The bytes the database adds to a value: the key, the end offset, a share of the head of a page.
 const OVERHEAD: usize = 32;
 
-/// What is known of a message beside its payload.
+/// The attributes of a message, without its payload.
 #[derive(Serialize, Deserialize)]
 struct Header<'a> {
     boot_id: BootId,
@@ -33,12 +33,12 @@ struct Header<'a> {
     codec: Codec,
     samples: u32,
     key: u64,
-    /// Why it is a dead letter, and since when.
+    /// The reason and time of a dead letter.
     reason: &'a str,
     rejected_at: u64,
 }
 
-/// A message as it was stored.
+/// A stored message.
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) message: Message,
@@ -46,14 +46,14 @@ pub(super) struct Record {
     pub(super) rejected_at: Timestamp,
 }
 
-/// A message that is to be stored: what comes before its payload, and that.
+/// A message to be stored: the bytes before its payload, and the payload.
 pub(super) struct Encoded<'a> {
     before: Vec<u8>,
     payload: &'a [u8],
 }
 
 impl<'a> Encoded<'a> {
-    /// `dead` is why and since when it is a dead letter.
+    /// Encodes a message; `dead` is the reason and time of a dead letter.
     pub(super) fn new(message: &'a Message, dead: Option<(&str, Timestamp)>) -> Result<Self, Failure> {
         let (reason, rejected_at) = dead.unwrap_or_default();
         let header = Header {
@@ -87,7 +87,7 @@ impl<'a> Encoded<'a> {
         self.before.len().saturating_add(self.payload.len())
     }
 
-    /// Writes it into its place, which is as long as it is.
+    /// Writes it into `to`, which has its length.
     pub(super) fn write(&self, to: &mut [u8]) {
         if let Some((before, payload)) = to.split_at_mut_checked(self.before.len())
             && payload.len() == self.payload.len()
@@ -98,19 +98,19 @@ impl<'a> Encoded<'a> {
     }
 }
 
-/// The room that a value of this length takes in the file. The database fills pages of 4 KiB to a half or more, and gives a larger
+/// Returns the space of a value of this length in the file. The database fills pages of 4 KiB to a half or more, and gives a larger
 /// value pages of its own, whose number is a power of two.
 pub(super) fn room(value: usize) -> u64 {
     let room = value.saturating_add(OVERHEAD).checked_next_power_of_two().unwrap_or(usize::MAX);
     u64::try_from(room).unwrap_or(u64::MAX)
 }
 
-/// How many samples the message of this value has.
+/// Returns the number of samples of the message in this value.
 pub(super) fn samples(value: &[u8]) -> Result<u64, Failure> {
     Ok(split(value)?.0.samples.into())
 }
 
-/// The message that this value is.
+/// Decodes the message in this value.
 pub(super) fn decode(value: &[u8], names: &mut Names) -> Result<Record, Failure> {
     let (header, payload) = split(value)?;
     let message = Message {
@@ -134,10 +134,10 @@ fn split(value: &[u8]) -> Result<(Header<'_>, &[u8]), Failure> {
         let (header, payload) = rest.split_at_checked(u16::from_le_bytes(*length).into())?;
         Some((rmp_serde::from_slice(header).ok()?, payload))
     };
-    parts().ok_or_else(|| Failure::Damaged("a message is not what was written".to_owned()))
+    parts().ok_or_else(|| Failure::Damaged("a stored message cannot be decoded".to_owned()))
 }
 
-/// Kinds and hosts that were read, so that messages of the same ones share them: the last few, which are all in most spools.
+/// The last kinds and hosts read, shared by the messages with the same ones. Most spools have only a few.
 #[derive(Debug, Default)]
 pub(super) struct Names(Vec<Arc<str>>);
 

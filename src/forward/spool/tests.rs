@@ -204,7 +204,7 @@ fn what_is_no_regular_file_is_not_even_opened() {
     let refused = |what: &str| {
         let before = std::fs::symlink_metadata(&path).unwrap();
         for error in [block_on(Spool::open(&path, LARGE)).unwrap_err(), DeadLetter::read(&path).unwrap_err()] {
-            assert!(error.is_config() && error.to_string().contains("no regular file"), "{what}: {error}");
+            assert!(error.is_config() && error.to_string().contains("not a regular file"), "{what}: {error}");
         }
         let after = std::fs::symlink_metadata(&path).unwrap();
         let same = |metadata: &std::fs::Metadata| (metadata.ino(), metadata.mode(), metadata.rdev());
@@ -510,7 +510,7 @@ fn survives(folder: &Path, sample: &Sample, bytes: &[u8], what: &str) -> Option<
     let (spool, opened) = match opened {
         Ok(opened) => opened,
         Err(error) => {
-            assert!(error.is_config() && error.to_string().contains("no spool"), "{what}: {error}");
+            assert!(error.is_config() && error.to_string().contains("not a spool"), "{what}: {error}");
             assert_eq!(std::fs::read(&path).unwrap(), bytes, "{what}");
             assert_eq!(names(folder), ["spool"]);
             return None;
@@ -787,7 +787,7 @@ impl Drop for Tmpfs {
 }
 
 #[test]
-fn a_full_disk_is_told_and_survived() {
+fn a_full_disk_is_reported_and_survived() {
     let Some(disk) = Tmpfs::new("1m") else { return };
     let path = disk.0.path().join("spool");
     let (spool, _) = open(&path, LARGE);

@@ -1,4 +1,4 @@
-//! The thread that has the file: what is asked of it meanwhile goes into one transaction.
+//! The thread of a spool, which groups commands into transactions.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,33 +16,33 @@ use super::group::{Command, Group, Reply};
 use super::pause::Pause;
 use super::queue::{Change, Queue};
 
-/// Removals wait so long for an append that they can go with.
+/// How long removals wait for an append, to share its transaction.
 const FLUSH: Duration = Duration::from_millis(500);
 
-/// A file of this length or more is made smaller when an eighth of it would do, and nothing happened for a while.
+/// The least length of a file to be compacted: when it is idle, and an eighth of the length is enough for its content.
 const COMPACT_LEN: u64 = 4 << 20;
 const COMPACT_PART: u64 = 8;
 const COMPACT_IDLE: Duration = Duration::from_secs(1);
 
 pub(super) struct Worker {
     file: SpoolFile,
-    /// `None` after a failure: it is opened again when it is needed.
+    /// `None` after a failure: it is opened again at the next use.
     queue: Option<Queue>,
     opening: Pause,
-    /// What the next transaction does beside its appends.
+    /// The changes of the next transaction, without its appends.
     change: Change,
     flush_at: Option<Instant>,
     compact_at: Option<Instant>,
-    /// How long the file was after it had been compacted: it is not done again before there is more.
+    /// The length of the file after the last compaction, which is not repeated before the file grows.
     compacted_len: u64,
-    /// After a transaction that failed.
+    /// The pause after a failed transaction.
     pause: Pause,
     next: u64,
     gauges: Arc<Gauges>,
 }
 
 impl Worker {
-    /// Opens the file, and gives whether it was damaged.
+    /// Opens the file, and returns whether it was damaged.
     pub(super) fn open(path: &Path, max_bytes: u64, gauges: Arc<Gauges>) -> Result<(Self, bool)> {
         let opened = SpoolFile::open(path, max_bytes).map_err(|failure| failure.error(path));
         let (file, queue, damaged) = opened?;
@@ -62,7 +62,7 @@ impl Worker {
         Ok((worker, damaged))
     }
 
-    /// Does what is asked until nobody is left who could ask.
+    /// Executes commands until all senders are dropped.
     pub(super) fn run(mut self, commands: &Receiver<Command>) {
         loop {
             let wake = [self.flush_at, self.compact_at].into_iter().flatten().min();
@@ -87,7 +87,7 @@ impl Worker {
                 }
             }
             if let Some(reply) = self.group(group) {
-                // The lock is given up before anybody is told.
+                // The lock is released before the answer is sent.
                 let _ = reply.send(self.close());
                 return;
             }
@@ -100,9 +100,9 @@ impl Worker {
             self.flush_at = now.checked_add(FLUSH);
         }
         let compacts = group.is_empty() && self.compact_at.is_some_and(|at| at <= now);
-        // First what needs no disk to wait for.
+        // First the commands that need no write.
         for (range, reply) in group.reads {
-            // Who does not wait for it any more is not read for.
+            // Skip reads whose caller no longer waits.
             if !reply.is_closed() {
                 let _ = reply.send(self.read(range));
             }
@@ -115,7 +115,7 @@ impl Worker {
         group.close
     }
 
-    /// One transaction of all that waits, which is on the disk when it is done.
+    /// Commits all waiting changes and appends in one transaction, and answers.
     fn commit(&mut self, appends: &[(Vec<Message>, Full)], replies: Vec<Reply<Appended>>, now: Instant) {
         let result = match self.pause.why(now) {
             Some(failure) => Err(failure.again()),
@@ -137,7 +137,7 @@ impl Worker {
     }
 
     fn transaction(&mut self, appends: &[(Vec<Message>, Full)], now: Instant) -> Result<Vec<Appended>, Failure> {
-        // After damage there is a new file for the next attempt.
+        // After damage there is a new file, so it is tried again.
         let result = match self.attempt(appends) {
             Err(failure) if failure.is_damage() => self.attempt(appends),
             result => result,
@@ -146,7 +146,7 @@ impl Worker {
             Ok(_) => self.pause = Pause::default(),
             Err(failure) => {
                 self.pause.begin(failure.again(), now);
-                // On a full disk what is removed may be all that makes room for anything.
+                // On a full disk, the removals alone may free the space that is needed.
                 if !appends.is_empty() && !self.change.is_empty() {
                     let _ = self.attempt(&[]);
                 }
@@ -158,7 +158,7 @@ impl Worker {
     fn attempt(&mut self, appends: &[(Vec<Message>, Full)]) -> Result<Vec<Appended>, Failure> {
         let before = self.next;
         let result = self.with(|queue, change| queue.apply(change, appends)).and_then(|appended| {
-            // What is on the disk in a file that nobody finds is not safe.
+            // A file without its path would not be found by the next run.
             self.stay()?;
             Ok(appended)
         });
@@ -167,7 +167,7 @@ impl Worker {
             self.flush_at = None;
             self.done();
         } else if !appends.is_empty() {
-            // It may be on the disk all the same, and those who asked are told that it is not: it is taken back.
+            // It may have reached the disk although the caller gets an error: so it is removed again.
             self.change.undo = Some(self.change.undo.map_or(before, |from| from.min(before)));
             let messages = appends.iter().map(|(messages, _)| u64::try_from(messages.len()).unwrap_or(u64::MAX));
             self.next = messages.fold(before, u64::saturating_add);
@@ -175,14 +175,14 @@ impl Worker {
         result
     }
 
-    /// Where the file is not at its path any more, all that it holds goes into a new one there.
+    /// If the file is no longer at its path, copies its content to a new one there.
     fn stay(&mut self) -> Result<(), Failure> {
         if self.file.is_at_its_path() {
             return Ok(());
         }
         let Some(queue) = &self.queue else { return Err(Failure::InUse) };
         (self.file, self.queue) = self.file.make_again(queue).map(|(file, queue)| (file, Some(queue)))?;
-        tracing::warn!(path = %self.file.path().display(), "the spool's file was moved or removed, and is made anew");
+        tracing::warn!(path = %self.file.path().display(), "the file of the spool was moved or removed, and is created again");
         Ok(())
     }
 
@@ -195,7 +195,7 @@ impl Worker {
         result.map_err(|failure| failure.error(self.file.path()))
     }
 
-    /// Does something with the queue, which is opened where it is not. After any failure it is shut.
+    /// Runs an operation on the queue, and opens it before if needed. After a failure it is closed.
     fn with<T>(&mut self, run: impl FnOnce(&mut Queue, &Change) -> Result<T, Failure>) -> Result<T, Failure> {
         self.reopen()?;
         let Some(queue) = &mut self.queue else { return Err(Failure::InUse) };
@@ -235,14 +235,14 @@ impl Worker {
 
     fn shut(&mut self) {
         let queue = self.queue.take();
-        // Its end is no better than it was.
+        // A failure of closing adds nothing to the first one.
         let _ = guarded(|| {
             drop(queue);
             Ok(())
         });
     }
 
-    /// After a transaction: what others see of it, and whether the file is to be made smaller.
+    /// Updates the gauges after a transaction, and decides about compaction.
     fn done(&mut self) {
         let Some(queue) = &self.queue else { return };
         self.next = queue.next();
@@ -255,21 +255,21 @@ impl Worker {
 
     fn compact(&mut self) {
         self.compact_at = None;
-        // What fails is shut, and is opened again when it is needed.
+        // After a failure the queue is closed, and opened again at the next use.
         let _ = self.with(|queue, _| queue.compact());
         self.compacted_len = self.file.len();
     }
 
-    /// The last transaction; then the file is closed and the lock given up.
+    /// Makes the last transaction, closes the file and releases the lock.
     fn close(mut self) -> Result<Closed> {
         (self.pause, self.opening) = (Pause::default(), Pause::default());
         if !self.change.is_empty() {
-            // Removals that cannot be written leave messages that are sent once more: they are not counted as left.
+            // Removals that cannot be written leave messages that are sent once more; they do not count as left.
             let _ = self.transaction(&[], Instant::now());
         }
         self.opening = Pause::default();
         let left = self.with(|queue, change| queue.left_after(change)).or_else(|failure| match failure {
-            // It cannot even be read without room for its repair. What was done with is known here.
+            // It cannot be read without space for its repair. The settled messages are known here.
             Failure::Io(_) => {
                 let done_with = self.change.removed.len().saturating_add(self.change.rejected.len());
                 let (left, done_with) = (self.gauges.get(), u64::try_from(done_with).unwrap_or(u64::MAX));
@@ -280,12 +280,12 @@ impl Worker {
         let closed = left.map(|left| match self.stay() {
             Ok(()) => Closed { left, lost: Left::default() },
             Err(failure) => {
-                tracing::warn!(error = %failure.error(self.file.path()), "what was in the spool is lost");
+                tracing::warn!(error = %failure.error(self.file.path()), "the messages in the spool are lost");
                 Closed { left: Left::default(), lost: left }
             }
         });
         if let Some(queue) = self.queue.take() {
-            // What was committed is on the disk; at worst the next one who opens it repairs it.
+            // Committed transactions are on the disk; at worst the next opening repairs the file.
             let _ = guarded(|| queue.close());
         }
         closed.map_err(|failure| failure.error(self.file.path()))

@@ -1,4 +1,4 @@
-//! A change of where a rule stands for a subject.
+//! A state change of a rule for a subject.
 
 use std::sync::Arc;
 
@@ -7,54 +7,54 @@ use serde::{Deserialize, Serialize};
 use crate::measured::Labels;
 use crate::{Monotonic, Sample};
 
-/// Where a rule stands for a subject.
+/// The state of a rule for a subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum AlertState {
-    /// The condition holds, but not yet for as long as the rule wants.
+    /// The condition holds, but not yet for as long as the rule requires.
     Pending,
-    /// The alert is on.
+    /// The condition held for as long as the rule requires.
     Firing,
-    /// The alert was on, and whether it still should be cannot be known: the field has no value in this sample. It stays on.
+    /// The alert was firing, and this sample has no value to decide about its end. It stays active.
     NoData,
-    /// The alert, or its wait, is over.
+    /// The alert has ended, or it was pending and its condition no longer holds.
     Resolved,
 }
 
-/// Why an alert is over.
+/// The reason why an alert was resolved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ResolvedBecause {
-    /// The condition for its end held for as long as the rule wants.
+    /// The condition for its end held for as long as the rule requires.
     Cleared,
-    /// The subject is not there any more: the process ended, the file system was unmounted, or it is no longer selected.
+    /// The subject is gone: the process ended, the file system was unmounted, or it is no longer selected.
     Gone,
-    /// The host was started anew.
+    /// The host booted again.
     Restarted,
 }
 
-/// A change of where a rule stands for a subject: what [`alert`](crate::SnapshotStreamExt::alert) makes of a stream.
+/// A state change of a rule for a subject: the item of [`alert`](crate::SnapshotStreamExt::alert).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AlertEdge {
-    /// The name of the rule: its text, unless it was given one.
+    /// The name of the rule; by default its text.
     pub rule: Arc<str>,
-    /// What it is about.
+    /// The labels of the subject.
     pub subject: Labels,
-    /// Where the rule stands now.
+    /// The new state.
     pub state: AlertState,
-    /// Since when the condition of this state holds, by the monotonic clock of the host: earlier than the snapshot by the time
-    /// that the rule waited. Nanoseconds in the wire form.
+    /// The time since which the condition of this state holds, by the monotonic clock of the host. It is earlier than the snapshot by
+    /// the time that the rule requires. Nanoseconds in the wire form.
     pub since: Monotonic,
-    /// The number of the rule's first field, where the rule has one and it has a value.
+    /// The value of the rule's first field, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<f64>,
-    /// Why it is over, where it is.
+    /// The reason why it was resolved; `None` in other states.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub because: Option<ResolvedBecause>,
 }

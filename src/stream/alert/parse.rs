@@ -1,4 +1,4 @@
-//! A rule as text.
+//! The parser of rules.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use crate::fault::Fault;
 use crate::measured::{Field, FieldTable, Measured};
 use crate::{Error, quantity};
 
-/// Whether the first is so related to the second.
+/// Whether the first number is in this relation to the second.
 type Compare = fn(f64, f64) -> bool;
 
-/// The operators, such that none is the beginning of a later one.
+/// The operators, ordered so that none is a prefix of a later one.
 const OPERATORS: [(&str, Compare); 4] =
     [(">=", |a, b| a >= b), ("<=", |a, b| a <= b), (">", |a, b| a > b), ("<", |a, b| a < b)];
 
@@ -27,7 +27,7 @@ impl<T: Measured + 'static> FromStr for Alert<T> {
 
 struct Parser<'a, T> {
     text: &'a str,
-    /// How many bytes have been read.
+    /// The number of bytes read so far.
     at: usize,
     table: FieldTable<T>,
 }
@@ -72,7 +72,7 @@ impl<'a, T: 'static> Parser<'a, T> {
             for comparison in &all {
                 match comparison.holds(sample) {
                     Some(true) => {}
-                    // One that does not hold decides, whatever is not known of the others.
+                    // One false comparison decides, even if others are unknown.
                     Some(false) => return Some(false),
                     None => known = false,
                 }
@@ -106,7 +106,7 @@ impl<'a, T: 'static> Parser<'a, T> {
         Ok(Comparison { field, compare, bound })
     }
 
-    /// What stands before the next comma or word of the grammar.
+    /// Takes the text before the next comma or keyword.
     fn value(&mut self) -> &'a str {
         let rest = self.rest();
         let comma = rest.find(',').unwrap_or(rest.len());

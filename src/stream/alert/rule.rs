@@ -1,10 +1,10 @@
-//! A rule: a condition that must hold for a time, and one that ends it.
+//! A rule: a condition that must hold for some time, and one that ends the alert.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A rule for [`alert`](crate::SnapshotStreamExt::alert), over samples of type `T`: in code, or read from text.
+/// A rule for [`alert`](crate::SnapshotStreamExt::alert), over samples of type `T`, made in code or parsed from text.
 ///
 /// As text it names fields of the [field table](crate::measured::FieldTable) of `T` by their path or alias:
 ///
@@ -15,10 +15,10 @@ use std::time::Duration;
 /// ```
 ///
 /// A condition is one comparison (`>`, `>=`, `<`, `<=`) of a field with a number in its unit, or several with `and` between them.
-/// `for` says how long it must hold before the alert is on; `until` begins another one, which ends the alert when it held for as long
-/// as it says. Without `until` the alert ends when its condition does not hold any more. Time is that of the snapshots.
+/// `for` is the time it must hold before the alert is firing. `until` is followed by the condition that ends the alert, with a `for` of
+/// its own. Without `until` the alert ends when its condition no longer holds. Time is that of the snapshots.
 ///
-/// A text that is not understood, a field that does not exist, or a number in another unit is an error
+/// A text outside this grammar, a field that does not exist, or a number in another unit is an error
 /// ([`Error::is_config`](crate::Error::is_config)) that shows the place.
 ///
 /// ```
@@ -38,18 +38,18 @@ pub struct Alert<T> {
     pub(super) clear_hold: Duration,
 }
 
-/// What is asked of a sample; `None` where that cannot be known.
+/// A value or condition of a sample; `None` if it is unknown.
 pub(super) type Ask<T, A> = Arc<dyn Fn(&T) -> Option<A> + Send + Sync>;
 
-/// A condition: whether it holds, and `None` where that cannot be known.
+/// A condition: whether it holds, or `None` if that is unknown.
 pub(super) struct Condition<T> {
     pub(super) holds: Ask<T, bool>,
-    /// The number it is about.
+    /// The value of its first field.
     pub(super) value: Option<Ask<T, f64>>,
 }
 
 impl<T> Alert<T> {
-    /// A rule of this name that is on while the condition holds; the condition returns `None` where it cannot be known.
+    /// Returns a rule with this name that fires while the condition holds; the condition returns `None` if it cannot be decided.
     ///
     /// ```
     /// use std::time::Duration;
@@ -71,28 +71,28 @@ impl<T> Alert<T> {
         }
     }
 
-    /// How long the condition must hold before the alert is on. Default: not at all.
+    /// Sets how long the condition must hold before the alert fires. Default: zero.
     #[must_use]
     pub fn hold(mut self, time: Duration) -> Self {
         self.hold = time;
         self
     }
 
-    /// The condition that ends the alert. Default: that the first one does not hold.
+    /// Sets the condition that ends the alert. Default: the first condition does not hold.
     #[must_use]
     pub fn until(mut self, holds: impl Fn(&T) -> Option<bool> + Send + Sync + 'static) -> Self {
         self.clear = Some(Condition { holds: Arc::new(holds), value: None });
         self
     }
 
-    /// How long the condition that ends the alert must hold. Default: not at all.
+    /// Sets how long the condition that ends the alert must hold. Default: zero.
     #[must_use]
     pub fn clear_hold(mut self, time: Duration) -> Self {
         self.clear_hold = time;
         self
     }
 
-    /// The same rule by another name. Default: its text.
+    /// Sets the name. Default: the text of the rule.
     #[must_use]
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = name.into();

@@ -1,4 +1,4 @@
-//! Where a rule stands for each subject of one host.
+//! The state of a rule for each subject of one host.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use super::rule::Alert;
 use crate::measured::{Labels, Measured};
 use crate::{Monotonic, Sample};
 
-/// The subjects for which the rule is not at rest: no more than there were in the last snapshot.
+/// The subjects for which the rule is pending or active: at most those of the last snapshot.
 pub(super) struct Tracked<T: Sample> {
     subjects: HashMap<T::Key, Subject>,
     /// The time of the last snapshot.
@@ -18,20 +18,20 @@ pub(super) struct Tracked<T: Sample> {
 struct Subject {
     labels: Labels,
     stage: Stage,
-    /// The snapshot it was last in.
+    /// The last snapshot that had it.
     seen: Monotonic,
 }
 
 enum Stage {
-    /// The condition holds since then; since an unknown time while there is no data.
+    /// The condition holds since this time; `None` while there is no data.
     Pending { since: Option<Monotonic> },
-    /// On, and since when what ends it holds.
+    /// Firing, and the time since which the condition for its end holds.
     Firing { since: Monotonic, clearing: Option<Monotonic> },
-    /// On, and nothing is known any more.
+    /// Firing, and without data.
     NoData { since: Monotonic },
 }
 
-/// What a snapshot makes of a stage.
+/// The stage after a snapshot.
 enum Next {
     Keep(Stage),
     Enter(Stage, AlertState, Monotonic),
@@ -45,21 +45,21 @@ impl<T: Sample> Default for Tracked<T> {
 }
 
 impl<T: Sample> Tracked<T> {
-    /// How many subjects are not at rest.
+    /// Returns the number of subjects for which the rule is pending or active.
     pub(super) fn len(&self) -> usize {
         self.subjects.len()
     }
 }
 
 impl<T: Sample + Measured> Tracked<T> {
-    /// Brings all subjects up to date; `false` where this snapshot is not later than the last one, and nothing was done.
+    /// Updates all subjects. Returns `false`, without a change, if this snapshot is not later than the last one.
     pub(super) fn update(&mut self, rule: &Alert<T>, at: Monotonic, samples: &[T], edges: &mut Vec<AlertEdge>) -> bool {
         if self.last.is_some_and(|last| at <= last) {
             return false;
         }
         self.last = Some(at);
         for sample in samples {
-            // Most subjects of most rules are at rest: for those no key is made.
+            // Most rules hold for few subjects: no key is made for the others.
             let raises = rule.raises(sample);
             if self.subjects.is_empty() && raises != Some(true) {
                 continue;
@@ -114,7 +114,7 @@ impl<T: Sample + Measured> Tracked<T> {
         true
     }
 
-    /// Resolves all: the host was started anew.
+    /// Resolves all alerts, after the host booted again.
     pub(super) fn end(self, rule: &Alert<T>, edges: &mut Vec<AlertEdge>) {
         let at = self.last.unwrap_or_default();
         edges.extend(
@@ -156,7 +156,7 @@ impl Stage {
                     }
                 }
                 Some(false) => Next::Leave,
-                // Whether it held all the time cannot be known: the wait begins anew.
+                // It is unknown whether the condition held all the time, so the wait begins again.
                 None => Next::Keep(Self::Pending { since: None }),
             },
             Self::Firing { since, clearing } => match clears() {

@@ -1,4 +1,4 @@
-//! What is gathered of the windows of one host.
+//! The open window of one host, and the collection of its values.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -10,47 +10,47 @@ use crate::measured::{Field, FieldKind, Labels, Measured};
 use crate::time::duration_nanos;
 use crate::{Monotonic, Sample, Snapshot};
 
-/// The settings.
-pub(super) struct Plan<T> {
+/// The settings of a window.
+pub(super) struct WindowSettings<T> {
     pub(super) length: Duration,
     pub(super) sliding: bool,
     pub(super) fields: Vec<Field<T>>,
     pub(super) quantiles: Vec<f64>,
 }
 
-/// So many values are kept as they are; of more, a sketch.
+/// The largest number of values kept exactly; more are kept in a sketch.
 const EXACT: usize = 256;
 
-/// How far a quantile of a sketch may be from the value, of it.
+/// The largest relative error of a quantile of a sketch.
 const ACCURACY: f64 = 0.01;
 
-/// Enough for values that are 17 orders of magnitude apart at that accuracy.
+/// The number of bins of a sketch: enough for values over 17 orders of magnitude at that accuracy.
 const BINS: u32 = 2048;
 
 /// The open window of one host.
 pub(super) struct Gathered<T: Sample> {
-    /// The multiple of the length at which it began, by the wall clock.
+    /// Its beginning by the wall clock, as a multiple of the length.
     number: Option<u64>,
     /// The last snapshot, without its samples.
     head: Option<Snapshot<T>>,
     subjects: BTreeMap<T::Key, Subject>,
 }
 
-/// What is gathered of one subject.
+/// The values of one subject.
 struct Subject {
     labels: Labels,
     from: Monotonic,
     to: Monotonic,
-    /// The number of the last tick that had it.
+    /// The number of the last tick with the subject.
     seq: u64,
     ticks: VecDeque<Tick>,
     fields: Vec<Series>,
-    /// Ticks in the window; of a sliding one, `ticks` has them.
+    /// The number of ticks in the window; unused for a sliding window, whose ticks are in `ticks`.
     seen: u64,
     covered: Duration,
 }
 
-/// A tick of a sliding window: when, how much time before it is covered, and its values.
+/// A tick of a sliding window: its time, the covered time before it, and its values.
 struct Tick {
     at: Monotonic,
     covered: Duration,
@@ -58,7 +58,7 @@ struct Tick {
     increases: Vec<f64>,
 }
 
-/// What is gathered of one field.
+/// The values of one field.
 #[derive(Default)]
 struct Series {
     last: Option<f64>,
@@ -78,50 +78,56 @@ impl<T: Sample> Default for Gathered<T> {
 }
 
 impl<T: Sample + Measured> Gathered<T> {
-    /// Adds a tick; returns the window that this completes.
-    pub(super) fn add(&mut self, plan: &Plan<T>, snapshot: &Snapshot<T>) -> Option<Snapshot<WindowSample>> {
+    /// Adds a tick. Returns the window that it completes, if any.
+    pub(super) fn add(
+        &mut self,
+        settings: &WindowSettings<T>,
+        snapshot: &Snapshot<T>,
+    ) -> Option<Snapshot<WindowSample>> {
         if self.head.as_ref().is_some_and(|last| snapshot.at <= last.at) {
             return None; // It came late, or twice.
         }
-        let number = snapshot.time.as_unix_nanos().checked_div(duration_nanos(plan.length));
-        let is_next = !plan.sliding && self.number.is_some_and(|open| Some(open) != number);
-        let complete = if is_next { self.complete(plan) } else { None };
+        let number = snapshot.time.as_unix_nanos().checked_div(duration_nanos(settings.length));
+        let is_next = !settings.sliding && self.number.is_some_and(|open| Some(open) != number);
+        let complete = if is_next { self.complete(settings) } else { None };
         self.number = number;
         let before = self.head.replace(snapshot.head());
         let follows = before.filter(|before| before.seq.checked_add(1) == Some(snapshot.seq));
         for sample in &snapshot.samples {
-            let subject =
-                self.subjects.entry(sample.key()).or_insert_with(|| Subject::new(sample.labels(), plan, snapshot.at));
+            let subject = self
+                .subjects
+                .entry(sample.key())
+                .or_insert_with(|| Subject::new(sample.labels(), settings, snapshot.at));
             let since = follows.as_ref().filter(|before| subject.seen_at(before)).map(|before| before.at);
-            subject.add(plan, sample, snapshot, since);
+            subject.add(settings, sample, snapshot, since);
         }
-        if plan.sliding {
-            let oldest = snapshot.at.minus(plan.length);
+        if settings.sliding {
+            let oldest = snapshot.at.minus(settings.length);
             self.subjects.retain(|_, subject| {
                 while subject.ticks.front().is_some_and(|tick| tick.at <= oldest) {
                     subject.ticks.pop_front();
                 }
                 !subject.ticks.is_empty()
             });
-            return self.complete(plan);
+            return self.complete(settings);
         }
         complete
     }
 
-    /// What is left when the stream ends.
-    pub(super) fn end(mut self, plan: &Plan<T>) -> Option<Snapshot<WindowSample>> {
-        if plan.sliding { None } else { self.complete(plan) }
+    /// Returns the incomplete window at the end of the stream.
+    pub(super) fn end(mut self, settings: &WindowSettings<T>) -> Option<Snapshot<WindowSample>> {
+        if settings.sliding { None } else { self.complete(settings) }
     }
 
-    fn complete(&mut self, plan: &Plan<T>) -> Option<Snapshot<WindowSample>> {
+    fn complete(&mut self, settings: &WindowSettings<T>) -> Option<Snapshot<WindowSample>> {
         let head = self.head.as_ref()?;
-        let windows = self.subjects.values().filter_map(|subject| subject.window(plan)).collect();
+        let windows = self.subjects.values().filter_map(|subject| subject.window(settings)).collect();
         let snapshot = Snapshot { samples: windows, ..head.head() };
-        if !plan.sliding {
-            // Who was there at the last tick goes on, with its counters as they were.
+        if !settings.sliding {
+            // Subjects of the last tick stay, with their last counters.
             let (at, seq) = (head.at, head.seq);
             self.subjects.retain(|_, subject| {
-                subject.start_anew();
+                subject.restart();
                 subject.to == at && subject.seq == seq
             });
         }
@@ -130,8 +136,8 @@ impl<T: Sample + Measured> Gathered<T> {
 }
 
 impl Subject {
-    fn new<T>(labels: Labels, plan: &Plan<T>, at: Monotonic) -> Self {
-        let fields = plan.fields.iter().map(|_| Series::default()).collect();
+    fn new<T>(labels: Labels, settings: &WindowSettings<T>, at: Monotonic) -> Self {
+        let fields = settings.fields.iter().map(|_| Series::default()).collect();
         let (seq, ticks, covered) = (0, VecDeque::new(), Duration::ZERO);
         Self { labels, from: at, to: at, seq, ticks, fields, seen: 0, covered }
     }
@@ -140,20 +146,20 @@ impl Subject {
         self.to == snapshot.at && self.seq == snapshot.seq
     }
 
-    /// Adds a tick; `since` is the one before it, where that follows and has the subject.
-    fn add<T>(&mut self, plan: &Plan<T>, sample: &T, snapshot: &Snapshot<T>, since: Option<Monotonic>) {
+    /// Adds a tick. `since` is the time of the previous tick, if that is its direct predecessor and has the subject.
+    fn add<T>(&mut self, settings: &WindowSettings<T>, sample: &T, snapshot: &Snapshot<T>, since: Option<Monotonic>) {
         let covered = since.and_then(|since| snapshot.at.since(since)).unwrap_or_default();
         let mut tick = Tick { at: snapshot.at, covered, values: Vec::new(), increases: Vec::new() };
-        for (field, series) in plan.fields.iter().zip(&mut self.fields) {
+        for (field, series) in settings.fields.iter().zip(&mut self.fields) {
             let value = field.value(sample).map(|number| number.to_f64());
             let increase = value.map_or(0.0, |value| series.step(value));
-            if plan.sliding {
+            if settings.sliding {
                 tick.values.push(value);
                 tick.increases.push(increase);
             } else if let Some(value) = value {
                 series.increase += increase;
                 if field.kind() == FieldKind::Gauge {
-                    series.add(value, !plan.quantiles.is_empty());
+                    series.add(value, !settings.quantiles.is_empty());
                 } else {
                     series.count = series.count.saturating_add(1);
                 }
@@ -163,14 +169,14 @@ impl Subject {
             self.from = snapshot.at;
         }
         (self.to, self.seq) = (snapshot.at, snapshot.seq);
-        if plan.sliding {
+        if settings.sliding {
             self.ticks.push_back(tick);
         }
         self.seen = self.seen.saturating_add(1);
         self.covered = self.covered.saturating_add(covered);
     }
 
-    fn start_anew(&mut self) {
+    fn restart(&mut self) {
         self.seen = 0;
         self.covered = Duration::ZERO;
         for series in &mut self.fields {
@@ -178,8 +184,8 @@ impl Subject {
         }
     }
 
-    fn window<T>(&self, plan: &Plan<T>) -> Option<WindowSample> {
-        let (from, ticks, covered) = if plan.sliding {
+    fn window<T>(&self, settings: &WindowSettings<T>) -> Option<WindowSample> {
+        let (from, ticks, covered) = if settings.sliding {
             let covered = self.ticks.iter().map(|tick| tick.covered).sum();
             (self.ticks.front()?.at, u64::try_from(self.ticks.len()).unwrap_or(u64::MAX), covered)
         } else {
@@ -188,24 +194,24 @@ impl Subject {
         if ticks == 0 {
             return None;
         }
-        let fields = plan.fields.iter().zip(&self.fields).enumerate().filter_map(|(at, (field, series))| {
-            if plan.sliding {
-                return self.slid(at)?.window(field, plan);
+        let fields = settings.fields.iter().zip(&self.fields).enumerate().filter_map(|(at, (field, series))| {
+            if settings.sliding {
+                return self.slid(at)?.window(field, settings);
             }
-            series.window(field, plan)
+            series.window(field, settings)
         });
         Some(WindowSample {
             subject: self.labels.clone(),
             from,
             to: self.to,
-            length: plan.length,
+            length: settings.length,
             ticks,
-            coverage: (covered.as_secs_f64() / plan.length.as_secs_f64()).min(1.0),
+            coverage: (covered.as_secs_f64() / settings.length.as_secs_f64()).min(1.0),
             fields: fields.collect(),
         })
     }
 
-    /// The values of one field in a sliding window.
+    /// Returns the values of one field in a sliding window.
     fn slid(&self, field: usize) -> Option<Series> {
         let mut series = Series::default();
         for tick in &self.ticks {
@@ -221,7 +227,7 @@ impl Subject {
 }
 
 impl Series {
-    /// How much a counter grew since its last value: all of it, where it went backwards and so began anew.
+    /// Returns the growth of a counter since its last value. If it went backwards, it restarted from 0, and the growth is its value.
     fn step(&mut self, value: f64) -> f64 {
         let increase = self.last.map_or(0.0, |last| if value >= last { value - last } else { value });
         self.last = Some(value);
@@ -249,7 +255,7 @@ impl Series {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a mean is derived: 53 bits are more than it needs")]
-    fn window<T>(&self, field: &Field<T>, plan: &Plan<T>) -> Option<FieldWindow> {
+    fn window<T>(&self, field: &Field<T>, settings: &WindowSettings<T>) -> Option<FieldWindow> {
         if self.count == 0 {
             return None;
         }
@@ -258,7 +264,7 @@ impl Series {
         Some(match field.kind() {
             FieldKind::Counter => FieldWindow { path, increase: Some(self.increase), last, ..FieldWindow::default() },
             FieldKind::Gauge => {
-                let quantiles = self.quantiles(&plan.quantiles);
+                let quantiles = self.quantiles(&settings.quantiles);
                 let (min, max, mean) = (Some(self.min), Some(self.max), Some(self.sum / self.count as f64));
                 FieldWindow { path, increase: None, min, max, mean, last, quantiles }
             }
@@ -269,7 +275,7 @@ impl Series {
         let mut sorted = self.values.clone();
         sorted.sort_by(f64::total_cmp);
         let value = |quantile: f64| match &self.sketch {
-            // At the ends the sketch is only near.
+            // The lowest and highest values are known exactly, unlike in the sketch.
             Some(_) if quantile <= 0.0 => Some(self.min),
             Some(_) if quantile >= 1.0 => Some(self.max),
             Some(sketch) => sketch.quantile(quantile).ok().flatten(),
@@ -279,7 +285,7 @@ impl Series {
     }
 }
 
-/// The place of the lowest value that this share of all does not exceed.
+/// Returns the index of the lowest value that this share of all values does not exceed.
 #[expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,

@@ -1,4 +1,4 @@
-//! What a window holds of a subject.
+//! The samples of a window.
 
 use std::time::Duration;
 
@@ -8,27 +8,27 @@ use crate::measured::Labels;
 use crate::time::nanos;
 use crate::{Monotonic, Sample};
 
-/// The numbers of one subject over a span of time: what [`window`](crate::SnapshotStreamExt::window) makes of a stream.
+/// The numbers of one subject over a span of time: the sample of [`window`](crate::SnapshotStreamExt::window).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WindowSample {
-    /// What it is about.
+    /// The labels of the subject.
     pub subject: Labels,
-    /// The time of the first tick that it was seen at, by the monotonic clock of its host. Nanoseconds in the wire form.
+    /// The time of the first tick that has the subject, by the monotonic clock of its host. Nanoseconds in the wire form.
     pub from: Monotonic,
     /// The time of the last tick. Nanoseconds in the wire form.
     pub to: Monotonic,
-    /// How long the window is. Nanoseconds in the wire form.
+    /// The length of the window. Nanoseconds in the wire form.
     #[serde(with = "nanos")]
     #[cfg_attr(feature = "schema", schemars(with = "u64"))]
     pub length: Duration,
-    /// At how many ticks it was seen.
+    /// The number of ticks that have the subject.
     pub ticks: u64,
-    /// Which share of the window lies between two ticks that follow each other and both have it, from 0 to 1. Less than 1 is
-    /// missing ticks, or a subject that came later or went earlier.
+    /// The share of the window, from 0 to 1, that lies between two consecutive ticks with the subject. It is less than 1 if ticks are
+    /// missing, or if the subject began later or ended earlier than the window.
     pub coverage: f64,
-    /// The fields that had a value.
+    /// The fields with a value.
     pub fields: Vec<FieldWindow>,
 }
 
@@ -49,7 +49,7 @@ impl Sample for WindowSample {
 pub struct FieldWindow {
     /// The path of the field.
     pub path: String,
-    /// Of a counter: how much it grew, from the last tick before the window where that had the subject. Missing ticks are bridged.
+    /// Of a counter: its growth, from the last tick before the window if that has the subject. Missing ticks are bridged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub increase: Option<f64>,
     /// Of a gauge: the lowest value.
@@ -61,9 +61,9 @@ pub struct FieldWindow {
     /// Of a gauge: the mean of the values at the ticks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mean: Option<f64>,
-    /// The value at the last tick that had one.
+    /// The value at the last tick with a value.
     pub last: f64,
-    /// Of a gauge: the quantiles that were asked for.
+    /// Of a gauge: the requested quantiles.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub quantiles: Vec<Quantile>,
 }
@@ -73,8 +73,8 @@ pub struct FieldWindow {
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Quantile {
-    /// Which: 0.5 is the median.
+    /// The quantile: 0.5 is the median.
     pub quantile: f64,
-    /// A value that this share of all values does not exceed.
+    /// The value that this share of all values does not exceed.
     pub value: f64,
 }

@@ -1,9 +1,9 @@
-//! How far partitions were read, where not everything is done in the order it came in.
+//! The committed positions of partitions whose messages are not all settled in order.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// Where a message is.
+/// The position of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) topic: Arc<str>,
@@ -11,7 +11,7 @@ pub(super) struct Place {
     pub(super) offset: i64,
 }
 
-/// What came of each partition, and was not done yet.
+/// The received and not yet settled messages of each partition.
 #[derive(Debug, Default)]
 pub(super) struct Offsets {
     partitions: HashMap<(Arc<str>, i32), Partition>,
@@ -19,24 +19,24 @@ pub(super) struct Offsets {
 
 #[derive(Debug, Default)]
 struct Partition {
-    /// The offset after the last message that came.
+    /// The offset after the last received message.
     next: i64,
     waiting: BTreeSet<i64>,
 }
 
 impl Offsets {
-    /// A message came.
+    /// Records a received message.
     pub(super) fn came(&mut self, place: &Place) {
         let partition = self.partitions.entry((Arc::clone(&place.topic), place.partition)).or_default();
         if place.offset < partition.next {
-            // The topic was made anew, or the partition is read again from where it was left: what is known numbers nothing there.
+            // The topic was created again, or the partition is read again from an earlier offset: the known offsets are out of date.
             *partition = Partition::default();
         }
         partition.next = partition.next.max(place.offset.saturating_add(1));
         partition.waiting.insert(place.offset);
     }
 
-    /// A message is done: gives the offset to go on from, before which all are.
+    /// Records a settled message. Returns the offset to continue from, if all messages before it are settled.
     pub(super) fn done(&mut self, place: &Place) -> Option<i64> {
         let partition = self.partitions.get_mut(&(Arc::clone(&place.topic), place.partition))?;
         if !partition.waiting.remove(&place.offset) {
@@ -45,7 +45,7 @@ impl Offsets {
         Some(partition.waiting.first().copied().unwrap_or(partition.next))
     }
 
-    /// A partition is another consumer's from now on. What comes of it later is as new.
+    /// Forgets a partition that moved to another consumer.
     pub(super) fn forget(&mut self, topic: &str, partition: i32) {
         self.partitions.retain(|(name, number), _| (&**name, *number) != (topic, partition));
     }

@@ -16,23 +16,23 @@ use crate::broker::blocking::blocking;
 use crate::broker::receive::Received;
 use crate::{Error, Result};
 
-/// One client, from its first connection until it is given up.
+/// One client, from its first connection until it is closed.
 pub(super) struct Session {
-    /// Always there; taken out to be dropped.
+    /// Always present, except while it is being dropped.
     client: Option<StreamConsumer<Events>>,
-    /// The last topic, which most messages are of.
+    /// The topic of the last message, shared by most messages.
     topic: Arc<str>,
 }
 
-/// Why no message came.
+/// The reason why no message was received.
 pub(super) struct Failure {
     pub(super) text: String,
-    /// Whether this client can go on no more.
+    /// Whether this client can no longer be used.
     pub(super) is_fatal: bool,
 }
 
 impl Session {
-    /// Makes one, beside the runtime's threads: reading certificates may block. Nothing is connected yet.
+    /// Creates a client on a blocking thread, since reading certificates may block. It does not connect yet.
     pub(super) async fn open(config: ClientConfig, topics: Vec<String>) -> Result<Self> {
         blocking(move || {
             let failed = |what: &str, error: KafkaError| Error::broker_because(format!("{what}: {error}"), error);
@@ -48,7 +48,7 @@ impl Session {
         .await
     }
 
-    /// Waits for the next message and gives it to `to`.
+    /// Waits for the next message and passes it to `to`.
     pub(super) async fn take_in(&mut self, to: impl FnOnce(&Received<'_>, Place)) -> Result<(), Failure> {
         let Some(client) = &self.client else { return std::future::pending().await };
         let message = match client.recv().await {
@@ -63,16 +63,16 @@ impl Session {
         Ok(())
     }
 
-    /// The partitions that were taken away since this was last asked.
+    /// Returns the partitions revoked since the last call.
     pub(super) fn revoked(&self) -> Vec<(String, i32)> {
         self.client.as_ref().map(|client| std::mem::take(&mut client.context().notes().revoked)).unwrap_or_default()
     }
 
-    /// Says from where to go on in a partition. It is committed with others in a while.
+    /// Stores the position of a partition. It is committed with others, within a second.
     pub(super) fn store(&self, place: &Place, next: i64) {
         let Some(client) = &self.client else { return };
         let mut list = TopicPartitionList::with_capacity(1);
-        // It fails where the partition is another's by now.
+        // It fails if the partition has moved to another consumer.
         let _ = list
             .add_partition_offset(&place.topic, place.partition, Offset::Offset(next))
             .and_then(|()| client.store_offsets(&list));
@@ -80,12 +80,12 @@ impl Session {
 }
 
 impl Session {
-    /// Commits what is stored and leaves the group; waits until that is done.
+    /// Commits the stored positions and leaves the group; waits until that is done.
     pub(super) async fn leave(mut self) {
         let _ = self.retire().await;
     }
 
-    /// On a thread of its own: that waits for answers of brokers.
+    /// Closes the client on a thread of its own, since that waits for answers of brokers.
     fn retire(&mut self) -> oneshot::Receiver<()> {
         let (done, left) = oneshot::channel();
         if let Some(client) = self.client.take() {
@@ -93,7 +93,7 @@ impl Session {
                 drop(client);
                 let _ = done.send(());
             };
-            // Where there can be no thread, the closure is dropped here and now, and the client with it.
+            // If no thread can be started, the closure and the client are dropped here.
             let _ = thread::Builder::new().name("appmon-kafka".to_owned()).spawn(leave);
         }
         left
@@ -122,7 +122,7 @@ fn received<'a>(message: &'a BorrowedMessage<'_>) -> Received<'a> {
     received
 }
 
-/// Where the client reports to, while it is polled.
+/// The context of the client, which receives its reports while it is polled.
 #[derive(Default)]
 struct Events {
     notes: Mutex<Notes>,
@@ -131,7 +131,7 @@ struct Events {
 #[derive(Default)]
 struct Notes {
     revoked: Vec<(String, i32)>,
-    /// What librdkafka said last of what went wrong.
+    /// The last error messages of librdkafka.
     reason: Option<String>,
 }
 
