@@ -13,17 +13,19 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use appmon::{Processes, SnapshotStreamExt, SourceExt};
+use appmon::process::Service;
+use appmon::{Processes, Result, Snapshot, SnapshotStreamExt, SourceExt};
 use common::Fleet;
-use futures::TryStreamExt;
+use futures::{Stream, TryStreamExt};
 
 const IDLE: usize = 2_000;
 const RUNNING: usize = 20;
 const TICK: Duration = Duration::from_secs(1);
 
 /// What is compared, in the order of the table; the first is what the others are measured by.
-const AGENTS: [(&str, &str); 6] = [
+const AGENTS: [(&str, &str); 7] = [
     ("appmon", "appmon, with rates, through the stream"),
+    ("services", "appmon, by service, with lives and rates"),
     ("clocks", "2,000 CPU clocks and nothing else"),
     ("sysinfo", "sysinfo, its default refresh of processes"),
     ("psutil", "psutil: CPU times, memory, I/O of each"),
@@ -189,17 +191,8 @@ fn be(name: &str, pids: &str) {
         let _ = out.flush();
     };
     match name {
-        "appmon" => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
-            runtime.block_on(async {
-                let mut ticks = Processes::new().every(TICK).rates();
-                ticks.try_next().await.expect("a tick");
-                ready();
-                while let Some(tick) = ticks.try_next().await.expect("a tick") {
-                    std::hint::black_box(tick);
-                }
-            });
-        }
+        "appmon" => run(Processes::new().every(TICK).rates(), ready),
+        "services" => run(Processes::new().lives(true).every(TICK).group_by(Service::of).rates(), ready),
         "clocks" => {
             let pids: Vec<u32> = pids.split(',').filter_map(|pid| pid.parse().ok()).collect();
             ready();
@@ -223,4 +216,16 @@ fn be(name: &str, pids: &str) {
         }
         other => panic!("no agent {other}"),
     }
+}
+
+/// Reads the ticks, as they come.
+fn run<T>(mut ticks: impl Stream<Item = Result<Snapshot<T>>> + Unpin, ready: impl Fn()) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    runtime.block_on(async {
+        ticks.try_next().await.expect("a tick");
+        ready();
+        while let Some(tick) = ticks.try_next().await.expect("a tick") {
+            std::hint::black_box(tick);
+        }
+    });
 }

@@ -6,6 +6,7 @@
 
 mod bounded;
 mod families;
+mod process_exporter;
 mod prometheus;
 
 pub use self::prometheus::{Naming, Prometheus};

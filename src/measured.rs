@@ -223,6 +223,13 @@ impl<T> Field<T> {
         self.metric.map_or(&[], |(_, attributes)| attributes)
     }
 
+    /// Returns the field with another metric name.
+    #[cfg(feature = "prometheus")]
+    pub(crate) fn renamed(mut self, name: &'static str, attributes: &'static [(&'static str, &'static str)]) -> Self {
+        self.metric = Some((name, attributes));
+        self
+    }
+
     /// Returns the number in this sample; `None` where it could not be read, was not requested, or has no meaning.
     #[must_use]
     pub fn value(&self, sample: &T) -> Option<Number> {

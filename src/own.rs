@@ -2,6 +2,7 @@
 //!
 //! [`OwnProcess`] is where to begin.
 
+mod measured;
 mod rates;
 mod runtime;
 mod sample;

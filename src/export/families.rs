@@ -11,28 +11,31 @@ pub(super) struct Family<T> {
     pub(super) fields: Vec<Field<T>>,
 }
 
-/// Returns the families of a sample, in the order of its table. Rates are left out by default, since Prometheus computes rates from
-/// counters.
-pub(super) fn families<T: Measured>(rates: bool) -> Vec<Family<T>> {
+/// Returns the families of these fields, in their order. Their names begin with the prefix.
+pub(super) fn families<T>(prefix: &str, fields: impl IntoIterator<Item = Field<T>>) -> Vec<Family<T>> {
     let mut families: Vec<Family<T>> = Vec::new();
-    for field in &FieldTable::<T>::new() {
-        if !rates && field.path().starts_with("rates.") {
-            continue;
-        }
-        let name = match T::PREFIX {
+    for field in fields {
+        let name = match prefix {
             "" => field.metric_name().to_owned(),
             prefix => format!("{prefix}.{}", field.metric_name()),
         };
         match families.iter_mut().find(|family| family.name == name && family.kind == field.kind()) {
             Some(family) => {
                 family.help = format!("{}; {}", family.help, field.help());
-                family.fields.push(field.clone());
+                family.fields.push(field);
             }
             None => {
-                let (kind, help, fields) = (field.kind(), field.help().to_owned(), vec![field.clone()]);
+                let (kind, help, fields) = (field.kind(), field.help().to_owned(), vec![field]);
                 families.push(Family { name, kind, help, fields });
             }
         }
     }
     families
+}
+
+/// The fields of a sample, in the order of its table. Rates are left out unless they are asked for: whoever scrapes counters makes rates
+/// of them.
+pub(super) fn fields<T: Measured>(rates: bool) -> impl Iterator<Item = Field<T>> {
+    let all: Vec<_> = FieldTable::<T>::new().iter().cloned().collect();
+    all.into_iter().filter(move |field| rates || !field.path().starts_with("rates."))
 }

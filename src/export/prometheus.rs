@@ -9,9 +9,10 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry;
 
 use super::bounded::{Bounded, Others};
-use super::families::{Family, families};
+use super::families::{Family, families, fields};
+use super::process_exporter;
 use crate::measured::{Field, FieldKind, Measured, Unit};
-use crate::stream::Latest;
+use crate::stream::{GroupSample, Latest};
 use crate::{Sample, Snapshot};
 
 /// The naming scheme of metrics.
@@ -21,7 +22,25 @@ pub enum Naming {
     /// The semantic conventions of OpenTelemetry, in the notation of Prometheus: `process_cpu_time_seconds_total`.
     #[default]
     OpenTelemetry,
+    /// Groups of processes by the names of [process-exporter], so that what reads its metrics can read these:
+    /// `namedprocess_namegroup_cpu_seconds_total{groupname="nginx",mode="user"}`. It has `num_procs`, `num_threads`, `cpu_seconds_total`,
+    /// `memory_bytes` (`resident` and `virtual`), `read_bytes_total`, `write_bytes_total`, `major_page_faults_total` and
+    /// `minor_page_faults_total`; what a [`GroupSample`](crate::stream::GroupSample) has beside these is left out, rates too. All other
+    /// samples are named as by [`OpenTelemetry`](Self::OpenTelemetry).
+    ///
+    /// [process-exporter]: https://github.com/ncabatoff/process-exporter
+    ProcessExporter,
 }
+
+impl Naming {
+    /// Whether a sample has the names of process-exporter.
+    fn is_process_exporter<T: Sample>(self) -> bool {
+        self == Self::ProcessExporter && T::KIND == GROUP
+    }
+}
+
+/// The kind of groups.
+const GROUP: &str = <GroupSample<()> as Sample>::KIND;
 
 /// A `Collector` of prometheus-client: metrics of the newest snapshot for Prometheus, with settings.
 ///
@@ -131,13 +150,20 @@ where
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Some(snapshot) = self.latest.get() else { return Ok(()) };
         if self.most == usize::MAX {
-            return page(encoder, &self.families, &snapshot, &snapshot.samples.iter().collect::<Vec<_>>(), None);
+            return page(
+                encoder,
+                self.naming,
+                &self.families,
+                &snapshot,
+                &snapshot.samples.iter().collect::<Vec<_>>(),
+                None,
+            );
         }
         let mut bounded = self.bounded.lock().unwrap_or_else(PoisonError::into_inner);
         let plain: Vec<_> = self.families.iter().map(|(_, family)| family).collect();
         let (own, others) = bounded.split(&snapshot.samples, &plain, self.most);
         drop(bounded);
-        page(encoder, &self.families, &snapshot, &own, others)
+        page(encoder, self.naming, &self.families, &snapshot, &own, others)
     }
 }
 
@@ -148,38 +174,47 @@ where
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let Some(snapshot) = self.get() else { return Ok(()) };
         let families = described(Naming::default(), false);
-        page(encoder, &families, &snapshot, &snapshot.samples.iter().collect::<Vec<_>>(), None)
+        page(encoder, Naming::default(), &families, &snapshot, &snapshot.samples.iter().collect::<Vec<_>>(), None)
     }
 }
 
-fn described<T: Measured>(naming: Naming, rates: bool) -> Families<T> {
-    let Naming::OpenTelemetry = naming;
+fn described<T: Sample + Measured>(naming: Naming, rates: bool) -> Families<T> {
+    let families = if naming.is_process_exporter::<T>() {
+        families(process_exporter::PREFIX, fields(false).filter_map(process_exporter::renamed))
+    } else {
+        families(T::PREFIX, fields(rates))
+    };
     let described = |family: Family<T>| {
         let unit = family.fields.first().map(Field::unit).and_then(prometheus_unit);
         (Description { name: prometheus_name(&family.name), unit }, family)
     };
-    families(rates).into_iter().map(described).collect()
+    families.into_iter().map(described).collect()
 }
 
 type Pairs = Vec<(String, String)>;
 
-fn page<T: Measured>(
+fn page<T: Sample + Measured>(
     mut encoder: DescriptorEncoder<'_>,
+    naming: Naming,
     families: &Families<T>,
     snapshot: &Snapshot<T>,
     own: &[&T],
     others: Option<Others>,
 ) -> fmt::Result {
     let host = snapshot.host.iter().map(|host| ("host".to_owned(), host.to_string()));
+    let label_name = |name: &str| {
+        // A group has one label, by whatever it is grouped.
+        if naming.is_process_exporter::<T>() { process_exporter::LABEL.to_owned() } else { prometheus_name(name) }
+    };
     let labels_of = |sample: &T| -> Pairs {
         let labels = sample.labels();
-        let named = labels.iter().map(|(name, value)| (prometheus_name(name), value.to_owned()));
+        let named = labels.iter().map(|(name, value)| (label_name(name), value.to_owned()));
         named.chain(host.clone()).collect()
     };
     let subjects: Vec<(Pairs, &T)> = own.iter().map(|sample| (labels_of(sample), *sample)).collect();
     let Others { labels, sums } = others.unwrap_or_default();
     let of_others: Pairs =
-        labels.iter().map(|name| (prometheus_name(name), "other".to_owned())).chain(host.clone()).collect();
+        labels.iter().map(|name| (label_name(name), "other".to_owned())).chain(host.clone()).collect();
     let mut others = sums.into_iter();
     for (Description { name, unit }, family) in families.iter() {
         let sums: Vec<Option<f64>> = family.fields.iter().map(|_| others.next().flatten()).collect();

@@ -4,6 +4,7 @@ mod audit;
 mod book;
 mod groups;
 mod ledger;
+mod measured;
 mod sample;
 #[cfg(test)]
 mod tests;

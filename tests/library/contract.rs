@@ -20,6 +20,10 @@ mod events;
 #[path = "contract/groups.rs"]
 mod groups;
 
+#[cfg(feature = "prometheus")]
+#[path = "contract/own.rs"]
+mod own;
+
 #[cfg(feature = "nats")]
 #[allow(dead_code)]
 #[path = "contract/forward.rs"]
@@ -31,4 +35,10 @@ mod once;
 #[test]
 fn once_runs() {
     once::main().unwrap();
+}
+
+#[cfg(feature = "prometheus")]
+#[test]
+fn own_runs() {
+    own::main().unwrap();
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use appmon::export::Prometheus;
+use appmon::export::{Naming, Prometheus};
 use appmon::measured::{FieldTable, Labels, Measured, Unit};
-use appmon::stream::Latest;
-use appmon::{ProcessSample, Result, Sample, Snapshot, SnapshotStreamExt};
+use appmon::stream::{GroupKey, GroupSample, Latest};
+use appmon::{Monotonic, ProcessSample, Result, Sample, Snapshot, SnapshotStreamExt, Text};
 use common::full::full_sample;
 use futures::executor::block_on;
 use futures::{StreamExt, stream};
@@ -64,6 +64,61 @@ fn a_process() {
     assert!(page.contains("# TYPE process_cpu_time_seconds counter\n"), "{page}");
     assert!(page.contains("# UNIT process_memory_usage_bytes bytes\n"), "{page}");
     assert!(!page.contains("rates"), "{page}");
+}
+
+fn group(name: &str, user_ns: u64) -> GroupSample<Text> {
+    let mut group = GroupSample::new(GroupKey::Key(name.into()), Monotonic::from_nanos(0));
+    group.by = Some("service".into());
+    (group.alive, group.threads) = (2, 3);
+    (group.cpu.total_ns, group.cpu.user_ns, group.cpu.system_ns) = (user_ns + 500_000_000, user_ns, 500_000_000);
+    (group.memory.rss_bytes, group.memory.virtual_bytes) = (4096, 8192);
+    (group.faults.minor, group.faults.major) = (4, 5);
+    (group.io.read_bytes, group.io.write_bytes) = (Some(6), Some(7));
+    group
+}
+
+#[test]
+fn a_group() {
+    let (latest, mut tick) = observed(vec![[group("nginx", 1_000_000_000)].into_iter().collect()]);
+    tick();
+    let seen = series(&page(latest));
+    assert_eq!(seen["process_group_cpu_seconds_total{service=\"nginx\"}"], 1.5);
+    assert_eq!(seen["process_group_process_count{service=\"nginx\"}"], 2.0);
+}
+
+#[test]
+fn a_group_by_the_names_of_process_exporter() {
+    let groups = ["a", "b", "c"].map(|name| group(name, 1_000_000_000));
+    let (latest, mut tick) = observed(vec![groups.into_iter().collect()]);
+    tick();
+    let page = page(Prometheus::new(latest).rates(true).max_subjects(1).naming(Naming::ProcessExporter));
+    let of_one = [
+        ("num_procs", "", 2.0),
+        ("cpu_seconds_total", ",mode=\"user\"", 1.0),
+        ("cpu_seconds_total", ",mode=\"system\"", 0.5),
+        ("read_bytes_total", "", 6.0),
+        ("write_bytes_total", "", 7.0),
+        ("major_page_faults_total", "", 5.0),
+        ("minor_page_faults_total", "", 4.0),
+        ("memory_bytes", ",memtype=\"resident\"", 4096.0),
+        ("memory_bytes", ",memtype=\"virtual\"", 8192.0),
+        ("num_threads", "", 3.0),
+    ];
+    let expected = of_one.iter().flat_map(|(name, labels, value)| {
+        let name = |group: &str| format!("namedprocess_namegroup_{name}{{groupname=\"{group}\"{labels}}}");
+        [(name("a"), *value), (name("other"), *value * 2.0)]
+    });
+    assert_eq!(series(&page), expected.collect(), "{page}");
+    assert!(page.contains("# TYPE namedprocess_namegroup_cpu_seconds counter\n"), "{page}");
+}
+
+#[test]
+fn what_is_no_group_has_its_own_names() {
+    let (latest, mut tick) = observed(vec![meters(&[(1, 5, 50)])]);
+    tick();
+    let own = series(&page(latest.clone()));
+    assert_eq!(series(&page(Prometheus::new(latest).naming(Naming::ProcessExporter))), own);
+    assert_eq!(own["meter_count_bytes_total{meter=\"1\"}"], 5.0);
 }
 
 /// A thing that counts.
