@@ -167,7 +167,8 @@ impl Processes {
     }
 
     /// Whether the snapshots have [`lives`](Snapshot::lives): who ended since the last tick, and what those got that waited for
-    /// children. Default: no. [`group_by`](crate::SnapshotStreamExt::group_by) makes true totals of it.
+    /// children, and what the [control groups](crate::Lives::control_groups) used where the fields include
+    /// [`Fields::CGROUP`]. Default: no. [`group_by`](crate::SnapshotStreamExt::group_by) makes true totals of it.
     ///
     /// A tick then counts each life once. Where all processes are selected, each that an earlier snapshot had, and whose parent is
     /// visible and waits for it, is either in the snapshot or in the children's counters of whoever waited for it: not in both, and not
