@@ -1,5 +1,7 @@
 //! What lived and ended between two snapshots, as far as it left a trace.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::process::{ExitStatus, Io, ProcessId};
@@ -29,8 +31,14 @@ pub struct Lives {
     /// The processes that were in the source's set and ended since the snapshot before, in the order of their ids.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exits: Vec<Exit>,
-    /// The control groups of living processes that used CPU time since the snapshot before, in the order of their paths; in a
-    /// source's first snapshot all.
+    /// The control groups that used CPU time since the snapshot before, of the processes that ran, waited for a child or ended, in the
+    /// order of their paths; in a source's first snapshot all. What lives that no snapshot has used in a group in which all others stood
+    /// still comes with what those use next; what a group used until its last process left, up to 16 snapshots later.
+    ///
+    /// They are of the unified hierarchy (cgroup v2), where that is mounted for the reader: without its root, which has what the whole
+    /// machine used, and without those that are in a hierarchy of version 1. None at all where a selection leaves processes out,
+    /// others' processes are hidden, or `/proc` is of another pid namespace than the reader's: what those used that are not there could
+    /// not be told from what the rest did.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub control_groups: Vec<ControlGroupUsage>,
 }
@@ -66,7 +74,8 @@ pub struct Exit {
     /// had to wait for it, or somebody did who cannot be seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reaper: Option<ProcessId>,
-    /// How it ended.
+    /// How it ended. [`Processes`](crate::Processes) does not ask, so from there it is always [`Reading::NotRequested`]:
+    /// [`ProcessEvents`](crate::events::ProcessEvents) has it.
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub status: Reading<ExitStatus>,
 }
@@ -111,6 +120,19 @@ impl Lives {
         self.reapers.append(&mut more.reapers);
         self.exits.append(&mut more.exits);
         self.control_groups.append(&mut more.control_groups);
+    }
+}
+
+impl Lives {
+    /// Takes the control groups out of which processes are left out before they are grouped: what these used could not be told from what
+    /// the rest did.
+    pub(crate) fn leave_out(lives: &mut Option<Arc<Self>>, is_left_out: impl Fn(&[u8]) -> bool) {
+        if let Some(lives) = lives
+            && lives.control_groups.iter().all(|group| group.unattributed_ns.is_none())
+            && lives.control_groups.iter().any(|group| is_left_out(group.path.as_bytes()))
+        {
+            Arc::make_mut(lives).control_groups.retain(|group| !is_left_out(group.path.as_bytes()));
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 mod args;
 mod cgroup;
 mod config;
+mod control_groups;
 mod descriptors;
 mod discover;
 mod exit_status;

@@ -89,6 +89,11 @@ impl CgroupPaths {
         self.main_path().filter(|path| !self.has_version_1() || silence(path.as_bytes()) == 0)
     }
 
+    /// Whether a process is in this group of the unified hierarchy.
+    pub(crate) fn is_in_unified(&self, path: &Text) -> bool {
+        self.list.iter().any(|cgroup| cgroup.is_unified() && cgroup.path == *path)
+    }
+
     /// Whether there are hierarchies beside the unified one.
     pub(crate) fn has_version_1(&self) -> bool {
         self.list.iter().any(|cgroup| !cgroup.is_unified())

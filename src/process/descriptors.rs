@@ -57,6 +57,21 @@ impl FdBudget {
         *place = Some(fd);
     }
 
+    /// Takes a place for a file that is not of a process, if there is one.
+    pub(crate) fn take(&self) -> bool {
+        let has_room = self.open.fetch_add(1, Ordering::Relaxed) < self.most;
+        if !has_room {
+            self.give_back();
+            self.wanted.fetch_add(1, Ordering::Relaxed);
+        }
+        has_room
+    }
+
+    /// Such a file was closed.
+    pub(crate) fn give_back(&self) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// Closes one file.
     pub(crate) fn close(&self, kept: &mut Kept, file: Hot) {
         if kept.0.get_mut(file as usize).and_then(Option::take).is_some() {

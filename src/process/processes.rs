@@ -165,8 +165,9 @@ impl Processes {
         self
     }
 
-    /// Sets whether the snapshots have [`lives`](Snapshot::lives): the processes that ended since the last tick, and the usage that parents
-    /// got from the children they waited for. Default: no. [`group_by`](crate::SnapshotStreamExt::group_by) makes true totals of it.
+    /// Sets whether the snapshots have [`lives`](Snapshot::lives): the processes that ended since the last tick, the usage that parents
+    /// got from the children they waited for, and the usage of [control groups](crate::Lives::control_groups) where the fields include
+    /// [`Fields::CGROUP`]. Default: no. [`group_by`](crate::SnapshotStreamExt::group_by) makes true totals of it.
     ///
     /// A tick then counts each life once. Where all processes are selected, each process of an earlier snapshot whose parent is visible and
     /// waits for it is either in the snapshot or in the children's counters of the process that waited for it: not in both, and not in

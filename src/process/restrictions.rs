@@ -63,7 +63,7 @@ impl Restrictions {
         }
         let access = Access::of(dir);
         // Polled at every call, since polling makes the kernel forget the change.
-        let changed = self.table.as_ref().is_none_or(has_changed);
+        let changed = self.table.as_ref().is_none_or(table_has_changed);
         let before = self.seen;
         let lasts = self.looked_at.and_then(|at| now.since(at)).is_some_and(|age| age < OPTIONS_LAST);
         if access != Access::All || changed || !lasts || before.map(|seen| seen.access) != Some(access) {
@@ -115,7 +115,8 @@ fn open_table(dir: BorrowedFd<'_>) -> Option<OwnedFd> {
     file::open(dir, c"self/mountinfo").or_else(|_| file::open(rustix::fs::CWD, c"/proc/self/mountinfo")).ok()
 }
 
-fn has_changed(table: &OwnedFd) -> bool {
+/// Whether a mount table changed since it was last asked this.
+pub(crate) fn table_has_changed(table: &OwnedFd) -> bool {
     let mut fds = [PollFd::new(table, PollFlags::PRI)];
     rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).map_or(true, |ready| ready > 0)
 }

@@ -13,6 +13,7 @@ mod turns;
 use std::sync::Arc;
 
 use super::config::Config;
+use super::control_groups::ControlGroups;
 use super::descriptors::FdBudget;
 use super::discover::{Discovery, Search};
 use super::names::Names;
@@ -40,6 +41,8 @@ pub(crate) struct Scan {
     budget: FdBudget,
     slow_pool: SlowPool<Job, Answer>,
     text_budget: Arc<TextBudget>,
+    /// The control groups whose usage is read, if lives are requested.
+    control_groups: Option<ControlGroups>,
     /// Dropped with the source: work under way in the slow pool stops then.
     alive: Arc<()>,
     names: Names,
@@ -101,6 +104,7 @@ impl Scan {
             budget: FdBudget::new(max_fds),
             slow_pool: SlowPool::new(config.slow.threads, work),
             text_budget: TextBudget::new(config.max_text_bytes),
+            control_groups: config.lives.then(|| ControlGroups::new(&procfs)),
             alive: Arc::new(()),
             names: Names::new(),
             pid_files: PidFiles::new(&config.select),
@@ -143,7 +147,7 @@ impl Scan {
         self.read_orphans(cancel)?;
         self.select(now, cancel)?;
         let ended = self.count_once(cancel)?;
-        self.tell(&ended, snapshot);
+        self.tell(&ended, snapshot, cancel)?;
         self.settle(&mut snapshot.skipped, cancel)?;
         self.last = Some(now);
         self.show(snapshot, cancel)

@@ -133,6 +133,20 @@ impl Select {
         Self::text(TextField::Cgroup, pattern.into())
     }
 
+    /// Selects by the id of the container that the path of the control group names: [`ProcessInfo::container`](crate::process::ProcessInfo::container).
+    /// It is the whole id; by the first digits of one it is a glob, as in `container=4f1c09*`. A process in no container does not match.
+    #[must_use]
+    pub fn container(pattern: impl Into<Pattern>) -> Self {
+        Self::text(TextField::Container, pattern.into())
+    }
+
+    /// Selects by the uid of the Kubernetes pod that the container is in, with hyphens: [`Container::pod_uid`](crate::cgroup::Container::pod_uid).
+    /// A process in no pod does not match.
+    #[must_use]
+    pub fn pod(pattern: impl Into<Pattern>) -> Self {
+        Self::text(TextField::Pod, pattern.into())
+    }
+
     /// Selects by the effective user id.
     #[must_use]
     pub fn uid(uid: u32) -> Self {

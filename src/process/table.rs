@@ -123,6 +123,8 @@ pub(crate) struct Entry {
     pub(crate) slow: Slow,
     /// The page faults of the children it waited for. They move with each of those; CPU time moves with whole ticks of it.
     pub(crate) children_faults: Faults,
+    /// Whether its control group is one of the unified hierarchy.
+    pub(crate) cgroup_is_unified: bool,
     /// The CPU clock when its links and its control group were last read.
     pub(crate) links_pulse: u64,
     /// How many readings until its owner is read again.

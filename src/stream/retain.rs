@@ -8,7 +8,7 @@ use futures::Stream;
 use futures::stream::FusedStream;
 use pin_project_lite::pin_project;
 
-use crate::{Result, Snapshot};
+use crate::{Lives, Result, Snapshot};
 
 pin_project! {
     /// The stream of [`SnapshotStreamExt::retain`](crate::SnapshotStreamExt::retain).
@@ -53,7 +53,12 @@ where
         let this = self.project();
         let mut item = ready!(this.stream.poll_next(cx));
         if let Some(Ok(snapshot)) = &mut item {
+            let before = snapshot.samples.len();
             snapshot.samples.retain(this.keep);
+            if snapshot.samples.len() < before {
+                // Of which it is not known: samples are of any kind.
+                Lives::leave_out(&mut snapshot.lives, |_| true);
+            }
         }
         Poll::Ready(item)
     }

@@ -212,7 +212,10 @@ fn a_fault_of_one_file_concerns_that_field_alone() {
         assert_eq!((io.read_chars, io.write_bytes, io.read_bytes), (Some(11), Some(12), None));
         assert_eq!(serde_json::to_value(io).unwrap(), serde_json::json!({ "read_chars": 11, "write_bytes": 12 }));
         assert_eq!(sample.info.cgroup, Reading::Failed);
-        assert_eq!((&sample.statm, &sample.schedstat, sample.oom), (&Reading::Failed, &Reading::Failed, Reading::Failed));
+        assert_eq!(
+            (&sample.statm, &sample.schedstat, sample.oom),
+            (&Reading::Failed, &Reading::Failed, Reading::Failed)
+        );
         assert_eq!((&sample.limits, &sample.smaps_rollup), (&Reading::Failed, &Reading::Failed));
         assert_eq!(sample.environ, Reading::Unsupported);
         assert!(sample.info.exe.value().is_some() && sample.info.cmdline.value().is_some());

@@ -67,6 +67,7 @@ fn conditions() {
     check("cwd='/srv/app{,/**}'", "cwd=\"/srv/app{,/**}\"");
     check("user=www-data|group=adm|cgroup=/system.slice/**", "user=www-data | group=adm | cgroup=/system.slice/**");
     check("uid=0 & gid!=4294967295 & pid=007 & ppid=1", "uid=0 & !gid=4294967295 & pid=7 & ppid=1");
+    check("container=4f1c*|pod!=0f3c", "container=4f1c* | !pod=0f3c");
     check("unit=nginx", "unit=nginx.service");
     check("unit=user@1000.service | unit=-.slice", "unit=user@1000.service | unit=-.slice");
     check("unit!=a.b", "!unit=a.b.service");
@@ -96,9 +97,23 @@ fn the_parser_follows_the_grammar() {
         }
     }
     assert!(read > 25, "{read}");
-    for name in
-        ["name", "exe", "cmdline", "cwd", "user", "group", "cgroup", "pid", "ppid", "uid", "gid", "unit", "pid_file"]
-    {
+    for name in [
+        "name",
+        "exe",
+        "cmdline",
+        "cwd",
+        "user",
+        "group",
+        "cgroup",
+        "container",
+        "pod",
+        "pid",
+        "ppid",
+        "uid",
+        "gid",
+        "unit",
+        "pid_file",
+    ] {
         assert!(Select::GRAMMAR.contains(name), "{name}");
     }
     for (escapes, text) in [(r#""\"\\\x41""#, r#""\A"#), ("'|'", "|")] {
@@ -188,6 +203,7 @@ fn built_and_written_are_the_same() {
         (Select::older_than(Duration::from_millis(90_500)), "age>1m30s500ms"),
         (Select::younger_than(Duration::ZERO), "age<0s"),
         (Select::name("a\u{9b}\u{202e}\u{7f}"), r#"name="a\xc2\x9b\xe2\x80\xae\x7f""#),
+        (Select::container("4f1c") & Select::pod(Pattern::glob("0f*").unwrap()), "container=4f1c & pod=0f*"),
         (!(Select::unit("a") | Select::kernel_threads()), "!(unit=a.service | kernel_thread)"),
         ((1..4).map(Select::pid).fold(Select::none(), |all, pid| all | pid), "pid=1 | pid=2 | pid=3"),
         ((1..3).rev().fold(Select::pid(3), |all, pid| Select::pid(pid) | all), "pid=1 | pid=2 | pid=3"),
@@ -210,7 +226,7 @@ fn errors_point_at_the_place() {
     refuse(
         "command=x",
         "selection, column 1: there is no field `command`; there are name, exe, cmdline, cwd, user, group, cgroup, \
-         pid, ppid, uid, gid, unit, pid_file, age, kernel_thread, all, none, with_descendants, topmost\n  command=x\n  ^^^^^^^",
+         container, pod, pid, ppid, uid, gid, unit, pid_file, age, kernel_thread, all, none, with_descendants, topmost\n  command=x\n  ^^^^^^^",
     );
     // Only what is near is suggested.
     for (word, near) in [("cmd", Some("cmdline")), ("Name", Some("name")), ("cpu", None), ("rss", None), ("io", None)] {
@@ -357,6 +373,8 @@ fn select() -> impl Strategy<Value = Select> {
         Select::user,
         Select::group,
         Select::cgroup,
+        Select::container,
+        Select::pod,
     ]);
     let number = prop::sample::select(vec![Select::pid, Select::ppid, Select::uid, Select::gid]);
     let age = prop::sample::select(vec![Select::older_than, Select::younger_than]);

@@ -3,15 +3,19 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "tests")]
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
 use std::sync::mpsc::{TryRecvError, channel};
 
 use appmon::process::ProcessId;
-use appmon::stream::GroupSample;
-use appmon::{Fields, ProcessSample, Processes, Snapshot, SnapshotStreamExt};
+use appmon::stream::{GroupSample, by};
+use appmon::{ControlGroupUsage, Fields, Lives, ProcessSample, Processes, Select, Snapshot, SnapshotStreamExt, Text};
 use futures::executor::block_on;
 use futures::{StreamExt, stream};
 
-use common::{Helper, get, inside, tick};
+use common::mounts::{Scratch, alone};
+use common::{Helper, get, inside, require, tick, until, until_asleep};
 
 /// Runs so many children, so many at a time, each for so many microseconds of CPU time, when it is asked to; says what it and they
 /// used, in microseconds.
@@ -149,4 +153,258 @@ fn totals_are_those_of_rusage_however_short_the_lives() {
     check(&["400", "8", "1000", "0"]);
     check(&["400", "1", "100", "0"]);
     check(&["24", "2", "10000", "2"]);
+}
+
+/// Runs so many children, each for 50 ms of CPU time, when it is asked to, and does not wait for any of them; or does.
+const CHILDREN: &str = "
+import os, signal, sys, time
+count, waits = map(int, sys.argv[1:])
+if not waits:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+print('ready', flush=True)
+for line in sys.stdin:
+    for _ in range(count):
+        if os.fork() == 0:
+            while time.process_time_ns() < 50_000_000:
+                pass
+            os._exit(0)
+    try:
+        while True:
+            os.wait()
+    except ChildProcessError:
+        # None is left, waited for or not.
+        print('done', flush=True)
+";
+
+/// A group of its own, in a mount of its own; both go with it.
+struct ControlGroup {
+    directory: PathBuf,
+    name: String,
+}
+
+impl ControlGroup {
+    fn new(mount: &Path, name: &str) -> Self {
+        let name = format!("appmon-{}-{name}", std::process::id());
+        let directory = mount.join(&name);
+        std::fs::create_dir(&directory).unwrap();
+        Self { directory, name }
+    }
+
+    fn path(&self) -> Text {
+        format!("/{}", self.name).into()
+    }
+
+    fn helper(&self, script: &str, arguments: &[&str]) -> Helper {
+        let mut helper = Helper::python(script, arguments);
+        assert_eq!(helper.line(), "ready");
+        self.take(helper.pid());
+        helper
+    }
+
+    fn take(&self, pid: u32) {
+        std::fs::write(self.directory.join("cgroup.procs"), pid.to_string()).unwrap();
+    }
+
+    /// What it used, in nanoseconds.
+    fn usage_ns(&self) -> u64 {
+        let stat = std::fs::read_to_string(self.directory.join("cpu.stat")).unwrap();
+        let usage = stat.lines().find_map(|line| line.strip_prefix("usage_usec ")).unwrap();
+        usage.parse::<u64>().unwrap() * 1_000
+    }
+
+    fn of(&self, lives: Option<&Arc<Lives>>) -> Option<ControlGroupUsage> {
+        let path = self.path();
+        lives.unwrap().control_groups.iter().find(|group| group.path == path).cloned()
+    }
+}
+
+impl Drop for ControlGroup {
+    fn drop(&mut self) {
+        // Its processes have ended; the kernel lets go of them a little later.
+        for _ in 0..1000 {
+            if std::fs::remove_dir(&self.directory).is_ok() {
+                return;
+            }
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Runs a test where the unified hierarchy is mounted.
+fn with_hierarchy(test: &str) -> Option<Scratch> {
+    if !alone(test) {
+        return None;
+    }
+    let at = Scratch::new();
+    let mounted = Command::new("mount").args(["-t", "cgroup2", "none"]).arg(at.path()).status().unwrap();
+    require(mounted.success(), "the unified hierarchy of control groups").then_some(at)
+}
+
+/// A tick of a source, with the number that it has in a stream.
+fn numbered(source: &mut Processes, seq: &mut u64) -> Snapshot<ProcessSample> {
+    let mut snapshot = tick(source);
+    (snapshot.seq, *seq) = (*seq, *seq + 1);
+    snapshot
+}
+
+type Grouped = Snapshot<GroupSample<Text>>;
+
+fn by_control_group(snapshots: Vec<Snapshot<ProcessSample>>) -> Vec<Grouped> {
+    let groups = stream::iter(snapshots.into_iter().map(Ok)).group_by(by::cgroup);
+    block_on(groups.map(appmon::Result::unwrap).collect())
+}
+
+fn total_ns(snapshot: &Grouped, of: &ControlGroup) -> u64 {
+    let path = of.path();
+    snapshot.samples.iter().find(|group| group.key.key() == Some(&path)).unwrap().cpu.total_ns
+}
+
+const GRAIN_NS: u64 = 20_000_000;
+
+#[test]
+fn what_nobody_waited_for_is_in_the_account_of_its_control_group() {
+    let test = "lives::what_nobody_waited_for_is_in_the_account_of_its_control_group";
+    let Some(hierarchy) = with_hierarchy(test) else { return };
+    let (left, kept) = (ControlGroup::new(hierarchy.path(), "left"), ControlGroup::new(hierarchy.path(), "kept"));
+    let mut leaves = left.helper(CHILDREN, &["10", "0"]);
+    let mut keeps = kept.helper(CHILDREN, &["6", "1"]);
+    for pid in [leaves.pid(), keeps.pid()] {
+        until_asleep(pid);
+    }
+    let (mut source, mut seq) = (Processes::new().lives(true).fields(Fields::CGROUP), 0);
+    let at_first = [left.usage_ns(), kept.usage_ns()];
+    let own_at_first = common::direct(leaves.pid()).stat().unwrap();
+    let mut snapshots = vec![numbered(&mut source, &mut seq)];
+    let first = snapshots[0].lives.clone();
+    for (group, usage) in [(&left, at_first[0]), (&kept, at_first[1])] {
+        assert_eq!(group.of(first.as_ref()).unwrap().usage_usec * 1_000, usage, "all are in the first one");
+    }
+    snapshots.push(numbered(&mut source, &mut seq));
+    assert_eq!(left.of(snapshots[1].lives.as_ref()), None, "nothing moved");
+    // Between two ticks, so that none of the children is seen.
+    for helper in [&mut leaves, &mut keeps] {
+        helper.say("go");
+        assert_eq!(helper.line(), "done");
+        until_asleep(helper.pid());
+    }
+    let used: Vec<u64> = [&left, &kept].iter().zip(at_first).map(|(group, before)| group.usage_ns() - before).collect();
+    let own = common::direct(leaves.pid()).stat().unwrap();
+    let tick_ns = 1_000_000_000 / rustix::param::clock_ticks_per_second();
+    let own_ns = (own.utime_ticks + own.stime_ticks - own_at_first.utime_ticks - own_at_first.stime_ticks) * tick_ns;
+    snapshots.push(numbered(&mut source, &mut seq));
+
+    let groups = by_control_group(snapshots);
+    let last = groups.last().unwrap();
+    let unattributed = |group: &ControlGroup| group.of(last.lives.as_ref()).unwrap().unattributed_ns.unwrap();
+    let (of_left, truth) = (unattributed(&left), used[0] - own_ns);
+    assert!(of_left >= 500_000_000 - GRAIN_NS, "{of_left} of 10 children of 50 ms");
+    assert!(of_left.abs_diff(truth) <= truth / 50 + GRAIN_NS, "{of_left} of {truth}");
+    let of_kept = unattributed(&kept);
+    assert!(of_kept < GRAIN_NS, "{of_kept} beside what was waited for");
+    for (group, used) in [(&left, used[0]), (&kept, used[1])] {
+        let total = total_ns(last, group);
+        assert!(total.abs_diff(used) <= used / 200 + 1_000_000, "{}: {total} of {used}", group.name);
+    }
+}
+
+#[test]
+fn totals_by_control_group_are_those_of_the_kernel() {
+    let Some(hierarchy) = with_hierarchy("lives::totals_by_control_group_are_those_of_the_kernel") else { return };
+    let group = ControlGroup::new(hierarchy.path(), "busy");
+    let mut helper = group.helper(CHILDREN, &["8", "0"]);
+    until_asleep(helper.pid());
+    // Without room for descriptors too.
+    for max_fds in [1000, 0] {
+        let (mut source, mut seq) = (Processes::new().lives(true).fields(Fields::CGROUP).max_fds(max_fds), 0);
+        let before = group.usage_ns();
+        let mut snapshots = vec![numbered(&mut source, &mut seq)];
+        helper.say("go");
+        let (send, answer) = channel();
+        let waiting = std::thread::spawn(move || {
+            assert_eq!(helper.line(), "done");
+            let _ = send.send(());
+            helper
+        });
+        while let Err(TryRecvError::Empty) = answer.try_recv() {
+            snapshots.push(numbered(&mut source, &mut seq));
+        }
+        helper = waiting.join().unwrap();
+        until_asleep(helper.pid());
+        let used = group.usage_ns() - before;
+        snapshots.push(numbered(&mut source, &mut seq));
+        let groups = by_control_group(snapshots);
+        let totals: Vec<u64> = groups.iter().map(|snapshot| total_ns(snapshot, &group)).collect();
+        assert!(totals.is_sorted());
+        let total = *totals.last().unwrap();
+        assert!(used >= 400_000_000 && total.abs_diff(used) <= used / 200 + 1_000_000, "{total} of {used}");
+    }
+}
+
+#[test]
+fn a_control_group_that_is_made_again_is_another_one() {
+    let Some(hierarchy) = with_hierarchy("lives::a_control_group_that_is_made_again_is_another_one") else { return };
+    let group = ControlGroup::new(hierarchy.path(), "again");
+    let (mut source, mut seq) = (Processes::new().lives(true).fields(Fields::CGROUP), 0);
+    let mut first = group.helper(CHILDREN, &["4", "0"]);
+    until_asleep(first.pid());
+    let before = group.usage_ns();
+    let mut snapshots = vec![numbered(&mut source, &mut seq)];
+    first.say("go");
+    assert_eq!(first.line(), "done");
+    until_asleep(first.pid());
+    let mut used = group.usage_ns() - before;
+    snapshots.push(numbered(&mut source, &mut seq));
+    first.end();
+    until("the group is empty", || std::fs::remove_dir(&group.directory).is_ok());
+    std::fs::create_dir(&group.directory).unwrap();
+    let mut second = Helper::python(CHILDREN, &["1", "0"]);
+    assert_eq!(second.line(), "ready");
+    until_asleep(second.pid());
+    group.take(second.pid());
+    second.say("go");
+    assert_eq!(second.line(), "done");
+    until_asleep(second.pid());
+    used += group.usage_ns();
+    snapshots.push(numbered(&mut source, &mut seq));
+    assert!(group.of(snapshots[2].lives.as_ref()).unwrap().usage_usec < 150_000);
+    let groups = by_control_group(snapshots);
+    let total = total_ns(groups.last().unwrap(), &group);
+    assert!(total.abs_diff(used) <= used / 200 + GRAIN_NS, "{total} of {used}");
+}
+
+#[test]
+fn a_control_group_of_which_processes_are_left_out_has_no_account() {
+    let test = "lives::a_control_group_of_which_processes_are_left_out_has_no_account";
+    let Some(hierarchy) = with_hierarchy(test) else { return };
+    let (whole, part) = (ControlGroup::new(hierarchy.path(), "whole"), ControlGroup::new(hierarchy.path(), "part"));
+    let (first, second) = (whole.helper(CHILDREN, &["0", "0"]), part.helper(CHILDREN, &["0", "0"]));
+    let third = part.helper(CHILDREN, &["0", "0"]);
+    let source = Processes::new().lives(true);
+    let has =
+        |snapshot: &Snapshot<ProcessSample>| [&whole, &part].map(|group| group.of(snapshot.lives.as_ref()).is_some());
+    let all = tick(&mut source.clone());
+    assert_eq!(has(&all), [true, true]);
+    assert!(all.lives.as_ref().unwrap().control_groups.is_sorted_by(|a, b| a.path < b.path));
+    let select = Select::pid(first.pid()) | Select::pid(second.pid());
+    assert_eq!(has(&tick(&mut source.clone().select(select.clone()))), [false, false], "which of them is not read");
+    let mut some = all.clone();
+    select.apply(&mut some).unwrap();
+    assert_eq!(has(&some), [true, false]);
+    let without = third.pid();
+    let retained = stream::iter([Ok(all.clone())]).retain(move |process: &ProcessSample| process.id.pid != without);
+    let retained: Vec<_> = block_on(retained.collect());
+    assert_eq!(has(retained[0].as_ref().unwrap()), [false, false]);
+    // Those of another pid namespace are not all that are in the group.
+    let script = ["--pid", "--fork", "--mount-proc", "sh", "-c", "echo ready; read x"];
+    let mut inner = Helper::spawn(Command::new("unshare").args(script));
+    assert_eq!(inner.line(), "ready");
+    let pid = inner.pid();
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    part.take(children.trim().parse().unwrap());
+    let of_inner = tick(&mut source.clone().root(format!("/proc/{pid}/root/proc")));
+    assert_eq!(of_inner.samples[0].info.cgroup.value(), Some(&part.path()));
+    assert_eq!(has(&of_inner), [false, false]);
+    inner.end();
+    // The root has what the whole machine used.
+    assert!(all.lives.unwrap().control_groups.iter().all(|group| group.path != "/"));
 }

@@ -214,6 +214,7 @@ impl Visit<'_> {
                 Reading::Value(cgroups) if line.exited && cgroups.has_version_1() && info.cgroup.value().is_some() => {}
                 Reading::Value(cgroups) => {
                     let path = if line.exited { cgroups.main_path_of_ended() } else { cgroups.main_path() };
+                    entry.cgroup_is_unified = path.is_some_and(|path| cgroups.is_in_unified(path));
                     info.cgroup = match path {
                         Some(path) => Reading::Value(path.clone()),
                         None if cgroups.unknown.is_empty() => Reading::NotApplicable,

@@ -5,11 +5,14 @@ use std::collections::HashSet;
 use super::Scan;
 use crate::process::table::{Outcome, Slot, Task};
 use crate::process::{ProcessId, ProcessSample, ProcessState};
-use crate::{Cancel, Exit, Lives, Reaper, Result, Snapshot};
+use crate::{Cancel, ControlGroupUsage, Exit, Lives, Reaper, Result, Snapshot, Text};
 
 /// How often one that is just being removed is looked at again. That takes the kernel some microseconds, or the rest of a time slice
 /// of whoever waited for it.
 const LOOKS: usize = 100;
+
+/// Every how many ticks it is looked which control groups have no processes any more.
+const LEFT_EVERY: u64 = 16;
 
 /// Who ended and who waited, in a tick.
 #[derive(Debug, Default)]
@@ -130,11 +133,16 @@ impl Scan {
     }
 
     /// Says who ended and who waited.
-    pub(super) fn tell(&mut self, ended: &Ended, snapshot: &mut Snapshot<ProcessSample>) {
+    pub(super) fn tell(
+        &mut self,
+        ended: &Ended,
+        snapshot: &mut Snapshot<ProcessSample>,
+        cancel: &Cancel,
+    ) -> Result<()> {
         if !self.config.asked.lives {
-            return;
+            return Ok(());
         }
-        let mut lives = Lives::default();
+        let mut lives = Lives { control_groups: self.control_groups(ended, cancel)?, ..Lives::default() };
         for slot in &mut self.slots {
             if std::mem::take(&mut slot.is_new) && self.last.is_some() {
                 lives.births = lives.births.saturating_add(1);
@@ -166,6 +174,27 @@ impl Scan {
         }
         lives.exits.sort_by_key(|exit| exit.id);
         snapshot.lives = Some(lives.into());
+        Ok(())
+    }
+
+    /// What the control groups used whose processes ran, waited or ended. Of those that are looked at here all processes are known: what
+    /// some used that are not selected, or that are hidden, would be taken for that of the others.
+    fn control_groups(&mut self, ended: &Ended, cancel: &Cancel) -> Result<Vec<ControlGroupUsage>> {
+        let Some(groups) = &mut self.control_groups else { return Ok(Vec::new()) };
+        if !self.config.all || self.discovery.hidden {
+            return Ok(Vec::new());
+        }
+        // In which group one was whose pid another process has by now is not known any more.
+        let all = self.last.is_none() || !ended.replaced.is_empty() || groups.all_are_due();
+        let is_due = |slot: &&Slot| {
+            all || slot.ran_at_tick == self.tick || slot.outcome == Outcome::Gone || ended.waited.contains(&slot.pid)
+        };
+        let due = self.slots.iter().filter(is_due).filter_map(unified_path);
+        // Of those that were left by their last process there may be more to read, and then nothing any more.
+        let living =
+            || self.slots.iter().filter(|slot| slot.outcome != Outcome::Gone).filter_map(unified_path).collect();
+        let living: Option<HashSet<&Text>> = self.tick.is_multiple_of(LEFT_EVERY).then(living);
+        groups.read(due, living.as_ref(), self.tick, (&self.procfs, &self.budget, cancel))
     }
 
     /// The parent that is there, and waited for a child: nobody else can have waited for this one.
@@ -183,6 +212,11 @@ impl Scan {
         let at = self.slots.binary_search_by_key(&pid, |slot| slot.pid).ok()?;
         self.slots.get(at)
     }
+}
+
+/// Its control group, where that is of the unified hierarchy.
+fn unified_path(slot: &Slot) -> Option<&Text> {
+    slot.entry.sample.info.cgroup.value().filter(|_| slot.entry.cgroup_is_unified)
 }
 
 fn is_gone(slot: &Slot) -> bool {

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::Scan;
 use crate::process::ProcessSample;
+use crate::process::control_groups::ControlGroups;
 use crate::process::descriptors::FdBudget;
 use crate::process::names::Id;
 use crate::process::table::{Outcome, Selection, Slot, Task};
@@ -17,6 +18,7 @@ impl Scan {
         for reader in &mut self.readers {
             starved |= reader.was_starved();
         }
+        starved |= self.control_groups.as_mut().is_some_and(ControlGroups::was_starved);
         self.slots.retain_mut(|slot| {
             if matches!(slot.outcome, Outcome::Same | Outcome::Read | Outcome::Changed) {
                 slot.outcome = Outcome::Same;

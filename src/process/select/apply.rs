@@ -1,14 +1,15 @@
 //! A selection applied to a snapshot.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Select;
 use super::ancestry::Family;
 use super::pid_file::PidFiles;
 use super::subject::{Knowledge, Subject, age};
 use crate::process::ProcessSample;
+use crate::process::cgroup::without_mark;
 use crate::time::clock_ticks_per_second;
-use crate::{Cancel, Monotonic, Result, Snapshot};
+use crate::{Cancel, Lives, Monotonic, Result, Snapshot};
 
 impl Select {
     /// Leaves in a snapshot of processes the selected ones: of a recording, of another host, of all that a program has read
@@ -24,6 +25,7 @@ impl Select {
     ///   an ancestor that is missing.
     /// - Ages are those at [`Snapshot::at`].
     /// - A command line is the one in the sample, after [`Processes::redact`](crate::Processes::redact).
+    /// - A control group stays in [`Lives`](crate::Lives) where all of its processes do.
     ///
     /// # Errors
     ///
@@ -59,8 +61,16 @@ impl Select {
         };
         let mut selected = selected.into_iter();
         let skipped = &mut snapshot.skipped;
+        let has_usage = snapshot.lives.as_ref().is_some_and(|lives| !lives.control_groups.is_empty());
+        let mut left_out = HashSet::new();
         snapshot.samples.retain(|sample| {
             let selected = selected.next().flatten();
+            if selected != Some(true)
+                && has_usage
+                && let Some(path) = sample.as_ref().info.cgroup.value()
+            {
+                left_out.insert(path.clone());
+            }
             if selected != Some(true) {
                 // They are of the samples that are there.
                 skipped.fields = skipped.fields.saturating_sub(sample.as_ref().missing_fields());
@@ -70,8 +80,20 @@ impl Select {
             }
             selected == Some(true)
         });
+        if !left_out.is_empty() {
+            // What a group used has what those below it used.
+            let paths = left_out.iter().map(|path| without_mark(path.as_bytes()));
+            let with_above: HashSet<&[u8]> = paths.flat_map(above).collect();
+            Lives::leave_out(&mut snapshot.lives, |path| with_above.contains(without_mark(path)));
+        }
         Ok(())
     }
+}
+
+/// A control group and all that it is below.
+fn above(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let ends = path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at.max(1));
+    ends.chain([path.len()]).filter_map(|end| path.get(..end))
 }
 
 /// The processes of a snapshot, by their place in it.

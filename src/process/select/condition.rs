@@ -31,6 +31,8 @@ pub(super) enum TextField {
     User,
     Group,
     Cgroup,
+    Container,
+    Pod,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,7 +80,7 @@ impl Condition {
             Self::Text(TextField::Cmdline, _) => Fields::CMDLINE,
             Self::Text(TextField::Cwd, _) => Fields::CWD,
             Self::Text(TextField::User | TextField::Group, _) => Fields::USER,
-            Self::Text(TextField::Cgroup, _) | Self::Unit(_) => Fields::CGROUP,
+            Self::Text(TextField::Cgroup | TextField::Container | TextField::Pod, _) | Self::Unit(_) => Fields::CGROUP,
             Self::Function(_) => Fields::INFO,
             Self::Number(..) | Self::PidFile(_) | Self::KernelThread | Self::OlderThan(_) | Self::YoungerThan(_) => {
                 Fields::empty()
@@ -88,8 +90,17 @@ impl Condition {
 }
 
 impl TextField {
-    pub(super) const ALL: [Self; 7] =
-        [Self::Name, Self::Exe, Self::Cmdline, Self::Cwd, Self::User, Self::Group, Self::Cgroup];
+    pub(super) const ALL: [Self; 9] = [
+        Self::Name,
+        Self::Exe,
+        Self::Cmdline,
+        Self::Cwd,
+        Self::User,
+        Self::Group,
+        Self::Cgroup,
+        Self::Container,
+        Self::Pod,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -100,6 +111,8 @@ impl TextField {
             Self::User => "user",
             Self::Group => "group",
             Self::Cgroup => "cgroup",
+            Self::Container => "container",
+            Self::Pod => "pod",
         }
     }
 }

@@ -84,6 +84,14 @@ impl Condition {
             Self::Text(TextField::Cgroup, pattern) => {
                 decide(&info.cgroup, |cgroup| matches_marked(cgroup.as_bytes(), pattern))
             }
+            // Both are what the path says, and nothing more is known of them.
+            Self::Text(TextField::Container, pattern) => decide(&info.cgroup, |_| {
+                info.container.as_ref().is_some_and(|container| pattern.matches(container.id.as_bytes()))
+            }),
+            Self::Text(TextField::Pod, pattern) => decide(&info.cgroup, |_| {
+                let pod = info.container.as_ref().and_then(|container| container.pod_uid.as_ref());
+                pod.is_some_and(|pod| pattern.matches(pod.as_bytes()))
+            }),
             Self::Text(TextField::Cmdline, pattern) => match &info.cmdline {
                 Reading::Value(arguments) => {
                     Some(pattern.matches(evaluation.command_line.joined(arguments, evaluation.cancel)?))

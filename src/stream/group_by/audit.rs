@@ -26,6 +26,8 @@ struct Account {
     /// What it used by the kernel, and what of that was before counting began.
     usage_ns: Option<u64>,
     base_ns: u64,
+    /// What of it others of its path used, that were removed.
+    removed_ns: u64,
     /// What was credited for it to any group.
     paid_ns: u64,
     /// What its processes used, and their children.
@@ -66,10 +68,13 @@ impl Audit {
 
     /// There is a control group of this path, so those above it have more than their own.
     fn know(&mut self, path: &[u8]) {
-        let mut path = path;
-        while let Some(slash) = path.iter().rposition(|byte| *byte == b'/') {
-            path = path.get(..slash).unwrap_or_default();
-            if self.above.contains(path) {
+        // One that is outside of what the reader's namespace shows is not below its root.
+        let (mut path, is_outside) = (path, path.starts_with(b"/.."));
+        while path.len() > 1
+            && let Some(slash) = path.iter().rposition(|byte| *byte == b'/')
+        {
+            path = path.get(..slash.max(1)).unwrap_or_default();
+            if self.above.contains(path) || (is_outside && path == b"/") {
                 return;
             }
             self.above.insert(Text::from(path));
@@ -97,12 +102,17 @@ impl Audit {
             self.know(path);
             // One without processes that are seen is nobody's.
             let Some(account) = self.by_path.get_mut(path) else { continue };
-            let usage_ns = usage.usage_usec.saturating_mul(1000);
+            let mut usage_ns = usage.usage_usec.saturating_mul(1000).saturating_add(account.removed_ns);
+            if let Some(before) = account.usage_ns.filter(|before| usage_ns < *before) {
+                // What one used never falls: this is another one, all of which counts.
+                usage_ns = usage_ns.saturating_sub(account.removed_ns).saturating_add(before);
+                account.removed_ns = before;
+            }
             if account.usage_ns.is_none() {
                 account.base_ns = usage_ns.saturating_sub(account.paid_ns);
                 account.attributed_ns = account.paid_ns;
             }
-            account.usage_ns = Some(account.usage_ns.unwrap_or(0).max(usage_ns));
+            account.usage_ns = Some(usage_ns);
         }
     }
 
@@ -185,4 +195,43 @@ impl Audit {
 
 fn without_mark(path: &Text) -> &[u8] {
     path.as_bytes().strip_suffix(b" (deleted)").unwrap_or(path.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn audit(paths: &[&str], usages: &[(&str, u64)]) -> Audit {
+        let mut audit = Audit::default();
+        for (group, path) in (0..).zip(paths) {
+            audit.join(&Text::from(*path), group);
+        }
+        for (path, usage_usec) in usages {
+            audit.read(&[ControlGroupUsage::new(*path, *usage_usec)]);
+        }
+        audit
+    }
+
+    #[test]
+    fn what_others_are_below_is_nobodys_own() {
+        let usages = [("/", 9), ("/a", 5), ("/a/b", 3), ("/c", 1)];
+        let audit = audit(&["/", "/a", "/a/b", "/c"], &usages);
+        let owners = ["/", "/a", "/a/b", "/c"].map(|path| audit.by_path[path.as_bytes()].owner());
+        assert_eq!(owners, [None, None, Some(2), Some(3)]);
+    }
+
+    #[test]
+    fn what_is_outside_of_the_namespace_is_not_below_its_root() {
+        let usages = [("/", 9), ("/../a", 5), ("/../a/b", 3)];
+        let audit = audit(&["/", "/../a", "/../a/b"], &usages);
+        let owners = ["/", "/../a", "/../a/b"].map(|path| audit.by_path[path.as_bytes()].owner());
+        assert_eq!(owners, [Some(0), None, Some(2)]);
+    }
+
+    #[test]
+    fn one_that_is_made_again_goes_on_from_there() {
+        let audit = audit(&["/a"], &[("/a", 10), ("/a", 15), ("/a", 2), ("/a", 3), ("/a", 1), ("/a", 4)]);
+        let account = &audit.by_path[&b"/a"[..]];
+        assert_eq!(account.usage_ns, Some((15 + 3 + 4) * 1_000));
+    }
 }

@@ -257,6 +257,36 @@ fn a_control_group_that_was_removed_counts_by_the_path_it_had() {
 }
 
 #[test]
+fn containers_and_pods() {
+    let (docker, pod) = ("4f".repeat(32), "0f3c1b3e-5d7a-4c1e-9b1a-2d3e4f5a6b7c");
+    let mut table = Table::default();
+    let mut add = |pid: u32, path: &str| {
+        let info = table.add(pid, 0, "a");
+        info.cgroup = Reading::Value(path.into());
+        info.container = crate::cgroup::Identity::of(path.as_bytes()).container;
+    };
+    add(1, &format!("/system.slice/docker-{docker}.scope"));
+    add(2, &format!("/kubepods/burstable/pod{pod}/{}", "5a".repeat(32)));
+    add(3, "/system.slice/web.service");
+    table.add(4, 0, "a").cgroup = Reading::NotApplicable;
+    table.add(5, 0, "a").cgroup = Reading::Skipped;
+    for (select, expected) in [
+        (format!("container={docker}"), &[1][..]),
+        ("container=4f4f*".to_owned(), &[1]),
+        ("container~'^(4f|5a)'".to_owned(), &[1, 2]),
+        ("container=4f".to_owned(), &[]),
+        ("!container=4f*".to_owned(), &[2, 3, 4]),
+        ("container!=*".to_owned(), &[3, 4]),
+        (format!("pod={pod}"), &[2]),
+        ("pod=*".to_owned(), &[2]),
+        ("!pod=*".to_owned(), &[1, 3, 4]),
+        ("pod='' | container=''".to_owned(), &[]),
+    ] {
+        assert_eq!(table.selected(&select), expected, "{select}");
+    }
+}
+
+#[test]
 fn every_field() {
     let mut table = Table::default();
     let info = table.add(40, 7, "worker");
