@@ -149,9 +149,11 @@ impl Scan {
         self.show(snapshot, cancel)
     }
 
-    /// Looks what this thread may see by now. Where that changed, everything is read again, by files that it opened since.
+    /// Looks what this thread may see by now. Where that changed, everything is read again, by files that it opened since, and
+    /// all are listed: what is shown by now has no new pid.
     fn look_for_restrictions(&mut self, now: Monotonic) {
         if self.restrictions.look(self.procfs.dir(), now) {
+            self.discovery.start_over();
             for slot in &mut self.slots {
                 self.budget.close_all(&mut slot.entry.kept);
                 slot.ask(Task::ReadAll);

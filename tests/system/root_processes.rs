@@ -505,6 +505,15 @@ fn follows_remounts() {
         assert_eq!(find(&snapshot, hidden), None);
         remount_proc("hidepid=0", &[]);
     }
+    // From what is not listed at all to what is shown.
+    remount_proc("hidepid=2", &["hidepid=2", "hidepid=invisible"]);
+    // Until it is no new pid any more.
+    let began = tick(&mut source).at;
+    while tick(&mut source).at.since(began).unwrap() < Duration::from_millis(400) {
+        assert_eq!(find(&tick(&mut source), hidden), None);
+    }
+    remount_proc("hidepid=0", &[]);
+    get(&tick(&mut source), hidden);
     remount_proc("subset=pid", &["subset=pid"]);
     let snapshot = tick(&mut source);
     assert_eq!(snapshot.notices, [Notice::SubsetPid]);
