@@ -153,9 +153,11 @@ impl Scan {
         self.show(snapshot, cancel)
     }
 
-    /// Checks the access of this thread by now. If it changed, everything is read again, by files that it opened since.
+    /// Checks the access of this thread by now. If it changed, everything is read again, by files that it opened since, and all
+    /// processes are listed: those that are no longer hidden have no new pid.
     fn look_for_restrictions(&mut self, now: Monotonic) {
         if self.restrictions.look(self.procfs.dir(), now) {
+            self.discovery.start_over();
             for slot in &mut self.slots {
                 self.budget.close_all(&mut slot.entry.kept);
                 slot.ask(Task::ReadAll);
