@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use appmon::process::ProcessState;
 use appmon::stream::Change;
-use appmon::{Fields, Notice, ProcessSample, Processes, Reading, Select, Snapshot, SnapshotStreamExt, SourceExt};
+use appmon::{
+    Fields, Monotonic, Notice, ProcessSample, Processes, Reading, Select, Snapshot, SnapshotStreamExt, SourceExt,
+};
 
 use common::{
     Helper, assert_no_loss, direct, find, get, is_root, next, pid_namespace, require, run_inside, tick, ticks, until,
