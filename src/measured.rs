@@ -1,13 +1,16 @@
 //! The field table: the numbers of a sample, each listed once with its path, unit, kind and help.
 
+mod labels;
+mod number;
+
 use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 use crate::spelling::nearest;
 use crate::{Counters, Error, Rated, Result};
+
+pub use labels::Labels;
+pub use number::{FieldKind, Number, Unit};
 
 /// A sample whose numbers are listed once, for whatever reads them by name: alerts, windows, metrics, the columns of a table.
 ///
@@ -56,109 +59,6 @@ pub trait Measured {
     /// Default: none, for types that are only parts of a sample.
     fn labels(&self) -> Labels {
         Labels::default()
-    }
-}
-
-/// A number as a sample holds it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Number {
-    /// A count or a size.
-    Unsigned(u64),
-    /// One that can be below zero, such as a nice value.
-    Signed(i64),
-    /// A derived one: a rate, a share.
-    Float(f64),
-}
-
-impl Number {
-    /// Returns the number as a float, which is exact up to 2⁵³.
-    #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "documented")]
-    pub fn to_f64(self) -> f64 {
-        match self {
-            Self::Unsigned(number) => number as f64,
-            Self::Signed(number) => number as f64,
-            Self::Float(number) => number,
-        }
-    }
-}
-
-impl From<u64> for Number {
-    fn from(number: u64) -> Self {
-        Self::Unsigned(number)
-    }
-}
-
-impl From<u32> for Number {
-    fn from(number: u32) -> Self {
-        Self::Unsigned(number.into())
-    }
-}
-
-impl From<i32> for Number {
-    fn from(number: i32) -> Self {
-        Self::Signed(number.into())
-    }
-}
-
-impl From<f64> for Number {
-    fn from(number: f64) -> Self {
-        Self::Float(number)
-    }
-}
-
-/// Whether a field only counts up, or goes up and down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum FieldKind {
-    /// A total that only grows during the life of its subject.
-    Counter,
-    /// A value as it is now.
-    Gauge,
-}
-
-/// The unit of a field, as the sample holds it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Unit {
-    /// Bytes.
-    Bytes,
-    /// Nanoseconds.
-    Nanoseconds,
-    /// CPUs: 1.0 is one core busy.
-    Cores,
-    /// A share, where 1.0 is the whole.
-    Fraction,
-    /// A number of objects; the annotation of [UCUM] names their kind: `{thread}`.
-    ///
-    /// [UCUM]: https://ucum.org/ucum
-    Count(&'static str),
-    /// Bytes per second.
-    BytesPerSecond,
-    /// How many per second.
-    CountPerSecond(&'static str),
-}
-
-impl Unit {
-    /// Returns the unit in the notation of [UCUM](https://ucum.org/ucum), which OpenTelemetry uses: `By`, `ns`, `1`, `{thread}`, `By/s`.
-    #[must_use]
-    pub fn ucum(self) -> String {
-        match self {
-            Self::Bytes => "By".to_owned(),
-            Self::Nanoseconds => "ns".to_owned(),
-            Self::Cores => "{cpu}".to_owned(),
-            Self::Fraction => "1".to_owned(),
-            Self::Count(kind) => kind.to_owned(),
-            Self::BytesPerSecond => "By/s".to_owned(),
-            Self::CountPerSecond(kind) => format!("{kind}/s"),
-        }
-    }
-}
-
-impl fmt::Display for Unit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.ucum())
     }
 }
 
@@ -450,103 +350,5 @@ where
 
     fn labels(&self) -> Labels {
         self.sample.labels()
-    }
-}
-
-/// The names of a subject: pairs of a key and a name, such as `pid` and `4711`.
-///
-/// [`Display`](fmt::Display) writes them as `pid=4711 name=nginx`; a value with white space or control characters is quoted and escaped.
-///
-/// In the wire form it is an object, `{"pid": "4711", "name": "nginx"}`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Labels(Vec<(String, String)>);
-
-impl Labels {
-    /// Returns the same names with one more.
-    #[must_use]
-    pub fn with(mut self, name: &str, value: impl fmt::Display) -> Self {
-        self.0.push((name.to_owned(), value.to_string()));
-        self
-    }
-
-    /// Returns the pairs, in their order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (&**name, &**value))
-    }
-
-    /// Returns the value of this name.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter().find_map(|(label, value)| (label == name).then_some(value))
-    }
-}
-
-impl fmt::Display for Labels {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, (name, value)) in self.iter().enumerate() {
-            if at > 0 {
-                f.write_str(" ")?;
-            }
-            if value.is_empty() || value.contains(|char: char| char.is_whitespace() || char.is_control() || char == '"')
-            {
-                write!(f, "{name}={value:?}")?;
-            } else {
-                write!(f, "{name}={value}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Serialize for Labels {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.iter())
-    }
-}
-
-impl<'de> Deserialize<'de> for Labels {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Pairs;
-
-        impl<'de> Visitor<'de> for Pairs {
-            type Value = Labels;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of labels")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Labels, A::Error> {
-                let mut labels = Vec::new();
-                while let Some(label) = map.next_entry()? {
-                    labels.push(label);
-                }
-                Ok(Labels(labels))
-            }
-        }
-
-        deserializer.deserialize_map(Pairs)
-    }
-}
-
-#[cfg(feature = "schema")]
-impl schemars::JsonSchema for Labels {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Labels".into()
-    }
-
-    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        std::collections::BTreeMap::<String, String>::json_schema(generator)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn labels_are_safe_at_a_terminal() {
-        let labels = Labels::default().with("pid", 7).with("name", "a \u{1b}[2J").with("empty", "");
-        assert_eq!(labels.to_string(), r#"pid=7 name="a \u{1b}[2J" empty="""#);
-        assert_eq!(labels.get("pid"), Some("7"));
     }
 }
