@@ -408,3 +408,25 @@ fn a_control_group_of_which_processes_are_left_out_has_no_account() {
     // The root has what the whole machine used.
     assert!(all.lives.unwrap().control_groups.iter().all(|group| group.path != "/"));
 }
+
+#[test]
+fn a_control_group_that_is_gone_is_not_kept_open() {
+    let Some(hierarchy) = with_hierarchy("lives::a_control_group_that_is_gone_is_not_kept_open") else { return };
+    let group = ControlGroup::new(hierarchy.path(), "gone");
+    let mut helper = group.helper(CHILDREN, &["1", "0"]);
+    let open = |group: &ControlGroup| {
+        let links =
+            std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok());
+        links.filter(|link| link.to_string_lossy().contains(&group.name)).count()
+    };
+    let mut source = Processes::new().lives(true).fields(Fields::CGROUP);
+    let usage = group.of(tick(&mut source).lives.as_ref()).unwrap().usage_usec;
+    assert_eq!(open(&group), 1);
+    helper.say("go");
+    assert_eq!(helper.line(), "done");
+    helper.end();
+    let moved: Vec<u64> =
+        (0..32).filter_map(|_| group.of(tick(&mut source).lives.as_ref())).map(|group| group.usage_usec).collect();
+    assert!(moved.last().is_some_and(|last| *last >= usage + 50_000), "{moved:?} after {usage}");
+    assert_eq!(open(&group), 0);
+}
