@@ -430,3 +430,29 @@ fn a_control_group_that_is_gone_is_not_kept_open() {
     assert!(moved.last().is_some_and(|last| *last >= usage + 50_000), "{moved:?} after {usage}");
     assert_eq!(open(&group), 0);
 }
+
+#[test]
+fn without_descriptors_no_control_group_is_left_out() {
+    let Some(hierarchy) = with_hierarchy("lives::without_descriptors_no_control_group_is_left_out") else { return };
+    let groups = ["a", "b", "c"].map(|name| ControlGroup::new(hierarchy.path(), name));
+    let mut helpers = [&groups[0], &groups[1], &groups[2]].map(|group| group.helper(CHILDREN, &["1", "0"]));
+    for max_fds in [1000, 0] {
+        let mut source = Processes::new().lives(true).fields(Fields::CGROUP).max_fds(max_fds).threads(1);
+        tick(&mut source);
+        for helper in &mut helpers {
+            helper.say("go");
+            assert_eq!(helper.line(), "done");
+        }
+        // This process runs this test alone.
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let few = rustix::process::Rlimit { current: Some(200), ..limit };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, few).unwrap();
+        let all: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+        let snapshot = tick(&mut source);
+        drop(all);
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+        for group in &groups {
+            assert!(group.of(snapshot.lives.as_ref()).is_some(), "{} with {max_fds}", group.name);
+        }
+    }
+}
