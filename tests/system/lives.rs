@@ -408,3 +408,51 @@ fn a_control_group_of_which_processes_are_left_out_has_no_account() {
     // The root has what the whole machine used.
     assert!(all.lives.unwrap().control_groups.iter().all(|group| group.path != "/"));
 }
+
+#[test]
+fn a_control_group_that_is_gone_is_not_kept_open() {
+    let Some(hierarchy) = with_hierarchy("lives::a_control_group_that_is_gone_is_not_kept_open") else { return };
+    let group = ControlGroup::new(hierarchy.path(), "gone");
+    let mut helper = group.helper(CHILDREN, &["1", "0"]);
+    let open = |group: &ControlGroup| {
+        let links =
+            std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| std::fs::read_link(fd.unwrap().path()).ok());
+        links.filter(|link| link.to_string_lossy().contains(&group.name)).count()
+    };
+    let mut source = Processes::new().lives(true).fields(Fields::CGROUP);
+    let usage = group.of(tick(&mut source).lives.as_ref()).unwrap().usage_usec;
+    assert_eq!(open(&group), 1);
+    helper.say("go");
+    assert_eq!(helper.line(), "done");
+    helper.end();
+    let moved: Vec<u64> =
+        (0..32).filter_map(|_| group.of(tick(&mut source).lives.as_ref())).map(|group| group.usage_usec).collect();
+    assert!(moved.last().is_some_and(|last| *last >= usage + 50_000), "{moved:?} after {usage}");
+    assert_eq!(open(&group), 0);
+}
+
+#[test]
+fn without_descriptors_no_control_group_is_left_out() {
+    let Some(hierarchy) = with_hierarchy("lives::without_descriptors_no_control_group_is_left_out") else { return };
+    let groups = ["a", "b", "c"].map(|name| ControlGroup::new(hierarchy.path(), name));
+    let mut helpers = [&groups[0], &groups[1], &groups[2]].map(|group| group.helper(CHILDREN, &["1", "0"]));
+    for max_fds in [1000, 0] {
+        let mut source = Processes::new().lives(true).fields(Fields::CGROUP).max_fds(max_fds).threads(1);
+        tick(&mut source);
+        for helper in &mut helpers {
+            helper.say("go");
+            assert_eq!(helper.line(), "done");
+        }
+        // This process runs this test alone.
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let few = rustix::process::Rlimit { current: Some(200), ..limit };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, few).unwrap();
+        let all: Vec<_> = std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect();
+        let snapshot = tick(&mut source);
+        drop(all);
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+        for group in &groups {
+            assert!(group.of(snapshot.lives.as_ref()).is_some(), "{} with {max_fds}", group.name);
+        }
+    }
+}
