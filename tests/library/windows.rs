@@ -155,7 +155,7 @@ fn wrong_settings_are_an_error_that_names_them() {
     let hour = Duration::from_secs(3600);
     for (windows, what) in [
         (ticks().window(hour).fields(["levl"]), "did you mean `level`?"),
-        (ticks().window(hour).quantiles([99.0]), "from 0 to 1, not 99"),
+        (ticks().window(hour).quantiles([99.0]), "99 is not from 0 to 1"),
         (ticks().window(Duration::ZERO), "a window of zero"),
     ] {
         let seen = first(windows);
