@@ -84,8 +84,8 @@ impl<S, T: Sample + Measured> Windows<S, T> {
     /// For a quantile outside 0 to 1 the stream yields one error ([`Error::is_config`]) and ends.
     pub fn quantiles(mut self, quantiles: impl IntoIterator<Item = f64>) -> Self {
         self.settings.quantiles = quantiles.into_iter().collect();
-        if let Some(config_error) = self.settings.quantiles.iter().find(|quantile| !(0.0..=1.0).contains(*quantile)) {
-            let error = Error::config(format!("quantiles: {config_error} is not from 0 to 1"));
+        if let Some(wrong) = self.settings.quantiles.iter().find(|quantile| !(0.0..=1.0).contains(*quantile)) {
+            let error = Error::config(format!("quantiles: {wrong} is not from 0 to 1"));
             self.config_error = self.config_error.or(Some(error));
         }
         self

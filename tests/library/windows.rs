@@ -156,7 +156,7 @@ fn wrong_settings_are_an_error_that_names_them() {
     for (windows, what) in [
         (ticks().window(hour).fields(["levl"]), "did you mean `level`?"),
         (ticks().window(hour).quantiles([99.0]), "99 is not from 0 to 1"),
-        (ticks().window(Duration::ZERO), "a window of zero"),
+        (ticks().window(Duration::ZERO), "length must be longer than zero"),
     ] {
         let seen = first(windows);
         assert_eq!(seen.len(), 1, "it ends");
