@@ -1127,7 +1127,10 @@ mod consuming {
             assert!(Consumer::<Reading>::new("nats://x", wrong).unwrap_err().is_config(), "{wrong:?}");
             let mut stream = Consumer::<Reading>::new("nats://x", "X").unwrap().durable(wrong).stream();
             let error = stream.next().await.unwrap().unwrap_err();
-            assert!(error.is_config() && error.to_string().contains(&format!("durable: {wrong:?}")), "{error}");
+            assert!(
+                error.is_config() && error.to_string().contains(&format!("durable: consumer {wrong:?}")),
+                "{error}"
+            );
         }
         assert!(Consumer::<Reading>::new("http://x", "X").unwrap_err().is_config());
     }

@@ -470,7 +470,7 @@ async fn existing_streams_only() {
     assert_all(
         &queue.publish(&messages(3)).await,
         "retry",
-        "appmon:reading: no such stream; make it with XGROUP CREATE",
+        "appmon:reading: no such stream; create it with XGROUP CREATE",
     );
     assert_eq!(redis.cli(&["EXISTS", KEY]), ["0"]);
     redis.cli(&["XGROUP", "CREATE", KEY, "readers", "$", "MKSTREAM"]);

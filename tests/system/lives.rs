@@ -105,6 +105,9 @@ fn cpu_us(pid: u32) -> u64 {
 
 /// Of the children of the helper, each that a snapshot has is in the next one, or ended there in the helper's account.
 fn check_counted_once(snapshots: &[Snapshot<ProcessSample>], root: ProcessId) {
+    // On a busy machine a child can be read in the microseconds in which it is in the account already and still there. Such a one has no
+    // reaper later: it happens, but seldom.
+    let (mut ended, mut accounted_before) = (0, 0);
     for pair in snapshots.windows(2) {
         let lives = pair[1].lives.as_ref().unwrap();
         for child in pair[0].samples.iter().filter(|process| process.ppid == root.pid) {
@@ -112,6 +115,11 @@ fn check_counted_once(snapshots: &[Snapshot<ProcessSample>], root: ProcessId) {
             let exit = lives.exits.iter().find(|exit| exit.id == child.id);
             assert_eq!(there, exit.is_none(), "either there or not: {child:?}");
             if let Some(exit) = exit {
+                ended += 1;
+                if exit.reaper.is_none() {
+                    accounted_before += 1;
+                    continue;
+                }
                 assert_eq!(exit.reaper, Some(root), "{child:?}");
                 assert!(lives.reapers.iter().any(|reaper| reaper.id == root));
             }
@@ -122,11 +130,12 @@ fn check_counted_once(snapshots: &[Snapshot<ProcessSample>], root: ProcessId) {
         };
         // What was seen of a child that is gone is there.
         let gone = pair[0].samples.iter().filter(|process| process.ppid == root.pid);
-        let gone = gone.filter(|child| lives.exits.iter().any(|exit| exit.id == child.id));
+        let gone = gone.filter(|child| lives.exits.iter().any(|exit| exit.id == child.id && exit.reaper.is_some()));
         let seen: u64 = gone.map(|child| child.cpu.total_ns).sum();
         let grown = children(&pair[1]) - children(&pair[0]);
         assert!(grown + 20_000_000 >= seen, "{grown} of {seen}");
     }
+    assert!(accounted_before * 50 <= ended + 50, "{accounted_before} of {ended}");
 }
 
 /// Within 2 %, or 20 ms for the one living process that waits.
