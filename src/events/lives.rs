@@ -205,24 +205,8 @@ impl Lives {
                     .and_then(|parent| self.lives.get(parent))
                     .map(|parent| (parent.name.clone(), parent.info.as_ref().map(|info| self.inherited.of(info))));
                 let (name, info) = name_and_info.unwrap_or_default();
-                let life = Life {
-                    id: ProcessId { pid, start_ticks: ticks_of(at, self.tick_ns) },
-                    derived: true,
-                    read: None,
-                    ppid,
-                    info,
-                    name: name.clone(),
-                    usage: None,
-                    execs: 0,
-                    start_announced: true,
-                    exit: None,
-                    missing: None,
-                    ended: false,
-                    over: false,
-                    since: self.tick,
-                    seen: 0,
-                    selected: false,
-                };
+                let announced = self.announced(pid, at);
+                let life = Life { ppid, info, name: name.clone(), ..announced };
                 let life = self.add(pid, life);
                 drafts.push(Draft { life, at, ppid, kind: DraftKind::Started(name) });
             }
@@ -278,7 +262,13 @@ impl Lives {
         if let Some(sample) = seen.filter(|sample| start_of(sample) <= at.as_nanos()) {
             return self.discover(sample, drafts);
         }
-        let life = Life {
+        let life = self.announced(pid, at);
+        self.add(pid, life)
+    }
+
+    /// A life of which an announcement is all that is known.
+    fn announced(&self, pid: u32, at: Monotonic) -> Life {
+        Life {
             id: ProcessId { pid, start_ticks: ticks_of(at, self.tick_ns) },
             derived: true,
             read: None,
@@ -295,8 +285,7 @@ impl Lives {
             since: self.tick,
             seen: 0,
             selected: false,
-        };
-        self.add(pid, life)
+        }
     }
 
     /// One that was read, and is not known by anything else.
