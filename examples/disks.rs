@@ -1,8 +1,9 @@
 //! Prints the usage of file systems and of directories on them.
 
+#[path = "support/cli.rs"]
+mod cli;
+
 use std::fmt::Write;
-use std::future::Future;
-use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,7 +11,6 @@ use appmon::fs::WatchMode;
 use appmon::{Directory, FileSystemSample, FileSystems, Rated, Result, Snapshot, SnapshotStreamExt, SourceExt};
 use futures::TryStreamExt;
 use tokio::io::AsyncWriteExt as _;
-use tokio::signal::unix::{SignalKind, signal};
 
 const HELP: &str = "\
 Prints the usage of all mounted file systems, and of chosen directories on them, at every tick.
@@ -37,35 +37,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let args = match parse() {
-        Ok(Some(args)) => args,
-        Ok(None) => {
-            // A closed pipe is the reader's choice.
-            let _ = writeln!(std::io::stdout(), "{HELP}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("disks: {error}\n\nTry --help.");
-            return ExitCode::from(2);
-        }
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("disks: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let result = runtime.block_on(until_stopped(run(args)));
-    // Not waiting for tokio's writing thread: a reader that stops reading would block it, and the exit.
-    runtime.shutdown_background();
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("disks: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    cli::main("disks", HELP, parse, |args| cli::until_stopped(run(args)))
 }
 
 async fn run(args: Args) -> Result<()> {
@@ -120,24 +92,6 @@ fn table(tick: &Snapshot<Rated<FileSystemSample>>) -> String {
     out
 }
 
-/// Runs until the end, until Ctrl-C or SIGTERM, or until the reader closes the pipe. All of these are success.
-async fn until_stopped(run: impl Future<Output = Result<()>>) -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(appmon::Error::io)?;
-    tokio::select! {
-        result = run => match result {
-            Err(error) if is_closed_pipe(&error) => Ok(()),
-            result => result,
-        },
-        _ = tokio::signal::ctrl_c() => Ok(()),
-        _ = terminate.recv() => Ok(()),
-    }
-}
-
-fn is_closed_pipe(error: &appmon::Error) -> bool {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
-    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
-}
-
 /// The arguments; `None` for `--help`.
 fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
     use lexopt::prelude::*;
@@ -146,32 +100,11 @@ fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {
-            Long(name @ ("directory" | "watch")) => {
-                let (option, is_watched) = (format!("--{name}"), name == "watch");
-                let text = parser.value()?.string()?;
-                let (name, path) = text
-                    .split_once('=')
-                    .filter(|(name, path)| !name.is_empty() && !path.is_empty())
-                    .ok_or_else(|| format!("{option} {text}: it must be NAME=PATH, such as logs=/var/log"))?;
-                let directory = Directory::new(name, path);
-                args.directories.push(if is_watched { directory.watched() } else { directory });
-            }
-            Long(name @ ("ttl" | "every")) => {
-                let name = format!("--{name}");
-                let text = parser.value()?.string()?;
-                let duration = humantime::parse_duration(&text).map_err(|error| format!("{name} {text}: {error}"))?;
-                if name == "--ttl" {
-                    args.ttl = duration;
-                } else if duration.is_zero() {
-                    return Err("--every 0: it must be longer than zero, such as 1s".into());
-                } else {
-                    args.every = duration;
-                }
-            }
-            Long("count") => {
-                let text = parser.value()?.string()?;
-                args.count = Some(text.parse().map_err(|error| format!("--count {text}: {error}"))?);
-            }
+            Long("directory") => args.directories.push(cli::directory(&mut parser, "directory")?),
+            Long("watch") => args.directories.push(cli::directory(&mut parser, "watch")?.watched()),
+            Long("ttl") => args.ttl = cli::duration(&mut parser, "ttl")?,
+            Long("every") => args.every = cli::every(&mut parser, "1s")?,
+            Long("count") => args.count = Some(cli::value(&mut parser, "count")?),
             Short('h') | Long("help") => return Ok(None),
             _ => return Err(arg.unexpected()),
         }

@@ -1,5 +1,8 @@
 //! Shows the busiest processes and the fullest file systems of all hosts that forward to a JetStream stream.
 
+#[path = "support/cli.rs"]
+mod cli;
+
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -42,31 +45,9 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let args = match parse() {
-        Ok(Some(args)) => args,
-        Ok(None) => {
-            let _ = print(&format!("{HELP}\n\nThe grammar of EXPRESSION:\n\n{}", Select::GRAMMAR));
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("fleet: {error}\n\nTry --help.");
-            return ExitCode::from(2);
-        }
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("fleet: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    match runtime.block_on(run(args)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("fleet: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    cli::main("fleet", format!("{HELP}\n\nThe grammar of EXPRESSION:\n\n{}", Select::GRAMMAR), parse, |args| {
+        cli::block_on(run(args)).map(|()| ExitCode::SUCCESS)
+    })
 }
 
 async fn run(args: Args) -> Result<()> {
@@ -179,8 +160,7 @@ fn top_of<T>(latest: &Latest<T>, top: usize, by: impl Fn(&T) -> f64) -> Vec<(&st
 
 /// The usage in percent, as in `df`: of the space that ordinary users can use.
 fn used(disk: &FileSystemSample) -> f64 {
-    let usable = disk.used_bytes + disk.free_bytes;
-    if usable == 0 { 0.0 } else { 100.0 * disk.used_bytes as f64 / usable as f64 }
+    disk.used_fraction().map_or(0.0, |fraction| 100.0 * fraction)
 }
 
 fn print(text: &str) -> std::io::Result<()> {
@@ -206,26 +186,10 @@ fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
             Long("from") => args.from = parser.value()?.string()?,
             Long("stream") => args.stream = parser.value()?.string()?,
             Long("subjects") => args.subjects = parser.value()?.string()?,
-            Long("select") => {
-                let text = parser.value()?.string()?;
-                // The error points at the place in the text, over several lines.
-                args.select = text.parse().map_err(|error| format!("--select: {error}"))?;
-            }
-            Long("every") => {
-                let text = parser.value()?.string()?;
-                args.every = humantime::parse_duration(&text).map_err(|error| format!("--every {text}: {error}"))?;
-                if args.every.is_zero() {
-                    return Err("--every 0: it must be longer than zero, such as 2s".into());
-                }
-            }
-            Long("count") => {
-                let text = parser.value()?.string()?;
-                args.count = text.parse().map_err(|error| format!("--count {text}: {error}"))?;
-            }
-            Long("top") => {
-                let text = parser.value()?.string()?;
-                args.top = text.parse().map_err(|error| format!("--top {text}: {error}"))?;
-            }
+            Long("select") => args.select = cli::select(&mut parser)?,
+            Long("every") => args.every = cli::every(&mut parser, "2s")?,
+            Long("count") => args.count = cli::value(&mut parser, "count")?,
+            Long("top") => args.top = cli::value(&mut parser, "top")?,
             Long("oldest") => args.oldest = true,
             Short('h') | Long("help") => return Ok(None),
             _ => return Err(arg.unexpected()),

@@ -5,6 +5,9 @@
     allow(dead_code, unused_imports, reason = "without any broker it only prints an error")
 )]
 
+#[path = "support/cli.rs"]
+mod cli;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -63,34 +66,11 @@ enum What {
 }
 
 fn main() -> ExitCode {
-    let args = match parse() {
-        Ok(Some(args)) => args,
-        Ok(None) => {
-            println(HELP);
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("forward: {error}\n\nTry --help.");
-            return ExitCode::from(2);
-        }
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("forward: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    match runtime.block_on(run_until_stopped(args)) {
-        Ok(report) => {
-            println(&serde_json::to_string(&report).unwrap_or_default());
-            if report.is_lossless() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
-        Err(error) => {
-            eprintln!("forward: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    cli::main("forward", HELP, parse, |args| {
+        let report = cli::block_on(run_until_stopped(args))?;
+        cli::println(serde_json::to_string(&report).unwrap_or_default());
+        Ok::<_, Error>(if report.is_lossless() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    })
 }
 
 /// Forwards until Ctrl-C or SIGTERM: the first ends it after the waiting messages, the second at once.
@@ -251,11 +231,6 @@ async fn watch(monitor: Monitor) {
     }
 }
 
-fn println(text: &str) {
-    // A closed pipe is the reader's choice.
-    let _ = std::io::Write::write_all(&mut std::io::stdout(), format!("{text}\n").as_bytes());
-}
-
 /// The arguments; `None` for `--help`.
 fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
     use lexopt::prelude::*;
@@ -271,22 +246,11 @@ fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
         deadline: Duration::from_secs(30),
     };
     let mut parser = lexopt::Parser::from_env();
-    let duration = |name: &str, text: String| {
-        humantime::parse_duration(&text).map_err(|error| lexopt::Error::from(format!("--{name} {text}: {error}")))
-    };
     while let Some(arg) = parser.next()? {
         match arg {
             Long("to") => args.to = parser.value()?.string()?,
-            Long("every") => {
-                args.every = duration("every", parser.value()?.string()?)?;
-                if args.every.is_zero() {
-                    return Err("--every 0: it must be longer than zero, such as 1s".into());
-                }
-            }
-            Long("count") => {
-                let text = parser.value()?.string()?;
-                args.count = text.parse().map_err(|error| format!("--count {text}: {error}"))?;
-            }
+            Long("every") => args.every = cli::every(&mut parser, "1s")?,
+            Long("count") => args.count = cli::value(&mut parser, "count")?,
             Long("spool") => args.spool = Some(parser.value()?.into()),
             Long("file-systems") => args.what = What::FileSystems,
             Long("create-stream") => args.create_stream = Some(parser.value()?.string()?),
@@ -294,7 +258,7 @@ fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
             Long("codec") => {
                 args.codec = parser.value()?.string()?.parse().map_err(|error| format!("--codec: {error}"))?
             }
-            Long("deadline") => args.deadline = duration("deadline", parser.value()?.string()?)?,
+            Long("deadline") => args.deadline = cli::duration(&mut parser, "deadline")?,
             Short('h') | Long("help") => return Ok(None),
             _ => return Err(arg.unexpected()),
         }

@@ -1,9 +1,11 @@
 //! What the services of this machine use: containers, systemd units, and programs that are in neither.
 
+#[path = "support/cli.rs"]
+mod cli;
+
 use std::collections::VecDeque;
 use std::fmt::Write;
-use std::future::Future;
-use std::io::{IsTerminal, Write as _};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,7 +15,6 @@ use appmon::stream::{GroupKey, GroupSample};
 use appmon::{Notice, Processes, Rated, Reading, Result, Select, Snapshot, SnapshotStreamExt, SourceExt, Timestamp};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::io::AsyncWriteExt as _;
-use tokio::signal::unix::{SignalKind, signal};
 
 const HELP: &str = "\
 Shows what each service uses, the busiest first: a container, else a systemd
@@ -53,35 +54,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let args = match parse() {
-        Ok(Some(args)) => args,
-        Ok(None) => {
-            // A closed pipe is the reader's choice.
-            let _ = writeln!(std::io::stdout(), "{HELP}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("services: {error}\n\nTry --help.");
-            return ExitCode::from(2);
-        }
-    };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("services: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let result = runtime.block_on(until_stopped(run(args)));
-    // A reader that does not read would hold up the thread that writes to it.
-    runtime.shutdown_background();
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("services: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    cli::main("services", HELP, parse, |args| cli::until_stopped(run(args)))
 }
 
 /// What comes from the two streams.
@@ -336,24 +309,6 @@ fn seconds(time: Timestamp) -> String {
     time.split_once('.').map_or_else(|| time.clone(), |(seconds, _)| format!("{seconds}Z"))
 }
 
-/// Runs until it ends by itself, is told to stop, or nobody reads what it writes: all of them are a good end.
-async fn until_stopped(run: impl Future<Output = Result<()>>) -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(appmon::Error::io)?;
-    tokio::select! {
-        result = run => match result {
-            Err(error) if is_closed_pipe(&error) => Ok(()),
-            result => result,
-        },
-        _ = tokio::signal::ctrl_c() => Ok(()),
-        _ = terminate.recv() => Ok(()),
-    }
-}
-
-fn is_closed_pipe(error: &appmon::Error) -> bool {
-    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
-    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe)
-}
-
 /// The arguments; `None` where only help is wanted.
 fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
     use lexopt::prelude::*;
@@ -362,25 +317,10 @@ fn parse() -> std::result::Result<Option<Args>, lexopt::Error> {
     while let Some(arg) = parser.next()? {
         match arg {
             Long("events") => args.events = true,
-            Long("top") => {
-                let text = parser.value()?.string()?;
-                args.top = text.parse().map_err(|error| format!("--top {text}: {error}"))?;
-            }
-            Long("select") => {
-                let text = parser.value()?.string()?;
-                args.select = text.parse().map_err(|error: appmon::Error| format!("--select {text}: {error}"))?;
-            }
-            Long("every") => {
-                let text = parser.value()?.string()?;
-                args.every = humantime::parse_duration(&text).map_err(|error| format!("--every {text}: {error}"))?;
-                if args.every.is_zero() {
-                    return Err("--every 0: there must be some time between two tables".into());
-                }
-            }
-            Long("count") => {
-                let text = parser.value()?.string()?;
-                args.count = Some(text.parse().map_err(|error| format!("--count {text}: {error}"))?);
-            }
+            Long("top") => args.top = cli::value(&mut parser, "top")?,
+            Long("select") => args.select = cli::select(&mut parser)?,
+            Long("every") => args.every = cli::every(&mut parser, "1s")?,
+            Long("count") => args.count = Some(cli::value(&mut parser, "count")?),
             Short('h') | Long("help") => return Ok(None),
             _ => return Err(arg.unexpected()),
         }

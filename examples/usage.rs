@@ -1,5 +1,8 @@
 //! Reports the disk usage of directory trees as JSON.
 
+#[path = "support/cli.rs"]
+mod cli;
+
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -30,31 +33,13 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let args = match parse() {
-        Ok(Some(args)) => args,
-        Ok(None) => {
-            // A closed pipe is the reader's choice.
-            let _ = writeln!(std::io::stdout(), "{HELP}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("usage: {error}\n\nTry --help.");
-            return ExitCode::from(2);
-        }
-    };
-    match run(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("usage: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    cli::main("usage", HELP, parse, run)
 }
 
-fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
+fn run(args: Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let usage = args.scan.run(&Cancel::new())?;
     let text = serde_json::to_string_pretty(&usage)?;
-    match writeln!(std::io::stdout().lock(), "{}", plain(&text)) {
+    match writeln!(std::io::stdout().lock(), "{}", cli::plain(&text)) {
         // A closed pipe is the reader's choice.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
         written => written.map_err(|error| format!("standard output: {error}"))?,
@@ -64,7 +49,7 @@ fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
         let peak = status.lines().find(|line| line.starts_with("VmHWM"));
         eprintln!("{}", peak.unwrap_or_default());
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The arguments; `None` for `--help`.
@@ -75,8 +60,8 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {
-            Long("threads") => threads = Some(number("threads", parser.value()?.string()?)?),
-            Long("largest") => largest = number("largest", parser.value()?.string()?)?,
+            Long("threads") => threads = Some(cli::value(&mut parser, "threads")?),
+            Long("largest") => largest = cli::value(&mut parser, "largest")?,
             Long("exclude") => globs.push(parser.value()?.string()?),
             Long("memory") => memory = true,
             Short('h') | Long("help") => return Ok(None),
@@ -97,28 +82,4 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
         scan = scan.exclude(&glob).map_err(|error| format!("--exclude: {error}"))?;
     }
     Ok(Some(Args { scan, memory }))
-}
-
-/// The whole number after `--name`.
-fn number(name: &str, text: String) -> Result<usize, lexopt::Error> {
-    text.parse().map_err(|error| format!("--{name} {text}: {error}").into())
-}
-
-/// JSON with characters escaped that could control a terminal: file names can contain them, and JSON itself escapes only the
-/// first 32. The JSON value stays the same.
-fn plain(json: &str) -> String {
-    let mut text = String::with_capacity(json.len());
-    for char in json.chars() {
-        match char {
-            '\u{7f}'..='\u{9f}'
-            | '\u{61c}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' => {
-                text.push_str(&format!("\\u{:04x}", u32::from(char)));
-            }
-            _ => text.push(char),
-        }
-    }
-    text
 }

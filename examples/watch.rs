@@ -1,14 +1,14 @@
 //! Shows a selection of processes as a table at every tick, with rates.
 
-use std::future::Future;
-use std::io::Write;
+#[path = "support/cli.rs"]
+mod cli;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
 use appmon::{Fields, ProcessSample, Processes, Rated, Select, Snapshot, SnapshotStreamExt, SourceExt};
 use futures::TryStreamExt;
 use tokio::io::AsyncWriteExt;
-use tokio::signal::unix::{SignalKind, signal};
 
 const HELP: &str = "\
 Shows which of the selected processes use the machine: a table at every tick, of those that hold
@@ -35,32 +35,7 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let args = match parse() {
-        Ok(Some(args)) => args,
-        Ok(None) => {
-            // A closed pipe is the reader's choice.
-            let _ = writeln!(std::io::stdout(), "{HELP}\n{}", Select::GRAMMAR);
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("watch: {error}\n\nTry --help.");
-            return ExitCode::from(2);
-        }
-    };
-    let result = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(appmon::Error::io);
-    let result = result.and_then(|runtime| {
-        let result = runtime.block_on(until_stopped(watch(args)));
-        // Not waiting for tokio's writing thread: a reader that stops reading would block it, and the exit.
-        runtime.shutdown_background();
-        result
-    });
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("watch: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    cli::main("watch", format!("{HELP}\n{}", Select::GRAMMAR), parse, |args| cli::until_stopped(watch(args)))
 }
 
 async fn watch(args: Args) -> appmon::Result<()> {
@@ -74,22 +49,10 @@ async fn watch(args: Args) -> appmon::Result<()> {
     for _ in 0..args.count.unwrap_or(u64::MAX) {
         let Some(tick) = ticks.try_next().await? else { break };
         let text = table(&tick);
-        match out.write_all(text.as_bytes()).await.and(out.flush().await) {
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => break,
-            written => written.map_err(appmon::Error::io)?,
-        }
+        out.write_all(text.as_bytes()).await?;
+        out.flush().await?;
     }
     Ok(())
-}
-
-/// Runs until the end, or until Ctrl-C or SIGTERM.
-async fn until_stopped(run: impl Future<Output = appmon::Result<()>>) -> appmon::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(appmon::Error::io)?;
-    tokio::select! {
-        result = run => result,
-        _ = tokio::signal::ctrl_c() => Ok(()),
-        _ = terminate.recv() => Ok(()),
-    }
 }
 
 /// A table of at most 80 columns.
@@ -143,17 +106,8 @@ fn parse() -> Result<Option<Args>, lexopt::Error> {
     let mut parser = lexopt::Parser::from_env();
     while let Some(arg) = parser.next()? {
         match arg {
-            Long("every") => {
-                let text = parser.value()?.string()?;
-                args.every = humantime::parse_duration(&text).map_err(|error| format!("--every {text}: {error}"))?;
-                if args.every.is_zero() {
-                    return Err("--every 0: it must be longer than zero, such as 1s".into());
-                }
-            }
-            Long("count") => {
-                let text = parser.value()?.string()?;
-                args.count = Some(text.parse().map_err(|error| format!("--count {text}: {error}"))?);
-            }
+            Long("every") => args.every = cli::every(&mut parser, "1s")?,
+            Long("count") => args.count = Some(cli::value(&mut parser, "count")?),
             Value(text) => {
                 // The error points at the place in the text, over several lines.
                 args.select = text.string()?.parse().map_err(|error| format!("EXPRESSION: {error}"))?;
