@@ -150,6 +150,7 @@ pub mod process;
 mod quantity;
 mod reading;
 mod sampler;
+mod scanner;
 #[cfg(feature = "schema")]
 pub mod schema;
 #[cfg(test)]

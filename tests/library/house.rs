@@ -12,7 +12,19 @@ use syn::visit::{self, Visit};
 const LAYERS: [(&str, &[&str]); 12] = [
     (
         "ground",
-        &["error", "fault", "time", "text", "reading", "number", "glob", "spelling", "process::id", "events::method"],
+        &[
+            "error",
+            "fault",
+            "time",
+            "text",
+            "reading",
+            "number",
+            "glob",
+            "spelling",
+            "scanner",
+            "process::id",
+            "events::method",
+        ],
     ),
     (
         "parsers",

@@ -12,6 +12,7 @@ use super::pattern::Pattern;
 use super::value::Value;
 use crate::Error;
 use crate::fault::Fault;
+use crate::scanner::Scanner;
 use crate::spelling::nearest;
 
 /// The operators, such that none is the beginning of a later one.
@@ -24,7 +25,7 @@ impl FromStr for Select {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let mut parser = Parser { text, at: 0, depth: 0 };
+        let mut parser = Parser { scanner: Scanner::new(text), depth: 0 };
         parser.whole().map_err(|fault| fault.explain("selection", text))
     }
 }
@@ -34,15 +35,13 @@ impl FromStr for Pattern {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let mut parser = Parser { text, at: 0, depth: 0 };
+        let mut parser = Parser { scanner: Scanner::new(text), depth: 0 };
         parser.whole_pattern().map_err(|fault| fault.explain("pattern", text))
     }
 }
 
 struct Parser<'a> {
-    text: &'a str,
-    /// How many bytes have been read.
-    at: usize,
+    scanner: Scanner<'a>,
     /// How many parentheses are open.
     depth: usize,
 }
@@ -56,34 +55,34 @@ struct Word<'a> {
 
 impl<'a> Parser<'a> {
     fn whole(&mut self) -> Result<Select, Fault> {
-        self.skip_space();
-        if self.rest().is_empty() {
-            return Err(self.fault_here("it is empty; `all` selects every process, `none` selects none"));
+        self.scanner.skip_space();
+        if self.scanner.rest().is_empty() {
+            return Err(self.scanner.fault("it is empty; `all` selects every process, `none` selects none"));
         }
         let select = self.any()?;
-        self.skip_space();
-        match self.rest().chars().next() {
+        self.scanner.skip_space();
+        match self.scanner.rest().chars().next() {
             None => Ok(select),
-            Some(')') => Err(self.fault_here("this `)` closes nothing")),
-            Some(_) => Err(self.fault_here(format!("expected `&`, `|` or the end; {IN_QUOTES}"))),
+            Some(')') => Err(self.scanner.fault("this `)` closes nothing")),
+            Some(_) => Err(self.scanner.fault(format!("expected `&`, `|` or the end; {IN_QUOTES}"))),
         }
     }
 
     fn whole_pattern(&mut self) -> Result<Pattern, Fault> {
         let operator = self.operator("a pattern", &["=", "==", "*=", "~"])?;
         let pattern = self.value()?.pattern(operator)?;
-        self.skip_space();
-        if self.rest().is_empty() {
+        self.scanner.skip_space();
+        if self.scanner.rest().is_empty() {
             Ok(pattern)
         } else {
-            Err(self.fault_here(format!("expected the end; {IN_QUOTES}")))
+            Err(self.scanner.fault(format!("expected the end; {IN_QUOTES}")))
         }
     }
 
     /// X | Y | …
     fn any(&mut self) -> Result<Select, Fault> {
-        self.skip_space();
-        let begin = self.at;
+        self.scanner.skip_space();
+        let begin = self.scanner.at;
         let mut select = self.every()?;
         while self.infix('|', "or") {
             select = select | self.every()?;
@@ -107,13 +106,13 @@ impl<'a> Parser<'a> {
     fn operand(&mut self) -> Result<Select, Fault> {
         let mut negated = false;
         loop {
-            self.skip_space();
-            if !self.eat("!") && !self.eat_word("not") {
+            self.scanner.skip_space();
+            if !self.scanner.eat("!") && !self.scanner.eat_word("not") {
                 break;
             }
             negated = !negated;
         }
-        let select = if self.rest().starts_with('(') {
+        let select = if self.scanner.rest().starts_with('(') {
             let open = self.open()?;
             let select = self.any()?;
             self.close(open)?;
@@ -122,15 +121,15 @@ impl<'a> Parser<'a> {
             let word = self.word();
             match word.text {
                 "" | "and" | "or" => {
-                    self.at = word.at;
-                    return Err(self.fault_here("expected a condition, such as `name=nginx`, or `(`"));
+                    self.scanner.at = word.at;
+                    return Err(self.scanner.fault("expected a condition, such as `name=nginx`, or `(`"));
                 }
                 "all" => Select::all(),
                 "none" => Select::none(),
                 "kernel_thread" => Select::kernel_threads(),
                 "with_descendants" => self.function(word, |parser, select| {
-                    parser.skip_space();
-                    Ok(if parser.eat(",") {
+                    parser.scanner.skip_space();
+                    Ok(if parser.scanner.eat(",") {
                         select.with_descendants_to(parser.depth()?)
                     } else {
                         select.with_descendants()
@@ -149,9 +148,9 @@ impl<'a> Parser<'a> {
         name: Word<'a>,
         finish: impl FnOnce(&mut Self, Select) -> Result<Select, Fault>,
     ) -> Result<Select, Fault> {
-        self.skip_space();
-        if !self.rest().starts_with('(') {
-            return Err(self.fault_here(format!("expected `(` after `{}`", name.text)));
+        self.scanner.skip_space();
+        if !self.scanner.rest().starts_with('(') {
+            return Err(self.scanner.fault(format!("expected `(` after `{}`", name.text)));
         }
         let open = self.open()?;
         let argument = self.any()?;
@@ -197,9 +196,9 @@ impl<'a> Parser<'a> {
 
     /// One of the operators that `what`, a field, takes.
     fn operator(&mut self, what: &str, takes: &[&str]) -> Result<&'static str, Fault> {
-        self.skip_space();
-        let at = self.at;
-        let found = OPERATORS.into_iter().find(|operator| self.eat(operator));
+        self.scanner.skip_space();
+        let at = self.scanner.at;
+        let found = OPERATORS.into_iter().find(|operator| self.scanner.eat(operator));
         if let Some(operator) = found.filter(|operator| takes.contains(operator)) {
             return Ok(operator);
         }
@@ -209,47 +208,49 @@ impl<'a> Parser<'a> {
     }
 
     fn value(&mut self) -> Result<Value, Fault> {
-        self.skip_space();
-        let at = self.at;
-        let bytes = if self.eat("'") {
-            let Some((value, _)) = self.rest().split_once('\'') else {
+        self.scanner.skip_space();
+        let at = self.scanner.at;
+        let bytes = if self.scanner.eat("'") {
+            let Some((value, _)) = self.scanner.rest().split_once('\'') else {
                 return Err(Fault::new(at, 1, "this `'` is not closed"));
             };
-            self.at = self.at.saturating_add(value.len()).saturating_add(1);
+            self.scanner.at = self.scanner.at.saturating_add(value.len()).saturating_add(1);
             value.as_bytes().to_vec()
-        } else if self.eat("\"") {
+        } else if self.scanner.eat("\"") {
             self.escaped(at)?
         } else {
-            self.take_until(ends_bare_value).as_bytes().to_vec()
+            self.scanner.take_until(ends_bare_value).as_bytes().to_vec()
         };
-        if self.at == at {
-            return Err(self.fault_here(format!("expected a value; an empty one is written `\"\"`, and {IN_QUOTES}")));
+        if self.scanner.at == at {
+            return Err(self
+                .scanner
+                .fault(format!("expected a value; an empty one is written `\"\"`, and {IN_QUOTES}")));
         }
-        Ok(Value { at, len: self.at.saturating_sub(at), bytes })
+        Ok(Value { at, len: self.scanner.at.saturating_sub(at), bytes })
     }
 
     /// The rest of a value in double quotes, the first of which is at `open`.
     fn escaped(&mut self, open: usize) -> Result<Vec<u8>, Fault> {
         let mut bytes = Vec::new();
         loop {
-            bytes.extend_from_slice(self.take_until(|char| matches!(char, '"' | '\\')).as_bytes());
-            let escape = self.at;
-            if self.eat("\"") {
+            bytes.extend_from_slice(self.scanner.take_until(|char| matches!(char, '"' | '\\')).as_bytes());
+            let escape = self.scanner.at;
+            if self.scanner.eat("\"") {
                 return Ok(bytes);
             }
-            if self.rest().is_empty() {
+            if self.scanner.rest().is_empty() {
                 return Err(Fault::new(open, 1, "this `\"` is not closed"));
             }
-            if self.eat("\\\\") {
+            if self.scanner.eat("\\\\") {
                 bytes.push(b'\\');
-            } else if self.eat("\\\"") {
+            } else if self.scanner.eat("\\\"") {
                 bytes.push(b'"');
-            } else if self.eat("\\x")
-                && let Some(digits) = self.rest().get(..2)
+            } else if self.scanner.eat("\\x")
+                && let Some(digits) = self.scanner.rest().get(..2)
                 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
                 && let Ok(byte) = u8::from_str_radix(digits, 16)
             {
-                self.at = self.at.saturating_add(2);
+                self.scanner.at = self.scanner.at.saturating_add(2);
                 bytes.push(byte);
             } else {
                 let what = "in `\"…\"` a backslash is written `\\\\`, a quote `\\\"`, a byte `\\xHH`; in `'…'` nothing is escaped";
@@ -259,78 +260,42 @@ impl<'a> Parser<'a> {
     }
 
     fn open(&mut self) -> Result<usize, Fault> {
-        let at = self.at;
+        let at = self.scanner.at;
         self.depth = self.depth.saturating_add(1);
         if self.depth > MAX_DEPTH {
-            return Err(self.fault_here(too_deep()));
+            return Err(self.scanner.fault(too_deep()));
         }
-        self.eat("(");
+        self.scanner.eat("(");
         Ok(at)
     }
 
     fn close(&mut self, open: usize) -> Result<(), Fault> {
-        self.skip_space();
+        self.scanner.skip_space();
         self.depth = self.depth.saturating_sub(1);
-        if self.eat(")") {
+        if self.scanner.eat(")") {
             Ok(())
-        } else if self.rest().is_empty() {
+        } else if self.scanner.rest().is_empty() {
             Err(Fault::new(open, 1, "this `(` is not closed"))
         } else {
-            Err(self.fault_here(format!("expected `&`, `|` or `)`; {IN_QUOTES}")))
+            Err(self.scanner.fault(format!("expected `&`, `|` or `)`; {IN_QUOTES}")))
         }
     }
 
     /// Eats an operator between operands: the sign, once or twice, or the word.
     fn infix(&mut self, sign: char, word: &str) -> bool {
-        self.skip_space();
+        self.scanner.skip_space();
         let mut buffer = [0; 4];
         let sign = &*sign.encode_utf8(&mut buffer);
-        let found = self.eat(sign);
+        let found = self.scanner.eat(sign);
         if found {
-            self.eat(sign);
+            self.scanner.eat(sign);
         }
-        found || self.eat_word(word)
-    }
-
-    fn eat(&mut self, token: &str) -> bool {
-        let found = self.rest().starts_with(token);
-        if found {
-            self.at = self.at.saturating_add(token.len());
-        }
-        found
-    }
-
-    fn eat_word(&mut self, word: &str) -> bool {
-        let before = self.at;
-        let found = self.word().text == word;
-        if !found {
-            self.at = before;
-        }
-        found
+        found || self.scanner.eat_word(word)
     }
 
     fn word(&mut self) -> Word<'a> {
-        let at = self.at;
-        Word { at, text: self.take_until(|char| !char.is_alphanumeric() && char != '_') }
-    }
-
-    fn skip_space(&mut self) {
-        self.take_until(|char| !char.is_whitespace());
-    }
-
-    fn take_until(&mut self, ends: impl Fn(char) -> bool) -> &'a str {
-        let rest = self.rest();
-        let taken = rest.split(ends).next().unwrap_or_default();
-        self.at = self.at.saturating_add(taken.len());
-        taken
-    }
-
-    fn rest(&self) -> &'a str {
-        self.text.get(self.at..).unwrap_or_default()
-    }
-
-    fn fault_here(&self, what: impl Into<String>) -> Fault {
-        Fault::new(self.at, 1, what)
+        let at = self.scanner.at;
+        Word { at, text: self.scanner.word() }
     }
 }
 

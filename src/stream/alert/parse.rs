@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::rule::{Alert, Ask, Condition};
 use crate::fault::Fault;
 use crate::measured::{Field, FieldTable, Measured};
+use crate::scanner::Scanner;
 use crate::{Error, quantity};
 
 /// Whether the first number is in this relation to the second.
@@ -20,15 +21,13 @@ impl<T: Measured + 'static> FromStr for Alert<T> {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let parser = Parser { text, at: 0, table: FieldTable::new() };
+        let parser = Parser { scanner: Scanner::new(text), table: FieldTable::new() };
         parser.rule().map_err(|fault| fault.explain("alert", text))
     }
 }
 
 struct Parser<'a, T> {
-    text: &'a str,
-    /// The number of bytes read so far.
-    at: usize,
+    scanner: Scanner<'a>,
     table: FieldTable<T>,
 }
 
@@ -49,13 +48,13 @@ impl<'a, T: 'static> Parser<'a, T> {
             clear = Some(self.condition()?);
             clear_hold = self.hold()?;
         } else if comma {
-            return Err(self.fault("expected `until`"));
+            return Err(self.scanner.fault("expected `until`"));
         }
-        self.skip_space();
-        if !self.rest().is_empty() {
-            return Err(self.fault("expected `and`, `for`, `, until` or the end"));
+        self.scanner.skip_space();
+        if !self.scanner.rest().is_empty() {
+            return Err(self.scanner.fault("expected `and`, `for`, `, until` or the end"));
         }
-        Ok(Alert { name: self.text.trim().into(), raise, hold, clear, clear_hold })
+        Ok(Alert { name: self.scanner.text().trim().into(), raise, hold, clear, clear_hold })
     }
 
     /// FIELD OPERATOR NUMBER [and …]
@@ -83,24 +82,24 @@ impl<'a, T: 'static> Parser<'a, T> {
     }
 
     fn comparison(&mut self) -> Result<Comparison<T>, Fault> {
-        self.skip_space();
-        let start = self.at;
-        let name = self.take_until(|char| !(char.is_alphanumeric() || matches!(char, '_' | '.')));
+        self.scanner.skip_space();
+        let start = self.scanner.at;
+        let name = self.scanner.take_until(|char| !(char.is_alphanumeric() || matches!(char, '_' | '.')));
         if name.is_empty() {
-            return Err(self.fault("expected a field, such as `cpu.cores`"));
+            return Err(self.scanner.fault("expected a field, such as `cpu.cores`"));
         }
         let Some(field) = self.table.named(name).cloned() else {
             return Err(Fault::new(start, name.len(), self.table.unknown(name)));
         };
-        self.skip_space();
+        self.scanner.skip_space();
         let Some((_, compare)) = OPERATORS.into_iter().find(|(operator, _)| self.eat(operator)) else {
-            return Err(self.fault("expected one of `>`, `>=`, `<`, `<=`"));
+            return Err(self.scanner.fault("expected one of `>`, `>=`, `<`, `<=`"));
         };
-        self.skip_space();
-        let start = self.at;
+        self.scanner.skip_space();
+        let start = self.scanner.at;
         let value = self.value();
         if value.is_empty() {
-            return Err(self.fault(format!("expected a number in {}", field.unit())));
+            return Err(self.scanner.fault(format!("expected a number in {}", field.unit())));
         }
         let bound = quantity::of(field.unit(), value).map_err(|why| Fault::new(start, value.len(), why))?;
         Ok(Comparison { field, compare, bound })
@@ -108,7 +107,7 @@ impl<'a, T: 'static> Parser<'a, T> {
 
     /// Takes the text before the next comma or keyword.
     fn value(&mut self) -> &'a str {
-        let rest = self.rest();
+        let rest = self.scanner.rest();
         let comma = rest.find(',').unwrap_or(rest.len());
         let words = ["for", "and", "until"].into_iter().filter_map(|word| {
             let found = rest.match_indices(word).map(|(at, _)| at);
@@ -121,7 +120,7 @@ impl<'a, T: 'static> Parser<'a, T> {
         });
         let end = words.fold(comma, usize::min);
         let value = rest.get(..end).unwrap_or_default().trim_end();
-        self.at = self.at.saturating_add(value.len());
+        self.scanner.at = self.scanner.at.saturating_add(value.len());
         value
     }
 
@@ -130,11 +129,11 @@ impl<'a, T: 'static> Parser<'a, T> {
         if !self.eat_word("for") {
             return Ok(Duration::ZERO);
         }
-        self.skip_space();
-        let start = self.at;
+        self.scanner.skip_space();
+        let start = self.scanner.at;
         let text = self.value();
         if text.is_empty() {
-            return Err(self.fault("expected a duration, such as `30s`"));
+            return Err(self.scanner.fault("expected a duration, such as `30s`"));
         }
         humantime::parse_duration(text).map_err(|why| {
             Fault::new(start, text.len(), format!("expected a duration, such as `30s` or `1h 30m`: {why}"))
@@ -142,39 +141,19 @@ impl<'a, T: 'static> Parser<'a, T> {
     }
 
     fn eat(&mut self, token: &str) -> bool {
-        self.skip_space();
-        let found = self.rest().starts_with(token);
-        if found {
-            self.at = self.at.saturating_add(token.len());
-        }
-        found
+        self.scanner.skip_space();
+        self.scanner.eat(token)
     }
 
+    /// A word that is not there leaves the white space before it, where a fault is shown.
     fn eat_word(&mut self, word: &str) -> bool {
-        let before = self.at;
-        let found = self.eat(word) && !self.rest().starts_with(|char: char| char.is_alphanumeric() || char == '_');
+        let before = self.scanner.at;
+        self.scanner.skip_space();
+        let found = self.scanner.eat_word(word);
         if !found {
-            self.at = before;
+            self.scanner.at = before;
         }
         found
-    }
-
-    fn skip_space(&mut self) {
-        self.take_until(|char| !char.is_whitespace());
-    }
-
-    fn take_until(&mut self, ends: impl Fn(char) -> bool) -> &'a str {
-        let taken = self.rest().split(ends).next().unwrap_or_default();
-        self.at = self.at.saturating_add(taken.len());
-        taken
-    }
-
-    fn rest(&self) -> &'a str {
-        self.text.get(self.at..).unwrap_or_default()
-    }
-
-    fn fault(&self, what: impl Into<String>) -> Fault {
-        Fault::new(self.at, 1, what)
     }
 }
 
