@@ -134,6 +134,11 @@ pub(crate) fn per_second(earlier: u64, now: u64, elapsed: Duration) -> Option<f6
     }
 }
 
+/// How much a total grew since it was `earlier`: all of it if it went backwards, because it began again at 0.
+pub(crate) fn increase(earlier: f64, now: f64) -> f64 {
+    if now >= earlier { now - earlier } else { now }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -287,20 +287,9 @@ impl<T> Snapshot<T> {
 
     /// Returns the same snapshot with other samples: the output of a combinator.
     pub fn with_samples<U>(self, convert: impl FnOnce(Vec<T>) -> Vec<U>) -> Snapshot<U> {
-        Snapshot {
-            host: self.host,
-            seq: self.seq,
-            boot_id: self.boot_id,
-            time: self.time,
-            at: self.at,
-            took: self.took,
-            lag: self.lag,
-            complete_at: self.complete_at,
-            skipped: self.skipped,
-            notices: self.notices,
-            lives: self.lives,
-            samples: convert(self.samples),
-        }
+        let mut snapshot = self.head();
+        snapshot.samples = convert(self.samples);
+        snapshot
     }
 
     /// A copy of all but the samples.

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::families::Family;
 use crate::Sample;
+use crate::counters::increase;
 use crate::measured::{Field, FieldKind, Measured, Unit};
 
 /// The subjects with series of their own, and the sums of the others.
@@ -81,8 +82,7 @@ impl<K: Ord + Clone + std::hash::Hash> Bounded<K> {
             let Some(now) = field.value(sample).map(|number| number.to_f64()) else { continue };
             match field.kind() {
                 FieldKind::Counter => {
-                    // A counter that went backwards has restarted from 0.
-                    *counted += if now >= *added { now - *added } else { now };
+                    *counted += increase(*added, now);
                     *added = now;
                 }
                 FieldKind::Gauge if has_sum(field.unit()) => *sum = Some(sum.unwrap_or_default() + now),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use sketches_ddsketch::{Config, DDSketch};
 
 use super::sample::{FieldWindow, Quantile, WindowSample};
+use crate::counters::increase;
 use crate::measured::{Field, FieldKind, Labels, Measured};
 use crate::time::duration_nanos;
 use crate::{Monotonic, Sample, Snapshot};
@@ -229,9 +230,9 @@ impl Subject {
 impl Series {
     /// Returns the growth of a counter since its last value. If it went backwards, it restarted from 0, and the growth is its value.
     fn step(&mut self, value: f64) -> f64 {
-        let increase = self.last.map_or(0.0, |last| if value >= last { value - last } else { value });
+        let grown = self.last.map_or(0.0, |last| increase(last, value));
         self.last = Some(value);
-        increase
+        grown
     }
 
     fn add(&mut self, value: f64, keep: bool) {
