@@ -43,6 +43,21 @@ impl Redis {
         Some(Self { broker, arguments, folder, login: Vec::new() })
     }
 
+    /// One that speaks TLS alone, and its port. By default it wants a certificate of the client.
+    fn start_with_tls(certificates: &Certificates, more: &[&str]) -> Option<(Self, u16)> {
+        let port = free_port();
+        let folder = tempfile::tempdir().unwrap();
+        let arguments = format!(
+            "--port 0 --tls-port {port} --bind 127.0.0.1 --save  --dir {} --tls-cert-file {} --tls-key-file {} --tls-ca-cert-file {}",
+            folder.path().display(),
+            certificates.path("server.pem"),
+            certificates.path("server.key"),
+            certificates.path("ca.pem")
+        );
+        let arguments = arguments.split(' ').chain(more.iter().copied()).map(str::to_owned).collect();
+        Some((Self::start_in(folder, port, arguments)?, port))
+    }
+
     /// `kill -9`, and another one with the same data, on the same port.
     fn kill_and_restart(self) -> Self {
         self.kill_and_restart_with(&[])
@@ -559,17 +574,7 @@ fn an_authority_may_be_added_while_running() {
     other.distinguished_name.push(rcgen::DnType::CommonName, "another authority");
     let other = other.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap();
     std::fs::write(&roots, other.pem()).unwrap();
-    let port = free_port();
-    let folder = tempfile::tempdir().unwrap();
-    let arguments = format!(
-        "--port 0 --tls-port {port} --bind 127.0.0.1 --save  --dir {} --tls-auth-clients no --tls-cert-file {} --tls-key-file {} --tls-ca-cert-file {}",
-        folder.path().display(),
-        certificates.path("server.pem"),
-        certificates.path("server.key"),
-        certificates.path("ca.pem")
-    );
-    let arguments = arguments.split(' ').map(str::to_owned).collect();
-    let Some(_redis) = Redis::start_in(folder, port, arguments) else { return };
+    let Some((_redis, port)) = Redis::start_with_tls(&certificates, &["--tls-auth-clients", "no"]) else { return };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut queue = connect(&format!("rediss://127.0.0.1:{port}")).await.timeout(Duration::from_secs(60));
@@ -582,17 +587,7 @@ fn an_authority_may_be_added_while_running() {
 #[tokio::test]
 async fn tls_with_a_certificate_of_the_client() {
     let certificates = Certificates::new();
-    let port = free_port();
-    let folder = tempfile::tempdir().unwrap();
-    let arguments = format!(
-        "--port 0 --tls-port {port} --bind 127.0.0.1 --save  --dir {} --tls-cert-file {} --tls-key-file {} --tls-ca-cert-file {}",
-        folder.path().display(),
-        certificates.path("server.pem"),
-        certificates.path("server.key"),
-        certificates.path("ca.pem")
-    );
-    let arguments = arguments.split(' ').map(str::to_owned).collect();
-    let Some(_redis) = Redis::start_in(folder, port, arguments) else { return };
+    let Some((_redis, port)) = Redis::start_with_tls(&certificates, &[]) else { return };
     let url = format!("rediss://127.0.0.1:{port}");
     let config = certificates.client();
     let mut queue = connect(&url).await.tls(config);
