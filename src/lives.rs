@@ -38,7 +38,7 @@ pub struct Lives {
     /// They are of the unified hierarchy (cgroup v2), where that is mounted for the reader: without its root, which has what the whole
     /// machine used, and without those that are in a hierarchy of version 1. None at all where a selection leaves processes out,
     /// others' processes are hidden, or `/proc` is of another pid namespace than the reader's: what those used that are not there could
-    /// not be told from what the rest did.
+    /// not be distinguished from what the rest did.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub control_groups: Vec<ControlGroupUsage>,
 }
@@ -124,7 +124,7 @@ impl Lives {
 }
 
 impl Lives {
-    /// Takes the control groups out of which processes are left out before they are grouped: what these used could not be told from what
+    /// Takes the control groups out of which processes are left out before they are grouped: what these used could not be distinguished from what
     /// the rest did.
     pub(crate) fn leave_out(lives: &mut Option<Arc<Self>>, is_left_out: impl Fn(&[u8]) -> bool) {
         if let Some(lives) = lives

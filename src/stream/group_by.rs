@@ -59,7 +59,7 @@ impl<S, F, K> GroupBy<S, F, K> {
         self
     }
 
-    /// How many groups of each host are told apart. Processes of further keys are in the group
+    /// Sets how many groups of each host have a key of their own. Processes of further keys are in the group
     /// [`Other`](GroupKey::Other), which is one more; they leave it when there is room. The sums hold. Default: no limit, as there are
     /// never many more groups than processes.
     pub fn max_groups(mut self, count: usize) -> Self {

@@ -123,7 +123,7 @@ impl From<Confirmation> for Confirmed {
 /// Waits for all confirmations, until the first fails or the time is over.
 ///
 /// The client gives a returned message to whichever confirmation it completes next, which may be that of another message. So
-/// what was returned is told by its id, and an acknowledgement counts only once everything that was completed before it was
+/// a returned message is known by its id, and an acknowledgement counts only once everything that was completed before it was
 /// looked at.
 pub(super) async fn answers(mut sent: Vec<InFlight<'_>>, deadline: Instant) -> Vec<Answer> {
     let complete = matches!(tokio::time::timeout_at(deadline, all(&mut sent)).await, Ok(true));

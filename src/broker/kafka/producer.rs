@@ -282,7 +282,7 @@ impl ClientContext for Reports {
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        // A connection that ended is no error to librdkafka, and is only told here.
+        // A connection that ended is no error to librdkafka, and is only reported here.
         if facility == "FAIL" {
             self.notes().failed(None, line);
         }

@@ -17,7 +17,7 @@ pub(super) async fn open(url: &Url, options: ConnectOptions) -> Result<Line, Cau
     let address = |text: String| text.parse::<ServerAddr>().map_err(|error| Cause::of("no address", error));
     let (address, dead) = (address(url.to_string())?, address("nats://127.0.0.1:0".to_owned())?);
     // The client would connect again by itself and go on with what it holds, and so send what is later over a new connection
-    // while what is earlier was lost with the old one. It has no switch for that. So after the first connection it is told to
+    // while what is earlier was lost with the old one. It has no switch for that. So after the first connection it is made to
     // go to where nobody ever answers, once: then it gives up, and we make a connection when it is time.
     let first = AtomicUsize::new(0);
     let pool = vec![address.clone(), dead.clone()];
@@ -74,7 +74,7 @@ impl Line {
             () = self.errors.until(|errors| errors.deaf()) => {
                 Err("no permission to subscribe to answers: grant this user to subscribe to _INBOX.>".into())
             }
-            // To be told so is an answer too.
+            // A refusal is an answer too.
             () = self.errors.until(|errors| errors.denied(&nobody)) => Ok(()),
             answer = answer => match answer {
                 Ok(_) => Ok(()),

@@ -76,7 +76,7 @@ impl EntryStat {
     #[inline]
     fn new(statx: &Statx) -> Self {
         let kind = FileType::from_raw_mode(statx.stx_mode.into());
-        let told = StatxFlags::from_bits_retain(statx.stx_mask);
+        let reported = StatxFlags::from_bits_retain(statx.stx_mask);
         let mount_root = StatxAttributes::MOUNT_ROOT;
         Self {
             id: FileId { device: rustix::fs::makedev(statx.stx_dev_major, statx.stx_dev_minor), inode: statx.stx_ino },
@@ -88,12 +88,12 @@ impl EntryStat {
                 FileType::RegularFile | FileType::Symlink => statx.stx_size,
                 _ => 0,
             },
-            mount: told.intersects(StatxFlags::MNT_ID | MNT_ID_UNIQUE).then_some(statx.stx_mnt_id),
+            mount: reported.intersects(StatxFlags::MNT_ID | MNT_ID_UNIQUE).then_some(statx.stx_mnt_id),
             mount_root: statx
                 .stx_attributes_mask
                 .contains(mount_root)
                 .then(|| statx.stx_attributes.contains(mount_root)),
-            born: told.contains(StatxFlags::BTIME).then_some((statx.stx_btime.tv_sec, statx.stx_btime.tv_nsec)),
+            born: reported.contains(StatxFlags::BTIME).then_some((statx.stx_btime.tv_sec, statx.stx_btime.tv_nsec)),
         }
     }
 

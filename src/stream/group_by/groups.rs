@@ -9,7 +9,7 @@ use super::sample::{GroupCpu, GroupKey, GroupSample};
 use crate::process::Faults;
 use crate::{Monotonic, ProcessSample};
 
-/// How many groups are told apart, and whether those without members are kept.
+/// The number of distinct groups, and whether those without members are kept.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) by: Option<Arc<str>>,

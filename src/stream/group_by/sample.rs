@@ -76,7 +76,7 @@ pub struct GroupCpu {
 pub enum GroupKey<K> {
     /// The group of this key.
     Key(K),
-    /// All groups that are not told apart: those above [`max_groups`](crate::stream::GroupBy::max_groups), or those that are not at the
+    /// All groups without a key of their own: those above [`max_groups`](crate::stream::GroupBy::max_groups), or those that are not at the
     /// [`top`](crate::SnapshotStreamExt::top).
     Other,
 }
