@@ -200,7 +200,7 @@ fn wake() {
         let mut delays = Vec::new();
         for _ in 0..100 {
             let tick = ticks.try_next().await.unwrap().unwrap();
-            let now = appmon::Monotonic::now();
+            let now = appmon::time::Monotonic::now();
             delays.push(now.since(tick.at.plus(tick.took)).unwrap());
         }
         delays

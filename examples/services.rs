@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use appmon::events::{ProcessEvent, ProcessEventKind, ProcessEvents};
 use appmon::process::{ExitStatus, Service};
+use appmon::snapshot::Notice;
 use appmon::stream::{GroupKey, GroupSample};
-use appmon::{Notice, Processes, Rated, Reading, Result, Select, Snapshot, SnapshotStreamExt, SourceExt, Timestamp};
+use appmon::{Processes, Rated, Reading, Result, Select, Snapshot, SnapshotStreamExt, SourceExt, Timestamp};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::io::AsyncWriteExt as _;
 

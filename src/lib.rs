@@ -129,9 +129,9 @@
 mod async_process;
 #[cfg(any(feature = "amqp", feature = "kafka", feature = "mqtt", feature = "nats", feature = "redis"))]
 pub mod broker;
-mod cached;
+pub mod cached;
 pub mod cgroup;
-mod counters;
+pub mod counters;
 mod error;
 pub mod events;
 #[cfg(feature = "prometheus")]
@@ -143,7 +143,7 @@ pub mod fs;
 mod glob;
 mod lives;
 pub mod measured;
-mod metered;
+pub mod metered;
 mod number;
 pub mod own;
 pub mod process;
@@ -157,33 +157,38 @@ pub mod schema;
 #[path = "../tests/support/skipped.rs"]
 #[allow(unreachable_pub, reason = "the tests package shares it")]
 mod skipped;
-mod snapshot;
+pub mod snapshot;
 mod source;
 mod source_ext;
 mod spelling;
 pub mod stream;
-mod text;
-mod time;
+pub mod text;
+pub mod time;
 mod wire;
 
-pub use cached::Cached;
-pub use counters::{Counters, Rated, Sample};
+pub use counters::{Rated, Sample};
 pub use error::{Error, Result};
 #[cfg(feature = "forward")]
 pub use forward::{ForwardExt, Forwarder};
 pub use fs::{Directory, FileSystem, FileSystemSample, FileSystems};
-pub use lives::{ControlGroupUsage, Exit, Lives, Reaper};
-pub use metered::{Meter, Metered, SourceCost};
 pub use own::OwnProcess;
 pub use process::{Fields, ProcFs, ProcessSample, ProcessTree, Processes, Select};
 pub use reading::Reading;
 pub use sampler::Sampler;
-pub use snapshot::{BootId, Notice, Skipped, Snapshot};
+pub use snapshot::{BootId, Snapshot};
 pub use source::{Cancel, Source};
 pub use source_ext::SourceExt;
 pub use stream::SnapshotStreamExt;
-pub use text::{Text, WirePath};
-pub use time::{Monotonic, Timestamp};
+pub use text::Text;
+pub use time::Timestamp;
+
+// Names that few programs use have their modules; within the crate they are short.
+pub(crate) use cached::Cached;
+pub(crate) use counters::Counters;
+pub(crate) use lives::{ControlGroupUsage, Exit, Lives, Reaper};
+pub(crate) use snapshot::{Notice, Skipped};
+pub(crate) use text::WirePath;
+pub(crate) use time::Monotonic;
 
 /// Compiles the programs in the README, one of which forwards to NATS.
 #[cfg(all(doctest, feature = "nats"))]

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::events::{ConnectorObstacle, EventMethod};
 use crate::text::Escaped;
 use crate::time::nanos;
-use crate::{Error, Lives, Monotonic, Result, Timestamp};
+use crate::{Error, Monotonic, Result, Timestamp};
+
+pub use crate::lives::{ControlGroupUsage, Exit, Lives, Reaper};
 
 /// The result of one reading of a source, and how the reading went.
 ///

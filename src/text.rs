@@ -254,7 +254,7 @@ impl schemars::JsonSchema for Text {
 /// it escapes characters that a terminal would act on. Cloning shares the bytes.
 ///
 /// ```
-/// use appmon::WirePath;
+/// use appmon::text::WirePath;
 ///
 /// let path = WirePath::from("/srv/a\nb");
 /// assert_eq!(path.to_string(), r"/srv/a\nb");

@@ -14,7 +14,7 @@ use crate::Error;
 /// In the wire form it is the integer of nanoseconds.
 ///
 /// ```
-/// use appmon::Monotonic;
+/// use appmon::time::Monotonic;
 ///
 /// let earlier = Monotonic::now();
 /// assert!(Monotonic::now() >= earlier);

@@ -7,7 +7,9 @@ use appmon::process::{
     Environ, Io, Limits, Namespaces, Oom, ProcessId, ProcessInfo, ProcessState, Schedstat, SmapsRollup, Stat, Statm,
     Status, parse_cmdline,
 };
-use appmon::{Monotonic, Notice, ProcessSample, Reading, Snapshot, Text, Timestamp};
+use appmon::snapshot::Notice;
+use appmon::time::Monotonic;
+use appmon::{ProcessSample, Reading, Snapshot, Text, Timestamp};
 
 const STAT: &str = "3658 (cat) R 3656 3655 3084 34816 3650 4194304 100 7 2 1 30 40 50 60 20 -5 3 0 104716 3133440 412 \
     18446744073709551615 94809061101568 94809061121449 140720405359808 11 12 1 2 3 4 1 0 0 17 1 99 2 70 80 90 \

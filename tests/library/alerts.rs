@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use appmon::measured::{FieldTable, Labels, Measured, Unit};
 use appmon::stream::{Alert, AlertState, ResolvedBecause};
-use appmon::{BootId, FileSystemSample, Monotonic, ProcessSample, Rated, Result, Sample, Snapshot, SnapshotStreamExt};
+use appmon::time::Monotonic;
+use appmon::{BootId, FileSystemSample, ProcessSample, Rated, Result, Sample, Snapshot, SnapshotStreamExt};
 use futures::executor::block_on;
 use futures::{StreamExt, stream};
 use proptest::collection::vec;

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
+use appmon::counters::Counters;
 use appmon::process::{Io, ProcessId};
+use appmon::snapshot::Notice;
 use appmon::stream::{Change, Record};
+use appmon::time::Monotonic;
 use appmon::{
-    Cancel, Counters, Error, Monotonic, Notice, ProcessSample, Rated, Reading, Result, Sample, Snapshot,
-    SnapshotStreamExt, Source, SourceExt,
+    Cancel, Error, ProcessSample, Rated, Reading, Result, Sample, Snapshot, SnapshotStreamExt, Source, SourceExt,
 };
 use futures::executor::block_on;
 use futures::stream::FusedStream;
@@ -311,7 +313,7 @@ mod select {
 
     use super::*;
 
-    fn process(pid: u32, exe: Reading<appmon::WirePath>) -> ProcessSample {
+    fn process(pid: u32, exe: Reading<appmon::text::WirePath>) -> ProcessSample {
         let mut sample = ProcessSample::default();
         sample.id.pid = pid;
         let mut info = ProcessInfo::default();
@@ -531,7 +533,7 @@ mod cached {
     const TTL: Duration = Duration::from_nanos(10);
 
     /// The reading that is returned at this time.
-    fn at(cached: &mut appmon::Cached<Slow>, now: u64) -> Result<u32> {
+    fn at(cached: &mut appmon::cached::Cached<Slow>, now: u64) -> Result<u32> {
         let mut snapshot = Snapshot::default();
         cached.collect_at(Monotonic::from_nanos(now), &mut snapshot, &Cancel::new())?;
         assert_eq!(snapshot.samples.len(), 1);

@@ -3,8 +3,10 @@
 use std::io::Write as _;
 
 use appmon::forward::{Codec, Encoded, Encoder, Form, Host, Message, MessageId};
+use appmon::snapshot::{Notice, Skipped};
 use appmon::stream::Record;
-use appmon::{BootId, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
+use appmon::time::Monotonic;
+use appmon::{BootId, Sample, Snapshot, Timestamp};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 

@@ -9,10 +9,11 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use appmon::process::{Pattern, ProcessId, ProcessState, Service};
+use appmon::snapshot::{Notice, Skipped};
 use appmon::stream::Change;
 use appmon::{
-    Cancel, Fields, Notice, ProcessSample, ProcessTree, Processes, Reading, Select, Skipped, Snapshot,
-    SnapshotStreamExt, SourceExt, Text,
+    Cancel, Fields, ProcessSample, ProcessTree, Processes, Reading, Select, Snapshot, SnapshotStreamExt, SourceExt,
+    Text,
 };
 use futures::StreamExt;
 use rustix::fs::{FileType, Mode, OFlags};
@@ -654,7 +655,7 @@ fn the_age_of_one_that_starts_in_the_future_is_not_known() {
     Fake { start_ticks: 3_155_695_200_000, ..Fake::new(42, "future") }.write(root);
     Fake { start_ticks: u64::MAX, ..Fake::new(43, "overflow") }.write(root);
     // An hour from now.
-    let soon = (appmon::Monotonic::now().as_nanos() / 1_000_000_000 + 3_600) * 100;
+    let soon = (appmon::time::Monotonic::now().as_nanos() / 1_000_000_000 + 3_600) * 100;
     Fake { start_ticks: soon, ..Fake::new(44, "soon") }.write(root);
     for select in [
         Select::younger_than(Duration::from_secs(1_000_000_000)),

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use appmon::measured::{FieldTable, Measured};
 use appmon::own::OwnSample;
 use appmon::stream::{Alert, GroupKey, GroupSample};
-use appmon::{FileSystemSample, Monotonic, ProcessSample, Rated, Text};
+use appmon::time::Monotonic;
+use appmon::{FileSystemSample, ProcessSample, Rated, Text};
 use serde_json::{Value, json};
 
 use common::full::full_sample;

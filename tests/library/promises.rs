@@ -8,11 +8,15 @@ use std::marker::PhantomPinned;
 use std::rc::Rc;
 use std::time::Duration;
 
+use appmon::cached::Cached;
 use appmon::events::*;
 use appmon::fs::*;
+use appmon::metered::Meter;
 use appmon::own::*;
 use appmon::process::*;
+use appmon::snapshot::*;
 use appmon::stream::*;
+use appmon::time::Monotonic;
 use appmon::*;
 use futures::Stream;
 use futures::stream::FusedStream;

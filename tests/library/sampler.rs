@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, SystemTime};
 
-use appmon::{BootId, Cancel, Error, Monotonic, Result, Sampler, Snapshot, Source, SourceExt, Timestamp};
+use appmon::time::Monotonic;
+use appmon::{BootId, Cancel, Error, Result, Sampler, Snapshot, Source, SourceExt, Timestamp};
 use futures::stream::FusedStream;
 use futures::{StreamExt, poll};
 use tokio::runtime::{Builder, Runtime};

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use appmon::measured::{FieldTable, Labels, Measured, Unit};
 use appmon::stream::{FieldWindow, WindowSample};
-use appmon::{BootId, Monotonic, Result, Sample, Snapshot, SnapshotStreamExt, Timestamp};
+use appmon::time::Monotonic;
+use appmon::{BootId, Result, Sample, Snapshot, SnapshotStreamExt, Timestamp};
 use futures::executor::block_on;
 use futures::{StreamExt, stream};
 use proptest::collection::vec;

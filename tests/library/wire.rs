@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use appmon::events::{ConnectorObstacle, EventMethod, ProcessEvent};
 use appmon::process::{Io, ProcessInfo, ProcessState};
+use appmon::snapshot::Notice;
 use appmon::stream::{Change, Record};
+use appmon::text::WirePath;
+use appmon::time::Monotonic;
 use appmon::{
-    Fields, Monotonic, Notice, ProcessSample, ProcessTree, Rated, Reading, Result, Select, Snapshot, SnapshotStreamExt,
-    SourceExt, Text, Timestamp, WirePath,
+    Fields, ProcessSample, ProcessTree, Rated, Reading, Result, Select, Snapshot, SnapshotStreamExt, SourceExt, Text,
+    Timestamp,
 };
 use futures::executor::block_on;
 use futures::{StreamExt, stream};

@@ -11,7 +11,8 @@ use appmon::events::{
     ConnectorObstacle, EventMethod, ExitStatus, ProcessEvent, ProcessEventKind, ProcessEvents, UsagePrecision,
 };
 use appmon::process::ProcessId;
-use appmon::{Cancel, Fields, Notice, Processes, Reading, Select, Snapshot, SourceExt};
+use appmon::snapshot::Notice;
+use appmon::{Cancel, Fields, Processes, Reading, Select, Snapshot, SourceExt};
 
 use common::{Helper, direct, inside, is_root, pid_namespace, require, run_inside, until, until_asleep};
 

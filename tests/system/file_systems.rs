@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use appmon::counters::Counters;
 use appmon::fs::{MountChange, MountChanges, Part, PartKind, Stalled};
 use appmon::{
-    Cancel, Counters, Directory, FileSystem, FileSystemSample, FileSystems, Reading, Snapshot, SnapshotStreamExt,
-    Source, SourceExt,
+    Cancel, Directory, FileSystem, FileSystemSample, FileSystems, Reading, Snapshot, SnapshotStreamExt, Source,
+    SourceExt,
 };
 use futures::{StreamExt, TryStreamExt};
 use proptest::prelude::*;
@@ -150,7 +151,7 @@ fn file_systems_and_figures_of_df() {
     assert!(at(&snapshot, &ext4).reserved_bytes > 0, "ext4 reserves 5 % for root");
     assert!(at(&snapshot, &dir.path().join("read-only")).read_only);
     assert!(!at(&snapshot, &ext4).read_only);
-    assert_eq!(snapshot.skipped, appmon::Skipped::default());
+    assert_eq!(snapshot.skipped, appmon::snapshot::Skipped::default());
 }
 
 #[test]

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use appmon::process::{ProcessId, ProcessState, Secret};
 use appmon::stream::Change;
+use appmon::time::Monotonic;
 use appmon::{
-    Fields, Monotonic, ProcFs, ProcessSample, ProcessTree, Processes, Reading, Select, Snapshot, SnapshotStreamExt,
-    Text,
+    Fields, ProcFs, ProcessSample, ProcessTree, Processes, Reading, Select, Snapshot, SnapshotStreamExt, Text,
 };
 use rustix::process::Signal;
 

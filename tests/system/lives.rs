@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::mpsc::{TryRecvError, channel};
 
 use appmon::process::ProcessId;
+use appmon::snapshot::{ControlGroupUsage, Lives};
 use appmon::stream::{GroupSample, by};
-use appmon::{ControlGroupUsage, Fields, Lives, ProcessSample, Processes, Select, Snapshot, SnapshotStreamExt, Text};
+use appmon::{Fields, ProcessSample, Processes, Select, Snapshot, SnapshotStreamExt, Text};
 use futures::executor::block_on;
 use futures::{StreamExt, stream};
 

@@ -9,8 +9,10 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use appmon::counters::Counters;
 use appmon::fs::{Boundary, MountChange, MountChanges, Part, PartKind, Scan, WatchMode};
-use appmon::{Cancel, Counters, Directory, FileSystem, FileSystemSample, FileSystems, Notice, Snapshot, Source};
+use appmon::snapshot::Notice;
+use appmon::{Cancel, Directory, FileSystem, FileSystemSample, FileSystems, Snapshot, Source};
 use futures::{FutureExt, StreamExt};
 
 use common::mounts::{Frozen, Scratch, alone, mount, mount_silent, unmount};

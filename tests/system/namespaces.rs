@@ -6,8 +6,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use appmon::process::ProcessId;
+use appmon::snapshot::Notice;
 use appmon::stream::Change;
-use appmon::{Fields, Monotonic, Notice, ProcFs, ProcessSample, ProcessTree, Processes, Select, SnapshotStreamExt};
+use appmon::time::Monotonic;
+use appmon::{Fields, ProcFs, ProcessSample, ProcessTree, Processes, Select, SnapshotStreamExt};
 
 use common::{
     Crowd, Helper, assert_no_loss, counters, counters_of, direct, find, get, inside, next, pid_namespace, tick, ticks,

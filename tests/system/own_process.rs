@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use appmon::own::{OwnSample, ThreadsSample};
 use appmon::process::Process;
-use appmon::{Cancel, Error, Monotonic, OwnProcess, Processes, Snapshot, Source, SourceExt};
+use appmon::time::Monotonic;
+use appmon::{Cancel, Error, OwnProcess, Processes, Snapshot, Source, SourceExt};
 
 use common::{direct, inside, until};
 
@@ -128,7 +129,7 @@ fn the_cost_of_sources() {
     assert_eq!((fails.cost.readings, fails.cost.failed_readings, fails.cost.samples), (4, 2, 6));
     assert!(fails.cost.cpu_ns >= 20_000_000 && fails.cost.elapsed_ns >= fails.cost.cpu_ns);
     assert!(u128::from(fails.cost.elapsed_ns) <= elapsed.as_nanos());
-    assert_eq!(idle.cost, appmon::SourceCost::default());
+    assert_eq!(idle.cost, appmon::metered::SourceCost::default());
 }
 
 #[test]

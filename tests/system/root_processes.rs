@@ -8,10 +8,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use appmon::process::ProcessState;
+use appmon::snapshot::Notice;
 use appmon::stream::Change;
-use appmon::{
-    Fields, Monotonic, Notice, ProcessSample, Processes, Reading, Select, Snapshot, SnapshotStreamExt, SourceExt,
-};
+use appmon::time::Monotonic;
+use appmon::{Fields, ProcessSample, Processes, Reading, Select, Snapshot, SnapshotStreamExt, SourceExt};
 
 use common::{
     Helper, assert_no_loss, direct, find, get, is_root, next, pid_namespace, require, run_inside, tick, ticks, until,
