@@ -1,5 +1,7 @@
 //! NATS, on a real server: what is accepted arrives, whatever happens in between.
 
+mod cluster;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;

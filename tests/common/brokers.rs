@@ -171,6 +171,11 @@ impl Proxy {
         self.port
     }
 
+    /// Whether somebody connected since the last cut.
+    pub fn has_connections(&self) -> bool {
+        !self.open.lock().unwrap().is_empty()
+    }
+
     /// From now on nothing comes through, and nobody is told: a half-open connection.
     pub fn swallow(&self) {
         self.state.store(SWALLOW, Ordering::SeqCst);
