@@ -255,7 +255,7 @@ impl<T> FieldTable<T> {
         }
     }
 
-    /// Gives each field below `name` its path without it as an alias, where no other field is called that.
+    /// Sets for each field below `name` the path without it as an alias, where no other field is called that.
     pub fn shorten(&mut self, name: &str) {
         for at in 0..self.fields.len() {
             let short = self.fields.get(at).and_then(|field| field.path.strip_prefix(name)?.strip_prefix('.'));

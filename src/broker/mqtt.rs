@@ -61,7 +61,7 @@ use crate::{Error, Result};
 /// | ends the connection, or is silent for longer than the [timeout](Mqtt::timeout) | unknown |
 /// | finds the message too large, or malformed (MQTT 5) | too large, or rejected |
 ///
-/// A message larger than the broker says it takes (MQTT 5), or than [`Mqtt::max_packet_bytes`], is rejected and not sent. A broker of
+/// A message larger than the broker's reported limit (MQTT 5), or than [`Mqtt::max_packet_bytes`], is rejected and not sent. A broker of
 /// 3.1.1 that ends the connection of a user who may not publish cannot be distinguished from one that refuses the message.
 ///
 /// # Permissions of the user

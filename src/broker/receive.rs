@@ -179,7 +179,7 @@ impl<T: Sample + DeserializeOwned, A> Receiver<T, A> {
         }
         let part = part.unwrap_or(Part { number: 0, last: true });
         match self.parts.insert(source, id, part, snapshot, message.payload.len(), token) {
-            Ok(whole) => whole.into_iter().for_each(|whole| self.give(whole)),
+            Ok(whole) => whole.into_iter().for_each(|whole| self.deliver(whole)),
             Err(token) => self.malformed(message, "a piece of another message of the same id", token),
         }
     }
@@ -205,7 +205,7 @@ impl<T: Sample + DeserializeOwned, A> Receiver<T, A> {
     fn push_again(&mut self, source: &Source, id: MessageId, token: A) {
         count(&mut self.counts.duplicates, 1);
         match self.parts.again(source, id, token) {
-            Ok(whole) => whole.into_iter().for_each(|whole| self.give(whole)),
+            Ok(whole) => whole.into_iter().for_each(|whole| self.deliver(whole)),
             Err(token) => self.ready.push_back(Item { result: None, done: vec![token] }),
         }
     }
@@ -216,7 +216,7 @@ impl<T: Sample + DeserializeOwned, A> Receiver<T, A> {
         self.ready.push_back(Item { result: Some(Err(error)), done: vec![token] });
     }
 
-    fn give(&mut self, whole: Whole<T, A>) {
+    fn deliver(&mut self, whole: Whole<T, A>) {
         self.ready.push_back(match whole {
             Whole::Complete(snapshot, done) => Item { result: Some(Ok(snapshot)), done },
             Whole::GivenUp(Source { source, boot_id, epoch }, first, done) => {

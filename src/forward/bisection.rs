@@ -44,7 +44,7 @@ impl Bisection {
     /// the first message of the batch is the cause.
     pub(super) fn record(&mut self, sent: Next, settled: usize, unknown: usize) -> bool {
         if settled > 0 || unknown == 0 {
-            // The broker answers: it accepts the messages, or gives its reason.
+            // The broker answers: it accepts the messages, or reports its reason.
             *self = Self { window: self.window.saturating_mul(2).max(2), failed: 0, suspect: false };
             return false;
         }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::directory::Directory;
 use super::file_system::FileSystem;
-use super::guard::Probers;
 use super::mounted_entry::MountedEntry;
 use super::plan::Discovery;
+use super::prober::Probers;
 use super::registry::Registry;
 use super::state::Shared;
 use super::table::{Table, WatchedTable};

@@ -5,8 +5,8 @@ use std::ffi::CString;
 use rustix::fs::{StatVfs, StatVfsMountFlags};
 use rustix::io::Errno;
 
-use super::guard::{ProbeResult, Prober};
 use super::plan::Target;
+use super::prober::{ProbeResult, Prober};
 use super::sample::{FileSystemSample, Inodes, Stalled};
 use super::shut::Shut;
 use super::state::FileSystemStatus;

@@ -15,7 +15,7 @@
 //!   same watch only for the same inode.
 //! - A new directory is watched and read with everything below it; one that was moved within the tree keeps its totals.
 //! - A file that can take space without an event, because it is sparse or may be open, is checked at each refresh
-//!   ([`unheard`]); files that the kernel writes to by itself are looked for ([`kernel_writers`]).
+//!   ([`unreported`]); files that the kernel writes to by itself are looked for ([`kernel_writers`]).
 //! - A file that has names outside is checked at each refresh, as it can be written to by those ([`Links`](links::Links)).
 //!   A second name made within the tree is reported only in the directory of that name; the directory of the first name is
 //!   searched for ([`LinkSearch`]).
@@ -27,7 +27,7 @@
 //!   two refreshes, are found only by that.
 
 mod apply;
-mod asking;
+mod checks;
 mod counts;
 mod entry_cache;
 mod events;
@@ -46,7 +46,7 @@ mod roots;
 #[cfg(test)]
 mod tests;
 mod tree;
-mod unheard;
+mod unreported;
 mod watched;
 mod wds;
 
@@ -176,7 +176,7 @@ impl WatchedTree {
         for file in self.kernel_writers.files(now, cancel)? {
             self.tree.may_be_written(&file, &self.exclude);
         }
-        done.asked = self.tree.ask_unheard(ASKED);
+        done.asked = self.tree.check_next_unreported(ASKED);
         self.read_pending(now, cancel, &mut done)?;
         if self.is_too_large() {
             return Ok(self.report(done, now, start.elapsed()));
@@ -185,7 +185,7 @@ impl WatchedTree {
             self.tree.changed_at(&event.path);
         }
         self.mounts.locate(|path| self.tree.parents_of(path));
-        done.asked = done.asked.saturating_add(self.tree.ask_externals(ASKED));
+        done.asked = done.asked.saturating_add(self.tree.check_next_external(ASKED));
         self.verify_some(now, cancel, &mut done)?;
         self.read_pending(now, cancel, &mut done)?;
         self.schedule.end(&self.tree, now, start.elapsed());
@@ -234,7 +234,7 @@ impl WatchedTree {
             }
             self.tree.drop_orphans();
             self.remove_unneeded_watches();
-            self.tree.ask_lost();
+            self.tree.check_lost();
             if searches > 0 {
                 searches = searches.saturating_sub(1);
                 let notify = self.notify.as_ref();

@@ -62,12 +62,12 @@ impl CgroupPaths {
 
     /// Returns the most specific path: the best answer to where the process belongs.
     ///
-    /// A hierarchy in which the process is in the root (`/`) says nothing, and any other is better: in a container on a host
+    /// A hierarchy in which the process is in the root (`/`) has no information, and any other is better: in a container on a host
     /// with both versions of control groups, it may be that of `memory` alone. Among several, systemd's own (`name=systemd`)
     /// comes first, since the unified one can still show the service that started a container; then the unified one (cgroup
     /// v2), those of controllers (`memory`, `pids`, `cpu`, and so on, whatever their order in the file), and those that
     /// others have named, such as elogind. One that is outside of the reader's cgroup namespace and has no further name (`/..`)
-    /// counts for more than `/` and for less than all others. `None` where there is none, or where no line says more than
+    /// counts for more than `/` and for less than all others. `None` where there is none, or where no line has more than
     /// these and one was not understood: that one may.
     ///
     /// ```

@@ -68,7 +68,7 @@ impl<J: Send + 'static, A: Send + 'static> SlowPool<J, A> {
         }
     }
 
-    /// Gives jobs, which are worked off in this order.
+    /// Queues jobs, which run in this order.
     pub(crate) fn give(&mut self, jobs: impl IntoIterator<Item = J>) {
         let mut state = self.queue.lock();
         let before = state.jobs.len();

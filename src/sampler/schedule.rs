@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(until_multiple(wall(1), millennium), millennium - since_1970 - Duration::from_millis(1));
     }
 
-    /// Takes a tick this long after `start`, when the wall clock shows `wall_millis`; gives when the next is due after `start`.
+    /// Takes a tick this long after `start`, when the wall clock shows `wall_millis`; returns when the next is due after `start`.
     fn aligned_tick(schedule: &mut Schedule, start: Instant, after: u64, wall_millis: u64) -> Duration {
         schedule.tick(start + Duration::from_millis(after), wall(wall_millis));
         at(schedule.next) - start

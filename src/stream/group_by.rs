@@ -53,7 +53,7 @@ impl<S, F, K> GroupBy<S, F, K> {
         Self { stream, key, settings, hosts: PerHost::new() }
     }
 
-    /// Says in each group what the groups are made by, such as `service`: where a consumer gets several of such streams. Default: nothing.
+    /// Names in each group what the groups are made by, such as `service`: where a consumer gets several of such streams. Default: nothing.
     pub fn by(mut self, name: impl Into<Arc<str>>) -> Self {
         self.settings.by = Some(name.into());
         self

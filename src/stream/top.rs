@@ -56,7 +56,7 @@ impl<S, F, T: Sample> Top<S, F, T> {
     }
 
     /// By how much of its value one that is not at the top must be larger than one that is, to take its place. Default: 0.1, a tenth.
-    /// 0 gives those that are the largest at each tick. Anything below 0, and what is no number, counts as 0.
+    /// 0 selects those that are the largest at each tick. Anything below 0, and what is no number, counts as 0.
     pub fn hysteresis(mut self, share: f64) -> Self {
         self.hysteresis = share.max(0.0);
         self

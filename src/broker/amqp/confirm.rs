@@ -26,7 +26,7 @@ enum State<'a> {
     Done(lapin::Result<Confirmed>),
 }
 
-/// What a confirmation says, and which message came with it.
+/// The result of a confirmation, and the message that came with it.
 struct Confirmed {
     taken: bool,
     returned: Option<Returned>,
@@ -122,7 +122,7 @@ impl From<Confirmation> for Confirmed {
 
 /// Waits for all confirmations, until the first fails or the time is over.
 ///
-/// The client gives a returned message to whichever confirmation it completes next, which may be that of another message. So
+/// The client attaches a returned message to whichever confirmation it completes next, which may be that of another message. So
 /// a returned message is known by its id, and an acknowledgement counts only once everything that was completed before it was
 /// looked at.
 pub(super) async fn answers(mut sent: Vec<InFlight<'_>>, deadline: Instant) -> Vec<Answer> {
@@ -195,7 +195,7 @@ fn not_taken() -> Reply {
     Reply::Refused(Fault::Place, text.into())
 }
 
-/// Whose fault it is that the broker closed the channel over a message, where it says so.
+/// Whose fault it is that the broker closed the channel over a message, as far as it reports that.
 pub(super) fn fault(cause: &lapin::Error) -> Option<Fault> {
     let ErrorKind::ProtocolError(error) = cause.kind() else { return None };
     // `… message size 300 is larger than configured max size 200`

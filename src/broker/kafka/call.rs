@@ -130,7 +130,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Gives a message to the producer; where its queue is full, waits until something leaves it.
+    /// Passes a message to the producer; where its queue is full, waits until something leaves it.
     async fn send(&mut self, number: usize, message: &Message, deadline: Instant) {
         let topic = self.topic.render(message, Escape::Kafka);
         while self.course == Course::Well {
@@ -241,18 +241,18 @@ impl<'a> Call<'a> {
         self.pending = 0;
     }
 
-    /// Says of each message that was given up, or never sent, why.
+    /// Settles each message that is still pending, with the reason why it was given up or never sent.
     fn settle_rest(&mut self, timeout: Duration) {
-        let said = match self.producer.fatal() {
+        let detail = match self.producer.fatal() {
             Some((code, text)) => format!(": {text}{}", advice(code)),
             None => self.producer.trouble().map(|text| format!(": {text}")).unwrap_or_default(),
         };
         let text = match self.course {
             Course::Well => return,
-            Course::Failed => format!("{}: given up after an earlier message failed{said}", self.address),
-            Course::Refused => format!("{}: the brokers refuse this producer{said}", self.address),
-            Course::Unreachable => format!("{}: no broker can be reached{said}", self.address),
-            Course::TimedOut => format!("{}: no acknowledgement within {timeout:?}{said}", self.address),
+            Course::Failed => format!("{}: given up after an earlier message failed{detail}", self.address),
+            Course::Refused => format!("{}: the brokers refuse this producer{detail}", self.address),
+            Course::Unreachable => format!("{}: no broker can be reached{detail}", self.address),
+            Course::TimedOut => format!("{}: no acknowledgement within {timeout:?}{detail}", self.address),
         };
         let none_sent = matches!(self.course, Course::Refused | Course::Unreachable);
         for (number, message) in self.batch.iter().enumerate() {

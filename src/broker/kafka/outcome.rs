@@ -2,7 +2,7 @@
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 
-/// What an error says of the message it is about.
+/// Returns the outcome of a message by the error it got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// The broker does not have it, and may take it later.
@@ -40,7 +40,7 @@ pub(super) fn verdict(code: Code) -> Verdict {
     }
 }
 
-/// Whether it says the same of every message for the topic.
+/// Whether the error would be the same for every message of the topic.
 pub(super) fn is_of_topic(code: Code) -> bool {
     use Code::{InvalidTopic, TopicAuthorizationFailed, UnknownTopic, UnknownTopicOrPartition};
     matches!(code, InvalidTopic | TopicAuthorizationFailed | UnknownTopic | UnknownTopicOrPartition)

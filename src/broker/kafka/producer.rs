@@ -63,7 +63,7 @@ impl Producer {
         .await
     }
 
-    /// Waits until a broker answered, for a producer that none has answered yet. Gives it back when one did.
+    /// Waits until a broker answered, for a producer that none has answered yet. Returns it when one did.
     pub(super) async fn greet(mut self, timeout: Duration) -> Result<Self> {
         const STEP: Duration = Duration::from_millis(100);
         self.listen(true);
@@ -72,8 +72,8 @@ impl Producer {
             while self.client.client().fetch_cluster_id(STEP).is_none() {
                 let down = matches!(self.reports.try_recv(), Ok(Report::AllDown | Report::Fatal));
                 if down || begin.elapsed() >= timeout {
-                    let said = self.trouble().map(|text| format!(": {text}")).unwrap_or_default();
-                    return Err(Error::broker(format!("no broker answers{said}")));
+                    let detail = self.trouble().map(|text| format!(": {text}")).unwrap_or_default();
+                    return Err(Error::broker(format!("no broker answers{detail}")));
                 }
             }
             self.listen(false);
@@ -134,7 +134,7 @@ impl Producer {
         self.client.purge(PurgeConfig::default().queue().inflight().non_blocking());
     }
 
-    /// What the client said last of its connections.
+    /// The client's last error about its connections.
     pub(super) fn trouble(&self) -> Option<String> {
         self.notes().last.clone()
     }
@@ -181,7 +181,7 @@ impl Drop for Producer {
 fn serve(client: &BaseProducer<Reports>) {
     // librdkafka counts in milliseconds, and the last of them is spent busily.
     const STEP: Duration = Duration::from_millis(50);
-    // What librdkafka says between calls is not to pile up.
+    // Messages of librdkafka between calls are not to pile up.
     const REST: Duration = Duration::from_secs(10);
     loop {
         let mode = client.client().context().notes().mode;

@@ -10,7 +10,7 @@ use crate::forward::{Escape, Message, Template};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Version {
-    /// MQTT 5: says why it refuses something, and has a place for the attributes of a message.
+    /// MQTT 5: reports why it refuses something, and carries the attributes of a message.
     #[default]
     V5,
     /// MQTT 3.1.1, for brokers that know nothing later.

@@ -27,7 +27,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// The largest packet that the broker says it takes.
+    /// The largest packet that the broker accepts, as it reported.
     pub(super) fn limit(&self) -> Option<usize> {
         self.max_packet_bytes.and_then(|bytes| usize::try_from(bytes).ok())
     }
@@ -116,7 +116,7 @@ fn properties(message: &Message, to: &Connector) -> PublishProperties {
     properties
 }
 
-/// What an acknowledgement says.
+/// The reply of an acknowledgement.
 fn reply(notice: Result<PublishResult, PublishNoticeError>, require_subscribers: bool) -> Option<Reply> {
     match notice {
         Ok(PublishResult::Qos1(ack)) => Some(acknowledged(&ack, require_subscribers)),
@@ -128,9 +128,9 @@ fn reply(notice: Result<PublishResult, PublishNoticeError>, require_subscribers:
 }
 
 fn acknowledged(ack: &PubAck, require_subscribers: bool) -> Reply {
-    let said = ack.properties.as_ref().and_then(|properties| properties.reason_string.as_deref());
-    let said = said.map(|said| format!(" ({said})")).unwrap_or_default();
-    let refused = |fault, what: &str| Reply::Refused(fault, format!("{what}{said}").into());
+    let reason = ack.properties.as_ref().and_then(|properties| properties.reason_string.as_deref());
+    let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let refused = |fault, what: &str| Reply::Refused(fault, format!("{what}{reason}").into());
     match ack.reason {
         PubAckReason::NoMatchingSubscribers if require_subscribers => {
             refused(Fault::Place, "nobody subscribed to this topic")

@@ -98,7 +98,7 @@ impl<'a> Encoded<'a> {
     }
 }
 
-/// Returns the space of a value of this length in the file. The database fills pages of 4 KiB to a half or more, and gives a larger
+/// Returns the space of a value of this length in the file. The database fills pages of 4 KiB to a half or more, and allocates a larger
 /// value pages of its own, whose number is a power of two.
 pub(super) fn room(value: usize) -> u64 {
     let room = value.saturating_add(OVERHEAD).checked_next_power_of_two().unwrap_or(usize::MAX);

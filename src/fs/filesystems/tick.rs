@@ -5,10 +5,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use super::FileSystems;
-use crate::fs::guard::ProbeResult;
 use crate::fs::mounted_entry::MountedEntry;
 use crate::fs::parts;
 use crate::fs::plan::{self, Target};
+use crate::fs::prober::ProbeResult;
 use crate::fs::sample::{FileSystemSample, Stalled};
 use crate::fs::shut::Shut;
 use crate::fs::table::{Table, WatchedTable};

@@ -24,7 +24,7 @@ pub(super) struct Opener<'a> {
     reserve: Vec<OwnedFd>,
     /// The directory that was read last: the next one is mostly near to it.
     last: Option<(Arc<Node>, Arc<Dir>)>,
-    /// Whether this thread gives up when there are no descriptors, because other threads go on.
+    /// Whether this thread stops when there are no descriptors, because other threads go on.
     gives_up: bool,
 }
 

@@ -7,7 +7,7 @@ use super::nodes::{Fault, LinkName, NO_SPAN, Node, NodeId, Queued};
 use super::notify::WatchOutcome;
 use super::reading::{Asked, ChildDirectory, DirectoryContent, ReadOutcome, widen};
 use super::tree::Tree;
-use super::unheard;
+use super::unreported;
 use crate::Monotonic;
 use crate::fs::walk::{EntryStat, at_most};
 
@@ -92,7 +92,7 @@ impl Tree {
         if let Some(watch) = reading.watch {
             self.set_watch(id, watch);
         }
-        self.set_unheard(id, reading.unheard);
+        self.set_unreported(id, reading.unreported);
         let link_bytes = self.take_over_links(id, root, reading.links, why);
         self.take_over_children(id, reading.children, why, gains);
         let own_bytes = at_most(old.totals.allocated_bytes.abs_diff(own.totals.allocated_bytes));
@@ -303,7 +303,7 @@ impl Tree {
             self.links.update(link, facts);
         }
         for (name, entry) in &asked.names {
-            self.asked_unheard(id, name, entry.as_ref());
+            self.check_unreported(id, name, entry.as_ref());
         }
         if whole {
             // Directories, and names of files that have several, need a reading.
@@ -328,7 +328,7 @@ impl DirectoryContent {
             took: 0,
             watch: None,
             entry_cache: None,
-            unheard: unheard::Names::new(),
+            unreported: unreported::Names::new(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The totals of a directory, with the part that can change without an event.
 
-use super::unheard;
+use super::unreported;
 use crate::fs::walk::{EntryStat, Totals, at_most};
 
 /// Totals, and the sparse files in them.
@@ -24,7 +24,7 @@ impl Counts {
     pub(super) fn of_file(allocated_bytes: u64, apparent_bytes: u64) -> Self {
         let mut counts = Self::default();
         counts.totals.count_file(allocated_bytes, apparent_bytes);
-        if unheard::is_sparse(allocated_bytes, apparent_bytes) {
+        if unreported::is_sparse(allocated_bytes, apparent_bytes) {
             (counts.sparse_files, counts.sparse_bytes) = (1, allocated_bytes.into());
         }
         counts

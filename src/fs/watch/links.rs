@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::ops::Bound;
 
 use super::nodes::NodeId;
-use super::unheard;
+use super::unreported;
 use crate::fs::walk::{EntryStat, FileId, Totals};
 
 /// A file with several names.
@@ -62,8 +62,8 @@ impl Link {
         self.facts.links.saturating_sub(self.names)
     }
 
-    fn can_change_unheard(&self) -> bool {
-        self.missing() > 0 || unheard::is_sparse(self.facts.allocated_bytes, self.facts.apparent_bytes)
+    fn can_change_unreported(&self) -> bool {
+        self.missing() > 0 || unreported::is_sparse(self.facts.allocated_bytes, self.facts.apparent_bytes)
     }
 
     /// Returns its totals, and the tree that they count for: the first one that has a name of it.
@@ -218,7 +218,7 @@ impl Links {
             if let Some(all) = self.totals.get_mut(root) {
                 all.add(&totals);
             }
-            if link.can_change_unheard()
+            if link.can_change_unreported()
                 && self.external.insert(id)
                 && let Some(all) = self.uncertain.get_mut(root)
             {

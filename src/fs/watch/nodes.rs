@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use super::counts::Counts;
 use super::entry_cache::{EntryCache, LARGE};
 use super::notify::Wd;
-use super::unheard;
+use super::unreported;
 use crate::Monotonic;
 use crate::fs::walk::{Born, FileId, Way};
 
@@ -69,7 +69,7 @@ pub(super) struct Node {
     /// The counts of each of its entries, if it is large and changes often.
     pub(super) entry_cache: Option<Box<EntryCache>>,
     /// Files in it that can change without an event.
-    pub(super) unheard: unheard::Names,
+    pub(super) unreported: unreported::Names,
 }
 
 /// Whether a directory waits to be read.
@@ -143,7 +143,7 @@ impl Node {
             entries: 0,
             round: (0, 0),
             entry_cache: None,
-            unheard: unheard::Names::new(),
+            unreported: unreported::Names::new(),
         }
     }
 

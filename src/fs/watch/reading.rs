@@ -15,7 +15,7 @@ use super::links::Facts;
 use super::nodes::{Fault, LinkName, NO_SPAN, NodeId, Queued};
 use super::notify::{Notify, WatchOutcome};
 use super::tree::Tree;
-use super::unheard::{self, Unheard};
+use super::unreported::{self, Unreported};
 use crate::Cancel;
 use crate::fs::walk::{
     Born, EntryStat, Exclude, Fence, FileId, LIST, Listing, PLACE, PathBuffer, Step, is_mounted, open_way, vanished,
@@ -51,7 +51,7 @@ pub(super) struct DirectoryContent {
     /// `None` if it is watched already.
     pub(super) watch: Option<WatchOutcome>,
     pub(super) entry_cache: Option<Box<EntryCache>>,
-    pub(super) unheard: unheard::Names,
+    pub(super) unreported: unreported::Names,
 }
 
 /// A directory in the one that was read.
@@ -144,9 +144,9 @@ impl<'a> Reader<'a> {
             took: 0,
             watch,
             entry_cache: self.tree.wants_entry_cache(node).then(Box::default),
-            unheard: unheard::Names::new(),
+            unreported: unreported::Names::new(),
         };
-        let is_open = |name: &CStr| node.unheard.get(name).is_some_and(|file| file.open);
+        let is_open = |name: &CStr| node.unreported.get(name).is_some_and(|file| file.open);
         if !self.list(&here, &dir, is_open, &mut reading) {
             if let (Some(WatchOutcome::At(wd)), None, Some(notify)) = (watch, node.wd, self.notify)
                 && self.tree.wds.of(wd).next().is_none()
@@ -278,8 +278,8 @@ impl<'a> Reader<'a> {
 
 impl DirectoryContent {
     fn count(&mut self, name: &CStr, entry: &EntryStat, is_open: bool) {
-        if let Some(file) = Unheard::of(entry, is_open) {
-            self.unheard.insert(name.into(), file);
+        if let Some(file) = Unreported::of(entry, is_open) {
+            self.unreported.insert(name.into(), file);
         }
         self.entries = self.entries.saturating_add(1);
         let item = if entry.is_dir() {

@@ -127,10 +127,11 @@ impl Rig {
     fn audit(&self) {
         let tree = &self.watched.tree;
         let mut counts = vec![super::counts::Counts::default(); tree.counts.len()];
-        let (mut watched, mut cached, mut names, mut unheard) = (BTreeSet::new(), 0, BTreeMap::new(), (0, 0));
+        let (mut watched, mut cached, mut names, mut unreported) = (BTreeSet::new(), 0, BTreeMap::new(), (0, 0));
         for (id, node) in tree.nodes.iter() {
             counts[node.root as usize].add(&node.own);
-            unheard = (unheard.0 + node.unheard.len(), unheard.1 + usize::from(!node.unheard.is_empty()));
+            unreported =
+                (unreported.0 + node.unreported.len(), unreported.1 + usize::from(!node.unreported.is_empty()));
             watched.extend(node.wd);
             cached += node.entry_cache.as_ref().map_or(0, |entry_cache| entry_cache.len());
             for link in &node.links {
@@ -142,7 +143,7 @@ impl Rig {
         }
         assert_eq!(counts, tree.counts);
         assert_eq!(cached, tree.cached);
-        assert_eq!(unheard, (tree.unheard_names, tree.unheard.len()));
+        assert_eq!(unreported, (tree.unreported_names, tree.unreported.len()));
         // A directory that is at two places has one watch.
         assert_eq!(watched.len(), tree.wds.len());
         assert!(tree.orphans.is_empty() && tree.unneeded.is_empty());

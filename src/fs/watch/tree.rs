@@ -55,9 +55,9 @@ pub(super) struct Tree {
     /// The number of entries in all caches.
     pub(super) cached: usize,
     /// Directories with files that can change without an event, the number of these files, and the one that was checked last.
-    pub(super) unheard: BTreeSet<NodeId>,
-    pub(super) unheard_names: usize,
-    pub(super) unheard_turn: Option<(NodeId, Box<CStr>)>,
+    pub(super) unreported: BTreeSet<NodeId>,
+    pub(super) unreported_names: usize,
+    pub(super) unreported_turn: Option<(NodeId, Box<CStr>)>,
     /// The cookie of the move of a file that may be open for writing.
     pub(super) moved_open: Option<u32>,
     /// Watches to be removed.
@@ -99,9 +99,9 @@ impl Tree {
             searched: Vec::new(),
             lost: HashSet::new(),
             cached: 0,
-            unheard: BTreeSet::new(),
-            unheard_names: 0,
-            unheard_turn: None,
+            unreported: BTreeSet::new(),
+            unreported_names: 0,
+            unreported_turn: None,
             moved_open: None,
             unneeded: Vec::new(),
             by_path: false,
@@ -251,7 +251,7 @@ impl Tree {
             }
             self.cached =
                 self.cached.saturating_sub(node.entry_cache.as_ref().map_or(0, |entry_cache| entry_cache.len()));
-            self.count_unheard(id, node.unheard.len(), 0);
+            self.count_unreported(id, node.unreported.len(), 0);
             rest.extend(node.children);
         }
     }

@@ -84,7 +84,7 @@ impl Condition {
             Self::Text(TextField::Cgroup, pattern) => {
                 decide(&info.cgroup, |cgroup| matches_marked(cgroup.as_bytes(), pattern))
             }
-            // Both are what the path says, and nothing more is known of them.
+            // Both follow from the path alone, and nothing more is known of them.
             Self::Text(TextField::Container, pattern) => decide(&info.cgroup, |_| {
                 info.container.as_ref().is_some_and(|container| pattern.matches(container.id.as_bytes()))
             }),

@@ -21,16 +21,16 @@ pub(super) const MOST: usize = 1 << 16;
 
 /// Such a file, with its size when its directory was read, or it was checked.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Unheard {
+pub(super) struct Unreported {
     pub(super) facts: Option<(u64, u64)>,
     /// Whether it may be open for writing.
     pub(super) open: bool,
 }
 
 /// The files of one directory.
-pub(super) type Names = BTreeMap<Box<CStr>, Unheard>;
+pub(super) type Names = BTreeMap<Box<CStr>, Unreported>;
 
-impl Unheard {
+impl Unreported {
     /// Returns a file that is to be checked: one that is sparse, or may be open for writing.
     pub(super) fn of(entry: &EntryStat, open: bool) -> Option<Self> {
         // Sparse files with several names are checked by id, as files with names outside are; and a name that was

@@ -12,32 +12,32 @@ use super::links::Facts;
 use super::nodes::NodeId;
 use super::reading;
 use super::tree::Tree;
-use super::unheard::{MOST, Names, Unheard};
+use super::unreported::{MOST, Names, Unreported};
 use crate::fs::walk::{EntryStat, Exclude, FileId, PathBuffer};
 
 impl Tree {
     /// Records from an event of a file whether it may be open for writing.
     pub(super) fn opened_or_closed(&mut self, id: NodeId, name: &CStr, what: ReadFlags, cookie: u32) {
         let Some(node) = self.nodes.get_mut(id) else { return };
-        let before = node.unheard.len();
+        let before = node.unreported.len();
         if what.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM) {
-            let was_open = node.unheard.remove(name).is_some_and(|file| file.open);
+            let was_open = node.unreported.remove(name).is_some_and(|file| file.open);
             if was_open && what.contains(ReadFlags::MOVED_FROM) {
                 self.moved_open = Some(cookie);
             }
         } else if what.intersects(ReadFlags::CREATE | ReadFlags::MODIFY)
             || (what.contains(ReadFlags::MOVED_TO) && self.moved_open.take() == Some(cookie))
         {
-            let new = Unheard { facts: None, open: true };
-            node.unheard.entry(name.into()).or_insert(new).open = true;
+            let new = Unreported { facts: None, open: true };
+            node.unreported.entry(name.into()).or_insert(new).open = true;
         } else if what.contains(ReadFlags::CLOSE_WRITE)
-            && let Some(file) = node.unheard.get_mut(name)
+            && let Some(file) = node.unreported.get_mut(name)
         {
             // If it is not sparse, the reading that this event queues removes it.
             file.open = false;
         }
-        let after = node.unheard.len();
-        self.count_unheard(id, before, after);
+        let after = node.unreported.len();
+        self.count_unreported(id, before, after);
     }
 
     /// Marks the file at a path as one that the kernel may write to without an event: if it is in the tree it is checked from
@@ -56,11 +56,11 @@ impl Tree {
                 self.ask(link);
                 continue;
             }
-            let before = node.unheard.len();
-            let new = Unheard { facts: None, open: true };
-            node.unheard.entry(name.into()).or_insert(new).open = true;
-            let after = node.unheard.len();
-            self.count_unheard(id, before, after);
+            let before = node.unreported.len();
+            let new = Unreported { facts: None, open: true };
+            node.unreported.entry(name.into()).or_insert(new).open = true;
+            let after = node.unreported.len();
+            self.count_unreported(id, before, after);
         }
     }
 
@@ -80,10 +80,10 @@ impl Tree {
     }
 
     /// Replaces the checked files of a directory by those that its reading found.
-    pub(super) fn set_unheard(&mut self, id: NodeId, mut names: Names) {
+    pub(super) fn set_unreported(&mut self, id: NodeId, mut names: Names) {
         let Some(node) = self.nodes.get_mut(id) else { return };
-        let before = node.unheard.len();
-        let room = MOST.saturating_sub(self.unheard_names.saturating_sub(before));
+        let before = node.unreported.len();
+        let room = MOST.saturating_sub(self.unreported_names.saturating_sub(before));
         if names.len() > room {
             let mut left = room;
             // Open files are not limited here: their number is limited by the descriptors of their writers.
@@ -94,63 +94,63 @@ impl Tree {
             });
         }
         let after = names.len();
-        node.unheard = names;
-        self.count_unheard(id, before, after);
+        node.unreported = names;
+        self.count_unreported(id, before, after);
     }
 
     /// Updates a name of a directory that was checked.
-    pub(super) fn asked_unheard(&mut self, id: NodeId, name: &CStr, entry: Option<&EntryStat>) {
-        let is_full = self.unheard_names >= MOST;
+    pub(super) fn check_unreported(&mut self, id: NodeId, name: &CStr, entry: Option<&EntryStat>) {
+        let is_full = self.unreported_names >= MOST;
         let Some(node) = self.nodes.get_mut(id) else { return };
-        let before = node.unheard.len();
-        let known = node.unheard.get(name).copied();
-        let file = entry.and_then(|entry| Unheard::of(entry, known.is_some_and(|known| known.open)));
+        let before = node.unreported.len();
+        let known = node.unreported.get(name).copied();
+        let file = entry.and_then(|entry| Unreported::of(entry, known.is_some_and(|known| known.open)));
         match file {
-            Some(file) if known.is_some() || !is_full => _ = node.unheard.insert(name.into(), file),
-            _ => _ = node.unheard.remove(name),
+            Some(file) if known.is_some() || !is_full => _ = node.unreported.insert(name.into(), file),
+            _ => _ = node.unreported.remove(name),
         }
-        let after = node.unheard.len();
-        self.count_unheard(id, before, after);
+        let after = node.unreported.len();
+        self.count_unreported(id, before, after);
     }
 
-    pub(super) fn count_unheard(&mut self, id: NodeId, before: usize, after: usize) {
-        self.unheard_names = self.unheard_names.saturating_sub(before).saturating_add(after);
+    pub(super) fn count_unreported(&mut self, id: NodeId, before: usize, after: usize) {
+        self.unreported_names = self.unreported_names.saturating_sub(before).saturating_add(after);
         if after == 0 {
-            self.unheard.remove(&id);
+            self.unreported.remove(&id);
         } else if before == 0 {
-            self.unheard.insert(id);
+            self.unreported.insert(id);
         }
     }
 
     /// Returns up to `most` of the next files, with their known sizes. Directories that wait to be read are left out.
-    pub(super) fn next_unheard(&mut self, most: usize) -> Vec<(NodeId, Box<CStr>, Unheard)> {
+    pub(super) fn next_unreported(&mut self, most: usize) -> Vec<(NodeId, Box<CStr>, Unreported)> {
         let mut next = Vec::new();
-        if self.unheard.is_empty() {
+        if self.unreported.is_empty() {
             return next;
         }
-        let (turn, last) = self.unheard_turn.take().unwrap_or_else(|| (NodeId::FIRST, c"".into()));
+        let (turn, last) = self.unreported_turn.take().unwrap_or_else(|| (NodeId::FIRST, c"".into()));
         let all: (Bound<&CStr>, Bound<&CStr>) = (Bound::Unbounded, Bound::Unbounded);
-        let later = self.unheard.range((Bound::Excluded(turn), Bound::Unbounded)).map(|id| (*id, all));
-        let earlier = self.unheard.range(..turn).map(|id| (*id, all));
+        let later = self.unreported.range((Bound::Excluded(turn), Bound::Unbounded)).map(|id| (*id, all));
+        let earlier = self.unreported.range(..turn).map(|id| (*id, all));
         let begin = std::iter::once((turn, (Bound::Excluded(&*last), Bound::Unbounded)));
         let end = std::iter::once((turn, (Bound::Unbounded, Bound::Included(&*last))));
         for (id, names) in begin.chain(later).chain(earlier).chain(end) {
             let Some(node) = self.nodes.get(id).filter(|node| !node.is_waiting()) else { continue };
-            for (name, file) in node.unheard.range::<CStr, _>(names) {
+            for (name, file) in node.unreported.range::<CStr, _>(names) {
                 if next.len() >= most {
                     break;
                 }
                 next.push((id, name.clone(), *file));
             }
         }
-        self.unheard_turn = next.last().map(|(id, name, _)| (*id, name.clone()));
+        self.unreported_turn = next.last().map(|(id, name, _)| (*id, name.clone()));
         next
     }
 
     /// Checks up to `most` files that can change without an event, and queues those that changed. Returns how many were
     /// checked.
-    pub(super) fn ask_unheard(&mut self, most: usize) -> usize {
-        let files = self.next_unheard(most);
+    pub(super) fn check_next_unreported(&mut self, most: usize) -> usize {
+        let files = self.next_unreported(most);
         for of_one in files.chunk_by(|(a, ..), (b, ..)| a == b) {
             let Some((id, ..)) = of_one.first() else { continue };
             let found = reading::ask(self, *id, of_one.iter().map(|(_, name, _)| &**name));
@@ -158,7 +158,7 @@ impl Tree {
                 let is_file = found.is_some_and(|entry| entry.kind == FileType::RegularFile);
                 if known.facts.is_none() && !is_file {
                     // It was added by its path.
-                    self.asked_unheard(*id, name, None);
+                    self.check_unreported(*id, name, None);
                 // An event reported the removal of a name that does not exist.
                 } else if found.is_some_and(|entry| known.differs(&entry)) {
                     self.touch(*id, name);
@@ -169,7 +169,7 @@ impl Tree {
     }
 
     /// Does the same for files that have several names.
-    pub(super) fn ask_externals(&mut self, most: usize) -> usize {
+    pub(super) fn check_next_external(&mut self, most: usize) -> usize {
         let files = self.links.next_external(most);
         for id in &files {
             self.ask(*id);
@@ -178,7 +178,7 @@ impl Tree {
     }
 
     /// Reads the number of names left of the files that lost a name in the trees.
-    pub(super) fn ask_lost(&mut self) {
+    pub(super) fn check_lost(&mut self) {
         for id in std::mem::take(&mut self.lost) {
             if self.links.is_external(id) {
                 self.ask(id);
