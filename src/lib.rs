@@ -41,6 +41,8 @@
 //! [`SnapshotStreamExt`] has the combinators; they go together with those of `futures` and `tokio_stream`. Without async, call
 //! [`Source::collect`] yourself, or read the files of one [`Process`](process::Process).
 //!
+//! The module `cookbook` has whole programs to begin with: services, a page for Prometheus, alerts, exit codes, sources of one's own.
+//!
 //! # Features
 //!
 //! Processes:
@@ -131,6 +133,8 @@ mod async_process;
 pub mod broker;
 pub mod cached;
 pub mod cgroup;
+#[cfg(all(feature = "nats", feature = "prometheus"))]
+pub mod cookbook;
 pub mod counters;
 mod error;
 pub mod events;

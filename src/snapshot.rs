@@ -261,6 +261,11 @@ impl<T> Snapshot<T> {
         self.samples.len()
     }
 
+    /// Returns an iterator over the samples.
+    pub fn iter(&self) -> std::slice::Iter<'_, T> {
+        self.samples.iter()
+    }
+
     /// Returns whether it has no samples.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -74,7 +74,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ("export", &["export", "export::*"]),
     ("forward", &["forward", "forward::*"]),
     ("brokers", &["broker", "broker::*"]),
-    ("front", &["lib", "schema"]),
+    ("front", &["lib", "schema", "cookbook"]),
 ];
 
 /// Words that belong to few files.
