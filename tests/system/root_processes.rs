@@ -843,6 +843,12 @@ fn a_pid_file_that_does_not_answer_leaves_the_selection_undecided() {
     });
 
     frozen.freeze();
+    // What was asked before may be answered after its tick, and counts in the next one. From here on each waits for an answer.
+    until("both ask in vain", || {
+        tick(&mut source);
+        tick(&mut negated);
+        frozen.held() == 2
+    });
     for _ in 0..3 {
         let snapshot = tick(&mut source);
         get(&snapshot, std::process::id());
