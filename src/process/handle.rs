@@ -286,8 +286,11 @@ impl Process {
     ///
     /// See [`Process`].
     pub fn oom(&self) -> Result<Oom> {
-        let score = self.parse("oom_score", |bytes| Ok(bytes.to_vec()))?;
-        self.parse("oom_score_adj", |adj| Oom::parse(&score, adj))
+        let read = |file| self.parse(file, |bytes| Ok(bytes.to_vec()));
+        match (read("oom_score"), read("oom_score_adj")) {
+            (Err(error), Err(_)) => Err(error),
+            (score, adj) => Oom::parse(&score.unwrap_or_default(), &adj.unwrap_or_default()),
+        }
     }
 
     fn parse<T>(&self, file: &str, parse: impl FnOnce(&[u8]) -> Result<T>) -> Result<T> {

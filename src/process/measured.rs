@@ -38,7 +38,7 @@ impl Measured for ProcessSample {
             .metric("schedstat.wait", &[]);
         table
             .gauge("smaps_rollup.pss_bytes", Unit::Bytes, "Memory, each shared page divided by its users", |process| {
-                process.smaps_rollup.value().map(|smaps| smaps.pss_bytes)
+                process.smaps_rollup.value().and_then(|smaps| smaps.pss_bytes)
             })
             .metric("memory.pss", &[]);
         table
@@ -73,7 +73,7 @@ impl Measured for ProcessSample {
             )
             .metric("context_switches", &[("process.context_switch.type", "involuntary")]);
         table.gauge("oom.score", Unit::Count("{point}"), "Badness for the out-of-memory killer", |process| {
-            process.oom.value().map(|oom| oom.score)
+            process.oom.value().and_then(|oom| oom.score)
         });
     }
 

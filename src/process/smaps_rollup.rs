@@ -9,7 +9,8 @@ use crate::{Error, Result, Text};
 
 /// `/proc/PID/smaps_rollup`: the sums over all mappings of a process; since Linux 4.14.
 ///
-/// Exact, but expensive: the kernel walks all page tables of the process for it.
+/// Exact, but expensive: the kernel walks all page tables of the process for it. Every kernel writes the lines without a version; a
+/// directory that only looks like a /proc may lack some. Those are `None`.
 ///
 /// ```
 /// # let file = std::fs::read("/proc/self/smaps_rollup").unwrap();
@@ -23,10 +24,12 @@ use crate::{Error, Result, Text};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SmapsRollup {
     /// Resident: in memory (`Rss`).
-    pub rss_bytes: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rss_bytes: Option<u64>,
     /// Proportional: each page divided by how many processes map it (`Pss`). The sum over all processes is the memory
     /// they use.
-    pub pss_bytes: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pss_bytes: Option<u64>,
     /// The dirty part of it (`Pss_Dirty`); since Linux 6.0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pss_dirty_bytes: Option<u64>,
@@ -40,17 +43,23 @@ pub struct SmapsRollup {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pss_shmem_bytes: Option<u64>,
     /// Mapped by others too, and as on disk (`Shared_Clean`).
-    pub shared_clean_bytes: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_clean_bytes: Option<u64>,
     /// Mapped by others too, and changed (`Shared_Dirty`).
-    pub shared_dirty_bytes: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_dirty_bytes: Option<u64>,
     /// Mapped by this process alone, and as on disk (`Private_Clean`).
-    pub private_clean_bytes: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private_clean_bytes: Option<u64>,
     /// Mapped by this process alone, and changed (`Private_Dirty`).
-    pub private_dirty_bytes: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private_dirty_bytes: Option<u64>,
     /// Marked as used recently (`Referenced`).
-    pub referenced_bytes: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub referenced_bytes: Option<u64>,
     /// Belonging to no file (`Anonymous`).
-    pub anonymous_bytes: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anonymous_bytes: Option<u64>,
     /// Merged with pages of the same content (`KSM`); since Linux 6.6.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ksm_bytes: Option<u64>,
@@ -87,33 +96,30 @@ pub struct SmapsRollup {
 }
 
 impl SmapsRollup {
-    /// Reads the file.
+    /// Parses the file: its lines in any order, among others. A value that is missing or not a size is `None`.
     ///
     /// # Errors
     ///
-    /// [`is_malformed`](Error::is_malformed), with a text that names the line that is missing or not a size, of those that
-    /// every kernel has.
+    /// [`is_malformed`](Error::is_malformed), when none of the known lines is there.
     pub fn parse(file: &[u8]) -> Result<Self> {
         let mut rollup = Self::default();
-        let mut required = [None; 8];
-        let [rss, pss, shared_clean, shared_dirty, private_clean, private_dirty, referenced, anonymous] = &mut required;
         // The first line is the range of addresses.
         for line in lines(file).filter(|line| !line.ends_with(b"[rollup]")) {
             let (key, value) = key_value(line).unwrap_or((line, b""));
             let mut unknown = None;
             let field = match key {
-                b"Rss" => &mut *rss,
-                b"Pss" => &mut *pss,
+                b"Rss" => &mut rollup.rss_bytes,
+                b"Pss" => &mut rollup.pss_bytes,
                 b"Pss_Dirty" => &mut rollup.pss_dirty_bytes,
                 b"Pss_Anon" => &mut rollup.pss_anon_bytes,
                 b"Pss_File" => &mut rollup.pss_file_bytes,
                 b"Pss_Shmem" => &mut rollup.pss_shmem_bytes,
-                b"Shared_Clean" => &mut *shared_clean,
-                b"Shared_Dirty" => &mut *shared_dirty,
-                b"Private_Clean" => &mut *private_clean,
-                b"Private_Dirty" => &mut *private_dirty,
-                b"Referenced" => &mut *referenced,
-                b"Anonymous" => &mut *anonymous,
+                b"Shared_Clean" => &mut rollup.shared_clean_bytes,
+                b"Shared_Dirty" => &mut rollup.shared_dirty_bytes,
+                b"Private_Clean" => &mut rollup.private_clean_bytes,
+                b"Private_Dirty" => &mut rollup.private_dirty_bytes,
+                b"Referenced" => &mut rollup.referenced_bytes,
+                b"Anonymous" => &mut rollup.anonymous_bytes,
                 b"KSM" => &mut rollup.ksm_bytes,
                 b"LazyFree" => &mut rollup.lazy_free_bytes,
                 b"AnonHugePages" => &mut rollup.anon_huge_pages_bytes,
@@ -131,23 +137,17 @@ impl SmapsRollup {
                 rollup.other.insert(String::from_utf8_lossy(key).into_owned(), value.into());
             }
         }
-        let require = |value: Option<u64>, key: &str| {
-            value.ok_or_else(|| Error::malformed(format!("smaps_rollup: no valid {key}")))
-        };
-        rollup.rss_bytes = require(*rss, "Rss")?;
-        rollup.pss_bytes = require(*pss, "Pss")?;
-        rollup.shared_clean_bytes = require(*shared_clean, "Shared_Clean")?;
-        rollup.shared_dirty_bytes = require(*shared_dirty, "Shared_Dirty")?;
-        rollup.private_clean_bytes = require(*private_clean, "Private_Clean")?;
-        rollup.private_dirty_bytes = require(*private_dirty, "Private_Dirty")?;
-        rollup.referenced_bytes = require(*referenced, "Referenced")?;
-        rollup.anonymous_bytes = require(*anonymous, "Anonymous")?;
-        Ok(rollup)
+        let other = std::mem::take(&mut rollup.other);
+        if rollup == Self::default() {
+            return Err(Error::malformed("smaps_rollup: no known line"));
+        }
+        Ok(Self { other, ..rollup })
     }
 
-    /// Returns the memory that would be free if the process ended: memory that it alone maps (unique set size).
+    /// Returns the memory that would be free if the process ended: memory that it alone maps (unique set size). `None` where a part of it
+    /// is missing.
     #[must_use]
-    pub fn uss_bytes(&self) -> u64 {
-        self.private_clean_bytes.saturating_add(self.private_dirty_bytes)
+    pub fn uss_bytes(&self) -> Option<u64> {
+        Some(self.private_clean_bytes?.saturating_add(self.private_dirty_bytes?))
     }
 }

@@ -208,13 +208,29 @@ fn smaps_rollup_knows_every_line_of_linux_6_18() {
     assert!(rollup.other.is_empty(), "{:?}", rollup.other);
     let json = serde_json::to_value(&rollup).unwrap();
     assert_eq!(json.as_object().unwrap().len(), SMAPS_ROLLUP.lines().skip(1).count());
-    assert_eq!(rollup.uss_bytes(), 200 << 10);
+    assert_eq!(rollup.uss_bytes(), Some(200 << 10));
     // Linux 4.14 has no Pss_* and no KSM; a later one has more.
     let file = SMAPS_ROLLUP.replace("Pss_", "New_");
     let rollup = SmapsRollup::parse(file.as_bytes()).unwrap();
     assert_eq!(rollup.pss_anon_bytes, None);
     assert_eq!(rollup.other["New_Anon"], "112 kB");
-    check_malformed(SmapsRollup::parse, &SMAPS_ROLLUP.replace("Pss: ", "Pxx: "), "no valid Pss");
+}
+
+#[test]
+fn smaps_rollup_is_read_as_far_as_it_is_there() {
+    let whole = SmapsRollup::parse(SMAPS_ROLLUP.as_bytes()).unwrap();
+    let odd = SMAPS_ROLLUP.replace("\nPss: ", "\nPxx: ").replace("Private_Clean:", "Private_Clean: about");
+    let mut rollup = SmapsRollup::parse(odd.as_bytes()).unwrap();
+    assert_eq!((rollup.pss_bytes, rollup.private_clean_bytes, rollup.uss_bytes()), (None, None, None));
+    assert!(rollup.other["Private_Clean"].to_string().starts_with("about "), "{:?}", rollup.other);
+    assert!(rollup.other.contains_key("Pxx"));
+    (rollup.pss_bytes, rollup.private_clean_bytes) = (whole.pss_bytes, whole.private_clean_bytes);
+    rollup.other.clear();
+    assert_eq!(rollup, whole, "all other lines");
+    let one = SmapsRollup::parse(b"Swap: 4 kB\n").unwrap();
+    assert_eq!((one.swap_bytes, one.rss_bytes), (Some(4096), None));
+    check_malformed(SmapsRollup::parse, "", "no known line");
+    check_malformed(SmapsRollup::parse, "Rss: many\nNew: 7 kB\n", "no known line");
 }
 
 #[test]
@@ -434,9 +450,21 @@ fn namespace_links() {
 #[test]
 fn oom_is_never_below_zero() {
     let oom = Oom::parse(b"-5\n", b"-1000\n").unwrap();
-    assert_eq!((oom.score, oom.score_adj), (0, -1000));
-    assert!(Oom::parse(b"", b"0").unwrap_err().to_string().contains("oom_score:"));
-    assert!(Oom::parse(b"1", b"1 2").unwrap_err().to_string().contains("oom_score_adj:"));
+    assert_eq!((oom.score, oom.score_adj), (Some(0), Some(-1000)));
+}
+
+#[test]
+fn oom_is_read_as_far_as_it_is_there() {
+    for (score, adj, values) in [
+        (&b""[..], &b"0\n"[..], (None, Some(0))),
+        (b"1", b"1 2", (Some(1), None)),
+        (b"4294967296", b"-17", (None, Some(-17))),
+    ] {
+        let oom = Oom::parse(score, adj).unwrap();
+        assert_eq!((oom.score, oom.score_adj), values);
+        check_wire(&oom);
+    }
+    assert!(Oom::parse(b"x", b"").unwrap_err().is_malformed());
 }
 
 #[test]
@@ -830,18 +858,18 @@ fn smaps_rollup_as_procfs_reads_it() {
         let theirs = procfs::process::SmapsRollup::from_buf_read(file).unwrap().memory_map_rollup;
         let mut theirs: HashMap<String, u64> = theirs.into_iter().next().unwrap().extension.map;
         for (key, bytes) in [
-            ("Rss", Some(ours.rss_bytes)),
-            ("Pss", Some(ours.pss_bytes)),
+            ("Rss", ours.rss_bytes),
+            ("Pss", ours.pss_bytes),
             ("Pss_Dirty", ours.pss_dirty_bytes),
             ("Pss_Anon", ours.pss_anon_bytes),
             ("Pss_File", ours.pss_file_bytes),
             ("Pss_Shmem", ours.pss_shmem_bytes),
-            ("Shared_Clean", Some(ours.shared_clean_bytes)),
-            ("Shared_Dirty", Some(ours.shared_dirty_bytes)),
-            ("Private_Clean", Some(ours.private_clean_bytes)),
-            ("Private_Dirty", Some(ours.private_dirty_bytes)),
-            ("Referenced", Some(ours.referenced_bytes)),
-            ("Anonymous", Some(ours.anonymous_bytes)),
+            ("Shared_Clean", ours.shared_clean_bytes),
+            ("Shared_Dirty", ours.shared_dirty_bytes),
+            ("Private_Clean", ours.private_clean_bytes),
+            ("Private_Dirty", ours.private_dirty_bytes),
+            ("Referenced", ours.referenced_bytes),
+            ("Anonymous", ours.anonymous_bytes),
             ("KSM", ours.ksm_bytes),
             ("LazyFree", ours.lazy_free_bytes),
             ("AnonHugePages", ours.anon_huge_pages_bytes),
@@ -920,7 +948,7 @@ fn own_process_as_procfs_reads_it() {
     }
     let read = |name: &str| std::fs::read(own.join(name)).unwrap();
     let oom = Oom::parse(&read("oom_score"), &read("oom_score_adj")).unwrap();
-    assert_eq!(oom.score_adj, i32::from(theirs.oom_score_adj().unwrap()));
+    assert_eq!(oom.score_adj, Some(i32::from(theirs.oom_score_adj().unwrap())));
     let mut ours = Namespaces::default();
     for (name, theirs) in theirs.namespaces().unwrap().0 {
         let link = std::fs::read_link(own.join("ns").join(&name)).unwrap();

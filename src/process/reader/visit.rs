@@ -298,9 +298,11 @@ impl Visit<'_> {
         }
         if fields.contains(Fields::OOM) {
             let score = self.files.file(c"oom_score", |bytes| Ok(bytes.to_vec()))?;
-            entry.sample.oom = match score {
-                Reading::Value(score) => self.files.file(c"oom_score_adj", |adj| Oom::parse(&score, adj))?,
-                other => other.map(|_| Oom::default()),
+            let adj = self.files.file(c"oom_score_adj", |bytes| Ok(bytes.to_vec()))?;
+            entry.sample.oom = match (score, adj) {
+                (Reading::Value(score), adj) => oom(&score, &adj.into_value().unwrap_or_default()),
+                (_, Reading::Value(adj)) => oom(b"", &adj),
+                (why, _) => why.map(|_| Oom::default()),
             };
         }
         Ok(())
@@ -324,6 +326,11 @@ impl Visit<'_> {
         }
         Ok(())
     }
+}
+
+/// The values of the two files, as far as they are there.
+fn oom(score: &[u8], adj: &[u8]) -> Reading<Oom> {
+    Oom::parse(score, adj).map_or(Reading::Failed, Reading::Value)
 }
 
 /// The facts of the stat line in addition to the counters.
