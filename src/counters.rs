@@ -41,6 +41,12 @@ pub trait Counters: Sample {
     /// The counters of this sample.
     fn totals(&self) -> Self::Totals;
 
+    /// Replaces the counters of an earlier sample by those of this one. Default: by [`totals`](Self::totals); a sample that shares what did
+    /// not change can see that there is nothing to do.
+    fn update(&self, earlier: &mut Self::Totals) {
+        *earlier = self.totals();
+    }
+
     /// When the counters were so.
     fn at(&self) -> Monotonic;
 

@@ -59,7 +59,7 @@ pub use oom::Oom;
 pub use processes::Processes;
 pub use procfs::ProcFs;
 pub use rates::{CpuRates, FaultRates, IoRates, ProcessRates, ProcessTotals};
-pub use sample::{Cpu, Faults, Memory, ProcessInfo, ProcessSample};
+pub use sample::{Cpu, Faults, Memory, ProcessData, ProcessInfo, ProcessSample};
 pub use schedstat::Schedstat;
 pub(crate) use select::{Family, Knowledge, PidFiles, Subject};
 pub use select::{Pattern, Select};

@@ -1,12 +1,13 @@
 //! How fast the counters of one's own process grow.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::OwnSample;
 use crate::counters::{grown, per_second};
-use crate::process::{ProcessRates, ProcessTotals};
+use crate::process::{ProcessData, ProcessRates};
 use crate::{Counters, Monotonic, ProcessSample, Text};
 
 /// How fast the counters of one's own process grew between two readings. In the wire form it is flat, as the sample.
@@ -59,7 +60,7 @@ pub struct WorkerRates {
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct OwnTotals {
-    process: ProcessTotals,
+    process: Arc<ProcessData>,
     threads: Vec<(Text, u64)>,
     /// Of each worker, nanoseconds busy and parks.
     workers: Option<Vec<(u64, u64)>>,

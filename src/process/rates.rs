@@ -1,10 +1,11 @@
 //! Rates of a process.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cpu, Faults, Io, ProcessId, ProcessSample};
+use super::{Cpu, Faults, Io, ProcessData, ProcessId, ProcessSample};
 use crate::counters::per_second;
 use crate::time::{clock_ticks_per_second, ticks_to_nanos};
 use crate::{Counters, Monotonic, Reading, Sample};
@@ -84,7 +85,7 @@ impl Sample for ProcessSample {
     }
 }
 
-/// The counters of a process of which rates are made.
+/// The counters of which the rates of a process, or of a group of them, are made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProcessTotals {
@@ -97,11 +98,18 @@ pub struct ProcessTotals {
 }
 
 impl Counters for ProcessSample {
-    type Totals = ProcessTotals;
+    // All that was read, since that is shared: what stood still is known by its address.
+    type Totals = Arc<ProcessData>;
     type Rates = ProcessRates;
 
-    fn totals(&self) -> ProcessTotals {
-        ProcessTotals { cpu: self.cpu, faults: self.faults, io: self.io }
+    fn totals(&self) -> Arc<ProcessData> {
+        Arc::clone(&self.data)
+    }
+
+    fn update(&self, earlier: &mut Arc<ProcessData>) {
+        if !Arc::ptr_eq(earlier, &self.data) {
+            *earlier = Arc::clone(&self.data);
+        }
     }
 
     fn at(&self) -> Monotonic {
@@ -112,20 +120,36 @@ impl Counters for ProcessSample {
         Duration::from_nanos(ticks_to_nanos(1, clock_ticks_per_second()))
     }
 
-    fn birth(&self) -> Option<(Monotonic, ProcessTotals)> {
+    fn birth(&self) -> Option<(Monotonic, Arc<ProcessData>)> {
         // The kernel cuts the start off to a tick, so the life counted is never shorter than it was.
         // One that began before the zero of the time namespace was there before any tick.
         let birth = u64::try_from(self.id.start_ns(clock_ticks_per_second())).ok()?;
-        let nothing = ProcessTotals { io: Reading::Value(Io::NOTHING), ..ProcessTotals::default() };
-        Some((Monotonic::from_nanos(birth), nothing))
+        let nothing = ProcessData { io: Reading::Value(Io::NOTHING), ..ProcessData::default() };
+        Some((Monotonic::from_nanos(birth), Arc::new(nothing)))
     }
 
-    fn rates(&self, earlier: &ProcessTotals, elapsed: Duration) -> Option<ProcessRates> {
-        self.totals().rates(earlier, elapsed)
+    fn rates(&self, earlier: &Arc<ProcessData>, elapsed: Duration) -> Option<ProcessRates> {
+        if Arc::ptr_eq(earlier, &self.data) {
+            return (!elapsed.is_zero())
+                .then(|| ProcessRates { io: rates_of_idle(&self.io), ..ProcessRates::default() });
+        }
+        ProcessTotals::of(self).rates(&ProcessTotals::of(earlier), elapsed)
+    }
+}
+
+/// The I/O rates of one whose counters stood still.
+fn rates_of_idle(io: &Reading<Io>) -> Reading<IoRates> {
+    match io {
+        Reading::Value(io) if counts(io).is_none() => Reading::Unsupported,
+        io => io.map(|_| IoRates::default()),
     }
 }
 
 impl ProcessTotals {
+    fn of(data: &ProcessData) -> Self {
+        Self { cpu: data.cpu, faults: data.faults, io: data.io }
+    }
+
     pub(crate) fn new(cpu: Cpu, faults: Faults, io: Reading<Io>) -> Self {
         Self { cpu, faults, io }
     }

@@ -106,15 +106,15 @@ impl Reader {
             owner_pulse: slot.owner_pulse,
         };
         let mut children = slot.entry.children_faults;
-        let mut result = visit.read(&mut slot.entry);
+        let mut result = visit.read(slot.parts_mut());
         if matches!(result, Err(Failure::Replaced)) {
             // Another process has the pid now: start over as with a new one.
             plan.budget.close_all(&mut slot.entry.kept);
-            slot.replaced = Some((slot.entry.sample.id, slot.ppid));
+            slot.replaced = Some(Box::new((slot.data.id, slot.ppid)));
             slot.forget(plan.first);
             children = slot.entry.children_faults;
             visit.start_over();
-            result = visit.read(&mut slot.entry);
+            result = visit.read(slot.parts_mut());
         }
         slot.owner_pulse = visit.owner_pulse;
         if result.is_ok() {

@@ -1,8 +1,11 @@
 //! The sample of one process at one tick.
 
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
     Environ, Io, Limits, Namespaces, Oom, ProcessId, ProcessState, Schedstat, SmapsRollup, Stat, Statm, Status,
@@ -10,14 +13,32 @@ use super::{
 use crate::cgroup::Container;
 use crate::{Monotonic, Reading, Text, WirePath};
 
-/// One process at one tick.
+/// One process at one tick. It derefs to the [`ProcessData`].
 ///
 /// Counters are totals since the process started, as the kernel has them; [`rates`](crate::SnapshotStreamExt::rates) makes rates of them. A
 /// field that [`Fields`](crate::Fields) does not request is [`Reading::NotRequested`] and not in the wire form.
+///
+/// All that was read of a process is shared between its samples until it is read again, so a clone costs as much as that of an `Arc`. A
+/// field that is changed by [`DerefMut`] is changed in this sample alone: what it shares is copied then.
+///
+/// In the wire form it is flat: `at` is beside the other fields.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub struct ProcessSample {
+    /// As it was last read.
+    pub(crate) data: Arc<ProcessData>,
+    /// When `cpu`, `faults`, `io` and `threads` were known to have these values: now for a process that did not run since they were read.
+    /// Its activity since it last came onto a CPU may be missing, if that was less than a scheduler's tick ago (1 to 10 ms): the kernel
+    /// accounts a process when it leaves its CPU and at such ticks. Nanoseconds of `CLOCK_BOOTTIME` in the wire form.
+    pub at: Monotonic,
+}
+
+/// All that was read of a process: the fields of a [`ProcessSample`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct ProcessSample {
+#[cfg_attr(feature = "schema", schemars(rename = "ProcessSample"))]
+pub struct ProcessData {
     /// Which process.
     pub id: ProcessId,
     /// The data that seldom changes; shared between the samples of a process.
@@ -80,7 +101,7 @@ pub struct ProcessSample {
     /// When `cpu`, `faults`, `io` and `threads` were known to have these values: now for a process that did not run since they were read.
     /// Its activity since it last came onto a CPU may be missing, if that was less than a scheduler's tick ago (1 to 10 ms): the kernel
     /// accounts a process when it leaves its CPU and at such ticks. Nanoseconds of `CLOCK_BOOTTIME` in the wire form.
-    pub at: Monotonic,
+    pub(crate) at: Monotonic,
     /// When the files were last read. Fields that others can change while the process does not run are as of then: `memory`, `nice`,
     /// `state`, `ppid`; `statm`, `status`, `limits` and `oom`; `fd_count`, since processes can share a table of open files (`CLONE_FILES`);
     /// `schedstat`, since one that waits for a CPU waits longer. Nanoseconds of `CLOCK_BOOTTIME` in the wire form.
@@ -88,6 +109,76 @@ pub struct ProcessSample {
 }
 
 impl ProcessSample {
+    /// The fields with the time of this sample, as the wire form has them.
+    fn flat(&self) -> Cow<'_, ProcessData> {
+        if self.data.at == self.at {
+            return Cow::Borrowed(&self.data);
+        }
+        Cow::Owned(ProcessData { at: self.at, ..(*self.data).clone() })
+    }
+}
+
+/// As it was read, at the time of that.
+impl From<ProcessData> for ProcessSample {
+    fn from(data: ProcessData) -> Self {
+        Self { at: data.at, data: Arc::new(data) }
+    }
+}
+
+impl Deref for ProcessSample {
+    type Target = ProcessData;
+
+    fn deref(&self) -> &ProcessData {
+        &self.data
+    }
+}
+
+impl DerefMut for ProcessSample {
+    fn deref_mut(&mut self) -> &mut ProcessData {
+        Arc::make_mut(&mut self.data)
+    }
+}
+
+impl PartialEq for ProcessSample {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at && (Arc::ptr_eq(&self.data, &other.data) || self.flat() == other.flat())
+    }
+}
+
+impl fmt::Debug for ProcessSample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.flat(), f)
+    }
+}
+
+impl Serialize for ProcessSample {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.flat().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for ProcessSample {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        ProcessData::deserialize(deserializer).map(Self::from)
+    }
+}
+
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for ProcessSample {
+    fn schema_name() -> Cow<'static, str> {
+        ProcessData::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        ProcessData::schema_id()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        ProcessData::json_schema(generator)
+    }
+}
+
+impl ProcessData {
     /// The number of requested fields that are missing since they could not be reached, read or parsed.
     pub(crate) fn missing_fields(&self) -> u64 {
         fn is_missing<T>(reading: &Reading<T>) -> bool {

@@ -51,6 +51,10 @@ pub(crate) struct Scan {
     gone: Vec<u32>,
     /// Who decides about others is to be found again.
     pins_due: bool,
+    /// A selection over trees decides about all again: something changed that [`Slot::outcome`] does not say.
+    all_are_due: bool,
+    /// Of those that it decided about last, how many had ended.
+    ends_decided: usize,
     tick: u64,
     last: Option<Monotonic>,
     /// Schedules of renewed readings: all within `max_age`, and those that have a reason several times as often.
@@ -110,6 +114,8 @@ impl Scan {
             pid_files: PidFiles::new(&config.select),
             gone: Vec::new(),
             pins_due: false,
+            all_are_due: true,
+            ends_decided: 0,
             tick: 0,
             last: None,
             all_turns: Turns::default(),

@@ -11,6 +11,7 @@ mod judge;
 mod parse;
 mod pattern;
 mod pid_file;
+mod rejudge;
 mod subject;
 mod value;
 mod wire;

@@ -8,11 +8,10 @@ use super::file::Owner;
 use super::select::Verdict;
 use super::slow::Kind;
 use super::text_budget::Held;
-use super::{Faults, ProcessId, ProcessInfo, ProcessSample, ProcessState};
+use super::{Faults, ProcessData, ProcessId, ProcessInfo, ProcessSample, ProcessState};
 use crate::{Monotonic, Reading};
 
-/// One process: the fields that every tick needs, and a box of the rest. For a process that did not run the box is read only for its
-/// sample.
+/// One process: the fields that every tick needs, and a box of the rest, which is not touched for a process that did not run.
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) pid: u32,
@@ -24,6 +23,8 @@ pub(crate) struct Slot {
     pub(crate) owner_pulse: u64,
     /// As of when its counters are known.
     pub(crate) at: Monotonic,
+    /// As it was last read: shared with the samples of every tick until it is read again.
+    pub(crate) data: Arc<ProcessData>,
     /// When its files were last read; `None` while nothing is known of it.
     pub(crate) read_at: Option<Monotonic>,
     /// The tick in which it was last read because it ran.
@@ -42,7 +43,7 @@ pub(crate) struct Slot {
     /// It was not known before this tick.
     pub(crate) is_new: bool,
     /// The process that had its pid before, and the parent of that one, where it was known and is gone.
-    pub(crate) replaced: Option<(ProcessId, u32)>,
+    pub(crate) replaced: Option<Box<(ProcessId, u32)>>,
     pub(crate) entry: Box<Entry>,
 }
 
@@ -61,7 +62,7 @@ pub(crate) enum Rest {
     /// At every tick: its end or change shows in the samples of others.
     Never,
     /// At this tick or this instant, whichever comes first; and the length of this interval in ticks.
-    Until { tick: u64, at: Monotonic, ticks: u64 },
+    Until { tick: u64, at: Monotonic, ticks: u8 },
 }
 
 impl Rest {
@@ -69,7 +70,7 @@ impl Rest {
     pub(crate) const OVER: Self = Self::Until { tick: 0, at: Monotonic::from_nanos(0), ticks: 0 };
 
     /// The longest, in ticks.
-    const LONGEST: u64 = 32;
+    const LONGEST: u8 = 32;
 }
 
 /// The work of this tick for a process.
@@ -108,8 +109,6 @@ pub(crate) enum Outcome {
 /// The state kept of a process.
 #[derive(Debug, Default)]
 pub(crate) struct Entry {
-    /// As it was last read; copied to every snapshot, with the slot's `at`.
-    pub(crate) sample: ProcessSample,
     /// The info a selection sees, where it differs from the sample's: with a command line that is not in the samples, or
     /// not yet redacted.
     pub(crate) seen_info: Option<Arc<ProcessInfo>>,
@@ -141,11 +140,6 @@ impl Entry {
         let due = self.owner_in == 0;
         self.owner_in = if due { OWNER_EVERY - 1 } else { self.owner_in.saturating_sub(1) };
         due
-    }
-
-    /// The info a selection sees.
-    pub(crate) fn info(&self) -> &ProcessInfo {
-        self.seen_info.as_deref().unwrap_or(&self.sample.info)
     }
 }
 
@@ -256,6 +250,7 @@ impl Slot {
             pulse: 0,
             owner_pulse: 0,
             at: Monotonic::default(),
+            data: Arc::default(),
             read_at: None,
             ran_at_tick: 0,
             listed: 0,
@@ -281,9 +276,17 @@ impl Slot {
 
     /// The sample of this tick.
     pub(crate) fn sample(&self) -> ProcessSample {
-        let mut sample = self.entry.sample.clone();
-        sample.at = self.at;
-        sample
+        ProcessSample { data: Arc::clone(&self.data), at: self.at }
+    }
+
+    /// The info a selection sees.
+    pub(crate) fn info(&self) -> &ProcessInfo {
+        self.entry.seen_info.as_deref().unwrap_or(&self.data.info)
+    }
+
+    /// What is kept of it, both parts to be changed. What the samples of earlier ticks share is copied.
+    pub(crate) fn parts_mut(&mut self) -> (&mut ProcessData, &mut Entry) {
+        (Arc::make_mut(&mut self.data), &mut self.entry)
     }
 
     /// Stores a reading: the fields that every step needs are outside of the box. `children` are the faults of those it had waited for
@@ -291,7 +294,7 @@ impl Slot {
     pub(crate) fn was_read(&mut self, at: Monotonic, children: Faults) {
         self.is_new |= !self.is_known();
         (self.at, self.read_at) = (at, Some(at));
-        let sample = &self.entry.sample;
+        let sample = &*self.data;
         self.ppid = sample.ppid;
         self.zombie = sample.state == ProcessState::Zombie && sample.threads <= 1;
         self.waited |= self.entry.children_faults != children;
@@ -299,7 +302,7 @@ impl Slot {
 
     /// Its sample has other readings now.
     pub(crate) fn count_missing_fields(&mut self) {
-        self.missing_fields = self.entry.sample.missing_fields();
+        self.missing_fields = self.data.missing_fields();
     }
 
     /// Asks for at least this to be done in this tick.
@@ -320,6 +323,7 @@ impl Slot {
     pub(crate) fn forget(&mut self, selection: Selection) {
         self.waited = false;
         *self.entry = Entry::default();
+        self.data = Arc::default();
         self.read_at = None;
         self.selection = selection;
     }
@@ -357,7 +361,7 @@ impl Slot {
     pub(crate) fn rest(&mut self, tick: u64, now: Monotonic, recheck: Duration) {
         if let Some(Rest::Until { tick: until, at, ticks }) = self.rest_mut() {
             *ticks = ticks.saturating_mul(2).clamp(1, Rest::LONGEST);
-            *until = tick.saturating_add(*ticks);
+            *until = tick.saturating_add((*ticks).into());
             *at = now.plus(recheck);
         }
     }
@@ -380,7 +384,7 @@ impl Slot {
 }
 
 /// Clears the counters of a process that is not in the samples any more, so that nothing old is shown when it comes back.
-pub(crate) fn forget_counters(sample: &mut ProcessSample) {
+pub(crate) fn forget_counters(sample: &mut ProcessData) {
     sample.io = Reading::NotRequested;
     sample.stat = Reading::NotRequested;
     sample.status = Reading::NotRequested;

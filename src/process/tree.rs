@@ -228,14 +228,14 @@ impl AsRef<ProcessSample> for ProcessSample {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::Memory;
+    use crate::process::{Memory, ProcessData};
 
     fn snapshot(processes: &[(u32, u32)]) -> Snapshot<ProcessSample> {
         processes
             .iter()
             .map(|(pid, ppid)| {
                 let memory = Memory { rss_bytes: 10, virtual_bytes: 20 };
-                ProcessSample { id: id(*pid), ppid: *ppid, threads: 1, memory, ..ProcessSample::default() }
+                ProcessData { id: id(*pid), ppid: *ppid, threads: 1, memory, ..ProcessData::default() }.into()
             })
             .collect()
     }

@@ -117,21 +117,25 @@ impl<T: Counters> State<T> {
         let (known, tick) = (&mut self.known, self.tick);
         let mut born: Vec<Earlier<T>> = Vec::new();
         let (mut next, mut found) = (0_usize, 0_usize);
-        // The samples are read in place, and moved once at the end.
-        let rates: Vec<Option<T::Rates>> = samples
-            .iter()
+        let mut rate = |sample: &T| {
+            let (key, at) = (sample.key(), sample.at());
+            let Some(place) = find(known, next, &key) else {
+                born.push(Earlier { key, at, totals: sample.totals(), seen: tick });
+                return since_birth(sample, before);
+            };
+            next = place.saturating_add(1);
+            let earlier = known.get_mut(place).filter(|earlier| earlier.seen != tick)?;
+            let rates = at.since(earlier.at).and_then(|elapsed| sample.rates(&earlier.totals, elapsed));
+            sample.update(&mut earlier.totals);
+            (earlier.at, earlier.seen) = (at, tick);
+            found = found.saturating_add(1);
+            rates
+        };
+        let rated = samples
+            .into_iter()
             .map(|sample| {
-                let (key, at) = (sample.key(), sample.at());
-                let Some(place) = find(known, next, &key) else {
-                    born.push(Earlier { key, at, totals: sample.totals(), seen: tick });
-                    return since_birth(sample, before);
-                };
-                next = place.saturating_add(1);
-                let earlier = known.get_mut(place).filter(|earlier| earlier.seen != tick)?;
-                let rates = at.since(earlier.at).and_then(|elapsed| sample.rates(&earlier.totals, elapsed));
-                (earlier.at, earlier.totals, earlier.seen) = (at, sample.totals(), tick);
-                found = found.saturating_add(1);
-                rates
+                let rates = rate(&sample);
+                Rated::new(sample, rates)
             })
             .collect();
         if found < known.len() {
@@ -142,7 +146,7 @@ impl<T: Counters> State<T> {
             known.sort_by(|a, b| a.key.cmp(&b.key));
             known.dedup_by(|a, b| a.key == b.key);
         }
-        samples.into_iter().zip(rates).map(|(sample, rates)| Rated::new(sample, rates)).collect()
+        rated
     }
 }
 

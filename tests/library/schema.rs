@@ -73,7 +73,7 @@ fn samples_with_every_field_are_valid() {
     valid("process-record", &nowhere);
     let changed = {
         let mut sample = full_sample();
-        sample.info = odd_sample().info;
+        sample.info = odd_sample().info.clone();
         sample
     };
     let ticks = [vec![full_sample()], vec![changed], vec![]].map(full_snapshot).map(Ok);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::*;
 use crate::BootId;
 use crate::forward::{Encoder, Host, Message, Piece};
-use crate::process::ProcessId;
+use crate::process::{ProcessData, ProcessId};
 use crate::wire::RawSamples;
 use crate::{FileSystemSample, Monotonic, ProcessSample, Rated, Reading, Timestamp};
 
@@ -287,7 +287,7 @@ fn what_a_later_version_adds_is_passed_over() {
 #[test]
 fn samples_of_this_crate_arrive_with_and_without_rates() {
     let id = ProcessId { pid: 7, start_ticks: 8 };
-    let process = ProcessSample { id, io: Reading::Denied, ..ProcessSample::default() };
+    let process = ProcessSample::from(ProcessData { id, io: Reading::Denied, ..ProcessData::default() });
     let rated = Rated::new(process.clone(), Some(crate::process::ProcessRates::default()));
     for codec in [Codec::Json, Codec::Ndjson, Codec::MessagePack] {
         let mut encoder = encoder(codec);
@@ -487,7 +487,7 @@ fn what_lived_comes_in_as_many_parts_as_it_takes() {
         ..Lives::default()
     };
     let large = || {
-        let mut sample = ProcessSample { id: id(9999), ..ProcessSample::default() };
+        let mut sample = ProcessSample::from(ProcessData { id: id(9999), ..ProcessData::default() });
         // It has no room beside half a message of lives.
         let info = crate::process::ProcessInfo { name: "x".repeat(3000).as_str().into(), ..Default::default() };
         sample.info = info.into();
@@ -500,7 +500,8 @@ fn what_lived_comes_in_as_many_parts_as_it_takes() {
         (500, 40, Codec::MessagePack),
         (9, 40, Codec::Json),
     ] {
-        let samples = (0..processes).map(|pid| ProcessSample { id: id(pid), ..ProcessSample::default() });
+        let samples =
+            (0..processes).map(|pid| ProcessSample::from(ProcessData { id: id(pid), ..ProcessData::default() }));
         let samples = [large()].into_iter().chain(samples);
         let mut sent = Snapshot { lives: Some(lives(many).into()), ..samples.collect() };
         let messages = {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::process::ProcessData;
 
 const TICK_NS: u64 = 10_000_000;
 
@@ -64,14 +65,14 @@ impl Machine {
     }
 
     fn samples(&self) -> Vec<ProcessSample> {
-        let sample = |(pid, (start_ticks, ppid, end)): (&u32, &(u64, u32, Option<u32>))| ProcessSample {
+        let data = |(pid, (start_ticks, ppid, end)): (&u32, &(u64, u32, Option<u32>))| ProcessData {
             id: ProcessId { pid: *pid, start_ticks: *start_ticks },
             ppid: *ppid,
             threads: 1,
             state: if end.is_some() { ProcessState::Zombie } else { ProcessState::Sleeping },
-            ..ProcessSample::default()
+            ..ProcessData::default()
         };
-        self.processes.iter().map(sample).collect()
+        self.processes.iter().map(data).map(ProcessSample::from).collect()
     }
 }
 

@@ -12,7 +12,8 @@ use crate::process::handle::{fd_count, namespaces};
 use crate::process::stat::{Stat, StatLine};
 use crate::process::table::{Comm, Entry, Marks, Outcome};
 use crate::process::{
-    CgroupPaths, Cpu, Faults, Fields, Io, Limits, Memory, Oom, ProcessId, ProcessInfo, Schedstat, Statm, Status,
+    CgroupPaths, Cpu, Faults, Fields, Io, Limits, Memory, Oom, ProcessData, ProcessId, ProcessInfo, Schedstat, Statm,
+    Status,
 };
 use crate::time::ticks_to_nanos;
 use crate::{Monotonic, Reading, Text, WirePath};
@@ -69,26 +70,25 @@ impl Visit<'_> {
         self.all = true;
     }
 
-    pub(super) fn read(&mut self, entry: &mut Entry) -> Result<Outcome, Failure> {
-        let line = self.stat(entry)?;
-        let changed = self.info(entry, &line)?;
-        self.counters(entry)?;
+    pub(super) fn read(&mut self, (sample, entry): (&mut ProcessData, &mut Entry)) -> Result<Outcome, Failure> {
+        let line = self.stat(sample, entry)?;
+        let changed = self.info(sample, entry, &line)?;
+        self.counters(sample, entry)?;
         Ok(if changed { Outcome::Changed } else { Outcome::Read })
     }
 
     /// Reads `/proc/PID/stat` into the sample, and returns the other fields that are needed.
-    fn stat(&mut self, entry: &mut Entry) -> Result<Line, Failure> {
+    fn stat(&mut self, sample: &mut ProcessData, entry: &mut Entry) -> Result<Line, Failure> {
         self.files.load(&mut entry.kept, Hot::Stat, c"stat")?;
         let bytes = self.files.resources.buffer.last();
         let stat = StatLine::parse(bytes).map_err(|_| Failure::Malformed)?;
         let id = ProcessId { pid: self.files.pid, start_ticks: stat.start_ticks };
-        if self.known && entry.sample.id != id {
+        if self.known && sample.id != id {
             return Err(Failure::Replaced);
         }
         let nanos = |ticks| ticks_to_nanos(ticks, self.files.resources.procfs.ticks_per_second());
-        let sample = &mut entry.sample;
         sample.id = id;
-        sample.read_at = self.at;
+        (sample.at, sample.read_at) = (self.at, self.at);
         let reparented = sample.ppid != stat.ppid;
         sample.ppid = stat.ppid;
         sample.state = stat.state;
@@ -127,20 +127,19 @@ impl Visit<'_> {
         };
         self.files.by_thread = stat.has_lost_its_main_thread();
         if self.files.by_thread {
-            self.memory_of_a_thread(entry, &mut line)?;
+            self.memory_of_a_thread(sample, &mut line)?;
         }
         Ok(line)
     }
 
     /// The memory of a process whose main thread has exited: the line of that thread has 0, that of another thread is right.
-    fn memory_of_a_thread(&mut self, entry: &mut Entry, line: &mut Line) -> Result<(), Failure> {
+    fn memory_of_a_thread(&mut self, sample: &mut ProcessData, line: &mut Line) -> Result<(), Failure> {
         let Some(()) = self.files.load_of_thread(c"stat")? else {
             // The others are exiting too.
             self.files.by_thread = false;
             return Ok(());
         };
         let thread = Stat::parse(self.files.resources.buffer.last()).map_err(|_| Failure::Malformed)?;
-        let sample = &mut entry.sample;
         sample.memory = Memory {
             rss_bytes: thread.rss_pages.saturating_mul(self.files.resources.procfs.page_bytes()),
             virtual_bytes: thread.vsize_bytes,
@@ -156,8 +155,8 @@ impl Visit<'_> {
     }
 
     /// Brings the info up to date; returns whether anything in it changed, or the parent did.
-    fn info(&mut self, entry: &mut Entry, line: &Line) -> Result<bool, Failure> {
-        let execed = self.known && line.execed(entry.marks, entry.sample.info.kernel_thread);
+    fn info(&mut self, sample: &mut ProcessData, entry: &mut Entry, line: &Line) -> Result<bool, Failure> {
+        let execed = self.known && line.execed(entry.marks, sample.info.kernel_thread);
         // One that was read in its middle is over now, and its arguments are there.
         let settled = self.known && line.marks.are_known() && !entry.marks.are_known();
         // A new name where nothing else can be known: most likely only that, and maybe another program.
@@ -188,7 +187,7 @@ impl Visit<'_> {
         // Its links are its own to change, but others can remove their targets; and another process can move one that does not run to
         // another control group.
         entry.links_pulse = self.pulse;
-        let mut info = ProcessInfo::clone(&entry.sample.info);
+        let mut info = ProcessInfo::clone(&sample.info);
         if let Some(name) = &line.name {
             info.name = name.clone();
         }
@@ -223,7 +222,7 @@ impl Visit<'_> {
                 }
                 other => info.cgroup = other.map(|_| Text::default()),
             }
-            if info.cgroup != entry.sample.info.cgroup {
+            if info.cgroup != sample.info.cgroup {
                 info.container = info.cgroup.value().and_then(|path| Identity::of(path.as_bytes()).container);
             }
         }
@@ -231,25 +230,25 @@ impl Visit<'_> {
             // Until the name service has answered.
             (info.user, info.group) = (Reading::Skipped, Reading::Skipped);
         }
-        let changed = info != *entry.sample.info;
+        let changed = info != *sample.info;
         if changed {
             if let Some(seen) = &mut entry.seen_info {
                 *seen = Arc::new(ProcessInfo { cmdline: seen.cmdline.clone(), ..info.clone() });
             }
-            entry.sample.info = Arc::new(info);
+            sample.info = Arc::new(info);
         }
         Ok(changed || line.reparented)
     }
 
-    fn counters(&mut self, entry: &mut Entry) -> Result<(), Failure> {
+    fn counters(&mut self, sample: &mut ProcessData, entry: &mut Entry) -> Result<(), Failure> {
         let mut fields = self.fields;
         if self.files.still {
             fields = fields.difference(OWN);
         }
         if fields.contains(Fields::IO) {
-            entry.sample.io = self.files.hot(&mut entry.kept, Hot::Io, c"io", Io::parse)?;
-            if self.files.by_thread && entry.sample.io == Reading::Denied {
-                entry.sample.io = self.files.io_by_thread()?;
+            sample.io = self.files.hot(&mut entry.kept, Hot::Io, c"io", Io::parse)?;
+            if self.files.by_thread && sample.io == Reading::Denied {
+                sample.io = self.files.io_by_thread()?;
             }
         }
         if fields.contains(Fields::STATUS) {
@@ -260,7 +259,7 @@ impl Visit<'_> {
                 let thread = self.files.file_of_any_thread(c"status", Status::parse)?;
                 status = thread.map(|thread| main.with_living(thread));
             }
-            entry.sample.status = status.map(Arc::new);
+            sample.status = status.map(Arc::new);
         }
         if fields.contains(Fields::STATM) {
             let statm = if self.files.by_thread {
@@ -268,23 +267,23 @@ impl Visit<'_> {
             } else {
                 self.files.hot(&mut entry.kept, Hot::Statm, c"statm", Statm::parse)?
             };
-            entry.sample.statm = statm.map(Arc::new);
+            sample.statm = statm.map(Arc::new);
         }
         if fields.contains(Fields::SCHEDSTAT) {
             let schedstat = self.files.hot(&mut entry.kept, Hot::Schedstat, c"schedstat", Schedstat::parse)?;
             // Zeros of a process that has run: the kernel keeps no such figures.
-            let is_kept = entry.sample.cpu.total_ns == 0 || !schedstat.value().is_some_and(Schedstat::is_zero);
-            entry.sample.schedstat = if is_kept { schedstat.map(Arc::new) } else { Reading::Unsupported };
+            let is_kept = sample.cpu.total_ns == 0 || !schedstat.value().is_some_and(Schedstat::is_zero);
+            sample.schedstat = if is_kept { schedstat.map(Arc::new) } else { Reading::Unsupported };
         }
         if fields.contains(Fields::LIMITS) {
-            entry.sample.limits = self.files.file(c"limits", Limits::parse)?.map(Arc::new);
+            sample.limits = self.files.file(c"limits", Limits::parse)?.map(Arc::new);
         }
         if fields.contains(Fields::FD_COUNT) {
             let count = self.files.by_any_thread(|dir| fd_count(dir, FEW_FDS, || true));
             let count = self.files.reading(count)?;
             entry.slow.many_fds = count == Reading::Value(None);
             if !entry.slow.many_fds {
-                entry.sample.fd_count = count.map(Option::unwrap_or_default);
+                sample.fd_count = count.map(Option::unwrap_or_default);
             }
         }
         if fields.contains(Fields::NAMESPACES) {
@@ -294,12 +293,12 @@ impl Visit<'_> {
                 let status = self.files.file(c"status", Status::parse)?;
                 found.ns_pids = status.into_value().map(|status| status.ns_pid).unwrap_or_default();
             }
-            entry.sample.namespaces = found.map(Arc::new);
+            sample.namespaces = found.map(Arc::new);
         }
         if fields.contains(Fields::OOM) {
             let score = self.files.file(c"oom_score", |bytes| Ok(bytes.to_vec()))?;
             let adj = self.files.file(c"oom_score_adj", |bytes| Ok(bytes.to_vec()))?;
-            entry.sample.oom = match (score, adj) {
+            sample.oom = match (score, adj) {
                 (Reading::Value(score), adj) => oom(&score, &adj.into_value().unwrap_or_default()),
                 (_, Reading::Value(adj)) => oom(b"", &adj),
                 (why, _) => why.map(|_| Oom::default()),

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::Scan;
-use crate::process::select::{Family, Knowledge, Subject, age};
+use crate::process::select::{Family, Knowledge, Subject, Verdict, age};
 use crate::process::table::{Outcome, Selection, Slot, Task, forget_counters};
 use crate::time::Deadline;
 use crate::{Cancel, Monotonic, Result};
@@ -41,6 +41,7 @@ impl Scan {
         let latest = now.max(Monotonic::now());
         let processes = Processes { slots: &self.slots, ticks_per_second: self.procfs.ticks_per_second(), now, latest };
         let moved = self.slots.iter().any(|slot| matches!(slot.outcome, Outcome::Changed | Outcome::Gone));
+        self.ends_decided = self.slots.iter().filter(|slot| is_gone(slot)).count();
         let mut decided: Vec<(usize, Option<bool>)> = Vec::new();
         if !self.config.tree {
             for (at, slot) in self.slots.iter().enumerate() {
@@ -52,14 +53,30 @@ impl Scan {
                 }
             }
         } else if restless || moved || self.slots.iter().any(is_new) {
-            let earlier = |nth: usize| {
-                let slot = self.slots.get(nth).filter(|slot| !restless && !is_new(slot));
-                slot.map(|slot| &slot.entry.verdict)
-            };
-            let verdicts = select.judge(&processes, earlier, &self.pid_files, cancel)?;
-            for (at, slot) in self.slots.iter_mut().enumerate().filter(|(_, slot)| can_be_decided(slot)) {
-                verdicts.keep(at, &mut slot.entry.verdict);
-                decided.push((at, verdicts.selected(at)));
+            let all_are_due = std::mem::replace(&mut self.all_are_due, true) || restless;
+            let again = if all_are_due { None } else { self.decide_again(&processes, cancel)? };
+            match again {
+                Some(verdicts) => {
+                    for (at, verdict) in verdicts {
+                        decided.push((at, verdict.selected));
+                        if let Some(slot) = self.slots.get_mut(at) {
+                            slot.entry.verdict = verdict;
+                        }
+                    }
+                    self.all_are_due = false;
+                }
+                None => {
+                    let earlier = |nth: usize| {
+                        let slot = self.slots.get(nth).filter(|slot| !restless && !is_new(slot));
+                        slot.map(|slot| &slot.entry.verdict)
+                    };
+                    let verdicts = select.judge(&processes, earlier, &self.pid_files, cancel)?;
+                    for (at, slot) in self.slots.iter_mut().enumerate().filter(|(_, slot)| can_be_decided(slot)) {
+                        verdicts.keep(at, &mut slot.entry.verdict);
+                        decided.push((at, verdicts.selected(at)));
+                    }
+                    self.all_are_due = verdicts.has_cycle();
+                }
             }
         }
         self.pins_due |= moved;
@@ -76,7 +93,7 @@ impl Scan {
             } else {
                 self.budget.close_all(&mut slot.entry.kept);
                 if was_selected {
-                    forget_counters(&mut slot.entry.sample);
+                    forget_counters(slot.parts_mut().0);
                 }
             }
         }
@@ -100,6 +117,22 @@ impl Scan {
         Ok(self.slots.iter().any(|slot| slot.task > Task::Rest))
     }
 
+    /// Decides about those of which something changed, where the decisions about all others stand.
+    fn decide_again(&self, processes: &Processes<'_>, cancel: &Cancel) -> Result<Option<Vec<(usize, Verdict)>>> {
+        let (mut changed, mut left, nothing) = (Vec::new(), Vec::new(), Verdict::default());
+        for (at, slot) in self.slots.iter().enumerate() {
+            if can_be_decided(slot) {
+                if is_new(slot) {
+                    changed.push(at);
+                }
+            } else if is_new(slot) || is_gone(slot) {
+                left.push(slot.pid);
+            }
+        }
+        let kept = |nth: usize| self.slots.get(nth).map_or(&nothing, |slot| &slot.entry.verdict);
+        self.config.asked.select.rejudge(processes, &changed, &left, kept, &self.pid_files, cancel)
+    }
+
     /// Gives up for this tick on those that were selected only now and are not read: they are decided about at the next one.
     fn leave_undecided(&mut self) {
         let is_unread = |slot: &&mut Slot| slot.task == Task::ReadAll && slot.outcome != Outcome::Failed;
@@ -111,19 +144,29 @@ impl Scan {
     /// What is not selected rests, but not those whose end or change shows in the selected ones: their parents, since an
     /// orphan has another parent, and all their ancestors where those decide about them.
     fn pin_ancestors(&mut self, cancel: &Cancel) -> Result<()> {
-        let mut pinned: HashSet<u32> = HashSet::new();
-        for slot in self.slots.iter().filter(|slot| slot.is_selected()) {
+        let mut parents: Vec<u32> = self.slots.iter().filter(|slot| slot.is_selected()).map(|slot| slot.ppid).collect();
+        parents.sort_unstable();
+        parents.dedup();
+        // Both are in the order of the pids.
+        let (mut parents, mut pinned) = (parents.into_iter().peekable(), HashSet::new());
+        for slot in &self.slots {
             cancel.check()?;
-            let mut ppid = slot.entry.sample.ppid;
-            while let Ok(at) = self.slots.binary_search_by_key(&ppid, |slot| slot.pid)
-                && let Some(parent) = self.slots.get(at)
-                && pinned.insert(ppid)
+            while parents.next_if(|pid| *pid < slot.pid).is_some() {}
+            if parents.peek() != Some(&slot.pid) {
+                continue;
+            }
+            // What is above one that is selected follows from that one.
+            let mut above = Some(slot);
+            while let Some(slot) = above
+                && !slot.is_selected()
+                && pinned.insert(slot.pid)
                 && self.config.tree
             {
-                ppid = parent.entry.sample.ppid;
+                above =
+                    self.slots.binary_search_by_key(&slot.ppid, |slot| slot.pid).ok().and_then(|at| self.slots.get(at));
             }
         }
-        for slot in &mut self.slots {
+        for slot in self.slots.iter_mut().filter(|slot| !slot.is_selected()) {
             slot.pin(pinned.contains(&slot.pid));
         }
         Ok(())
@@ -133,6 +176,11 @@ impl Scan {
 /// Whether something of a process has not been decided about.
 fn is_new(slot: &Slot) -> bool {
     matches!(slot.selection, Selection::Unknown(_)) || slot.outcome == Outcome::Changed
+}
+
+/// Whether it was there, and its end is known.
+fn is_gone(slot: &Slot) -> bool {
+    slot.is_known() && slot.outcome == Outcome::Gone
 }
 
 fn can_be_decided(slot: &Slot) -> bool {
@@ -155,11 +203,11 @@ impl Family for Processes<'_> {
 
     fn subject(&self, nth: usize) -> Option<Subject<'_>> {
         let slot = self.slots.get(nth).filter(|slot| can_be_decided(slot))?;
-        let sample = &slot.entry.sample;
+        let sample = &*slot.data;
         Some(Subject {
             id: sample.id,
-            ppid: sample.ppid,
-            info: slot.entry.info(),
+            ppid: slot.ppid,
+            info: slot.info(),
             knowledge: Knowledge::All,
             age: age(sample.id.start_ns(self.ticks_per_second), self.now, self.latest),
         })
@@ -167,5 +215,10 @@ impl Family for Processes<'_> {
 
     fn find(&self, pid: u32) -> Option<usize> {
         self.slots.binary_search_by_key(&pid, |slot| slot.pid).ok()
+    }
+
+    fn parents(&self) -> impl Iterator<Item = (usize, u32)> {
+        let decidable = self.slots.iter().enumerate().filter(|(_, slot)| can_be_decided(slot));
+        decidable.map(|(nth, slot)| (nth, slot.ppid))
     }
 }

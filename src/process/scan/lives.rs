@@ -48,12 +48,12 @@ impl Scan {
         loop {
             let mut dropped: Vec<Lost> = Vec::new();
             for slot in &mut self.slots {
-                if let Some((id, ppid)) = slot.replaced.take() {
+                if let Some((id, ppid)) = slot.replaced.take().map(|replaced| *replaced) {
                     ended.replaced.push((id, ppid));
                     dropped.push(Lost { id, ppid, is_sure: false });
                 }
                 if is_gone(slot) && ended.gone.insert(slot.pid) {
-                    dropped.push(Lost { id: slot.entry.sample.id, ppid: slot.ppid, is_sure: true });
+                    dropped.push(Lost { id: slot.data.id, ppid: slot.ppid, is_sure: true });
                 }
             }
             if !dropped.is_empty() {
@@ -100,7 +100,7 @@ impl Scan {
                     break;
                 }
                 is_sure = false;
-                (id, ppid) = (parent.entry.sample.id, parent.ppid);
+                (id, ppid) = (parent.data.id, parent.ppid);
             }
         }
         for slot in self.slots.iter_mut().filter(|slot| !is_gone(slot)) {
@@ -149,9 +149,9 @@ impl Scan {
             }
         }
         for slot in &self.slots {
-            let id = slot.entry.sample.id;
+            let id = slot.data.id;
             if ended.waited.contains(&slot.pid) && !is_gone(slot) {
-                let (cpu, faults) = (&slot.entry.sample.cpu, slot.entry.children_faults);
+                let (cpu, faults) = (&slot.data.cpu, slot.entry.children_faults);
                 lives.reapers.push(Reaper {
                     user_ns: cpu.children_user_ns,
                     system_ns: cpu.children_system_ns,
@@ -200,12 +200,12 @@ impl Scan {
     /// The parent that is there, and waited for a child: nobody else can have waited for this one.
     fn reaper(&self, id: ProcessId, ppid: u32, ended: &Ended) -> Option<ProcessId> {
         let waited = |parent: &&Slot| !is_gone(parent) && !parent.zombie && ended.waited.contains(&parent.pid);
-        self.parent(ppid, id).filter(waited).map(|parent| parent.entry.sample.id)
+        self.parent(ppid, id).filter(waited).map(|parent| parent.data.id)
     }
 
     /// The process of a parent's pid, where it is that parent, and not one that got its pid later.
     fn parent(&self, ppid: u32, of: ProcessId) -> Option<&Slot> {
-        self.slot(ppid).filter(|parent| parent.is_known() && parent.entry.sample.id.may_be_parent_of(of))
+        self.slot(ppid).filter(|parent| parent.is_known() && parent.data.id.may_be_parent_of(of))
     }
 
     fn slot(&self, pid: u32) -> Option<&Slot> {
@@ -216,7 +216,7 @@ impl Scan {
 
 /// Its control group, where that is of the unified hierarchy.
 fn unified_path(slot: &Slot) -> Option<&Text> {
-    slot.entry.sample.info.cgroup.value().filter(|_| slot.entry.cgroup_is_unified)
+    slot.data.info.cgroup.value().filter(|_| slot.entry.cgroup_is_unified)
 }
 
 fn is_gone(slot: &Slot) -> bool {
@@ -225,5 +225,5 @@ fn is_gone(slot: &Slot) -> bool {
 
 fn is_being_removed(slot: &Slot) -> bool {
     // Only what was read at this tick: nobody else is on its way out.
-    matches!(slot.outcome, Outcome::Read | Outcome::Changed) && slot.entry.sample.state == ProcessState::Dead
+    matches!(slot.outcome, Outcome::Read | Outcome::Changed) && slot.data.state == ProcessState::Dead
 }

@@ -86,7 +86,7 @@ impl Scan {
         }
         for slot in &mut self.slots {
             cancel.check()?;
-            if slot.is_known() && !slot.has_ended() && self.gone.binary_search(&slot.entry.sample.ppid).is_ok() {
+            if slot.is_known() && !slot.has_ended() && self.gone.binary_search(&slot.ppid).is_ok() {
                 slot.ask(Task::Read);
             }
         }

@@ -8,7 +8,7 @@ use crate::process::names::{Id, Names};
 use crate::process::pulse::pulse;
 use crate::process::slow::{Content, Job, Kind};
 use crate::process::table::{Entry, Outcome, Selection, Slot, SlowFile};
-use crate::process::{Fields, ProcessInfo, ProcessState};
+use crate::process::{Fields, ProcessData, ProcessInfo, ProcessState};
 use crate::time::Deadline;
 use crate::{Cancel, Monotonic, Reading, Result};
 
@@ -42,14 +42,13 @@ impl Scan {
                 (Fields::SMAPS_ROLLUP, Kind::SmapsRollup),
                 (Fields::FD_COUNT, Kind::FdCount),
             ] {
-                let entry = &mut *slot.entry;
+                let (data, entry) = (&mut slot.data, &mut *slot.entry);
                 if !wanted.contains(field) || (kind == Kind::FdCount && !entry.slow.many_fds) {
                     continue;
                 }
-                let zombie = entry.sample.state == ProcessState::Zombie;
-                if entry.sample.info.kernel_thread || (zombie && entry.sample.threads <= 1) {
-                    without_memory(entry, fields, kind);
-                    other = true;
+                let zombie = data.state == ProcessState::Zombie;
+                if data.info.kernel_thread || (zombie && data.threads <= 1) {
+                    other |= without_memory(data, entry, fields, kind);
                     continue;
                 }
                 let file = entry.slow.file(kind);
@@ -60,7 +59,7 @@ impl Scan {
                     file.asked = true;
                     let (procfs, ino) = (self.procfs.clone(), entry.owner.ino);
                     let wanted = Arc::downgrade(&self.alive);
-                    let (budget, id, read_at) = (Arc::clone(&self.text_budget), entry.sample.id, file.read_at);
+                    let (budget, id, read_at) = (Arc::clone(&self.text_budget), data.id, file.read_at);
                     let held = entry.slow.release(kind);
                     jobs.push((read_at, Job { procfs, kind, id, ino, wanted, budget, held }));
                 }
@@ -68,8 +67,7 @@ impl Scan {
                 // An older command line or environment is still that of this program; old memory is not that of now.
                 let lasts = matches!(kind, Kind::Cmdline | Kind::Environ);
                 if due && (file.stale || file.read_at.is_none() || !lasts) {
-                    skip(entry, fields, kind);
-                    other = true;
+                    other |= skip(data, entry, fields, kind);
                 }
             }
             if other {
@@ -87,7 +85,7 @@ impl Scan {
         let (slots, config, has_pulse) = (&mut self.slots, &self.config, self.procfs.has_pulse());
         self.slow_pool.take(deadline, cancel, |answer| {
             let Ok(at) = slots.binary_search_by_key(&answer.id.pid, |slot| slot.pid) else { return };
-            let Some(slot) = slots.get_mut(at).filter(|slot| slot.entry.sample.id == answer.id) else { return };
+            let Some(slot) = slots.get_mut(at).filter(|slot| slot.data.id == answer.id) else { return };
             if matches!(answer.content, Content::Gone) && has_pulse && pulse(slot.pid).is_none() {
                 // It ended since it was read: its sample would only half be there.
                 slot.outcome = Outcome::Gone;
@@ -123,67 +121,90 @@ impl Scan {
 
 /// Puts the names of its user and group into a slot, as far as they are known; returns whether that changed anything.
 fn name(slot: &mut Slot, names: &mut Names, now: Monotonic) -> bool {
-    let entry = &mut *slot.entry;
-    let user = names.get(Id::User(entry.sample.info.uid), now);
-    let group = names.get(Id::Group(entry.sample.info.gid), now);
+    let user = names.get(Id::User(slot.data.info.uid), now);
+    let group = names.get(Id::Group(slot.data.info.gid), now);
     slot.unnamed = user == Reading::Skipped || group == Reading::Skipped;
-    if (&user, &group) == (&entry.sample.info.user, &entry.sample.info.group) {
+    if (&user, &group) == (&slot.data.info.user, &slot.data.info.group) {
         return false;
     }
-    for info in std::iter::once(&mut entry.sample.info).chain(&mut entry.seen_info) {
+    let (data, entry) = slot.parts_mut();
+    for info in std::iter::once(&mut data.info).chain(&mut entry.seen_info) {
         let info = Arc::make_mut(info);
         (info.user, info.group) = (user.clone(), group.clone());
     }
     true
 }
 
-/// Marks the fields that a kernel thread or a zombie has not, or no longer; known values are kept.
-fn without_memory(entry: &mut Entry, fields: Fields, kind: Kind) {
-    fn settle<T>(reading: &mut Reading<T>) {
-        if reading.value().is_none() {
-            *reading = Reading::NotApplicable;
-        }
+/// Marks the fields that a kernel thread or a zombie has not, or no longer; known values are kept. Returns whether anything changed: what
+/// the samples share is copied only then.
+fn without_memory(data: &mut Arc<ProcessData>, entry: &mut Entry, fields: Fields, kind: Kind) -> bool {
+    fn is_unsettled<T: PartialEq>(reading: &Reading<T>) -> bool {
+        reading.value().is_none() && *reading != Reading::NotApplicable
     }
-    let sample = &mut entry.sample;
     match kind {
         Kind::Cmdline => {
-            // Only where it is new: the info is shared with the samples yielded before.
-            let unsettled =
-                |info: &ProcessInfo| info.cmdline.value().is_none() && info.cmdline != Reading::NotApplicable;
-            if let Some(seen) = entry.seen_info.as_mut().filter(|seen| unsettled(seen)) {
-                settle(&mut Arc::make_mut(seen).cmdline);
+            if let Some(seen) = entry.seen_info.as_mut().filter(|seen| is_unsettled(&seen.cmdline)) {
+                Arc::make_mut(seen).cmdline = Reading::NotApplicable;
             }
-            if (fields.contains(Fields::CMDLINE) || entry.seen_info.is_none()) && unsettled(&sample.info) {
-                settle(&mut Arc::make_mut(&mut sample.info).cmdline);
+            let is_new =
+                (fields.contains(Fields::CMDLINE) || entry.seen_info.is_none()) && is_unsettled(&data.info.cmdline);
+            if is_new {
+                Arc::make_mut(&mut Arc::make_mut(data).info).cmdline = Reading::NotApplicable;
             }
+            is_new
         }
-        Kind::Environ => settle(&mut sample.environ),
-        Kind::SmapsRollup => sample.smaps_rollup = Reading::NotApplicable,
-        Kind::FdCount => {}
+        Kind::Environ => {
+            let is_new = is_unsettled(&data.environ);
+            if is_new {
+                Arc::make_mut(data).environ = Reading::NotApplicable;
+            }
+            is_new
+        }
+        Kind::SmapsRollup => {
+            let is_new = data.smaps_rollup != Reading::NotApplicable;
+            if is_new {
+                Arc::make_mut(data).smaps_rollup = Reading::NotApplicable;
+            }
+            is_new
+        }
+        Kind::FdCount => false,
     }
 }
 
-/// Marks a file as due and not reached: overwritten as soon as it is.
-fn skip(entry: &mut Entry, fields: Fields, kind: Kind) {
-    match kind {
+/// Marks a file as due and not reached: overwritten as soon as it is. Returns whether anything changed.
+fn skip(data: &mut Arc<ProcessData>, entry: &mut Entry, fields: Fields, kind: Kind) -> bool {
+    let is_skipped = match kind {
         Kind::Cmdline => {
-            if let Some(seen) = &mut entry.seen_info {
+            if let Some(seen) = entry.seen_info.as_mut().filter(|seen| seen.cmdline != Reading::Skipped) {
                 Arc::make_mut(seen).cmdline = Reading::Skipped;
             }
-            if fields.contains(Fields::CMDLINE) && entry.sample.info.cmdline != Reading::Skipped {
-                Arc::make_mut(&mut entry.sample.info).cmdline = Reading::Skipped;
-            }
+            !fields.contains(Fields::CMDLINE) || data.info.cmdline == Reading::Skipped
         }
-        Kind::Environ => entry.sample.environ = Reading::Skipped,
-        Kind::SmapsRollup => entry.sample.smaps_rollup = Reading::Skipped,
-        Kind::FdCount => entry.sample.fd_count = Reading::Skipped,
+        Kind::Environ => data.environ == Reading::Skipped,
+        Kind::SmapsRollup => data.smaps_rollup == Reading::Skipped,
+        Kind::FdCount => data.fd_count == Reading::Skipped,
+    };
+    if is_skipped {
+        return false;
     }
+    let data = Arc::make_mut(data);
+    match kind {
+        Kind::Cmdline => Arc::make_mut(&mut data.info).cmdline = Reading::Skipped,
+        Kind::Environ => data.environ = Reading::Skipped,
+        Kind::SmapsRollup => data.smaps_rollup = Reading::Skipped,
+        Kind::FdCount => data.fd_count = Reading::Skipped,
+    }
+    true
 }
 
 /// Puts the content into a slot; returns whether the selection may see it differently.
 fn put(slot: &mut Slot, content: Content, config: &ScanConfig) -> bool {
-    let (entry, fields) = (&mut *slot.entry, config.asked.fields);
-    let id = entry.sample.id;
+    if matches!(content, Content::Gone) {
+        return false;
+    }
+    let fields = config.asked.fields;
+    let (data, entry) = slot.parts_mut();
+    let id = data.id;
     let redact = |mut secret: Secret<'_>| {
         if let Some(redact) = &config.asked.redact {
             redact(id, &mut secret);
@@ -192,18 +213,18 @@ fn put(slot: &mut Slot, content: Content, config: &ScanConfig) -> bool {
     match content {
         Content::Gone => false,
         Content::SmapsRollup(rollup) => {
-            entry.sample.smaps_rollup = rollup;
+            data.smaps_rollup = rollup;
             false
         }
         Content::FdCount(count) => {
             // Else the tick itself has counted them since.
             if entry.slow.many_fds {
-                entry.sample.fd_count = count;
+                data.fd_count = count;
             }
             false
         }
         Content::Environ(environ) => {
-            entry.sample.environ = environ.map(|mut environ| {
+            data.environ = environ.map(|mut environ| {
                 redact(Secret::Environ(&mut environ));
                 Arc::new(environ)
             });
@@ -211,11 +232,11 @@ fn put(slot: &mut Slot, content: Content, config: &ScanConfig) -> bool {
         }
         Content::Cmdline(cmdline) => {
             if config.own_view {
-                let seen = ProcessInfo { cmdline: cmdline.clone(), ..(*entry.sample.info).clone() };
+                let seen = ProcessInfo { cmdline: cmdline.clone(), ..(*data.info).clone() };
                 entry.seen_info = Some(Arc::new(seen));
             }
             if fields.contains(Fields::CMDLINE) {
-                Arc::make_mut(&mut entry.sample.info).cmdline = cmdline.map(|mut arguments| {
+                Arc::make_mut(&mut data.info).cmdline = cmdline.map(|mut arguments| {
                     redact(Secret::Cmdline(&mut arguments));
                     arguments
                 });

@@ -3,7 +3,7 @@
 use super::expression::TreeFunction;
 
 /// A function over trees, at one process.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Branch {
     /// The value of its operand for the process alone.
     pub(super) operand: Option<bool>,

@@ -1,7 +1,7 @@
 //! Which of all processes are selected.
 
 use super::Select;
-use super::ancestry::{Family, parents_first};
+use super::ancestry::{Family, Order, parents_first};
 use super::branch::Branch;
 use super::decide::Evaluation;
 use super::expression::Node;
@@ -10,12 +10,12 @@ use super::subject::Subject;
 use crate::{Cancel, Result};
 
 /// The decision about a process.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Verdict {
     /// Whether it is selected; `None` when a field that decides it is not there yet.
     pub(crate) selected: Option<bool>,
     /// For each function over trees, inner ones first.
-    branches: Vec<Branch>,
+    pub(super) branches: Vec<Branch>,
 }
 
 /// The decisions about all processes.
@@ -25,9 +25,15 @@ pub(crate) struct Verdicts {
     /// For each process, and in that for each function over trees.
     branches: Vec<Branch>,
     width: usize,
+    has_cycle: bool,
 }
 
 impl Verdicts {
+    /// Whether some processes are below themselves.
+    pub(crate) fn has_cycle(&self) -> bool {
+        self.has_cycle
+    }
+
     /// Whether a process is selected.
     pub(crate) fn selected(&self, nth: usize) -> Option<bool> {
         self.selected.get(nth).copied().flatten()
@@ -68,12 +74,13 @@ impl Select {
         cancel: &Cancel,
     ) -> Result<Verdicts> {
         let (trees, count) = (self.0.trees(), family.count());
-        let order = parents_first(family, cancel)?;
+        let Order { parents_first: order, has_cycle } = parents_first(family, cancel)?;
         let width = trees.len();
         let mut verdicts = Verdicts {
             selected: vec![None; count],
             branches: vec![Branch::default(); count.saturating_mul(width)],
             width,
+            has_cycle,
         };
         // Whether the conditions evaluated so far have the same values as before.
         let mut same: Vec<bool> =

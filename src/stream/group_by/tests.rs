@@ -12,7 +12,7 @@ use self::kernel::{Event, Kernel, Reading as How, TICK_NS, events};
 use super::groups::Settings;
 use super::ledger::{Keys, Ledger};
 use super::{GroupKey, GroupSample};
-use crate::process::{Cpu, Io, ProcessId, ProcessInfo, Service};
+use crate::process::{Cpu, Io, ProcessData, ProcessId, ProcessInfo, Service};
 use crate::stream::{SnapshotStreamExt, by};
 use crate::{Exit, Lives, Monotonic, Notice, ProcessSample, Reading, Snapshot, Text};
 
@@ -171,7 +171,7 @@ proptest! {
 fn sample(pid: u32, ppid: u32, name: &str, total_ms: u64, children_ms: u64) -> ProcessSample {
     let info = ProcessInfo { name: name.into(), ..ProcessInfo::default() };
     let cpu = Cpu { total_ns: total_ms * 1_000_000, children_user_ns: children_ms * 1_000_000, ..Cpu::default() };
-    ProcessSample {
+    ProcessSample::from(ProcessData {
         id: ProcessId { pid, start_ticks: 1 },
         ppid,
         info: info.into(),
@@ -179,13 +179,14 @@ fn sample(pid: u32, ppid: u32, name: &str, total_ms: u64, children_ms: u64) -> P
         cpu,
         at: Monotonic::from_nanos(total_ms + children_ms),
         read_at: Monotonic::from_nanos(total_ms + children_ms),
-        ..ProcessSample::default()
-    }
+        ..ProcessData::default()
+    })
 }
 
 /// A process that began after all snapshots but the last.
-fn new(sample: ProcessSample, at_ms: u64) -> ProcessSample {
-    ProcessSample { id: ProcessId { start_ticks: at_ms / 10, ..sample.id }, ..sample }
+fn new(mut sample: ProcessSample, at_ms: u64) -> ProcessSample {
+    sample.id.start_ticks = at_ms / 10;
+    sample
 }
 
 fn snapshot(seq: u64, samples: impl IntoIterator<Item = ProcessSample>) -> Snapshot<ProcessSample> {
@@ -284,10 +285,10 @@ fn a_move_and_a_birth() {
 #[test]
 fn the_key_is_asked_when_something_changed() {
     let info = std::sync::Arc::new(ProcessInfo::default());
-    let process = |seq: u64, ppid| ProcessSample {
-        info: info.clone(),
-        read_at: Monotonic::from_nanos(seq),
-        ..sample(7, ppid, "x", seq, 0)
+    let process = |seq: u64, ppid| {
+        let mut sample = sample(7, ppid, "x", seq, 0);
+        (sample.info, sample.read_at) = (info.clone(), Monotonic::from_nanos(seq));
+        sample
     };
     let mut ticks: Vec<_> = (0..5).map(|seq| snapshot(seq, [process(seq, 1)])).collect();
     let mut copy = process(5, 1);
@@ -360,9 +361,12 @@ fn notices_rates_and_hosts() {
 
 #[test]
 fn io_that_may_not_be_read_is_unknown_and_not_nothing() {
-    let denied = |pid| ProcessSample { io: Reading::Denied, ..sample(pid, 0, "a", 0, 0) };
-    let open =
-        ProcessSample { io: Reading::Value(Io { write_chars: Some(9), ..Io::NOTHING }), ..sample(3, 0, "b", 0, 0) };
+    let with = |io, mut sample: ProcessSample| {
+        sample.io = io;
+        sample
+    };
+    let denied = |pid| with(Reading::Denied, sample(pid, 0, "a", 0, 0));
+    let open = with(Reading::Value(Io { write_chars: Some(9), ..Io::NOTHING }), sample(3, 0, "b", 0, 0));
     let last = grouped(vec![snapshot(0, [denied(1), denied(2), open])], by::name, 9).pop().unwrap();
     assert_eq!((last["a"].io, last["a"].io_unknown), (Io::default(), 2));
     assert_eq!((last["b"].io, last["b"].io_unknown), (Io::NOTHING, 0), "what was before does not count");
@@ -383,12 +387,8 @@ fn the_wire_form_of_a_group() {
 #[test]
 #[ignore = "a measurement"]
 fn a_tick_of_2000_processes() {
-    let base: Vec<ProcessSample> = (0..2_000_u32)
-        .map(|pid| ProcessSample {
-            threads: 1,
-            ..sample(pid + 1, u32::from(pid > 0), &format!("p{}", pid % 200), 5, 0)
-        })
-        .collect();
+    let base: Vec<ProcessSample> =
+        (0..2_000_u32).map(|pid| sample(pid + 1, u32::from(pid > 0), &format!("p{}", pid % 200), 5, 0)).collect();
     let settings = Settings { by: None, max_groups: usize::MAX, keep_empty: false };
     let mut ledger = Ledger::default();
     let (mut ticks, mut drops) = (Vec::new(), Vec::new());

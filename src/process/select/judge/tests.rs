@@ -1,6 +1,6 @@
 //! Whether the right processes are selected.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::process::select::Knowledge;
 use crate::process::select::Subject;
-use crate::process::{Fields, Pattern, ProcessId, ProcessInfo, ProcessSample};
+use crate::process::{Fields, Pattern, ProcessData, ProcessId, ProcessInfo, ProcessSample};
 use crate::{Reading, Snapshot, Text, WirePath};
 
 /// Processes by pid, all of them alive and five minutes old. Their numbers are their pids.
@@ -180,6 +180,39 @@ fn a_long_chain_evaluates_each_process_once() {
     let last = table.judge(&first.clone().with_descendants_to(count - 1)).selected(20_000);
     assert_eq!(last, Some(true), "to the last generation");
     assert_eq!(table.judge(&first.with_descendants_to(count - 2)).selected(20_000), Some(false));
+}
+
+#[test]
+fn one_that_ends_and_one_that_begins_are_decided_about_alone() {
+    let count = 20_000;
+    let (mut table, first, evaluated) = chain(count);
+    let select = first.with_descendants();
+    table.decide(&select);
+    assert_eq!(evaluated(), 20_000);
+    let again = |table: &Table, changed: &[usize], left: &[u32]| {
+        let kept = |nth: usize| &table.earlier[&u32::try_from(nth).unwrap()];
+        select.rejudge(table, changed, left, kept, &PidFiles::default(), &Cancel::new()).unwrap()
+    };
+    table.processes.remove(&count);
+    table.add(count + 1, count - 1, "chain");
+    table.earlier.insert(count + 1, Verdict::default());
+    let decided = again(&table, &[count as usize + 1], &[count]).unwrap();
+    assert_eq!(
+        decided.iter().map(|(nth, verdict)| (*nth, verdict.selected)).collect::<Vec<_>>(),
+        [(20_001, Some(true))]
+    );
+    assert_eq!(evaluated(), 1);
+    // One in the middle is another program, which changes nothing for those below it.
+    let decided = again(&table, &[10_000], &[]).unwrap();
+    assert_eq!(decided.len(), 2, "it and its child");
+    // It is below nobody now, and so are thousands: all are decided about at once.
+    table.processes.get_mut(&10_000).unwrap().1 = 0;
+    assert!(again(&table, &[10_000], &[]).is_none());
+    let cancel = Cancel::new();
+    cancel.cancel();
+    let kept = |nth: usize| &table.earlier[&u32::try_from(nth).unwrap()];
+    let error = select.rejudge(&table, &[10_000], &[], kept, &PidFiles::default(), &cancel).unwrap_err();
+    assert!(error.is_cancelled());
 }
 
 #[test]
@@ -564,6 +597,60 @@ proptest! {
     }
 
     #[test]
+    fn who_is_decided_about_again_is_decided_about_as_all_are(
+        plain in plain(),
+        histories in prop::collection::vec(
+            prop::collection::vec((0..5u8, 0..12u32, 0..12u32, 0..3u8, prop::option::of(any::<bool>()), 0..20u64), 1..5),
+            1..12,
+        ),
+    ) {
+        let select = plain.select().with_descendants_to(3);
+        let (mut table, mut kept) = (Table::default(), HashMap::<usize, Verdict>::new());
+        let (mut all_are_due, nothing) = (true, Verdict::default());
+        for tick in histories {
+            let (mut changed, mut left) = (BTreeSet::new(), Vec::new());
+            for (what, pid, ppid, name, exe, start_ticks) in tick {
+                let exe = exe.map_or(Reading::Skipped, |is| Reading::Value(if is { "/e" } else { "/f" }.into()));
+                match table.processes.get_mut(&(pid + 1)) {
+                    // It ends, it is renamed, it has another parent; else it is born, or another one has its pid by now.
+                    Some(_) if what == 0 => {
+                        table.processes.remove(&(pid + 1));
+                        changed.remove(&(pid as usize + 1));
+                        kept.remove(&(pid as usize + 1));
+                        left.push(pid + 1);
+                        continue;
+                    }
+                    Some((_, _, info)) if what == 1 => (info.name, info.exe) = (name.to_string().as_str().into(), exe),
+                    Some((_, of, _)) if what == 2 => *of = ppid,
+                    _ => {
+                        table.add(pid + 1, ppid, &name.to_string()).exe = exe;
+                        table.processes.get_mut(&(pid + 1)).unwrap().0.start_ticks = start_ticks;
+                    }
+                }
+                changed.insert(pid as usize + 1);
+            }
+            let all = table.judge(&select);
+            let changed: Vec<usize> = changed.into_iter().collect();
+            let again = if all_are_due { None } else {
+                let kept = |nth| kept.get(&nth).unwrap_or(&nothing);
+                select.rejudge(&table, &changed, &left, kept, &PidFiles::default(), &Cancel::new()).unwrap()
+            };
+            match again {
+                Some(again) => kept.extend(again),
+                None => for pid in table.processes.keys() {
+                    all.keep(*pid as usize, kept.entry(*pid as usize).or_default());
+                }
+            }
+            all_are_due = all.has_cycle();
+            for pid in table.processes.keys() {
+                let mut expected = Verdict::default();
+                all.keep(*pid as usize, &mut expected);
+                prop_assert_eq!(kept.get(&(*pid as usize)), Some(&expected), "{} of {}", pid, &select);
+            }
+        }
+    }
+
+    #[test]
     fn a_snapshot_is_decided_as_the_processes_are(
         plain in plain(),
         parents in prop::collection::vec((0..8u32, 0..3u8, prop::option::of(any::<bool>()), 5..9u64), 1..8),
@@ -580,19 +667,17 @@ proptest! {
         let mut snapshot: Snapshot<ProcessSample> = table
             .processes
             .values()
-            .map(|(id, ppid, info)| ProcessSample {
-                id: *id,
-                ppid: *ppid,
-                info: Arc::new(info.clone()),
-                ..ProcessSample::default()
+            .map(|(id, ppid, info)| {
+                let info = Arc::new(info.clone());
+                ProcessSample::from(ProcessData { id: *id, ppid: *ppid, info, ..ProcessData::default() })
             })
             .collect();
-        snapshot.skipped.fields = snapshot.samples.iter().map(ProcessSample::missing_fields).sum();
+        snapshot.skipped.fields = snapshot.samples.iter().map(|sample| sample.missing_fields()).sum();
         select.apply(&mut snapshot).unwrap();
         let decided: Vec<(u32, Option<bool>)> = table.processes.keys().map(|pid| (*pid, table.decision(&select, *pid))).collect();
         let selected = decided.iter().filter(|(_, is)| *is == Some(true)).map(|(pid, _)| *pid);
         prop_assert_eq!(snapshot.samples.iter().map(|sample| sample.id.pid).collect::<Vec<_>>(), selected.collect::<Vec<_>>());
         prop_assert_eq!(snapshot.skipped.undecided, decided.iter().filter(|(_, is)| is.is_none()).count() as u64);
-        prop_assert_eq!(snapshot.skipped.fields, snapshot.samples.iter().map(ProcessSample::missing_fields).sum::<u64>());
+        prop_assert_eq!(snapshot.skipped.fields, snapshot.samples.iter().map(|sample| sample.missing_fields()).sum::<u64>());
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::process::{Cpu, Faults, Io, ProcessId, ProcessInfo, ProcessState};
+use crate::process::{Cpu, Faults, Io, ProcessData, ProcessId, ProcessInfo, ProcessState};
 use crate::{ControlGroupUsage, Exit, Lives, Monotonic, ProcessSample, Reading as Value, Reaper, Snapshot};
 
 pub(super) const TICK_NS: u64 = 10_000_000;
@@ -303,7 +303,7 @@ impl Kernel {
         let half = |ns: u64| (cut(ns - ns / 3), cut(ns / 3));
         let (user_ns, system_ns) = half(process.own_ns);
         let (children_user_ns, children_system_ns) = half(process.children_ns);
-        Some(ProcessSample {
+        Some(ProcessSample::from(ProcessData {
             id: process.id,
             info: process.info.clone(),
             ppid: process.ppid,
@@ -321,8 +321,8 @@ impl Kernel {
             io: Value::Value(Io { write_chars: Some(process.written), ..Io::NOTHING }),
             at: now,
             read_at: now,
-            ..ProcessSample::default()
-        })
+            ..ProcessData::default()
+        }))
     }
 
     /// A snapshot; in any order, and with things happening meanwhile.
