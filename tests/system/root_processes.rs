@@ -825,15 +825,18 @@ fn a_pid_file_that_does_not_answer_leaves_the_selection_undecided() {
         return;
     }
     let scratch = Scratch::new();
-    let (hung, well) = (scratch.path().join("hung"), scratch.path().join("well.pid"));
+    let (hung, other) = (scratch.path().join("hung"), scratch.path().join("other"));
+    let well = scratch.path().join("well.pid");
     std::fs::create_dir(&hung).unwrap();
+    std::fs::create_dir(&other).unwrap();
     let Some(frozen) = Frozen::mount(&hung) else { return };
+    let Some(other_frozen) = Frozen::mount(&other) else { return };
     let helper = Helper::sh("read x", &[]);
     std::fs::write(&well, format!("{}\n", helper.pid())).unwrap();
     let hung = Select::pid_file(hung.join("x.pid"));
     let own = Select::pid(std::process::id());
     let source = |select| Processes::new().select(select).slow_budget(Duration::from_millis(20));
-    let mut negated = source(!hung.clone() & own.clone());
+    let mut negated = source(!Select::pid_file(other.join("x.pid")) & own.clone());
     let mut beside = source(Select::pid_file(&well) | (hung.clone() & own.clone()));
     let mut source = source(hung | own);
     // It answers that there is no such file.
@@ -843,11 +846,12 @@ fn a_pid_file_that_does_not_answer_leaves_the_selection_undecided() {
     });
 
     frozen.freeze();
+    other_frozen.freeze();
     // What was asked before may be answered after its tick, and counts in the next one. From here on each waits for an answer.
     until("both ask in vain", || {
         tick(&mut source);
         tick(&mut negated);
-        frozen.held() == 2
+        frozen.held() == 1 && other_frozen.held() == 1
     });
     for _ in 0..3 {
         let snapshot = tick(&mut source);
@@ -872,5 +876,6 @@ fn a_pid_file_that_does_not_answer_leaves_the_selection_undecided() {
     drop(stream);
 
     frozen.thaw();
+    other_frozen.thaw();
     until("it answers", || tick(&mut negated).len() == 1);
 }
