@@ -170,6 +170,7 @@ pub mod text;
 pub mod time;
 mod wire;
 
+pub use cgroup::ControlGroups;
 pub use counters::{Rated, Sample};
 pub use error::{Error, Result};
 #[cfg(feature = "forward")]
