@@ -9,7 +9,8 @@ use appmon::process::{
 };
 use appmon::snapshot::Notice;
 use appmon::time::Monotonic;
-use appmon::{ProcessSample, Reading, Snapshot, Text, Timestamp};
+use appmon::{ProcessSample, Rated, Reading, Snapshot, Text, Timestamp};
+use serde_json::json;
 
 const STAT: &str = "3658 (cat) R 3656 3655 3084 34816 3650 4194304 100 7 2 1 30 40 50 60 20 -5 3 0 104716 3133440 412 \
     18446744073709551615 94809061101568 94809061121449 140720405359808 11 12 1 2 3 4 1 0 0 17 1 99 2 70 80 90 \
