@@ -52,8 +52,17 @@ pub(super) struct Due {
     pub(super) usage: bool,
     /// The pulses, though the groups above may stand still.
     pub(super) pulses: bool,
+    /// The pressure files, whose averages fall.
+    pub(super) averages: bool,
     /// Everything, as nothing was read yet.
     pub(super) all: bool,
+}
+
+impl Due {
+    /// Whether there is a file to read beside those that say what state it is in.
+    pub(super) fn is_any(self) -> bool {
+        self.usage || self.limits || self.pulses || self.averages
+    }
 }
 
 /// A file whose totals contain those of the groups below.

@@ -12,7 +12,7 @@ use super::keyed::{limit, number, numbers};
 use super::memory::{MemoryEvents, MemoryStat};
 use super::{
     ControlGroupCpu, ControlGroupFields, ControlGroupInfo, ControlGroupLimits, ControlGroupMemory, ControlGroupPids,
-    CpuMax, CpuSet, Pressure,
+    ControlGroupPressure, CpuMax, CpuSet, Pressure,
 };
 use crate::Reading;
 use crate::process::file::{Buffer, unavailable};
@@ -116,8 +116,7 @@ impl Files<'_> {
     }
 }
 
-/// Takes the content of a file over into a group. Returns whether the group moved, or one below it may have: its totals grew, or it waited
-/// lately, so that its averages fall.
+/// Takes the content of a file over into a group. Returns whether its totals moved, so that those of groups below may have.
 pub(super) fn take_pulse(group: &mut Group, file: PulseFile, content: rustix::io::Result<&[u8]>) -> bool {
     let is_root = group.depth == 0;
     let absent = |errno: Errno| errno == Errno::NOENT && is_root;
@@ -158,7 +157,7 @@ pub(super) fn take_pulse(group: &mut Group, file: PulseFile, content: rustix::io
             if before != read {
                 group.share_pressure();
             }
-            totals(&before) != totals(&read) || read.value().is_none_or(waited_lately)
+            totals(&before) != totals(&read) || read.value().is_none()
         }
     }
 }
@@ -172,6 +171,9 @@ fn totals(pressure: &Reading<Pressure>) -> Option<[Option<u64>; 2]> {
     Some([pressure.some, pressure.full].map(|line| line.map(|line| line.total_ns)))
 }
 
-fn waited_lately(pressure: &Pressure) -> bool {
-    [pressure.some, pressure.full].into_iter().flatten().any(|line| line.avg10 > 0.0 || line.avg60 > 0.0)
+/// Whether it waited in the last minutes, so that its averages fall by themselves.
+pub(super) fn has_averages(pressure: &ControlGroupPressure) -> bool {
+    let of = [pressure.cpu, pressure.memory, pressure.io, pressure.irq];
+    let lines = of.iter().filter_map(Reading::value).flat_map(|pressure| [pressure.some, pressure.full]).flatten();
+    lines.into_iter().any(|line| line.avg10 > 0.0 || line.avg60 > 0.0 || line.avg300 > 0.0)
 }

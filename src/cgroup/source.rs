@@ -163,8 +163,9 @@ impl ControlGroups {
     /// Sets how old the reading of a group that does not run may get. Default: 5 min.
     ///
     /// CPU time, I/O and the totals of pressure are exact at every tick in any case. This bounds the age of what others can change:
-    /// memory, numbers of processes, limits, pressure averages over 5 min. After the kernel reclaimed memory anywhere, all are read
-    /// again within a fifth of it. These readings are spread over the ticks. Writes to the files of a watched group (`memory.max`,
+    /// memory, numbers of processes, limits. After the kernel reclaimed memory anywhere, all are read
+    /// again within a fifth of it; the averages of pressure of a group that waited are renewed within 10 s. These readings are spread over the
+    /// ticks. Writes to the files of a watched group (`memory.max`,
     /// `cgroup.procs`) are seen at the next tick.
     pub fn max_age(mut self, age: Duration) -> Self {
         self.config.max_age = age;

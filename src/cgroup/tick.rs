@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::group::{Group, PulseFile};
 use super::limits::EffectiveLimits;
-use super::reading::{Files, Gone, take_pulse};
+use super::reading::{Files, Gone, has_averages, take_pulse};
 use super::tree::{Tree, is_gone, parent};
 use super::{ControlGroupFields, ControlGroupLimits, ControlGroupSample};
 use crate::process::ProcFs;
@@ -27,8 +27,9 @@ pub(super) struct Scan {
     tick: u64,
     /// When the last tick was, for how many are to be renewed now.
     last: Option<Monotonic>,
-    /// The group that was renewed last.
-    renewed: Option<Text>,
+    /// Whose turn it is to be renewed, and to have its averages renewed.
+    renewed: Turn,
+    averaged: Turn,
     /// How many groups are to be renewed soon, since memory was reclaimed.
     hurried: usize,
     reclaim: Option<Reclaim>,
@@ -36,6 +37,22 @@ pub(super) struct Scan {
     forced: [bool; 6],
     /// The files that no group has.
     nowhere: [bool; 6],
+}
+
+/// The group that had its turn last.
+#[derive(Debug, Default)]
+struct Turn(Option<Text>);
+
+impl Turn {
+    /// The next so many groups, which begin again behind the last one.
+    fn take(&mut self, tree: &Tree, turns: usize) -> Vec<Text> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let after = self.0.take().map_or(Unbounded, Excluded);
+        let next = tree.groups.range((after, Unbounded)).chain(&tree.groups).take(turns.min(tree.groups.len()));
+        let next: Vec<Text> = next.map(|(path, _)| path.clone()).collect();
+        self.0 = next.last().cloned();
+        next
+    }
 }
 
 /// The outcome of reading a file of a group.
@@ -54,8 +71,23 @@ impl Scan {
         max_fds: usize,
     ) -> Self {
         let reclaim = ProcFs::new("/proc").ok().map(|procfs| Reclaim::new(&procfs));
-        let (tick, last, renewed, hurried, forced, nowhere) = (0, None, None, 0, [true; 6], [false; 6]);
-        Self { tree, fields, max_age, walk_every, max_fds, tick, last, renewed, hurried, reclaim, forced, nowhere }
+        let (renewed, averaged) = (Turn::default(), Turn::default());
+        let (tick, last, hurried, forced, nowhere) = (0, None, 0, [true; 6], [false; 6]);
+        Self {
+            tree,
+            fields,
+            max_age,
+            walk_every,
+            max_fds,
+            tick,
+            last,
+            renewed,
+            averaged,
+            hurried,
+            reclaim,
+            forced,
+            nowhere,
+        }
     }
 
     pub(super) fn tick(&mut self, snapshot: &mut Snapshot<ControlGroupSample>, cancel: &Cancel) -> Result<()> {
@@ -157,6 +189,11 @@ impl Scan {
             let is_new = group.read_in == self.tick;
             let is_absent = group.pulse(file).is_none_or(|pulse| pulse.is_absent);
             is_anywhere |= !is_absent;
+            // Who comes makes an event; a group without processes does not run, nor wait. What it wrote goes to the device later.
+            let is_empty = group.states_are_watched && group.sample.populated == Reading::Value(false);
+            if is_empty && file != PulseFile::Io && !is_new {
+                continue;
+            }
             let outcome = if is_new || is_absent { Outcome::Moved } else { self.read_pulse(&path, file) };
             let Some(group) = self.tree.groups.get_mut(&path) else { continue };
             is_complete &= match file {
@@ -251,6 +288,8 @@ impl Scan {
     fn renew(&mut self, now: Monotonic) {
         /// What is hurried is due in this part of the usual time.
         const HURRY: u32 = 5;
+        /// The averages of a group that no longer waits fall by themselves.
+        const AVERAGES: Duration = Duration::from_secs(10);
         let count = self.tree.groups.len();
         let elapsed = self.last.and_then(|last| now.since(last)).unwrap_or_default();
         let look = Duration::from_secs(5).min(self.max_age.checked_div(HURRY).unwrap_or_default());
@@ -260,34 +299,32 @@ impl Scan {
             self.hurried = count;
         }
         let within = if self.hurried > 0 { self.max_age.checked_div(HURRY).unwrap_or_default() } else { self.max_age };
-        let turns = turns(count, elapsed, within);
+        let turns_of = |within| turns(count, elapsed, within);
+        let (turns, turns_of_averages) = (turns_of(within), turns_of(AVERAGES));
         self.hurried = self.hurried.saturating_sub(turns);
-        let mut left = turns;
-        let mut last = self.renewed.take();
-        while left > 0 {
-            use std::ops::Bound::{Excluded, Unbounded};
-            let after = last.clone().map_or(Unbounded, Excluded);
-            let mut visited = None;
-            for (path, group) in self.tree.groups.range_mut((after, Unbounded)).take(left) {
-                left = left.saturating_sub(1);
-                visited = Some(path.clone());
-                if group.is_wanted && group.read_in != self.tick {
-                    (group.due.usage, group.due.limits, group.due.pulses) = (true, true, true);
-                }
+        for path in self.renewed.take(&self.tree, turns) {
+            if let Some(group) = self.tree.groups.get_mut(&path)
+                && group.is_wanted
+                && group.read_in != self.tick
+            {
+                (group.due.usage, group.due.limits, group.due.pulses) = (true, true, true);
             }
-            // Begins again at the first after the last.
-            let at_end = visited.is_none();
-            if at_end && last.is_none() {
-                break;
-            }
-            last = visited;
         }
-        self.renewed = last;
+        if !self.fields.contains(ControlGroupFields::PRESSURE) {
+            return;
+        }
+        for path in self.averaged.take(&self.tree, turns_of_averages) {
+            if let Some(group) = self.tree.groups.get_mut(&path)
+                && group.is_selected
+            {
+                group.due.averages |= has_averages(&group.pressure);
+            }
+        }
     }
 
     /// Reads what is due of the groups that are known.
     fn read_due(&mut self, now: Monotonic, gone: &mut BTreeSet<Text>, cancel: &Cancel) -> Result<()> {
-        let due = |group: &Group| group.is_wanted && (group.due.usage || group.due.limits || group.due.pulses);
+        let due = |group: &Group| group.is_wanted && group.due.is_any();
         let due: Vec<Text> =
             self.tree.groups.iter().filter(|(_, group)| due(group)).map(|(path, _)| path.clone()).collect();
         for path in due {
@@ -295,13 +332,16 @@ impl Scan {
             if gone.contains(&path) {
                 continue;
             }
-            if self.tree.groups.get_mut(&path).is_some_and(|group| std::mem::take(&mut group.due.pulses)) {
-                for file in PulseFile::ALL {
-                    if self.fields.contains(file.field()) {
-                        // That it is gone is found by what is read next.
-                        self.read_pulse(&path, file);
-                    }
+            let due = self.tree.groups.get(&path).map(|group| group.due).unwrap_or_default();
+            for file in PulseFile::ALL {
+                let is_due = due.pulses || (due.averages && file.field() == ControlGroupFields::PRESSURE);
+                if is_due && self.fields.contains(file.field()) {
+                    // That it is gone is found by what is read next.
+                    self.read_pulse(&path, file);
                 }
+            }
+            if let Some(group) = self.tree.groups.get_mut(&path) {
+                (group.due.pulses, group.due.averages) = (false, false);
             }
             if self.read_rest(&path, now).is_err() {
                 gone.insert(path);

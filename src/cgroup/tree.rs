@@ -470,7 +470,9 @@ impl Tree {
         };
         let populated = is_changed(before.0, states.0);
         let frozen = is_changed(before.1, states.1);
-        group.due.usage |= populated.is_some();
+        // Whoever came and left between two ticks changes no state, and ran.
+        group.due.usage |= populated.is_some() || due.states;
+        group.due.pulses |= due.states;
         if let Some(is) = populated {
             self.note(path, if is { What::Populated } else { What::Emptied });
         }

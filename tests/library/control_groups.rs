@@ -12,6 +12,7 @@ use appmon::snapshot::Notice;
 use appmon::{Cancel, ControlGroups, Rated, Reading, Result, Snapshot, SnapshotStreamExt, SourceExt};
 use futures::executor::block_on;
 use futures::{StreamExt, TryStreamExt, stream};
+use proptest::prelude::*;
 
 /// A directory that looks like the unified hierarchy.
 struct Fake(tempfile::TempDir);
@@ -426,6 +427,37 @@ fn groups_below_one_that_stands_still_are_not_read() {
 }
 
 #[test]
+fn averages_of_who_no_longer_waits_fall() {
+    let fake = Fake::new();
+    fake.add("a", FULL);
+    fake.add("a/b", FULL);
+    let mut source = fake.source();
+    read(&mut source);
+    // The totals stand still: only their turn shows it.
+    fake.write("a/b", "cpu.pressure", &PRESSURE.replace("avg60=0.25", "avg60=0.10"));
+    let average = |tick: &Tick| get(tick, "/a/b").pressure.value().unwrap().cpu.value().unwrap().some.unwrap().avg60;
+    common::until("its turn", || average(&read(&mut source)) == 0.001);
+}
+
+#[test]
+fn groups_without_processes_are_not_read() {
+    let fake = Fake::new();
+    fake.plain("a", &[("cgroup.events", "populated 0\nfrozen 0\n")]);
+    let mut source = fake.source();
+    read(&mut source);
+    fake.usage("a", 50);
+    fake.write("a", "memory.current", "1\n");
+    assert_eq!(usage_us(get(&read(&mut source), "/a")), 10, "was it read?");
+    // Somebody came and left: no state is another one, and the event shows it.
+    fake.write("a", "cgroup.events", "populated 0\nfrozen 0\n");
+    assert_eq!(usage_us(get(&read(&mut source), "/a")), 50);
+    let mut unwatched = fake.source().max_watches(0);
+    read(&mut unwatched);
+    fake.usage("a", 60);
+    assert_eq!(usage_us(get(&read(&mut unwatched), "/a")), 60);
+}
+
+#[test]
 fn without_descriptors_all_is_the_same() {
     let fake = Fake::new();
     fake.add("a", FULL);
@@ -626,4 +658,33 @@ fn shared_parts_are_shared() {
     let [first, second] = [&first, &second].map(|tick| get(tick, "/a"));
     assert!(Arc::ptr_eq(&first.info, &second.info));
     assert!(Arc::ptr_eq(first.memory.value().unwrap(), second.memory.value().unwrap()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Whatever is in the files of a group, and in those of the group above.
+    #[test]
+    fn files_of_any_bytes(
+        texts in proptest::collection::vec("([a-z_.]{0,12}[ =:,-]{0,2}(max|[0-9]{0,22}(\\.[0-9]{2})?)[ \n]?){0,20}", 2 * FULL.len()),
+        bytes in proptest::collection::vec(any::<u8>(), 0..80),
+        odd in 0..2 * FULL.len(),
+    ) {
+        let fake = Fake::new();
+        fake.add("a/b", FULL);
+        for (nth, text) in texts.iter().enumerate() {
+            let (name, _) = FULL[nth % FULL.len()];
+            let path = if nth < FULL.len() { "a" } else { "a/b" };
+            let content = if nth == odd { bytes.clone() } else { text.clone().into_bytes() };
+            std::fs::write(fake.at(path).join(name), content).unwrap();
+        }
+        let mut source = fake.source();
+        for _ in 0..2 {
+            let tick = read(&mut source);
+            prop_assert_eq!(paths(&tick), ["/", "/a", "/a/b"]);
+            let wire = serde_json::to_string(&tick).unwrap();
+            let again: Tick = serde_json::from_str(&wire).unwrap();
+            prop_assert_eq!(again, tick);
+        }
+    }
 }
