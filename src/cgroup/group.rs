@@ -52,6 +52,8 @@ pub(super) struct Due {
     pub(super) usage: bool,
     /// The pulses, though the groups above may stand still.
     pub(super) pulses: bool,
+    /// The same at the next tick: who leaves by its end uses some CPU time after that was reported.
+    pub(super) pulses_again: bool,
     /// The pressure files, whose averages fall.
     pub(super) averages: bool,
     /// Everything, as nothing was read yet.

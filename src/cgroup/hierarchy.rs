@@ -114,12 +114,12 @@ impl Hierarchy {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let place = rustix::fs::openat(&self.root, self.below(path), flags, Mode::empty())?;
         let stat = rustix::fs::fstat(&place)?;
-        Ok((place, stat.st_ino, u64::from(stat.st_nlink)))
+        Ok((place, stat.st_ino, links(&stat)))
     }
 
     /// The number of links of a group's directory: two, and one for each group in it.
     pub(super) fn links(&self, path: &Text) -> rustix::io::Result<u64> {
-        rustix::fs::statat(&self.root, self.below(path), AtFlags::SYMLINK_NOFOLLOW).map(|stat| u64::from(stat.st_nlink))
+        rustix::fs::statat(&self.root, self.below(path), AtFlags::SYMLINK_NOFOLLOW).map(|stat| links(&stat))
     }
 
     /// Opens a file of a group.
@@ -130,6 +130,11 @@ impl Hierarchy {
             file::open(place, name)
         }
     }
+}
+
+#[allow(clippy::useless_conversion, reason = "it is narrower on some machines")]
+fn links(stat: &rustix::fs::Stat) -> u64 {
+    u64::from(stat.st_nlink)
 }
 
 fn open_directory(path: &Path) -> rustix::io::Result<OwnedFd> {

@@ -50,7 +50,8 @@ pub struct ControlGroupSample {
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub limits: Reading<Arc<ControlGroupLimits>>,
     /// When `cpu`, `io` and the totals of `pressure` were known to have these values: now for a group that did not move since they were read.
-    /// What a process used since it came onto its CPU may be missing, if that was less than a scheduler's tick ago (1 to 10 ms). Nanoseconds of `CLOCK_BOOTTIME` in the wire form.
+    /// What a process used since it came onto its CPU may be missing, if that was less than a scheduler's tick ago (1 to 10 ms); so
+    /// may that of the first process in an empty group, until the kernel has reported that there is one. Nanoseconds of `CLOCK_BOOTTIME` in the wire form.
     pub at: Monotonic,
     /// When all its files were last read. What others can change while the group stands still is as of then, at least: `memory`, `pids`. The
     /// averages of `pressure` are up to 10 s old. `limits` are as of then where no write to their files could be seen. Nanoseconds of `CLOCK_BOOTTIME` in the

@@ -341,7 +341,7 @@ impl Scan {
                 }
             }
             if let Some(group) = self.tree.groups.get_mut(&path) {
-                (group.due.pulses, group.due.averages) = (false, false);
+                (group.due.pulses, group.due.averages) = (std::mem::take(&mut group.due.pulses_again), false);
             }
             if self.read_rest(&path, now).is_err() {
                 gone.insert(path);

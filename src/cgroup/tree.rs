@@ -472,7 +472,7 @@ impl Tree {
         let frozen = is_changed(before.1, states.1);
         // Whoever came and left between two ticks changes no state, and ran.
         group.due.usage |= populated.is_some() || due.states;
-        group.due.pulses |= due.states;
+        (group.due.pulses, group.due.pulses_again) = (group.due.pulses | due.states, due.states);
         if let Some(is) = populated {
             self.note(path, if is { What::Populated } else { What::Emptied });
         }

@@ -440,6 +440,31 @@ fn averages_of_who_no_longer_waits_fall() {
 }
 
 #[test]
+fn lost_events_are_followed_by_a_walk() {
+    let fake = Fake::new();
+    fake.plain("a", &[]);
+    fake.plain("b", &[]);
+    let mut source = fake.source().walk_every(Duration::MAX);
+    let first = read(&mut source);
+    // More than the kernel keeps; equal ones in a row are one.
+    let most: usize =
+        std::fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap().trim().parse().unwrap();
+    if !common::require(most <= 1 << 16, "a queue of inotify that can be filled") {
+        return;
+    }
+    let files = ["a", "b"].map(|path| std::fs::File::create(fake.at(path).join("other")).unwrap());
+    for nth in 0..=most {
+        std::os::unix::fs::FileExt::write_all_at(&files[nth % 2], b"x", 0).unwrap();
+    }
+    fake.plain("a/b", &[]);
+    fake.write("a", "memory.current", "77\n");
+    let second = read(&mut source);
+    assert_eq!(paths(&second), ["/", "/a", "/a/b", "/b"]);
+    assert!(second.complete_at > first.complete_at);
+    assert_eq!(get(&second, "/a").memory.value().unwrap().current_bytes, 77);
+}
+
+#[test]
 fn groups_without_processes_are_not_read() {
     let fake = Fake::new();
     fake.plain("a", &[("cgroup.events", "populated 0\nfrozen 0\n")]);
@@ -451,6 +476,8 @@ fn groups_without_processes_are_not_read() {
     // Somebody came and left: no state is another one, and the event shows it.
     fake.write("a", "cgroup.events", "populated 0\nfrozen 0\n");
     assert_eq!(usage_us(get(&read(&mut source), "/a")), 50);
+    fake.usage("a", 51);
+    assert_eq!(usage_us(get(&read(&mut source), "/a")), 51, "its end is accounted after it was reported");
     let mut unwatched = fake.source().max_watches(0);
     read(&mut unwatched);
     fake.usage("a", 60);

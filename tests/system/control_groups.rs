@@ -394,7 +394,8 @@ fn as_nobody_all_of_it_is_there() {
         assert_eq!(tick.skipped.denied, 0);
         assert!(!tick.notices.iter().any(|notice| notice.to_string().contains("watches")), "{:?}", tick.notices);
         // The other one makes a group now.
-        println!("watching");
+        use std::io::Write;
+        writeln!(std::io::stdout(), "watching").unwrap();
         while !names(&next(&mut events, 1)).contains(&"nobody created".to_owned()) {}
         return;
     }
