@@ -74,6 +74,8 @@ pub(super) struct Pulse {
     pub(super) file: Option<OwnedFd>,
     /// The group does not have it.
     pub(super) is_absent: bool,
+    /// Its total moved when it was read by itself, so that those below it are still to be read.
+    pub(super) has_moved: bool,
 }
 
 /// Which of these files.

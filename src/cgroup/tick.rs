@@ -154,7 +154,7 @@ impl Scan {
             let mut is_gone = false;
             for file in PulseFile::ALL {
                 if self.fields.contains(file.field()) {
-                    is_gone |= matches!(self.read_pulse(&path, file), Outcome::Gone);
+                    is_gone |= matches!(self.read_alone(&path, file), Outcome::Gone);
                 }
             }
             if let Some(group) = self.tree.groups.get_mut(&path) {
@@ -194,6 +194,7 @@ impl Scan {
             if is_empty && file != PulseFile::Io && !is_new {
                 continue;
             }
+            let has_moved = group.pulse(file).is_some_and(|pulse| std::mem::take(&mut pulse.has_moved));
             let outcome = if is_new || is_absent { Outcome::Moved } else { self.read_pulse(&path, file) };
             let Some(group) = self.tree.groups.get_mut(&path) else { continue };
             is_complete &= match file {
@@ -211,7 +212,7 @@ impl Scan {
                 }
                 // The root's totals are the machine's, which the kernel counts in another way: by clock ticks, and I/O at its end.
                 Outcome::Still if group.depth == 0 && self.tree.hierarchy.is_whole => {}
-                Outcome::Still if !is_forced => continue,
+                Outcome::Still if !is_forced && !has_moved => continue,
                 Outcome::Still => {}
                 // Whoever ran has allocated, forked, and ended.
                 Outcome::Moved if file == PulseFile::Cpu && !is_new && !is_absent => group.due.usage = true,
@@ -226,6 +227,16 @@ impl Scan {
             *forced = false;
         }
         Ok(())
+    }
+
+    /// Reads a file of one group out of its turn. What it moved by is then known, and the groups below are still to be read: the next tick
+    /// comes by, since the groups above will have moved by the same.
+    fn read_alone(&mut self, path: &Text, file: PulseFile) -> Outcome {
+        let outcome = self.read_pulse(path, file);
+        if let Some(pulse) = self.tree.groups.get_mut(path).and_then(|group| group.pulse(file)) {
+            pulse.has_moved |= matches!(outcome, Outcome::Moved);
+        }
+        outcome
     }
 
     fn read_pulse(&mut self, path: &Text, file: PulseFile) -> Outcome {
@@ -337,7 +348,7 @@ impl Scan {
                 let is_due = due.pulses || (due.averages && file.field() == ControlGroupFields::PRESSURE);
                 if is_due && self.fields.contains(file.field()) {
                     // That it is gone is found by what is read next.
-                    self.read_pulse(&path, file);
+                    self.read_alone(&path, file);
                 }
             }
             if let Some(group) = self.tree.groups.get_mut(&path) {
@@ -433,4 +444,57 @@ fn turns(count: usize, elapsed: Duration, within: Duration) -> usize {
     let share = elapsed.as_nanos().saturating_mul(u128::try_from(count).unwrap_or(u128::MAX));
     let turns = share.checked_div(within.as_nanos()).unwrap_or(0);
     usize::try_from(turns).unwrap_or(usize::MAX).saturating_add(usize::from(!elapsed.is_zero())).min(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::hierarchy::Hierarchy;
+    use super::super::selection::Selection;
+    use super::*;
+
+    fn usage(directory: &Path, usage_usec: u64) {
+        let text = format!("usage_usec {usage_usec}\nuser_usec {usage_usec}\nsystem_usec 0\n");
+        std::fs::write(directory.join("cpu.stat"), text).unwrap();
+    }
+
+    #[test]
+    fn a_group_that_was_read_out_of_its_turn_hides_nothing_below_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let [root, a, b] = ["", "a", "a/b"].map(|path| directory.path().join(path));
+        std::fs::create_dir_all(&b).unwrap();
+        for place in [&root, &a, &b] {
+            std::fs::write(place.join("cgroup.controllers"), "").unwrap();
+            usage(place, 1);
+        }
+        let hierarchy = Hierarchy::open(Some(directory.path())).unwrap();
+        let tree = Tree::new(hierarchy, Selection::default(), 0, false);
+        let day = Duration::from_secs(86_400);
+        let mut scan = Scan::new(tree, ControlGroupFields::CPU, day, day, 100);
+        let mut tick = |scan: &mut Scan| {
+            let mut snapshot = Snapshot::default();
+            scan.tick(&mut snapshot, &Cancel::new()).unwrap();
+            let of = |sample: &ControlGroupSample| sample.cpu.value().unwrap().usage_ns / 1000;
+            snapshot.samples.iter().map(of).collect::<Vec<u64>>()
+        };
+        assert_eq!(tick(&mut scan), [1, 1, 1]);
+        for place in [&root, &a, &b] {
+            usage(place, 5);
+        }
+        // As where it runs between the pulse and the renewal of a tick.
+        scan.read_alone(&"/a".into(), PulseFile::Cpu);
+        assert_eq!(tick(&mut scan), [5, 5, 5]);
+    }
+
+    #[test]
+    fn all_have_their_turn() {
+        let second = Duration::from_secs(1);
+        assert_eq!(turns(1000, second, second * 10), 101);
+        assert_eq!(turns(1000, Duration::ZERO, second), 0, "the first tick has read all");
+        assert_eq!(turns(1000, second, Duration::ZERO), 1000);
+        assert_eq!(turns(1000, second * 20, second), 1000);
+        assert_eq!(turns(3, second, Duration::MAX), 1);
+        assert_eq!(turns(usize::MAX, Duration::MAX, second), usize::MAX);
+    }
 }

@@ -471,8 +471,10 @@ impl Tree {
         let populated = is_changed(before.0, states.0);
         let frozen = is_changed(before.1, states.1);
         // Whoever came and left between two ticks changes no state, and ran.
-        group.due.usage |= populated.is_some() || due.states;
-        (group.due.pulses, group.due.pulses_again) = (group.due.pulses | due.states, due.states);
+        // Of a new group all is read.
+        let is_reported = due.states && !due.all;
+        group.due.usage |= populated.is_some() || is_reported;
+        (group.due.pulses, group.due.pulses_again) = (group.due.pulses | is_reported, is_reported);
         if let Some(is) = populated {
             self.note(path, if is { What::Populated } else { What::Emptied });
         }
