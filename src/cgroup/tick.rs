@@ -472,7 +472,7 @@ mod tests {
         let tree = Tree::new(hierarchy, Selection::default(), 0, false);
         let day = Duration::from_secs(86_400);
         let mut scan = Scan::new(tree, ControlGroupFields::CPU, day, day, 100);
-        let mut tick = |scan: &mut Scan| {
+        let tick = |scan: &mut Scan| {
             let mut snapshot = Snapshot::default();
             scan.tick(&mut snapshot, &Cancel::new()).unwrap();
             let of = |sample: &ControlGroupSample| sample.cpu.value().unwrap().usage_ns / 1000;
