@@ -25,7 +25,7 @@
 //! # Four nouns
 //!
 //! - A [`Source`] defines *how* to read. It is synchronous and blocks: [`Processes`], [`FileSystems`],
-//!   [`ProcessEvents`](events::ProcessEvents), [`OwnProcess`], or one of yours.
+//!   [`ControlGroups`], [`ProcessEvents`](events::ProcessEvents), [`OwnProcess`], or one of yours.
 //! - A [`Sampler`] decides *when*. [`source.every(period)`](SourceExt::every) makes a source async: a stream that moves the
 //!   source to tokio's pool of blocking threads and back, once per tick.
 //! - A [`Snapshot`] holds the samples of one tick. It is the item of every stream, because only a whole tick shows which subjects
@@ -62,6 +62,13 @@
 //! - Directories kept up to date by the kernel's change notifications ([`Directory::watched`]): an unchanged tree of any size costs
 //!   next to nothing.
 //! - The usage of a directory tree ([`Scan`](fs::Scan)), or its entries one by one, with an async filter ([`entries`](fs::entries)).
+//!
+//! Control groups:
+//!
+//! - What services and containers use, what they may use and what they wait for, as the kernel accounts it ([`ControlGroups`]): CPU time and
+//!   throttling, memory, I/O, pressure, and the limits that hold, with the group that has them.
+//! - Events of control groups as they happen: births and deaths, changes of state, kills by the OOM killer
+//!   ([`ControlGroupEvents`](cgroup::ControlGroupEvents)).
 //!
 //! Streams of snapshots:
 //!
@@ -122,7 +129,8 @@
 //!   has gaps, and [`Snapshot::lag`] grows.
 //! - *Memory.* It is bounded by the number of living processes, mounts and directories.
 //! - *File descriptors.* They are kept open for running processes, up to a quarter of the soft limit ([`Processes::max_fds`]).
-//! - *Watches.* Watched directories use a share of the user's inotify watches ([`FileSystems::max_watches`]).
+//! - *Watches.* Watched directories and control groups use a share of the user's inotify watches ([`FileSystems::max_watches`],
+//!   [`ControlGroups::max_watches`]).
 
 // No panics on input: no unwrap, slices by get() and split, and no arithmetic that wraps when counters or clocks do.
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects))]
@@ -170,6 +178,7 @@ pub mod text;
 pub mod time;
 mod wire;
 
+pub use cgroup::ControlGroups;
 pub use counters::{Rated, Sample};
 pub use error::{Error, Result};
 #[cfg(feature = "forward")]

@@ -11,6 +11,7 @@ use schemars::generate::SchemaSettings;
 use schemars::transform::{Transform, transform_subschemas};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
+use crate::cgroup::{ControlGroupEvent, ControlGroupSample};
 use crate::events::ProcessEvent;
 use crate::own::OwnSample;
 use crate::process::Summary;
@@ -42,6 +43,11 @@ pub fn all() -> BTreeMap<String, String> {
     add::<Record<ProcessEvent>>(&mut schemas, "process-event-record".to_owned());
     add::<Snapshot<ProcessEvent>>(&mut schemas, "process-event-snapshot".to_owned());
     add::<Message<ProcessEvent>>(&mut schemas, "process-event-message".to_owned());
+    of_kind::<ControlGroupSample>(&mut schemas, "control-group");
+    of_rated::<ControlGroupSample>(&mut schemas, "control-group");
+    add::<Record<ControlGroupEvent>>(&mut schemas, "control-group-event-record".to_owned());
+    add::<Snapshot<ControlGroupEvent>>(&mut schemas, "control-group-event-snapshot".to_owned());
+    add::<Message<ControlGroupEvent>>(&mut schemas, "control-group-event-message".to_owned());
     of_kind::<GroupSample<Text>>(&mut schemas, "group");
     of_rated::<GroupSample<Text>>(&mut schemas, "group");
     add::<Summary>(&mut schemas, "process-summary".to_owned());

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::events::{ConnectorObstacle, EventMethod};
 use crate::text::Escaped;
 use crate::time::nanos;
-use crate::{Error, Monotonic, Result, Timestamp};
+use crate::{Error, Monotonic, Result, Text, Timestamp};
 
 pub use crate::lives::{ControlGroupUsage, Exit, Lives, Reaper};
 
@@ -148,6 +148,18 @@ pub enum Notice {
     /// The snapshots have no [`lives`](Snapshot::lives): totals of groups have the usage of their members as it was seen, the usage of
     /// children that were waited for comes a tick later, and a process that leaves the selection counts as ended.
     NoLives,
+    /// Controllers that are bound to hierarchies of control groups of version 1: their numbers are not in the samples of control groups.
+    ControllersInVersion1 {
+        /// Their names, in alphabetical order.
+        controllers: Vec<Text>,
+    },
+    /// Control groups that the kernel does not report changes of, for want of inotify watches or instances, or of permission. Each tick
+    /// compares their number of links and reads their state; a group that replaces another one between two ticks is found by the next
+    /// walk.
+    UnwatchedControlGroups {
+        /// How many.
+        count: u64,
+    },
 }
 
 impl fmt::Display for Notice {
@@ -165,6 +177,13 @@ impl fmt::Display for Notice {
             }
             Self::NoLives => {
                 f.write_str("totals of groups lack processes that lived between two ticks only: see `Processes::lives`")
+            }
+            Self::ControllersInVersion1 { controllers } => {
+                f.write_str("control groups lack the controllers that are used in version 1:")?;
+                controllers.iter().try_for_each(|name| write!(f, " {name}"))
+            }
+            Self::UnwatchedControlGroups { count } => {
+                write!(f, "no inotify watches for {count} control groups: they are compared at each tick")
             }
             Self::NoRootMount => f.write_str("only mounts below the root of this process are visible (chroot)"),
         }

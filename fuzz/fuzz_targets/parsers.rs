@@ -1,9 +1,10 @@
-//! Every parser of a process's files: whatever the bytes, it returns.
+//! Every parser of a process's files, and of some of a control group: whatever the bytes, it returns.
 //!
 //! The first byte chooses the parser, so that the corpus of each can grow on its own.
 
 #![no_main]
 
+use appmon::cgroup::{ControlGroupCpu, Pressure};
 use appmon::process::{
     CgroupPaths, Environ, Io, Limits, Namespaces, Oom, Schedstat, SmapsRollup, Stat, Statm, Status, parse_cmdline,
 };
@@ -11,7 +12,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((parser, bytes)) = bytes.split_first() else { return };
-    match parser % 12 {
+    match parser % 14 {
         0 => {
             if let Ok(stat) = Stat::parse(bytes) {
                 // The name is all that is between the first and the last parenthesis.
@@ -43,6 +44,8 @@ fuzz_target!(|bytes: &[u8]| {
             namespaces.set(b"pid", bytes);
             namespaces.set(bytes, b"pid:[1]");
         }
+        11 => drop(Pressure::parse(bytes)),
+        12 => drop(ControlGroupCpu::parse(bytes)),
         _ => {
             let split = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
             drop(Oom::parse(&bytes[..split], &bytes[split..]));

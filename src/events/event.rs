@@ -29,6 +29,12 @@ pub struct ProcessEvent {
     /// last one. [`Reading::Failed`] where the process was over before it could be read.
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub name: Reading<Text>,
+    /// The path of its control group, as in [`ProcessInfo::cgroup`](crate::process::ProcessInfo::cgroup), with
+    /// [`Fields::CGROUP`](crate::Fields::CGROUP): the one it was last seen in. [`Reading::Failed`] or
+    /// [`Reading::Skipped`] where the process was over before it could be read. It joins these events with those of control groups: who ended by `SIGKILL` in a group that reports
+    /// [`OomKilled`](crate::cgroup::ControlGroupEventKind::OomKilled) at the same time was most likely killed by the OOM killer.
+    #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
+    pub cgroup: Reading<Text>,
     /// When it happened: the time of the kernel's announcement; for a start that was found by reading, the clock tick it started in; for
     /// anything else that was found by reading, the time of the reading. Nanoseconds of `CLOCK_BOOTTIME` in the wire form.
     pub at: Monotonic,

@@ -133,9 +133,10 @@ impl ProcessEvents {
     }
 
     /// Sets the fields to read of each process at each tick, for the event of its end: [`Fields::IO`] for `io`, [`Fields::STATUS`] for
-    /// `peak_rss_bytes`. Default: none. The fields that the selection needs are read in any case.
+    /// `peak_rss_bytes`; and of each event [`Fields::CGROUP`] for `cgroup`. Default: none. The fields that the selection needs are read in
+    /// any case.
     pub fn fields(mut self, fields: Fields) -> Self {
-        self.settings.fields = fields & (Fields::IO | Fields::STATUS);
+        self.settings.fields = fields & (Fields::IO | Fields::STATUS | Fields::CGROUP);
         self
     }
 
@@ -251,7 +252,8 @@ impl State {
                 continue;
             }
             if let Some(life) = self.lives.get(draft.life) {
-                snapshot.samples.push(event(self.next, draft, life, undecided));
+                let has_cgroup = settings.fields.contains(Fields::CGROUP);
+                snapshot.samples.push(event(self.next, draft, life, undecided, has_cgroup));
                 self.next = self.next.saturating_add(1);
             }
         }
@@ -282,7 +284,7 @@ impl State {
     }
 }
 
-fn event(number: u64, draft: Draft, life: &Life, undecided: bool) -> ProcessEvent {
+fn event(number: u64, draft: Draft, life: &Life, undecided: bool, has_cgroup: bool) -> ProcessEvent {
     let known = |name: Option<crate::Text>| name.map_or(Reading::Failed, Reading::Value);
     let (name, kind) = match draft.kind {
         DraftKind::Started(name) => (known(name), ProcessEventKind::Started {}),
@@ -291,7 +293,13 @@ fn event(number: u64, draft: Draft, life: &Life, undecided: bool) -> ProcessEven
         DraftKind::Reparented(from) => (known(life.name.clone()), ProcessEventKind::Reparented { from }),
         DraftKind::Ended(status) => (known(life.name.clone()), exited(status, life)),
     };
-    ProcessEvent { number, id: life.id, derived: life.derived, ppid: draft.ppid, name, at: draft.at, undecided, kind }
+    let cgroup = if has_cgroup {
+        life.info.as_ref().map_or(Reading::Failed, |info| info.cgroup.clone())
+    } else {
+        Reading::NotRequested
+    };
+    let Draft { ppid, at, .. } = draft;
+    ProcessEvent { number, id: life.id, derived: life.derived, ppid, name, cgroup, at, undecided, kind }
 }
 
 fn exited(status: Reading<ExitStatus>, life: &Life) -> ProcessEventKind {

@@ -37,10 +37,10 @@ pub(crate) struct ControlGroups {
 
 /// A mount of the unified hierarchy.
 #[derive(Debug)]
-struct HierarchyMount {
+pub(crate) struct HierarchyMount {
     /// Which group is mounted, as paths of processes begin that are in it; empty for all.
-    root: Vec<u8>,
-    place: OwnedFd,
+    pub(crate) root: Vec<u8>,
+    pub(crate) place: OwnedFd,
 }
 
 #[derive(Debug, Default)]
@@ -216,7 +216,7 @@ impl Group {
 }
 
 /// The mounts of the unified hierarchy in a mount table, opened: that of all of it first.
-fn mounts_in(table: &[u8]) -> Vec<HierarchyMount> {
+pub(crate) fn mounts_in(table: &[u8]) -> Vec<HierarchyMount> {
     const TYPE: &[u8] = b" - cgroup2 ";
     let lines = table.split(|byte| *byte == b'\n').filter(|line| line.windows(TYPE.len()).any(|part| part == TYPE));
     let all: Vec<_> = lines.flat_map(mounts::parse).collect();

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use appmon::cgroup::Identity;
+use appmon::cgroup::{ControlGroupSample, Identity};
 use appmon::process::{
     Environ, Io, Limits, Namespaces, Oom, ProcessId, ProcessInfo, ProcessState, Schedstat, SmapsRollup, Stat, Statm,
     Status, parse_cmdline,
 };
 use appmon::snapshot::Notice;
 use appmon::time::Monotonic;
-use appmon::{ProcessSample, Reading, Snapshot, Text, Timestamp};
+use appmon::{ProcessSample, Rated, Reading, Snapshot, Text, Timestamp};
+use serde_json::json;
 
 const STAT: &str = "3658 (cat) R 3656 3655 3084 34816 3650 4194304 100 7 2 1 30 40 50 60 20 -5 3 0 104716 3133440 412 \
     18446744073709551615 94809061101568 94809061121449 140720405359808 11 12 1 2 3 4 1 0 0 17 1 99 2 70 80 90 \
@@ -158,4 +159,80 @@ pub fn full_snapshot<T>(samples: Vec<T>) -> Snapshot<T> {
 fn hidepid() -> Notice {
     // The variant is for the crate to make.
     serde_json::from_str(r#"{"kind":"hide_pid","hidepid":"invisible"}"#).unwrap()
+}
+
+/// A control group with every field set.
+pub fn full_control_group() -> ControlGroupSample {
+    serde_json::from_value(control_group()).unwrap()
+}
+
+/// The same with rates.
+pub fn rated_control_group() -> Rated<ControlGroupSample> {
+    let mut wire = control_group();
+    let pressure = |share: f64| json!({"some": share, "full": share / 2.0});
+    wire["rates"] = json!({
+        "cpu": {"cores": 1.5, "user_cores": 1.0, "system_cores": 0.5},
+        "throttling": {"throttled_periods": 0.25, "throttled_cores": 2.5},
+        "io": {
+            "read_bytes": 3.5, "write_bytes": 4.5, "reads": 5.5, "writes": 6.5, "discard_bytes": 7.5, "discards": 8.5,
+        },
+        "pressure": {"cpu": pressure(0.1), "memory": pressure(0.2), "io": pressure(0.3), "irq": pressure(0.4)},
+    });
+    serde_json::from_value(wire).unwrap()
+}
+
+fn control_group() -> serde_json::Value {
+    let line = |avg: f64, total: u64| json!({"avg10": avg, "avg60": avg / 2.0, "avg300": avg / 4.0, "total_ns": total});
+    let pressure = |nth: u64| json!({"some": line(0.5, nth * 10), "full": line(0.25, nth)});
+    let io = json!({
+        "read_bytes": 8192, "write_bytes": 4096, "reads": 2, "writes": 1, "discard_bytes": 10, "discards": 3,
+    });
+    let mut device = io.clone();
+    device["device"] = json!({"major": 254, "minor": 0});
+    let mut all = io;
+    all["devices"] = json!([device]);
+    let of = |value: u64| json!({"value": value, "path": "/system.slice"});
+    json!({
+        "path": "/system.slice/nginx.service",
+        "id": 4711,
+        "info": {
+            "slice": "system.slice",
+            "unit": "nginx.service",
+            "user_unit": "app.service",
+            "container": {"runtime": "docker", "id": "4f".repeat(32)},
+            "controllers": ["cpu", "io", "memory", "pids"],
+        },
+        "populated": true,
+        "frozen": false,
+        "cpu": {
+            "usage_ns": 2_000_000, "user_ns": 1_500_000, "system_ns": 500_000,
+            "throttling": {"periods": 12, "throttled_periods": 3, "throttled_ns": 40_000, "bursts": 2, "burst_ns": 9_000},
+        },
+        "memory": {
+            "current_bytes": 204_800, "peak_bytes": 409_600, "swap_bytes": 512,
+            "events": {"low": 1, "high": 2, "max": 3, "oom": 4, "oom_kill": 5, "oom_group_kill": 6},
+            "stat": {
+                "anon_bytes": 11, "file_bytes": 12, "kernel_bytes": 13, "slab_bytes": 14, "sock_bytes": 15, "shmem_bytes": 16,
+                "file_dirty_bytes": 17, "file_writeback_bytes": 18, "active_file_bytes": 19, "inactive_file_bytes": 20,
+                "unevictable_bytes": 21, "faults": 22, "major_faults": 23, "refaults": 24,
+            },
+        },
+        "io": all,
+        "pids": {"current": 17, "peak": 30, "refused_forks": 6},
+        "pressure": {"cpu": pressure(1), "memory": pressure(2), "io": pressure(3), "irq": pressure(4)},
+        "limits": {
+            "cpu_max": {"quota_ns": 150_000_000, "period_ns": 100_000_000},
+            "cpu_weight": 200,
+            "cpuset": {"count": 2, "list": "0-1"},
+            "memory_max_bytes": 1_048_576, "memory_high_bytes": null, "memory_swap_max_bytes": 0, "pids_max": 100,
+            "effective": {
+                "cpu_max": {"value": {"quota_ns": 150_000_000, "period_ns": 100_000_000}, "path": "/system.slice/nginx.service"},
+                "cpuset": {"value": {"count": 2, "list": "0-1"}, "path": "/"},
+                "memory_max_bytes": of(524_288), "memory_high_bytes": of(262_144), "memory_swap_max_bytes": of(0),
+                "pids_max": of(50), "complete": true,
+            },
+        },
+        "at": 123_456_789_000_u64,
+        "read_at": 123_000_000_000_u64,
+    })
 }

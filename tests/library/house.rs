@@ -29,8 +29,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
     (
         "parsers",
         &[
-            "cgroup",
-            "cgroup::*",
+            "cgroup::identity",
             "process::args",
             "process::exit_status",
             "process::cgroup",
@@ -67,7 +66,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
         ],
     ),
     ("wire", &["wire", "wire::*"]),
-    ("sources", &["process", "process::*", "fs", "fs::*"]),
+    ("sources", &["process", "process::*", "fs", "fs::*", "cgroup", "cgroup::*"]),
     ("sources of sources", &["events", "events::*", "own", "own::*"]),
     ("sampler", &["sampler", "sampler::*", "source_ext", "async_process"]),
     ("combinators", &["stream", "stream::*"]),

@@ -6,6 +6,7 @@ mod alerts;
 mod allocations;
 mod combinators;
 mod contract;
+mod control_groups;
 #[cfg(feature = "forward")]
 mod encode;
 mod fake_proc;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use appmon::cgroup::ControlGroupSample;
 use appmon::measured::{FieldTable, Measured};
 use appmon::own::OwnSample;
 use appmon::stream::{Alert, GroupKey, GroupSample};
@@ -141,4 +142,22 @@ fn ones_own_process() {
         [1.5, 4.5, 0.5, 7.0]
     );
     "runtime.busy > 90% for 10s".parse::<Alert<Rated<OwnSample>>>().unwrap();
+}
+
+#[test]
+fn control_groups() {
+    let sample = common::full::full_control_group();
+    check(&sample, &["limits.effective.cpu_cores"]);
+    assert_eq!(sample.labels().to_string(), "cgroup=/system.slice/nginx.service");
+    let table = FieldTable::<ControlGroupSample>::new();
+    assert_eq!(table.find("limits.effective.cpu_cores").unwrap().value(&sample).unwrap().to_f64(), 1.5);
+    let nothing = ControlGroupSample::default();
+    assert!(table.iter().all(|field| field.value(&nothing).is_none()), "what is not known is not 0");
+    let rated = common::full::rated_control_group();
+    check(&rated, &["limits.effective.cpu_cores"]);
+    let table = FieldTable::<Rated<ControlGroupSample>>::new();
+    assert_eq!(table.find("cpu.cores").unwrap().path(), "rates.cpu.cores");
+    for rule in ["cpu.cores > 2 for 10s", "pressure.memory.full.avg10 > 10%", "throttling.throttled_periods > 0.5"] {
+        rule.parse::<Alert<Rated<ControlGroupSample>>>().unwrap();
+    }
 }

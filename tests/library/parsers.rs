@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
+use appmon::cgroup::{ControlGroupCpu, Pressure};
 use appmon::process::{
     CgroupPaths, Environ, IdRange, Io, Limit, Limits, Namespaces, Oom, ProcessState, Schedstat, SmapsRollup, Stat,
     Statm, Status, parse_cmdline,
@@ -981,6 +982,8 @@ fn each(name: &str, mut check: impl FnMut(&[u8])) {
 
 fn parse_all(bytes: &[u8]) {
     check_any(Stat::parse(bytes));
+    check_any(Pressure::parse(bytes));
+    check_any(ControlGroupCpu::parse(bytes));
     check_any(Status::parse(bytes));
     check_any(Io::parse(bytes));
     check_any(Statm::parse(bytes));

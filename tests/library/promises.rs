@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use appmon::cached::Cached;
+use appmon::cgroup::*;
 use appmon::events::*;
 use appmon::fs::*;
 use appmon::metered::Meter;
@@ -54,6 +55,12 @@ fn streams() {
     stream(entries("/"));
     stream(entries("/").choose(|_| async { Walk::Keep }));
     stream(ProcessEvents::new().every(Duration::from_secs(1)).samples());
+    stream(ControlGroups::new().every(Duration::from_secs(1)).rates().changes());
+    stream(ControlGroups::new().every(Duration::from_secs(1)).rates().top(5, |group| group.id as f64));
+    stream(ControlGroups::new().events().every(Duration::from_secs(1)).samples());
+    shared::<(ControlGroups, ControlGroupEvents, ControlGroupEventStream)>();
+    value::<(ControlGroupSample, ControlGroupRates, ControlGroupEvent)>();
+    wire::<(Rated<ControlGroupSample>, ControlGroupEvent)>();
     stream(OwnProcess::new().every(Duration::from_secs(1)).rates().samples());
     stream(Processes::new().metered().every(Duration::from_secs(1)).rates());
     shared::<OwnProcess>();

@@ -86,6 +86,23 @@ fn samples_with_every_field_are_valid() {
     }
 }
 
+#[test]
+fn control_groups_with_every_field_are_valid() {
+    let mut unreadable = common::full::full_control_group();
+    (unreadable.cpu, unreadable.memory) = (appmon::Reading::Denied, appmon::Reading::NotApplicable);
+    all_forms("control-group", full_snapshot(vec![unreadable, common::full::full_control_group()]));
+    valid("rated-control-group-snapshot", &full_snapshot(vec![common::full::rated_control_group()]));
+    for event in [json!({"event": "created"}), json!({"event": "oom_killed", "count": 2})] {
+        let mut wire = json!({"number": 7, "path": "/a", "id": 9, "info": {"controllers": []}, "at": 11});
+        wire.as_object_mut().unwrap().extend(event.as_object().unwrap().clone());
+        let event: appmon::cgroup::ControlGroupEvent = serde_json::from_value(wire).unwrap();
+        valid("control-group-event-snapshot", &full_snapshot(vec![event.clone()]));
+        for line in events(full_snapshot(vec![event])) {
+            valid("control-group-event-record", &line);
+        }
+    }
+}
+
 /// The samples of a snapshot as lines.
 fn events<T>(snapshot: Snapshot<T>) -> Vec<appmon::stream::Record<T>> {
     block_on(stream::iter([Ok(snapshot)]).samples().try_collect()).unwrap()
@@ -120,6 +137,11 @@ async fn samples_of_this_machine_are_valid() {
     valid("process-event-snapshot", &snapshot);
     for event in events(snapshot) {
         valid("process-event-record", &event);
+    }
+
+    // Where there are any, and they may be read.
+    if let Ok(groups) = appmon::ControlGroups::new().read(&appmon::Cancel::new()) {
+        all_forms("control-group", groups);
     }
 
     let mut mounted = Snapshot::default();

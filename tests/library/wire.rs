@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use appmon::cgroup::{ControlGroupEvent, ControlGroupSample};
 use appmon::events::{ConnectorObstacle, EventMethod, ProcessEvent};
 use appmon::process::{Io, ProcessInfo, ProcessState};
 use appmon::snapshot::Notice;
@@ -180,6 +181,44 @@ mod pinned {
             check(&line);
         }
         insta::assert_snapshot!(pretty(&changes[1]));
+    }
+
+    #[test]
+    fn control_group() {
+        let sample = common::full::full_control_group();
+        insta::assert_snapshot!(pretty(&sample));
+        check(&sample);
+        check(&common::full::rated_control_group());
+        insta::assert_snapshot!(pretty(&ControlGroupSample::default()));
+        check(&ControlGroupSample::default());
+        let mut unreadable = sample;
+        unreadable.memory = Reading::NotApplicable;
+        unreadable.pressure = Reading::Unsupported;
+        check(&unreadable);
+        let line = record(full_snapshot(vec![unreadable]));
+        assert_eq!(json!(line)["kind"], "control_group");
+        check(&line);
+    }
+
+    #[test]
+    fn control_group_events() {
+        let event = |kind: Value| {
+            let mut wire = json!({
+                "number": 7, "path": "/a.slice/b.service", "id": 9,
+                "info": {"slice": "a.slice", "unit": "b.service", "controllers": ["memory"]}, "at": 11,
+            });
+            wire.as_object_mut().unwrap().extend(kind.as_object().unwrap().clone());
+            serde_json::from_value::<ControlGroupEvent>(wire).unwrap()
+        };
+        for kind in ["created", "removed", "populated", "emptied", "frozen", "thawed"] {
+            check(&event(json!({"event": kind})));
+        }
+        let killed = event(json!({"event": "oom_killed", "count": 2}));
+        check(&killed);
+        insta::assert_snapshot!(serde_json::to_string(&record(full_snapshot(vec![killed]))).unwrap());
+        let mut brief = event(json!({"event": "removed"}));
+        brief.id = None;
+        check(&brief);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is the report of a test")]
 
+mod control_groups;
 mod entries;
 mod events;
 mod file_systems;
