@@ -25,6 +25,7 @@ mod selection;
 mod source;
 mod tick;
 mod tree;
+mod trigger;
 mod watches;
 
 pub use cpu::{ControlGroupCpu, Throttling};
@@ -42,3 +43,4 @@ pub use rates::{
 };
 pub use sample::{ControlGroupInfo, ControlGroupPids, ControlGroupPressure, ControlGroupSample};
 pub use source::ControlGroups;
+pub use trigger::{PressureLevel, PressureOf, PressureResource, PressureTrigger};

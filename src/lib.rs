@@ -53,6 +53,8 @@
 //!   kernel's process connector they include processes that begin and end between two ticks.
 //! - Trees of processes, and the usage of a subtree ([`ProcessTree`]).
 //! - All files of one process, typed ([`Process`](process::Process), and [`AsyncProcess`](process::AsyncProcess) for async code).
+//! - The machine: its CPUs, memory, load and pressure, and how much of them this process may use ([`Machine`]); the use of CPUs as a share of
+//!   a quota, an affinity or the machine ([`machine::share_of`]).
 //! - The own process: its threads, its tokio runtime, and the cost of the sources in it ([`OwnProcess`], [`own`]).
 //!
 //! File systems:
@@ -154,6 +156,7 @@ pub mod forward;
 pub mod fs;
 mod glob;
 mod lives;
+pub mod machine;
 pub mod measured;
 pub mod metered;
 mod number;
@@ -184,6 +187,7 @@ pub use error::{Error, Result};
 #[cfg(feature = "forward")]
 pub use forward::{ForwardExt, Forwarder};
 pub use fs::{Directory, FileSystem, FileSystemSample, FileSystems};
+pub use machine::Machine;
 pub use own::OwnProcess;
 pub use process::{Fields, ProcFs, ProcessSample, ProcessTree, Processes, Select};
 pub use reading::Reading;

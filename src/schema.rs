@@ -13,6 +13,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::cgroup::{ControlGroupEvent, ControlGroupSample};
 use crate::events::ProcessEvent;
+use crate::machine::MachineSample;
 use crate::own::OwnSample;
 use crate::process::Summary;
 use crate::stream::{Change, GroupSample, Record};
@@ -40,6 +41,8 @@ pub fn all() -> BTreeMap<String, String> {
     of_rated::<FileSystemSample>(&mut schemas, "file-system");
     of_kind::<OwnSample>(&mut schemas, "own-process");
     of_rated::<OwnSample>(&mut schemas, "own-process");
+    of_kind::<MachineSample>(&mut schemas, "machine");
+    of_rated::<MachineSample>(&mut schemas, "machine");
     add::<Record<ProcessEvent>>(&mut schemas, "process-event-record".to_owned());
     add::<Snapshot<ProcessEvent>>(&mut schemas, "process-event-snapshot".to_owned());
     add::<Message<ProcessEvent>>(&mut schemas, "process-event-message".to_owned());

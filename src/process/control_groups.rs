@@ -255,7 +255,7 @@ fn open_hierarchy(at: &Path) -> Option<OwnedFd> {
 }
 
 /// The directory of a group in a mount, empty for the mount's own; `None` where it is not in there, or was removed.
-fn below<'p>(root: &[u8], path: &'p [u8]) -> Option<&'p [u8]> {
+pub(crate) fn below<'p>(root: &[u8], path: &'p [u8]) -> Option<&'p [u8]> {
     // A process has a path with the mark only when it has ended.
     if path.ends_with(b" (deleted)") {
         return None;
@@ -268,7 +268,7 @@ fn below<'p>(root: &[u8], path: &'p [u8]) -> Option<&'p [u8]> {
     (!below.split(|byte| *byte == b'/').any(|part| part == b"..")).then_some(below)
 }
 
-fn in_directory(directory: &[u8], file: &[u8]) -> Vec<u8> {
+pub(crate) fn in_directory(directory: &[u8], file: &[u8]) -> Vec<u8> {
     let slash: &[u8] = if directory.is_empty() { b"" } else { b"/" };
     [directory, slash, file].concat()
 }

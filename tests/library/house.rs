@@ -67,7 +67,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ),
     ("wire", &["wire", "wire::*"]),
     ("sources", &["process", "process::*", "fs", "fs::*", "cgroup", "cgroup::*"]),
-    ("sources of sources", &["events", "events::*", "own", "own::*"]),
+    ("sources of sources", &["events", "events::*", "own", "own::*", "machine", "machine::*"]),
     ("sampler", &["sampler", "sampler::*", "source_ext", "async_process"]),
     ("combinators", &["stream", "stream::*"]),
     ("export", &["export", "export::*"]),

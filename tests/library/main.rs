@@ -15,6 +15,7 @@ mod forward;
 #[cfg(feature = "forward")]
 mod forward_spool;
 mod house;
+mod machine;
 mod measured;
 mod observe;
 mod parsers;

@@ -63,6 +63,8 @@ fn streams() {
     wire::<(Rated<ControlGroupSample>, ControlGroupEvent)>();
     stream(OwnProcess::new().every(Duration::from_secs(1)).rates().samples());
     stream(Processes::new().metered().every(Duration::from_secs(1)).rates());
+    stream(Machine::new().every(Duration::from_secs(1)).rates().samples());
+    shared::<Machine>();
     shared::<OwnProcess>();
     shared::<Meter>();
     value::<OwnSample>();

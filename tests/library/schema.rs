@@ -129,6 +129,7 @@ async fn samples_of_this_machine_are_valid() {
 
     let mut own = appmon::OwnProcess::new().runtime(tokio::runtime::Handle::current());
     all_forms("own-process", own.read(&appmon::Cancel::new()).unwrap());
+    all_forms("machine", appmon::Machine::new().read(&appmon::Cancel::new()).unwrap());
 
     let mut source = appmon::events::ProcessEvents::new();
     source.read(&appmon::Cancel::new()).unwrap();

@@ -9,6 +9,7 @@ mod file_systems;
 mod hard_to_read;
 mod live_processes;
 mod lives;
+mod machine;
 mod mounted;
 mod namespaces;
 mod own_process;

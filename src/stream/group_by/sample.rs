@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::machine::UsesCpu;
 use crate::process::{Cpu, CpuRates, FaultRates, Faults, Io, IoRates, Memory, ProcessRates, ProcessTotals};
-use crate::{Counters, Monotonic, Reading, Sample};
+use crate::{Counters, Monotonic, Rated, Reading, Sample};
 
 /// A group of processes at one tick.
 ///
@@ -214,6 +215,12 @@ pub struct GroupRates {
     /// I/O, as far as it may be read.
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub io: Reading<IoRates>,
+}
+
+impl<K: Ord + Clone + Hash> UsesCpu for Rated<GroupSample<K>> {
+    fn cores(&self) -> Option<f64> {
+        self.rates.as_ref().map(|rates| rates.cpu.cores)
+    }
 }
 
 impl GroupRates {
