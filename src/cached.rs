@@ -63,9 +63,23 @@ where
 /// Copies the result of a reading, except `seq` and `lag`: those belong to the tick that is being made.
 fn copy<T: Clone>(from: &Snapshot<T>, to: &mut Snapshot<T>) {
     // Field by field, for the memory of the lists; a field that is new is not forgotten here.
-    let Snapshot { host, seq: _, boot_id, time, at, took, lag: _, complete_at, skipped, notices, lives, samples } =
-        from;
+    let Snapshot {
+        host,
+        stream,
+        seq: _,
+        boot_id,
+        time,
+        at,
+        took,
+        lag: _,
+        complete_at,
+        skipped,
+        notices,
+        lives,
+        samples,
+    } = from;
     to.host.clone_from(host);
+    to.stream.clone_from(stream);
     (to.boot_id, to.time, to.at, to.took, to.skipped) = (*boot_id, *time, *at, *took, *skipped);
     to.complete_at = *complete_at;
     to.notices.clone_from(notices);

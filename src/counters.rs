@@ -17,6 +17,10 @@ pub trait Sample {
     /// though it has the same key. Default: no.
     const IS_EVENT: bool = false;
 
+    /// How to reach the times in it that move on although nothing else changes: when its values were read, how old they are. Where all
+    /// else is as it was, [only these](crate::counters::Times) are sent. Default: none, so a sample with a new time is sent whole.
+    const TIMES: Option<Times<Self>> = None;
+
     /// The key that distinguishes one subject from another, over all ticks. Sources yield their samples in the order of this key.
     type Key: Ord + Clone + Hash;
 
@@ -28,6 +32,45 @@ pub trait Sample {
         let _ = earlier;
         false
     }
+}
+
+/// A function that calls another one with each time in a sample, in the order of the wire form: all fields of type
+/// [`Monotonic`], and the ages that derive from them.
+///
+/// With it `Forwarder::only_changed` sends one time for all samples that stand still.
+///
+/// ```
+/// use appmon::Sample;
+/// use appmon::counters::{TimeField, Times};
+/// use appmon::time::Monotonic;
+///
+/// #[derive(Clone, serde::Serialize, serde::Deserialize)]
+/// struct Door {
+///     number: u32,
+///     is_open: bool,
+///     seen_at: Monotonic,
+/// }
+///
+/// impl Sample for Door {
+///     const KIND: &'static str = "door";
+///     const TIMES: Option<Times<Self>> = Some(|door, each| each(TimeField::At(&mut door.seen_at)));
+///     type Key = u32;
+///
+///     fn key(&self) -> u32 {
+///         self.number
+///     }
+/// }
+/// ```
+pub type Times<T> = fn(&mut T, &mut dyn FnMut(TimeField<'_>));
+
+/// A time in a sample.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TimeField<'a> {
+    /// An instant.
+    At(&'a mut Monotonic),
+    /// How long before the latest instant in the sample it was.
+    Age(&'a mut Duration),
 }
 
 /// A sample with counters, of which rates can be made.
@@ -113,6 +156,14 @@ impl<T: Counters> AsRef<T> for Rated<T> {
 impl<T: Counters> Sample for Rated<T> {
     const KIND: &'static str = T::KIND;
     const IS_EVENT: bool = T::IS_EVENT;
+    const TIMES: Option<Times<Self>> = match T::TIMES {
+        Some(_) => Some(|rated, each| {
+            if let Some(times) = T::TIMES {
+                times(&mut rated.sample, each);
+            }
+        }),
+        None => None,
+    };
     type Key = T::Key;
 
     fn key(&self) -> T::Key {

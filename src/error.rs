@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::text::{Escaped, Lines};
 
@@ -16,7 +17,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// [`source`](std::error::Error::source) returns the cause. [`Debug`](fmt::Debug) is the text and all its causes in one sentence, so that a
 /// `main` that returns an error prints the whole of it.
 ///
-/// An [`io::Error`] becomes one by `?`; [`at`](Self::at) adds the path, which the system's error does not have.
+/// A clone shares the cause, so an error can be passed to several consumers. An [`io::Error`] becomes one by `?`; [`at`](Self::at) adds the path, which the system's error does not have.
 ///
 /// ```
 /// use appmon::{Error, ProcFs};
@@ -31,10 +32,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// }
 /// # load().unwrap();
 /// ```
+#[derive(Clone)]
 pub struct Error(Box<Inner>);
 
+#[derive(Clone)]
 struct Inner {
-    kind: Kind,
+    kind: Arc<Kind>,
     path: Option<PathBuf>,
 }
 
@@ -53,7 +56,7 @@ enum Kind {
 impl Error {
     #[cold]
     fn new(kind: Kind) -> Self {
-        Self(Box::new(Inner { kind, path: None }))
+        Self(Box::new(Inner { kind: Arc::new(kind), path: None }))
     }
 
     /// Returns an I/O error, as [`From`] makes it.
@@ -128,13 +131,13 @@ impl Error {
     /// Returns whether a setting was wrong: trying again will not help.
     #[must_use]
     pub fn is_config(&self) -> bool {
-        matches!(self.0.kind, Kind::Config(_))
+        matches!(*self.0.kind, Kind::Config(_))
     }
 
     /// Returns whether a message broker, or the connection to it, refused or failed.
     #[must_use]
     pub fn is_broker(&self) -> bool {
-        matches!(self.0.kind, Kind::Broker(..))
+        matches!(*self.0.kind, Kind::Broker(..))
     }
 
     /// Returns whether the object does not exist (any more): `ENOENT`, or `ESRCH` for a process that ended.
@@ -146,7 +149,7 @@ impl Error {
     /// Returns whether this kernel does not have it, by its version or its configuration, or not for this process, which exists.
     #[must_use]
     pub fn is_unsupported(&self) -> bool {
-        matches!(self.0.kind, Kind::Unsupported)
+        matches!(*self.0.kind, Kind::Unsupported)
     }
 
     /// Returns whether the permission was missing: `EACCES` or `EPERM`.
@@ -158,30 +161,30 @@ impl Error {
     /// Returns whether a text of the kernel could not be parsed.
     #[must_use]
     pub fn is_malformed(&self) -> bool {
-        matches!(self.0.kind, Kind::Malformed(_))
+        matches!(*self.0.kind, Kind::Malformed(_))
     }
 
     /// Returns whether the reading was cancelled, because its stream was dropped.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        matches!(self.0.kind, Kind::Cancelled)
+        matches!(*self.0.kind, Kind::Cancelled)
     }
 
     /// Returns whether the source panicked. Its stream ends after this error.
     #[must_use]
     pub fn is_panic(&self) -> bool {
-        matches!(self.0.kind, Kind::Panicked(_))
+        matches!(*self.0.kind, Kind::Panicked(_))
     }
 
     /// Returns whether the runtime was shut down before the reading could start. The stream ends after this error.
     #[must_use]
     pub fn is_runtime_gone(&self) -> bool {
-        matches!(self.0.kind, Kind::RuntimeGone)
+        matches!(*self.0.kind, Kind::RuntimeGone)
     }
 
     /// The system's error number, where there is one.
     pub(crate) fn errno(&self) -> Option<rustix::io::Errno> {
-        match &self.0.kind {
+        match &*self.0.kind {
             Kind::Io(error) => rustix::io::Errno::from_io_error(error),
             _ => None,
         }
@@ -210,7 +213,7 @@ impl fmt::Display for Error {
             write!(f, "{}: ", Escaped(path.as_os_str().as_bytes()))?;
         }
         let mut f = Lines(f);
-        match &self.0.kind {
+        match &*self.0.kind {
             Kind::Io(error) => write!(f, "{error}"),
             Kind::Malformed(what) => write!(f, "cannot be parsed: {what}"),
             Kind::Config(what) | Kind::Broker(what, _) => f.write_str(what),
@@ -245,7 +248,7 @@ impl fmt::Debug for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.0.kind {
+        match &*self.0.kind {
             Kind::Io(error) => Some(error),
             Kind::Broker(_, Some(cause)) => Some(&**cause),
             _ => None,
@@ -269,6 +272,16 @@ mod tests {
         // Whatever fails in here keeps its cause.
         let wrapped = Error::from(io::Error::other(Error::malformed("a\u{9b}b")));
         assert_eq!(format!("{wrapped:?}"), "cannot be parsed: a\\u{9b}b");
+    }
+
+    #[test]
+    fn a_clone_is_the_same_error() {
+        let error = Error::from(io::Error::from_raw_os_error(13)).at("/proc/1/io");
+        let clone = error.clone().at("/proc/2/io");
+        assert!(clone.is_denied() && std::error::Error::source(&clone).is_some());
+        assert_eq!(clone.to_string(), "/proc/2/io: Permission denied (os error 13)");
+        assert_eq!(error.to_string(), "/proc/1/io: Permission denied (os error 13)", "each has its own path");
+        assert_eq!(size_of::<Error>(), size_of::<usize>());
     }
 
     #[cfg(feature = "forward")]

@@ -80,7 +80,8 @@
 //!   tick ([`SnapshotStreamExt::group_by`], [`Processes::lives`], [`cgroup`]); the busiest of them ([`SnapshotStreamExt::top`]).
 //! - Alerts: when a rule such as `cpu.cores > 0.8 for 30s` begins and ceases to hold ([`SnapshotStreamExt::alert`]).
 //! - Windows: growth, minimum, maximum, mean and quantiles over a span of time ([`SnapshotStreamExt::window`]).
-//! - The newest snapshot, for readers with times of their own ([`SnapshotStreamExt::observe`]).
+//! - The newest snapshot, for readers with times of their own ([`SnapshotStreamExt::observe`]); one stream for several consumers
+//!   ([`SnapshotStreamExt::share`]).
 //! - Each directory of each file system as a sample of its own ([`SnapshotStreamExt::parts`]).
 //! - The field table: each number of a sample with its path, unit, kind and help, for code that reads numbers by name ([`measured`]).
 //!

@@ -17,7 +17,7 @@ use crate::machine::MachineSample;
 use crate::own::OwnSample;
 use crate::process::Summary;
 use crate::stream::{Change, GroupSample, Record};
-use crate::wire::{self, Piece};
+use crate::wire::{self, Delta, Link, Piece};
 use crate::{Counters, FileSystemSample, ProcessSample, Rated, Sample, Snapshot, Text};
 
 /// Returns the schema of each wire type, as indented JSON (draft 2020-12), by its name.
@@ -92,8 +92,18 @@ struct SnapshotMessage<T> {
     /// The kind of the samples.
     #[serde(rename = "kind")]
     _kind: String,
+    /// The name of the stream; the kind where it has none.
+    #[serde(rename = "stream")]
+    _stream: String,
     #[serde(flatten)]
     _snapshot: Snapshot<T>,
+    /// The place of the snapshot in a chain of snapshots, of which the first is whole and the others have what changed since the one
+    /// before, if the sender sends only what changed.
+    #[serde(rename = "chain", skip_serializing_if = "Option::is_none")]
+    _chain: Option<Link>,
+    /// What changed since the snapshot before it in the chain. Without it the message is a whole snapshot.
+    #[serde(rename = "delta", skip_serializing_if = "Option::is_none")]
+    _delta: Option<Delta>,
     /// The number of this part, from 0, if the snapshot was too large for one message.
     #[serde(rename = "part", skip_serializing_if = "Option::is_none")]
     _part: Option<u32>,
@@ -116,7 +126,10 @@ impl<T: Sample + JsonSchema> JsonSchema for Message<T> {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let mut schema = SnapshotMessage::<T>::json_schema(generator);
-        schema.insert("description".to_owned(), "A snapshot, or a part of one, as a message to a broker.".into());
+        schema.insert(
+            "description".to_owned(),
+            "A snapshot, or what changed since the one before it, or a part of these, as a message to a broker.".into(),
+        );
         wire::describe::<T>(&mut schema);
         schema
     }

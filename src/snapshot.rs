@@ -34,6 +34,10 @@ pub struct Snapshot<T> {
     /// Which host it is from, where it came from another one; `None` from a source of this machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<Arc<str>>,
+    /// The name of its stream, where it came from a broker and has another name than the kind of its samples: see
+    /// `Forwarder::feed`. `None` from a source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<Arc<str>>,
     /// The number of the tick in its stream, from 0. Ticks that were missed or failed have numbers too, so a gap is a
     /// tick without a snapshot.
     pub seq: u64,
@@ -295,6 +299,7 @@ impl<T> Snapshot<T> {
     /// the time and the machine's [`BootId`]. `seq` and `lag` are left as they are.
     pub(crate) fn begin(&mut self) {
         self.host = None;
+        self.stream = None;
         self.boot_id = BootId::current();
         self.time = Timestamp::now();
         self.at = Monotonic::now();
@@ -322,6 +327,7 @@ impl<T> Snapshot<T> {
     pub(crate) fn head<U>(&self) -> Snapshot<U> {
         Snapshot {
             host: self.host.clone(),
+            stream: self.stream.clone(),
             seq: self.seq,
             boot_id: self.boot_id,
             time: self.time,
@@ -341,6 +347,7 @@ impl<T> Default for Snapshot<T> {
     fn default() -> Self {
         Self {
             host: None,
+            stream: None,
             seq: 0,
             boot_id: BootId::default(),
             time: Timestamp::default(),

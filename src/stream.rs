@@ -11,6 +11,7 @@ mod rates;
 mod retain;
 mod samples;
 mod select;
+mod share;
 mod top;
 mod window;
 
@@ -23,6 +24,7 @@ pub use rates::Rates;
 pub use retain::Retain;
 pub use samples::{Record, Samples};
 pub use select::Selected;
+pub use share::Share;
 pub use top::{Rest, Top};
 pub use window::{FieldWindow, Quantile, WindowSample, Windows};
 
@@ -136,6 +138,36 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
         T: AsRef<ProcessSample>,
     {
         assert_stream(Selected::new(self, select))
+    }
+
+    /// Makes the stream one that can be cloned: each clone is a consumer of its own.
+    ///
+    /// The consumers cannot stop each other. Whichever needs the next snapshot takes it from the stream, for all; one that is slow is behind
+    /// by up to 16 ticks ([`capacity`](Share::capacity)), and then misses the oldest ones, which it counts ([`missed`](Share::missed)).
+    /// Errors are passed to all. The samples are copied for each consumer; for readers that only look, see [`observe`](Self::observe).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use appmon::{Processes, SnapshotStreamExt, SourceExt};
+    /// use futures::{StreamExt, TryStreamExt};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> appmon::Result<()> {
+    /// let processes = Processes::new().every(Duration::from_millis(10)).take(3).share();
+    /// let groups = processes.clone().group_by(|process| process.info.uid);
+    /// let (processes, groups) = tokio::try_join!(processes.try_collect::<Vec<_>>(), groups.try_collect::<Vec<_>>())?;
+    /// assert_eq!((processes.len(), groups.len()), (3, 3));
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn share(self) -> Share<Self, T>
+    where
+        T: Clone,
+    {
+        assert_stream(Share::new(self))
     }
 
     /// Yields each sample as a record of its own, with the attributes of its tick.

@@ -20,12 +20,22 @@ use crate::Error;
 /// assert!(Monotonic::now() >= earlier);
 /// assert_eq!(Monotonic::from_nanos(5).since(Monotonic::from_nanos(7)), None);
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(transparent)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Monotonic(u64);
 
+/// As a newtype: formats write the integer alone, and the delta coding of the wire form recognizes times by the name.
+impl Serialize for Monotonic {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_newtype_struct(Self::TYPE, &self.0)
+    }
+}
+
 impl Monotonic {
+    /// Its name as a type of serde.
+    pub(crate) const TYPE: &'static str = "Monotonic";
+
     /// Returns the time now.
     #[must_use]
     pub fn now() -> Self {
@@ -205,6 +215,32 @@ pub(crate) mod optional_nanos {
 
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
         Ok(Option::<u64>::deserialize(deserializer)?.map(Duration::from_nanos))
+    }
+}
+
+/// The wire form of an age that need not be known: integer nanoseconds, as a newtype that the delta coding of the wire form recognizes.
+pub(crate) mod optional_age {
+    use std::time::Duration;
+
+    use serde::{Deserializer, Serialize, Serializer};
+
+    /// The name of an age as a type of serde.
+    pub(crate) const TYPE: &str = "Age";
+
+    struct Age(u64);
+
+    impl Serialize for Age {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_newtype_struct(TYPE, &self.0)
+        }
+    }
+
+    pub(crate) fn serialize<S: Serializer>(age: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
+        age.map(|age| Age(super::duration_nanos(age))).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+        super::optional_nanos::deserialize(deserializer)
     }
 }
 

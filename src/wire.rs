@@ -7,6 +7,9 @@
 mod codec;
 #[cfg(any(feature = "kafka", feature = "nats"))]
 mod decode;
+#[cfg(any(feature = "forward", feature = "schema"))]
+#[cfg_attr(not(feature = "forward"), allow(dead_code, reason = "its schema is described"))]
+mod delta;
 #[cfg(feature = "forward")]
 mod document;
 #[cfg(feature = "forward")]
@@ -24,7 +27,13 @@ mod version;
 #[cfg(feature = "forward")]
 pub use codec::Codec;
 #[cfg(any(feature = "kafka", feature = "nats"))]
-pub(crate) use decode::{Decoded, decode};
+pub(crate) use decode::{Decoded, InChain, decode};
+#[cfg(feature = "forward")]
+pub(crate) use delta::{Band, DeltaEncoder, Step};
+#[cfg(any(feature = "forward", feature = "schema"))]
+pub(crate) use delta::{Delta, Link};
+#[cfg(any(feature = "kafka", feature = "nats"))]
+pub(crate) use delta::{Restore, Restored};
 #[cfg(feature = "forward")]
 pub(crate) use document::{Document, Part, TAIL_BYTES};
 #[cfg(feature = "forward")]

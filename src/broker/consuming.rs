@@ -32,13 +32,18 @@ pub struct Consuming<T> {
     end: CancellationToken,
 }
 
-impl<T: Sample + DeserializeOwned + Send + 'static> Consuming<T> {
-    pub(super) fn new<S: Subscription<T> + 'static>(name: String, subscription: S, gathering: Gathering) -> Self {
+impl<T: Sample + DeserializeOwned + Clone + Send + 'static> Consuming<T> {
+    pub(super) fn new<S: Subscription<T> + 'static>(
+        name: String,
+        subscription: S,
+        gathering: Gathering,
+        feed: Option<Arc<str>>,
+    ) -> Self {
         let received = Arc::default();
         let end = CancellationToken::new();
         let state = State {
             subscription,
-            receiver: Receiver::new(gathering),
+            receiver: Receiver::new(gathering).of_stream(feed),
             received: Arc::clone(&received),
             done: Vec::new(),
             end: end.clone(),
@@ -134,7 +139,7 @@ struct State<T, S: Subscription<T>> {
     failed: bool,
 }
 
-impl<T: Sample + DeserializeOwned, S: Subscription<T>> State<T, S> {
+impl<T: Sample + DeserializeOwned + Clone, S: Subscription<T>> State<T, S> {
     /// Returns the next item; `None` at the end.
     async fn next(&mut self) -> Option<Result<Snapshot<T>>> {
         let end = self.end.clone();

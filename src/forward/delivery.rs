@@ -17,7 +17,7 @@ use crate::forward::backoff::Backoff;
 use crate::forward::batch::{BatchLimits, Entry, Tried};
 use crate::forward::bisection::{Bisection, Next};
 use crate::forward::deadline::{after, from_now};
-use crate::forward::encode::Encoder;
+use crate::forward::encode::{Encoded, Encoder};
 use crate::forward::message::Message;
 use crate::forward::outbox::Outbox;
 use crate::forward::publish::{Outcome, Publish};
@@ -74,6 +74,8 @@ pub(super) struct Delivery<P> {
     rejected: Rejected,
     destination: Arc<str>,
     shared: Arc<Shared>,
+    /// The number of messages and samples lost, as of the last snapshot.
+    lost: u64,
 }
 
 enum State<P> {
@@ -146,6 +148,7 @@ impl<P: Publish + 'static> Delivery<P> {
             rejected,
             destination,
             shared,
+            lost: 0,
         }
     }
 
@@ -156,12 +159,25 @@ impl<P: Publish + 'static> Delivery<P> {
 
     /// Encodes a snapshot and adds its messages to the outbox.
     pub(super) fn push<T: Sample + Serialize>(&mut self, snapshot: &Snapshot<T>) {
-        let encoded = self.encoder.encode(snapshot);
+        self.push_with(snapshot.samples.len() as u64, |encoder| encoder.encode(snapshot));
+    }
+
+    /// The same of a snapshot with this number of samples, which `encode` encodes. Returns the number of messages made of it.
+    pub(super) fn push_with(&mut self, samples: u64, encode: impl FnOnce(&mut Encoder) -> Encoded) -> u64 {
+        // What is sent next must not refer to a message that consumers do not receive.
+        let lost = lost(&self.shared.report());
+        if lost != self.lost || self.outbox.replaces_waiting() {
+            self.lost = lost;
+            self.encoder.restart_chains();
+        }
+        let encoded = encode(&mut self.encoder);
+        let messages = encoded.messages.len() as u64;
         self.shared.update(|status| {
             let report = &mut status.report;
             report.snapshots = report.snapshots.saturating_add(1);
-            report.samples = report.samples.saturating_add(snapshot.samples.len() as u64);
-            report.messages = report.messages.saturating_add(encoded.messages.len() as u64);
+            report.samples = report.samples.saturating_add(samples);
+            report.deltas = report.deltas.saturating_add(encoded.is_delta.into());
+            report.messages = report.messages.saturating_add(messages);
             let dropped = &mut report.dropped;
             dropped.oversize_samples = dropped.oversize_samples.saturating_add(encoded.oversize);
             dropped.unencodable_samples = dropped.unencodable_samples.saturating_add(encoded.failed);
@@ -174,6 +190,7 @@ impl<P: Publish + 'static> Delivery<P> {
                 "samples larger than the largest message are left out"
             );
         }
+        messages
     }
 
     /// Counts a snapshot for which there was no room.
@@ -412,6 +429,8 @@ impl<P: Publish + 'static> Delivery<P> {
         let Some(error) = failure else {
             if self.failures > 0 {
                 tracing::info!(destination = &*self.destination, attempts = self.failures, "publishing works again");
+                // The broker may have lost what it had accepted before.
+                self.encoder.restart_chains();
             }
             self.failures = 0;
             self.shared.update(|status| status.last_error = None);
@@ -457,6 +476,11 @@ impl<P: Publish + 'static> Delivery<P> {
         });
         report
     }
+}
+
+/// Returns a number that grows when something that was encoded is lost.
+fn lost(report: &Report) -> u64 {
+    report.dropped.total().messages.saturating_add(report.dropped.rejected.samples)
 }
 
 enum Step {

@@ -11,6 +11,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::forward::deadline::from_now;
 use crate::forward::delivery::Delivery;
+use crate::forward::encode::{Encoded, Encoder};
 use crate::forward::forwarder::{Ends, Forwarder};
 use crate::forward::publish::Publish;
 use crate::forward::report::Report;
@@ -140,12 +141,18 @@ impl<P: Publish + 'static> ForwardTask<P> {
 
     /// Takes a snapshot, or counts it as missed where there is no room.
     pub(super) fn push<T: Sample + Serialize>(&mut self, snapshot: &Snapshot<T>) {
-        if let Phase::Running(delivery) = &mut self.phase {
-            if delivery.has_room() {
-                delivery.push(snapshot);
-            } else {
+        self.push_with(snapshot.samples.len() as u64, |encoder| encoder.encode(snapshot));
+    }
+
+    /// The same of a snapshot with this number of samples, which `encode` encodes. Returns the number of messages made of it.
+    pub(super) fn push_with(&mut self, samples: u64, encode: impl FnOnce(&mut Encoder) -> Encoded) -> u64 {
+        match &mut self.phase {
+            Phase::Running(delivery) if delivery.has_room() => delivery.push_with(samples, encode),
+            Phase::Running(delivery) => {
                 delivery.missed();
+                0
             }
+            _ => 0,
         }
     }
 

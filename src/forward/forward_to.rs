@@ -72,7 +72,7 @@ where
 }
 
 /// Returns the error if it ends the stream for good, and otherwise logs it.
-fn log_unless_final(error: Error) -> Option<Error> {
+pub(super) fn log_unless_final(error: Error) -> Option<Error> {
     if error.is_config() || error.is_panic() || error.is_runtime_gone() {
         return Some(error);
     }

@@ -34,6 +34,11 @@ impl MemoryOutbox {
         self.overflow != Overflow::Block || !self.waiting.fills(self.limits)
     }
 
+    /// Whether the next message may replace one that waits.
+    pub(super) fn replaces_waiting(&self) -> bool {
+        self.overflow == Overflow::LatestPerKey && !self.waiting.is_empty()
+    }
+
     /// Adds the messages of one snapshot. With [`Overflow::Block`] all are added, and can exceed the bounds.
     pub(super) fn push(&mut self, messages: Vec<Message>, dropped: &mut Dropped) {
         if self.overflow == Overflow::LatestPerKey {

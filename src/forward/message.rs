@@ -21,7 +21,9 @@ pub struct Message {
     pub id: MessageId,
     /// The kind of the samples, such as `process`: [`Sample::KIND`](crate::Sample::KIND).
     pub kind: Arc<str>,
-    /// Whether it is a snapshot (or a part of one), or a list of samples.
+    /// The name of the stream that the samples are of: that of its [feed](crate::forward::Forwarder::feed), and the kind by default.
+    pub stream: Arc<str>,
+    /// Whether it is a snapshot, what changed since the last one (or a part of these), or a list of samples.
     pub form: Form,
     /// The host that the samples are from; see [`Host`](crate::forward::Host).
     pub host: Arc<str>,
@@ -68,11 +70,12 @@ impl Message {
     }
 
     /// Returns the attributes of the CloudEvent, by name: `specversion`, `id`, `source`, `type`, `time`, `datacontenttype`, and the
-    /// extensions `sequence` (16 hexadecimal digits, and 8 more in a piece: in the order of their text) and `partitionkey` (the host).
+    /// extensions `sequence` (16 hexadecimal digits, and 8 more in a piece: in the order of their text), `partitionkey` (the host) and
+    /// `stream` (the name of the stream).
     ///
     /// Protocols add their own prefix to the names: `ce-` in NATS and HTTP, `ce_` in Kafka, none in MQTT 5.
     #[must_use]
-    pub fn attributes(&self) -> [(&'static str, Cow<'_, str>); 8] {
+    pub fn attributes(&self) -> [(&'static str, Cow<'_, str>); 9] {
         [
             ("specversion", Cow::Borrowed("1.0")),
             ("id", Cow::Owned(self.id.to_string())),
@@ -82,6 +85,7 @@ impl Message {
             ("datacontenttype", Cow::Borrowed(self.codec.media_type())),
             ("sequence", Cow::Owned(self.id.sequence())),
             ("partitionkey", Cow::Borrowed(&self.host)),
+            ("stream", Cow::Borrowed(&self.stream)),
         ]
     }
 
@@ -195,6 +199,7 @@ mod tests {
         Message {
             id: "0d1c7a1e-9f2b-4c3d-8e4f-0123456789ab:0000000000000007:000000000000002a".parse().unwrap(),
             kind: "process".into(),
+            stream: "process".into(),
             form: Form::Snapshot,
             host: "web 17\"/ü".into(),
             time: Timestamp::from_unix_nanos(1_500_000_000),

@@ -26,6 +26,14 @@ impl Outbox {
         }
     }
 
+    /// Whether the next message may replace one that waits.
+    pub(super) fn replaces_waiting(&self) -> bool {
+        match self {
+            Self::Memory(memory) => memory.replaces_waiting(),
+            Self::Disk(_) => false,
+        }
+    }
+
     pub(super) fn push(&mut self, messages: Vec<Message>, report: &mut Report) {
         match self {
             Self::Memory(memory) => memory.push(messages, &mut report.dropped),

@@ -18,6 +18,9 @@ pub struct Report {
     pub missed_snapshots: u64,
     /// Ticks that failed: errors of the stream.
     pub failed_ticks: u64,
+    /// The snapshots of which only what changed was encoded: see [`Forwarder::only_changed`](crate::forward::Forwarder::only_changed).
+    #[serde(default)]
+    pub deltas: u64,
     /// Messages made of the snapshots.
     pub messages: u64,
     /// Messages an earlier run left in the spool.

@@ -8,7 +8,8 @@ use crate::{Error, Result};
 
 /// A pattern of subjects, topics, routing keys or stream names, such as `appmon.{kind}.{host}`.
 ///
-/// `{kind}` and `{host}` are replaced by those of the message, escaped so that each is one level of the name; `{{` and `}}` are
+/// `{kind}`, `{stream}` (the name of the [feed](crate::forward::Forwarder::feed), by default the kind) and `{host}` are replaced by those of the
+/// message, escaped so that each is one level of the name; `{{` and `}}` are
 /// braces. Other attributes are not supported: with a subject per process, their number would grow without bound.
 ///
 /// ```
@@ -27,6 +28,7 @@ pub struct Template {
 enum Part {
     Text(String),
     Kind,
+    Stream,
     Host,
 }
 
@@ -39,13 +41,14 @@ impl Template {
             match part {
                 Part::Text(literal) => text.push_str(literal),
                 Part::Kind => escape.push_kind(&mut text, &message.kind),
+                Part::Stream => escape.push_kind(&mut text, &message.stream),
                 Part::Host => escape.push(&mut text, &message.host),
             }
         }
         text
     }
 
-    /// Returns the name for all messages of a kind; `None` if each host has its own.
+    /// Returns the name for all messages of a kind; `None` if each host or each stream has its own.
     #[must_use]
     pub fn render_kind(&self, kind: &str, escape: Escape) -> Option<String> {
         let mut text = String::new();
@@ -53,7 +56,7 @@ impl Template {
             match part {
                 Part::Text(literal) => text.push_str(literal),
                 Part::Kind => escape.push_kind(&mut text, kind),
-                Part::Host => return None,
+                Part::Stream | Part::Host => return None,
             }
         }
         Some(text)
@@ -106,9 +109,10 @@ impl FromStr for Template {
                     }
                     parts.push(match name.as_str() {
                         "kind" => Part::Kind,
+                        "stream" => Part::Stream,
                         "host" => Part::Host,
                         _ => {
-                            let known = "use {kind} or {host}";
+                            let known = "use {kind}, {stream} or {host}";
                             return Err(Error::config(format!("template {text:?}: {{{name}}} is unknown; {known}")));
                         }
                     });
@@ -157,6 +161,7 @@ impl fmt::Display for Template {
             match part {
                 Part::Text(literal) => f.write_str(&literal.replace('{', "{{").replace('}', "}}"))?,
                 Part::Kind => f.write_str("{kind}")?,
+                Part::Stream => f.write_str("{stream}")?,
                 Part::Host => f.write_str("{host}")?,
             }
         }
@@ -239,6 +244,7 @@ mod tests {
         Message {
             id: "0d1c7a1e-9f2b-4c3d-8e4f-0123456789ab:0000000000000007:000000000000002a".parse().unwrap(),
             kind: "file_system".into(),
+            stream: "file_system".into(),
             form: Form::Snapshot,
             host: host.into(),
             time: Timestamp::default(),

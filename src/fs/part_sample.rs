@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{FileSystemSample, Part, PartKind, PartRates};
+use crate::counters::{TimeField, Times};
 use crate::{Rated, Sample, Text, WirePath};
 
 /// One part of one file system: a registered directory, or the other used, the free or the reserved space.
@@ -27,6 +28,7 @@ pub struct PartSample {
 
 impl Sample for PartSample {
     const KIND: &'static str = "file_system_part";
+    const TIMES: Option<Times<Self>> = Some(|sample, each: &mut dyn FnMut(TimeField<'_>)| sample.part.times(each));
     type Key = (WirePath, Text, PartKind, Text);
 
     fn key(&self) -> Self::Key {

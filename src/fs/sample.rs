@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::DeviceId;
 use super::hex;
-use crate::time::optional_nanos;
+use crate::counters::{TimeField, Times};
+use crate::time::{optional_age, optional_nanos};
 use crate::{Monotonic, Reading, Sample, Text, WirePath};
 
 /// One file system at one tick.
@@ -133,7 +134,7 @@ pub struct Part {
     pub inclusive_bytes: Option<u64>,
     /// The age of `bytes`: counted from the end of the scan, or from when the file system was asked. `None` if the
     /// directory was not scanned yet. Nanoseconds in the wire form.
-    #[serde(default, with = "optional_nanos", skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "optional_age", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub age: Option<Duration>,
     /// The time of `bytes`, by the monotonic clock: that of the end of the scan, or of the question to the file system.
@@ -209,7 +210,7 @@ pub struct Watch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verified_at: Option<Monotonic>,
     /// The age of `verified_at`. Nanoseconds in the wire form.
-    #[serde(default, with = "optional_nanos", skip_serializing_if = "Option::is_none")]
+    #[serde(default, with = "optional_age", skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u64>"))]
     pub verified_age: Option<Duration>,
 }
@@ -348,8 +349,32 @@ pub(super) fn fraction(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
+impl FileSystemSample {
+    /// Calls `each` with the times in it, in the order of the wire form.
+    fn times(&mut self, each: &mut dyn FnMut(TimeField<'_>)) {
+        if let Some(stalled) = &mut self.stalled {
+            each(TimeField::At(&mut stalled.since));
+        }
+        self.parts.iter_mut().for_each(|part| part.times(each));
+        self.at.iter_mut().for_each(|at| each(TimeField::At(at)));
+    }
+}
+
+impl Part {
+    /// Calls `each` with the times in it, in the order of the wire form.
+    pub(super) fn times(&mut self, each: &mut dyn FnMut(TimeField<'_>)) {
+        self.age.iter_mut().for_each(|age| each(TimeField::Age(age)));
+        self.at.iter_mut().for_each(|at| each(TimeField::At(at)));
+        if let Some(watch) = &mut self.watch {
+            watch.verified_at.iter_mut().for_each(|at| each(TimeField::At(at)));
+            watch.verified_age.iter_mut().for_each(|age| each(TimeField::Age(age)));
+        }
+    }
+}
+
 impl Sample for FileSystemSample {
     const KIND: &'static str = "file_system";
+    const TIMES: Option<Times<Self>> = Some(Self::times);
     type Key = WirePath;
 
     fn key(&self) -> WirePath {

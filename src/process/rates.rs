@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Cpu, Faults, Io, ProcessData, ProcessId, ProcessSample};
-use crate::counters::per_second;
+use crate::counters::{TimeField, Times, per_second};
 use crate::time::{clock_ticks_per_second, ticks_to_nanos};
 use crate::{Counters, Monotonic, Reading, Sample};
 
@@ -71,6 +71,10 @@ pub struct IoRates {
 
 impl Sample for ProcessSample {
     const KIND: &'static str = "process";
+    const TIMES: Option<Times<Self>> = Some(|process, each| {
+        each(TimeField::At(&mut process.at));
+        each(TimeField::At(&mut process.read_at));
+    });
     type Key = ProcessId;
 
     fn key(&self) -> ProcessId {

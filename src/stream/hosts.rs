@@ -1,9 +1,12 @@
-//! State that a combinator keeps for each host, where snapshots of several interleave.
+//! State that a combinator keeps for each host, and each of its streams, where snapshots of several interleave.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::{BootId, Snapshot};
+
+/// The host, and the name of the stream: streams of the same host that have names have states of their own.
+type Origin = (Option<Arc<str>>, Option<Arc<str>>);
 
 /// The state of a combinator for each host.
 ///
@@ -11,7 +14,7 @@ use crate::{BootId, Snapshot};
 /// look-up.
 pub(super) struct PerHost<S> {
     current: Slot<S>,
-    others: HashMap<Option<Arc<str>>, Slot<S>>,
+    others: HashMap<Origin, Slot<S>>,
     /// The highest number of snapshots that one host had.
     round: u64,
     /// The round at which hosts were last forgotten.
@@ -19,7 +22,7 @@ pub(super) struct PerHost<S> {
 }
 
 struct Slot<S> {
-    host: Option<Arc<str>>,
+    origin: Origin,
     boot_id: BootId,
     /// The round of its first snapshot, plus one for each later snapshot; `None` before the first.
     rounds: Option<u64>,
@@ -42,7 +45,13 @@ pub(super) struct HostState<'a, S> {
 
 impl<S: Default> PerHost<S> {
     pub(super) fn new() -> Self {
-        let current = Slot { host: None, boot_id: BootId::default(), rounds: None, last_seen: 0, state: S::default() };
+        let current = Slot {
+            origin: Origin::default(),
+            boot_id: BootId::default(),
+            rounds: None,
+            last_seen: 0,
+            state: S::default(),
+        };
         Self { current, others: HashMap::new(), round: 0, swept: 0 }
     }
 
@@ -53,7 +62,8 @@ impl<S: Default> PerHost<S> {
 
     /// Returns the state of the host of this snapshot; a new state for a new host.
     pub(super) fn of<T>(&mut self, snapshot: &Snapshot<T>) -> HostState<'_, S> {
-        if self.current.host != snapshot.host {
+        let (host, stream) = &self.current.origin;
+        if *host != snapshot.host || *stream != snapshot.stream {
             self.change_to(snapshot);
         }
         let slot = &mut self.current;
@@ -79,8 +89,9 @@ impl<S: Default> PerHost<S> {
 
     #[cold]
     fn change_to<T>(&mut self, snapshot: &Snapshot<T>) {
-        let slot = self.others.remove(&snapshot.host).unwrap_or_else(|| Slot {
-            host: snapshot.host.clone(),
+        let origin = (snapshot.host.clone(), snapshot.stream.clone());
+        let slot = self.others.remove(&origin).unwrap_or_else(|| Slot {
+            origin,
             boot_id: snapshot.boot_id,
             rounds: None,
             last_seen: self.round,
@@ -88,7 +99,7 @@ impl<S: Default> PerHost<S> {
         });
         let parked = std::mem::replace(&mut self.current, slot);
         if parked.rounds.is_some() {
-            self.others.insert(parked.host.clone(), parked);
+            self.others.insert(parked.origin.clone(), parked);
         }
         self.forget();
     }
@@ -100,8 +111,8 @@ impl<S: Default> PerHost<S> {
             self.others.retain(|_, slot| round.saturating_sub(slot.last_seen) < REMEMBERED);
         }
         while self.others.len() > MOST {
-            let oldest = self.others.values().min_by_key(|slot| slot.last_seen).map(|slot| slot.host.clone());
-            oldest.and_then(|host| self.others.remove(&host));
+            let oldest = self.others.values().min_by_key(|slot| slot.last_seen).map(|slot| slot.origin.clone());
+            oldest.and_then(|origin| self.others.remove(&origin));
         }
     }
 }
@@ -129,6 +140,19 @@ mod tests {
         assert_eq!(count_from(&mut hosts, "b", "2"), (1, Some(1)), "after a restart");
         assert_eq!(count_from(&mut hosts, "", "0"), (2, None));
         assert_eq!(hosts.known(), (3, &2));
+    }
+
+    #[test]
+    fn each_stream_of_a_host_has_its_own_state() {
+        let mut hosts = PerHost::<u32>::new();
+        let mut count = |stream: &str| {
+            let snapshot =
+                Snapshot::<()> { host: Some("h".into()), stream: Some(stream.into()), ..Snapshot::default() };
+            let state = hosts.of(&snapshot).state;
+            *state += 1;
+            *state
+        };
+        assert_eq!(["units", "users", "units", "users", "units"].map(&mut count), [1, 1, 2, 2, 3]);
     }
 
     #[test]

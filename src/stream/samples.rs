@@ -29,6 +29,7 @@ pin_project! {
 /// The remaining samples of the current snapshot.
 struct Tick<T> {
     host: Option<Arc<str>>,
+    stream: Option<Arc<str>>,
     seq: u64,
     boot_id: BootId,
     time: Timestamp,
@@ -81,6 +82,7 @@ where
                     boot_id: tick.boot_id,
                     time: tick.time,
                     host,
+                    stream: tick.stream.clone(),
                     sample,
                 })));
             }
@@ -89,6 +91,7 @@ where
                 Some(Ok(snapshot)) => {
                     *this.tick = Some(Tick {
                         host: snapshot.host,
+                        stream: snapshot.stream,
                         seq: snapshot.seq,
                         boot_id: snapshot.boot_id,
                         time: snapshot.time,
@@ -118,7 +121,7 @@ where
 
 /// One sample, with the attributes of its tick. It derefs to the sample.
 ///
-/// In the wire form it is one flat line: `schema`, `kind`, `host`, `boot_id`, `seq`, `time` and the fields of the sample.
+/// In the wire form it is one flat line: `schema`, `kind`, `stream`, `host`, `boot_id`, `seq`, `time` and the fields of the sample.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Record<T> {
@@ -130,6 +133,8 @@ pub struct Record<T> {
     pub time: Timestamp,
     /// The host it is from, if that is set.
     pub host: Option<Arc<str>>,
+    /// The name of its stream, if it has another one than its kind; see [`Snapshot::stream`].
+    pub stream: Option<Arc<str>>,
     /// The sample.
     pub sample: T,
 }
@@ -144,9 +149,9 @@ impl<T> Deref for Record<T> {
 
 impl<T: Sample + Serialize> Serialize for Record<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let host = self.host.as_deref();
-        RecordRef { seq: self.seq, boot_id: self.boot_id, time: self.time, host, sample: &self.sample }
-            .serialize(serializer)
+        let Self { seq, boot_id, time, host, stream, sample } = self;
+        let (host, stream) = (host.as_deref(), stream.as_deref());
+        RecordRef { seq: *seq, boot_id: *boot_id, time: *time, stream, host, sample }.serialize(serializer)
     }
 }
 
@@ -154,7 +159,9 @@ impl<'de, T: Sample + Deserialize<'de>> Deserialize<'de> for Record<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let line = Line::<Arc<str>, String, T>::deserialize(deserializer)?;
         wire::check::<T>(line.schema, &line.kind).map_err(D::Error::custom)?;
-        Ok(Self { seq: line.seq, boot_id: line.boot_id, time: line.time, host: line.host, sample: line.sample })
+        let Line { boot_id, seq, time, host, sample, .. } = line;
+        let stream = line.stream.filter(|stream| **stream != *T::KIND);
+        Ok(Self { seq, boot_id, time, host, stream, sample })
     }
 }
 

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::codec::Codec;
+use super::delta::{Delta, Link};
 use super::document::Part;
 use super::form::Form;
 use super::piece::Piece;
@@ -23,6 +24,15 @@ pub(crate) struct Decoded<T> {
     pub(crate) part: Option<Part>,
     /// The piece of a message that it is, if the payload names one.
     pub(crate) piece: Option<Piece>,
+    /// Its place in a chain, if it is in one.
+    pub(crate) chain: Option<InChain>,
+}
+
+/// The place of a snapshot in a chain, and how it differs from the one before; `None` for a keyframe.
+#[derive(Clone, Debug)]
+pub(crate) struct InChain {
+    pub(crate) link: Link,
+    pub(crate) delta: Option<Delta>,
 }
 
 /// Decodes a payload. The error is a text for people.
@@ -32,6 +42,7 @@ pub(crate) fn decode<T: Sample + DeserializeOwned>(
     payload: &[u8],
 ) -> Result<Decoded<T>, String> {
     // NDJSON always has samples one by one.
+    // Whether a document holds changes is in the document: the headers may be lost.
     let samples = codec == Codec::Ndjson || form == Form::Samples;
     let decoded = if samples { decode_samples(codec, payload) } else { decode_snapshot(codec, payload) };
     decoded.map_err(|error| understood::<T>(codec, payload).err().unwrap_or(error))
@@ -44,6 +55,8 @@ struct Whole<'a, T> {
     schema: u32,
     #[serde(borrow)]
     kind: Cow<'a, str>,
+    #[serde(default)]
+    stream: Option<Arc<str>>,
     host: Option<Arc<str>>,
     boot_id: BootId,
     seq: u64,
@@ -60,6 +73,10 @@ struct Whole<'a, T> {
     notices: Vec<Notice>,
     #[serde(default)]
     lives: Option<Arc<Lives>>,
+    #[serde(default)]
+    chain: Option<Link>,
+    #[serde(default)]
+    delta: Option<Delta>,
     samples: Vec<T>,
     #[serde(default)]
     part: Option<u32>,
@@ -74,6 +91,7 @@ fn decode_snapshot<T: Sample + DeserializeOwned>(codec: Codec, payload: &[u8]) -
     check::<T>(whole.schema, &whole.kind)?;
     let snapshot = Snapshot {
         host: whole.host,
+        stream: named::<T>(whole.stream),
         seq: whole.seq,
         boot_id: whole.boot_id,
         time: whole.time,
@@ -87,7 +105,17 @@ fn decode_snapshot<T: Sample + DeserializeOwned>(codec: Codec, payload: &[u8]) -
         samples: whole.samples,
     };
     let part = whole.part.map(|number| Part { number, last: whole.last });
-    Ok(Decoded { snapshot, part, piece: whole.piece })
+    let chain = match (whole.chain, whole.delta) {
+        (None, None) => None,
+        (None, Some(_)) => return Err("changes of an unknown chain".to_owned()),
+        (Some(link), delta) => Some(InChain { link, delta }),
+    };
+    Ok(Decoded { snapshot, part, piece: whole.piece, chain })
+}
+
+/// The name of a stream; `None` if it has no other than its kind.
+fn named<T: Sample>(stream: Option<Arc<str>>) -> Option<Arc<str>> {
+    stream.filter(|stream| **stream != *T::KIND)
 }
 
 /// The time at which a sample was taken, if it has one.
@@ -106,6 +134,7 @@ fn decode_samples<T: Sample + DeserializeOwned>(codec: Codec, payload: &[u8]) ->
         check::<T>(record.schema, &record.kind)?;
         if snapshot.samples.is_empty() {
             snapshot.host = record.host;
+            snapshot.stream = named::<T>(record.stream);
             (snapshot.seq, snapshot.boot_id, snapshot.time) = (record.seq, record.boot_id, record.time);
             // The reading began at an unknown time before its first sample.
             snapshot.at = codec.read::<At>(line).map_or_else(|_| Monotonic::default(), |at| at.at);
@@ -115,7 +144,7 @@ fn decode_samples<T: Sample + DeserializeOwned>(codec: Codec, payload: &[u8]) ->
     if snapshot.samples.is_empty() {
         return Err("it has no samples".to_owned());
     }
-    Ok(Decoded { snapshot, part: None, piece: None })
+    Ok(Decoded { snapshot, part: None, piece: None, chain: None })
 }
 
 /// Checks the schema and the kind of a payload that could not be decoded: their error is clearer than one about a field.

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 pub enum Form {
     /// A snapshot, or a part of one that was too large for one message.
     Snapshot,
+    /// What changed since the snapshot before it in the same stream, or a part of that: see
+    /// [`Forwarder::only_changed`](crate::forward::Forwarder::only_changed).
+    Delta,
     /// Samples one by one, each with the attributes of its tick.
     Samples,
 }
@@ -19,6 +22,7 @@ impl Form {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Snapshot => "snapshot",
+            Self::Delta => "delta",
             Self::Samples => "samples",
         }
     }
@@ -31,7 +35,7 @@ impl Form {
     /// Returns the form with this `type`; a snapshot for any other text.
     #[cfg(any(feature = "kafka", feature = "nats"))]
     pub(crate) fn of_event_type(event_type: &str) -> Self {
-        let is_samples = event_type.rsplit('.').next() == Some(Self::Samples.as_str());
-        if is_samples { Self::Samples } else { Self::Snapshot }
+        let name = event_type.rsplit('.').next();
+        [Self::Delta, Self::Samples].into_iter().find(|form| name == Some(form.as_str())).unwrap_or(Self::Snapshot)
     }
 }

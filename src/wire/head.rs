@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::delta::{Delta, Link};
 use super::version::SCHEMA;
 use crate::time::nanos;
 use crate::{BootId, Lives, Monotonic, Notice, Sample, Skipped, Snapshot, Timestamp};
@@ -13,6 +14,7 @@ use crate::{BootId, Lives, Monotonic, Notice, Sample, Skipped, Snapshot, Timesta
 pub(crate) struct Head<'a> {
     schema: u32,
     kind: &'static str,
+    stream: &'a str,
     host: &'a str,
     boot_id: BootId,
     seq: u64,
@@ -29,13 +31,18 @@ pub(crate) struct Head<'a> {
     notices: &'a [Notice],
     #[serde(skip_serializing_if = "Option::is_none")]
     lives: Option<&'a Lives>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chain: Option<Link>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delta: Option<&'a Delta>,
 }
 
 impl<'a> Head<'a> {
-    pub(crate) fn new<T: Sample>(snapshot: &'a Snapshot<T>, host: &'a str) -> Self {
+    pub(crate) fn new<T: Sample>(snapshot: &'a Snapshot<T>, host: &'a str, stream: &'a str) -> Self {
         Self {
             schema: SCHEMA,
             kind: T::KIND,
+            stream,
             host,
             boot_id: snapshot.boot_id,
             seq: snapshot.seq,
@@ -47,7 +54,14 @@ impl<'a> Head<'a> {
             skipped: snapshot.skipped,
             notices: &snapshot.notices,
             lives: None,
+            chain: None,
+            delta: None,
         }
+    }
+
+    /// The same as a snapshot in a chain: a keyframe, or what changed.
+    pub(crate) fn in_chain(self, link: Link, delta: Option<&'a Delta>) -> Self {
+        Self { chain: Some(link), delta, ..self }
     }
 
     /// The same with what lived since the tick before, or a part of that.

@@ -27,8 +27,8 @@ impl<'a> RawSamples<'a> {
         let (head, samples, part) = match (form, codec) {
             (_, Codec::Ndjson) => (Vec::new(), payload.split_inclusive(|byte| *byte == b'\n').collect(), None),
             (Form::Samples, _) => return None,
-            (Form::Snapshot, Codec::Json) => open_json(payload)?,
-            (Form::Snapshot, Codec::MessagePack) => open_packed(payload)?,
+            (Form::Snapshot | Form::Delta, Codec::Json) => open_json(payload)?,
+            (Form::Snapshot | Form::Delta, Codec::MessagePack) => open_packed(payload)?,
         };
         Some(Self { codec, form, head, samples, part })
     }

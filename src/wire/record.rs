@@ -13,6 +13,9 @@ pub(crate) struct Line<H, K, T> {
     pub(crate) schema: u32,
     /// The kind of the sample.
     pub(crate) kind: K,
+    /// The name of the stream; the kind where it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) stream: Option<H>,
     /// The host it is from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) host: Option<H>,
@@ -31,6 +34,8 @@ pub(crate) struct RecordRef<'a, T> {
     pub(crate) seq: u64,
     pub(crate) boot_id: BootId,
     pub(crate) time: Timestamp,
+    /// The name of the stream; `None` for the kind.
+    pub(crate) stream: Option<&'a str>,
     pub(crate) host: Option<&'a str>,
     pub(crate) sample: &'a T,
 }
@@ -40,6 +45,7 @@ impl<T: Sample + Serialize> Serialize for RecordRef<'_, T> {
         Line {
             schema: SCHEMA,
             kind: T::KIND,
+            stream: Some(self.stream.unwrap_or(T::KIND)),
             host: self.host,
             boot_id: self.boot_id,
             seq: self.seq,

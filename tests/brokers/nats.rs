@@ -1,5 +1,6 @@
 //! NATS, on a real server: what is accepted arrives, whatever happens in between.
 
+mod changed;
 mod cluster;
 
 use std::collections::BTreeSet;
@@ -8,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use appmon::broker::nats::{Consumer, Core, JetStream, Server};
-use appmon::forward::{Codec, Encoder, Forwarder, Host, Message, MessageId, Outcome, Publish, Report};
+use appmon::forward::{Codec, Encoder, Forwarder, Host, Message, MessageId, Outcome, Overflow, Publish, Report};
 use appmon::{ForwardExt, Result, Snapshot, SnapshotStreamExt};
 use async_nats::jetstream;
 use async_nats::jetstream::stream::{Config, DiscardPolicy};

@@ -29,6 +29,16 @@ mod own;
 #[path = "contract/forward.rs"]
 mod forward;
 
+#[cfg(feature = "nats")]
+#[allow(dead_code)]
+#[path = "contract/units.rs"]
+mod units;
+
+#[cfg(feature = "nats")]
+#[allow(dead_code)]
+#[path = "contract/agent.rs"]
+mod agent;
+
 #[path = "contract/once.rs"]
 mod once;
 

@@ -17,6 +17,7 @@ use common::brokers::{Reading, snapshot};
 struct Document {
     schema: u32,
     kind: String,
+    stream: String,
     host: String,
     boot_id: BootId,
     seq: u64,
@@ -39,6 +40,7 @@ impl Document {
         Self {
             schema: 1,
             kind: "reading".to_owned(),
+            stream: "reading".to_owned(),
             host: "web-17".to_owned(),
             boot_id: snapshot.boot_id,
             seq: snapshot.seq,

@@ -4,6 +4,8 @@
 
 mod alerts;
 mod allocations;
+#[cfg(feature = "forward")]
+mod changed;
 mod combinators;
 mod contract;
 mod control_groups;

@@ -47,6 +47,8 @@ fn streams() {
     stream(ticks().rates().top(5, |process| process.rates.map_or(0.0, |rates| rates.cpu.cores)));
     stream(ticks().group_by(by::user).rates().top(5, |group| group.cpu.total_ns as f64).with_rest());
     stream(ticks().changes());
+    stream(ticks().share());
+    stream(ticks().share().capacity(3).rates());
     stream(ticks().rates().retain(|process| process.rates.is_some()).changes());
     stream(ticks().rates().samples().host("db-1"));
     stream(Processes::new().cached(Duration::from_secs(1)).every(Duration::from_secs(1)));
@@ -204,6 +206,10 @@ fn nats() {
     spawned(|| async {
         let queue = JetStream::new("nats://127.0.0.1")?;
         Processes::new().every(Duration::from_secs(1)).forward_to(Forwarder::new(queue)).await
+    });
+    spawned(|| async {
+        let units = Processes::new().every(Duration::from_secs(1)).group_by(Service::of);
+        Forwarder::new(JetStream::new("nats://127.0.0.1")?).feed("units", units).run().await
     });
 }
 

@@ -140,13 +140,48 @@ mod pinned {
         assert_eq!(json!(nowhere), with_host, "no host, no field");
     }
 
+    #[cfg(feature = "forward")]
+    #[test]
+    fn messages_of_changes() {
+        use appmon::forward::{Encoder, Form, Host};
+
+        let processes = |now: u64| {
+            let mut snapshot = full_snapshot((1..6).map(|pid| numbered(pid, now)).collect());
+            (snapshot.seq, snapshot.at) = (now, Monotonic::from_nanos(now));
+            snapshot
+        };
+        let mut encoder = Encoder::new(Host::new("db-1").unwrap()).only_changed(std::time::Duration::from_secs(600));
+        let _ = encoder.encode_as(Some(&"web".into()), &processes(100));
+        let mut later = processes(200);
+        // One is gone, one ran, one was read again, one is new, and two stand still.
+        later.samples.remove(0);
+        later.samples[1].cpu.total_ns = 7;
+        later.samples[2].read_at = Monotonic::from_nanos(200);
+        later.samples.push(numbered(9, 200));
+        let encoded = encoder.encode_as(Some(&"web".into()), &later);
+        let [message] = &encoded.messages[..] else { panic!("{encoded:?}") };
+        assert_eq!(
+            (message.form, message.samples, message.event_type()),
+            (Form::Delta, 2, "appmon.process.delta".into())
+        );
+        insta::assert_snapshot!(std::str::from_utf8(&message.payload).unwrap());
+    }
+
+    #[cfg(feature = "forward")]
+    fn numbered(pid: u32, now: u64) -> ProcessSample {
+        let mut process = ProcessSample::default();
+        process.id.pid = pid;
+        (process.at, process.read_at) = (Monotonic::from_nanos(now), Monotonic::from_nanos(50));
+        process
+    }
+
     #[test]
     fn record_line_with_rates() {
         let mut snapshot = rated();
         snapshot.samples.remove(0);
         let line = record(snapshot);
         let value = json!(line);
-        let own = ["schema", "kind", "host", "boot_id", "seq", "time"];
+        let own = ["schema", "kind", "stream", "host", "boot_id", "seq", "time"];
         for name in own {
             assert!(value.get(name).is_some(), "{name}");
         }

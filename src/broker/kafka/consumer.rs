@@ -5,6 +5,7 @@ mod session;
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
@@ -32,6 +33,10 @@ use session::Session;
 ///
 /// The consumers of a group share the partitions, and so the hosts: each host belongs to one consumer, and as far as possible stays there
 /// when others join and leave. After a host moved, the messages that its earlier consumer received count as missing here.
+///
+/// Of streams that send [only what changed](crate::forward::Forwarder::only_changed) it yields whole snapshots. A consumer that begins in
+/// between, also after a restart or when a partition moves to it, has them from the next whole one on; until then they are counted as
+/// [`unrestored`](crate::broker::ReceiveCounts::unrestored).
 ///
 /// Delivery is at least once: the position in a partition is stored when the item after a snapshot is requested, and committed within a
 /// second. Messages not committed when a consumer ended are delivered again, to another consumer of its group.
@@ -62,6 +67,7 @@ pub struct Consumer<T> {
     address: String,
     group: String,
     topics: Vec<String>,
+    feed: Option<Arc<str>>,
     /// The error of the first invalid setting.
     wrong: Option<String>,
     samples: PhantomData<fn() -> T>,
@@ -85,7 +91,7 @@ const OWN: settings::Own = &[
     ("enable.auto.offset.store", "offsets are stored after snapshots were yielded"),
 ];
 
-impl<T: Sample + DeserializeOwned + Send + 'static> Consumer<T> {
+impl<T: Sample + DeserializeOwned + Clone + Send + 'static> Consumer<T> {
     /// Returns a consumer in `group`, of the topic in the URL, `kafka://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]]…[/TOPIC]`, in which
     /// `{kind}` is replaced by the kind of the samples; the default is `appmon.{kind}`.
     ///
@@ -107,6 +113,7 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Consumer<T> {
             address: format!("kafka://{}", address.brokers),
             group,
             topics: vec![topic],
+            feed: None,
             wrong: None,
             samples: PhantomData,
         })
@@ -115,6 +122,14 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Consumer<T> {
     /// Sets the topics. One that begins with `^` is a regular expression for all topics that match it. Default: the topic of the URL.
     pub fn topics<S: Into<String>>(mut self, topics: impl IntoIterator<Item = S>) -> Self {
         self.topics = topics.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Yields the stream of this name alone, that of a [`Forwarder::feed`](crate::forward::Forwarder::feed); messages of others are
+    /// acknowledged and counted. Needed where streams of one kind have samples of different types, such as groups by service and groups
+    /// by user. Default: all streams of the kind; [`Snapshot::stream`](crate::Snapshot::stream) has their names.
+    pub fn feed(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.feed = Some(name.into());
         self
     }
 
@@ -142,10 +157,10 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Consumer<T> {
     /// yielded and do not end it: a malformed message, a snapshot with missing parts, and the errors of librdkafka while brokers
     /// cannot be reached or a topic is missing.
     pub fn stream(self) -> Consuming<T> {
-        let name = format!("{self:?}");
+        let (name, feed) = (format!("{self:?}"), self.feed.clone());
         let subscription = Subscribed { consumer: self, session: None, offsets: Offsets::default() };
         // All messages of a host are in one partition, and so come to one consumer.
-        Consuming::new(name, subscription, Gathering::All)
+        Consuming::new(name, subscription, Gathering::All, feed)
     }
 }
 
@@ -158,7 +173,7 @@ struct Subscribed<T> {
 /// The timeout for leaving the group.
 const LEAVING: Duration = Duration::from_secs(5);
 
-impl<T: Sample + DeserializeOwned + Send + 'static> Subscription<T> for Subscribed<T> {
+impl<T: Sample + DeserializeOwned + Clone + Send + 'static> Subscription<T> for Subscribed<T> {
     type Token = Place;
 
     fn is_open(&self) -> bool {

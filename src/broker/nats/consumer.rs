@@ -5,6 +5,7 @@ mod subscribed;
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -26,6 +27,11 @@ use crate::{Error, Result, Sample};
 /// message per sample, are yielded as a snapshot per message, which may have only some of the samples of a tick. Over these, `changes`
 /// reports the samples of other messages as gone, and `rates` finds the earlier sample only within the last 60 messages of its host.
 /// Send snapshots instead, or use these combinators before sending.
+///
+/// Of streams that send [only what changed](crate::forward::Forwarder::only_changed) it yields whole snapshots. A consumer that begins in
+/// between reads what is stored of the subject since the last whole snapshot, if the stream still has that; until it finds one, snapshots
+/// are counted as [`unrestored`](crate::broker::ReceiveCounts::unrestored). The host's clock must not be a minute or more
+/// ahead of the server's for that.
 ///
 /// Delivery is at least once: a message is acknowledged when the item after its snapshot is requested. Messages not acknowledged when a
 /// consumer ended are delivered again, to the next one with the same durable name.
@@ -61,9 +67,13 @@ use crate::{Error, Result, Sample};
 ///     subscribe: ["_INBOX.>"]
 /// }
 /// ```
+///
+/// To read what was sent before of a stream that sends only what changed, `$JS.API.CONSUMER.MSG.NEXT.APPMON.*` and
+/// `$JS.API.CONSUMER.DELETE.APPMON.*` as well.
 #[must_use = "a consumer does nothing until its stream is polled"]
 pub struct Consumer<T> {
     settings: Settings,
+    feed: Option<Arc<str>>,
     samples: PhantomData<fn() -> T>,
 }
 
@@ -73,7 +83,7 @@ impl<T> fmt::Debug for Consumer<T> {
     }
 }
 
-impl<T: Sample + DeserializeOwned + Send + 'static> Consumer<T> {
+impl<T: Sample + DeserializeOwned + Clone + Send + 'static> Consumer<T> {
     /// Returns a consumer of the subjects `appmon.KIND.*` of a JetStream stream, with the defaults documented at the methods below.
     ///
     /// # Errors
@@ -92,7 +102,7 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Consumer<T> {
             ack_wait: Duration::from_secs(30),
             wrong: None,
         };
-        Ok(Self { settings, samples: PhantomData })
+        Ok(Self { settings, feed: None, samples: PhantomData })
     }
 
     /// Sets the subjects: `*` stands for one token, `>` for all that follow. Default: those of this kind from all hosts,
@@ -118,9 +128,18 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Consumer<T> {
         self
     }
 
+    /// Yields the stream of this name alone, that of a [`Forwarder::feed`](crate::forward::Forwarder::feed); messages of others are
+    /// acknowledged and counted. Needed where streams of one kind have samples of different types, such as groups by service and groups
+    /// by user. Default: all streams of the kind; [`Snapshot::stream`](crate::Snapshot::stream) has their names.
+    pub fn feed(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.feed = Some(name.into());
+        self
+    }
+
     /// Sets that several consumers use the same durable name at the same time. The server distributes the messages among them, so each
     /// receives some messages of every host. Therefore no messages count as missing, and the parts of a split snapshot are passed on
-    /// separately. To keep each host at one consumer, give each consumer its own durable name and [subjects](Self::subject) instead.
+    /// separately; of a stream that sends [only what changed](crate::forward::Forwarder::only_changed) the whole snapshots are passed on, and
+    /// the others are errors. To keep each host at one consumer, give each consumer its own durable name and [subjects](Self::subject) instead.
     pub fn shared(mut self) -> Self {
         self.settings.gathering = Gathering::Shared;
         self
@@ -154,7 +173,7 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Consumer<T> {
     /// for each attempt. It waits up to ten seconds between attempts.
     pub fn stream(self) -> Consuming<T> {
         let (name, gathering) = (format!("{self:?}"), self.settings.gathering);
-        Consuming::new(name, Subscribed::<T>::new(self.settings), gathering)
+        Consuming::new(name, Subscribed::<T>::new(self.settings), gathering, self.feed)
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) fn of(message: &Message) -> HeaderMap {
             "datacontenttype" => CONTENT_TYPE,
             "sequence" => "ce-sequence",
             "partitionkey" => "ce-partitionkey",
+            "stream" => STREAM,
             _ => continue,
         };
         headers.insert(HeaderName::from_static(name), HeaderValue::from(escaped(&value)));
@@ -31,6 +32,7 @@ pub(super) fn of(message: &Message) -> HeaderMap {
 pub(super) const ID: &str = "ce-id";
 pub(super) const SOURCE: &str = "ce-source";
 pub(super) const TYPE: &str = "ce-type";
+pub(super) const STREAM: &str = "ce-stream";
 pub(super) const CONTENT_TYPE: &str = "Content-Type";
 
 /// A value as a header may hold it: what is not printable ASCII, and `"` and `%`, escaped as in URLs.

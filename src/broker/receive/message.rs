@@ -15,6 +15,8 @@ pub(crate) struct Received<'a> {
     pub(crate) source: Option<&'a str>,
     /// The `type` of the CloudEvent.
     pub(crate) event_type: Option<&'a str>,
+    /// The name of the stream.
+    pub(crate) stream: Option<&'a str>,
     /// The media type; JSON if there is none.
     pub(crate) content_type: Option<&'a str>,
     pub(crate) payload: &'a [u8],

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::message::Source;
 use super::runs::Runs;
 use crate::forward::{MessageId, Piece};
-use crate::wire::Part;
+use crate::wire::{InChain, Part};
 use crate::{Lives, Snapshot};
 
 /// Split snapshots with missing parts, and the tokens of the received parts.
@@ -22,6 +22,7 @@ pub(super) struct Parts<T, A> {
 #[derive(Debug)]
 struct Waiting<T, A> {
     head: Snapshot<T>,
+    chain: Option<InChain>,
     parts: BTreeMap<u32, Gathered<T, A>>,
     /// What lived between two ticks, as far as each part has it. All pieces of a part have the same.
     lives: BTreeMap<u32, Arc<Lives>>,
@@ -46,8 +47,9 @@ struct Gathered<T, A> {
 
 /// The result for a snapshot.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub(super) enum Whole<T, A> {
-    Complete(Snapshot<T>, Vec<A>),
+    Complete(Source, Snapshot<T>, Option<InChain>, Vec<A>),
     /// Parts are missing; this many were received.
     GivenUp(Source, u64, Vec<A>),
 }
@@ -98,7 +100,7 @@ impl<T, A> Parts<T, A> {
         source: &Source,
         id: MessageId,
         part: Part,
-        mut snapshot: Snapshot<T>,
+        (mut snapshot, chain): (Snapshot<T>, Option<InChain>),
         bytes: usize,
         token: A,
     ) -> Result<Vec<Whole<T, A>>, A> {
@@ -110,6 +112,7 @@ impl<T, A> Parts<T, A> {
         self.clock = self.clock.saturating_add(1);
         let waiting = self.waiting.entry(key.clone()).or_insert_with(|| Waiting {
             head: snapshot,
+            chain,
             parts: BTreeMap::new(),
             lives: BTreeMap::new(),
             whole: 0,
@@ -125,7 +128,7 @@ impl<T, A> Parts<T, A> {
         waiting.bytes = waiting.bytes.saturating_add(bytes);
         self.bytes = self.bytes.saturating_add(bytes);
         if waiting.is_complete() {
-            return Ok(self.remove(&key).map(Waiting::into_whole).into_iter().collect());
+            return Ok(self.remove(&key).map(|waiting| waiting.into_whole(key.0)).into_iter().collect());
         }
         Ok(self.give_up_what_is_too_much(source))
     }
@@ -215,7 +218,7 @@ impl<T, A> Waiting<T, A> {
         pieces.map(|(_, token)| token).collect()
     }
 
-    fn into_whole(self) -> Whole<T, A> {
+    fn into_whole(self, source: Source) -> Whole<T, A> {
         let mut snapshot = self.head;
         snapshot.lives = self.lives.into_values().reduce(|mut lives, more| {
             Arc::make_mut(&mut lives).append(Arc::unwrap_or_clone(more));
@@ -233,7 +236,7 @@ impl<T, A> Waiting<T, A> {
                 next = next.max(to);
             }
         }
-        Whole::Complete(snapshot, tokens)
+        Whole::Complete(source, snapshot, self.chain, tokens)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Received messages, and the snapshots assembled from them.
 
+mod chains;
+
 use serde::{Deserialize, Serialize};
 
 use super::*;
@@ -46,13 +48,14 @@ fn at_host<T>(mut snapshot: Snapshot<T>) -> Snapshot<T> {
 }
 
 /// Pushes a message, with its sequence as its token.
-fn push<T: Sample + DeserializeOwned>(arrivals: &mut Receiver<T, u64>, message: &Message) {
+fn push<T: Sample + DeserializeOwned + Clone>(arrivals: &mut Receiver<T, u64>, message: &Message) {
     let [id, source, event_type] =
         [message.id.to_string(), message.source(), message.event_type()].map(|text| text.clone());
     let received = Received {
         id: Some(&id),
         source: Some(&source),
         event_type: Some(&event_type),
+        stream: Some(&message.stream),
         content_type: Some(message.codec.media_type()),
         payload: &message.payload,
         place: "",
@@ -60,7 +63,7 @@ fn push<T: Sample + DeserializeOwned>(arrivals: &mut Receiver<T, u64>, message: 
     arrivals.push(&received, message.id.seq);
 }
 
-fn all<T: Sample + DeserializeOwned>(arrivals: &mut Receiver<T, u64>) -> Vec<(Option<Snapshot<T>>, Vec<u64>)> {
+fn all<T: Sample + DeserializeOwned + Clone>(arrivals: &mut Receiver<T, u64>) -> Vec<(Option<Snapshot<T>>, Vec<u64>)> {
     std::iter::from_fn(|| arrivals.pop()).map(|item| (item.result.map(Result::unwrap), item.done)).collect()
 }
 

@@ -13,6 +13,7 @@ fn message(seq: u64) -> Message {
     Message {
         id: crate::forward::MessageId::new(BootId::current(), 7, seq),
         kind: "process".into(),
+        stream: "process".into(),
         form: Form::Snapshot,
         host: "h".into(),
         time: Timestamp::default(),

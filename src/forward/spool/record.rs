@@ -36,6 +36,9 @@ struct Header<'a> {
     /// The reason and time of a dead letter.
     reason: &'a str,
     rejected_at: u64,
+    /// The name of the stream; empty for the kind.
+    #[serde(default)]
+    stream: &'a str,
 }
 
 /// A stored message.
@@ -70,6 +73,7 @@ impl<'a> Encoded<'a> {
             key: message.key,
             reason,
             rejected_at: rejected_at.as_unix_nanos(),
+            stream: if message.stream == message.kind { "" } else { &message.stream },
         };
         let mut before = Vec::with_capacity(256);
         before.extend_from_slice(&MARK);
@@ -116,6 +120,7 @@ pub(super) fn decode(value: &[u8], names: &mut Names) -> Result<Record, Failure>
     let message = Message {
         id: MessageId { piece: header.piece, ..MessageId::new(header.boot_id, header.epoch, header.seq) },
         kind: names.share(header.kind),
+        stream: names.share(if header.stream.is_empty() { header.kind } else { header.stream }),
         form: header.form,
         host: names.share(header.host),
         time: Timestamp::from_unix_nanos(header.time),

@@ -23,6 +23,7 @@ fn message(seq: u64, size: usize) -> Message {
     Message {
         id: MessageId::new("01234567-89ab-cdef-0123-456789abcdef".parse().unwrap(), 7, seq),
         kind: if seq.is_multiple_of(3) { "file_system".into() } else { "process".into() },
+        stream: if seq.is_multiple_of(5) { "units".into() } else { "process".into() },
         form: if seq.is_multiple_of(2) { Form::Snapshot } else { Form::Samples },
         host: "web-17".into(),
         time: Timestamp::from_unix_nanos(seq + 1),

@@ -7,9 +7,6 @@ use crate::process::pulse::pulse;
 use crate::process::table::{Outcome, Slot, Task};
 use crate::{Cancel, Monotonic, Result};
 
-/// How many pulses share a time stamp, the one before the first of them: 8 take about 3 µs.
-const STAMP: usize = 8;
-
 /// Between how many pulses `Cancel` is polled: 128 take about 50 µs.
 const POLL: usize = 128;
 
@@ -18,13 +15,11 @@ impl Scan {
     pub(super) fn take_pulses(&mut self, now: Monotonic, cancel: &Cancel) -> Result<()> {
         let has_pulse = self.procfs.has_pulse();
         let (tick, max_age) = (self.tick, self.config.asked.max_age);
-        let mut at = now;
+        // Whose clock has not moved since its last reading had these values when this tick began: one time for all.
+        let at = now;
         for (nth, slot) in self.slots.iter_mut().enumerate() {
             if nth.checked_rem(POLL) == Some(0) {
                 cancel.check()?;
-            }
-            if nth.checked_rem(STAMP) == Some(0) {
-                at = Monotonic::now();
             }
             if slot.outcome == Outcome::Gone || slot.task > Task::Check {
                 continue;

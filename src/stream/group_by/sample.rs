@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::counters::{TimeField, Times};
 use crate::machine::UsesCpu;
 use crate::process::{Cpu, CpuRates, FaultRates, Faults, Io, IoRates, Memory, ProcessRates, ProcessTotals};
 use crate::{Counters, Monotonic, Rated, Reading, Sample};
@@ -184,6 +185,10 @@ impl<K> GroupSample<K> {
 
 impl<K: Ord + Clone + Hash> Sample for GroupSample<K> {
     const KIND: &'static str = "group";
+    const TIMES: Option<Times<Self>> = Some(|group, each| {
+        each(TimeField::At(&mut group.since));
+        each(TimeField::At(&mut group.at));
+    });
     type Key = GroupKey<K>;
 
     fn key(&self) -> GroupKey<K> {

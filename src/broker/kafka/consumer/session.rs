@@ -115,6 +115,7 @@ fn received<'a>(message: &'a BorrowedMessage<'_>) -> Received<'a> {
             "ce_id" => received.id = value,
             "ce_source" => received.source = value,
             "ce_type" => received.event_type = value,
+            "ce_stream" => received.stream = value,
             "content-type" => received.content_type = value,
             _ => {}
         }

@@ -5,11 +5,12 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use async_nats::datetime::DateTime;
+use async_nats::datetime::{DateTime, from_nanos};
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::{self, AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::context::ContextBuilder;
 use async_nats::jetstream::message::{Acker, Message};
+use async_nats::jetstream::stream::Stream;
 use futures::{FutureExt as _, StreamExt as _};
 use serde::de::DeserializeOwned;
 
@@ -19,7 +20,7 @@ use crate::broker::link::Cause;
 use crate::broker::nats::headers;
 use crate::broker::nats::line::{Line, NO_TIMEOUT};
 use crate::broker::nats::server::Dialer;
-use crate::broker::receive::{Received, Receiver};
+use crate::broker::receive::{Orphan, Received, Receiver};
 use crate::{Error, Result, Sample};
 
 /// Returns the name of a server by its index, for people.
@@ -51,6 +52,9 @@ pub(super) struct Subscribed<T> {
 struct Session {
     messages: pull::Stream,
     line: Line,
+    stream: Stream,
+    /// Messages up to here were acknowledged before.
+    acknowledged: u64,
 }
 
 /// The prefix of the descriptions of consumers made here; the kind of the samples follows.
@@ -65,7 +69,7 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
 /// The delay before returned messages may be delivered to another consumer.
 const BACK_AFTER: Duration = Duration::from_millis(100);
 
-impl<T: Sample + DeserializeOwned + Send + 'static> Subscription<T> for Subscribed<T> {
+impl<T: Sample + DeserializeOwned + Clone + Send + 'static> Subscription<T> for Subscribed<T> {
     type Token = Token;
 
     fn is_open(&self) -> bool {
@@ -87,17 +91,17 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Subscription<T> for Subscrib
         let sequence = message.info().map_or(0, |info| info.stream_sequence);
         self.position = self.position.max(sequence);
         let (message, acker) = message.split();
-        let headers = message.headers.as_ref();
-        let get = |name: &str| headers.and_then(|headers: &HeaderMap| headers.get(name)).map(|value| value.as_str());
-        let received = Received {
-            id: get(headers::ID),
-            source: get(headers::SOURCE),
-            event_type: get(headers::TYPE),
-            content_type: get(headers::CONTENT_TYPE),
-            payload: &message.payload,
-            place: &message.subject,
-        };
+        let received = received(&message);
         to.push(&received, Token { acker, sequence });
+        if let Some(start) = to.take_orphan().and_then(start_of) {
+            let limit = self.settings.dialer.timeout();
+            let read = self.read_past(to, &message.subject, sequence, start, limit).await;
+            if let Err(cause) = read {
+                // Then the next whole snapshot is waited for.
+                let error = self.error(cause);
+                tracing::warn!(%error, subject = &*message.subject, "what was sent before cannot be read");
+            }
+        }
         Ok(())
     }
 
@@ -109,7 +113,7 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Subscription<T> for Subscrib
     }
 
     async fn finish(&mut self, back: Vec<Token>) {
-        let Some(Session { mut messages, line }) = self.session.take() else { return };
+        let Some(Session { mut messages, line, .. }) = self.session.take() else { return };
         let mut back: Vec<Acker> = back.into_iter().map(|token| token.acker).collect();
         while let Some(Some(Ok(message))) = messages.next().now_or_never() {
             back.push(message.split().1);
@@ -124,6 +128,31 @@ impl<T: Sample + DeserializeOwned + Send + 'static> Subscription<T> for Subscrib
         };
         let _ = tokio::time::timeout(self.settings.dialer.timeout(), ending).await;
     }
+}
+
+/// Returns a message with its headers.
+fn received(message: &async_nats::Message) -> Received<'_> {
+    let headers = message.headers.as_ref();
+    let get = |name: &str| headers.and_then(|headers: &HeaderMap| headers.get(name)).map(|value| value.as_str());
+    Received {
+        id: get(headers::ID),
+        source: get(headers::SOURCE),
+        event_type: get(headers::TYPE),
+        stream: get(headers::STREAM),
+        content_type: get(headers::CONTENT_TYPE),
+        payload: &message.payload,
+        place: &message.subject,
+    }
+}
+
+/// By how much the clock of a host may be ahead of that of the server.
+const MARGIN: Duration = Duration::from_secs(60);
+
+/// Returns when the keyframe was made that a delta needs, less the margin: it was published after that.
+fn start_of(orphan: Orphan) -> Option<DateTime> {
+    let before = orphan.age.saturating_add(MARGIN).as_nanos();
+    let made = i128::from(orphan.time.as_unix_nanos()).saturating_sub(i128::try_from(before).ok()?);
+    from_nanos(made.max(0)).ok()
 }
 
 impl Session {
@@ -155,6 +184,53 @@ impl<T: Sample> Subscribed<T> {
     fn error(&self, cause: Cause) -> Error {
         let Settings { dialer, stream, .. } = &self.settings;
         cause.at(&format!("{} stream {stream}", name_of(dialer, self.server)))
+    }
+
+    /// Reads what is stored of a subject from `start` on, up to the message at `end`, so that what changed since can be restored. Waits at
+    /// most `limit` for each message.
+    async fn read_past(
+        &self,
+        to: &mut Receiver<T, Token>,
+        subject: &str,
+        end: u64,
+        start: DateTime,
+        limit: Duration,
+    ) -> Result<(), Cause>
+    where
+        T: DeserializeOwned + Clone,
+    {
+        let Some(session) = &self.session else { return Ok(()) };
+        // One that has no name of its own begins now, and leaves what was before to others.
+        let is_own = self.settings.durable.is_some();
+        let config = pull::Config {
+            description: Some(format!("{OURS}{}, what was before", T::KIND)),
+            filter_subject: subject.to_owned(),
+            deliver_policy: DeliverPolicy::ByStartTime { start_time: start },
+            ack_policy: AckPolicy::None,
+            inactive_threshold: FORGOTTEN_AFTER,
+            ..pull::Config::default()
+        };
+        let messages = async {
+            let consumer = session.stream.create_consumer(config).await?;
+            let name = consumer.cached_info().name.clone();
+            Ok::<_, async_nats::Error>((consumer.stream().max_messages_per_batch(PULL).messages().await?, name))
+        };
+        let late = |_| Cause::from(format!("no answer within {limit:?}").as_str());
+        let opened = tokio::time::timeout(limit, messages).await.map_err(late)?;
+        let (mut messages, name) = opened.map_err(|error| Cause::from(error.to_string().as_str()))?;
+        while let Some(message) = tokio::time::timeout(limit, messages.next()).await.map_err(late)? {
+            let message = message.map_err(|error| Cause::of(error.to_string(), error))?;
+            let sequence = message.info().map_or(end, |info| info.stream_sequence);
+            if sequence >= end {
+                break;
+            }
+            // What nobody acknowledged may have been yielded by nobody.
+            let is_new = is_own && sequence > session.acknowledged;
+            to.push_past(&received(&message), is_new);
+        }
+        drop(messages);
+        let _ = tokio::time::timeout(limit, session.stream.delete_consumer(&name)).await;
+        Ok(())
     }
 
     async fn open(&mut self, waiting: Option<u64>) -> Result<Session> {
@@ -198,6 +274,7 @@ impl<T: Sample> Subscribed<T> {
             None => stream.create_consumer(config.clone()).await,
         };
         let consumer = consumer.map_err(|error| self.failed("the consumer cannot be created", error))?;
+        let acknowledged = consumer.cached_info().ack_floor.stream_sequence;
         if durable.is_some() {
             self.compare(&config, &consumer.cached_info().config)?;
         }
@@ -209,7 +286,7 @@ impl<T: Sample> Subscribed<T> {
             .messages()
             .await
             .map_err(|error| self.failed("messages cannot be requested", error))?;
-        Ok(Session { messages, line })
+        Ok(Session { messages, line, stream, acknowledged })
     }
 
     /// Checks that the server's consumer of this name has the settings of this one. Two different ones would take each other's messages.
