@@ -27,6 +27,8 @@
 mod backoff;
 mod batch;
 mod bisection;
+#[cfg(feature = "otlp")]
+mod boots;
 mod deadline;
 mod delivery;
 mod disk_outbox;

@@ -1,5 +1,8 @@
 //! Encoding of snapshots as messages.
 
+#[cfg(feature = "otlp")]
+mod otlp;
+
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -45,6 +48,11 @@ pub struct Encoder {
     others: HashMap<Arc<str>, u64>,
     /// The size of the last payload: an estimate for the next one.
     last_bytes: usize,
+    #[cfg(feature = "otlp")]
+    boots: crate::forward::boots::Boots,
+    /// The number of samples that fit into a message of OTLP, as the last ones did.
+    #[cfg(feature = "otlp")]
+    samples_in_message: usize,
 }
 
 /// The messages of one snapshot, and the number of samples that are in none of them.
@@ -82,6 +90,10 @@ impl Encoder {
             seq: 0,
             others: HashMap::new(),
             last_bytes: 0,
+            #[cfg(feature = "otlp")]
+            boots: crate::forward::boots::Boots::default(),
+            #[cfg(feature = "otlp")]
+            samples_in_message: 64,
         }
     }
 
@@ -93,7 +105,7 @@ impl Encoder {
     }
 
     /// Encodes a message per sample instead of one per snapshot, for consumers that store rows. It costs the broker a message per
-    /// process and tick, and a snapshot without samples makes no message.
+    /// process and tick, and a snapshot without samples makes no message. OTLP has its own units, and this has no effect there.
     #[must_use]
     pub fn per_sample(mut self, per_sample: bool) -> Self {
         self.per_sample = per_sample;
@@ -124,6 +136,11 @@ impl Encoder {
             encoded.failed = snapshot.samples.len() as u64;
             return encoded;
         };
+        #[cfg(feature = "otlp")]
+        if self.codec == Codec::Otlp {
+            self.encode_otlp(snapshot, &host, &mut encoded);
+            return encoded;
+        }
         if self.codec == Codec::Ndjson || self.per_sample {
             self.encode_samples(snapshot, &host, &mut encoded);
         } else {

@@ -62,7 +62,7 @@ use crate::{Error, Result};
 pub struct Forwarder<P> {
     publish: P,
     host: Option<String>,
-    codec: Codec,
+    codec: Option<Codec>,
     per_sample: bool,
     max_message_bytes: usize,
     batch: BatchLimits,
@@ -101,7 +101,7 @@ impl<P: Publish + 'static> Forwarder<P> {
         Self {
             publish,
             host: None,
-            codec: Codec::default(),
+            codec: None,
             per_sample: false,
             max_message_bytes: 512 << 10,
             batch: BatchLimits { messages: 256, bytes: 1 << 20 },
@@ -123,9 +123,9 @@ impl<P: Publish + 'static> Forwarder<P> {
         self
     }
 
-    /// Sets the encoding of payloads. Default: JSON.
+    /// Sets the encoding of payloads. Default: the one that the broker [needs](Publish::codec), or JSON.
     pub fn codec(mut self, codec: Codec) -> Self {
-        self.codec = codec;
+        self.codec = Some(codec);
         self
     }
 
@@ -251,7 +251,8 @@ impl<P: Publish + 'static> Forwarder<P> {
     async fn try_open(self) -> Result<Box<Delivery<P>>> {
         self.publish.validate()?;
         let host = self.host.as_deref().map_or_else(Host::this, Host::new)?;
-        let encoder = Encoder::new(host).codec(self.codec).per_sample(self.per_sample);
+        let encoder =
+            Encoder::new(host).codec(codec(self.codec, &self.publish, self.per_sample)?).per_sample(self.per_sample);
         let outbox = match self.spool {
             None => Outbox::Memory(MemoryOutbox::new(self.queue, self.overflow)),
             Some((path, _)) if self.overflow == Overflow::LatestPerKey => {
@@ -286,4 +287,20 @@ impl<P: Publish + 'static> Forwarder<P> {
     pub(super) fn ends(&self) -> Ends {
         self.ends.clone()
     }
+}
+
+/// The codec that was set, or the one that the broker needs.
+fn codec(set: Option<Codec>, publish: &impl Publish, per_sample: bool) -> Result<Codec> {
+    let codec = match (set, publish.codec()) {
+        (Some(set), Some(needed)) if set != needed => {
+            return Err(Error::config(format!("codec: {set}, but the broker accepts only {needed}")));
+        }
+        (set, needed) => set.or(needed).unwrap_or_default(),
+    };
+    #[cfg(feature = "otlp")]
+    if codec == Codec::Otlp && per_sample {
+        return Err(Error::config("per_sample: OTLP has no messages of single samples"));
+    }
+    let _ = per_sample;
+    Ok(codec)
 }

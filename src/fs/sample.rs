@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DeviceId;
 use super::hex;
+use crate::measured::Metrics;
 use crate::time::optional_nanos;
 use crate::{Monotonic, Reading, Sample, Text, WirePath};
 
@@ -360,5 +361,9 @@ impl Sample for FileSystemSample {
     fn is_changed(&self, earlier: &Self) -> bool {
         (&self.device, &self.fs_type) != (&earlier.device, &earlier.fs_type)
             || !self.identity().is_same(&earlier.identity())
+    }
+
+    fn metrics() -> Option<Metrics<Self>> {
+        Some(Metrics::new())
     }
 }

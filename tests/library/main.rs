@@ -16,6 +16,10 @@ mod forward_spool;
 mod house;
 mod measured;
 mod observe;
+#[cfg(feature = "opentelemetry")]
+mod opentelemetry;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod parsers;
 #[cfg(feature = "prometheus")]
 mod prometheus;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::measured::Metrics;
 use crate::process::{Cpu, CpuRates, FaultRates, Faults, Io, IoRates, Memory, ProcessRates, ProcessTotals};
 use crate::{Counters, Monotonic, Reading, Sample};
 
@@ -181,12 +182,16 @@ impl<K> GroupSample<K> {
     }
 }
 
-impl<K: Ord + Clone + Hash> Sample for GroupSample<K> {
+impl<K: Ord + Clone + Hash + fmt::Display + 'static> Sample for GroupSample<K> {
     const KIND: &'static str = "group";
     type Key = GroupKey<K>;
 
     fn key(&self) -> GroupKey<K> {
         self.key.clone()
+    }
+
+    fn metrics() -> Option<Metrics<Self>> {
+        Some(Metrics::new())
     }
 }
 
@@ -239,7 +244,7 @@ impl GroupRates {
     }
 }
 
-impl<K: Ord + Clone + Hash> Counters for GroupSample<K> {
+impl<K: Ord + Clone + Hash + fmt::Display + 'static> Counters for GroupSample<K> {
     type Totals = GroupTotals;
     type Rates = GroupRates;
 
