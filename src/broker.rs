@@ -22,17 +22,38 @@
 
 #[cfg(feature = "amqp")]
 pub mod amqp;
-#[cfg(any(feature = "amqp", feature = "kafka", feature = "mqtt", feature = "nats", feature = "redis"))]
+#[cfg(any(
+    feature = "amqp",
+    feature = "kafka",
+    feature = "mqtt",
+    feature = "nats",
+    feature = "otlp",
+    feature = "redis"
+))]
 mod blocking;
 #[cfg(any(feature = "kafka", feature = "nats"))]
 mod consuming;
-#[cfg(any(feature = "amqp", feature = "kafka", feature = "mqtt", feature = "nats", feature = "redis"))]
+#[cfg(any(
+    feature = "amqp",
+    feature = "kafka",
+    feature = "mqtt",
+    feature = "nats",
+    feature = "otlp",
+    feature = "redis"
+))]
 mod deadline;
 #[cfg(feature = "kafka")]
 pub mod kafka;
-#[cfg(any(feature = "amqp", feature = "mqtt", feature = "nats", feature = "redis"))]
+#[cfg(any(feature = "amqp", feature = "mqtt", feature = "nats", feature = "otlp", feature = "redis"))]
 #[cfg_attr(
-    not(all(feature = "amqp", feature = "kafka", feature = "mqtt", feature = "nats", feature = "redis")),
+    not(all(
+        feature = "amqp",
+        feature = "kafka",
+        feature = "mqtt",
+        feature = "nats",
+        feature = "otlp",
+        feature = "redis"
+    )),
     allow(dead_code, reason = "each broker uses a part of it")
 )]
 mod link;
@@ -40,17 +61,33 @@ mod link;
 pub mod mqtt;
 #[cfg(feature = "nats")]
 pub mod nats;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 #[cfg(any(feature = "kafka", feature = "nats"))]
 mod receive;
 #[cfg(feature = "redis")]
 pub mod redis;
-#[cfg(any(feature = "amqp", feature = "redis"))]
+#[cfg(any(feature = "amqp", feature = "otlp", feature = "redis"))]
 mod socket;
-#[cfg(any(feature = "amqp", feature = "mqtt", feature = "nats", feature = "redis"))]
+#[cfg(any(feature = "amqp", feature = "mqtt", feature = "nats", feature = "otlp", feature = "redis"))]
 mod tls;
-#[cfg(any(feature = "amqp", feature = "kafka", feature = "mqtt", feature = "nats", feature = "redis"))]
+#[cfg(any(
+    feature = "amqp",
+    feature = "kafka",
+    feature = "mqtt",
+    feature = "nats",
+    feature = "otlp",
+    feature = "redis"
+))]
 #[cfg_attr(
-    not(all(feature = "amqp", feature = "kafka", feature = "mqtt", feature = "nats", feature = "redis")),
+    not(all(
+        feature = "amqp",
+        feature = "kafka",
+        feature = "mqtt",
+        feature = "nats",
+        feature = "otlp",
+        feature = "redis"
+    )),
     allow(dead_code, reason = "each broker uses a part of it")
 )]
 mod url;

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Monotonic;
+use crate::measured::{FieldTable, Labels, Measured, Metrics};
+use crate::time::Monotonic;
 
 /// A subject that is seen at one tick: a process, a file system.
-pub trait Sample {
+pub trait Sample: 'static {
     /// The kind of the subject, in the wire form: `process`, `file_system`.
     const KIND: &'static str;
 
@@ -31,6 +32,15 @@ pub trait Sample {
     fn is_changed(&self, earlier: &Self) -> bool {
         let _ = earlier;
         false
+    }
+
+    /// The metrics of this type, for protocols that have metrics and no samples, such as OTLP. Of a type with a
+    /// [field table](crate::measured): `Some(Metrics::new())`. Default: none; then each sample is a record of a log there.
+    fn metrics() -> Option<Metrics<Self>>
+    where
+        Self: Sized,
+    {
+        None
     }
 }
 
@@ -172,6 +182,37 @@ impl<T: Counters> Sample for Rated<T> {
 
     fn is_changed(&self, earlier: &Self) -> bool {
         self.sample.is_changed(&earlier.sample)
+    }
+
+    /// Those of the sample. Its rates are none of them: whoever has the counters makes rates of them.
+    fn metrics() -> Option<Metrics<Self>> {
+        Some(T::metrics()?.within(|rated: &Self| &rated.sample))
+    }
+}
+
+impl<T> Measured for Rated<T>
+where
+    T: Counters + Measured + 'static,
+    T::Rates: Measured + 'static,
+{
+    const PREFIX: &'static str = T::PREFIX;
+
+    fn measure(table: &mut FieldTable<Self>) {
+        table.flatten(|rated| Some(&rated.sample));
+        table.part("rates", |rated| rated.rates.as_ref());
+        table.shorten("rates");
+    }
+
+    fn labels(&self) -> Labels {
+        self.sample.labels()
+    }
+
+    fn counters_since(&self) -> Option<Monotonic> {
+        self.sample.counters_since()
+    }
+
+    fn measured_at(&self) -> Option<Monotonic> {
+        self.sample.measured_at()
     }
 }
 

@@ -27,6 +27,8 @@
 mod backoff;
 mod batch;
 mod bisection;
+#[cfg(feature = "otlp")]
+mod boots;
 mod chains;
 mod deadline;
 mod delivery;

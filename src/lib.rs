@@ -87,7 +87,7 @@
 //!
 //! Export:
 //!
-//! - Metrics of the newest snapshot for Prometheus (`export`).
+//! - Metrics of the newest snapshot for Prometheus and OpenTelemetry (`export`).
 //! - Delivery of snapshots to message queues, at least once, in order, through outages and restarts (`forward`, `broker`), and
 //!   consumers that turn the messages into streams of snapshots again.
 //! - Every sample and snapshot to JSON and back by serde, non-UTF-8 names included.
@@ -113,6 +113,8 @@
 //! - `amqp`: AMQP 0.9.1, for RabbitMQ; pure Rust.
 //! - `mqtt`: MQTT 5 and 3.1.1; pure Rust.
 //! - `redis`: Redis Streams; pure Rust.
+//! - `opentelemetry`: the newest snapshot as observable instruments (`export`).
+//! - `otlp`: OTLP, as a codec for all brokers and over HTTP (`broker::otlp`).
 //! - `prometheus`: metrics of the newest snapshot for Prometheus (`export`), through prometheus-client.
 //! - `schema`: the JSON Schema of the wire form (`schema`).
 //!
@@ -140,7 +142,14 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod async_process;
-#[cfg(any(feature = "amqp", feature = "kafka", feature = "mqtt", feature = "nats", feature = "redis"))]
+#[cfg(any(
+    feature = "amqp",
+    feature = "kafka",
+    feature = "mqtt",
+    feature = "nats",
+    feature = "otlp",
+    feature = "redis"
+))]
 pub mod broker;
 pub mod cached;
 pub mod cgroup;
@@ -149,7 +158,7 @@ pub mod cookbook;
 pub mod counters;
 mod error;
 pub mod events;
-#[cfg(feature = "prometheus")]
+#[cfg(any(feature = "opentelemetry", feature = "prometheus"))]
 pub mod export;
 mod fault;
 #[cfg(feature = "forward")]

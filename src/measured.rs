@@ -1,15 +1,20 @@
 //! The field table: the numbers of a sample, each listed once with its path, unit, kind and help.
 
+#[cfg(any(feature = "opentelemetry", feature = "otlp", feature = "prometheus"))]
+pub(crate) mod families;
 mod labels;
+mod metrics;
 mod number;
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::spelling::nearest;
-use crate::{Counters, Error, Rated, Result};
+use crate::time::Monotonic;
+use crate::{Error, Result};
 
 pub use labels::Labels;
+pub use metrics::Metrics;
 pub use number::{FieldKind, Number, Unit};
 
 /// A sample whose numbers are listed once, for whatever reads them by name: alerts, windows, metrics, the columns of a table.
@@ -59,6 +64,18 @@ pub trait Measured {
     /// Default: none, for types that are only parts of a sample.
     fn labels(&self) -> Labels {
         Labels::default()
+    }
+
+    /// Returns the time at which all counters of this subject were 0: the start of a process. Default: `None`, where that is unknown.
+    ///
+    /// It has to be the same for all samples of a subject, also after a restart of the program: receivers take another one for a reset.
+    fn counters_since(&self) -> Option<Monotonic> {
+        None
+    }
+
+    /// Returns the time at which the numbers had these values. Default: `None`, which is the time of the snapshot.
+    fn measured_at(&self) -> Option<Monotonic> {
+        None
     }
 }
 
@@ -255,6 +272,19 @@ impl<T> FieldTable<T> {
         }
     }
 
+    /// Returns the table of a type that contains `T`, under the same paths; `part` finds it there.
+    pub(crate) fn within<W: 'static>(self, part: fn(&W) -> &T) -> FieldTable<W>
+    where
+        T: 'static,
+    {
+        let mut table = FieldTable { fields: Vec::with_capacity(self.fields.len()) };
+        for Field { path, alias, unit, kind, help, metric, get } in self.fields {
+            let get: Get<W> = Arc::new(move |whole| get(part(whole)));
+            table.fields.push(Field { path, alias, unit, kind, help, metric, get });
+        }
+        table
+    }
+
     /// Sets for each field below `name` the path without it as an alias, where no other field is called that.
     pub fn shorten(&mut self, name: &str) {
         for at in 0..self.fields.len() {
@@ -332,23 +362,5 @@ impl<'a, T> IntoIterator for &'a FieldTable<T> {
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
-    }
-}
-
-impl<T> Measured for Rated<T>
-where
-    T: Counters + Measured + 'static,
-    T::Rates: Measured + 'static,
-{
-    const PREFIX: &'static str = T::PREFIX;
-
-    fn measure(table: &mut FieldTable<Self>) {
-        table.flatten(|rated| Some(&rated.sample));
-        table.part("rates", |rated| rated.rates.as_ref());
-        table.shorten("rates");
-    }
-
-    fn labels(&self) -> Labels {
-        self.sample.labels()
     }
 }

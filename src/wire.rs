@@ -16,6 +16,8 @@ mod document;
 mod form;
 #[cfg(feature = "forward")]
 mod head;
+#[cfg(feature = "otlp")]
+mod otlp;
 #[cfg(any(feature = "forward", feature = "schema"))]
 #[cfg_attr(not(feature = "forward"), allow(unreachable_pub, reason = "it is public in `forward`"))]
 mod piece;
@@ -40,6 +42,8 @@ pub(crate) use document::{Document, Part, TAIL_BYTES};
 pub use form::Form;
 #[cfg(feature = "forward")]
 pub(crate) use head::Head;
+#[cfg(feature = "otlp")]
+pub(crate) use otlp::{Logs, Points, pieces, record};
 #[cfg(any(feature = "forward", feature = "schema"))]
 #[cfg_attr(not(feature = "forward"), allow(unreachable_pub, reason = "it is public in `forward`"))]
 pub use piece::Piece;

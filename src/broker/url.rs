@@ -151,7 +151,7 @@ pub(super) fn unescape(text: &str) -> Result<String, String> {
 }
 
 /// Checks that one of the URLs uses TLS, if a TLS configuration was set.
-#[cfg(any(feature = "amqp", feature = "mqtt", feature = "redis"))]
+#[cfg(any(feature = "amqp", feature = "mqtt", feature = "otlp", feature = "redis"))]
 pub(super) fn wants_tls<'a>(mut urls: impl Iterator<Item = &'a Url>) -> Result<()> {
     if urls.any(|url| url.scheme.tls) {
         return Ok(());

@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::families::Family;
 use crate::Sample;
 use crate::counters::increase;
-use crate::measured::{Field, FieldKind, Measured, Unit};
+use crate::measured::families::{Family, is_additive};
+use crate::measured::{Field, FieldKind, Measured};
 
 /// The subjects with series of their own, and the sums of the others.
 pub(super) struct Bounded<K> {
@@ -85,14 +85,9 @@ impl<K: Ord + Clone + std::hash::Hash> Bounded<K> {
                     *counted += increase(*added, now);
                     *added = now;
                 }
-                FieldKind::Gauge if has_sum(field.unit()) => *sum = Some(sum.unwrap_or_default() + now),
+                FieldKind::Gauge if is_additive(field.unit()) => *sum = Some(sum.unwrap_or_default() + now),
                 FieldKind::Gauge => {}
             }
         }
     }
-}
-
-/// Whether the sum over several subjects is meaningful. It is not for ratios.
-fn has_sum(unit: Unit) -> bool {
-    !matches!(unit, Unit::Fraction | Unit::Nanoseconds | Unit::Count("" | "{nice}" | "{point}"))
 }

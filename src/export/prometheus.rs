@@ -9,8 +9,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry;
 
 use super::bounded::{Bounded, Others};
-use super::families::{Family, families, fields};
 use super::process_exporter;
+use crate::measured::families::{Family, families, fields};
 use crate::measured::{Field, FieldKind, Measured, Unit};
 use crate::stream::{GroupSample, Latest};
 use crate::{Sample, Snapshot};
@@ -40,7 +40,7 @@ impl Naming {
 }
 
 /// The kind of groups.
-const GROUP: &str = <GroupSample<()> as Sample>::KIND;
+const GROUP: &str = <GroupSample<u32> as Sample>::KIND;
 
 /// A `Collector` of prometheus-client: metrics of the newest snapshot for Prometheus, with settings.
 ///

@@ -1,5 +1,8 @@
 //! Encoding of snapshots as messages.
 
+#[cfg(feature = "otlp")]
+mod otlp;
+
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -51,6 +54,11 @@ pub struct Encoder {
     chains: Option<Chains>,
     /// The size of the last payload: an estimate for the next one.
     last_bytes: usize,
+    #[cfg(feature = "otlp")]
+    boots: crate::forward::boots::Boots,
+    /// The number of samples that fit into a message of OTLP, as the last ones did.
+    #[cfg(feature = "otlp")]
+    samples_in_message: usize,
 }
 
 /// The messages of one snapshot, and the number of samples that are in none of them.
@@ -91,6 +99,10 @@ impl Encoder {
             others: HashMap::new(),
             chains: None,
             last_bytes: 0,
+            #[cfg(feature = "otlp")]
+            boots: crate::forward::boots::Boots::default(),
+            #[cfg(feature = "otlp")]
+            samples_in_message: 64,
         }
     }
 
@@ -102,7 +114,7 @@ impl Encoder {
     }
 
     /// Encodes a message per sample instead of one per snapshot, for consumers that store rows. It costs the broker a message per
-    /// process and tick, and a snapshot without samples makes no message.
+    /// process and tick, and a snapshot without samples makes no message. OTLP has its own units, and this has no effect there.
     #[must_use]
     pub fn per_sample(mut self, per_sample: bool) -> Self {
         self.per_sample = per_sample;
@@ -168,6 +180,11 @@ impl Encoder {
             return encoded;
         }
         let origin = Origin { host, stream: Arc::clone(stream) };
+        #[cfg(feature = "otlp")]
+        if self.codec == Codec::Otlp {
+            self.encode_otlp(snapshot, &origin, &mut encoded);
+            return encoded;
+        }
         if self.codec == Codec::Ndjson || self.per_sample {
             self.encode_samples(snapshot, &origin, &mut encoded);
         } else if self.chains.is_some() && !T::IS_EVENT {

@@ -63,7 +63,7 @@ use crate::{Error, Result, Sample};
 pub struct Forwarder<P> {
     publish: P,
     host: Option<String>,
-    codec: Codec,
+    codec: Option<Codec>,
     per_sample: bool,
     max_message_bytes: usize,
     batch: BatchLimits,
@@ -107,7 +107,7 @@ impl<P: Publish + 'static> Forwarder<P> {
         Self {
             publish,
             host: None,
-            codec: Codec::default(),
+            codec: None,
             per_sample: false,
             max_message_bytes: 512 << 10,
             batch: BatchLimits { messages: 256, bytes: 1 << 20 },
@@ -132,9 +132,9 @@ impl<P: Publish + 'static> Forwarder<P> {
         self
     }
 
-    /// Sets the encoding of payloads. Default: JSON.
+    /// Sets the encoding of payloads. Default: the one that the broker [needs](Publish::codec), or JSON.
     pub fn codec(mut self, codec: Codec) -> Self {
-        self.codec = codec;
+        self.codec = Some(codec);
         self
     }
 
@@ -321,7 +321,8 @@ impl<P: Publish + 'static> Forwarder<P> {
         self.publish.validate()?;
         self.check()?;
         let host = self.host.as_deref().map_or_else(Host::this, Host::new)?;
-        let mut encoder = Encoder::new(host).codec(self.codec).per_sample(self.per_sample);
+        let codec = codec(self.codec, &self.publish, self.per_sample)?;
+        let mut encoder = Encoder::new(host).codec(codec).per_sample(self.per_sample);
         if let Some(keyframe_every) = self.only_changed {
             encoder.set_chains(keyframe_every, self.bands);
         }
@@ -360,8 +361,9 @@ impl<P: Publish + 'static> Forwarder<P> {
         if let Some(wrong) = &self.wrong {
             return Err(Error::config(wrong.clone()));
         }
-        if self.only_changed.is_some() && (self.per_sample || self.codec == Codec::Ndjson) {
-            let form = if self.per_sample { "a message per sample" } else { "NDJSON" };
+        let codec = codec(self.codec, &self.publish, self.per_sample)?;
+        if self.only_changed.is_some() && (self.per_sample || !codec.has_snapshots()) {
+            let form = if self.per_sample { "a message per sample".to_owned() } else { codec.to_string() };
             return Err(Error::config(format!(
                 "only_changed: {form} cannot say what stands still and what is gone; use json or msgpack, one message per snapshot"
             )));
@@ -380,4 +382,20 @@ impl<P: Publish + 'static> Forwarder<P> {
     pub(super) fn ends(&self) -> Ends {
         self.ends.clone()
     }
+}
+
+/// The codec that was set, or the one that the broker needs.
+fn codec(set: Option<Codec>, publish: &impl Publish, per_sample: bool) -> Result<Codec> {
+    let codec = match (set, publish.codec()) {
+        (Some(set), Some(needed)) if set != needed => {
+            return Err(Error::config(format!("codec: {set}, but the broker accepts only {needed}")));
+        }
+        (set, needed) => set.or(needed).unwrap_or_default(),
+    };
+    #[cfg(feature = "otlp")]
+    if codec == Codec::Otlp && per_sample {
+        return Err(Error::config("per_sample: OTLP has no messages of single samples"));
+    }
+    let _ = per_sample;
+    Ok(codec)
 }

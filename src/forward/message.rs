@@ -31,7 +31,7 @@ pub struct Message {
     pub time: Timestamp,
     /// The encoding of the payload.
     pub codec: Codec,
-    /// The number of samples in it.
+    /// The number of samples in it; of data points or records of a log if it is OTLP.
     pub samples: u32,
     /// The key of the state it holds: of two messages with the same key the later one replaces the earlier. Not sent.
     pub key: u64,

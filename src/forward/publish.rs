@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use crate::forward::message::Message;
+use crate::wire::Codec;
 use crate::{Error, Result};
 
 /// Publishing of messages to a broker. Implement it for a message queue to use it with a [`Forwarder`](crate::forward::Forwarder).
@@ -51,6 +52,12 @@ pub trait Publish: Send {
     /// [`Error::is_config`], with the setting and its value.
     fn validate(&self) -> Result<()> {
         Ok(())
+    }
+
+    /// Returns the only codec that the broker accepts, if there is one. A forwarder uses it unless another one was set, which is an error
+    /// then. Default: `None`.
+    fn codec(&self) -> Option<Codec> {
+        None
     }
 
     /// Returns the largest message the broker accepts, in bytes including headers; `None` if it is unknown. It is called after each

@@ -1,10 +1,16 @@
 //! Splitting of messages that turned out to be too large for the broker.
 
 use crate::forward::message::{Message, MessageId};
-use crate::wire::RawSamples;
+#[cfg(feature = "otlp")]
+use crate::wire::{Codec, pieces};
+use crate::wire::{Piece, RawSamples};
 
 /// Whether a message can be split.
 pub(super) fn can_split(message: &Message) -> bool {
+    #[cfg(feature = "otlp")]
+    if message.codec == Codec::Otlp {
+        return message.samples > 1;
+    }
     message.samples > 1 && opened(message).is_some_and(|samples| samples.len() > 1)
 }
 
@@ -17,14 +23,22 @@ pub(super) fn split(message: &Message, limit: usize) -> Option<Vec<Message>> {
     if message.payload.len() <= limit || message.samples <= 1 {
         return None;
     }
-    let samples = opened(message).filter(|samples| samples.len() > 1)?;
-    let pieces = samples.payloads(limit, message.id.piece).into_iter().map(|(piece, payload)| Message {
+    let pieces = payloads(message, limit)?.into_iter().map(|(piece, payload)| Message {
         id: MessageId { piece: Some(piece), ..message.id },
         samples: piece.to.saturating_sub(piece.from),
         payload: payload.into(),
         ..message.clone()
     });
     Some(pieces.collect())
+}
+
+fn payloads(message: &Message, limit: usize) -> Option<Vec<(Piece, Vec<u8>)>> {
+    #[cfg(feature = "otlp")]
+    if message.codec == Codec::Otlp {
+        return pieces(message.form, &message.payload, limit, message.id.piece);
+    }
+    let samples = opened(message).filter(|samples| samples.len() > 1)?;
+    Some(samples.payloads(limit, message.id.piece))
 }
 
 fn opened(message: &Message) -> Option<RawSamples<'_>> {

@@ -2,6 +2,7 @@
 
 use super::{FileSystemRates, FileSystemSample, Inodes, Part, PartKind, PartRates, PartSample};
 use crate::measured::{FieldTable, Labels, Measured, Unit};
+use crate::time::Monotonic;
 
 const INODE: Unit = Unit::Count("{inode}");
 
@@ -38,6 +39,10 @@ impl Measured for FileSystemSample {
             .with("name", self.name.to_string_lossy())
             .with("mount_point", self.mount_point.to_string_lossy())
             .with("fs_type", self.fs_type.to_string_lossy())
+    }
+
+    fn measured_at(&self) -> Option<Monotonic> {
+        self.at
     }
 }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{FileSystemSample, Part, PartKind, PartRates};
 use crate::counters::{TimeField, Times};
+use crate::measured::Metrics;
 use crate::{Rated, Sample, Text, WirePath};
 
 /// One part of one file system: a registered directory, or the other used, the free or the reserved space.
@@ -33,6 +34,10 @@ impl Sample for PartSample {
 
     fn key(&self) -> Self::Key {
         (self.mount_point.clone(), self.file_system.clone(), self.part.kind, self.part.name.clone())
+    }
+
+    fn metrics() -> Option<Metrics<Self>> {
+        Some(Metrics::new())
     }
 }
 

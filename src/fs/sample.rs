@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::DeviceId;
 use super::hex;
 use crate::counters::{TimeField, Times};
+use crate::measured::Metrics;
 use crate::time::{optional_age, optional_nanos};
 use crate::{Monotonic, Reading, Sample, Text, WirePath};
 
@@ -385,5 +386,9 @@ impl Sample for FileSystemSample {
     fn is_changed(&self, earlier: &Self) -> bool {
         (&self.device, &self.fs_type) != (&earlier.device, &earlier.fs_type)
             || !self.identity().is_same(&earlier.identity())
+    }
+
+    fn metrics() -> Option<Metrics<Self>> {
+        Some(Metrics::new())
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{OwnRates, OwnSample, RuntimeRates, RuntimeSample, UnstableRuntime, WorkerRates};
 use crate::measured::{FieldTable, Labels, Measured, Unit};
+use crate::time::Monotonic;
 
 const TASK: Unit = Unit::Count("{task}");
 const THREAD: Unit = Unit::Count("{thread}");
@@ -19,6 +20,14 @@ impl Measured for OwnSample {
 
     fn labels(&self) -> Labels {
         self.process.labels()
+    }
+
+    fn counters_since(&self) -> Option<Monotonic> {
+        self.process.counters_since()
+    }
+
+    fn measured_at(&self) -> Option<Monotonic> {
+        self.process.measured_at()
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{RuntimeSample, ThreadsSample};
+use crate::measured::Metrics;
 use crate::metered::SourceCost;
 use crate::process::ProcessId;
 use crate::{ProcessSample, Reading, Sample};
@@ -67,5 +68,9 @@ impl Sample for OwnSample {
 
     fn is_changed(&self, earlier: &Self) -> bool {
         self.process.is_changed(&earlier.process)
+    }
+
+    fn metrics() -> Option<Metrics<Self>> {
+        Some(Metrics::new())
     }
 }

@@ -2,7 +2,9 @@
 
 use super::rates::{CpuRates, FaultRates, IoRates};
 use super::{Cpu, Faults, Io, Memory, ProcessRates, ProcessSample};
+use crate::Counters;
 use crate::measured::{FieldTable, Labels, Measured, Unit};
+use crate::time::Monotonic;
 
 const FAULT: Unit = Unit::Count("{fault}");
 const FAULTS: Unit = Unit::CountPerSecond("{fault}");
@@ -79,6 +81,14 @@ impl Measured for ProcessSample {
 
     fn labels(&self) -> Labels {
         Labels::default().with("pid", self.id.pid).with("name", self.info.name.to_string_lossy())
+    }
+
+    fn counters_since(&self) -> Option<Monotonic> {
+        self.birth().map(|(birth, _)| birth)
+    }
+
+    fn measured_at(&self) -> Option<Monotonic> {
+        Some(self.at)
     }
 }
 

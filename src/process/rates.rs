@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Cpu, Faults, Io, ProcessData, ProcessId, ProcessSample};
 use crate::counters::{TimeField, Times, per_second};
+use crate::measured::Metrics;
 use crate::time::{clock_ticks_per_second, ticks_to_nanos};
 use crate::{Counters, Monotonic, Reading, Sample};
 
@@ -86,6 +87,10 @@ impl Sample for ProcessSample {
         // Not by its name, which a process can change at will, nor by its executable, which others can replace.
         let identity = |sample: &Self| (sample.info.execs, sample.info.uid, sample.info.gid);
         identity(self) != identity(earlier)
+    }
+
+    fn metrics() -> Option<Metrics<Self>> {
+        Some(Metrics::new())
     }
 }
 

@@ -152,7 +152,7 @@ impl<K> Rest for GroupSample<K> {
     }
 }
 
-impl<K: Ord + Hash + Clone> Rest for Rated<GroupSample<K>> {
+impl<K: Ord + Hash + Clone + fmt::Display + 'static> Rest for Rated<GroupSample<K>> {
     fn is_rest(&self) -> bool {
         self.sample.is_rest()
     }

@@ -20,7 +20,22 @@ pub enum Codec {
     Ndjson,
     /// `application/vnd.msgpack`: MessagePack with the names of the fields, about two thirds of the bytes of JSON.
     MessagePack,
+    /// `application/x-protobuf`: requests of OTLP, the protocol of OpenTelemetry, for its receivers, and for brokers that lead there.
+    ///
+    /// Samples with [metrics](crate::Sample::metrics) are an `ExportMetricsServiceRequest`, in messages of the form
+    /// [`Snapshot`](super::Form::Snapshot): named by the semantic conventions, counters as monotonic sums since the
+    /// [start](crate::measured::Measured::counters_since) of their subject, times in seconds. Rates are left out. Events, and samples
+    /// without metrics, are an `ExportLogsServiceRequest`, in messages of the form [`Samples`](super::Form::Samples): a record each, with
+    /// the fields as attributes and the JSON as body. The resource is the host (`host.name`, and `service.instance.id` for receivers that
+    /// know nothing else). Such messages are not decoded to snapshots again.
+    #[cfg(feature = "otlp")]
+    Otlp,
 }
+
+#[cfg(not(feature = "otlp"))]
+const NAMES: &str = "json, ndjson or msgpack";
+#[cfg(feature = "otlp")]
+const NAMES: &str = "json, ndjson, msgpack or otlp";
 
 impl Codec {
     /// Returns the media type.
@@ -30,7 +45,14 @@ impl Codec {
             Self::Json => "application/json",
             Self::Ndjson => "application/x-ndjson",
             Self::MessagePack => "application/vnd.msgpack",
+            #[cfg(feature = "otlp")]
+            Self::Otlp => "application/x-protobuf",
         }
+    }
+
+    /// Returns whether a payload can be a whole snapshot.
+    pub(crate) fn has_snapshots(self) -> bool {
+        matches!(self, Self::Json | Self::MessagePack)
     }
 
     /// Returns the codec with this media type; parameters such as `; charset=utf-8` are ignored.
@@ -44,16 +66,25 @@ impl Codec {
     #[must_use]
     pub fn from_media_type(text: &str) -> Option<Self> {
         let media_type = text.split(';').next().unwrap_or_default().trim();
-        [Self::Json, Self::Ndjson, Self::MessagePack]
-            .into_iter()
-            .find(|codec| media_type.eq_ignore_ascii_case(codec.media_type()))
+        Self::ALL.iter().copied().find(|codec| media_type.eq_ignore_ascii_case(codec.media_type()))
     }
+
+    const ALL: &[Self] = &[
+        Self::Json,
+        Self::Ndjson,
+        Self::MessagePack,
+        #[cfg(feature = "otlp")]
+        Self::Otlp,
+    ];
 
     /// Appends `value` to `bytes`. Returns false if it cannot be encoded; `bytes` may then contain a part of it.
     pub(crate) fn write(self, bytes: &mut Vec<u8>, value: &impl Serialize) -> bool {
         match self {
             Self::Json | Self::Ndjson => serde_json::to_writer(bytes, value).is_ok(),
             Self::MessagePack => rmp_serde::encode::write_named(bytes, value).is_ok(),
+            // It has no form for values of any type.
+            #[cfg(feature = "otlp")]
+            Self::Otlp => false,
         }
     }
 
@@ -63,11 +94,13 @@ impl Codec {
         match self {
             Self::Json | Self::Ndjson => serde_json::from_slice(bytes).map_err(|error| error.to_string()),
             Self::MessagePack => rmp_serde::from_slice(bytes).map_err(|error| error.to_string()),
+            #[cfg(feature = "otlp")]
+            Self::Otlp => Err("it is OTLP, which is for receivers of OpenTelemetry".to_owned()),
         }
     }
 }
 
-/// Parses a media type, or a short name: `json`, `ndjson`, `msgpack`.
+/// Parses a media type, or a short name: `json`, `ndjson`, `msgpack`, `otlp`.
 ///
 /// ```
 /// use appmon::forward::Codec;
@@ -84,8 +117,11 @@ impl FromStr for Codec {
             "json" => Ok(Self::Json),
             "ndjson" => Ok(Self::Ndjson),
             "msgpack" | "message_pack" => Ok(Self::MessagePack),
-            _ => Self::from_media_type(text)
-                .ok_or_else(|| Error::config(format!("codec {text:?}: it must be json, ndjson or msgpack"))),
+            #[cfg(feature = "otlp")]
+            "otlp" => Ok(Self::Otlp),
+            _ => {
+                Self::from_media_type(text).ok_or_else(|| Error::config(format!("codec {text:?}: it must be {NAMES}")))
+            }
         }
     }
 }

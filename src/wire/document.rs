@@ -51,6 +51,9 @@ impl Document {
                 bytes.extend_from_slice(head);
                 bytes.extend_from_slice(PACKED_SAMPLES);
             }
+            // It has no documents.
+            #[cfg(feature = "otlp")]
+            Codec::Otlp => {}
         }
         let empty = bytes.len();
         Self { codec, bytes, fields, empty, samples: 0 }
@@ -89,6 +92,8 @@ impl Document {
                 self.bytes.push(b'}');
             }
             Codec::MessagePack => self.close_packed(part, piece),
+            #[cfg(feature = "otlp")]
+            Codec::Otlp => {}
         }
         (self.samples, self.bytes)
     }

@@ -29,6 +29,9 @@ impl<'a> RawSamples<'a> {
             (Form::Samples, _) => return None,
             (Form::Snapshot | Form::Delta, Codec::Json) => open_json(payload)?,
             (Form::Snapshot | Form::Delta, Codec::MessagePack) => open_packed(payload)?,
+            // Its points are of several samples each: see `pieces`.
+            #[cfg(feature = "otlp")]
+            (Form::Snapshot | Form::Delta, Codec::Otlp) => return None,
         };
         Some(Self { codec, form, head, samples, part })
     }

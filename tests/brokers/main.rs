@@ -10,5 +10,7 @@ mod kafka;
 mod mqtt;
 #[cfg(feature = "nats")]
 mod nats;
+#[cfg(feature = "otlp")]
+mod otlp;
 #[cfg(feature = "redis")]
 mod redis;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use appmon::forward::{Encoder, Host, Message, MessageId, Outcome, Publish};
+use appmon::forward::{Codec, Encoder, Host, Message, MessageId, Outcome, Publish};
 use appmon::{Result, Sample, Snapshot};
 use rustix::process::{Pid, Signal, WaitOptions};
 use serde::{Deserialize, Serialize};
@@ -295,6 +295,10 @@ impl<P: Publish> Publish for Recorded<P> {
 
     async fn check(&mut self) -> Option<Result<()>> {
         self.inner.check().await
+    }
+
+    fn codec(&self) -> Option<Codec> {
+        self.inner.codec()
     }
 
     fn max_message_bytes(&self) -> Option<usize> {

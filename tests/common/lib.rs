@@ -9,6 +9,7 @@ pub mod brokers;
 pub mod certificates;
 pub mod full;
 pub mod mounts;
+pub mod python;
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};

@@ -20,6 +20,10 @@ mod house;
 mod machine;
 mod measured;
 mod observe;
+#[cfg(feature = "opentelemetry")]
+mod opentelemetry;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod parsers;
 #[cfg(feature = "prometheus")]
 mod prometheus;

@@ -11,7 +11,7 @@ pub(in crate::broker) enum Reply {
     /// The broker already had the message.
     Duplicate,
     /// The broker accepted the message, except for this number of its samples, which it refuses for good.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no broker implemented so far answers this; one over HTTP would"))]
+    #[cfg_attr(not(any(test, feature = "otlp")), expect(dead_code, reason = "only OTLP has such answers"))]
     Partly(u32, Cause),
     Refused(Fault, Cause),
 }
@@ -47,7 +47,7 @@ impl Cause {
     }
 
     /// The same, with the time the broker asked its clients to wait.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no broker implemented so far reports it; one over HTTP would"))]
+    #[cfg_attr(not(any(test, feature = "otlp")), expect(dead_code, reason = "only OTLP reports it"))]
     pub(in crate::broker) fn with_wait(self, wait: Duration) -> Self {
         Self { wait: Some(wait), ..self }
     }

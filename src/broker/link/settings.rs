@@ -16,6 +16,9 @@ where
 /// Implements [`Publish`] for a type with a field `link`, with the settings of all brokers.
 macro_rules! publish_by_link {
     ($name:ident, $in_flight:literal) => {
+        publish_by_link!($name, $in_flight, None);
+    };
+    ($name:ident, $in_flight:literal, $codec:expr) => {
         impl $name {
             /// Sets the timeout of a batch, including the connection. Messages without an answer by then are
             /// [`Unknown`](crate::forward::Outcome::Unknown), and sent again over a new connection. Default: 5 s. On slow networks, it
@@ -49,6 +52,10 @@ macro_rules! publish_by_link {
 
             fn validate(&self) -> crate::Result<()> {
                 self.link.validate()
+            }
+
+            fn codec(&self) -> Option<crate::forward::Codec> {
+                $codec
             }
 
             fn max_message_bytes(&self) -> Option<usize> {

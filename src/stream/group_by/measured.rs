@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::{GroupRates, GroupSample};
 use crate::measured::{FieldTable, Labels, Measured, Unit};
+use crate::time::Monotonic;
 
 const PROCESS: Unit = Unit::Count("{process}");
 
@@ -67,6 +68,14 @@ impl<K: fmt::Display + 'static> Measured for GroupSample<K> {
 
     fn labels(&self) -> Labels {
         Labels::default().with(self.by.as_deref().unwrap_or("group"), &self.key)
+    }
+
+    fn counters_since(&self) -> Option<Monotonic> {
+        Some(self.since)
+    }
+
+    fn measured_at(&self) -> Option<Monotonic> {
+        Some(self.at)
     }
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::counters::{TimeField, Times};
 use crate::machine::UsesCpu;
+use crate::measured::Metrics;
 use crate::process::{Cpu, CpuRates, FaultRates, Faults, Io, IoRates, Memory, ProcessRates, ProcessTotals};
 use crate::{Counters, Monotonic, Rated, Reading, Sample};
 
@@ -183,7 +184,7 @@ impl<K> GroupSample<K> {
     }
 }
 
-impl<K: Ord + Clone + Hash> Sample for GroupSample<K> {
+impl<K: Ord + Clone + Hash + fmt::Display + 'static> Sample for GroupSample<K> {
     const KIND: &'static str = "group";
     const TIMES: Option<Times<Self>> = Some(|group, each| {
         each(TimeField::At(&mut group.since));
@@ -193,6 +194,10 @@ impl<K: Ord + Clone + Hash> Sample for GroupSample<K> {
 
     fn key(&self) -> GroupKey<K> {
         self.key.clone()
+    }
+
+    fn metrics() -> Option<Metrics<Self>> {
+        Some(Metrics::new())
     }
 }
 
@@ -222,7 +227,7 @@ pub struct GroupRates {
     pub io: Reading<IoRates>,
 }
 
-impl<K: Ord + Clone + Hash> UsesCpu for Rated<GroupSample<K>> {
+impl<K: Ord + Clone + Hash + fmt::Display + 'static> UsesCpu for Rated<GroupSample<K>> {
     fn cores(&self) -> Option<f64> {
         self.rates.as_ref().map(|rates| rates.cpu.cores)
     }
@@ -251,7 +256,7 @@ impl GroupRates {
     }
 }
 
-impl<K: Ord + Clone + Hash> Counters for GroupSample<K> {
+impl<K: Ord + Clone + Hash + fmt::Display + 'static> Counters for GroupSample<K> {
     type Totals = GroupTotals;
     type Rates = GroupRates;
 
