@@ -29,6 +29,7 @@ mod batch;
 mod bisection;
 #[cfg(feature = "otlp")]
 mod boots;
+mod box_publish;
 mod chains;
 mod deadline;
 mod delivery;
@@ -58,6 +59,7 @@ mod waiting;
 
 pub use crate::wire::{Codec, Form, Piece};
 pub use backoff::Backoff;
+pub use box_publish::BoxPublish;
 pub use encode::{Encoded, Encoder};
 pub use ext::ForwardExt;
 #[cfg(any(feature = "kafka", feature = "nats"))]
