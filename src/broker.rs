@@ -70,7 +70,7 @@ pub mod redis;
 #[cfg(any(feature = "amqp", feature = "otlp", feature = "redis"))]
 mod socket;
 #[cfg(any(feature = "amqp", feature = "mqtt", feature = "nats", feature = "otlp", feature = "redis"))]
-mod tls;
+pub(crate) mod tls;
 #[cfg(any(
     feature = "amqp",
     feature = "kafka",

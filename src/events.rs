@@ -9,7 +9,7 @@ mod log;
 mod method;
 mod netlink;
 mod selection;
-mod source;
+pub(crate) mod source;
 
 pub use crate::process::ExitStatus;
 pub use event::{ProcessEvent, ProcessEventKind, UsagePrecision};

@@ -76,6 +76,12 @@ impl GlobSet {
         Ok(())
     }
 
+    /// The globs as they were written.
+    #[cfg(feature = "config")]
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        self.globs.iter().map(globset::Glob::glob)
+    }
+
     /// Whether it has no globs.
     pub(crate) fn is_empty(&self) -> bool {
         self.globs.is_empty()

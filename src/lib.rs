@@ -153,6 +153,8 @@ mod async_process;
 pub mod broker;
 pub mod cached;
 pub mod cgroup;
+#[cfg(feature = "config")]
+pub mod config;
 #[cfg(all(feature = "nats", feature = "prometheus"))]
 pub mod cookbook;
 pub mod counters;

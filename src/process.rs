@@ -5,7 +5,7 @@
 
 mod args;
 mod cgroup;
-mod config;
+pub(crate) mod config;
 pub(crate) mod control_groups;
 mod descriptors;
 mod discover;
@@ -33,7 +33,7 @@ mod schedstat;
 mod select;
 mod service;
 mod slow;
-mod slow_pool;
+pub(crate) mod slow_pool;
 mod smaps_rollup;
 mod stat;
 mod state;

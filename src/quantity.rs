@@ -39,6 +39,44 @@ pub(crate) fn bytes(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A whole number of bytes, exact over the whole range.
+///
+/// # Errors
+///
+/// Why it is none, for people.
+#[cfg(feature = "config")]
+pub(crate) fn whole_bytes(text: &str) -> Result<u64, String> {
+    let size = bytes(text)?;
+    let wrong = || format!("expected a whole number of bytes, not `{text}`");
+    // A float has not all numbers above 2^53, so those without a fraction are read as integers.
+    let digits = |char: char| char.is_ascii_digit() || char == '_';
+    let (number, unit) = text
+        .trim()
+        .split_at_checked(text.trim().find(|char| !digits(char)).unwrap_or(text.trim().len()))
+        .ok_or_else(wrong)?;
+    if !unit.starts_with(['.', '+', '-']) {
+        let one = bytes(&format!("1{unit}"))?;
+        let number: u64 = number.replace('_', "").parse().map_err(|_| wrong())?;
+        return number.checked_mul(one as u64).ok_or_else(wrong);
+    }
+    if size < 0.0 || size.fract() != 0.0 || size >= 9_007_199_254_740_992.0 {
+        return Err(wrong());
+    }
+    Ok(size as u64)
+}
+
+/// The text of a number of bytes, in the largest unit of which it is a whole number.
+#[cfg(feature = "config")]
+pub(crate) fn whole(bytes: u64) -> String {
+    let is_binary = |(name, _): &&(&str, f64)| name.len() == 3;
+    for (name, size) in SIZES.iter().rev().filter(is_binary) {
+        if let (Some(0), Some(count @ 1..)) = (bytes.checked_rem(*size as u64), bytes.checked_div(*size as u64)) {
+            return format!("{count} {name}");
+        }
+    }
+    format!("{bytes} B")
+}
+
 /// A number as a field of this unit has it.
 ///
 /// # Errors

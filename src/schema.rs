@@ -1,4 +1,4 @@
-//! The JSON Schema of the wire form, for consumers in other languages.
+//! The JSON Schema of the wire form, for consumers in other languages, and of settings.
 //!
 //! The same texts are in the folder `schema` of the repository. They describe the output of this crate. A reader should ignore
 //! unknown fields, since a later version may add fields without changing the [`schema`](crate::stream::Record) number.
@@ -28,6 +28,9 @@ use crate::{Counters, FileSystemSample, ProcessSample, Rated, Sample, Snapshot, 
 /// `rated-` are for samples with rates. The key of a `group` is a text there; where a program groups by another type, it is the JSON
 /// form of that type.
 ///
+/// With the feature `config` there are the settings as well: `config-processes`, `config-forward` and others, each a table of
+/// `config`.
+///
 /// ```
 /// let schemas = appmon::schema::all();
 /// assert!(schemas["process-record"].contains("\"start_ticks\""));
@@ -54,7 +57,27 @@ pub fn all() -> BTreeMap<String, String> {
     of_kind::<GroupSample<Text>>(&mut schemas, "group");
     of_rated::<GroupSample<Text>>(&mut schemas, "group");
     add::<Summary>(&mut schemas, "process-summary".to_owned());
+    #[cfg(feature = "config")]
+    settings(&mut schemas);
     schemas
+}
+
+/// Adds the schemas of the settings.
+#[cfg(feature = "config")]
+fn settings(schemas: &mut BTreeMap<String, String>) {
+    use crate::config;
+
+    add_settings::<config::ProcessesConfig>(schemas, "config-processes");
+    add_settings::<config::ProcessEventsConfig>(schemas, "config-process-events");
+    add_settings::<config::OwnProcessConfig>(schemas, "config-own-process");
+    add_settings::<config::FileSystemsConfig>(schemas, "config-file-systems");
+    add_settings::<config::GroupsConfig>(schemas, "config-groups");
+    add_settings::<config::WindowConfig>(schemas, "config-window");
+    add_settings::<config::AlertConfig>(schemas, "config-alert");
+    #[cfg(feature = "prometheus")]
+    add_settings::<config::PrometheusConfig>(schemas, "config-prometheus");
+    #[cfg(feature = "forward")]
+    add_settings::<config::ForwardConfig>(schemas, "config-forward");
 }
 
 fn of_kind<T: Sample + JsonSchema>(schemas: &mut BTreeMap<String, String>, kind: &str) {
@@ -77,7 +100,17 @@ where
 
 fn add<T: JsonSchema>(schemas: &mut BTreeMap<String, String>, name: String) {
     // The schema of the output, which is narrower than the accepted input.
-    let generator = SchemaSettings::draft2020_12().for_serialize().with_transform(PlainText).into_generator();
+    add_by::<T>(schemas, name, SchemaSettings::draft2020_12().for_serialize());
+}
+
+/// Settings are read.
+#[cfg(feature = "config")]
+fn add_settings<T: JsonSchema>(schemas: &mut BTreeMap<String, String>, name: &str) {
+    add_by::<T>(schemas, name.to_owned(), SchemaSettings::draft2020_12().for_deserialize());
+}
+
+fn add_by<T: JsonSchema>(schemas: &mut BTreeMap<String, String>, name: String, settings: SchemaSettings) {
+    let generator = settings.with_transform(PlainText).into_generator();
     let mut schema = generator.into_root_schema_for::<T>();
     schema.insert("title".to_owned(), name.as_str().into());
     schemas.insert(name, format!("{:#}\n", schema.as_value()));

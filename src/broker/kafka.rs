@@ -60,6 +60,7 @@ use std::fmt;
 use std::time::Duration;
 
 use rdkafka::config::ClientConfig;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::broker::deadline::from_now;
@@ -132,7 +133,9 @@ enum Packing {
 }
 
 /// The compression of record batches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum Compression {
     /// No compression.

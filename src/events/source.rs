@@ -80,15 +80,16 @@ pub struct ProcessEvents {
     state: Option<State>,
 }
 
+/// The settings of the source.
 #[derive(Clone, Debug)]
-struct Settings {
-    root: PathBuf,
-    select: Select,
-    fields: Fields,
-    undecided: bool,
-    connector: bool,
-    buffer_bytes: usize,
-    most_pending: usize,
+pub(crate) struct Settings {
+    pub(crate) root: PathBuf,
+    pub(crate) select: Select,
+    pub(crate) fields: Fields,
+    pub(crate) undecided: bool,
+    pub(crate) connector: bool,
+    pub(crate) buffer_bytes: usize,
+    pub(crate) most_pending: usize,
 }
 
 struct State {
@@ -164,6 +165,12 @@ impl ProcessEvents {
     pub fn max_pending(mut self, count: usize) -> Self {
         self.settings.most_pending = count;
         self
+    }
+
+    /// The settings.
+    #[cfg(feature = "config")]
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
     }
 }
 

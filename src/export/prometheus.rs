@@ -7,6 +7,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry;
+use serde::{Deserialize, Serialize};
 
 use super::bounded::{Bounded, Others};
 use super::process_exporter;
@@ -16,11 +17,13 @@ use crate::stream::{GroupSample, Latest};
 use crate::{Sample, Snapshot};
 
 /// The naming scheme of metrics.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum Naming {
     /// The semantic conventions of OpenTelemetry, in the notation of Prometheus: `process_cpu_time_seconds_total`.
     #[default]
+    #[serde(rename = "opentelemetry")]
     OpenTelemetry,
     /// Groups of processes by the names of [process-exporter], so that what reads its metrics can read these:
     /// `namedprocess_namegroup_cpu_seconds_total{groupname="nginx",mode="user"}`. It has `num_procs`, `num_threads`, `cpu_seconds_total`,
@@ -29,6 +32,7 @@ pub enum Naming {
     /// samples are named as by [`OpenTelemetry`](Self::OpenTelemetry).
     ///
     /// [process-exporter]: https://github.com/ncabatoff/process-exporter
+    #[serde(rename = "process_exporter")]
     ProcessExporter,
 }
 

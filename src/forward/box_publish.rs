@@ -7,6 +7,7 @@ use std::pin::Pin;
 use crate::Result;
 use crate::forward::message::Message;
 use crate::forward::publish::{Outcome, Publish};
+use crate::wire::Codec;
 
 /// A [`Publish`] of any kind, as one type: for programs that choose the broker while they run, as one that reads its URL from a file.
 ///
@@ -63,6 +64,10 @@ impl Publish for BoxPublish {
         self.0.destination()
     }
 
+    fn codec(&self) -> Option<Codec> {
+        self.0.codec()
+    }
+
     async fn close(&mut self) {
         self.0.close().await;
     }
@@ -77,6 +82,7 @@ trait AnyPublish: Send {
     fn validate(&self) -> Result<()>;
     fn max_message_bytes(&self) -> Option<usize>;
     fn destination(&self) -> String;
+    fn codec(&self) -> Option<Codec>;
     fn close(&mut self) -> Boxed<'_, ()>;
 }
 
@@ -99,6 +105,10 @@ impl<P: Publish> AnyPublish for P {
 
     fn destination(&self) -> String {
         Publish::destination(self)
+    }
+
+    fn codec(&self) -> Option<Codec> {
+        Publish::codec(self)
     }
 
     fn close(&mut self) -> Boxed<'_, ()> {

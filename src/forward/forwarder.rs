@@ -1,5 +1,8 @@
 //! The settings of a forwarder.
 
+#[cfg(feature = "config")]
+mod settings;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;

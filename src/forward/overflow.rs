@@ -10,6 +10,7 @@ use crate::{Error, Result};
 /// The behaviour when messages come faster than the broker takes them and the queue or the spool is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum Overflow {
     /// No more snapshots are taken until there is room. Missed ticks are visible as gaps in `seq`; counters lose nothing, since the

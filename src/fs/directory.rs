@@ -40,7 +40,7 @@ pub struct Directory {
 
 /// The scans that a tick waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Patience {
+pub(crate) enum Patience {
     First,
     All,
     None,
@@ -48,6 +48,21 @@ pub(super) enum Patience {
 
 /// The period in which everything in a watched directory is read again: at one tick per second a tick reads a small part of it.
 const VERIFY: Duration = Duration::from_secs(1800);
+
+/// The settings of a directory.
+#[cfg(feature = "config")]
+pub(crate) struct Settings<'a> {
+    pub(crate) name: &'a Text,
+    pub(crate) path: &'a Path,
+    pub(crate) ttl: Duration,
+    pub(crate) backoff: f64,
+    pub(crate) patience: Patience,
+    pub(crate) watched: bool,
+    pub(crate) optional: bool,
+    pub(crate) exclude: Vec<String>,
+    pub(crate) boundary: Boundary,
+    pub(crate) verify: Option<Duration>,
+}
 
 impl Directory {
     /// Names the directory at `path`. It is scanned again when its value is a minute old.
@@ -279,6 +294,24 @@ impl Directory {
     }
 
     /// Returns the period in which everything in a watched directory is read again.
+    /// The settings that the source's own files use directly, as a value that names each.
+    #[cfg(feature = "config")]
+    pub(crate) fn settings(&self) -> Settings<'_> {
+        let Self { name, path, ttl, backoff, patience, watched, optional, exclude, boundary, verify } = self;
+        Settings {
+            name,
+            path,
+            ttl: *ttl,
+            backoff: *backoff,
+            patience: *patience,
+            watched: *watched,
+            optional: *optional,
+            exclude: exclude.texts(),
+            boundary: *boundary,
+            verify: *verify,
+        }
+    }
+
     pub(super) fn verified_every(&self) -> Duration {
         self.verify.unwrap_or_else(|| VERIFY.max(self.ttl))
     }

@@ -34,6 +34,13 @@ impl FileSystem {
         &self.name
     }
 
+    /// Whether it may be missing.
+    #[cfg(feature = "config")]
+    pub(crate) fn is_optional(&self) -> bool {
+        let Self { name: _, path: _, optional } = self;
+        *optional
+    }
+
     /// Returns its mount point.
     #[must_use]
     pub fn mount_point(&self) -> &Path {

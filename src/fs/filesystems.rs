@@ -97,16 +97,16 @@ pub struct FileSystems {
 
 /// The settings of a source.
 #[derive(Clone)]
-struct Config {
-    discovery: Option<Discovery>,
-    file_systems: Vec<FileSystem>,
-    directories: Vec<Directory>,
-    budget: Duration,
-    scans: usize,
-    scan: Settings,
-    max_watches: Option<usize>,
+pub(crate) struct Config {
+    pub(crate) discovery: Option<Discovery>,
+    pub(crate) file_systems: Vec<FileSystem>,
+    pub(crate) directories: Vec<Directory>,
+    pub(crate) budget: Duration,
+    pub(crate) scans: usize,
+    pub(crate) scan: Settings,
+    pub(crate) max_watches: Option<usize>,
     /// The first error in the settings.
-    fault: Option<String>,
+    pub(crate) fault: Option<String>,
 }
 
 impl FileSystems {
@@ -300,6 +300,12 @@ impl FileSystems {
     #[must_use]
     pub fn registry(&self) -> Registry {
         Registry::new(Arc::clone(&self.shared))
+    }
+
+    /// The settings.
+    #[cfg(feature = "config")]
+    pub(crate) fn settings(&self) -> &Config {
+        &self.config
     }
 }
 

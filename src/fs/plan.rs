@@ -20,11 +20,11 @@ use crate::{Error, Result, Text};
 
 /// The selection of mounted file systems that are reported without being registered.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Discovery {
-    pub(super) include_types: Vec<Pattern>,
-    pub(super) exclude_types: Vec<Pattern>,
-    pub(super) include_paths: Vec<Pattern>,
-    pub(super) exclude_paths: Vec<Pattern>,
+pub(crate) struct Discovery {
+    pub(crate) include_types: Vec<Pattern>,
+    pub(crate) exclude_types: Vec<Pattern>,
+    pub(crate) include_paths: Vec<Pattern>,
+    pub(crate) exclude_paths: Vec<Pattern>,
 }
 
 /// A mount that is reported as a file system.

@@ -24,9 +24,9 @@ pub(super) struct MarkedTree {
 
 /// The settings of scans.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Settings {
-    pub(super) threads: Option<usize>,
-    pub(super) entries_per_second: Option<u64>,
+pub(crate) struct Settings {
+    pub(crate) threads: Option<usize>,
+    pub(crate) entries_per_second: Option<u64>,
 }
 
 /// The measured usage of a mark.

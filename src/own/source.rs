@@ -88,6 +88,13 @@ impl OwnProcess {
         self.sources.push((name.into(), meter));
         self
     }
+
+    /// The settings that are no handles: the fields, and whether threads are read.
+    #[cfg(feature = "config")]
+    pub(crate) fn settings(&self) -> (Fields, bool) {
+        let Self { fields, threads, runtime: _, sources: _, state: _ } = self;
+        (*fields, threads.is_some())
+    }
 }
 
 impl Default for OwnProcess {

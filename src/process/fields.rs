@@ -165,6 +165,21 @@ impl<'de> Deserialize<'de> for Fields {
     }
 }
 
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Fields {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Fields".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": ["string", "array"],
+            "items": { "type": "string" },
+            "description": "The files to read of each process, as in `io,user,cgroup`, or a list of such names.",
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

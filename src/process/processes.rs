@@ -212,6 +212,12 @@ impl Processes {
         self.config.redact = Some(Arc::new(redact));
         self
     }
+
+    /// The settings.
+    #[cfg(feature = "config")]
+    pub(crate) fn settings(&self) -> &Config {
+        &self.config
+    }
 }
 
 /// Of the settings: the clone has read nothing.

@@ -10,6 +10,7 @@ use crate::{Error, Result};
 /// The encoding of the payload of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum Codec {
     /// `application/json`: one document. The default, for its wide support.

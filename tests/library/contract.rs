@@ -24,6 +24,16 @@ mod groups;
 #[path = "contract/own.rs"]
 mod own;
 
+#[cfg(all(feature = "config", feature = "nats"))]
+#[path = "contract/config.rs"]
+mod config;
+
+#[cfg(all(feature = "config", feature = "nats"))]
+#[test]
+fn config_runs() {
+    config::main().unwrap();
+}
+
 #[cfg(feature = "nats")]
 #[allow(dead_code)]
 #[path = "contract/forward.rs"]

@@ -9,7 +9,7 @@ use syn::visit::{self, Visit};
 
 /// The layers from the ground up, each with its modules; `x::*` is all below `x` that no other line names. A module imports
 /// from its own layer and from those before it.
-const LAYERS: [(&str, &[&str]); 12] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     (
         "ground",
         &[
@@ -73,6 +73,7 @@ const LAYERS: [(&str, &[&str]); 12] = [
     ("export", &["export", "export::*"]),
     ("forward", &["forward", "forward::*"]),
     ("brokers", &["broker", "broker::*"]),
+    ("settings", &["config", "config::*"]),
     ("front", &["lib", "schema", "cookbook"]),
 ];
 

@@ -7,6 +7,16 @@ mod allocations;
 #[cfg(feature = "forward")]
 mod changed;
 mod combinators;
+#[cfg(all(
+    feature = "amqp",
+    feature = "config",
+    feature = "kafka",
+    feature = "mqtt",
+    feature = "nats",
+    feature = "prometheus",
+    feature = "redis"
+))]
+mod config;
 mod contract;
 mod control_groups;
 #[cfg(feature = "forward")]

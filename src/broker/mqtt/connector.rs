@@ -2,18 +2,23 @@
 
 use std::hash::{BuildHasher, RandomState};
 
+use serde::{Deserialize, Serialize};
+
 use crate::broker::tls::Tls;
 use crate::broker::url::Url;
 use crate::forward::{Escape, Message, Template};
 
 /// A version of the protocol.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum Version {
     /// MQTT 5: reports why it refuses something, and carries the attributes of a message.
     #[default]
+    #[serde(rename = "5")]
     V5,
     /// MQTT 3.1.1, for brokers that know nothing later.
+    #[serde(rename = "3.1.1")]
     V311,
 }
 

@@ -1,9 +1,13 @@
 //! Where a scan stops: at other file systems, or at other mounts.
 
+use serde::{Deserialize, Serialize};
+
 use super::entry::EntryStat;
 
 /// The treatment of file systems that are mounted below the directory of a [`Scan`](crate::fs::Scan).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum Boundary {
     /// Leave out entries on another device, as `du -x` does. A bind mount of the same file system is scanned, and the

@@ -68,6 +68,13 @@ impl Globs {
         self.names.is_empty() && self.paths.is_empty()
     }
 
+    /// Returns the globs as [`add`](Self::add) takes them: those of names, and then those of paths.
+    #[cfg(feature = "config")]
+    pub(in crate::fs) fn texts(&self) -> Vec<String> {
+        let paths = self.paths.texts().map(|glob| format!("/{glob}"));
+        self.names.texts().map(str::to_owned).chain(paths).collect()
+    }
+
     /// Whether an entry is left out; `path` is its path below the root of the tree, and ends with the name.
     pub(in crate::fs) fn matches(&self, path: &[u8], name: &[u8]) -> bool {
         let matches_path = || match &*self.within {

@@ -87,6 +87,12 @@ impl Pattern {
         Regex::new(regex).map(|regex| Self(Kind::Regex(regex))).map_err(|error| reason(&error))
     }
 
+    /// The text of it, without the operator.
+    #[cfg(feature = "config")]
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(self.0.as_bytes()).into_owned()
+    }
+
     /// Whether a text that is not a path matches.
     pub(crate) fn matches(&self, text: &[u8]) -> bool {
         match &self.0 {
