@@ -130,6 +130,8 @@ settings! {
             publish_timeout: Option<Duration>,
             /// The time for waiting messages at the end: [`Forwarder::deadline`].
             deadline: Option<Duration>,
+            /// Only what changed, with everything again after this time: [`Forwarder::only_changed`]. Default: everything at each tick.
+            only_changed: Option<Duration>,
             /// The queue on disk: [`Forwarder::spool`].
             spool: Option<SpoolConfig>,
         }
@@ -218,6 +220,7 @@ impl ForwardConfig {
             retry: None,
             publish_timeout: None,
             deadline: None,
+            only_changed: None,
             spool: None,
         }
     }
@@ -243,6 +246,7 @@ impl ForwardConfig {
             retry: Some(RetryConfig { first: first.into(), most: most.into() }),
             publish_timeout: Some(of.publish_timeout.into()),
             deadline: Some(of.deadline.into()),
+            only_changed: of.only_changed.map(Duration::from),
             spool: of.spool.map(spool),
             ..self
         }
@@ -291,6 +295,9 @@ impl ForwardConfig {
         }
         if let Some(time) = self.deadline {
             forwarder = forwarder.deadline(time.get());
+        }
+        if let Some(keyframe_every) = self.only_changed {
+            forwarder = forwarder.only_changed(keyframe_every.get());
         }
         if let Some(SpoolConfig { path, max }) = &self.spool {
             forwarder = forwarder.spool(path, max.bytes());

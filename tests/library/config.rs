@@ -93,6 +93,7 @@ linger = "10ms"
 overflow = "drop_oldest"
 publish_timeout = "20s"
 deadline = "5s"
+only_changed = "10m"
 
 [tls]
 ca_file = "/etc/ca.pem"
@@ -256,7 +257,7 @@ fn every_setter_has_a_key() {
             "Forwarder",
             "forward/forwarder.rs",
             &["ForwardConfig"],
-            &[("shutdown", ""), ("abort", ""), ("on_rejected", "")],
+            &[("shutdown", ""), ("abort", ""), ("on_rejected", ""), ("dead_band", ""), ("feed", "")],
         ),
         ("JetStream", "broker/nats/jetstream.rs", &["NatsConfig"], &[]),
         ("Core", "broker/nats/core_nats.rs", &["NatsConfig"], &[]),

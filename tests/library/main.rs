@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is the report of a test")]
 
+#[cfg(all(feature = "config", feature = "nats", feature = "prometheus"))]
+mod agent;
 mod alerts;
 mod allocations;
 #[cfg(feature = "forward")]

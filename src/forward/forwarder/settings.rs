@@ -20,6 +20,7 @@ pub(crate) struct ForwarderSettings {
     pub(crate) retry: (Duration, Duration),
     pub(crate) publish_timeout: Duration,
     pub(crate) deadline: Duration,
+    pub(crate) only_changed: Option<Duration>,
     pub(crate) spool: Option<(PathBuf, u64)>,
 }
 
@@ -40,6 +41,10 @@ impl<P> Forwarder<P> {
             retry,
             publish_timeout,
             ends,
+            only_changed,
+            // A function of the type of samples.
+            bands: _,
+            wrong: _,
             spool,
             on_rejected: _,
             shared: _,
@@ -56,6 +61,7 @@ impl<P> Forwarder<P> {
             retry: *retry,
             publish_timeout: *publish_timeout,
             deadline: ends.deadline,
+            only_changed: *only_changed,
             spool: spool.clone(),
         }
     }

@@ -23,6 +23,7 @@ directories = [{ name = "logs", path = "/var/log", ttl = "1m" }, { name = "jobs"
 [forward]
 url = "nats://127.0.0.1:4222" # passwords come from files or the environment; one in the URL is refused
 overflow = "drop_oldest"
+only_changed = "10m"
 spool = { path = "spool.redb", max = "64 MiB" }
 "#;
 
