@@ -17,7 +17,7 @@ use appmon::config::{
     AlertConfig, AlertOn, FileSystemsConfig, ForwardConfig, GroupsConfig, OwnProcessConfig, ProcessesConfig,
     PrometheusConfig,
 };
-use appmon::forward::{BoxPublish, Feeds, Forwarder, Monitor, Report};
+use appmon::forward::{BoxPublish, Feeds, Forwarder, Monitor, Publish, Report};
 use appmon::measured::Measured;
 use appmon::{Error, Result, Sample, Snapshot, SnapshotStreamExt, SourceExt};
 use futures::{Stream, StreamExt, TryStreamExt, future};
@@ -153,7 +153,7 @@ impl Settings {
             line(format!("alert about {}: {}", alert.on, alert.name.as_ref().unwrap_or(&alert.rule)));
         }
         if let Some(forward) = &self.forward {
-            line(format!("to {:?}", forward.publish()?));
+            line(format!("to {}", forward.publish()?.destination()));
         }
         if let Some(metrics) = &self.metrics {
             line(format!("metrics at http://{metrics}/metrics"));
@@ -297,13 +297,16 @@ impl Pipeline {
         if let Some(monitor) = self.monitor {
             self.tasks.spawn(watch(monitor));
         }
-        match self.feeds {
+        let report = match self.feeds {
             Some(Target::Feeds(feeds)) => feeds.run().await,
             _ => {
                 self.stop.cancelled().await;
                 Ok(Report::default())
             }
-        }
+        };
+        // Waits for their ends, so that the next pipeline finds the address of the page free.
+        self.tasks.shutdown().await;
+        report
     }
 }
 
