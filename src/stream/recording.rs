@@ -81,15 +81,7 @@ impl<T: Sample + DeserializeOwned> Recording<T> {
         for file in &files {
             open::<T>(file)?;
         }
-        Ok(Self {
-            files,
-            next: 0,
-            lines: None,
-            line: Vec::new(),
-            from: None,
-            torn_bytes: 0,
-            samples: PhantomData,
-        })
+        Ok(Self { files, next: 0, lines: None, line: Vec::new(), from: None, torn_bytes: 0, samples: PhantomData })
     }
 
     /// Goes to the first snapshot of this time or a later one, forward or back. Behind the last snapshot there is none.
@@ -130,7 +122,8 @@ impl<T: Sample + DeserializeOwned> Recording<T> {
             let at = |error: io::Error| Error::from(error).at(path);
             let Some((file, start)) = open::<T>(path)? else { continue };
             let Some(first) = jump::first_time(&file, &start).map_err(at)? else { continue };
-            let last = if Some(path) == self.files.last() { jump::last_time(path, file, &start).map_err(at)? } else { first };
+            let last =
+                if Some(path) == self.files.last() { jump::last_time(path, file, &start).map_err(at)? } else { first };
             span = Some((span.map_or(first, |(first, _)| first), last.max(first)));
         }
         Ok(span)

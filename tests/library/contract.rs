@@ -29,6 +29,11 @@ mod own;
 #[path = "contract/forward.rs"]
 mod forward;
 
+#[cfg(feature = "recording")]
+#[allow(dead_code)]
+#[path = "contract/replay.rs"]
+mod replay;
+
 #[path = "contract/once.rs"]
 mod once;
 

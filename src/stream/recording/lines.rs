@@ -142,8 +142,8 @@ impl Lines {
     fn begin_chunk(&mut self) -> io::Result<bool> {
         let Some(at) = self.next_chunk.take() else { return Ok(false) };
         let Some(chunk) = Chunk::read(&self.file, at)? else {
-            // Either the end, or damage: then there may be more behind it.
-            self.next_chunk = chunk::find(&self.file, at)?;
+            // Either the end, or damage: then there may be more behind it. Here is at most the beginning of a chunk.
+            self.next_chunk = chunk::find(&self.file, at.saturating_add(1))?;
             return match self.next_chunk {
                 Some(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "a part of the file is damaged")),
                 None => Ok(false),

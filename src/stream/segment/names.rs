@@ -67,7 +67,8 @@ mod tests {
     #[test]
     fn numbered_files_come_by_their_numbers() {
         let folder = tempfile::tempdir().unwrap();
-        let names = ["n.000002.zst", "n.1000000.zst", "n.000001.zst", "n.zst", "n.1.zst", "n.00000x.zst", "m.000001.zst"];
+        let names =
+            ["n.000002.zst", "n.1000000.zst", "n.000001.zst", "n.zst", "n.1.zst", "n.00000x.zst", "m.000001.zst"];
         for name in names {
             std::fs::write(folder.path().join(name), "").unwrap();
         }
