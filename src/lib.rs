@@ -71,6 +71,10 @@
 //!   tick ([`SnapshotStreamExt::group_by`], [`Processes::lives`], [`cgroup`]); the busiest of them ([`SnapshotStreamExt::top`]).
 //! - Alerts: when a rule such as `cpu.cores > 0.8 for 30s` begins and ceases to hold ([`SnapshotStreamExt::alert`]).
 //! - Windows: growth, minimum, maximum, mean and quantiles over a span of time ([`SnapshotStreamExt::window`]).
+//! - Recordings: any stream into files, and the same snapshots again, through the same pipeline, at any speed, from any time (`record`,
+//!   `stream::Recording`).
+//! - Recordings: any stream into files, and the same snapshots again, through the same pipeline, at any speed, from any time (`record`,
+//!   `stream::Recording`).
 //! - The newest snapshot, for readers with times of their own ([`SnapshotStreamExt::observe`]).
 //! - Each directory of each file system as a sample of its own ([`SnapshotStreamExt::parts`]).
 //! - The field table: each number of a sample with its path, unit, kind and help, for code that reads numbers by name ([`measured`]).
@@ -104,6 +108,7 @@
 //! - `mqtt`: MQTT 5 and 3.1.1; pure Rust.
 //! - `redis`: Redis Streams; pure Rust.
 //! - `prometheus`: metrics of the newest snapshot for Prometheus (`export`), through prometheus-client.
+//! - `recording`: recordings of streams and their replay (`stream::Recording`), through zstd, which is built along (needs a C compiler).
 //! - `schema`: the JSON Schema of the wire form (`schema`).
 //!
 //! # Cancel safety

@@ -105,7 +105,7 @@ impl<T: Sample + DeserializeOwned> Recording<T> {
         self.next = found;
         self.open_next()?;
         if let Some(lines) = &mut self.lines {
-            lines.jump(time).map_err(|error| Error::from(error).at(lines.path()))?;
+            jump::to(lines, time).map_err(|error| Error::from(error).at(lines.path()))?;
         }
         self.from = Some(time);
         Ok(())
@@ -133,11 +133,6 @@ impl<T: Sample + DeserializeOwned> Recording<T> {
     #[must_use]
     pub fn torn_bytes(&self) -> u64 {
         self.torn_bytes.saturating_add(self.lines.as_ref().map_or(0, Lines::torn_bytes))
-    }
-
-    /// Makes it a stream, which reads on tokio's pool of blocking threads.
-    pub fn stream(self) -> Replay<T> {
-        Replay::new(self)
     }
 
     /// Opens the next file. Returns false if there is none.

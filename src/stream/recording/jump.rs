@@ -14,6 +14,14 @@ use crate::Timestamp;
 /// A bisection ends where so few bytes are left: they are read faster than they are bisected.
 const NEAR: u64 = 256 << 10;
 
+/// Goes to a place before which all lines are of an earlier time.
+pub(super) fn to(lines: &mut Lines, time: Timestamp) -> io::Result<()> {
+    let (file, start) = lines.whole();
+    let at = if lines.is_compressed() { chunk_of(file, start, time)? } else { line_of(file, start, time)? };
+    lines.go_to(at);
+    Ok(())
+}
+
 /// The time of the first line; `None` if there is none.
 pub(super) fn first_time(file: &Arc<File>, start: &Start) -> io::Result<Option<Timestamp>> {
     if start.is_compressed {
@@ -29,7 +37,7 @@ pub(super) fn last_time(path: &Path, file: Arc<File>, start: &Start) -> io::Resu
     let len = file.metadata()?.len();
     let mut lines = Lines::new(path.to_owned(), Arc::clone(&file), start);
     if start.is_compressed {
-        lines.jump_to_last_chunk()?;
+        to(&mut lines, Timestamp::from_unix_nanos(u64::MAX))?;
     } else {
         // The last line is found by going back in growing steps.
         let mut step = NEAR;
@@ -70,7 +78,7 @@ fn last_of(file: &Arc<File>, from: u64, is_within: bool) -> io::Result<Option<Ti
 }
 
 /// The last chunk whose first line is not later; the first chunk if all are.
-pub(super) fn chunk_of(file: &File, start: u64, time: Timestamp) -> io::Result<u64> {
+fn chunk_of(file: &File, start: u64, time: Timestamp) -> io::Result<u64> {
     let (mut at, mut found) = (start, start);
     while let Some(chunk) = Chunk::read(file, at)? {
         if Timestamp::from_unix_nanos(chunk.first) > time {
@@ -86,7 +94,7 @@ pub(super) fn chunk_of(file: &File, start: u64, time: Timestamp) -> io::Result<u
 }
 
 /// A place at or before the last line that can be read by itself and is not later; the first line if all are.
-pub(super) fn line_of(file: &Arc<File>, start: u64, time: Timestamp) -> io::Result<u64> {
+fn line_of(file: &Arc<File>, start: u64, time: Timestamp) -> io::Result<u64> {
     let (mut low, mut high) = (start, file.metadata()?.len());
     while high.saturating_sub(low) > NEAR {
         let middle = low.saturating_add(high.saturating_sub(low) / 2);

@@ -8,8 +8,6 @@ use std::sync::Arc;
 
 use super::super::segment::Start;
 use super::super::segment::chunk::{self, Chunk, HEAD_BYTES};
-use super::jump;
-use crate::Timestamp;
 
 /// No line of a snapshot is longer, so a file that is something else cannot fill the memory.
 const LONGEST: u64 = 256 << 20;
@@ -63,7 +61,7 @@ impl Lines {
     }
 
     /// Goes on at a line of a plain file, or at a chunk.
-    fn go_to(&mut self, at: u64) {
+    pub(super) fn go_to(&mut self, at: u64) {
         (self.next_chunk, self.input, self.chunk) = (None, None, None);
         if self.is_compressed {
             self.next_chunk = Some(at);
@@ -72,23 +70,13 @@ impl Lines {
         }
     }
 
-    /// Goes to a place before which all lines are of an earlier time.
-    pub(super) fn jump(&mut self, time: Timestamp) -> io::Result<()> {
-        let at = if self.is_compressed {
-            jump::chunk_of(&self.file, self.start, time)?
-        } else {
-            jump::line_of(&self.file, self.start, time)?
-        };
-        self.go_to(at);
-        Ok(())
+    /// The file, and where its lines or chunks begin.
+    pub(super) fn whole(&self) -> (&Arc<File>, u64) {
+        (&self.file, self.start)
     }
 
-    /// Goes to the last chunk of a compressed file.
-    pub(super) fn jump_to_last_chunk(&mut self) -> io::Result<()> {
-        if self.is_compressed {
-            self.go_to(jump::chunk_of(&self.file, self.start, Timestamp::from_unix_nanos(u64::MAX))?);
-        }
-        Ok(())
+    pub(super) fn is_compressed(&self) -> bool {
+        self.is_compressed
     }
 
     /// Reads the next line, with its end. After an error the next call goes on behind what cannot be read, if there is anything.

@@ -40,10 +40,11 @@ pub struct Replay<T> {
 
 type Batch<T> = (Recording<T>, VecDeque<Result<Snapshot<T>>>);
 
-impl<T: Sample + DeserializeOwned> Replay<T> {
-    pub(super) fn new(recording: Recording<T>) -> Self {
-        Self {
-            recording: Some(recording),
+impl<T: Sample + DeserializeOwned> Recording<T> {
+    /// Makes it a stream, which reads on tokio's pool of blocking threads.
+    pub fn stream(self) -> Replay<T> {
+        Replay {
+            recording: Some(self),
             hop: None,
             ready: VecDeque::new(),
             pace: None,
