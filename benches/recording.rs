@@ -52,7 +52,7 @@ impl Machine {
     fn tick(&mut self, second: u64) -> Snapshot<ProcessSample> {
         let at = Monotonic::from_nanos((1_000 + second) * SECOND + 123_456);
         for index in 0..self.samples.len() {
-            let (runs, amount) = (self.random() % 10 == 0, self.random());
+            let (runs, amount) = (self.random().is_multiple_of(10), self.random());
             let process = &mut self.samples[index];
             process.at = at;
             if !runs {
