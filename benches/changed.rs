@@ -46,7 +46,7 @@ fn cpu(clock: ClockId) -> Duration {
 fn ticks() -> impl Stream<Item = Result<Snapshot<appmon::Rated<appmon::ProcessSample>>>> {
     // Others of the machine may run.
     let own = format!("ppid={}", std::process::id()).parse().unwrap();
-    Processes::new().select::<appmon::Select>(own).every(TICK).rates()
+    Processes::new().select(own).every(TICK).rates()
 }
 
 fn main() {

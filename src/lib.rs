@@ -80,6 +80,8 @@
 //!   tick ([`SnapshotStreamExt::group_by`], [`Processes::lives`], [`cgroup`]); the busiest of them ([`SnapshotStreamExt::top`]).
 //! - Alerts: when a rule such as `cpu.cores > 0.8 for 30s` begins and ceases to hold ([`SnapshotStreamExt::alert`]).
 //! - Windows: growth, minimum, maximum, mean and quantiles over a span of time ([`SnapshotStreamExt::window`]).
+//! - Recordings: any stream into files, and the same snapshots again, through the same pipeline, at any speed, from any time (`record`,
+//!   `stream::Recording`).
 //! - The newest snapshot, for readers with times of their own ([`SnapshotStreamExt::observe`]); one stream for several consumers
 //!   ([`SnapshotStreamExt::share`]).
 //! - Each directory of each file system as a sample of its own ([`SnapshotStreamExt::parts`]).
@@ -116,6 +118,7 @@
 //! - `opentelemetry`: the newest snapshot as observable instruments (`export`).
 //! - `otlp`: OTLP, as a codec for all brokers and over HTTP (`broker::otlp`).
 //! - `prometheus`: metrics of the newest snapshot for Prometheus (`export`), through prometheus-client.
+//! - `recording`: recordings of streams and their replay (`stream::Recording`), through zstd, which is built along (needs a C compiler).
 //! - `schema`: the JSON Schema of the wire form (`schema`).
 //!
 //! # Cancel safety

@@ -298,3 +298,23 @@ fn lost_reading(lost: JoinError) -> Error {
 pub(crate) async fn hop<T: Send + 'static>(read: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(read).await.unwrap_or_else(|lost| Err(lost_reading(lost)))
 }
+
+/// A hop that has begun. It goes on while nobody polls this.
+#[cfg(feature = "recording")]
+pub(crate) struct Hop<T>(JoinHandle<T>);
+
+#[cfg(feature = "recording")]
+impl<T: Send + 'static> Hop<T> {
+    pub(crate) fn start(read: impl FnOnce() -> T + Send + 'static) -> Self {
+        Self(tokio::task::spawn_blocking(read))
+    }
+}
+
+#[cfg(feature = "recording")]
+impl<T> Future for Hop<T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
+        Pin::new(&mut self.0).poll(cx).map_err(lost_reading)
+    }
+}

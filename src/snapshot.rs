@@ -149,6 +149,11 @@ pub enum Notice {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         no_connector: Option<ConnectorObstacle>,
     },
+    /// These snapshots are not recorded at the moment ([`record`](crate::stream)): the disk is full, or gives errors.
+    NotRecorded {
+        /// The last error.
+        error: String,
+    },
     /// The snapshots have no [`lives`](Snapshot::lives): totals of groups have the usage of their members as it was seen, the usage of
     /// children that were waited for comes a tick later, and a process that leaves the selection counts as ended.
     NoLives,
@@ -189,6 +194,7 @@ impl fmt::Display for Notice {
             Self::UnwatchedControlGroups { count } => {
                 write!(f, "no inotify watches for {count} control groups: they are compared at each tick")
             }
+            Self::NotRecorded { error } => write!(f, "not recorded: {}", Escaped(error.as_bytes())),
             Self::NoRootMount => f.write_str("only mounts below the root of this process are visible (chroot)"),
         }
     }

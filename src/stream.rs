@@ -8,8 +8,14 @@ mod hosts;
 mod observe;
 mod parts;
 mod rates;
+#[cfg(feature = "recording")]
+mod record;
+#[cfg(feature = "recording")]
+mod recording;
 mod retain;
 mod samples;
+#[cfg(feature = "recording")]
+mod segment;
 mod select;
 mod share;
 mod top;
@@ -21,6 +27,10 @@ pub use group_by::{GroupBy, GroupCpu, GroupKey, GroupRates, GroupSample, GroupTo
 pub use observe::{Latest, Observe};
 pub use parts::Parts;
 pub use rates::Rates;
+#[cfg(feature = "recording")]
+pub use record::{RecordStatus, Recorded};
+#[cfg(feature = "recording")]
+pub use recording::{Recording, Replay};
 pub use retain::Retain;
 pub use samples::{Record, Samples};
 pub use select::Selected;
@@ -310,6 +320,41 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
         T: Clone,
     {
         assert_stream(Observe::new(self))
+    }
+
+    /// Passes the snapshots on, and writes each to a file, from which a [`Recording`] reads them again: the same pipeline over last night's
+    /// data. What is recorded is what comes in here, so record before [`rates`](Self::rates) and the like: they can be made again.
+    ///
+    /// A path that ends in `.zst` is compressed. See [`Recorded`] for the file, its rotation, and errors of the disk, which do not
+    /// stop the stream.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use appmon::{Processes, SnapshotStreamExt, SourceExt};
+    /// use futures::TryStreamExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> appmon::Result<()> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("processes.ndjson.zst");
+    /// let ticks = Processes::new().lives(true).every(Duration::from_millis(20));
+    /// let mut ticks = ticks.record(&path).max_bytes(100 << 20).keep(7).rates();
+    /// while let Some(tick) = ticks.try_next().await? {
+    ///     println!("{} processes", tick.len());
+    /// #   break;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "recording")]
+    fn record(self, path: impl Into<std::path::PathBuf>) -> Recorded<Self, T>
+    where
+        T: Sample + serde::Serialize + Clone + Send + 'static,
+    {
+        assert_stream(Recorded::new(self, path.into()))
     }
 
     /// Yields the changes from tick to tick: the subjects that appeared, that changed their identity (a process by `execve(2)`), and

@@ -50,6 +50,8 @@ pub use piece::Piece;
 #[cfg(feature = "forward")]
 pub(crate) use raw_samples::RawSamples;
 pub(crate) use record::{Line, RecordRef};
+#[cfg(feature = "recording")]
+pub(crate) use version::SCHEMA;
 pub(crate) use version::check;
 #[cfg(feature = "schema")]
 pub(crate) use version::describe;

@@ -236,7 +236,7 @@ impl ForwardConfig {
         let spool = |(path, max): (PathBuf, u64)| SpoolConfig { path, max: max.into() };
         Self {
             host: of.host,
-            codec: Some(of.codec),
+            codec: of.codec,
             per_sample: Some(of.per_sample),
             max_message_bytes: Some(of.max_message_bytes.into()),
             batch: messages(of.batch),

@@ -48,6 +48,10 @@ mod units;
 #[allow(dead_code)]
 #[path = "contract/agent.rs"]
 mod agent;
+#[cfg(feature = "recording")]
+#[allow(dead_code)]
+#[path = "contract/replay.rs"]
+mod replay;
 
 #[path = "contract/once.rs"]
 mod once;

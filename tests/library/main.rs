@@ -40,6 +40,8 @@ mod parsers;
 #[cfg(feature = "prometheus")]
 mod prometheus;
 mod promises;
+#[cfg(feature = "recording")]
+mod recording;
 mod sampler;
 #[cfg(feature = "schema")]
 mod schema;

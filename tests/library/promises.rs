@@ -54,6 +54,12 @@ fn streams() {
     stream(Processes::new().cached(Duration::from_secs(1)).every(Duration::from_secs(1)));
     stream(FileSystems::mounted().every(Duration::from_secs(1)).changes());
     stream(FileSystems::mounted().every(Duration::from_secs(1)).rates());
+    #[cfg(feature = "recording")]
+    stream(ticks().record("processes.ndjson"));
+    #[cfg(feature = "recording")]
+    shared::<Recording<ProcessSample>>();
+    #[cfg(feature = "recording")]
+    shared::<Replay<ProcessSample>>();
     stream(entries("/"));
     stream(entries("/").choose(|_| async { Walk::Keep }));
     stream(ProcessEvents::new().every(Duration::from_secs(1)).samples());

@@ -10,7 +10,7 @@ use crate::wire::Codec;
 /// The settings that are neither functions nor handles. Pairs are messages and bytes.
 pub(crate) struct ForwarderSettings {
     pub(crate) host: Option<String>,
-    pub(crate) codec: Codec,
+    pub(crate) codec: Option<Codec>,
     pub(crate) per_sample: bool,
     pub(crate) max_message_bytes: usize,
     pub(crate) batch: (usize, usize),

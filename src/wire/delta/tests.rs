@@ -17,7 +17,9 @@ fn at(nanos: u64) -> Monotonic {
 }
 
 fn process(pid: u32) -> ProcessSample {
-    ProcessSample { id: ProcessId { pid, start_ticks: 7 }, at: at(3), read_at: at(3), ..ProcessSample::default() }
+    let mut sample = ProcessSample { at: at(3), ..ProcessSample::default() };
+    (sample.id, sample.read_at) = (ProcessId { pid, start_ticks: 7 }, at(3));
+    sample
 }
 
 /// A file system with every time that one can have.
