@@ -23,7 +23,7 @@ mod window;
 
 pub use alert::{Alert, AlertEdge, AlertState, Alerts, ResolvedBecause};
 pub use changes::{Change, Changes};
-pub use group_by::{GroupBy, GroupCpu, GroupKey, GroupRates, GroupSample, GroupTotals};
+pub use group_by::{GroupBy, GroupCpu, GroupKey, GroupRates, GroupSample, GroupTotals, TreeRoot, TreeRoots};
 pub use observe::{Latest, Observe};
 pub use parts::Parts;
 pub use rates::Rates;
@@ -414,8 +414,8 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
     /// ticks        ●─────────────●─────────────●
     /// ```
     ///
-    /// Keys that are ready are in [`by`]; [`Service::of`](crate::process::Service::of) is for services. Groups have rates:
-    /// `.group_by(..).rates()`.
+    /// Keys that are ready are in [`by`]; [`Service::of`](crate::process::Service::of) is for services; for trees of processes there is
+    /// [`group_by_tree`](Self::group_by_tree). Groups have rates: `.group_by(..).rates()`.
     ///
     /// # Examples
     ///
@@ -442,6 +442,48 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
         K: Ord + Hash + Clone,
     {
         assert_stream(GroupBy::new(self, key))
+    }
+
+    /// Groups the processes of each snapshot by the tree they belong to: each job, login or server with all that it started. As
+    /// [`group_by`](Self::group_by), with the [root](TreeRoot) of the tree as the key.
+    ///
+    /// - The roots are the topmost selected processes: one that is selected and below another root is part of that one's tree. With
+    ///   [`Select::all`] they are those whose parent is not in the snapshot, as in [`ProcessTree::roots`](crate::ProcessTree::roots).
+    /// - A process belongs to the tree in which it first was until it ends: also when its parent or the root ends, and it becomes a child of
+    ///   another process, as daemons do. One that lost its parent before a snapshot had it is in the tree of the process that adopted it,
+    ///   if that one is in a tree.
+    /// - Whether a process is a root is decided by the snapshot alone, as by [`Select::apply`], when the process is new and when its
+    ///   [`info`](crate::ProcessSample::info) or parent changed, and not undone: when a process becomes a root, so do its descendants
+    ///   become part of the tree, except those that are in one already.
+    /// - Processes in no tree are in the group [`Other`](GroupKey::Other).
+    ///
+    /// # Errors
+    ///
+    /// Each item is an error when the selection is nested too deeply ([`is_config`](crate::Error::is_config)).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use appmon::{Processes, Select, SnapshotStreamExt, SourceExt};
+    /// use futures::TryStreamExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> appmon::Result<()> {
+    /// let logins = Select::name("sshd") | Select::name("login");
+    /// let mut ticks = Processes::new().lives(true).every(Duration::from_millis(20)).group_by_tree(logins);
+    /// for tree in ticks.try_next().await?.expect("a tick") {
+    ///     println!("{}: {} alive, {} ns of CPU", tree.key, tree.alive, tree.cpu.total_ns);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn group_by_tree(self, roots: Select) -> GroupBy<Self, TreeRoots, TreeRoot>
+    where
+        T: AsRef<ProcessSample>,
+    {
+        assert_stream(GroupBy::by_tree(self, roots))
     }
 
     /// Keeps the `n` samples of each snapshot that have the largest values, the largest first.

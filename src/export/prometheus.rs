@@ -1,5 +1,6 @@
 //! Metrics for Prometheus, as a `Collector` of prometheus-client.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -50,8 +51,9 @@ const GROUP: &str = <GroupSample<u32> as Sample>::KIND;
 ///
 /// [`Latest`] itself is a `Collector` too, with the defaults and without a bound. Each number of the [field table](crate::measured) that
 /// has a value is a metric: times in seconds, sizes in bytes, shares as ratios. The [labels](Measured::labels) of the sample are its
-/// labels, and `host` if the snapshot is from another host. A subject that is gone is absent from the next scrape. While the handle is
-/// [empty](Latest::get), there are no metrics.
+/// labels, and `host` if the snapshot is from another host. A label of the sample that would occur twice by that, or by an attribute of
+/// the metric such as `cpu_mode`, begins with `exported_`, as in Prometheus itself. A subject that is gone is absent from the next scrape.
+/// While the handle is [empty](Latest::get), there are no metrics.
 ///
 /// Seconds are floats, exact to the nanosecond for 104 days of CPU time.
 ///
@@ -206,9 +208,14 @@ fn page<T: Sample + Measured>(
     others: Option<Others>,
 ) -> fmt::Result {
     let host = snapshot.host.iter().map(|host| ("host".to_owned(), host.to_string()));
+    let fields = families.iter().flat_map(|(_, family)| &family.fields);
+    let attributes = fields.flat_map(|field| field.metric_attributes().iter().map(|(name, _)| prometheus_name(name)));
+    let reserved: HashSet<String> = attributes.chain(host.clone().map(|(name, _)| name)).collect();
     let label_name = |name: &str| {
         // A group has one label, by whatever it is grouped.
-        if naming.is_process_exporter::<T>() { process_exporter::LABEL.to_owned() } else { prometheus_name(name) }
+        let name =
+            if naming.is_process_exporter::<T>() { process_exporter::LABEL.to_owned() } else { prometheus_name(name) };
+        if reserved.contains(&name) { format!("exported_{name}") } else { name }
     };
     let labels_of = |sample: &T| -> Pairs {
         let labels = sample.labels();

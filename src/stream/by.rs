@@ -11,7 +11,8 @@
 //! ```
 //!
 //! A text is empty for processes that have no such thing, and for those of which it may not be read. For services see
-//! [`Service::of`](crate::process::Service::of).
+//! [`Service::of`](crate::process::Service::of); for trees of processes, whose key is not a matter of one process alone,
+//! [`group_by_tree`](crate::SnapshotStreamExt::group_by_tree).
 
 use crate::cgroup::{Container, Identity};
 use crate::{ProcessSample, Text};

@@ -8,8 +8,10 @@ mod measured;
 mod sample;
 #[cfg(test)]
 mod tests;
+mod trees;
 
 pub use sample::{GroupCpu, GroupKey, GroupRates, GroupSample, GroupTotals};
+pub use trees::{TreeRoot, TreeRoots};
 
 use std::fmt;
 use std::hash::Hash;
@@ -24,10 +26,11 @@ use pin_project_lite::pin_project;
 use self::groups::Settings;
 use self::ledger::{Keys, Ledger};
 use super::hosts::PerHost;
-use crate::{ProcessSample, Result, Snapshot};
+use crate::{ProcessSample, Result, Select, Snapshot};
 
 pin_project! {
-    /// The stream of [`SnapshotStreamExt::group_by`](crate::SnapshotStreamExt::group_by).
+    /// The stream of [`SnapshotStreamExt::group_by`](crate::SnapshotStreamExt::group_by), and of
+    /// [`group_by_tree`](crate::SnapshotStreamExt::group_by_tree).
     #[must_use = "streams do nothing unless polled"]
     pub struct GroupBy<S, F, K> {
         #[pin]
@@ -85,6 +88,12 @@ impl<S, F, K> GroupBy<S, F, K> {
     }
 }
 
+impl<S> GroupBy<S, TreeRoots, TreeRoot> {
+    pub(super) fn by_tree(stream: S, roots: Select) -> Self {
+        Self::new(stream, TreeRoots::new(roots))
+    }
+}
+
 impl<S, F, K, T> Stream for GroupBy<S, F, K>
 where
     S: Stream<Item = Result<Snapshot<T>>>,
@@ -99,7 +108,7 @@ where
         let Some(item) = ready!(this.stream.poll_next(cx)) else { return Poll::Ready(None) };
         Poll::Ready(Some(item.map(|snapshot| {
             let ledger = this.hosts.of(&snapshot).state;
-            ledger.tick(snapshot, Keys::new(this.key, this.settings))
+            ledger.tick(snapshot, Keys::new(&mut |process| Some((this.key)(process)), this.settings))
         })))
     }
 
@@ -114,6 +123,39 @@ where
     T: AsRef<ProcessSample>,
     F: FnMut(&ProcessSample) -> K,
     K: Ord + Hash + Clone,
+{
+    fn is_terminated(&self) -> bool {
+        self.stream.is_terminated()
+    }
+}
+
+impl<S, T> Stream for GroupBy<S, TreeRoots, TreeRoot>
+where
+    S: Stream<Item = Result<Snapshot<T>>>,
+    T: AsRef<ProcessSample>,
+{
+    type Item = Result<Snapshot<GroupSample<TreeRoot>>>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.project();
+        let Some(item) = ready!(this.stream.poll_next(cx)) else { return Poll::Ready(None) };
+        Poll::Ready(Some(item.and_then(|snapshot| {
+            let trees = this.key.read(&snapshot)?;
+            let ledger = this.hosts.of(&snapshot).state;
+            let mut root = |process: &ProcessSample| trees.root(process.id);
+            Ok(ledger.tick(snapshot, Keys::new(&mut root, this.settings).all_again(trees.has_joined())))
+        })))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.stream.size_hint()
+    }
+}
+
+impl<S, T> FusedStream for GroupBy<S, TreeRoots, TreeRoot>
+where
+    S: FusedStream<Item = Result<Snapshot<T>>>,
+    T: AsRef<ProcessSample>,
 {
     fn is_terminated(&self) -> bool {
         self.stream.is_terminated()

@@ -207,6 +207,28 @@ fn another_host_is_a_label() {
     assert!(page(latest).contains("meter_count_bytes_total{meter=\"1\",host=\"db-1\"} 5"));
 }
 
+#[test]
+fn no_label_occurs_twice() {
+    for (by, own) in [("host", "exported_host"), ("cpu.mode", "exported_cpu_mode"), ("service", "service")] {
+        let mut group = group("a", 1_000_000_000);
+        group.by = Some(by.into());
+        let mut snapshot: Snapshot<_> = [group].into_iter().collect();
+        snapshot.host = Some("db-1".into());
+        let (latest, mut tick) = observed(vec![snapshot]);
+        tick();
+        let seen = series(&page(Prometheus::new(latest).max_subjects(1)));
+        let labels = format!("{own}=\"a\",host=\"db-1\"");
+        assert_eq!(seen[&format!("process_group_cpu_seconds_total{{{labels}}}")], 1.5, "{seen:?}");
+        assert_eq!(seen[&format!("process_group_cpu_time_seconds_total{{{labels},cpu_mode=\"user\"}}")], 1.0);
+        for name in seen.keys() {
+            let names = name.split(['{', ',']).skip(1).filter_map(|label| label.split_once('='));
+            let mut names: Vec<_> = names.map(|(name, _)| name).collect();
+            names.sort_unstable();
+            assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{name}");
+        }
+    }
+}
+
 proptest! {
     /// Whatever comes and goes: no total ever falls, and all totals together are what was counted.
     #[test]

@@ -43,6 +43,7 @@ fn streams() {
     stream(ticks().rates().select(Select::pid(1)));
     stream(ticks().samples());
     stream(ticks().group_by(Service::of));
+    stream(ticks().group_by_tree(Select::all()));
     stream(ticks().rates().group_by(by::name).by("name").rates());
     stream(ticks().rates().top(5, |process| process.rates.map_or(0.0, |rates| rates.cpu.cores)));
     stream(ticks().group_by(by::user).rates().top(5, |group| group.cpu.total_ns as f64).with_rest());

@@ -44,21 +44,10 @@ impl Select {
     /// # Ok::<(), appmon::Error>(())
     /// ```
     pub fn apply<T: AsRef<ProcessSample>>(&self, snapshot: &mut Snapshot<T>) -> Result<()> {
-        self.0.check()?;
         if self.is_all() {
             return Ok(());
         }
-        let (cancel, pid_files) = (Cancel::new(), PidFiles::default());
-        let seen = Seen::new(snapshot, self.is_tree());
-        let selected: Vec<Option<bool>> = if self.is_tree() {
-            let verdicts = self.judge(&seen, |_| None, &pid_files, &cancel)?;
-            (0..seen.count()).map(|nth| verdicts.selected(nth)).collect()
-        } else {
-            seen.samples
-                .iter()
-                .map(|sample| self.matches(seen.subject_of(sample), &pid_files, &cancel))
-                .collect::<Result<_>>()?
-        };
+        let selected = self.decide_by(snapshot, |_| true)?;
         let mut selected = selected.into_iter();
         let skipped = &mut snapshot.skipped;
         let has_usage = snapshot.lives.as_ref().is_some_and(|lives| !lives.control_groups.is_empty());
@@ -87,6 +76,28 @@ impl Select {
             Lives::leave_out(&mut snapshot.lives, |path| with_above.contains(without_mark(path)));
         }
         Ok(())
+    }
+
+    /// Decides about the samples of a snapshot whose places are `wanted`, by the snapshot alone; in their order. `None` where it has too
+    /// little data.
+    ///
+    /// # Errors
+    ///
+    /// When the selection is nested too deep.
+    pub(crate) fn decide_by<T: AsRef<ProcessSample>>(
+        &self,
+        snapshot: &Snapshot<T>,
+        mut wanted: impl FnMut(usize) -> bool,
+    ) -> Result<Vec<Option<bool>>> {
+        self.0.check()?;
+        let (cancel, pid_files) = (Cancel::new(), PidFiles::default());
+        let seen = Seen::new(snapshot, self.is_tree());
+        if self.is_tree() {
+            let verdicts = self.judge(&seen, |_| None, &pid_files, &cancel)?;
+            return Ok((0..seen.count()).filter(|nth| wanted(*nth)).map(|nth| verdicts.selected(nth)).collect());
+        }
+        let samples = seen.samples.iter().enumerate().filter(|(nth, _)| wanted(*nth));
+        samples.map(|(_, sample)| self.matches(seen.subject_of(sample), &pid_files, &cancel)).collect()
     }
 }
 

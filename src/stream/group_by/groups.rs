@@ -26,6 +26,8 @@ pub(super) struct Groups<K> {
     list: Vec<Option<Group<K>>>,
     by_key: HashMap<K, u32>,
     other: Option<u32>,
+    /// Some are in the group of all others for want of room.
+    is_crowded: bool,
     free: Vec<u32>,
     /// The numbers in the order of the keys.
     order: Vec<u32>,
@@ -50,6 +52,7 @@ impl<K> Default for Groups<K> {
             list: Vec::new(),
             by_key: HashMap::new(),
             other: None,
+            is_crowded: false,
             free: Vec::new(),
             order: Vec::new(),
             is_sorted: true,
@@ -59,13 +62,15 @@ impl<K> Default for Groups<K> {
 
 impl<K: Ord + Hash + Clone> Groups<K> {
     /// Whether another key can have a group of its own.
-    pub(super) fn has_room(&self, settings: &Settings) -> bool {
+    fn has_room(&self, settings: &Settings) -> bool {
         self.by_key.len() < settings.max_groups
     }
 
-    /// The group of all others, where there is one.
-    pub(super) fn other(&self) -> Option<u32> {
-        self.other
+    /// The group of all others, where there are some in it for want of room, and there is room now: they are to be asked for again.
+    pub(super) fn crowded(&mut self, settings: &Settings) -> Option<u32> {
+        let is_over = self.is_crowded && self.has_room(settings);
+        self.is_crowded &= !is_over;
+        self.other.filter(|_| is_over)
     }
 
     /// Begins a tick: nobody is there until seen.
@@ -78,15 +83,18 @@ impl<K: Ord + Hash + Clone> Groups<K> {
         }
     }
 
-    /// The group of a key; a new one counts from `since`.
-    pub(super) fn of(&mut self, key: K, since: Monotonic, settings: &Settings) -> u32 {
-        if let Some(number) = self.by_key.get(&key) {
-            return *number;
-        }
-        if self.has_room(settings) {
-            let number = self.add(GroupKey::Key(key.clone()), since, settings);
-            self.by_key.insert(key, number);
-            return number;
+    /// The group of a key, that of all others for none; a new one counts from `since`.
+    pub(super) fn of(&mut self, key: Option<K>, since: Monotonic, settings: &Settings) -> u32 {
+        if let Some(key) = key {
+            if let Some(number) = self.by_key.get(&key) {
+                return *number;
+            }
+            if self.has_room(settings) {
+                let number = self.add(GroupKey::Key(key.clone()), since, settings);
+                self.by_key.insert(key, number);
+                return number;
+            }
+            self.is_crowded = true;
         }
         let number = self.other.unwrap_or_else(|| self.add(GroupKey::Other, since, settings));
         self.other = Some(number);

@@ -55,15 +55,23 @@ struct Growth {
 
 /// Where the snapshots' processes get their groups from.
 pub(super) struct Keys<'a, K> {
-    pub(super) key: &'a mut dyn FnMut(&ProcessSample) -> K,
-    pub(super) settings: &'a Settings,
+    /// `None` for one that is in no group of its own: it is in that of all others.
+    key: &'a mut dyn FnMut(&ProcessSample) -> Option<K>,
+    settings: &'a Settings,
     /// From when on a group counts that is new.
     since: Monotonic,
+    /// Whether all are to be asked for, and not only those that changed.
+    all_again: bool,
 }
 
 impl<'a, K> Keys<'a, K> {
-    pub(super) fn new(key: &'a mut dyn FnMut(&ProcessSample) -> K, settings: &'a Settings) -> Self {
-        Self { key, settings, since: Monotonic::default() }
+    pub(super) fn new(key: &'a mut dyn FnMut(&ProcessSample) -> Option<K>, settings: &'a Settings) -> Self {
+        Self { key, settings, since: Monotonic::default(), all_again: false }
+    }
+
+    pub(super) fn all_again(mut self, all: bool) -> Self {
+        self.all_again = all;
+        self
     }
 }
 
@@ -157,7 +165,7 @@ impl<K: Ord + Hash + Clone> Ledger<K> {
         self.open.clear();
         self.missing.clear();
         // Where there is room for more groups, those in the group of all others are asked again.
-        let asked_again = groups.other().filter(|_| groups.has_room(keys.settings));
+        let asked_again = groups.crowded(keys.settings);
         let mut at = 0_usize;
         for sample in samples {
             while let Some(book) = self.books.get(at).filter(|book| book.id < sample.id) {
@@ -199,6 +207,7 @@ impl<K: Ord + Hash + Clone> Ledger<K> {
             let mut moved = false;
             if std::mem::take(&mut book.is_news)
                 || book.group.is_none()
+                || keys.all_again
                 || (asked_again.is_some() && book.group == asked_again)
             {
                 let group = groups.of((keys.key)(sample), keys.since, keys.settings);

@@ -79,8 +79,8 @@ pub struct GroupCpu {
 pub enum GroupKey<K> {
     /// The group of this key.
     Key(K),
-    /// All groups without a key of their own: those above [`max_groups`](crate::stream::GroupBy::max_groups), or those that are not at the
-    /// [`top`](crate::SnapshotStreamExt::top).
+    /// All groups without a key of their own: those above [`max_groups`](crate::stream::GroupBy::max_groups), those that are not at the
+    /// [`top`](crate::SnapshotStreamExt::top), or the processes that are in no [tree](crate::SnapshotStreamExt::group_by_tree).
     Other,
 }
 
