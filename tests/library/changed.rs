@@ -227,7 +227,7 @@ async fn settings_that_do_not_go_together() {
     let error = |forwarder| async { stream::iter([Ok(tick(0))]).forward_to(forwarder).await.unwrap_err() };
     let wrong = [
         (nowhere().per_sample(true), "only_changed: a message per sample"),
-        (nowhere().codec(Codec::Ndjson), "only_changed: ndjson"),
+        (nowhere().codec(Codec::Ndjson), "only_changed: application/x-ndjson"),
         (nowhere().dead_band::<ProcessSample>("memory.rss", 1.0), "did you mean `memory.rss_bytes`?"),
         (nowhere().dead_band::<ProcessSample>("threads", -1.0), "field `threads`: -1 is no width"),
     ];

@@ -40,7 +40,9 @@ impl Url {
             return Err(wrong("url", why));
         }
         let scheme = self.text.split_once("://").map(|(scheme, _)| scheme);
-        let scheme = scheme.filter(|scheme| scheme.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'));
+        let scheme = scheme.filter(|scheme| {
+            !scheme.is_empty() && scheme.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+        });
         scheme.ok_or_else(|| wrong("url", "it begins with a scheme in lower case, such as nats://"))
     }
 

@@ -145,7 +145,7 @@ async fn what_overflows_is_followed_by_everything() {
 async fn a_restart_of_either_side() {
     let Some(nats) = Nats::started() else { return };
     nats.create().await;
-    let durable = || consumer(&nats).durable("one").ack_wait(Duration::from_secs(60));
+    let durable = || consumer(&nats).durable("one").ack_wait(Duration::from_secs(600));
     let mut seq = 0;
     let mut arriving = durable().stream();
     for _ in 0..3 {
