@@ -232,9 +232,12 @@ pub enum AlertOn {
     OwnProcess,
 }
 
+/// Checks a rule against the fields of one kind of sample.
+type CheckRule = fn(&str) -> Result<()>;
+
 impl AlertOn {
     /// Each, its name, and the check of a rule about it.
-    const ALL: [(Self, &'static str, fn(&str) -> Result<()>); 5] = [
+    const ALL: [(Self, &'static str, CheckRule); 5] = [
         (Self::Processes, "processes", check::<Rated<ProcessSample>>),
         (Self::Groups, "groups", check::<Rated<GroupSample<Text>>>),
         (Self::FileSystems, "file_systems", check::<Rated<FileSystemSample>>),

@@ -124,8 +124,8 @@ struct Model {
 impl Model {
     fn read(&mut self, snapshot: &Snapshot<ProcessSample>) {
         let parent = |of: &ProcessSample| {
-            let there = snapshot.samples.iter().filter(|parent| parent.id.pid == of.ppid);
-            there.filter(|parent| parent.id.may_be_parent_of(of.id)).next_back()
+            let mut there = snapshot.samples.iter().filter(|parent| parent.id.pid == of.ppid);
+            there.rfind(|parent| parent.id.may_be_parent_of(of.id))
         };
         let now = |of: &ProcessSample| (of.ppid, of.info.name.clone());
         let selected = |of: &ProcessSample| self.before.get(&of.id) != Some(&now(of)) && of.info.name == "a";
