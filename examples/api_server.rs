@@ -14,24 +14,23 @@ async fn main() -> Result<()> {
     // The workers are its children, and theirs; not itself.
     let tree = Select::pid(std::process::id()).with_descendants() & !Select::pid(std::process::id());
     let workers = Processes::new().select(tree).every(every).rates().observe();
-    let (own_latest, workers_latest) = (own.latest(), workers.latest());
-    tokio::spawn(own.for_each(|_| async {}));
-    tokio::spawn(workers.for_each(|_| async {}));
     // appmon: end
 
     // glue: begin
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(own_latest.clone()));
-    registry.sub_registry_with_prefix("worker").register_collector(Box::new(workers_latest.clone()));
-    // glue: end
-
+    registry.register_collector(Box::new(own.latest()));
+    registry.sub_registry_with_prefix("worker").register_collector(Box::new(workers.latest()));
+    let ready = (own.latest(), workers.latest());
+    tokio::spawn(own.for_each(|_| async {}));
+    tokio::spawn(workers.for_each(|_| async {}));
     let mut worker = std::process::Command::new("sleep").arg("60").spawn()?;
-    (own_latest.ready().await, workers_latest.ready().await);
-    let mut page = String::new();
+    (ready.0.ready().await, ready.1.ready().await);
     // The handler of `/metrics` in the server's own framework.
+    let mut page = String::new();
     prometheus_client::encoding::text::encode(&mut page, &registry).expect("writing to a string");
     worker.kill()?;
     worker.wait()?;
     std::io::Write::write_all(&mut std::io::stdout(), page.as_bytes())?;
+    // glue: end
     Ok(())
 }

@@ -1,10 +1,10 @@
-//! A batch platform that alerts: jobs that use more than their share, directories that fill, jobs that fail.
+//! A batch platform that alerts: jobs that use more than their share, directories that fill, jobs that end.
 
 use std::time::Duration;
 
 use appmon::events::{ProcessEventKind, ProcessEvents};
 use appmon::{Directory, FileSystems, Processes, Result, Select, SnapshotStreamExt, SourceExt};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{TryStreamExt, stream};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
@@ -16,24 +16,19 @@ async fn main() -> Result<()> {
     let spool = Directory::new("jobs", std::env::temp_dir()).watched();
     let busy = Processes::new().select(jobs.clone()).every(every).rates().alert(busy);
     let growing = FileSystems::mounted().directory(spool).every(every).rates().parts().alert(growing);
-    let ends = ProcessEvents::new().select(jobs).every(every);
+    let ends = ProcessEvents::new()
+        .select(jobs)
+        .every(every)
+        .retain(|event| matches!(event.kind, ProcessEventKind::Exited { .. }));
     // appmon: end
 
     // glue: begin
-    let edge = |edge: appmon::stream::AlertEdge| format!("{:?}: {} ({})", edge.state, edge.rule, edge.subject);
-    let alerts = stream::select(busy, growing).map_ok(move |tick| tick.into_iter().map(edge).collect::<Vec<_>>());
-    let ends = ends.map_ok(|tick| {
-        tick.into_iter()
-            .filter_map(|event| match event.kind {
-                ProcessEventKind::Exited { status, .. } => Some(format!("{} ended: {status:?}", event.id.pid)),
-                _ => None,
-            })
-            .collect()
-    });
-    let mut lines = stream::select(alerts.boxed(), ends.boxed());
-    while let Some(tick) = lines.try_next().await? {
-        tick.into_iter().for_each(|line: String| eprintln!("{line}"));
+    let alerts = stream::select(busy, growing).samples().map_ok(|edge| edge.to_string());
+    let ends = ends.samples().map_ok(|event| event.to_string());
+    let mut lines = std::pin::pin!(stream::select(alerts, ends));
+    while let Some(line) = lines.try_next().await? {
+        eprintln!("{line}");
     }
-    Ok(())
     // glue: end
+    Ok(())
 }

@@ -10,10 +10,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use appmon::events::{ProcessEvent, ProcessEventKind, ProcessEvents};
-use appmon::process::{ExitStatus, Service};
+use appmon::process::Service;
 use appmon::snapshot::Notice;
 use appmon::stream::{GroupKey, GroupSample};
-use appmon::{Processes, Rated, Reading, Result, Select, Snapshot, SnapshotStreamExt, SourceExt, Timestamp};
+use appmon::{Processes, Rated, Result, Select, Snapshot, SnapshotStreamExt, SourceExt, Timestamp};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::io::AsyncWriteExt as _;
 
@@ -214,24 +214,9 @@ impl Recent {
 
 /// A beginning or an end; `None` for what else happens to a process.
 fn in_words(event: &ProcessEvent) -> Option<String> {
-    let name = match &event.name {
-        Reading::Value(name) => name.to_string(),
-        _ => "?".to_owned(),
-    };
-    let pid = event.id.pid;
-    match &event.kind {
-        ProcessEventKind::Started { .. } => Some(format!("+ {pid:<8}{name}, a child of {}", event.ppid)),
-        ProcessEventKind::Exited { status, cpu_ns, .. } => {
-            let how = match status {
-                Reading::Value(ExitStatus::Code(code)) => format!("exit code {code}"),
-                Reading::Value(ExitStatus::Signal { number, core_dumped }) => {
-                    format!("signal {number}{}", if *core_dumped { ", core dumped" } else { "" })
-                }
-                _ => "exit code not known".to_owned(),
-            };
-            let cpu = cpu_ns.value().map(|nanos| format!(", {:.3} s of CPU", *nanos as f64 / 1e9));
-            Some(format!("- {pid:<8}{name}, {how}{}", cpu.unwrap_or_default()))
-        }
+    match event.kind {
+        ProcessEventKind::Started { .. } => Some(format!("+ {event}")),
+        ProcessEventKind::Exited { .. } => Some(format!("- {event}")),
         _ => None,
     }
 }

@@ -6,33 +6,25 @@ use appmon::broker::nats::JetStream;
 use appmon::forward::Forwarder;
 use appmon::stream::by;
 use appmon::{ForwardExt, Processes, Result, SnapshotStreamExt, SourceExt};
-use tokio_util::sync::CancellationToken;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    // glue: begin
     let url = std::env::args().nth(1).unwrap_or_else(|| "nats://127.0.0.1:4222".to_owned());
-    let stop = CancellationToken::new();
-    tokio::spawn({
-        let stop = stop.clone();
-        async move { tokio::signal::ctrl_c().await.map(|()| stop.cancel()) }
-    });
-    // glue: end
 
     // appmon: begin
-    let queue = JetStream::new(url)?;
+    // Everything again every ten minutes, and right after anything was dropped.
+    let queue = Forwarder::new(JetStream::new(url)?).only_changed(Duration::from_secs(600));
     let report = Processes::new()
         .lives(true)
         .every(Duration::from_secs(1))
         .group_by(by::unit)
         .by("unit")
-        // Everything again every ten minutes, and right after anything was dropped.
-        .forward_to(Forwarder::new(queue).only_changed(Duration::from_secs(600)).shutdown(stop))
+        .forward_to(queue.shutdown_when(tokio::signal::ctrl_c()))
         .await?;
     // appmon: end
 
     // glue: begin
     eprintln!("{report:?}");
-    Ok(())
     // glue: end
+    Ok(())
 }

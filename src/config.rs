@@ -58,8 +58,6 @@ pub use export::PrometheusConfig;
 pub use file_systems::{DirectoryConfig, FileSystemConfig, FileSystemsConfig};
 #[cfg(feature = "amqp")]
 pub use forward::AmqpConfig;
-#[cfg(feature = "kafka")]
-pub use forward::KafkaConfig;
 #[cfg(feature = "mqtt")]
 pub use forward::MqttConfig;
 #[cfg(feature = "nats")]
@@ -70,6 +68,8 @@ pub use forward::RedisConfig;
 pub use forward::TlsConfig;
 #[cfg(feature = "forward")]
 pub use forward::{ForwardConfig, MessagesConfig, RetryConfig, SpoolConfig, Url};
+#[cfg(feature = "kafka")]
+pub use forward::{KafkaConfig, KafkaSettings};
 pub use processes::{OwnProcessConfig, ProcessEventsConfig, ProcessesConfig};
 pub use quantities::{Duration, Size};
 pub use streams::{AlertConfig, AlertOn, By, GroupsConfig, WindowConfig};

@@ -28,7 +28,7 @@ use self::common::Common;
 #[cfg(feature = "amqp")]
 pub use self::amqp::AmqpConfig;
 #[cfg(feature = "kafka")]
-pub use self::kafka::KafkaConfig;
+pub use self::kafka::{KafkaConfig, KafkaSettings};
 #[cfg(feature = "mqtt")]
 pub use self::mqtt::MqttConfig;
 #[cfg(feature = "nats")]

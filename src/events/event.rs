@@ -1,5 +1,7 @@
 //! An event in the life of a process.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::process::{ExitStatus, Io, ProcessId};
@@ -9,6 +11,20 @@ use crate::{Monotonic, Reading, Sample, Text};
 ///
 /// In the wire form it is flat: the fields of its kind are beside the others, and `event` is the name of the kind: `started`, `execed`,
 /// `renamed`, `reparented`, `exited`.
+///
+/// [`Display`](fmt::Display) is one line for people, with the name escaped as [`Text`] is, and `?` for a name that could not be read:
+/// the pid, the name, and the kind as [`ProcessEventKind`] shows it.
+///
+/// ```
+/// use appmon::events::ProcessEvent;
+///
+/// # fn main() -> serde_json::Result<()> {
+/// let json = r#"{"number": 0, "id": {"pid": 4711, "start_ticks": 900}, "ppid": 1, "name": "nginx", "at": 9000000000, "event": "started"}"#;
+/// let event: ProcessEvent = serde_json::from_str(json)?;
+/// assert_eq!(event.to_string(), "4711 nginx started, a child of 1");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -48,6 +64,20 @@ pub struct ProcessEvent {
 }
 
 /// The kind of an event of a process.
+///
+/// [`Display`](fmt::Display) is for people: `started`, `execed`, `renamed`, `reparented from 7`, `exited, exit code 1, 0.250 s of CPU`.
+/// The CPU time is rounded to milliseconds, left out where it is not known, and `at least` so much where it is not exact.
+///
+/// ```
+/// use appmon::events::ProcessEventKind;
+///
+/// # fn main() -> serde_json::Result<()> {
+/// let json = r#"{"event": "exited", "status": {"code": 1}, "cpu_ns": 250000000, "usage": "at_least"}"#;
+/// let kind: ProcessEventKind = serde_json::from_str(json)?;
+/// assert_eq!(kind.to_string(), "exited, exit code 1, at least 0.250 s of CPU");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 #[non_exhaustive]
@@ -107,6 +137,51 @@ pub enum UsagePrecision {
     Unknown,
 }
 
+impl fmt::Display for ProcessEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.id.pid)?;
+        match &self.name {
+            Reading::Value(name) => write!(f, "{name} {}", self.kind)?,
+            _ => write!(f, "? {}", self.kind)?,
+        }
+        match &self.kind {
+            ProcessEventKind::Started {} => write!(f, ", a child of {}", self.ppid)?,
+            ProcessEventKind::Reparented { .. } => write!(f, " to {}", self.ppid)?,
+            _ => {}
+        }
+        if self.undecided { f.write_str(", not known whether selected") } else { Ok(()) }
+    }
+}
+
+impl fmt::Display for ProcessEventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started {} => f.write_str("started"),
+            Self::Execed {} => f.write_str("execed"),
+            Self::Renamed {} => f.write_str("renamed"),
+            Self::Reparented { from } => write!(f, "reparented from {from}"),
+            Self::Exited { status, cpu_ns, usage, .. } => {
+                match status {
+                    Reading::Value(status) => write!(f, "exited, {status}")?,
+                    _ => f.write_str("exited, exit code not known")?,
+                }
+                let at_least = match usage {
+                    UsagePrecision::Exact => "",
+                    UsagePrecision::AtLeast => "at least ",
+                    UsagePrecision::Unknown => return Ok(()),
+                };
+                match cpu_ns {
+                    Reading::Value(nanos) => {
+                        let cpu = std::time::Duration::from_nanos(*nanos);
+                        write!(f, ", {at_least}{:.3} s of CPU", cpu.as_secs_f64())
+                    }
+                    _ => Ok(()),
+                }
+            }
+        }
+    }
+}
+
 impl Sample for ProcessEvent {
     const KIND: &'static str = "process_event";
     const IS_EVENT: bool = true;
@@ -114,5 +189,60 @@ impl Sample for ProcessEvent {
 
     fn key(&self) -> u64 {
         self.number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(name: Reading<Text>, kind: ProcessEventKind) -> ProcessEvent {
+        ProcessEvent {
+            number: 0,
+            id: ProcessId { pid: 4711, start_ticks: 900 },
+            derived: false,
+            ppid: 1,
+            name,
+            cgroup: Reading::NotRequested,
+            at: Monotonic::default(),
+            undecided: false,
+            kind,
+        }
+    }
+
+    #[test]
+    fn one_line_for_people() {
+        let name = || Reading::Value(Text::from("a\u{1b}[2J\nb"));
+        let exited = |status, cpu_ns, usage| ProcessEventKind::Exited {
+            status,
+            cpu_ns,
+            peak_rss_bytes: Reading::NotRequested,
+            io: Reading::NotRequested,
+            usage,
+            usage_at: None,
+        };
+        let killed = Reading::Value(ExitStatus::Signal { number: 6, core_dumped: true });
+        for (event, line) in [
+            (event(name(), ProcessEventKind::Started {}), r"4711 a\u{1b}[2J\nb started, a child of 1"),
+            (event(name(), ProcessEventKind::Execed {}), r"4711 a\u{1b}[2J\nb execed"),
+            (event(name(), ProcessEventKind::Renamed {}), r"4711 a\u{1b}[2J\nb renamed"),
+            (event(Reading::Failed, ProcessEventKind::Reparented { from: 7 }), "4711 ? reparented from 7 to 1"),
+            (
+                event(Reading::Failed, exited(killed, Reading::Value(1_250_400_000), UsagePrecision::Exact)),
+                "4711 ? exited, signal 6, core dumped, 1.250 s of CPU",
+            ),
+            (
+                event(Reading::Failed, exited(Reading::Denied, Reading::Value(0), UsagePrecision::AtLeast)),
+                "4711 ? exited, exit code not known, at least 0.000 s of CPU",
+            ),
+            (
+                event(Reading::Failed, exited(Reading::Failed, Reading::Failed, UsagePrecision::Unknown)),
+                "4711 ? exited, exit code not known",
+            ),
+        ] {
+            assert_eq!(event.to_string(), line);
+        }
+        let undecided = ProcessEvent { undecided: true, ..event(Reading::Failed, ProcessEventKind::Execed {}) };
+        assert_eq!(undecided.to_string(), "4711 ? execed, not known whether selected");
     }
 }

@@ -66,7 +66,7 @@ impl<P: Publish + 'static> Forwarder<P> {
 impl<T, P: Publish + 'static> ForwardSink<T, P> {
     pub(super) fn new(forwarder: Forwarder<P>) -> Self {
         Self {
-            deadline: forwarder.ends().deadline,
+            deadline: forwarder.deadline_of_end(),
             monitor: forwarder.monitor(),
             phase: Phase::Opening(Box::pin(forwarder.open())),
             samples: PhantomData,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::{Instant, Sleep};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::forward::deadline::from_now;
 use crate::forward::delivery::Delivery;
@@ -19,7 +19,7 @@ use crate::{Error, Result, Sample, Snapshot};
 
 pub(super) struct ForwardTask<P> {
     phase: Phase<P>,
-    token: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+    shutdown: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     abort: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     deadline: Duration,
 }
@@ -38,13 +38,12 @@ enum Phase<P> {
 }
 
 impl<P: Publish + 'static> ForwardTask<P> {
-    pub(super) fn new(forwarder: Forwarder<P>) -> Self {
-        let Ends { shutdown, abort, deadline } = forwarder.ends();
-        let cancelled = |token: CancellationToken| Box::pin(token.cancelled_owned());
+    pub(super) fn new(mut forwarder: Forwarder<P>) -> Self {
+        let Ends { shutdown, abort, deadline } = forwarder.take_ends();
         Self {
             phase: Phase::Opening(Box::pin(forwarder.open())),
-            token: shutdown.map(cancelled),
-            abort: abort.map(cancelled),
+            shutdown,
+            abort: abort.map(|token| Box::pin(token.cancelled_owned())),
             deadline,
         }
     }
@@ -59,7 +58,7 @@ impl<P: Publish + 'static> ForwardTask<P> {
             match &mut self.phase {
                 Phase::Opening(open) => {
                     // A spool on a disk that hangs never opens. No snapshot was taken yet.
-                    if self.token.as_mut().is_some_and(|token| token.as_mut().poll(cx).is_ready()) {
+                    if self.shutdown.as_mut().is_some_and(|shutdown| shutdown.as_mut().poll(cx).is_ready()) {
                         self.phase = Phase::Done(Some(Box::default()));
                         return Poll::Ready(Ok(Report::default()));
                     }
@@ -72,7 +71,7 @@ impl<P: Publish + 'static> ForwardTask<P> {
                     }
                 }
                 Phase::Running(delivery) => {
-                    if self.token.as_mut().is_none_or(|token| token.as_mut().poll(cx).is_pending()) {
+                    if self.shutdown.as_mut().is_none_or(|shutdown| shutdown.as_mut().poll(cx).is_pending()) {
                         let _ = delivery.poll(cx);
                         return Poll::Pending;
                     }
@@ -111,7 +110,7 @@ impl<P: Publish + 'static> ForwardTask<P> {
     pub(super) fn end(&mut self) {
         match std::mem::replace(&mut self.phase, Phase::Done(None)) {
             Phase::Running(mut delivery) => {
-                self.token = None;
+                self.shutdown = None;
                 delivery.close();
                 self.phase = Phase::Draining(delivery, Box::pin(tokio::time::sleep_until(from_now(self.deadline))));
             }

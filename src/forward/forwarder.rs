@@ -4,7 +4,9 @@
 mod settings;
 
 use std::fmt;
+use std::future::Future;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,10 +88,9 @@ pub struct Forwarder<P> {
     shared: Arc<Shared>,
 }
 
-/// The tokens that end a forwarder, and the time it has for ending.
-#[derive(Clone)]
+/// What ends a forwarder, and the time it has for ending.
 pub(super) struct Ends {
-    pub(super) shutdown: Option<CancellationToken>,
+    pub(super) shutdown: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     pub(super) abort: Option<CancellationToken>,
     pub(super) deadline: Duration,
 }
@@ -198,7 +199,28 @@ impl<P: Publish + 'static> Forwarder<P> {
     /// [deadline](Self::deadline). Default: none, so only the end of the stream ends it. No effect on a [sink](Self::into_sink):
     /// close it instead.
     pub fn shutdown(mut self, token: CancellationToken) -> Self {
-        self.ends.shutdown = Some(token);
+        self.ends.shutdown = Some(Box::pin(token.cancelled_owned()));
+        self
+    }
+
+    /// Ends forwarding when `future` is ready, as [`shutdown`](Self::shutdown) does when its token is cancelled; also while the queue is
+    /// full and no snapshot is taken. Of the two the last one set counts. The output of the future has no effect: an error of
+    /// `tokio::signal::ctrl_c()` ends it too. It is polled by the future that forwards, and dropped with it.
+    ///
+    /// ```
+    /// use appmon::forward::{Forwarder, Publish};
+    ///
+    /// fn until_ctrl_c<P: Publish + 'static>(publish: P) -> Forwarder<P> {
+    ///     Forwarder::new(publish).shutdown_when(tokio::signal::ctrl_c())
+    /// }
+    /// ```
+    pub fn shutdown_when<F>(mut self, future: F) -> Self
+    where
+        F: Future + Send + 'static,
+    {
+        self.ends.shutdown = Some(Box::pin(async move {
+            future.await;
+        }));
         self
     }
 
@@ -381,9 +403,14 @@ impl<P: Publish + 'static> Forwarder<P> {
         Arc::clone(&self.shared)
     }
 
-    /// Returns the tokens that end it, and its deadline.
-    pub(super) fn ends(&self) -> Ends {
-        self.ends.clone()
+    /// Takes out what ends it.
+    pub(super) fn take_ends(&mut self) -> Ends {
+        Ends { shutdown: self.ends.shutdown.take(), abort: self.ends.abort.take(), deadline: self.ends.deadline }
+    }
+
+    /// Returns the time it has for ending.
+    pub(super) fn deadline_of_end(&self) -> Duration {
+        self.ends.deadline
     }
 }
 

@@ -5,9 +5,12 @@ use std::fmt;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::text::{Escaped, is_plain};
+
 /// The names of a subject: pairs of a key and a name, such as `pid` and `4711`.
 ///
-/// [`Display`](fmt::Display) writes them as `pid=4711 name=nginx`; a value with white space or control characters is quoted and escaped.
+/// [`Display`](fmt::Display) writes them as `pid=4711 name=nginx`; a value with white space is quoted, and so is
+/// one with characters that a terminal would act on or not show, which are escaped.
 ///
 /// In the wire form it is an object, `{"pid": "4711", "name": "nginx"}`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,11 +42,11 @@ impl fmt::Display for Labels {
             if at > 0 {
                 f.write_str(" ")?;
             }
-            if value.is_empty() || value.contains(|char: char| char.is_whitespace() || char.is_control() || char == '"')
-            {
-                write!(f, "{name}={value:?}")?;
+            write!(f, "{}=", Escaped(name.as_bytes()))?;
+            if value.is_empty() || value.contains(|char: char| char.is_whitespace() || char == '"' || !is_plain(char)) {
+                write!(f, "{value:?}")?;
             } else {
-                write!(f, "{name}={value}")?;
+                f.write_str(value)?;
             }
         }
         Ok(())

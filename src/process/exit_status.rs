@@ -1,11 +1,23 @@
 //! How a process ended.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// How a process ended, as `wait(2)` has it.
 ///
 /// It is the status of the process and not of its main thread: that of `exit_group(2)`, of the signal that killed it, or else of its
 /// last thread. In the wire form it is `{"code": 7}` or `{"signal": {"number": 6, "core_dumped": true}}`.
+///
+/// [`Display`](fmt::Display) is for people:
+///
+/// ```
+/// use appmon::process::ExitStatus;
+///
+/// assert_eq!(ExitStatus::Code(7).to_string(), "exit code 7");
+/// assert_eq!(ExitStatus::Signal { number: 9, core_dumped: false }.to_string(), "signal 9");
+/// assert_eq!(ExitStatus::Signal { number: 6, core_dumped: true }.to_string(), "signal 6, core dumped");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -45,6 +57,16 @@ impl ExitStatus {
     #[must_use]
     pub fn is_success(self) -> bool {
         self == Self::Code(0)
+    }
+}
+
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code(code) => f.pad(&format!("exit code {code}")),
+            Self::Signal { number, core_dumped: false } => f.pad(&format!("signal {number}")),
+            Self::Signal { number, core_dumped: true } => f.pad(&format!("signal {number}, core dumped")),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! NATS, on a real server: what is accepted arrives, whatever happens in between.
 
+#[cfg(all(feature = "config", feature = "prometheus"))]
+mod agent;
 mod changed;
 mod cluster;
 

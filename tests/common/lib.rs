@@ -3,6 +3,7 @@
 #![allow(missing_docs, missing_debug_implementations, clippy::new_without_default, reason = "for tests alone")]
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a panic is the report of a test")]
 
+pub mod agent;
 #[cfg(feature = "forward")]
 pub mod brokers;
 #[cfg(feature = "tls")]

@@ -1,63 +1,19 @@
 //! The agent of the examples: what it refuses, its page of metrics, and a file that is read again.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Output;
 
-use rustix::process::{Pid, Signal, kill_process};
-
-/// Builds the example, where it is not built yet.
-fn agent() -> Command {
-    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
-    let built = Command::new(env!("CARGO"))
-        .args(["build", "-q", "-p", "appmon", "--all-features", "--example", "agent"])
-        .current_dir(&folder)
-        .status();
-    assert!(built.unwrap().success());
-    // This test is in the folder `deps` beside that of the examples.
-    let profile = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_path_buf();
-    Command::new(profile.join("examples/agent"))
-}
+use common::agent::{Agent, command, page_with};
+use rustix::process::Signal;
 
 fn check(file: &Path, text: &str) -> Output {
     std::fs::write(file, text).unwrap();
-    agent().arg("--check").arg("--config").arg(file).output().unwrap()
+    command().arg("--check").arg("--config").arg(file).output().unwrap()
 }
 
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-struct Running {
-    child: Child,
-    lines: std::io::Lines<BufReader<ChildStderr>>,
-}
-
-impl Running {
-    fn until(&mut self, part: &str) -> String {
-        let mut lines = self.lines.by_ref().map(Result::unwrap);
-        lines.find(|line| line.contains(part)).unwrap_or_else(|| panic!("it ended without `{part}`"))
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn page(port: u16) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    text
 }
 
 #[test]
@@ -96,6 +52,40 @@ fn a_file_is_checked() {
     assert!(right.status.success(), "{}", String::from_utf8_lossy(&right.stderr));
 }
 
+/// An editor that has the schema takes the file of the page as it is.
+#[cfg(feature = "schema")]
+#[test]
+fn the_file_of_the_page_is_valid_by_the_schema() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/agent.md")).unwrap();
+    let toml = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let settings: toml::Table = toml::from_str(toml).unwrap();
+    let schemas = appmon::schema::all();
+    let mut checked = Vec::new();
+    for (key, value) in &settings {
+        let name = match key.as_str() {
+            // Those of the agent alone.
+            "every" | "metrics" => continue,
+            "alerts" => "alert".to_owned(),
+            key => key.replace('_', "-"),
+        };
+        let schema = serde_json::from_str(&schemas[&*format!("config-{name}")]).unwrap();
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        let tables = value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
+        assert!(!tables.is_empty(), "{key}");
+        for table in tables {
+            let mut table = serde_json::to_value(table).unwrap();
+            let faults: Vec<_> = validator.iter_errors(&table).map(|error| error.to_string()).collect();
+            assert_eq!(faults, [""; 0], "{key}: {table:#}");
+            // It can say no.
+            table["no_such_key"] = 1.into();
+            assert!(!validator.is_valid(&table), "{key}");
+        }
+        checked.push(key.as_str());
+    }
+    checked.sort_unstable();
+    assert_eq!(checked, ["alerts", "file_systems", "forward", "groups", "own_process", "processes", "prometheus"]);
+}
+
 #[test]
 fn a_file_is_read_again() {
     let folder = tempfile::tempdir().unwrap();
@@ -104,25 +94,18 @@ fn a_file_is_read_again() {
     let settings =
         |by: &str| format!("every = \"50ms\"\nmetrics = \"127.0.0.1:{port}\"\n[processes]\n[groups]\nby = \"{by}\"\n");
     std::fs::write(&file, settings("user")).unwrap();
-    let mut child = agent().arg("--config").arg(&file).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-    let mut running = Running { child, lines };
+    let mut running = Agent::start(&file);
     running.until("running");
-    let is_there = |label: &str| {
-        common::until(label, || TcpStream::connect(("127.0.0.1", port)).is_ok() && page(port).contains(label))
-    };
-    is_there("user=\"");
+    page_with(port, "user=\"");
     std::fs::write(&file, "metrics = 3").unwrap();
     running.signal(Signal::HUP);
     running.until("the settings stay as they were");
-    is_there("user=\"");
+    page_with(port, "user=\"");
     std::fs::write(&file, settings("name")).unwrap();
     running.signal(Signal::HUP);
     running.until("running");
-    is_there("name=\"");
+    page_with(port, "name=\"");
     running.signal(Signal::TERM);
-    assert!(running.child.wait().unwrap().success());
-    let mut reports = String::new();
-    running.child.stdout.take().unwrap().read_to_string(&mut reports).unwrap();
-    assert_eq!(reports.lines().count(), 2, "{reports}");
+    let (status, reports) = running.end();
+    assert!(status.success() && reports.len() == 2, "{status} {reports:?}");
 }

@@ -257,7 +257,14 @@ fn every_setter_has_a_key() {
             "Forwarder",
             "forward/forwarder.rs",
             &["ForwardConfig"],
-            &[("shutdown", ""), ("abort", ""), ("on_rejected", ""), ("dead_band", ""), ("feed", "")],
+            &[
+                ("shutdown", ""),
+                ("shutdown_when", ""),
+                ("abort", ""),
+                ("on_rejected", ""),
+                ("dead_band", ""),
+                ("feed", ""),
+            ],
         ),
         ("JetStream", "broker/nats/jetstream.rs", &["NatsConfig"], &[]),
         ("Core", "broker/nats/core_nats.rs", &["NatsConfig"], &[]),
@@ -463,6 +470,35 @@ fn secrets_come_from_files_and_are_not_shown() {
     let config: ForwardConfig = toml::from_str(text).unwrap();
     assert!(!format!("{config:?}").contains("s3cret"));
     assert!(!toml::to_string(&config).unwrap_err().to_string().contains("s3cret"));
+}
+
+#[test]
+fn secrets_of_kafka_are_not_shown() {
+    for key in [
+        "sasl.password",
+        "ssl.key.pem",
+        "ssl.key.password",
+        "sasl.oauthbearer.client.secret",
+        "sasl.oauthbearer.config",
+    ] {
+        let text = format!(
+            "url = \"kafka://127.0.0.1\"\nkafka = {{ set = {{ \"linger.ms\" = \"5\", \"{key}\" = \"s3cret\" }} }}"
+        );
+        let config: ForwardConfig = toml::from_str(&text).unwrap();
+        let shown = format!("{config:?} {:#?}", config.kafka);
+        assert!(shown.contains(key) && shown.contains("\"linger.ms\": \"5\"") && !shown.contains("s3cret"), "{shown}");
+        let errors = [
+            toml::to_string(&config).unwrap_err().to_string(),
+            serde_json::to_string(&config).unwrap_err().to_string(),
+        ];
+        for error in errors.into_iter().chain([config.build().unwrap_err().to_string()]) {
+            assert!(error.contains("kafka.set_file") && error.contains(key) && !error.contains("s3cret"), "{error}");
+        }
+    }
+    // Those set in code are shown no more than those that are read.
+    let mut config = appmon::config::KafkaConfig::default();
+    config.set.insert("sasl.password".to_owned(), "s3cret".to_owned());
+    assert!(!format!("{config:?}").contains("s3cret") && serde_json::to_string(&config).is_err());
 }
 
 #[test]

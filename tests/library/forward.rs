@@ -324,6 +324,28 @@ async fn a_dead_broker_for_an_hour_costs_no_more_memory() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_future_ends_it_also_when_there_is_no_room() {
+    let (publish, _) = scripted(|_, _| Outcome::Retry(broken()));
+    let start = Instant::now();
+    // Its output is of no interest, and it is not polled after its end.
+    let end = async {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        Err::<u32, ()>(())
+    };
+    let forwarder =
+        Forwarder::new(publish).host("h").queue(2, 1 << 20).shutdown_when(end).deadline(Duration::from_secs(5));
+    let report = ticks(1000).forward_to(forwarder).await.unwrap();
+    assert_eq!(start.elapsed().as_secs(), 65);
+    assert!(report.snapshots <= 3 && report.dropped.shutdown.messages == report.snapshots, "{report:?}");
+    // Of a token and a future the last one counts.
+    let (publish, _) = scripted(|_, _| Outcome::Accepted);
+    let token = CancellationToken::new();
+    token.cancel();
+    let forwarder = Forwarder::new(publish).host("h").shutdown(token).shutdown_when(std::future::pending::<()>());
+    assert_eq!(ticks(3).forward_to(forwarder).await.unwrap().accepted, 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn told_to_end_it_sends_what_waits_and_takes_no_more() {
     let (publish, _) = scripted(away(Duration::from_secs(5)));
     let token = CancellationToken::new();

@@ -46,6 +46,7 @@ mod sampler;
 #[cfg(feature = "schema")]
 mod schema;
 mod select;
+mod services;
 mod skipped;
 mod windows;
 mod wire;

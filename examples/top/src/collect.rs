@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use appmon::events::{ProcessEvent, ProcessEventKind, ProcessEvents};
-use appmon::process::ExitStatus;
 use appmon::snapshot::Notice;
-use appmon::{FileSystemSample, FileSystems, ProcessSample, Processes, Reading, Result, Snapshot};
+use appmon::{FileSystemSample, FileSystems, ProcessSample, Processes, Result, Snapshot};
 use appmon::{SnapshotStreamExt, SourceExt, Timestamp};
 use futures::stream::{BoxStream, select_all};
 use futures::{StreamExt, TryStreamExt};
@@ -96,26 +95,13 @@ fn of_events(snapshot: &Snapshot<ProcessEvent>) -> Vec<Event> {
 }
 
 fn of_event(time: Timestamp, event: &ProcessEvent) -> Option<Event> {
-    let name = event.name.value().map_or_else(|| "?".to_owned(), ToString::to_string);
-    let pid = event.id.pid;
-    let (kind, text) = match &event.kind {
-        ProcessEventKind::Started { .. } => (EventKind::Began, format!("{pid} {name}, a child of {}", event.ppid)),
-        ProcessEventKind::Execed { .. } => (EventKind::Changed, format!("{pid} {name}, a new program")),
-        ProcessEventKind::Exited { status, cpu_ns, .. } => {
-            let how = match status {
-                Reading::Value(ExitStatus::Code(0)) => String::new(),
-                Reading::Value(ExitStatus::Code(code)) => format!(", exit code {code}"),
-                Reading::Value(ExitStatus::Signal { number, core_dumped }) => {
-                    format!(", signal {number}{}", if *core_dumped { ", core dumped" } else { "" })
-                }
-                _ => String::new(),
-            };
-            let cpu = cpu_ns.value().map(|nanos| format!(", after {:.2} s of CPU", *nanos as f64 / 1e9));
-            (EventKind::Ended, format!("{pid} {name}{how}{}", cpu.unwrap_or_default()))
-        }
+    let kind = match event.kind {
+        ProcessEventKind::Started { .. } => EventKind::Began,
+        ProcessEventKind::Execed { .. } => EventKind::Changed,
+        ProcessEventKind::Exited { .. } => EventKind::Ended,
         _ => return None,
     };
-    Some(Event { time, kind, text })
+    Some(Event { time, kind, text: event.to_string() })
 }
 
 /// Whether a notice is worth a line: by which method events are found is not.
