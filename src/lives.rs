@@ -18,10 +18,14 @@ use crate::{Reading, Text};
 #[non_exhaustive]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Lives {
-    /// How many processes are known to have begun since the snapshot before.
+    /// How many processes that are there, or were seen, began since the snapshot before.
     pub births: u64,
     /// How many processes are known to have ended since the snapshot before.
     pub deaths: u64,
+    /// How many processes and threads began on the machine since the snapshot before, seen or not: by how much `processes` of `/proc/stat`
+    /// grew. `None` in a source's first snapshot, and where `/proc` is not that of the first pid namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clones: Option<u64>,
     /// How many births and deaths were not received, where the kernel counts that.
     pub lost: u64,
     /// The processes that waited for a child since the snapshot before, in the order of their ids; in a source's first snapshot all that
@@ -74,8 +78,13 @@ pub struct Exit {
     /// had to wait for it, or somebody did who cannot be seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reaper: Option<ProcessId>,
-    /// How it ended. [`Processes`](crate::Processes) does not ask, so from there it is always [`Reading::NotRequested`]:
-    /// [`ProcessEvents`](crate::events::ProcessEvents) has it.
+    /// How it ended, if a tick saw it between its end and when it was waited for: `exit_code` of `/proc/PID/stat`. [`Reading::Denied`] where
+    /// the kernel does not show it to this reader, [`Reading::Failed`] where it was waited for before any tick saw it ended, as by most
+    /// parents at once.
+    ///
+    /// [`ProcessEvents`](crate::events::ProcessEvents) has the status of all, by announcements that wake a thread whenever a process on
+    /// the machine starts or ends; so it is a source of its own. The [`id`](crate::events::ProcessEvent::id) of an event is the one
+    /// here, unless the event's is [`derived`](crate::events::ProcessEvent::derived).
     #[serde(default, skip_serializing_if = "Reading::is_not_requested")]
     pub status: Reading<ExitStatus>,
 }
@@ -117,6 +126,10 @@ impl Lives {
         self.births = self.births.saturating_add(more.births);
         self.deaths = self.deaths.saturating_add(more.deaths);
         self.lost = self.lost.saturating_add(more.lost);
+        self.clones = match (self.clones, more.clones) {
+            (Some(clones), Some(more)) => Some(clones.saturating_add(more)),
+            (clones, more) => clones.or(more),
+        };
         self.reapers.append(&mut more.reapers);
         self.exits.append(&mut more.exits);
         self.control_groups.append(&mut more.control_groups);
@@ -124,6 +137,13 @@ impl Lives {
 }
 
 impl Lives {
+    /// Returns how many processes and threads began since the snapshot before and were not seen, at most: [`clones`](Self::clones) less
+    /// [`births`](Self::births). New threads of processes that are there are among them; `None` where the clones are not known.
+    #[must_use]
+    pub fn unseen(&self) -> Option<u64> {
+        self.clones.map(|clones| clones.saturating_sub(self.births))
+    }
+
     /// Takes the control groups out of which processes are left out before they are grouped: what these used could not be distinguished from what
     /// the rest did.
     pub(crate) fn leave_out(lives: &mut Option<Arc<Self>>, is_left_out: impl Fn(&[u8]) -> bool) {

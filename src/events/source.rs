@@ -334,8 +334,5 @@ fn exited(status: Reading<ExitStatus>, life: &Life) -> ProcessEventKind {
 fn status(procfs: &ProcFs, sample: &ProcessSample) -> Reading<ExitStatus> {
     let stat = procfs.process(sample.id.pid).ok().filter(|process| process.id() == sample.id);
     let Some(stat) = stat.and_then(|process| process.stat().ok()) else { return Reading::Failed };
-    let Some(code) = stat.exit_code else { return Reading::Unsupported };
-    // To those who may not trace it, the kernel shows 0 here, and that it waits for nothing.
-    let shown = code != 0 || stat.wchan.is_some_and(|wchan| wchan != 0);
-    if shown { Reading::Value(ExitStatus::from_wait(code.cast_unsigned())) } else { Reading::Denied }
+    ExitStatus::of_zombie(stat.exit_code, stat.wchan)
 }

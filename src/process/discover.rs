@@ -80,7 +80,16 @@ struct Counter {
     tasks: u64,
     /// The number of clones when that was last read.
     clones: Option<u64>,
+    /// How many clones there were, as far as they are asked for.
+    total: Option<Total>,
     windows: VecDeque<Window>,
+}
+
+/// The number of clones at the last tick, and what of it was reported.
+#[derive(Clone, Copy, Debug, Default)]
+struct Total {
+    now: Option<u64>,
+    reported: Option<u64>,
 }
 
 /// Pids handed out: a range to probe, at the next tick too.
@@ -125,8 +134,12 @@ const PIDS_PER_SECOND: u128 = 2_000_000;
 const PIDS_OF_A_TASK: u64 = 3;
 
 impl Discovery {
-    pub(crate) fn new(procfs: &ProcFs, list_every: Duration) -> Result<Self> {
-        let counter = if procfs.has_pulse() { Counter::open(procfs) } else { None };
+    /// `counts_clones`: whether [`cloned`](Self::cloned) is asked for.
+    pub(crate) fn new(procfs: &ProcFs, list_every: Duration, counts_clones: bool) -> Result<Self> {
+        let mut counter = if procfs.has_pulse() { Counter::open(procfs) } else { None };
+        if let Some(counter) = counter.as_mut().filter(|_| counts_clones) {
+            counter.total = Some(Total::default());
+        }
         let counted = counter.is_some() && procfs.is_of_first_namespace();
         let census = counted.then(|| Census { procfs: procfs.clone(), others: u64::MAX, excess: 0 });
         Ok(Self {
@@ -144,6 +157,13 @@ impl Discovery {
     /// When all were last known.
     pub(crate) fn complete_at(&self) -> Option<Monotonic> {
         self.complete_at
+    }
+
+    /// How many processes and threads were cloned since this was last asked; `None` the first time, and where it is not known.
+    pub(crate) fn cloned(&mut self) -> Option<u64> {
+        let total = self.counter.as_mut()?.total.as_mut()?;
+        let before = std::mem::replace(&mut total.reported, total.now)?;
+        total.now?.checked_sub(before)
     }
 
     /// The last result was not used: the next tick lists.
@@ -239,6 +259,7 @@ impl Counter {
             pid_max_before: u32::MAX,
             tasks: 0,
             clones: None,
+            total: None,
             windows: VecDeque::new(),
         })
     }
@@ -258,6 +279,11 @@ impl Counter {
         let (before, before_at) = (self.last, self.last_at);
         let most_tasks = std::mem::replace(&mut self.tasks, tasks).max(tasks);
         (self.last, self.last_at) = (last, now);
+        if self.total.is_some_and(|total| total.now.is_none() || last != before) {
+            // Where no pid was handed out, nothing was cloned.
+            let clones = self.stat.as_ref().and_then(|stat| clones(self.buffer.read(stat).ok()?));
+            self.total = self.total.map(|total| Total { now: clones, ..total });
+        }
         if last < before {
             // Up to the highest pid, and on from the lowest.
             self.windows.push_back(Window { first: before.saturating_add(1), last: pid_max, since: now });
@@ -385,6 +411,7 @@ mod tests {
             pid_max_before: u32::MAX,
             tasks: 0,
             clones: None,
+            total: None,
             windows: VecDeque::new(),
         };
         let mut tick = |second: u64, loadavg: &str, clones: u64, pid_max: u32| {
@@ -414,7 +441,7 @@ mod tests {
     fn a_child_is_found_without_listing() {
         let procfs = ProcFs::new("/proc").unwrap();
         assert!(procfs.has_pulse());
-        let mut discovery = Discovery::new(&procfs, Duration::MAX).unwrap();
+        let mut discovery = Discovery::new(&procfs, Duration::MAX, false).unwrap();
         let cancel = Cancel::new();
         assert!(discovery.find(Search::New, 0, Monotonic::now(), &cancel).unwrap().all);
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
@@ -426,9 +453,28 @@ mod tests {
     }
 
     #[test]
+    fn clones_since_the_last_time() {
+        let procfs = ProcFs::new("/proc").unwrap();
+        let mut discovery = Discovery::new(&procfs, Duration::MAX, true).unwrap();
+        let mut cloned = || {
+            discovery.find(Search::New, 10_000, Monotonic::now(), &Cancel::new()).unwrap();
+            discovery.cloned()
+        };
+        assert_eq!(cloned(), None);
+        for _ in 0..3 {
+            std::process::Command::new("true").status().unwrap();
+        }
+        if procfs.is_of_first_namespace() {
+            assert!(cloned().unwrap() >= 3);
+        } else {
+            assert_eq!(cloned(), None);
+        }
+    }
+
+    #[test]
     fn an_unused_result_is_listed_again() {
         let procfs = ProcFs::new("/proc").unwrap();
-        let mut discovery = Discovery::new(&procfs, Duration::MAX).unwrap();
+        let mut discovery = Discovery::new(&procfs, Duration::MAX, false).unwrap();
         let mut lists = |start_over: bool| {
             if start_over {
                 discovery.start_over();

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Reading;
+
 /// How a process ended, as `wait(2)` has it.
 ///
 /// It is the status of the process and not of its main thread: that of `exit_group(2)`, of the signal that killed it, or else of its
@@ -53,6 +55,14 @@ impl ExitStatus {
         }
     }
 
+    /// The status of a process that ended and was not waited for yet, by the fields of its line in `/proc/PID/stat`.
+    pub(crate) fn of_zombie(exit_code: Option<i32>, wchan: Option<u64>) -> Reading<Self> {
+        let Some(code) = exit_code else { return Reading::Unsupported };
+        // To those who may not trace it the kernel shows 0 for the code, and that it waits for nothing.
+        let is_shown = code != 0 || wchan.is_some_and(|wchan| wchan != 0);
+        if is_shown { Reading::Value(Self::from_wait(code.cast_unsigned())) } else { Reading::Denied }
+    }
+
     /// Returns whether it ended by itself with code 0.
     #[must_use]
     pub fn is_success(self) -> bool {
@@ -73,6 +83,15 @@ impl fmt::Display for ExitStatus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_status_that_is_not_shown_is_denied() {
+        let code = |code| Reading::Value(ExitStatus::Code(code));
+        assert_eq!(ExitStatus::of_zombie(Some(0x700), Some(0)), code(7));
+        assert_eq!(ExitStatus::of_zombie(Some(0), Some(1)), code(0));
+        assert_eq!(ExitStatus::of_zombie(Some(0), Some(0)), Reading::Denied);
+        assert_eq!(ExitStatus::of_zombie(None, None), Reading::Unsupported);
+    }
 
     #[test]
     fn the_status_of_wait() {

@@ -9,7 +9,7 @@ use super::Fields;
 use super::descriptors::FdBudget;
 use super::procfs::ProcFs;
 use super::pulse::pulse;
-use super::table::{Outcome, Selection, Slot, Task};
+use super::table::{Outcome, Replaced, Selection, Slot, Task};
 use crate::Monotonic;
 use files::{Files, ReadResources, is_shortage};
 use visit::{Failure, Visit};
@@ -105,14 +105,14 @@ impl Reader {
             pulse: slot.pulse,
             owner_pulse: slot.owner_pulse,
         };
-        let mut children = slot.entry.children_faults;
+        let mut children = slot.from_children();
         let mut result = visit.read(slot.parts_mut());
         if matches!(result, Err(Failure::Replaced)) {
             // Another process has the pid now: start over as with a new one.
             plan.budget.close_all(&mut slot.entry.kept);
-            slot.replaced = Some(Box::new((slot.data.id, slot.ppid)));
+            slot.replaced = Some(Box::new(Replaced { id: slot.data.id, ppid: slot.ppid, end: slot.entry.end }));
             slot.forget(plan.first);
-            children = slot.entry.children_faults;
+            children = slot.from_children();
             visit.start_over();
             result = visit.read(slot.parts_mut());
         }

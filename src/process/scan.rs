@@ -102,7 +102,7 @@ impl Scan {
         let shown = config.fields.contains(Fields::CMDLINE) && config.redact.is_none();
         Ok(Self {
             restrictions: Restrictions::new(procfs.dir()),
-            discovery: Discovery::new(&procfs, config.list_every)?,
+            discovery: Discovery::new(&procfs, config.list_every, config.lives)?,
             slots: Vec::new(),
             readers: (0..threads).map(|_| Reader::new(procfs.clone())).collect(),
             budget: FdBudget::new(max_fds),

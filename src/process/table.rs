@@ -8,7 +8,7 @@ use super::file::Owner;
 use super::select::Verdict;
 use super::slow::Kind;
 use super::text_budget::Held;
-use super::{Faults, ProcessData, ProcessId, ProcessInfo, ProcessSample, ProcessState};
+use super::{Cpu, ExitStatus, Faults, ProcessData, ProcessId, ProcessInfo, ProcessSample, ProcessState};
 use crate::{Monotonic, Reading};
 
 /// One process: the fields that every tick needs, and a box of the rest, which is not touched for a process that did not run.
@@ -42,9 +42,18 @@ pub(crate) struct Slot {
     pub(crate) waited: bool,
     /// It was not known before this tick.
     pub(crate) is_new: bool,
-    /// The process that had its pid before, and the parent of that one, where it was known and is gone.
-    pub(crate) replaced: Option<Box<(ProcessId, u32)>>,
+    /// The process that had its pid before, where it was known and is gone.
+    pub(crate) replaced: Option<Box<Replaced>>,
     pub(crate) entry: Box<Entry>,
+}
+
+/// A process that ended, and whose pid another one has by now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Replaced {
+    pub(crate) id: ProcessId,
+    pub(crate) ppid: u32,
+    /// How it ended, as [`Entry::end`].
+    pub(crate) end: Reading<ExitStatus>,
 }
 
 /// Whether a process is in the samples; one that is not is checked at intervals.
@@ -120,8 +129,10 @@ pub(crate) struct Entry {
     pub(crate) verdict: Verdict,
     pub(crate) kept: Kept,
     pub(crate) slow: Slow,
-    /// The page faults of the children it waited for. They move with each of those; CPU time moves with whole ticks of it.
+    /// The page faults of the children it waited for.
     pub(crate) children_faults: Faults,
+    /// How it ended, once it was read after that; not requested before.
+    pub(crate) end: Reading<ExitStatus>,
     /// Whether its control group is one of the unified hierarchy.
     pub(crate) cgroup_is_unified: bool,
     /// The CPU clock when its links and its control group were last read.
@@ -142,6 +153,9 @@ impl Entry {
         due
     }
 }
+
+/// The page faults and the CPU time of children.
+pub(crate) type FromChildren = (Faults, u64, u64);
 
 /// Addresses that reveal an `execve(2)`: another program has other ones, the same program too where they are random. 0 or 1 for a reader
 /// that may not trace the process.
@@ -279,6 +293,13 @@ impl Slot {
         ProcessSample { data: Arc::clone(&self.data), at: self.at }
     }
 
+    /// What it got of the children it waited for. The faults move with each of those; CPU time moves with whole ticks of it, and alone where
+    /// a child shared the memory of its parent.
+    pub(crate) fn from_children(&self) -> FromChildren {
+        let Cpu { children_user_ns, children_system_ns, .. } = self.data.cpu;
+        (self.entry.children_faults, children_user_ns, children_system_ns)
+    }
+
     /// The info a selection sees.
     pub(crate) fn info(&self) -> &ProcessInfo {
         self.entry.seen_info.as_deref().unwrap_or(&self.data.info)
@@ -289,15 +310,14 @@ impl Slot {
         (Arc::make_mut(&mut self.data), &mut self.entry)
     }
 
-    /// Stores a reading: the fields that every step needs are outside of the box. `children` are the faults of those it had waited for
-    /// before.
-    pub(crate) fn was_read(&mut self, at: Monotonic, children: Faults) {
+    /// Stores a reading: the fields that every step needs are outside of the box. `children` is what it had of those it waited for before.
+    pub(crate) fn was_read(&mut self, at: Monotonic, children: FromChildren) {
         self.is_new |= !self.is_known();
         (self.at, self.read_at) = (at, Some(at));
         let sample = &*self.data;
         self.ppid = sample.ppid;
         self.zombie = sample.state == ProcessState::Zombie && sample.threads <= 1;
-        self.waited |= self.entry.children_faults != children;
+        self.waited |= self.from_children() != children;
     }
 
     /// Its sample has other readings now.

@@ -8,18 +8,18 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::{TryRecvError, channel};
 
-use appmon::process::ProcessId;
+use appmon::process::{ExitStatus, ProcessId};
 use appmon::snapshot::{ControlGroupUsage, Lives};
 use appmon::stream::{GroupSample, by};
-use appmon::{Fields, ProcessSample, Processes, Select, Snapshot, SnapshotStreamExt, Text};
+use appmon::{Fields, ProcessSample, Processes, Reading, Select, Snapshot, SnapshotStreamExt, Text};
 use futures::executor::block_on;
 use futures::{StreamExt, stream};
 
 use common::mounts::{Scratch, alone};
 use common::{Helper, get, inside, require, tick, until, until_asleep};
 
-/// Runs so many children, so many at a time, each for so many microseconds of CPU time, when it is asked to; says what it and they
-/// used, in microseconds.
+/// Runs so many children, so many at a time, each for so many microseconds of CPU time, when it is asked to, and waits for them so many
+/// milliseconds later; says what it and they used, in microseconds.
 const STORM: &str = "
 import os, resource, sys, time
 def run(us):
@@ -28,7 +28,7 @@ def run(us):
         pass
 print('ready', flush=True)
 sys.stdin.readline()
-count, together, us, levels = map(int, sys.argv[1:])
+count, together, us, levels, late = map(int, sys.argv[1:])
 for _ in range(count // together):
     for _ in range(together):
         if os.fork() == 0:
@@ -39,6 +39,8 @@ for _ in range(count // together):
                 os.wait()
             run(us)
             os._exit(0)
+    if late:
+        time.sleep(late / 1000)
     for _ in range(together):
         os.wait()
 used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
@@ -46,9 +48,21 @@ print(sum(int((use.ru_utime + use.ru_stime) * 1e6) for use in used), flush=True)
 sys.stdin.readline()
 ";
 
+/// Runs so many pipelines of three short programs, one after the other.
+const PIPELINES: &str = "
+import resource, subprocess, sys
+print('ready', flush=True)
+sys.stdin.readline()
+for _ in range(int(sys.argv[1])):
+    subprocess.run(['sh', '-c', 'head -c 2000000 /dev/zero | tr a b | wc -c'], stdout=subprocess.DEVNULL)
+used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+print(sum(int((use.ru_utime + use.ru_stime) * 1e6) for use in used), flush=True)
+sys.stdin.readline()
+";
+
 /// The group of a subtree, as the source and the combinator have it: its totals at each tick, while a storm goes on.
-fn storm(arguments: &[&str]) -> (u64, Vec<GroupSample<bool>>) {
-    let mut helper = Helper::python(STORM, arguments);
+fn storm(script: &str, arguments: &[&str]) -> (u64, Vec<GroupSample<bool>>) {
+    let mut helper = Helper::python(script, arguments);
     assert_eq!(helper.line(), "ready");
     let root = helper.pid();
     let before = cpu_us(root);
@@ -106,8 +120,8 @@ fn cpu_us(pid: u32) -> u64 {
 
 /// Of the children of the helper, each that a snapshot has is in the next one, or ended there in the helper's account.
 fn check_counted_once(snapshots: &[Snapshot<ProcessSample>], root: ProcessId) {
-    // On a busy machine a child can be read in the microseconds in which it is in the account already and still there. Such a one has no
-    // reaper later: it happens, but seldom.
+    // A child that is read in the microseconds in which it is in the account already and still there has no reaper later: on two cores
+    // for which ten processes competed none of 13,000 was.
     let (mut ended, mut accounted_before) = (0, 0);
     for pair in snapshots.windows(2) {
         let lives = pair[1].lives.as_ref().unwrap();
@@ -136,13 +150,13 @@ fn check_counted_once(snapshots: &[Snapshot<ProcessSample>], root: ProcessId) {
         let grown = children(&pair[1]) - children(&pair[0]);
         assert!(grown + 20_000_000 >= seen, "{grown} of {seen}");
     }
-    assert!(accounted_before * 50 <= ended + 50, "{accounted_before} of {ended}");
+    assert!(accounted_before * 500 <= ended + 1000, "{accounted_before} of {ended}");
 }
 
 /// Within 2 %, or 20 ms for the one living process that waits.
 #[track_caller]
-fn check(arguments: &[&str]) {
-    let (used, ticks) = storm(arguments);
+fn check(script: &str, arguments: &[&str]) {
+    let (used, ticks) = storm(script, arguments);
     let last = ticks.last().unwrap();
     let total = last.cpu.total_ns / 1_000;
     // What the helper used to be started is in ticks of 10 ms, and what it used to end in nothing.
@@ -158,11 +172,77 @@ fn totals_are_those_of_rusage_however_short_the_lives() {
     if common::is_root() {
         assert!(!inside(test, &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]));
     }
-    check(&["40", "1", "30000", "0"]);
-    check(&["200", "4", "3000", "0"]);
-    check(&["400", "8", "1000", "0"]);
-    check(&["400", "1", "100", "0"]);
-    check(&["24", "2", "10000", "2"]);
+    check(STORM, &["40", "1", "30000", "0", "0"]);
+    check(STORM, &["200", "4", "3000", "0", "0"]);
+    check(STORM, &["400", "8", "1000", "0", "0"]);
+    check(STORM, &["400", "1", "100", "0", "0"]);
+    check(STORM, &["24", "2", "10000", "2", "0"]);
+    check(STORM, &["24", "8", "10000", "0", "300"]);
+    check(PIPELINES, &["60"]);
+}
+
+/// Starts children that end in different ways, and waits for them when it is asked to; then starts one more and waits for it at once.
+const ENDS: &str = "
+import os, signal, sys
+def end(how):
+    pid = os.fork()
+    if pid == 0:
+        if how < 0:
+            os.kill(os.getpid(), -how)
+            signal.pause()
+        os._exit(how)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    return pid
+pids = [end(how) for how in (7, 0, -9)]
+print(*pids, flush=True)
+sys.stdin.readline()
+pids.append(end(5))
+for pid in pids:
+    os.waitpid(pid, 0)
+print('waited', flush=True)
+sys.stdin.readline()
+";
+
+#[test]
+fn an_exit_has_the_status_that_a_tick_saw() {
+    let mut helper = Helper::python(ENDS, &[]);
+    let pids: Vec<u32> = helper.line().split(' ').map(|pid| pid.parse().unwrap()).collect();
+    let mut source = Processes::new().lives(true).fields(Fields::empty());
+    let first = tick(&mut source);
+    assert_eq!(first.lives.as_ref().unwrap().clones, None, "since when is not known");
+    let ids: Vec<ProcessId> = pids.iter().map(|pid| get(&first, *pid).id).collect();
+    helper.say("go on");
+    assert_eq!(helper.line(), "waited");
+    let second = tick(&mut source);
+    let lives = second.lives.as_ref().unwrap();
+    let statuses: Vec<_> = ids
+        .iter()
+        .map(|id| {
+            let exit = lives.exits.iter().find(|exit| exit.id == *id).unwrap();
+            assert_eq!(exit.reaper.map(|reaper| reaper.pid), Some(helper.pid()));
+            exit.status
+        })
+        .collect();
+    let killed = ExitStatus::Signal { number: 9, core_dumped: false };
+    assert_eq!(statuses, [ExitStatus::Code(7), ExitStatus::Code(0), killed].map(Reading::Value));
+    // The last one was born and ended in between.
+    if let Some(clones) = lives.clones {
+        assert!(clones > lives.births && lives.unseen() >= Some(1), "{lives:?}");
+    }
+}
+
+#[test]
+fn a_life_that_was_waited_for_at_once_has_no_status() {
+    let mut helper =
+        Helper::sh("sleep 1000 & echo $!; read x; kill -9 $!; wait $! 2> /dev/null; echo over; read x", &[]);
+    let child = helper.number();
+    let mut source = Processes::new().lives(true).fields(Fields::empty());
+    let id = get(&tick(&mut source), child).id;
+    helper.say("go on");
+    assert_eq!(helper.line(), "over");
+    let second = tick(&mut source);
+    let exit = second.lives.as_ref().unwrap().exits.iter().find(|exit| exit.id == id).copied().unwrap();
+    assert_eq!(exit.status, Reading::Failed);
 }
 
 /// Runs so many children, each for 50 ms of CPU time, when it is asked to, and does not wait for any of them; or does.
@@ -276,7 +356,7 @@ fn what_nobody_waited_for_is_in_the_account_of_its_control_group() {
     let test = "lives::what_nobody_waited_for_is_in_the_account_of_its_control_group";
     let Some(hierarchy) = with_hierarchy(test) else { return };
     let (left, kept) = (ControlGroup::new(hierarchy.path(), "left"), ControlGroup::new(hierarchy.path(), "kept"));
-    let mut leaves = left.helper(CHILDREN, &["10", "0"]);
+    let mut leaves = left.helper(CHILDREN, &["40", "0"]);
     let mut keeps = kept.helper(CHILDREN, &["6", "1"]);
     for pid in [leaves.pid(), keeps.pid()] {
         until_asleep(pid);
@@ -307,7 +387,7 @@ fn what_nobody_waited_for_is_in_the_account_of_its_control_group() {
     let last = groups.last().unwrap();
     let unattributed = |group: &ControlGroup| group.of(last.lives.as_ref()).unwrap().unattributed_ns.unwrap();
     let (of_left, truth) = (unattributed(&left), used[0] - own_ns);
-    assert!(of_left >= 500_000_000 - GRAIN_NS, "{of_left} of 10 children of 50 ms");
+    assert!(of_left >= 2_000_000_000 - GRAIN_NS, "{of_left} of 40 children of 50 ms");
     assert!(of_left.abs_diff(truth) <= truth / 50 + GRAIN_NS, "{of_left} of {truth}");
     let of_kept = unattributed(&kept);
     assert!(of_kept < GRAIN_NS, "{of_kept} beside what was waited for");

@@ -12,8 +12,8 @@ use crate::process::handle::{fd_count, namespaces};
 use crate::process::stat::{Stat, StatLine};
 use crate::process::table::{Comm, Entry, Marks, Outcome};
 use crate::process::{
-    CgroupPaths, Cpu, Faults, Fields, Io, Limits, Memory, Oom, ProcessData, ProcessId, ProcessInfo, Schedstat, Statm,
-    Status,
+    CgroupPaths, Cpu, ExitStatus, Faults, Fields, Io, Limits, Memory, Oom, ProcessData, ProcessId, ProcessInfo,
+    ProcessState, Schedstat, Statm, Status,
 };
 use crate::time::ticks_to_nanos;
 use crate::{Monotonic, Reading, Text, WirePath};
@@ -111,6 +111,9 @@ impl Visit<'_> {
         entry.children_faults = Faults { minor: stat.cminflt, major: stat.cmajflt };
         if self.fields.contains(Fields::STAT) {
             sample.stat = Reading::Value(Arc::new(Stat::from(stat)));
+        }
+        if matches!(stat.state, ProcessState::Zombie | ProcessState::Dead) && stat.num_threads <= 1 {
+            entry.end = ExitStatus::of_zombie(stat.exit_code, stat.wchan);
         }
         let comm = Comm::new(stat.comm);
         let renamed = !self.known || entry.comm != comm;

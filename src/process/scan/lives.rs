@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use super::Scan;
-use crate::process::table::{Outcome, Slot, Task};
-use crate::process::{ProcessId, ProcessSample, ProcessState};
-use crate::{Cancel, ControlGroupUsage, Exit, Lives, Reaper, Result, Snapshot, Text};
+use crate::process::table::{Outcome, Replaced, Slot, Task};
+use crate::process::{ExitStatus, ProcessId, ProcessSample, ProcessState};
+use crate::{Cancel, ControlGroupUsage, Exit, Lives, Reading, Reaper, Result, Snapshot, Text};
 
 /// How often one that is just being removed is looked at again. That takes the kernel some microseconds, or the rest of a time slice
 /// of whoever waited for it.
@@ -19,8 +19,8 @@ const LEFT_EVERY: u64 = 16;
 pub(super) struct Ended {
     /// The pids of those that were known and are gone.
     gone: HashSet<u32>,
-    /// Those whose pid another process has by now, and their parents' pids.
-    replaced: Vec<(ProcessId, u32)>,
+    /// Those whose pid another process has by now.
+    replaced: Vec<Replaced>,
     /// The pids of those whose children's counters moved.
     waited: HashSet<u32>,
 }
@@ -48,9 +48,9 @@ impl Scan {
         loop {
             let mut dropped: Vec<Lost> = Vec::new();
             for slot in &mut self.slots {
-                if let Some((id, ppid)) = slot.replaced.take().map(|replaced| *replaced) {
-                    ended.replaced.push((id, ppid));
-                    dropped.push(Lost { id, ppid, is_sure: false });
+                if let Some(replaced) = slot.replaced.take().map(|replaced| *replaced) {
+                    ended.replaced.push(replaced);
+                    dropped.push(Lost { id: replaced.id, ppid: replaced.ppid, is_sure: false });
                 }
                 if is_gone(slot) && ended.gone.insert(slot.pid) {
                     dropped.push(Lost { id: slot.data.id, ppid: slot.ppid, is_sure: true });
@@ -142,7 +142,8 @@ impl Scan {
         if !self.config.asked.lives {
             return Ok(());
         }
-        let mut lives = Lives { control_groups: self.control_groups(ended, cancel)?, ..Lives::default() };
+        let control_groups = self.control_groups(ended, cancel)?;
+        let mut lives = Lives { clones: self.discovery.cloned(), control_groups, ..Lives::default() };
         for slot in &mut self.slots {
             if std::mem::take(&mut slot.is_new) && self.last.is_some() {
                 lives.births = lives.births.saturating_add(1);
@@ -165,16 +166,22 @@ impl Scan {
             }
             lives.deaths = lives.deaths.saturating_add(1);
             if ended.gone.contains(&slot.pid) {
-                lives.exits.push(Exit { reaper: self.reaper(id, slot.ppid, ended), ..Exit::new(id) });
+                lives.exits.push(self.exit(id, slot.ppid, slot.entry.end, ended));
             }
         }
-        for (id, ppid) in &ended.replaced {
+        for Replaced { id, ppid, end } in &ended.replaced {
             lives.deaths = lives.deaths.saturating_add(1);
-            lives.exits.push(Exit { reaper: self.reaper(*id, *ppid, ended), ..Exit::new(*id) });
+            lives.exits.push(self.exit(*id, *ppid, *end, ended));
         }
         lives.exits.sort_by_key(|exit| exit.id);
         snapshot.lives = Some(lives.into());
         Ok(())
+    }
+
+    fn exit(&self, id: ProcessId, ppid: u32, end: Reading<ExitStatus>, ended: &Ended) -> Exit {
+        // It was waited for before it could be read.
+        let status = if end.is_not_requested() { Reading::Failed } else { end };
+        Exit { reaper: self.reaper(id, ppid, ended), status, ..Exit::new(id) }
     }
 
     /// What the control groups used whose processes ran, waited or ended. Of those that are looked at here all processes are known: what
