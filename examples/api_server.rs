@@ -24,7 +24,7 @@ async fn main() -> Result<()> {
     tokio::spawn(own.for_each(|_| async {}));
     tokio::spawn(workers.for_each(|_| async {}));
     let mut worker = std::process::Command::new("sleep").arg("60").spawn()?;
-    (ready.0.ready().await, ready.1.ready().await);
+    futures::join!(ready.0.ready(), ready.1.ready());
     // The handler of `/metrics` in the server's own framework.
     let mut page = String::new();
     prometheus_client::encoding::text::encode(&mut page, &registry).expect("writing to a string");
