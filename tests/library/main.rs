@@ -22,6 +22,8 @@ mod config;
 mod contract;
 mod control_groups;
 #[cfg(feature = "forward")]
+mod downstream;
+#[cfg(feature = "forward")]
 mod encode;
 mod fake_proc;
 #[cfg(feature = "forward")]
