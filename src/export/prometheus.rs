@@ -271,7 +271,7 @@ fn prometheus_unit(unit: Unit) -> Option<registry::Unit> {
     match unit {
         Unit::Bytes => Some(registry::Unit::Bytes),
         Unit::Nanoseconds => Some(registry::Unit::Seconds),
-        Unit::Fraction => Some(registry::Unit::Ratios),
+        Unit::Fraction => Some(registry::Unit::Other("ratio".to_owned())),
         Unit::BytesPerSecond => Some(registry::Unit::Other("bytes_per_second".to_owned())),
         Unit::CountPerSecond(_) => Some(registry::Unit::Other("per_second".to_owned())),
         Unit::Cores | Unit::Count(_) => None,

@@ -37,6 +37,8 @@ pub(super) struct Ledger<K> {
     groups: Groups<K>,
     audit: Audit,
     grain: Grain,
+    /// What may have gone to somebody else than it is accounted for at.
+    unsure: Vec<Inheritance>,
     // Of the tick: who is new, who is not there any more, who has something to settle, and what is to be credited.
     new: Vec<Book>,
     missing: Vec<ProcessId>,
@@ -83,11 +85,12 @@ struct Ended {
 }
 
 /// What whoever waited for a process got from it.
+#[derive(Debug)]
 struct Inheritance {
     all: Counts,
     reaper: ProcessId,
-    /// Its parent is there. Otherwise that ended too, and may have left it to another one before.
-    is_sure: bool,
+    /// When the process was missing first.
+    tick: u64,
 }
 
 impl<K> Default for Ledger<K> {
@@ -99,6 +102,7 @@ impl<K> Default for Ledger<K> {
             groups: Groups::default(),
             audit: Audit::default(),
             grain: Grain::new(),
+            unsure: Vec::new(),
             new: Vec::new(),
             missing: Vec::new(),
             open: Vec::new(),
@@ -133,7 +137,7 @@ impl<K: Ord + Hash + Clone> Ledger<K> {
             self.with(reaper.id, |book| book.read_reaper(reaper));
         }
         let ended = self.ended(lives.as_deref().filter(|_| follows));
-        self.inherit(&ended);
+        self.inherit(&ended, lives.is_some());
         self.settle(lives.is_none());
         if let Some(lives) = &lives {
             self.audit.read(&lives.control_groups);
@@ -270,38 +274,58 @@ impl<K: Ord + Hash + Clone> Ledger<K> {
     }
 
     /// What was credited for those that ended comes to who waited for them, and is accounted for there.
-    fn inherit(&mut self, ended: &[Ended]) {
+    ///
+    /// With lives (`has_lives`), who is in the snapshot is there after all others ended.
+    fn inherit(&mut self, ended: &[Ended], has_lives: bool) {
         let ids: HashSet<ProcessId> = ended.iter().map(|ended| ended.id).collect();
-        let mut unsure = Vec::new();
         for ended in ended {
             let Some(book) = self.find(ended.id) else { continue };
-            let (all, parent, group, is_orphan) = (book.all(), book.parent, book.group, book.is_orphan);
+            let (mut all, parent, group, is_orphan) = (book.all(), book.parent, book.group, book.is_orphan);
             if let Some(group) = group {
                 self.groups.exit(group);
             }
-            let known = ended.reaper.map(|reaper| Inheritance { all, reaper, is_sure: true });
+            let known = ended.reaper.map(|reaper| (reaper, true));
+            // Without lives a parent that looks alive may have ended before its child did, after it was read.
             let guessed = || {
                 let (reaper, is_parent) = self.heir(parent, &ids)?;
-                Some(Inheritance { all, reaper, is_sure: is_parent && !is_orphan })
+                Some((reaper, has_lives && is_parent && !is_orphan))
             };
-            let Some(inheritance) = known.or_else(guessed) else { continue };
-            self.with(inheritance.reaper, |book| book.inherit(&all));
-            if !inheritance.is_sure && all.get(TOTAL) > self.grain.of(TOTAL) {
-                unsure.push(inheritance);
+            let Some((reaper, is_sure)) = known.or_else(guessed) else { continue };
+            self.with(reaper, |book| book.inherit(&all));
+            // What it may not have got itself is looked for on its own.
+            for unsure in self.unsure.iter_mut().filter(|unsure| unsure.reaper == ended.id) {
+                unsure.reaper = reaper;
+                all.subtract(&unsure.all);
+            }
+            if !is_sure && all.get(TOTAL) > self.grain.of(TOTAL) {
+                self.unsure.push(Inheritance { all, reaper, tick: self.tick });
             }
         }
-        // The largest first: where they went is the clearest.
-        unsure.sort_by_key(|inheritance| std::cmp::Reverse(inheritance.all.get(TOTAL)));
-        for Inheritance { all, reaper, .. } in unsure {
-            let is_short = self.find(reaper).is_some_and(|book| book.short(TOTAL, self.grain) > 0);
-            if is_short && let Some(other) = self.other_heir(reaper, &all) {
-                self.with(reaper, |book| book.disinherit(&all));
-                self.with(other, |book| book.inherit(&all));
-            }
-        }
+        self.look_elsewhere(has_lives);
         if !ids.is_empty() {
             self.adopt(&ids);
         }
+    }
+
+    /// What did not come to who most likely waited for a process is accounted for at a further ancestor that has as much from nobody.
+    fn look_elsewhere(&mut self, has_lives: bool) {
+        let mut unsure = std::mem::take(&mut self.unsure);
+        // The largest first: where they went is the clearest.
+        unsure.sort_by_key(|inheritance| std::cmp::Reverse(inheritance.all.get(TOTAL)));
+        unsure.retain(|Inheritance { all, reaper, tick }| {
+            if self.find(*reaper).is_none_or(|book| book.short(TOTAL, self.grain) == 0) {
+                // It came.
+                return false;
+            }
+            if let Some(other) = self.other_heir(*reaper, all) {
+                self.with(*reaper, |book| book.disinherit(all));
+                self.with(other, |book| book.inherit(all));
+                return false;
+            }
+            // Without lives, whoever got it may have been read before: the next snapshot has it.
+            !has_lives && self.tick.saturating_sub(*tick) < u64::from(PATIENCE)
+        });
+        self.unsure = unsure;
     }
 
     /// Who was read before its parent ended has another one by now, and may end before that is seen.

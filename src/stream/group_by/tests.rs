@@ -233,6 +233,26 @@ fn a_child_is_paid_once() {
 }
 
 #[test]
+fn a_child_is_paid_once_whose_parent_ended_before_it() {
+    // The shell is read, then it ends, and the first process waits for the job: what it gets is in this snapshot or in the next.
+    let tick = |seq, init, shell: bool, job: Option<u64>| {
+        let mut samples = vec![sample(1, 0, "init", 0, init), sample(2, 1, "login", 0, 0)];
+        samples.extend(shell.then(|| sample(3, 2, "sh", 0, 0)));
+        samples.extend(job.map(|ms| sample(4, 3, "job", ms, 0)));
+        snapshot(seq, samples)
+    };
+    // Who did not wait for the shell yet, or did.
+    for (soon, is_there) in [(100, true), (0, true), (0, false)] {
+        let mut ticks = vec![tick(0, 0, true, Some(0)), tick(1, 0, true, Some(100)), tick(2, soon, true, None)];
+        ticks.push(tick(3, 100, is_there, None));
+        ticks.extend((4..9).map(|seq| tick(seq, 100, false, None)));
+        let groups = grouped(ticks, by::name, usize::MAX).pop().unwrap();
+        assert_eq!(sum(&groups, |group| group.cpu.total_ns), 100_000_000, "{soon} {is_there}");
+        assert_eq!(sum(&groups, |group| group.unrecovered_ns), 0, "{soon} {is_there}");
+    }
+}
+
+#[test]
 fn who_leaves_a_selection_did_not_end() {
     let there = |seq, ms, children| snapshot(seq, [sample(1, 0, "sh", 10, children), sample(2, 1, "job", ms, 0)]);
     let ticks = vec![

@@ -75,6 +75,20 @@ fn a_process_stays_in_its_tree() {
 }
 
 #[test]
+fn a_child_is_in_the_tree_of_a_parent_that_ended_while_they_were_read() {
+    let init = idle(1, 0, "init");
+    check(
+        vec![
+            snapshot(0, [init.clone(), idle(2, 1, "job"), idle(3, 2, "job")]),
+            // It was read before its parent ended, and that was gone when it was to be read.
+            snapshot(1, [init.clone(), idle(2, 1, "job"), idle(4, 3, "job")]),
+            snapshot(2, [init, idle(2, 1, "job"), idle(4, 1, "job")]),
+        ],
+        &[&[("job[2]", 2), ("other", 1)], &[("job[2]", 2), ("other", 1)], &[("job[2]", 2), ("other", 1)]],
+    );
+}
+
+#[test]
 fn descendants_come_into_a_tree_with_their_ancestor() {
     let init = idle(1, 0, "init");
     check(
@@ -118,35 +132,37 @@ fn the_wire_form_of_a_root() {
 #[derive(Default)]
 struct Model {
     trees: BTreeMap<ProcessId, Option<ProcessId>>,
+    /// The last snapshot.
     before: BTreeMap<ProcessId, (u32, Text)>,
 }
 
 impl Model {
     fn read(&mut self, snapshot: &Snapshot<ProcessSample>) {
-        let parent = |of: &ProcessSample| {
-            let mut there = snapshot.samples.iter().filter(|parent| parent.id.pid == of.ppid);
-            there.rfind(|parent| parent.id.may_be_parent_of(of.id))
+        let now: BTreeMap<ProcessId, (u32, Text)> =
+            snapshot.samples.iter().map(|process| (process.id, (process.ppid, process.info.name.clone()))).collect();
+        let is_selected = |id: &ProcessId| now.get(id).is_some_and(|it| it.1 == "a" && self.before.get(id) != Some(it));
+        // A child that was read while its parent was there is that one's, though the parent ended before it was read itself.
+        let parents: BTreeMap<ProcessId, u32> =
+            self.before.iter().chain(&now).map(|(id, (ppid, _))| (*id, *ppid)).collect();
+        let parent = |of: ProcessId| {
+            let mut there = parents.keys().filter(|parent| parent.pid == parents[&of]);
+            there.rfind(|parent| parent.may_be_parent_of(of)).copied()
         };
-        let now = |of: &ProcessSample| (of.ppid, of.info.name.clone());
-        let selected = |of: &ProcessSample| self.before.get(&of.id) != Some(&now(of)) && of.info.name == "a";
-        let mut trees = self.trees.clone();
-        for process in &snapshot.samples {
-            let (mut root, mut at) = (None, Some(process));
+        let mut trees = BTreeMap::new();
+        for process in now.keys() {
+            let (mut root, mut at) = (None, Some(*process));
             while let Some(ancestor) = at {
-                match self.trees.get(&ancestor.id).copied().flatten() {
+                match self.trees.get(&ancestor).copied().flatten() {
                     Some(tree) => (root, at) = (Some(tree), None),
                     None => {
-                        root = if selected(ancestor) { Some(ancestor.id) } else { root };
+                        root = if is_selected(&ancestor) { Some(ancestor) } else { root };
                         at = parent(ancestor);
                     }
                 }
             }
-            trees.insert(process.id, root);
+            trees.insert(*process, root);
         }
-        let is_there = |id: &ProcessId| snapshot.samples.iter().any(|process| process.id == *id);
-        trees.retain(|id, _| is_there(id));
-        self.trees = trees;
-        self.before = snapshot.samples.iter().map(|process| (process.id, now(process))).collect();
+        (self.trees, self.before) = (trees, now);
     }
 }
 
