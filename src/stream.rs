@@ -406,7 +406,8 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
     ///   includes all of that.
     ///
     /// The last two need a source with [`lives`](crate::Snapshot::lives). Without them the totals have the usage that was seen, that of
-    /// children comes a tick later, and the snapshots have [`Notice::NoLives`](crate::Notice::NoLives).
+    /// children comes a tick later, the usage of a child that ended in the same tick as its parent can count twice, since nobody knows who
+    /// waited for it, and the snapshots have [`Notice::NoLives`](crate::Notice::NoLives).
     ///
     /// ```text
     /// a process    ─run──────run─fork────────────run──►         its group's: run + run + run

@@ -184,6 +184,6 @@ proptest! {
             prop_assert_eq!(found, expected);
         }
         let last = ticks.into_iter().next_back().unwrap();
-        check_sums(&kernel, last.iter().map(|tree| tree.cpu.total_ns).sum())?;
+        check_sums(&kernel, lives, last.iter().map(|tree| tree.cpu.total_ns).sum())?;
     }
 }
