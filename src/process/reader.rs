@@ -105,14 +105,14 @@ impl Reader {
             pulse: slot.pulse,
             owner_pulse: slot.owner_pulse,
         };
-        let mut children = slot.from_children();
+        let mut children = slot.children_usage();
         let mut result = visit.read(slot.parts_mut());
         if matches!(result, Err(Failure::Replaced)) {
             // Another process has the pid now: start over as with a new one.
             plan.budget.close_all(&mut slot.entry.kept);
             slot.replaced = Some(Box::new(Replaced { id: slot.data.id, ppid: slot.ppid, end: slot.entry.end }));
             slot.forget(plan.first);
-            children = slot.from_children();
+            children = slot.children_usage();
             visit.start_over();
             result = visit.read(slot.parts_mut());
         }

@@ -295,7 +295,7 @@ impl Slot {
 
     /// What it got of the children it waited for. The faults move with each of those; CPU time moves with whole ticks of it, and alone where
     /// a child shared the memory of its parent.
-    pub(crate) fn from_children(&self) -> FromChildren {
+    pub(crate) fn children_usage(&self) -> FromChildren {
         let Cpu { children_user_ns, children_system_ns, .. } = self.data.cpu;
         (self.entry.children_faults, children_user_ns, children_system_ns)
     }
@@ -317,7 +317,7 @@ impl Slot {
         let sample = &*self.data;
         self.ppid = sample.ppid;
         self.zombie = sample.state == ProcessState::Zombie && sample.threads <= 1;
-        self.waited |= self.from_children() != children;
+        self.waited |= self.children_usage() != children;
     }
 
     /// Its sample has other readings now.

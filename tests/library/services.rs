@@ -28,7 +28,7 @@ fn glue(file: &str) -> Result<usize, String> {
             ("// appmon: begin", Part::Frame) => Part::Appmon,
             ("// glue: begin", Part::Frame) => Part::Glue,
             ("// appmon: end", Part::Appmon) | ("// glue: end", Part::Glue) => Part::Frame,
-            (line, _) if line.is_empty() => part,
+            ("", _) => part,
             (line, _) if line.starts_with("//") && !line.ends_with(": begin") && !line.ends_with(": end") => part,
             (line, Part::Frame) => {
                 if !matches!(line, "Ok(())" | "}") && !line.starts_with("let url = std::env::args()") {
