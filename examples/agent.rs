@@ -313,7 +313,11 @@ impl Pipeline {
 /// Takes the snapshots of a stream that only others look at.
 async fn drain<T>(stream: impl Stream<Item = Result<Snapshot<T>>>) {
     let errors = stream.filter_map(|tick| future::ready(tick.err()));
-    errors.for_each(|error| future::ready(eprintln!("agent: {error}"))).await;
+    let show = |error| {
+        eprintln!("agent: {error}");
+        future::ready(())
+    };
+    errors.for_each(show).await;
 }
 
 /// Prints when forwarding stops working, and when it works again.
