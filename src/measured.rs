@@ -19,7 +19,7 @@ pub use number::{FieldKind, Number, Unit};
 
 /// A sample whose numbers are listed once, for whatever reads them by name: alerts, windows, metrics, the columns of a table.
 ///
-/// A sample type of one's own has one by implementing this; [`Rated`] then has the fields of its rates as well.
+/// A sample type of one's own has one by implementing this; [`Rated`](crate::Rated) then has the fields of its rates as well.
 ///
 /// # Examples
 ///

@@ -398,7 +398,7 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
     /// two ticks: a parent that waits for a child gets all of its CPU time and I/O from the kernel. They never fall.
     ///
     /// - The usage of a process counts for its group. The key is computed when the process is new, and when its
-    ///   [`info`](crate::ProcessSample::info) or parent changed. A process whose key changed is in the new group from then on; its usage in
+    ///   [`info`](crate::process::ProcessData::info) or parent changed. A process whose key changed is in the new group from then on; its usage in
     ///   that very tick is [`inferred`](GroupSample::inferred).
     /// - The usage that a process got from children that no tick saw counts for the group of that process, and is `inferred`: it may belong
     ///   to another group. So in groups by program a shell has the usage of its short-lived commands.
@@ -454,7 +454,7 @@ pub trait SnapshotStreamExt<T>: Stream<Item = Result<Snapshot<T>>> + Sized {
     ///   another process, as daemons do. One that lost its parent before a snapshot had it is in the tree of the process that adopted it,
     ///   if that one is in a tree.
     /// - Whether a process is a root is decided by the snapshot alone, as by [`Select::apply`], when the process is new and when its
-    ///   [`info`](crate::ProcessSample::info) or parent changed, and not undone: when a process becomes a root, so do its descendants
+    ///   [`info`](crate::process::ProcessData::info) or parent changed, and not undone: when a process becomes a root, so do its descendants
     ///   become part of the tree, except those that are in one already.
     /// - Processes in no tree are in the group [`Other`](GroupKey::Other).
     ///

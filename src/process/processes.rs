@@ -83,7 +83,7 @@ impl Processes {
     /// Sets how old the reading of an idle process may get. Default: 5 min.
     ///
     /// Its counters are exact at every tick in any case; this bounds the age of fields that others can change while it does not run:
-    /// memory, `nice` and the others that [`ProcessSample::read_at`] names, its control group, whether its executable and working directory
+    /// memory, `nice` and the others that [`ProcessSample::read_at`](super::ProcessData::read_at) names, its control group, whether its executable and working directory
     /// still exist, the names of its user and group. Two things are renewed within a fifth of it (1 min): the memory of all, after the
     /// kernel reclaimed some anywhere (`pgsteal_*` and others in `/proc/vmstat`; where these cannot be read, always); and the control group
     /// of those that run. These readings are spread over the ticks.
