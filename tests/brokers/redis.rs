@@ -171,7 +171,7 @@ async fn entries_have_the_attributes_as_fields() {
     let sent = messages(2);
     assert_all(&queue.publish(&sent).await, "Accepted", "");
     let lines = redis.cli(&["XRANGE", KEY, "-", "+"]);
-    let entry = &lines[19..38];
+    let entry = &lines[21..42];
     for (name, expected) in sent[1].attributes() {
         assert_eq!(value(entry, name), expected, "{name}");
     }
