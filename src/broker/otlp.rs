@@ -39,7 +39,7 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Either, Fuse, FusedFuture, select};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use hyper::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::http::uri::PathAndQuery;
 use hyper::{HeaderMap, Request};
 use hyper_util::rt::TokioIo;
@@ -305,9 +305,12 @@ impl Connection {
     }
 
     async fn post(&mut self, form: MessageForm, body: Bytes, gzip: bool) -> Result<Answer, Cause> {
+        let length = HeaderValue::from(body.len());
         let mut request = Request::post(self.server.path(form).clone()).body(Full::new(body)).map_err(lost)?;
         let headers = request.headers_mut();
         headers.clone_from(&self.headers);
+        // hyper leaves it out where the body is empty, and receivers may insist on it.
+        headers.insert(CONTENT_LENGTH, length);
         headers.insert(CONTENT_TYPE, headers::PROTOBUF);
         if gzip {
             headers.insert(CONTENT_ENCODING, headers::GZIP);

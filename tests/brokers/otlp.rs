@@ -93,7 +93,6 @@ fn attribute<'a>(of: &'a Value, key: &str) -> &'a Value {
 }
 
 #[tokio::test]
-#[ignore = "not seen working yet: the receiver of the test ends the connection"]
 async fn another_implementation_reads_what_processes_use() {
     let Some(mut receiver) = Receiver::start() else { return };
     let forwarder = Forwarder::new(Http::new(receiver.url()).unwrap()).host("web-17");
@@ -121,7 +120,6 @@ async fn another_implementation_reads_what_processes_use() {
 }
 
 #[tokio::test]
-#[ignore = "not seen working yet: the receiver of the test ends the connection"]
 async fn what_has_no_metrics_is_a_log() {
     let Some(mut receiver) = Receiver::start() else { return };
     let mut queue = Http::new(receiver.url()).unwrap().gzip(false);
@@ -137,7 +135,6 @@ async fn what_has_no_metrics_is_a_log() {
 }
 
 #[tokio::test]
-#[ignore = "not seen working yet: the receiver of the test ends the connection"]
 async fn each_answer_has_its_outcome() {
     let Some(mut receiver) = Receiver::start() else { return };
     let message = metrics();
@@ -174,7 +171,6 @@ async fn each_answer_has_its_outcome() {
 
 /// It is asked again when its time is over, and not before.
 #[tokio::test]
-#[ignore = "not seen working yet: the receiver of the test ends the connection"]
 async fn a_busy_receiver_is_waited_for() {
     let Some(mut receiver) = Receiver::start() else { return };
     let busy = |wait: &str| json!({"status": 429, "headers": {"Retry-After": wait}});
@@ -190,7 +186,6 @@ async fn a_busy_receiver_is_waited_for() {
 }
 
 #[tokio::test]
-#[ignore = "not seen working yet: the receiver of the test ends the connection"]
 async fn too_large_a_request_arrives_in_pieces() {
     let Some(mut receiver) = Receiver::start() else { return };
     receiver.order(&json!({"limit": 2000}));
@@ -215,7 +210,6 @@ async fn too_large_a_request_arrives_in_pieces() {
 }
 
 #[tokio::test]
-#[ignore = "not seen working yet: the receiver of the test ends the connection"]
 async fn connections_that_end_are_made_again() {
     let Some(mut receiver) = Receiver::start() else { return };
     let message = metrics();
@@ -240,7 +234,6 @@ async fn connections_that_end_are_made_again() {
 
 /// What a spool has is sent when there is a receiver at last.
 #[tokio::test]
-#[ignore = "not seen working yet: the receiver of the test ends the connection"]
 async fn a_spool_bridges_an_outage() {
     let port = free_port();
     let folder = tempfile::tempdir().unwrap();
@@ -263,7 +256,6 @@ async fn a_spool_bridges_an_outage() {
 }
 
 #[tokio::test]
-#[ignore = "not seen working yet: the receiver of the test ends the connection"]
 async fn secrets_are_read_anew_and_shown_nowhere() {
     let certificates = Certificates::new();
     let port = free_port();
