@@ -31,7 +31,8 @@ use crate::{Error, Result, Sample};
 /// Of streams that send [only what changed](crate::forward::Forwarder::only_changed) it yields whole snapshots. A consumer that begins in
 /// between reads what is stored of the subject since the last whole snapshot, if the stream still has that; until it finds one, snapshots
 /// are counted as [`unrestored`](crate::broker::ReceiveCounts::unrestored). The host's clock must not be a minute or more
-/// ahead of the server's for that.
+/// ahead of the server's for that. With a durable name it yields all of them since the first that nobody acknowledged: after a consumer that
+/// ended without [`close`](Consuming::close) these can come again, until [`ack_wait`](Self::ack_wait) is over.
 ///
 /// Delivery is at least once: a message is acknowledged when the item after its snapshot is requested. Messages not acknowledged when a
 /// consumer ended are delivered again, to the next one with the same durable name.
