@@ -22,29 +22,13 @@
 
 #[cfg(feature = "amqp")]
 pub mod amqp;
-#[cfg(any(
-    feature = "amqp",
-    feature = "kafka",
-    feature = "mqtt",
-    feature = "nats",
-    feature = "otlp",
-    feature = "redis"
-))]
 mod blocking;
-#[cfg(any(feature = "kafka", feature = "nats"))]
+#[cfg(feature = "_receive")]
 mod consuming;
-#[cfg(any(
-    feature = "amqp",
-    feature = "kafka",
-    feature = "mqtt",
-    feature = "nats",
-    feature = "otlp",
-    feature = "redis"
-))]
 mod deadline;
 #[cfg(feature = "kafka")]
 pub mod kafka;
-#[cfg(any(feature = "amqp", feature = "mqtt", feature = "nats", feature = "otlp", feature = "redis"))]
+#[cfg(feature = "_link")]
 #[cfg_attr(
     not(all(
         feature = "amqp",
@@ -63,22 +47,14 @@ pub mod mqtt;
 pub mod nats;
 #[cfg(feature = "otlp")]
 pub mod otlp;
-#[cfg(any(feature = "kafka", feature = "nats"))]
+#[cfg(feature = "_receive")]
 mod receive;
 #[cfg(feature = "redis")]
 pub mod redis;
 #[cfg(any(feature = "amqp", feature = "otlp", feature = "redis"))]
 mod socket;
-#[cfg(any(feature = "amqp", feature = "mqtt", feature = "nats", feature = "otlp", feature = "redis"))]
+#[cfg(feature = "_link")]
 pub(crate) mod tls;
-#[cfg(any(
-    feature = "amqp",
-    feature = "kafka",
-    feature = "mqtt",
-    feature = "nats",
-    feature = "otlp",
-    feature = "redis"
-))]
 #[cfg_attr(
     not(all(
         feature = "amqp",
@@ -92,7 +68,7 @@ pub(crate) mod tls;
 )]
 mod url;
 
-#[cfg(any(feature = "kafka", feature = "nats"))]
+#[cfg(feature = "_receive")]
 pub use consuming::Consuming;
-#[cfg(any(feature = "kafka", feature = "nats"))]
+#[cfg(feature = "_receive")]
 pub use receive::ReceiveCounts;

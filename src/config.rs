@@ -62,9 +62,11 @@ pub use forward::AmqpConfig;
 pub use forward::MqttConfig;
 #[cfg(feature = "nats")]
 pub use forward::NatsConfig;
+#[cfg(feature = "otlp")]
+pub use forward::OtlpConfig;
 #[cfg(feature = "redis")]
 pub use forward::RedisConfig;
-#[cfg(any(feature = "amqp", feature = "mqtt", feature = "nats", feature = "redis"))]
+#[cfg(feature = "_link")]
 pub use forward::TlsConfig;
 #[cfg(feature = "forward")]
 pub use forward::{ForwardConfig, MessagesConfig, RetryConfig, SpoolConfig, Url};

@@ -62,7 +62,7 @@ pub use backoff::Backoff;
 pub use box_publish::BoxPublish;
 pub use encode::{Encoded, Encoder};
 pub use ext::ForwardExt;
-#[cfg(any(feature = "kafka", feature = "nats"))]
+#[cfg(feature = "_receive")]
 pub(crate) use feed_name::check as check_stream_name;
 pub use feeds::Feeds;
 pub use forward_sink::ForwardSink;

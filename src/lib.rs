@@ -145,14 +145,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod async_process;
-#[cfg(any(
-    feature = "amqp",
-    feature = "kafka",
-    feature = "mqtt",
-    feature = "nats",
-    feature = "otlp",
-    feature = "redis"
-))]
+#[cfg(feature = "_broker")]
 pub mod broker;
 pub mod cached;
 pub mod cgroup;

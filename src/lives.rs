@@ -121,7 +121,7 @@ impl Lives {
     }
 
     /// Puts a part of it back, which was behind this one.
-    #[cfg(any(feature = "kafka", feature = "nats"))]
+    #[cfg(feature = "_receive")]
     pub(crate) fn append(&mut self, mut more: Self) {
         self.births = self.births.saturating_add(more.births);
         self.deaths = self.deaths.saturating_add(more.deaths);

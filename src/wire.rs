@@ -5,7 +5,7 @@
 
 #[cfg(feature = "forward")]
 mod codec;
-#[cfg(any(feature = "kafka", feature = "nats"))]
+#[cfg(feature = "_receive")]
 mod decode;
 #[cfg(any(feature = "forward", feature = "schema"))]
 #[cfg_attr(not(feature = "forward"), allow(dead_code, reason = "its schema is described"))]
@@ -28,13 +28,13 @@ mod version;
 
 #[cfg(feature = "forward")]
 pub use codec::Codec;
-#[cfg(any(feature = "kafka", feature = "nats"))]
+#[cfg(feature = "_receive")]
 pub(crate) use decode::{Decoded, InChain, decode};
 #[cfg(feature = "forward")]
 pub(crate) use delta::{Band, DeltaEncoder, Step};
 #[cfg(any(feature = "forward", feature = "schema"))]
 pub(crate) use delta::{Delta, Link};
-#[cfg(any(feature = "kafka", feature = "nats"))]
+#[cfg(feature = "_receive")]
 pub(crate) use delta::{Restore, Restored};
 #[cfg(feature = "forward")]
 pub(crate) use document::{Document, Part, TAIL_BYTES};

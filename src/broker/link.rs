@@ -35,7 +35,9 @@ use batch::Batch;
 pub(super) use batch::Turn;
 pub(super) use connect::{Connect, Session};
 pub(super) use reply::{Cause, Fault, Reply};
-pub(super) use settings::{publish_by_link, template};
+pub(super) use settings::publish_by_link;
+#[allow(unused_imports, reason = "OTLP has no places to name")]
+pub(super) use settings::template;
 
 /// A [`Publish`] over sessions. A clone begins without a session.
 pub(super) struct Link<C: Connect> {

@@ -25,6 +25,7 @@ use serde::de::DeserializeOwned;
 use crate::forward::{Codec, Form, MessageId};
 use crate::wire::{Decoded, InChain, Part};
 use crate::{BootId, Error, Result, Sample, Snapshot};
+#[cfg(feature = "nats")]
 pub(crate) use chains::Orphan;
 use chains::{Chains, Made};
 use decode::decode;
@@ -87,7 +88,6 @@ pub(crate) enum Gathering {
     /// It does: split snapshots are put together, and missing messages are counted.
     All,
     /// Several consumers share the messages: each part of a split snapshot is passed on as a snapshot of its own.
-    #[cfg_attr(not(any(feature = "nats", test)), expect(dead_code, reason = "in Kafka a host stays with one consumer"))]
     Shared,
 }
 

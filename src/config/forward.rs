@@ -9,10 +9,12 @@ mod kafka;
 mod mqtt;
 #[cfg(feature = "nats")]
 mod nats;
+#[cfg(feature = "otlp")]
+mod otlp;
 #[cfg(feature = "redis")]
 mod redis;
 mod secret;
-#[cfg(any(feature = "amqp", feature = "mqtt", feature = "nats", feature = "redis"))]
+#[cfg(feature = "_link")]
 mod tls;
 mod url;
 
@@ -33,9 +35,11 @@ pub use self::kafka::{KafkaConfig, KafkaSettings};
 pub use self::mqtt::MqttConfig;
 #[cfg(feature = "nats")]
 pub use self::nats::NatsConfig;
+#[cfg(feature = "otlp")]
+pub use self::otlp::OtlpConfig;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisConfig;
-#[cfg(any(feature = "amqp", feature = "mqtt", feature = "nats", feature = "redis"))]
+#[cfg(feature = "_link")]
 pub use self::tls::TlsConfig;
 pub use self::url::Url;
 
@@ -49,6 +53,7 @@ settings! {
     /// | `amqp`, `amqps` | `broker::amqp::Amqp` | `amqp` |
     /// | `mqtt`, `mqtts` | `broker::mqtt::Mqtt` | `mqtt` |
     /// | `redis`, `rediss` | `broker::redis::Streams` | `redis` |
+    /// | `http`, `https` | `broker::otlp::Http` | `otlp` |
     ///
     /// The settings of one broker alone are in a table of its name, such as `nats`.
     ///
@@ -91,7 +96,7 @@ settings! {
             /// The largest number of messages that wait for their answers: the setting `in_flight` of the brokers; Kafka has none.
             in_flight: Option<usize>,
             /// The certificates of TLS. For Kafka they are settings of its own: `kafka.set`.
-            #[cfg(any(feature = "amqp", feature = "mqtt", feature = "nats", feature = "redis"))]
+            #[cfg(feature = "_link")]
             tls: Option<TlsConfig>,
             /// The settings of NATS.
             #[cfg(feature = "nats")]
@@ -108,6 +113,9 @@ settings! {
             /// The settings of Redis.
             #[cfg(feature = "redis")]
             redis: Option<RedisConfig>,
+            /// The settings of receivers of OTLP.
+            #[cfg(feature = "otlp")]
+            otlp: Option<OtlpConfig>,
             /// The name of this host in the messages: [`Forwarder::host`].
             host: Option<String>,
             /// The encoding of payloads: [`Forwarder::codec`].
@@ -178,12 +186,13 @@ settings! {
 }
 
 /// The schemes of each broker, the name of its table, and the feature that it needs.
-const BROKERS: [(&[&str], &str); 5] = [
+const BROKERS: [(&[&str], &str); 6] = [
     (&["nats", "tls"], "nats"),
     (&["kafka", "kafkas"], "kafka"),
     (&["amqp", "amqps"], "amqp"),
     (&["mqtt", "mqtts"], "mqtt"),
     (&["redis", "rediss"], "redis"),
+    (&["http", "https"], "otlp"),
 ];
 
 impl ForwardConfig {
@@ -197,7 +206,7 @@ impl ForwardConfig {
             password_env: None,
             timeout: None,
             in_flight: None,
-            #[cfg(any(feature = "amqp", feature = "mqtt", feature = "nats", feature = "redis"))]
+            #[cfg(feature = "_link")]
             tls: None,
             #[cfg(feature = "nats")]
             nats: None,
@@ -209,6 +218,8 @@ impl ForwardConfig {
             mqtt: None,
             #[cfg(feature = "redis")]
             redis: None,
+            #[cfg(feature = "otlp")]
+            otlp: None,
             host: None,
             codec: None,
             per_sample: None,
@@ -338,6 +349,8 @@ impl ForwardConfig {
             ("mqtt", self.mqtt.is_some()),
             #[cfg(feature = "redis")]
             ("redis", self.redis.is_some()),
+            #[cfg(feature = "otlp")]
+            ("otlp", self.otlp.is_some()),
         ];
         IntoIterator::into_iter(tables).filter(|(_, is_set): &(_, bool)| *is_set).map(|(name, _)| name).collect()
     }
@@ -348,9 +361,9 @@ impl ForwardConfig {
             in_flight: self.in_flight,
             has_user: self.user.is_some(),
             has_password: self.password_file.is_some() || self.password_env.is_some(),
-            #[cfg(any(feature = "amqp", feature = "mqtt", feature = "nats", feature = "redis"))]
+            #[cfg(feature = "_link")]
             tls: self.tls.as_ref(),
-            #[cfg(not(any(feature = "amqp", feature = "mqtt", feature = "nats", feature = "redis")))]
+            #[cfg(not(feature = "_link"))]
             tls: None,
         };
         // Without any broker they are not read.
@@ -366,6 +379,8 @@ impl ForwardConfig {
             "mqtt" => self.mqtt.clone().unwrap_or_default().broker(common, url),
             #[cfg(feature = "redis")]
             "redis" => self.redis.clone().unwrap_or_default().broker(common, url),
+            #[cfg(feature = "otlp")]
+            "otlp" => self.otlp.clone().unwrap_or_default().broker(common, url),
             name => Err(wrong("url", format!("this program was built without it; build it with the feature `{name}`"))),
         }
     }

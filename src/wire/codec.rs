@@ -90,7 +90,7 @@ impl Codec {
     }
 
     /// Decodes the output of [`write`](Self::write). The error is a text for people.
-    #[cfg(any(feature = "kafka", feature = "nats"))]
+    #[cfg(feature = "_receive")]
     pub(crate) fn read<'a, V: Deserialize<'a>>(self, bytes: &'a [u8]) -> Result<V, String> {
         match self {
             Self::Json | Self::Ndjson => serde_json::from_slice(bytes).map_err(|error| error.to_string()),

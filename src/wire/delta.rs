@@ -18,7 +18,7 @@ mod link;
 #[cfg(feature = "forward")]
 mod marks;
 mod ranges;
-#[cfg(any(feature = "kafka", feature = "nats"))]
+#[cfg(feature = "_receive")]
 mod restore;
 #[cfg(all(test, feature = "nats"))]
 mod tests;
@@ -30,5 +30,5 @@ pub(crate) use bands::Band;
 #[cfg(feature = "forward")]
 pub(crate) use encoder::{DeltaEncoder, Step};
 pub(crate) use link::{Delta, Link};
-#[cfg(any(feature = "kafka", feature = "nats"))]
+#[cfg(feature = "_receive")]
 pub(crate) use restore::{Restore, Restored};

@@ -33,7 +33,7 @@ impl Form {
     }
 
     /// Returns the form with this `type`; a snapshot for any other text.
-    #[cfg(any(feature = "kafka", feature = "nats"))]
+    #[cfg(feature = "_receive")]
     pub(crate) fn of_event_type(event_type: &str) -> Self {
         let name = event_type.rsplit('.').next();
         [Self::Delta, Self::Samples].into_iter().find(|form| name == Some(form.as_str())).unwrap_or(Self::Snapshot)

@@ -31,13 +31,13 @@ impl Piece {
     }
 
     /// Returns the number of its samples.
-    #[cfg(any(feature = "kafka", feature = "nats"))]
+    #[cfg(feature = "_receive")]
     pub(crate) fn len(self) -> u32 {
         self.to.saturating_sub(self.from)
     }
 
     /// Whether its numbers are a valid range; decoded ones may have any values.
-    #[cfg(any(feature = "kafka", feature = "nats"))]
+    #[cfg(feature = "_receive")]
     pub(crate) fn is_sound(self) -> bool {
         Self::new(self.from, self.to, self.of).is_some()
     }

@@ -152,6 +152,13 @@ require_subscribers = true
 keep_alive = "1m"
 max_packet_bytes = 65536
 "#;
+const OTLP: &str = r#"
+gzip = false
+bearer_file = "/etc/token"
+headers_env = { x-scope-orgid = "TENANT" }
+headers_file = { api-key = "/etc/key" }
+"#;
+
 const REDIS: &str = "key = \"metrics:{kind}\"\nmax_len = 1000\nexisting_only = true\n";
 
 /// What is read is written again, and each key is in the text.
@@ -189,7 +196,8 @@ fn every_key_is_read_and_written() {
     both_ways::<appmon::config::AmqpConfig>("AmqpConfig", AMQP);
     both_ways::<appmon::config::MqttConfig>("MqttConfig", MQTT);
     both_ways::<appmon::config::RedisConfig>("RedisConfig", REDIS);
-    let tables = "\npassword_file = \"/etc/password\"\n[nats]\n[kafka]\n[amqp]\n[mqtt]\n[redis]\n";
+    both_ways::<appmon::config::OtlpConfig>("OtlpConfig", OTLP);
+    let tables = "\npassword_file = \"/etc/password\"\n[nats]\n[kafka]\n[amqp]\n[mqtt]\n[redis]\n[otlp]\n";
     let (head, rest) = FORWARD.split_once("[tls]").unwrap();
     let (first, rest_of_tables) = tables.split_once("\n[").unwrap();
     both_ways::<ForwardConfig>("ForwardConfig", &format!("{head}{first}\n[tls]{rest}\n[{rest_of_tables}"));
@@ -284,9 +292,21 @@ fn every_setter_has_a_key() {
         ("Amqp", "broker/amqp.rs", &["AmqpConfig", "ForwardConfig"], &[]),
         ("Mqtt", "broker/mqtt.rs", &["MqttConfig", "ForwardConfig"], &[("credentials", "password_file")]),
     ];
+    let otlp: Row = (
+        "Http",
+        "broker/otlp.rs",
+        &["OtlpConfig", "ForwardConfig"],
+        // A header in plain text may be a secret.
+        &[
+            ("header", ""),
+            ("header_from_env", "headers_env"),
+            ("header_from_file", "headers_file"),
+            ("bearer_from_file", "bearer_file"),
+        ],
+    );
     let redis: Row = ("Streams", "broker/redis.rs", &["RedisConfig", "ForwardConfig"], &[]);
     let mut without = Vec::new();
-    for (of, file, tables, renamed) in rows.into_iter().chain([redis]) {
+    for (of, file, tables, renamed) in rows.into_iter().chain([redis, otlp]) {
         let found = setters(file, of);
         assert!(!found.is_empty(), "where are the setters of {of}?");
         let known: BTreeSet<String> = tables.iter().flat_map(|table| keys(table)).collect();
@@ -424,7 +444,7 @@ fn wrong_values_are_refused_when_it_is_built() {
     for (text, named) in [
         ("url = \"127.0.0.1:4222\"", "such as nats://"),
         ("url = \"natts://127.0.0.1\"", "did you mean `nats`?"),
-        ("url = \"http://127.0.0.1\"", "there are nats, tls, kafka"),
+        ("url = \"ftp://127.0.0.1\"", "there are nats, tls, kafka"),
         ("url = \"nats://127.0.0.1\"\nkafka = { topic = \"a\" }", "kafka: these are settings of another broker"),
         ("url = \"nats://127.0.0.1\"\nnats = { subject = \"a b\" }", "subject"),
         ("url = \"nats://127.0.0.1\"\nhost = \"\"\npassword_file = \"/no/such/file\"", "/no/such/file"),
@@ -511,10 +531,14 @@ fn tables_of_brokers_reach_them() {
         ("url = \"amqp://a\"\namqp = { exchange = \"xs\", routing_key = \"x.{kind}\" }", "xs x.{kind}"),
         ("url = \"mqtt://a\"\nmqtt = { topic = \"x/{kind}\" }", "x/{kind}"),
         ("url = \"redis://a\"\nredis = { key = \"x:{kind}\" }", "x:{kind}"),
+        ("url = \"https://a/x\"\notlp = { gzip = false }", "/v1/metrics"),
     ] {
         let found = destination(text);
         assert!(found.contains(expected), "{found}");
     }
+    let wrong = "url = \"http://a\"\notlp = { headers_env = { \"a b\" = \"A\" } }";
+    let error = toml::from_str::<ForwardConfig>(wrong).unwrap().build().unwrap_err();
+    assert!(error.is_config() && error.to_string().contains("\"a b\""), "{error}");
 }
 
 #[tokio::test]

@@ -44,7 +44,6 @@ struct Chain<T, A> {
 }
 
 /// How long before a delta the keyframe was sent that it needs and that was not received.
-#[cfg_attr(not(any(feature = "nats", test)), expect(dead_code, reason = "NATS can look it up"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Orphan {
     /// When the delta was made, by the wall clock of its host.

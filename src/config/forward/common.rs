@@ -1,6 +1,6 @@
 //! What the tables of brokers need of the settings that all brokers have.
 
-#[cfg(any(feature = "amqp", feature = "mqtt", feature = "nats", feature = "redis"))]
+#[cfg(feature = "_link")]
 use super::tls::TlsConfig;
 use crate::config::Duration;
 
@@ -12,14 +12,14 @@ pub(super) struct Common<'a> {
     pub(super) in_flight: Option<usize>,
     pub(super) has_user: bool,
     pub(super) has_password: bool,
-    #[cfg(any(feature = "amqp", feature = "mqtt", feature = "nats", feature = "redis"))]
+    #[cfg(feature = "_link")]
     pub(super) tls: Option<&'a TlsConfig>,
-    #[cfg(not(any(feature = "amqp", feature = "mqtt", feature = "nats", feature = "redis")))]
+    #[cfg(not(feature = "_link"))]
     pub(super) tls: Option<&'a ()>,
 }
 
 /// Sets them at a broker over a link.
-#[cfg(any(feature = "amqp", feature = "mqtt", feature = "redis"))]
+#[cfg(any(feature = "amqp", feature = "mqtt", feature = "otlp", feature = "redis"))]
 macro_rules! apply {
     ($broker:ident, $common:ident) => {
         if let Some(tls) = $common.tls {
@@ -33,5 +33,5 @@ macro_rules! apply {
         }
     };
 }
-#[cfg(any(feature = "amqp", feature = "mqtt", feature = "redis"))]
+#[cfg(any(feature = "amqp", feature = "mqtt", feature = "otlp", feature = "redis"))]
 pub(super) use apply;

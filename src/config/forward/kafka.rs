@@ -43,7 +43,7 @@ impl KafkaConfig {
         if common.in_flight.is_some() {
             return Err(wrong("in_flight", "Kafka has none: set `max.in.flight.requests.per.connection` in kafka.set"));
         }
-        #[cfg(any(feature = "amqp", feature = "mqtt", feature = "nats", feature = "redis"))]
+        #[cfg(feature = "_link")]
         if common.tls.is_some() {
             return Err(wrong("tls", "Kafka has settings of its own: `ssl.ca.location` and others in kafka.set"));
         }

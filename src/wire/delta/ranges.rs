@@ -24,7 +24,7 @@ impl Ranges {
     }
 
     /// Returns the positions in order; `None` if they are not ascending, or not all below `limit`.
-    #[cfg(any(feature = "kafka", feature = "nats"))]
+    #[cfg(feature = "_receive")]
     pub(super) fn below(&self, limit: usize) -> Option<impl Iterator<Item = usize> + Clone> {
         let (pairs, rest) = self.0.as_chunks::<2>();
         let mut least = 0;
