@@ -7,11 +7,13 @@
 
 #[path = "support/cli.rs"]
 mod cli;
+#[path = "support/watch.rs"]
+mod watch;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use appmon::forward::{Codec, Forwarder, Monitor, Publish, Report};
+use appmon::forward::{Codec, Forwarder, Publish, Report};
 use appmon::{Error, FileSystems, ForwardExt, Processes, Result, SnapshotStreamExt, SourceExt};
 use futures::StreamExt;
 use tokio::signal::unix::{SignalKind, signal};
@@ -200,7 +202,7 @@ async fn forward<P: Publish + 'static>(args: Args, stop: &Stop, queue: P) -> Res
     if let Some(path) = args.spool {
         forwarder = forwarder.spool(path, 64 << 20);
     }
-    let watched = watch(forwarder.monitor());
+    let watched = watch::watch("forward", forwarder.monitor());
     let forwarded = async {
         match args.what {
             What::Processes => Processes::new().every(args.every).rates().take(args.count).forward_to(forwarder).await,
@@ -212,22 +214,6 @@ async fn forward<P: Publish + 'static>(args: Args, stop: &Stop, queue: P) -> Res
     tokio::select! {
         report = forwarded => report,
         () = watched => Err(Error::config("watching never ends")),
-    }
-}
-
-/// Prints when forwarding stops working, and when it works again.
-async fn watch(monitor: Monitor) {
-    let mut reported = None;
-    loop {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        let status = monitor.status();
-        if status.last_error != reported {
-            match &status.last_error {
-                Some(error) => eprintln!("forward: {error}; {} messages wait", status.waiting_messages),
-                None => eprintln!("forward: it works again"),
-            }
-            reported = status.last_error;
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Serde forms of all settings, for pipelines that are read from a file.
 //!
 //! Each type here is a table of settings; its `build` or `apply` returns the source, combinator or forwarder. Each key has the name of a
-//! setter of that. The format of the file is the program's choice, and so is its outline; here it is TOML:
+//! setter of that. The format of the file is the program's choice, and so is its outline; here it is JSON, and `appmon-agent` in `examples/agent` has one in TOML:
 //!
 //! ```
 //! use appmon::config::{Duration, FileSystemsConfig, ProcessesConfig};
@@ -15,16 +15,12 @@
 //!     file_systems: FileSystemsConfig,
 //! }
 //!
-//! let agent: Agent = toml::from_str(
-//!     r#"
-//!     every = "10s"
-//!     [processes]
-//!     select = "cgroup=/**/*.service & !kernel_thread"
-//!     fields = ["io", "user", "cgroup"]
-//!     [file_systems]
-//!     mounted = true
-//!     directories = [{ name = "logs", path = "/var/log", ttl = "1m" }]
-//!     "#,
+//! let agent: Agent = serde_json::from_str(
+//!     r#"{
+//!     "every": "10s",
+//!     "processes": { "select": "cgroup=/**/*.service & !kernel_thread", "fields": ["io", "user", "cgroup"] },
+//!     "file_systems": { "mounted": true, "directories": [{ "name": "logs", "path": "/var/log", "ttl": "1m" }] }
+//!     }"#,
 //! )
 //! .expect("an error names the key and the place");
 //! let (processes, file_systems) = (agent.processes.build()?, agent.file_systems.build()?);

@@ -65,13 +65,13 @@ settings! {
     /// use appmon::config::ForwardConfig;
     /// use appmon::forward::{BoxPublish, Forwarder};
     ///
-    /// let config: ForwardConfig = toml::from_str(
-    ///     r#"
-    ///     url = "nats://127.0.0.1:4222"
-    ///     overflow = "drop_oldest"
-    ///     spool = { path = "spool.redb", max = "64 MiB" }
-    ///     nats = { subject = "metrics.{kind}.{host}" }
-    ///     "#,
+    /// let config: ForwardConfig = serde_json::from_str(
+    ///     r#"{
+    ///     "url": "nats://127.0.0.1:4222",
+    ///     "overflow": "drop_oldest",
+    ///     "spool": { "path": "spool.redb", "max": "64 MiB" },
+    ///     "nats": { "subject": "metrics.{kind}.{host}" }
+    ///     }"#,
     /// )
     /// .expect("an error names the key and the place");
     /// let forwarder: Forwarder<BoxPublish> = config.build()?;

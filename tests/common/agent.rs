@@ -7,17 +7,19 @@ use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Builds the example, where it is not built yet.
+/// Builds it, where it is not built yet.
 pub fn command() -> Command {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     let built = Command::new(env!("CARGO"))
-        .args(["build", "-q", "-p", "appmon", "--all-features", "--example", "agent"])
+        // All packages of `tests/run`, so that it is built with the features it has there, once.
+        .args(["build", "-q", "-p", "appmon", "-p", "appmon-tests", "-p", "appmon-top", "-p", "appmon-agent"])
+        .args(["--all-features", "--bin", "appmon-agent"])
         .current_dir(&folder)
         .status();
     assert!(built.unwrap().success());
-    // The test is in the folder `deps` beside that of the examples.
+    // The test is in the folder `deps` beside it.
     let profile = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().to_path_buf();
-    Command::new(profile.join("examples/agent"))
+    Command::new(profile.join("appmon-agent"))
 }
 
 /// An agent of this test, which ends with it.

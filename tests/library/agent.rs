@@ -44,7 +44,7 @@ fn a_file_is_checked() {
         assert!(error.contains(named) && !error.contains("s3cret"), "{error}");
     }
     // The file of the page about it.
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/agent.md")).unwrap();
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/agent/README.md")).unwrap();
     let toml = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
     let password = folder.path().join("password");
     std::fs::write(&password, "secret").unwrap();
@@ -56,7 +56,7 @@ fn a_file_is_checked() {
 #[cfg(feature = "schema")]
 #[test]
 fn the_file_of_the_page_is_valid_by_the_schema() {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/agent.md")).unwrap();
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/agent/README.md")).unwrap();
     let toml = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
     let settings: toml::Table = toml::from_str(toml).unwrap();
     let schemas = appmon::schema::all();

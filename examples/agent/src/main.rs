@@ -1,9 +1,11 @@
 //! A whole agent from one TOML file: processes in groups, file systems and alerts, to a message queue and as metrics.
 //!
-//! `agent.md` has a file to begin with, and how the settings of Telegraf's procstat and of process-exporter map to these.
+//! `README.md` has a file to begin with, and how the settings of Telegraf's procstat and of process-exporter map to these.
 
-#[path = "support/cli.rs"]
+#[path = "../../support/cli.rs"]
 mod cli;
+#[path = "../../support/watch.rs"]
+mod watch;
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -37,7 +39,7 @@ a message queue, as metrics for Prometheus, or both.
 
 Usage: agent --config FILE [--check]
 
-  --config FILE  the settings, in TOML; examples/agent.md has some to begin with
+  --config FILE  the settings, in TOML; README.md has some to begin with
   --check        read the settings, print what they mean, and end: with exit
                  status 0 if they are right, and 1 if not
   --help         this text
@@ -295,7 +297,7 @@ impl Pipeline {
             self.tasks.spawn(serve(listener, Arc::new(self.registry)));
         }
         if let Some(monitor) = self.monitor {
-            self.tasks.spawn(watch(monitor));
+            self.tasks.spawn(watch::watch("agent", monitor));
         }
         let report = match self.feeds {
             Some(Target::Feeds(feeds)) => feeds.run().await,
@@ -318,22 +320,6 @@ async fn drain<T>(stream: impl Stream<Item = Result<Snapshot<T>>>) {
         future::ready(())
     };
     errors.for_each(show).await;
-}
-
-/// Prints when forwarding stops working, and when it works again.
-async fn watch(monitor: Monitor) {
-    let mut reported = None;
-    loop {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        let status = monitor.status();
-        if status.last_error != reported {
-            match &status.last_error {
-                Some(error) => eprintln!("agent: {error}; {} messages wait", status.waiting_messages),
-                None => eprintln!("agent: it works again"),
-            }
-            reported = status.last_error;
-        }
-    }
 }
 
 /// Serves the page of metrics.
