@@ -95,9 +95,8 @@ impl<T: Sample + DeserializeOwned> Recording<T> {
     pub fn seek(&mut self, time: Timestamp) -> Result<()> {
         let mut found = 0;
         for (index, path) in self.files.iter().enumerate().skip(1) {
-            let Some((file, start)) = open::<T>(path)? else { continue };
-            let first = jump::first_time(&file, &start).map_err(|error| Error::from(error).at(path))?;
-            if first.is_none_or(|first| first > time) {
+            let Some((first, ..)) = open_begun::<T>(path)? else { continue };
+            if first > time {
                 break;
             }
             found = index;
@@ -117,16 +116,15 @@ impl<T: Sample + DeserializeOwned> Recording<T> {
     ///
     /// Errors of the system.
     pub fn span(&self) -> Result<Option<(Timestamp, Timestamp)>> {
-        let mut span: Option<(Timestamp, Timestamp)> = None;
-        for path in &self.files {
-            let at = |error: io::Error| Error::from(error).at(path);
-            let Some((file, start)) = open::<T>(path)? else { continue };
-            let Some(first) = jump::first_time(&file, &start).map_err(at)? else { continue };
-            let last =
-                if Some(path) == self.files.last() { jump::last_time(path, file, &start).map_err(at)? } else { first };
-            span = Some((span.map_or(first, |(first, _)| first), last.max(first)));
+        // At both ends there may be files without a line: one that was just begun, or in which nothing whole was left.
+        let first = self.files.iter().find_map(|path| open_begun::<T>(path).transpose());
+        let Some((first, ..)) = first.transpose()? else { return Ok(None) };
+        for path in self.files.iter().rev() {
+            let Some((later, file, start)) = open_begun::<T>(path)? else { continue };
+            let last = jump::last_time(path, file, &start).map_err(|error| Error::from(error).at(path))?;
+            return Ok(Some((first, last.max(later))));
         }
-        Ok(span)
+        Ok(None)
     }
 
     /// Returns the number of bytes of lines half written at the end of the files that were read.
@@ -198,6 +196,13 @@ fn open<T: Sample>(path: &Path) -> Result<Option<(Arc<File>, Start)>> {
         Begins::Unfinished => Ok(None),
         Begins::Foreign => Err(Error::malformed("this file is not a recording").at(path)),
     }
+}
+
+/// Opens a file that has a line, with the time of the first one; `None` for one that has none.
+fn open_begun<T: Sample>(path: &Path) -> Result<Option<(Timestamp, Arc<File>, Start)>> {
+    let Some((file, start)) = open::<T>(path)? else { return Ok(None) };
+    let first = segment::first_time(&file, &start).map_err(|error| Error::from(error).at(path))?;
+    Ok(first.map(|first| (first, file, start)))
 }
 
 impl<T: Sample + DeserializeOwned> Iterator for Recording<T> {

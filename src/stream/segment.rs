@@ -15,7 +15,8 @@ use serde::Deserialize;
 
 pub(super) use names::{numbered, with_number};
 
-use crate::{Error, Result};
+use self::chunk::Chunk;
+use crate::{Error, Result, Timestamp};
 
 /// The beginning of every file of a recording of this version.
 const OPENING: &[u8] = b"{\"appmon\":\"recording\",\"version\":1,\"kind\":\"";
@@ -110,6 +111,16 @@ fn parse(bytes: &[u8]) -> Begins {
         }
         _ => Begins::Foreign,
     }
+}
+
+/// The time of the first line; `None` if there is none.
+pub(super) fn first_time(file: &File, start: &Start) -> io::Result<Option<Timestamp>> {
+    if start.is_compressed {
+        return Ok(Chunk::read(file, start.len)?.map(|chunk| Timestamp::from_unix_nanos(chunk.first)));
+    }
+    let mut bytes = [0; line::NEAR];
+    let len = file.read_at(&mut bytes, start.len)?;
+    Ok(line::time(bytes.get(..len).unwrap_or_default()))
 }
 
 /// Fails unless the samples are of this kind.

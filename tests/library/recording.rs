@@ -130,6 +130,29 @@ fn a_jump_leads_to_each_second_forward_and_back() {
 }
 
 #[test]
+fn files_without_a_line_are_passed_over_for_its_span_and_in_a_jump() {
+    for name in NAMES {
+        let folder = tempfile::tempdir().unwrap();
+        let numbered = |number: u32| folder.path().join(name.replace("night.", &format!("night.{number:06}.")));
+        // Only the beginning of a file, as a process that ended at once leaves it.
+        for number in [1, 3, 5, 6] {
+            record(&numbered(number), 0..0);
+        }
+        record(&folder.path().join(name), 0..0);
+        assert_eq!(open(&folder.path().join(name)).span().unwrap(), None);
+        for (number, seconds) in [(2, 0..5), (4, 5..10)] {
+            record(&numbered(number), seconds);
+        }
+        let mut recording = open(&folder.path().join(name));
+        assert_eq!(recording.span().unwrap(), Some((tick(0).time, tick(9).time)), "{name}");
+        for second in [7, 2, 9, 0, 5] {
+            recording.seek(tick(second).time).unwrap();
+            assert_eq!(recording.next().unwrap().unwrap().seq, second, "{name}");
+        }
+    }
+}
+
+#[test]
 fn zstds_own_tool_reads_it_as_lines() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("night.zst");

@@ -141,7 +141,7 @@ impl Write for Tail {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             // The time of a line is in its beginning.
-            let room = 2048_usize.saturating_sub(self.line.len());
+            let room = line::NEAR.saturating_sub(self.line.len());
             self.line.extend_from_slice(piece.get(..piece.len().min(room)).unwrap_or_default());
             self.is_whole = piece.ends_with(b"\n");
             if self.is_whole {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use std::io::Write;
 
+use super::super::segment;
 use super::super::segment::chunk::{Chunk, HEAD_BYTES};
 use super::file::{RecordFile, delete_old};
 use super::settings::Settings;
@@ -68,7 +69,7 @@ impl Writer {
         if self.open.is_none() {
             let file = RecordFile::open(&self.settings, self.kind)?;
             self.cut = self.cut.saturating_add(file.cut);
-            let began = first_time(&file)?;
+            let began = segment::first_time(&file.file, &file.start)?;
             self.open = Some(Open { file, chunk: None, began });
         }
         Ok(())
@@ -161,18 +162,4 @@ impl Open {
         self.file.end = self.file.end.saturating_add(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
         Ok(())
     }
-}
-
-/// The time of the first line of a file, if it has one.
-fn first_time(file: &RecordFile) -> Result<Option<Timestamp>> {
-    if file.is_empty() {
-        return Ok(None);
-    }
-    if file.start.is_compressed {
-        let chunk = Chunk::read(&file.file, file.start.len)?;
-        return Ok(chunk.map(|chunk| Timestamp::from_unix_nanos(chunk.first)));
-    }
-    let mut bytes = [0; 2048];
-    let len = file.file.read_at(&mut bytes, file.start.len)?;
-    Ok(super::super::segment::line::time(bytes.get(..len).unwrap_or_default()))
 }

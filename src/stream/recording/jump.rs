@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -20,16 +19,6 @@ pub(super) fn to(lines: &mut Lines, time: Timestamp) -> io::Result<()> {
     let at = if lines.is_compressed() { chunk_of(file, start, time)? } else { line_of(file, start, time)? };
     lines.go_to(at);
     Ok(())
-}
-
-/// The time of the first line; `None` if there is none.
-pub(super) fn first_time(file: &Arc<File>, start: &Start) -> io::Result<Option<Timestamp>> {
-    if start.is_compressed {
-        return Ok(Chunk::read(file, start.len)?.map(|chunk| Timestamp::from_unix_nanos(chunk.first)));
-    }
-    let mut bytes = [0; 2048];
-    let len = file.read_at(&mut bytes, start.len)?;
-    Ok(line::time(bytes.get(..len).unwrap_or_default()))
 }
 
 /// The time of the last whole line.
@@ -116,7 +105,7 @@ fn whole_line_behind(file: &Arc<File>, at: u64, end: u64) -> io::Result<Option<(
         at = at.saturating_add(skipped);
         line.clear();
         // No more of it than is needed for its time.
-        let read = (&mut input).take(2048).read_until(b'\n', &mut line)?;
+        let read = (&mut input).take(line::NEAR as u64).read_until(b'\n', &mut line)?;
         if line::is_whole(&line)
             && let Some(time) = line::time(&line)
         {

@@ -12,8 +12,8 @@ use crate::{Sample, Snapshot, Timestamp};
 /// The beginning of a line with a whole snapshot.
 const WHOLE: &[u8] = b"{\"form\":\"snapshot\",";
 
-/// The time of a line begins within so many bytes, as far as a host's name is not longer.
-const NEAR: usize = 1024;
+/// The time of a line is within so many bytes, as far as a host's name is not longer. No more of a line is looked at for it.
+pub(crate) const NEAR: usize = 1024;
 
 #[derive(Serialize)]
 struct Line<'a, T> {
