@@ -127,7 +127,7 @@ impl Encoder {
     /// ([`per_sample`](Self::per_sample), NDJSON) and on events.
     #[must_use]
     pub fn only_changed(mut self, keyframe_every: Duration) -> Self {
-        self.chains = Some(Chains::new(keyframe_every, Vec::new()));
+        self.set_chains(keyframe_every, Vec::new());
         self
     }
 
@@ -239,13 +239,14 @@ impl Encoder {
             self.encode_whole(snapshot, origin, Some(step.link), &mut encoded);
             return Some(encoded);
         };
-        let head = self.head(snapshot, origin, Some((step.link, Some(delta))), None)?;
+        let chain = Some((step.link, Some(delta)));
+        let head = self.head(snapshot, origin, chain, None)?;
         if head.len() > self.max_bytes / 8 {
             return None;
         }
         let before = *self.seq_of(&origin.host);
         let samples = step.samples.iter().filter_map(|index| snapshot.samples.get(*index));
-        self.encode_documents(snapshot, samples, origin, Some((step.link, Some(delta))), &mut encoded);
+        self.encode_documents(snapshot, samples, origin, chain, head, &mut encoded);
         if encoded.oversize > 0 || encoded.failed > 0 {
             // Those messages are not sent, so their numbers are still free.
             *self.seq_of(&origin.host) = before;
@@ -263,7 +264,11 @@ impl Encoder {
         link: Option<Link>,
         encoded: &mut Encoded,
     ) {
-        self.encode_documents(snapshot, snapshot.samples.iter(), origin, link.map(|link| (link, None)), encoded);
+        let chain = link.map(|link| (link, None));
+        match self.head(snapshot, origin, chain, None) {
+            Some(head) => self.encode_documents(snapshot, snapshot.samples.iter(), origin, chain, head, encoded),
+            None => encoded.failed = encoded.failed.saturating_add(snapshot.samples.len() as u64),
+        }
     }
 
     /// Returns the name of the host a snapshot is from; `None` if the snapshot has a name that no host can have.
@@ -355,19 +360,16 @@ impl Encoder {
         }
     }
 
-    /// Encodes samples as one document, or as several up to the limit.
+    /// Encodes samples as one document with this head, or as several up to the limit.
     fn encode_documents<'s, T: Sample + Serialize + 's>(
         &mut self,
         snapshot: &Snapshot<T>,
         samples: impl Iterator<Item = &'s T>,
         origin: &Origin,
         chain: Option<(Link, Option<&Delta>)>,
+        head: Vec<u8>,
         encoded: &mut Encoded,
     ) {
-        let Some(head) = self.head(snapshot, origin, chain, None) else {
-            encoded.failed = encoded.failed.saturating_add(samples.count() as u64);
-            return;
-        };
         let form = if chain.is_some_and(|(_, delta)| delta.is_some()) { Form::Delta } else { Form::Snapshot };
         let key = key::<T>(origin, None);
         // What lived is in the heads of the first parts, as far as it goes; the others have none.
