@@ -344,9 +344,8 @@ impl<P: Publish + 'static> Forwarder<P> {
 
     async fn try_open(self) -> Result<Box<Delivery<P>>> {
         self.publish.validate()?;
-        self.check()?;
+        let codec = self.check()?;
         let host = self.host.as_deref().map_or_else(Host::this, Host::new)?;
-        let codec = codec(self.codec, &self.publish, self.per_sample)?;
         let mut encoder = Encoder::new(host).codec(codec).per_sample(self.per_sample);
         if let Some(keyframe_every) = self.only_changed {
             encoder.set_chains(keyframe_every, self.bands);
@@ -381,12 +380,21 @@ impl<P: Publish + 'static> Forwarder<P> {
         Ok(Box::new(Delivery::new(self.publish, encoder, outbox, backoff, settings, self.shared)))
     }
 
-    /// Checks the settings that depend on each other.
-    fn check(&self) -> Result<()> {
+    /// Checks the settings that depend on each other. Returns the codec: the one that was set, or the one that the broker needs.
+    fn check(&self) -> Result<Codec> {
         if let Some(wrong) = &self.wrong {
             return Err(Error::config(wrong.clone()));
         }
-        let codec = codec(self.codec, &self.publish, self.per_sample)?;
+        let codec = match (self.codec, self.publish.codec()) {
+            (Some(set), Some(needed)) if set != needed => {
+                return Err(Error::config(format!("codec: {set}, but the broker accepts only {needed}")));
+            }
+            (set, needed) => set.or(needed).unwrap_or_default(),
+        };
+        #[cfg(feature = "otlp")]
+        if codec == Codec::Otlp && self.per_sample {
+            return Err(Error::config("per_sample: OTLP has no messages of single samples"));
+        }
         if self.only_changed.is_some() && (self.per_sample || !codec.has_snapshots()) {
             let form = if self.per_sample { "a message per sample".to_owned() } else { codec.to_string() };
             return Err(Error::config(format!(
@@ -396,7 +404,7 @@ impl<P: Publish + 'static> Forwarder<P> {
         if self.only_changed.is_none() && !self.bands.is_empty() {
             return Err(Error::config("dead_band: it has no meaning without only_changed"));
         }
-        Ok(())
+        Ok(codec)
     }
 
     pub(super) fn shared(&self) -> Arc<Shared> {
@@ -412,20 +420,4 @@ impl<P: Publish + 'static> Forwarder<P> {
     pub(super) fn deadline_of_end(&self) -> Duration {
         self.ends.deadline
     }
-}
-
-/// The codec that was set, or the one that the broker needs.
-fn codec(set: Option<Codec>, publish: &impl Publish, per_sample: bool) -> Result<Codec> {
-    let codec = match (set, publish.codec()) {
-        (Some(set), Some(needed)) if set != needed => {
-            return Err(Error::config(format!("codec: {set}, but the broker accepts only {needed}")));
-        }
-        (set, needed) => set.or(needed).unwrap_or_default(),
-    };
-    #[cfg(feature = "otlp")]
-    if codec == Codec::Otlp && per_sample {
-        return Err(Error::config("per_sample: OTLP has no messages of single samples"));
-    }
-    let _ = per_sample;
-    Ok(codec)
 }
