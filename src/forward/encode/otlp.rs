@@ -56,22 +56,22 @@ impl Encoder {
 
     fn encode_logs<T: Sample + Serialize>(&mut self, snapshot: &Snapshot<T>, origin: &Origin, encoded: &mut Encoded) {
         let mut logs = Logs::new(&origin.host);
+        let empty = logs.bytes();
         for sample in snapshot {
             let Some(record) = record(T::KIND, snapshot.time, sample) else {
                 encoded.failed = encoded.failed.saturating_add(1);
                 continue;
             };
-            let mut more = Logs::new(&origin.host);
-            more.push(record.clone());
-            if more.bytes() > self.max_bytes {
+            let size = Logs::size_of(&record);
+            let alone = empty.saturating_add(size);
+            if alone > self.max_bytes {
                 encoded.oversize = encoded.oversize.saturating_add(1);
                 continue;
             }
-            if logs.bytes().saturating_add(more.bytes()) > self.max_bytes {
-                self.close(std::mem::replace(&mut logs, more), snapshot, origin, encoded);
-            } else {
-                logs.push(record);
+            if logs.bytes().saturating_add(alone) > self.max_bytes {
+                self.close(std::mem::replace(&mut logs, Logs::new(&origin.host)), snapshot, origin, encoded);
             }
+            logs.push(record, size);
         }
         self.close(logs, snapshot, origin, encoded);
     }

@@ -32,9 +32,15 @@ impl<'a> Logs<'a> {
         self.records.is_empty()
     }
 
-    pub(crate) fn push(&mut self, record: LogRecord) {
+    /// Returns the size of a record in a request: an upper bound.
+    pub(crate) fn size_of(record: &LogRecord) -> usize {
         // Tag and length.
-        self.bytes = self.bytes.saturating_add(record.encoded_len()).saturating_add(6);
+        record.encoded_len().saturating_add(6)
+    }
+
+    /// Adds a record of this [size](Self::size_of).
+    pub(crate) fn push(&mut self, record: LogRecord, size: usize) {
+        self.bytes = self.bytes.saturating_add(size);
         self.records.push(record);
     }
 
