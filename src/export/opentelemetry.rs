@@ -81,6 +81,8 @@ struct View<T: Sample> {
 
 struct State<T: Sample> {
     snapshot: Option<Arc<Snapshot<T>>>,
+    /// The attributes of each of its samples, those of fields aside.
+    labels: Arc<[Vec<KeyValue>]>,
     /// The instruments that have observed it. One that comes again begins the next collection.
     observed: HashSet<usize>,
     /// The counters of each subject that was there before, when they were first seen; `None` for those that began later.
@@ -89,7 +91,7 @@ struct State<T: Sample> {
 
 impl<T: Sample> Default for State<T> {
     fn default() -> Self {
-        Self { snapshot: None, observed: HashSet::new(), bases: HashMap::new() }
+        Self { snapshot: None, labels: Arc::default(), observed: HashSet::new(), bases: HashMap::new() }
     }
 }
 
@@ -107,18 +109,13 @@ impl<T: Sample + Measured> Instrument<T> {
         if state.observed.contains(&self.index) || state.snapshot.is_none() {
             state.observed.clear();
             state.snapshot = self.view.latest.get();
+            state.labels = state.snapshot.as_deref().map(labels).unwrap_or_default();
             state.forget_the_gone();
         }
         state.observed.insert(self.index);
         let Some(snapshot) = state.snapshot.clone() else { return };
-        let host = snapshot.host.iter().map(|host| KeyValue::new("host.name", host.to_string()));
-        let host: Vec<KeyValue> = host.collect();
-        for sample in &*snapshot {
-            let labels = sample.labels();
-            let labels = labels
-                .iter()
-                .map(|(label, value)| KeyValue::new(attribute_name(T::PREFIX, label).into_owned(), value.to_owned()));
-            let labels: Vec<KeyValue> = labels.chain(host.iter().cloned()).collect();
+        let labels = Arc::clone(&state.labels);
+        for (sample, labels) in snapshot.samples.iter().zip(&*labels) {
             for (at, field) in self.fields.iter().enumerate() {
                 let Some(mut value) = field.value(sample).map(|number| number.to_f64()) else { continue };
                 if field.kind() == FieldKind::Counter {
@@ -133,6 +130,19 @@ impl<T: Sample + Measured> Instrument<T> {
             }
         }
     }
+}
+
+/// The attributes of each sample: its labels, and the host of the snapshot if it is another one.
+fn labels<T: Sample + Measured>(snapshot: &Snapshot<T>) -> Arc<[Vec<KeyValue>]> {
+    let host = snapshot.host.as_ref().map(|host| KeyValue::new("host.name", host.to_string()));
+    let of = |sample: &T| {
+        let labels = sample.labels();
+        let labels = labels
+            .iter()
+            .map(|(label, value)| KeyValue::new(attribute_name(T::PREFIX, label).into_owned(), value.to_owned()));
+        labels.chain(host.clone()).collect()
+    };
+    snapshot.samples.iter().map(of).collect()
 }
 
 impl<T: Sample + Measured> State<T> {
