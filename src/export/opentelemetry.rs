@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Meter;
 
-use crate::measured::families::{Family, attribute_name, families, fields, is_additive};
-use crate::measured::{Field, FieldKind, Measured, Unit};
+use crate::measured::families::{Family, attribute_name, base_ucum, families, fields, is_additive, scaled};
+use crate::measured::{Field, FieldKind, Measured};
 use crate::stream::Latest;
 use crate::time::Monotonic;
 use crate::{Sample, Snapshot};
@@ -48,9 +48,10 @@ where
         let families: Vec<Family<T>> = families(T::PREFIX, fields(false));
         let view = Arc::new(View { latest: self.clone(), since: Monotonic::now(), state: Mutex::default() });
         let mut first = 0_usize;
-        for (index, Family { name, kind, help, fields }) in families.into_iter().enumerate() {
-            let field_unit = fields.first().map_or(Unit::Count(""), Field::unit);
-            let unit = if field_unit == Unit::Nanoseconds { "s".to_owned() } else { field_unit.ucum() };
+        for (index, family) in families.into_iter().enumerate() {
+            let field_unit = family.unit();
+            let unit = base_ucum(field_unit);
+            let Family { name, kind, help, fields } = family;
             let count = fields.len();
             let instrument = Instrument { view: Arc::clone(&view), index, first, fields };
             match kind {
@@ -121,12 +122,9 @@ impl<T: Sample + Measured> Instrument<T> {
                 if field.kind() == FieldKind::Counter {
                     value = state.counted(sample, self.first.saturating_add(at), value, self.view.since);
                 }
-                if field.unit() == Unit::Nanoseconds {
-                    value /= 1e9;
-                }
                 let own = field.metric_attributes().iter().map(|(name, value)| KeyValue::new(*name, *value));
                 let with: Vec<KeyValue> = labels.iter().cloned().chain(own).collect();
-                observe(value, &with);
+                observe(scaled(field.unit(), value), &with);
             }
         }
     }

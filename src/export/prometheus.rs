@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::bounded::{Bounded, Others};
 use super::process_exporter;
-use crate::measured::families::{Family, families, fields};
-use crate::measured::{Field, FieldKind, Measured, Unit};
+use crate::measured::families::{Family, families, fields, scaled};
+use crate::measured::{FieldKind, Measured, Unit};
 use crate::stream::{GroupSample, Latest};
 use crate::{Sample, Snapshot};
 
@@ -191,8 +191,7 @@ fn described<T: Sample + Measured>(naming: Naming, rates: bool) -> Families<T> {
         families(T::PREFIX, fields(rates))
     };
     let described = |family: Family<T>| {
-        let unit = family.fields.first().map(Field::unit).and_then(prometheus_unit);
-        (Description { name: prometheus_name(&family.name), unit }, family)
+        (Description { name: prometheus_name(&family.name), unit: prometheus_unit(family.unit()) }, family)
     };
     families.into_iter().map(described).collect()
 }
@@ -260,11 +259,6 @@ fn write(mut metric: MetricEncoder<'_>, kind: FieldKind, value: f64) -> fmt::Res
         FieldKind::Counter => metric.encode_counter::<NoLabelSet, f64, f64>(&value, None),
         FieldKind::Gauge => metric.encode_gauge(&value),
     }
-}
-
-/// Converts to the base units of Prometheus: seconds and bytes.
-fn scaled(unit: Unit, value: f64) -> f64 {
-    if unit == Unit::Nanoseconds { value / 1e9 } else { value }
 }
 
 fn prometheus_unit(unit: Unit) -> Option<registry::Unit> {

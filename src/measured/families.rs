@@ -13,6 +13,24 @@ pub(crate) struct Family<T> {
     pub(crate) fields: Vec<Field<T>>,
 }
 
+impl<T> Family<T> {
+    /// The unit of its fields.
+    pub(crate) fn unit(&self) -> Unit {
+        self.fields.first().map_or(Unit::Count(""), Field::unit)
+    }
+}
+
+/// Converts a value to the base unit of Prometheus and OpenTelemetry: times are in seconds, all else is as it is.
+pub(crate) fn scaled(unit: Unit, value: f64) -> f64 {
+    if unit == Unit::Nanoseconds { value / 1e9 } else { value }
+}
+
+/// Returns the code in UCUM of the base unit, in which [`scaled`] values are.
+#[cfg(any(feature = "opentelemetry", feature = "otlp"))]
+pub(crate) fn base_ucum(unit: Unit) -> String {
+    if unit == Unit::Nanoseconds { "s".to_owned() } else { unit.ucum() }
+}
+
 /// Returns the families of these fields, in their order. Their names begin with the prefix.
 pub(crate) fn families<T>(prefix: &str, fields: impl IntoIterator<Item = Field<T>>) -> Vec<Family<T>> {
     let mut families: Vec<Family<T>> = Vec::new();

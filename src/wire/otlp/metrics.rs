@@ -1,7 +1,5 @@
 //! Samples as metrics.
 
-use std::borrow::Cow;
-
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -13,7 +11,7 @@ use prost::Message;
 
 use super::{attribute, resource, scope, text};
 use crate::Snapshot;
-use crate::measured::families::{Family, attribute_name, families, is_additive};
+use crate::measured::families::{Family, attribute_name, base_ucum, families, is_additive, scaled};
 use crate::measured::{FieldKind, Metrics, Number, Unit};
 use crate::time::Monotonic;
 
@@ -108,7 +106,7 @@ fn points<T>(family: &Family<T>, subjects: &[Subject<'_, T>]) -> Vec<NumberDataP
 }
 
 fn metric<T>(family: &Family<T>, data_points: Vec<NumberDataPoint>) -> Metric {
-    let unit = family.fields.first().map_or(Unit::Count(""), crate::measured::Field::unit);
+    let unit = family.unit();
     let is_monotonic = family.kind == FieldKind::Counter;
     let data = if is_monotonic || is_additive(unit) {
         let aggregation_temporality = AggregationTemporality::Cumulative.into();
@@ -116,16 +114,15 @@ fn metric<T>(family: &Family<T>, data_points: Vec<NumberDataPoint>) -> Metric {
     } else {
         Data::Gauge(Gauge { data_points })
     };
-    // The base unit of time is the second, in OpenTelemetry too.
-    let unit = if unit == Unit::Nanoseconds { Cow::Borrowed("s") } else { Cow::Owned(unit.ucum()) };
     let (name, description) = (family.name.clone(), family.help.clone());
-    Metric { name, description, unit: unit.into_owned(), data: Some(data), ..Metric::default() }
+    Metric { name, description, unit: base_ucum(unit), data: Some(data), ..Metric::default() }
 }
 
 fn value(unit: Unit, number: Number) -> number_data_point::Value {
-    let float = |number: Number| number_data_point::Value::AsDouble(number.to_f64());
+    let float = |number: Number| number_data_point::Value::AsDouble(scaled(unit, number.to_f64()));
     match number {
-        _ if unit == Unit::Nanoseconds => number_data_point::Value::AsDouble(number.to_f64() / 1e9),
+        // Seconds have a fraction.
+        _ if unit == Unit::Nanoseconds => float(number),
         Number::Unsigned(whole) => i64::try_from(whole).map_or_else(|_| float(number), number_data_point::Value::AsInt),
         Number::Signed(whole) => number_data_point::Value::AsInt(whole),
         Number::Float(_) => float(number),
