@@ -53,7 +53,8 @@ impl Fault {
     }
 }
 
-/// A tab would move the marks away from their place, and an escape sequence the terminal.
-fn printable(char: char) -> char {
+/// A character in a message on one line: a space for what is none. A tab would move marks below it away from their place, and an escape
+/// sequence the terminal.
+pub(crate) fn printable(char: char) -> char {
     if char.is_control() { ' ' } else { char }
 }

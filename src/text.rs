@@ -2,6 +2,8 @@
 
 mod escaped;
 mod path;
+#[cfg(feature = "forward")]
+mod percent;
 
 use std::borrow::Borrow;
 use std::convert::Infallible;
@@ -15,6 +17,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub(crate) use escaped::{Escaped, Lines, is_plain};
 pub use path::WirePath;
+#[cfg(feature = "forward")]
+pub(crate) use percent::percent_encoded;
 
 /// Bytes that are meant to be read: a process name, a user's name, an argument.
 ///

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, Visitor};
 
+use crate::fault::printable;
 use crate::spelling::nearest;
 
 /// Defines a table of settings: a struct whose keys are its fields, in the order of their writing.
@@ -128,7 +129,7 @@ pub(super) fn wrong(key: &str, why: impl fmt::Display) -> crate::Error {
 
 /// The text of an error about a word that is none of the known ones.
 pub(super) fn unknown(what: &str, word: &str, known: &[&str]) -> String {
-    let shown: Cow<'_, str> = word.chars().map(|char| if char.is_control() { ' ' } else { char }).take(80).collect();
+    let shown: Cow<'_, str> = word.chars().map(printable).take(80).collect();
     match nearest(word, known.iter().copied()) {
         Some(near) => format!("there is no {what} `{shown}`; did you mean `{near}`?"),
         None => format!("there is no {what} `{shown}`; there are {}", known.join(", ")),

@@ -1,12 +1,13 @@
 //! A message: an encoded snapshot or sample, with its attributes.
 
 use std::borrow::Cow;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::text::percent_encoded;
 use crate::wire::{Codec, Form, Piece};
 use crate::{BootId, Error, Monotonic, Result, Timestamp};
 
@@ -43,15 +44,7 @@ impl Message {
     /// Returns the `source` of the CloudEvent: `urn:appmon:` and the host, with characters not allowed in a URI escaped.
     #[must_use]
     pub fn source(&self) -> String {
-        let mut source = String::from("urn:appmon:");
-        for byte in self.host.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                source.push(char::from(byte));
-            } else {
-                let _ = write!(source, "%{byte:02X}");
-            }
-        }
-        source
+        format!("urn:appmon:{}", percent_encoded(&self.host))
     }
 
     /// Returns the `type` of the CloudEvent, such as `appmon.process.snapshot`.

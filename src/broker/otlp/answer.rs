@@ -115,5 +115,5 @@ impl Answer {
 
 /// A text of the receiver's, on one line and not too long.
 fn shown(text: &str) -> String {
-    text.trim().chars().take(MOST_TEXT).map(|char| if char.is_control() { ' ' } else { char }).collect()
+    text.trim().chars().take(MOST_TEXT).map(crate::fault::printable).collect()
 }

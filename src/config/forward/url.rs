@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Result;
 use crate::config::keys::wrong;
+use crate::text::percent_encoded;
 
 /// The URL of a broker without a password: one, or several with commas between them.
 ///
@@ -64,8 +65,8 @@ impl Url {
             if own.is_some() && user.is_some() {
                 return Err(wrong("user", "the URL has a user as well"));
             }
-            let user = own.or_else(|| user.map(escaped)).unwrap_or_default();
-            let password = password.map_or_else(String::new, |password| format!(":{}", escaped(password)));
+            let user = own.or_else(|| user.map(percent_encoded)).unwrap_or_default();
+            let password = password.map_or_else(String::new, |password| format!(":{}", percent_encoded(password)));
             servers.push(format!("{scheme}://{user}{password}@{rest}"));
         }
         Ok(servers.join(","))
@@ -96,19 +97,6 @@ fn secret_in(text: &str) -> Option<&'static str> {
         (false, true) => Some(NATS_LOGIN),
         (false, false) => None,
     }
-}
-
-/// Escapes what has a meaning in a URL.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            escaped.push(char::from(byte));
-        } else {
-            escaped.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    escaped
 }
 
 impl From<&str> for Url {
