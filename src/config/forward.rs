@@ -199,41 +199,7 @@ impl ForwardConfig {
     /// Returns the settings of a forwarder to the broker at this URL, with the defaults of [`Forwarder::new`].
     #[must_use]
     pub fn new(url: impl Into<Url>) -> Self {
-        Self {
-            url: url.into(),
-            user: None,
-            password_file: None,
-            password_env: None,
-            timeout: None,
-            in_flight: None,
-            #[cfg(feature = "_link")]
-            tls: None,
-            #[cfg(feature = "nats")]
-            nats: None,
-            #[cfg(feature = "kafka")]
-            kafka: None,
-            #[cfg(feature = "amqp")]
-            amqp: None,
-            #[cfg(feature = "mqtt")]
-            mqtt: None,
-            #[cfg(feature = "redis")]
-            redis: None,
-            #[cfg(feature = "otlp")]
-            otlp: None,
-            host: None,
-            codec: None,
-            per_sample: None,
-            max_message_bytes: None,
-            batch: None,
-            linger: None,
-            queue: None,
-            overflow: None,
-            retry: None,
-            publish_timeout: None,
-            deadline: None,
-            only_changed: None,
-            spool: None,
-        }
+        Self::of(url.into())
     }
 
     /// Sets what a forwarder has set, the broker excepted, since it may have secrets.

@@ -36,6 +36,13 @@ macro_rules! settings {
             )*
         }
 
+        impl $name {
+            /// Returns it with the default of each optional key.
+            fn of($($need: $need_type),*) -> Self {
+                Self { $($need,)* $($(#[cfg($($cfg)*)])? $key: Default::default(),)* }
+            }
+        }
+
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 use serde::ser::SerializeMap as _;
@@ -79,10 +86,16 @@ macro_rules! settings {
                                 key => return Err(A::Error::duplicate_field(key)),
                             }
                         }
-                        Ok($name {
-                            $($need: $need.ok_or_else(|| A::Error::missing_field(stringify!($need)))?,)*
-                            $($(#[cfg($($cfg)*)])? $key: $key.unwrap_or_default(),)*
-                        })
+                        #[allow(unused_mut, reason = "a table may have no optional key")]
+                        let mut table =
+                            $name::of($($need.ok_or_else(|| A::Error::missing_field(stringify!($need)))?),*);
+                        $(
+                            $(#[cfg($($cfg)*)])?
+                            if let Some(value) = $key {
+                                table.$key = value;
+                            }
+                        )*
+                        Ok(table)
                     }
                 }
 

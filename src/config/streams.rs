@@ -170,7 +170,7 @@ impl WindowConfig {
     /// Returns windows of this length, with the defaults of [`Windows`].
     #[must_use]
     pub fn new(length: StdDuration) -> Self {
-        Self { length: length.into(), fields: Vec::new(), quantiles: Vec::new(), sliding: false }
+        Self::of(length.into())
     }
 
     /// Makes windows of a stream. A field that does not exist, and a quantile outside 0 to 1, is an error of the stream.
@@ -281,7 +281,7 @@ impl AlertConfig {
     /// Returns an alert about these samples.
     #[must_use]
     pub fn new(on: AlertOn, rule: impl Into<String>) -> Self {
-        Self { on, rule: rule.into(), name: None }
+        Self::of(on, rule.into())
     }
 
     /// Checks that the rule is one, and names fields of the samples it is about.
