@@ -1,5 +1,7 @@
 //! Dead bands: changes of a field that are too small to be sent.
 
+use std::borrow::Cow;
+
 /// A field whose small changes are not sent.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Band {
@@ -14,7 +16,7 @@ impl Band {
         Self { path: path.split('.').map(str::to_owned).collect(), width }
     }
 
-    pub(super) fn is_at(&self, path: &[String]) -> bool {
+    pub(super) fn is_at(&self, path: &[Cow<'static, str>]) -> bool {
         self.path == path
     }
 

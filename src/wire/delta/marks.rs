@@ -1,5 +1,6 @@
 //! What is remembered of the samples that were sent.
 
+use std::borrow::Cow;
 use std::hash::{BuildHasher, Hasher};
 
 use foldhash::quality::RandomState;
@@ -35,7 +36,7 @@ pub(super) struct Marker {
     hashes: RandomState,
     // Reused from sample to sample.
     ages: Vec<usize>,
-    path: Vec<String>,
+    path: Vec<Cow<'static, str>>,
 }
 
 impl Marker {
@@ -60,8 +61,11 @@ impl Marker {
         }
         let content = walk.hasher.finish();
         let times = to.times.get_mut(start..).unwrap_or_default();
-        let ages: Vec<usize> = self.ages.iter().filter_map(|age| age.checked_sub(start)).collect();
-        as_of(times, &ages);
+        // Among the times of this sample.
+        for age in &mut self.ages {
+            *age = age.saturating_sub(start);
+        }
+        as_of(times, &self.ages);
         let key = self.hashes.hash_one(sample.key());
         to.marks.push(Mark { key, content, times_end: to.times.len(), banded_end: to.banded.len() });
         true

@@ -1,5 +1,6 @@
 //! A walk over a sample: the hash of its content, and beside it the times in it and the values of fields with a dead band.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::Hasher;
 
@@ -24,7 +25,7 @@ pub(super) struct Walk<'a> {
     /// The values of the fields with a band, each with the index of that.
     pub(super) banded: &'a mut Vec<(u32, f64)>,
     /// The names of the fields around the current one, if there are bands.
-    pub(super) path: &'a mut Vec<String>,
+    pub(super) path: &'a mut Vec<Cow<'static, str>>,
     /// The depth of lists around the current value: their items have no path.
     pub(super) lists: u32,
     /// Whether the next integer is a time.
@@ -97,7 +98,7 @@ impl Walk<'_> {
         if self.bands.is_empty() {
             return value.serialize(&mut *self);
         }
-        self.path.push(name.to_owned());
+        self.path.push(Cow::Borrowed(name));
         let done = value.serialize(&mut *self);
         self.path.pop();
         done
@@ -344,7 +345,7 @@ impl ser::SerializeMap for &mut Walk<'_> {
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Fault> {
         key.serialize(&mut **self)?;
         if !self.bands.is_empty() {
-            self.path.push(key.serialize(Name).unwrap_or_default());
+            self.path.push(key.serialize(Name).unwrap_or_default().into());
         }
         Ok(())
     }
