@@ -46,14 +46,10 @@ pub fn all() -> BTreeMap<String, String> {
     of_rated::<OwnSample>(&mut schemas, "own-process");
     of_kind::<MachineSample>(&mut schemas, "machine");
     of_rated::<MachineSample>(&mut schemas, "machine");
-    add::<Record<ProcessEvent>>(&mut schemas, "process-event-record".to_owned());
-    add::<Snapshot<ProcessEvent>>(&mut schemas, "process-event-snapshot".to_owned());
-    add::<Message<ProcessEvent>>(&mut schemas, "process-event-message".to_owned());
+    of_event::<ProcessEvent>(&mut schemas, "process-event");
     of_kind::<ControlGroupSample>(&mut schemas, "control-group");
     of_rated::<ControlGroupSample>(&mut schemas, "control-group");
-    add::<Record<ControlGroupEvent>>(&mut schemas, "control-group-event-record".to_owned());
-    add::<Snapshot<ControlGroupEvent>>(&mut schemas, "control-group-event-snapshot".to_owned());
-    add::<Message<ControlGroupEvent>>(&mut schemas, "control-group-event-message".to_owned());
+    of_event::<ControlGroupEvent>(&mut schemas, "control-group-event");
     of_kind::<GroupSample<Text>>(&mut schemas, "group");
     of_rated::<GroupSample<Text>>(&mut schemas, "group");
     add::<Summary>(&mut schemas, "process-summary".to_owned());
@@ -80,10 +76,15 @@ fn settings(schemas: &mut BTreeMap<String, String>) {
     add_settings::<config::ForwardConfig>(schemas, "config-forward");
 }
 
-fn of_kind<T: Sample + JsonSchema>(schemas: &mut BTreeMap<String, String>, kind: &str) {
+/// Events do not change, so there are no changes of them.
+fn of_event<T: Sample + JsonSchema>(schemas: &mut BTreeMap<String, String>, kind: &str) {
     add::<Record<T>>(schemas, format!("{kind}-record"));
     add::<Snapshot<T>>(schemas, format!("{kind}-snapshot"));
     add::<Message<T>>(schemas, format!("{kind}-message"));
+}
+
+fn of_kind<T: Sample + JsonSchema>(schemas: &mut BTreeMap<String, String>, kind: &str) {
+    of_event::<T>(schemas, kind);
     add::<Snapshot<Change<T>>>(schemas, format!("{kind}-changes"));
     add::<Message<Change<T>>>(schemas, format!("{kind}-changes-message"));
     add::<Record<Change<T>>>(schemas, format!("{kind}-change-record"));
