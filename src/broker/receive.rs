@@ -154,10 +154,7 @@ impl<T: Sample + DeserializeOwned + Clone, A> Receiver<T, A> {
     /// Adds a message. Items that it completes become ready.
     pub(crate) fn push(&mut self, message: &Received<'_>, token: A) {
         count(&mut self.counts.messages, 1);
-        let of = message.id.and_then(|id| id.parse::<MessageId>().ok()).map(|id| {
-            let source = message.source.unwrap_or_default().into();
-            (Source { source, boot_id: id.boot_id, epoch: id.epoch }, id)
-        });
+        let of = origin(message);
         match of.as_ref().map(|(source, id)| self.see(source, *id)) {
             Some(Seen::Before) => {
                 if let Some((source, id)) = of {
@@ -213,14 +210,12 @@ impl<T: Sample + DeserializeOwned + Clone, A> Receiver<T, A> {
     /// Adds a stored message of the past, on which later ones build. Its snapshot is passed on if it `is_new`.
     #[cfg(any(feature = "nats", test))]
     pub(crate) fn push_past(&mut self, message: &Received<'_>, is_new: bool) {
-        let Some(id) = message.id.and_then(|id| id.parse::<MessageId>().ok()) else { return };
+        let Some((source, id)) = origin(message) else { return };
         if !is_snapshot(message) || self.is_other(message.stream) {
             return;
         }
         // What is wrong with it was reported when it was received.
         let Ok(Decoded { snapshot, part, chain: Some(chain), .. }) = decode::<T>(message) else { return };
-        let source = message.source.unwrap_or_default().into();
-        let source = Source { source, boot_id: id.boot_id, epoch: id.epoch };
         let wholes = match (part, id.piece) {
             (None, None) => return self.add_past(&source, snapshot, chain, is_new),
             (part, _) => {
@@ -385,6 +380,13 @@ impl<T: Sample + DeserializeOwned + Clone, A> Receiver<T, A> {
 /// Whether a message is a snapshot, or a part or piece of one, by its attributes.
 fn is_snapshot(message: &Received<'_>) -> bool {
     message.codec() != Ok(Codec::Ndjson) && message.form() != Form::Samples
+}
+
+/// The producer of a message, and its id; `None` if it has none that can be read.
+fn origin(message: &Received<'_>) -> Option<(Source, MessageId)> {
+    let id: MessageId = message.id?.parse().ok()?;
+    let source = message.source.unwrap_or_default().into();
+    Some((Source { source, boot_id: id.boot_id, epoch: id.epoch }, id))
 }
 
 /// The producer of a message without an id.
