@@ -173,7 +173,7 @@ where
                         continue;
                     };
                     return Poll::Ready(Some(item.map(|mut snapshot| {
-                        this.queue.push(snapshot.clone());
+                        this.queue.push(&snapshot);
                         if let Some(error) = this.queue.fault() {
                             snapshot.notices.push(Notice::NotRecorded { error });
                         }

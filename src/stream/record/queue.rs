@@ -120,8 +120,11 @@ impl<T: Sample + Serialize + Send + 'static> Queue<T> {
         self.start();
     }
 
-    /// Hands a snapshot over.
-    pub(super) fn push(self: &Arc<Self>, snapshot: Snapshot<T>) {
+    /// Hands a copy of a snapshot over, if one is taken.
+    pub(super) fn push(self: &Arc<Self>, snapshot: &Snapshot<T>)
+    where
+        T: Clone,
+    {
         let mut inner = self.lock();
         if inner.writer.is_none() && !inner.is_busy {
             // The file is another's, or the writer was lost.
@@ -129,7 +132,7 @@ impl<T: Sample + Serialize + Send + 'static> Queue<T> {
         } else if inner.waiting.len() >= MOST {
             inner.status.dropped = inner.status.dropped.saturating_add(1);
         } else {
-            inner.waiting.push_back(snapshot);
+            inner.waiting.push_back(snapshot.clone());
             drop(inner);
             self.start();
         }
