@@ -169,6 +169,8 @@ pub mod measured;
 pub mod metered;
 mod number;
 pub mod own;
+#[cfg(any(feature = "forward", feature = "recording"))]
+mod own_file;
 pub mod process;
 mod quantity;
 mod reading;

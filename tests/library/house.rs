@@ -22,6 +22,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
             "glob",
             "spelling",
             "scanner",
+            "own_file",
             "process::id",
             "events::method",
         ],

@@ -1,18 +1,18 @@
 //! The file of a spool: opened or created at its path, locked for this process, and never confused with another file.
 
 use std::ffi::OsString;
-use std::fs::{File, Metadata, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use redb::{Database, StorageBackend};
-use rustix::fs::{CWD, OFlags, RenameFlags};
 
 use super::failure::{Failure, guarded};
 use super::queue::{OWNER, Queue};
 use super::record::MARK;
+use crate::own_file::{folder, is_at, move_to, open_regular};
 
 /// The memory of the database for pages, half of it for those of the current transaction.
 const CACHE: usize = 8 << 20;
@@ -94,9 +94,7 @@ impl SpoolFile {
 
     /// Whether the path still leads to this file. It may have been moved or removed.
     pub(super) fn is_at_its_path(&self) -> bool {
-        let there = std::fs::symlink_metadata(&self.path);
-        let held = self.file.metadata();
-        matches!((there, held), (Ok(there), Ok(held)) if is_same(&there, &held))
+        is_at(&self.file, &self.path)
     }
 
     /// Creates a new file at the path, where there is none now, with the messages of this one.
@@ -106,16 +104,7 @@ impl SpoolFile {
 
     /// Opens the regular file at the path, if it has the content of a spool and is not in use.
     fn take(path: &Path, max_bytes: u64) -> Result<Self, Failure> {
-        // Checked before opening, since opening a device can have side effects.
-        if !std::fs::symlink_metadata(path)?.is_file() {
-            return Err(Failure::NotOurs("this is not a regular file"));
-        }
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let flags = i32::try_from(flags.bits()).unwrap_or_default();
-        let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(Failure::NotOurs("this is not a regular file"));
-        }
+        let file = open_regular(path)?.ok_or(Failure::NotOurs("this is not a regular file"))?;
         if !is_spool(&file) {
             return Err(Failure::NotOurs("this file is not a spool"));
         }
@@ -264,10 +253,6 @@ fn contains(bytes: &[u8], mark: &[u8]) -> bool {
     false
 }
 
-fn is_same(one: &Metadata, other: &Metadata) -> bool {
-    (one.dev(), one.ino()) == (other.dev(), other.ino()) && one.nlink() > 0
-}
-
 /// Returns the error for a path that does not lead to this file (any more).
 fn other_file() -> io::Error {
     io::ErrorKind::AlreadyExists.into()
@@ -275,19 +260,6 @@ fn other_file() -> io::Error {
 
 fn is_other_file(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AlreadyExists
-}
-
-/// Renames a file; an error if the new name exists.
-fn move_to(from: &Path, to: &Path) -> io::Result<()> {
-    use rustix::io::Errno;
-    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // Some file systems do not support this.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            std::fs::hard_link(from, to)?;
-            std::fs::remove_file(from)
-        }
-        result => Ok(result?),
-    }
 }
 
 /// Returns the path without symbolic links, so that a replacement of the file is found at the same path.
@@ -299,10 +271,6 @@ fn resolve(path: &Path) -> io::Result<PathBuf> {
         }
         result => result,
     }
-}
-
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

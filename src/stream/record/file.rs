@@ -2,14 +2,12 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-
-use rustix::fs::{CWD, OFlags, RenameFlags};
 
 use super::super::segment::{self, Begins, Start};
 use super::{repair, settings::Settings};
-use crate::{Error, Result};
+use crate::{Error, Result, own_file};
 
 /// An open file of a recording, locked until it is dropped.
 #[derive(Debug)]
@@ -27,24 +25,19 @@ impl RecordFile {
     pub(super) fn open(settings: &Settings, kind: &str) -> Result<Self> {
         let path = &settings.path;
         let at = |error: io::Error| Error::from(error).at(path);
-        match std::fs::symlink_metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Self::create(settings, kind),
-            Err(error) => return Err(at(error)),
-            Ok(metadata) if !metadata.is_file() => return Err(not_ours(path, "this is not a regular file")),
-            Ok(_) => {}
+        if std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            return Self::create(settings, kind);
         }
-        let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or_default();
-        let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path).map_err(at)?;
-        if !file.metadata().map_err(at)?.is_file() {
+        let Some(file) = own_file::open_regular(path).map_err(at)? else {
             return Err(not_ours(path, "this is not a regular file"));
-        }
+        };
         let start = match segment::begins(&file).map_err(at)? {
             Begins::Foreign => return Err(not_ours(path, "this file is not a recording, and it is not overwritten")),
             Begins::Unfinished => None,
             Begins::Recording(start) => Some(start),
         };
         lock(&file, path)?;
-        if !is_at(&file, path) {
+        if !own_file::is_at(&file, path) {
             return Err(Error::from(io::Error::other("the file was replaced while it was opened")).at(path));
         }
         let Some(start) = start else {
@@ -90,13 +83,13 @@ impl RecordFile {
     pub(super) fn set_aside(&self, path: &Path) -> Result<()> {
         self.file.sync_data().map_err(|error| Error::from(error).at(path))?;
         // Somebody else may have moved it, and put another one there.
-        if !is_at(&self.file, path) {
+        if !own_file::is_at(&self.file, path) {
             return Ok(());
         }
         let files = segment::numbered(path).map_err(|error| Error::from(error).at(path))?;
         let next = files.last().map_or(1, |(number, _)| number.saturating_add(1));
         let to = segment::with_number(path, next);
-        rename(path, &to).map_err(|error| Error::from(error).at(&to))
+        own_file::move_to(path, &to).map_err(|error| Error::from(error).at(&to))
     }
 }
 
@@ -116,30 +109,11 @@ pub(super) fn delete_old(path: &Path, keep: usize, kind: &str) -> Result<()> {
     Ok(())
 }
 
-/// Renames a file; an error if the new name exists.
-fn rename(from: &Path, to: &Path) -> io::Result<()> {
-    use rustix::io::Errno;
-    match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        // Some file systems do not support this.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            std::fs::hard_link(from, to)?;
-            std::fs::remove_file(from)
-        }
-        result => Ok(result?),
-    }
-}
-
 fn lock(file: &File, path: &Path) -> Result<()> {
     file.try_lock().map_err(|error| match error {
         TryLockError::WouldBlock => Error::config("another recording is written to this file").at(path),
         TryLockError::Error(error) => Error::from(error).at(path),
     })
-}
-
-fn is_at(file: &File, path: &Path) -> bool {
-    let there = std::fs::symlink_metadata(path).map(|there| (there.dev(), there.ino()));
-    let held = file.metadata().map(|held| (held.dev(), held.ino()));
-    matches!((there, held), (Ok(there), Ok(held)) if there == held)
 }
 
 fn not_ours(path: &Path, why: &str) -> Error {

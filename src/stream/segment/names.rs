@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use crate::own_file::folder;
+
 /// Endings that stay behind the number.
 const ENDINGS: [&[u8]; 4] = [b".zst", b".ndjson", b".jsonl", b".json"];
 
@@ -36,9 +38,8 @@ pub(crate) fn with_number(path: &Path, number: u64) -> PathBuf {
 /// Returns the numbered files beside this path, the oldest first. Whether each is one of a recording is not known by its name.
 pub(crate) fn numbered(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let (stem, ending) = split(path.file_name().unwrap_or_default());
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
+    for entry in std::fs::read_dir(folder(path))? {
         let name = entry?.file_name();
         let digits = name.as_bytes().strip_prefix(stem).and_then(|rest| rest.strip_suffix(ending));
         let digits = digits.and_then(|rest| rest.strip_prefix(b".")).filter(|digits| digits.len() >= DIGITS);
