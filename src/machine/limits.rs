@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::cgroup::keyed::limit;
 use crate::cgroup::{CpuMax, CpuSet, EffectiveLimit};
 use crate::number::words;
-use crate::process::control_groups::{HierarchyMount, below, in_directory, mounts_in};
+use crate::process::control_groups::{HierarchyMount, in_directory, mount_of, mounts_in};
 use crate::process::file::{self, Buffer, unavailable};
 use crate::process::{CgroupPaths, ProcFs};
 use crate::{Monotonic, Reading, Text};
@@ -64,8 +64,7 @@ impl LimitReader {
             _ => Vec::new(),
         };
         let path = control_group.value().map(Text::as_bytes).unwrap_or_default();
-        let found = mounts.iter().filter_map(|mount| Some((mount, below(&mount.root, path)?)));
-        match found.max_by_key(|(mount, _)| mount.root.len()) {
+        match mount_of(&mounts, path) {
             Some((mount, below)) => {
                 let mut group = OwnGroup { mount, path, below, buffer: &mut self.buffer };
                 limits.cpu_max = group.smallest(b"cpu", b"cpu.max", cpu_max, CpuMax::is_below);
