@@ -370,12 +370,20 @@ impl Tree {
     fn unseen_lives(&mut self) {
         let (born, awaited) = (std::mem::take(&mut self.born), std::mem::take(&mut self.awaited));
         let Some(mut happened) = self.happened.take() else { return };
-        let is_created =
-            |one: &Happened, path: &Text| one.kind == (ControlGroupEventKind::Created {}) && one.path == *path;
+        let is_created = |one: &Happened| one.kind == ControlGroupEventKind::Created {};
+        // How often each of these was found, and at which place the last time.
+        let mut found: BTreeMap<&Text, (usize, usize)> = BTreeMap::new();
+        for (at, one) in happened.iter().enumerate().filter(|(_, one)| is_created(one)) {
+            if let Some((path, _)) = born.get_key_value(&one.path) {
+                let (count, last) = found.entry(path).or_default();
+                (*count, *last) = (count.saturating_add(1), at);
+            }
+        }
+        let mut lives: BTreeMap<usize, Vec<Happened>> = BTreeMap::new();
         for (path, (births, is_first)) in &born {
             // The report of one that was found already comes first; after a death it is of another one.
             let known = usize::from(*is_first && awaited.contains(path));
-            let found = happened.iter().filter(|one| is_created(one, path)).count();
+            let (found, at) = found.get(path).copied().unwrap_or((0, happened.len()));
             let unseen = births.saturating_sub(known).saturating_sub(found);
             let parent = parent(path).and_then(|parent| self.groups.get(&parent));
             let Some(parent) = parent.filter(|_| unseen > 0 && !self.unreachable.contains_key(path)) else { continue };
@@ -385,18 +393,24 @@ impl Tree {
                 continue;
             }
             // Before the one that is there now.
-            let at = happened.iter().rposition(|one| is_created(one, path)).unwrap_or(happened.len());
-            let later = happened.split_off(at);
+            let lives = lives.entry(at).or_default();
             for _ in 0..unseen {
                 for kind in [ControlGroupEventKind::Created {}, ControlGroupEventKind::Removed {}] {
-                    happened.push(Happened { path: path.clone(), id: None, info: Arc::clone(&info), kind });
+                    lives.push(Happened { path: path.clone(), id: None, info: Arc::clone(&info), kind });
                 }
             }
-            happened.extend(later);
+        }
+        if !lives.is_empty() {
+            let mut all = Vec::new();
+            for (at, one) in std::mem::take(&mut happened).into_iter().enumerate() {
+                all.extend(lives.remove(&at).into_iter().flatten());
+                all.push(one);
+            }
+            all.extend(lives.into_values().flatten());
+            happened = all;
         }
         let is_reported = |path: &Text| born.get(path).is_some_and(|(births, _)| *births > 0);
-        let created =
-            happened.iter().filter(|one| one.kind == (ControlGroupEventKind::Created {}) && !is_reported(&one.path));
+        let created = happened.iter().filter(|one| is_created(one) && !is_reported(&one.path));
         self.awaited = created.map(|one| one.path.clone()).collect();
         self.happened = Some(happened);
     }
