@@ -13,7 +13,7 @@ mod group;
 mod hierarchy;
 mod identity;
 mod io;
-mod keyed;
+pub(crate) mod keyed;
 mod limits;
 mod measured;
 mod memory;

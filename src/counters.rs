@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::measured::{FieldTable, Labels, Measured, Metrics};
+use crate::reading::Reading;
 use crate::time::Monotonic;
 
 /// A subject that is seen at one tick: a process, a file system.
@@ -230,6 +231,18 @@ pub(crate) fn per_second(earlier: u64, now: u64, elapsed: Duration) -> Option<f6
         0 => Some(0.0),
         grown => Some(grown as f64 / elapsed.as_secs_f64()),
     }
+}
+
+/// The rates of what two readings have; why there are none, where one of them has no value. `None` if a counter goes backwards.
+pub(crate) fn both<T, R: Default>(
+    earlier: &Reading<T>,
+    now: &Reading<T>,
+    rates: impl FnOnce(&T, &T) -> Option<R>,
+) -> Option<Reading<R>> {
+    Some(match (earlier, now) {
+        (Reading::Value(earlier), Reading::Value(now)) => Reading::Value(rates(earlier, now)?),
+        (why, Reading::Value(_)) | (_, why) => why.as_ref().map(|_| R::default()),
+    })
 }
 
 /// How much a total grew since it was `earlier`: all of it if it went backwards, because it began again at 0.

@@ -51,4 +51,3 @@ pub use rates::{FileSystemRates, FileSystemTotals, PartRates, PartTotals};
 pub use registry::{Registration, Registry};
 pub use sample::{FileSystemSample, Inodes, Part, PartKind, Stalled, Watch, WatchMode};
 pub use scan::{Boundary, Largest, Partial, Progress, Scan, ScanError, ScanErrors, ScannedTree, Usage};
-pub(crate) use watch::most_watches;

@@ -163,6 +163,7 @@ mod fault;
 pub mod forward;
 pub mod fs;
 mod glob;
+mod inotify;
 mod lives;
 pub mod machine;
 pub mod measured;

@@ -117,6 +117,13 @@ pub(crate) fn kib(bytes: &[u8]) -> Option<u64> {
     decimal::<u64>(number.trim_ascii_end())?.checked_mul(1024)
 }
 
+/// A number with two decimals, as an integer of hundredths: equal texts are equal numbers then.
+pub(crate) fn hundredths(number: &[u8]) -> Option<u64> {
+    let (whole, decimals) = number.split_at_checked(number.iter().position(|byte| *byte == b'.')?)?;
+    let decimals = decimals.strip_prefix(b".").filter(|decimals| decimals.len() == 2)?;
+    decimal::<u64>(whole)?.checked_mul(100)?.checked_add(decimal(decimals)?)
+}
+
 fn radix<T: TryFrom<u64>>(bytes: &[u8], radix: u32) -> Option<T> {
     let mut value = 0_u64;
     let (first, rest) = bytes.split_first()?;
@@ -191,6 +198,10 @@ mod tests {
         assert_eq!(octal::<u32>(b"8"), None);
         assert_eq!(kib(b"12 kB"), Some(12 << 10));
         assert_eq!(kib(b"12"), None);
+        assert_eq!(hundredths(b"12.05"), Some(1205));
+        for bytes in [&b"12"[..], b".05", b"12.5", b"12.005", b"-1.00", b"1.0x", b"184467440737095516.16"] {
+            assert_eq!(hundredths(bytes), None, "{}", bytes.escape_ascii());
+        }
         assert_eq!(kib(b"18446744073709551615 kB"), None);
     }
 

@@ -7,7 +7,7 @@ mod args;
 mod cgroup;
 pub(crate) mod config;
 pub(crate) mod control_groups;
-mod descriptors;
+pub(crate) mod descriptors;
 mod discover;
 mod exit_status;
 mod fields;

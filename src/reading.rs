@@ -67,6 +67,11 @@ impl<T> Reading<T> {
         matches!(self, Self::NotRequested)
     }
 
+    /// Whether it was requested and is missing since it could not be reached, read or parsed.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(self, Self::Skipped | Self::Failed)
+    }
+
     /// Returns the same reading with its value converted.
     pub fn map<U>(self, convert: impl FnOnce(T) -> U) -> Reading<U> {
         match self {

@@ -8,7 +8,7 @@ use super::hierarchy::Hierarchy;
 use super::selection::Selection;
 use super::tree::Tree;
 use crate::Result;
-use crate::fs::most_watches;
+use crate::inotify::most_watches;
 use crate::snapshot::Notice;
 
 /// The settings.

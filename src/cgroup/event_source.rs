@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::config::{Config, notices};
-use super::event::{ControlGroupEvent, ControlGroupEventKind};
-use super::tree::{Happened, Tree, What};
+use super::event::ControlGroupEvent;
+use super::tree::{Happened, Tree};
 use crate::{Cancel, Monotonic, Result, Snapshot, Source};
 
 /// The events of control groups, as a [`Source`]: each snapshot has what happened since the last one, in the order in which it was found. The
@@ -91,7 +91,8 @@ impl Source for ControlGroupEvents {
             return Err(error);
         }
         for happened in tree.take_happened() {
-            snapshot.samples.push(event(self.next, now, happened));
+            let Happened { path, id, info, kind } = happened;
+            snapshot.samples.push(ControlGroupEvent { number: self.next, path, id, info, at: now, kind });
             self.next = self.next.saturating_add(1);
         }
         snapshot.skipped = tree.skipped();
@@ -99,18 +100,4 @@ impl Source for ControlGroupEvents {
         notices(tree, &mut snapshot.notices);
         Ok(())
     }
-}
-
-fn event(number: u64, at: Monotonic, happened: Happened) -> ControlGroupEvent {
-    let Happened { path, id, info, what } = happened;
-    let kind = match what {
-        What::Created => ControlGroupEventKind::Created {},
-        What::Removed => ControlGroupEventKind::Removed {},
-        What::Populated => ControlGroupEventKind::Populated {},
-        What::Emptied => ControlGroupEventKind::Emptied {},
-        What::Frozen => ControlGroupEventKind::Frozen {},
-        What::Thawed => ControlGroupEventKind::Thawed {},
-        What::OomKilled(count) => ControlGroupEventKind::OomKilled { count },
-    };
-    ControlGroupEvent { number, path, id, info, at, kind }
 }

@@ -108,23 +108,10 @@ impl Inner {
         loop {
             let left = until.since(Monotonic::now()).unwrap_or_default();
             let left = Timespec::try_from(left).ok();
-            let end = PollFd::new(&self.end, PollFlags::IN);
-            let waited = match &watches {
-                Some(watches) => {
-                    let mut fds = [end, PollFd::new(watches, PollFlags::IN)];
-                    let waited = rustix::event::poll(&mut fds, left.as_ref());
-                    let [end, _] = &fds;
-                    waited.map(|count| (count, end.revents()))
-                }
-                None => {
-                    let mut fds = [end];
-                    let waited = rustix::event::poll(&mut fds, left.as_ref());
-                    let [end] = &fds;
-                    waited.map(|count| (count, end.revents()))
-                }
-            };
-            match waited {
-                Ok((_, end)) => return end.contains(PollFlags::IN),
+            let mut fds = vec![PollFd::new(&self.end, PollFlags::IN)];
+            fds.extend(watches.as_ref().map(|watches| PollFd::new(watches, PollFlags::IN)));
+            match rustix::event::poll(&mut fds, left.as_ref()) {
+                Ok(_) => return fds.first().is_some_and(|end| end.revents().contains(PollFlags::IN)),
                 Err(rustix::io::Errno::INTR) => {}
                 // The kernel has no memory to wait.
                 Err(_) => std::thread::sleep(Duration::from_millis(100)),

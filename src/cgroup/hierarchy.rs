@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use crate::number::lines;
 use crate::process::control_groups::mounts_in;
-use crate::process::file;
+use crate::process::{CgroupPaths, file};
 use crate::{Error, Result, Text};
 
 /// `CGROUP2_SUPER_MAGIC` and `CGROUP_SUPER_MAGIC`.
@@ -143,14 +143,9 @@ fn open_directory(path: &Path) -> rustix::io::Result<OwnedFd> {
 
 /// The controllers of hierarchies of version 1, in `/proc/self/cgroup`.
 fn elsewhere(file: &[u8]) -> Vec<Text> {
-    let controllers = lines(file).filter_map(|line| {
-        let mut fields = line.splitn(3, |byte| *byte == b':');
-        let (hierarchy, controllers) = (fields.next()?, fields.next()?);
-        (hierarchy != b"0").then_some(controllers)
-    });
-    let names = controllers.flat_map(|list| list.split(|byte| *byte == b','));
-    let mut names: Vec<Text> =
-        names.filter(|name| !name.is_empty() && !name.starts_with(b"name=")).map(Text::from).collect();
+    let groups = CgroupPaths::parse(file).map(|paths| paths.list).unwrap_or_default();
+    let names = groups.into_iter().filter(|group| group.hierarchy != 0).flat_map(|group| group.controllers);
+    let mut names: Vec<Text> = names.filter(|name| !name.as_bytes().starts_with(b"name=")).collect();
     names.sort_unstable();
     names
 }

@@ -11,7 +11,7 @@ pub(super) fn numbers(file: &[u8]) -> impl Iterator<Item = (&[u8], u64)> {
 }
 
 /// The number of a file that holds nothing else; `Some(None)` for `max`.
-pub(super) fn limit(file: &[u8]) -> Option<Option<u64>> {
+pub(crate) fn limit(file: &[u8]) -> Option<Option<u64>> {
     match file.trim_ascii() {
         b"max" => Some(None),
         number => Some(Some(decimal(number)?)),

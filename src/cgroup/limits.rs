@@ -102,7 +102,7 @@ pub struct EffectiveLimit<T> {
 
 impl CpuMax {
     /// Reads `cpu.max`; `None` where it is not such a file.
-    pub(super) fn parse(file: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(file: &[u8]) -> Option<Self> {
         let mut words = words(file);
         let nanos = |word: &[u8]| decimal::<u64>(word)?.checked_mul(1000);
         let quota_ns = match words.next()? {
@@ -120,7 +120,7 @@ impl CpuMax {
     }
 
     /// Whether this is less CPU time than `other`; no limit is more than any.
-    fn is_below(&self, other: &Self) -> bool {
+    pub(crate) fn is_below(&self, other: &Self) -> bool {
         match (self.quota_ns, other.quota_ns) {
             (Some(own), Some(others)) => {
                 let product = |quota: u64, period: u64| u128::from(quota).saturating_mul(u128::from(period));
@@ -133,10 +133,10 @@ impl CpuMax {
 
 impl CpuSet {
     /// Reads a list of CPUs such as `0-3,8`; `None` where it is none.
-    pub(super) fn parse(file: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(file: &[u8]) -> Option<Self> {
         let list = file.trim_ascii();
         let mut count = 0_u32;
-        for range in list.split(|byte| *byte == b',').filter(|range| !range.is_empty()) {
+        for range in list.split(|byte| *byte == b',').filter(|_| !list.is_empty()) {
             let mut ends = range.splitn(2, |byte| *byte == b'-');
             let first = decimal::<u32>(ends.next()?)?;
             let last = ends.next().map_or(Some(first), decimal)?;
@@ -231,10 +231,10 @@ mod tests {
 
     #[test]
     fn sets_of_cpus() {
-        for (list, count) in [("0-3,8\n", 5), ("0\n", 1), ("\n", 0), ("", 0), ("1,3,5-6", 4)] {
+        for (list, count) in [("0-3,8\n", 5), ("0\n", 1), ("\n", 0), ("", 0), ("1,3,5-6", 4), ("7", 1)] {
             assert_eq!(CpuSet::parse(list.as_bytes()).unwrap().count, count, "{list}");
         }
-        for list in ["3-1", "a", "0-", "-1", "0-4294967295", "0-4294967294,5-6"] {
+        for list in ["3-1", "a", "0-", "-1", "0-4294967295", "0-4294967294,5-6", "0,", ",0", ","] {
             assert_eq!(CpuSet::parse(list.as_bytes()), None, "{list}");
         }
     }

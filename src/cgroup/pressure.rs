@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::counters::per_second;
 use crate::measured::{FieldTable, Measured, Unit};
-use crate::number::{decimal, lines, words};
+use crate::number::{decimal, hundredths, lines, words};
 use crate::{Error, Result};
 
 /// How much time tasks lost waiting for a resource: a file of `/proc/pressure`, or the same of a control group. Since Linux 4.20.
@@ -108,13 +108,9 @@ impl PressureLine {
     }
 }
 
-/// A percentage with two decimals, as a share. Read as an integer, so that equal texts are equal numbers.
+/// A percentage with two decimals, as a share.
 fn share(percent: &[u8]) -> Option<f64> {
-    let point = percent.iter().position(|byte| *byte == b'.')?;
-    let (whole, decimals) = percent.split_at_checked(point)?;
-    let decimals = decimals.strip_prefix(b".").filter(|decimals| decimals.len() == 2)?;
-    let hundredths = decimal::<u32>(whole)?.checked_mul(100)?.checked_add(decimal(decimals)?)?;
-    Some(f64::from(hundredths) / 1e4)
+    Some(f64::from(u32::try_from(hundredths(percent)?).ok()?) / 1e4)
 }
 
 impl Measured for Pressure {

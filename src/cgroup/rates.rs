@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::io::IoCounts;
 use super::{ControlGroupCpu, ControlGroupPressure, ControlGroupSample, Pressure, PressureRates};
-use crate::counters::per_second;
+use crate::counters::{both, per_second};
 use crate::process::CpuRates;
 use crate::{Counters, Monotonic, Reading};
 
@@ -147,22 +147,4 @@ impl Counters for ControlGroupSample {
         })?;
         Some(ControlGroupRates { cpu, throttling, io, pressure })
     }
-}
-
-/// The rates of what both readings have; why there are none otherwise. `None` if a counter goes backwards.
-fn both<T, R>(earlier: &Reading<T>, now: &Reading<T>, rates: impl FnOnce(&T, &T) -> Option<R>) -> Option<Reading<R>> {
-    let without = |reading: &Reading<T>| match reading {
-        Reading::Value(_) => Reading::NotRequested,
-        Reading::Denied => Reading::Denied,
-        Reading::Unsupported => Reading::Unsupported,
-        Reading::NotApplicable => Reading::NotApplicable,
-        Reading::Skipped => Reading::Skipped,
-        Reading::Failed => Reading::Failed,
-        Reading::NotRequested => Reading::NotRequested,
-    };
-    Some(match (earlier, now) {
-        (Reading::Value(earlier), Reading::Value(now)) => Reading::Value(rates(earlier, now)?),
-        (earlier, Reading::Value(_)) => without(earlier),
-        (_, now) => without(now),
-    })
 }

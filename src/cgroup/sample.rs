@@ -140,18 +140,15 @@ impl ControlGroupSample {
 
     /// The number of requested fields that are missing since they could not be reached, read or parsed.
     pub(super) fn missing_fields(&self) -> u64 {
-        fn is_missing<T>(reading: &Reading<T>) -> bool {
-            matches!(reading, Reading::Skipped | Reading::Failed)
-        }
         [
-            is_missing(&self.populated),
-            is_missing(&self.frozen),
-            is_missing(&self.cpu),
-            is_missing(&self.memory),
-            is_missing(&self.io),
-            is_missing(&self.pids),
-            is_missing(&self.pressure),
-            is_missing(&self.limits),
+            self.populated.is_missing(),
+            self.frozen.is_missing(),
+            self.cpu.is_missing(),
+            self.memory.is_missing(),
+            self.io.is_missing(),
+            self.pids.is_missing(),
+            self.pressure.is_missing(),
+            self.limits.is_missing(),
         ]
         .into_iter()
         .map(u64::from)

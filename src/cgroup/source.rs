@@ -10,6 +10,7 @@ use super::event_source::ControlGroupEvents;
 use super::selection::Selection;
 use super::tick::Scan;
 use super::{ControlGroupFields, ControlGroupSample};
+use crate::process::descriptors::default_max_fds;
 use crate::{Cancel, Result, Snapshot, Source};
 
 /// The control groups of a machine, as a [`Source`] whose cost follows the number of groups that move, not of all groups.
@@ -227,10 +228,7 @@ impl Source for ControlGroups {
             Some(scan) => scan,
             None => {
                 let Config { fields, max_age, walk_every, max_fds, .. } = &self.config;
-                let max_fds = max_fds.unwrap_or_else(|| {
-                    let soft = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-                    soft.and_then(|soft| usize::try_from(soft).ok()).map_or(1 << 16, |soft| soft / 4)
-                });
+                let max_fds = max_fds.unwrap_or_else(default_max_fds);
                 let tree = self.config.open(false)?;
                 self.scan.insert(Scan::new(tree, *fields, *max_age, *walk_every, max_fds))
             }

@@ -240,17 +240,17 @@ impl Scan {
     }
 
     fn read_pulse(&mut self, path: &Text, file: PulseFile) -> Outcome {
-        let outcome = self.try_pulse(path, file);
-        let Some(Err(Errno::MFILE | Errno::NFILE)) = outcome else {
-            return outcome.map_or(Outcome::Gone, |moved| match moved {
-                Ok(true) | Err(_) => Outcome::Moved,
-                Ok(false) => Outcome::Still,
-            });
-        };
-        // Those that are kept open for speed are in the way now.
-        self.tree.close_all();
-        self.try_pulse(path, file)
-            .map_or(Outcome::Gone, |moved| if moved == Ok(false) { Outcome::Still } else { Outcome::Moved })
+        let mut outcome = self.try_pulse(path, file);
+        if let Some(Err(Errno::MFILE | Errno::NFILE)) = outcome {
+            // Those that are kept open for speed are in the way now.
+            self.tree.close_all();
+            outcome = self.try_pulse(path, file);
+        }
+        match outcome {
+            None => Outcome::Gone,
+            Some(Ok(false)) => Outcome::Still,
+            Some(Ok(true) | Err(_)) => Outcome::Moved,
+        }
     }
 
     /// `None` where the group is gone; an error that it is marked with already.

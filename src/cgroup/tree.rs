@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::fs::{Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::event::ControlGroupEventKind;
 use super::group::Group;
 use super::hierarchy::Hierarchy;
 use super::keyed::numbers;
@@ -54,18 +55,7 @@ pub(super) struct Happened {
     pub(super) path: Text,
     pub(super) id: Option<u64>,
     pub(super) info: Arc<ControlGroupInfo>,
-    pub(super) what: What,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum What {
-    Created,
-    Removed,
-    Populated,
-    Emptied,
-    Frozen,
-    Thawed,
-    OomKilled(u64),
+    pub(super) kind: ControlGroupEventKind,
 }
 
 impl Tree {
@@ -334,7 +324,7 @@ impl Tree {
         self.groups.insert(path.clone(), group);
         self.watch(&path, place);
         self.limits_changed = true;
-        self.note(&path, What::Created);
+        self.note(&path, ControlGroupEventKind::Created {});
     }
 
     fn watch(&mut self, path: &Text, place: &OwnedFd) {
@@ -368,7 +358,7 @@ impl Tree {
             }
         }
         for path in all.into_iter().rev() {
-            self.note(&path, What::Removed);
+            self.note(&path, ControlGroupEventKind::Removed {});
             if let Some(mut group) = self.groups.remove(&path) {
                 self.open = self.open.saturating_sub(group.close());
             }
@@ -380,11 +370,20 @@ impl Tree {
     fn unseen_lives(&mut self) {
         let (born, awaited) = (std::mem::take(&mut self.born), std::mem::take(&mut self.awaited));
         let Some(mut happened) = self.happened.take() else { return };
-        let is_created = |one: &Happened, path: &Text| one.what == What::Created && one.path == *path;
+        let is_created = |one: &Happened| one.kind == ControlGroupEventKind::Created {};
+        // How often each of these was found, and at which place the last time.
+        let mut found: BTreeMap<&Text, (usize, usize)> = BTreeMap::new();
+        for (at, one) in happened.iter().enumerate().filter(|(_, one)| is_created(one)) {
+            if let Some((path, _)) = born.get_key_value(&one.path) {
+                let (count, last) = found.entry(path).or_default();
+                (*count, *last) = (count.saturating_add(1), at);
+            }
+        }
+        let mut lives: BTreeMap<usize, Vec<Happened>> = BTreeMap::new();
         for (path, (births, is_first)) in &born {
             // The report of one that was found already comes first; after a death it is of another one.
             let known = usize::from(*is_first && awaited.contains(path));
-            let found = happened.iter().filter(|one| is_created(one, path)).count();
+            let (found, at) = found.get(path).copied().unwrap_or((0, happened.len()));
             let unseen = births.saturating_sub(known).saturating_sub(found);
             let parent = parent(path).and_then(|parent| self.groups.get(&parent));
             let Some(parent) = parent.filter(|_| unseen > 0 && !self.unreachable.contains_key(path)) else { continue };
@@ -394,17 +393,24 @@ impl Tree {
                 continue;
             }
             // Before the one that is there now.
-            let at = happened.iter().rposition(|one| is_created(one, path)).unwrap_or(happened.len());
-            let later = happened.split_off(at);
+            let lives = lives.entry(at).or_default();
             for _ in 0..unseen {
-                for what in [What::Created, What::Removed] {
-                    happened.push(Happened { path: path.clone(), id: None, info: Arc::clone(&info), what });
+                for kind in [ControlGroupEventKind::Created {}, ControlGroupEventKind::Removed {}] {
+                    lives.push(Happened { path: path.clone(), id: None, info: Arc::clone(&info), kind });
                 }
             }
-            happened.extend(later);
+        }
+        if !lives.is_empty() {
+            let mut all = Vec::new();
+            for (at, one) in std::mem::take(&mut happened).into_iter().enumerate() {
+                all.extend(lives.remove(&at).into_iter().flatten());
+                all.push(one);
+            }
+            all.extend(lives.into_values().flatten());
+            happened = all;
         }
         let is_reported = |path: &Text| born.get(path).is_some_and(|(births, _)| *births > 0);
-        let created = happened.iter().filter(|one| one.what == What::Created && !is_reported(&one.path));
+        let created = happened.iter().filter(|one| is_created(one) && !is_reported(&one.path));
         self.awaited = created.map(|one| one.path.clone()).collect();
         self.happened = Some(happened);
     }
@@ -476,14 +482,14 @@ impl Tree {
         group.due.usage |= populated.is_some() || is_reported;
         (group.due.pulses, group.due.pulses_again) = (group.due.pulses | is_reported, is_reported);
         if let Some(is) = populated {
-            self.note(path, if is { What::Populated } else { What::Emptied });
+            self.note(path, if is { ControlGroupEventKind::Populated {} } else { ControlGroupEventKind::Emptied {} });
         }
         if let Some(is) = frozen {
-            self.note(path, if is { What::Frozen } else { What::Thawed });
+            self.note(path, if is { ControlGroupEventKind::Frozen {} } else { ControlGroupEventKind::Thawed {} });
         }
         let grown = kills.and_then(|now| now.checked_sub(kills_before.unwrap_or(0))).unwrap_or(0);
         if grown > 0 {
-            self.note(path, What::OomKilled(grown));
+            self.note(path, ControlGroupEventKind::OomKilled { count: grown });
         }
         Ok(())
     }
@@ -518,12 +524,12 @@ impl Tree {
         file.map(|file| words(file).map(Text::from).collect()).unwrap_or_default()
     }
 
-    fn note(&mut self, path: &Text, what: What) {
+    fn note(&mut self, path: &Text, kind: ControlGroupEventKind) {
         if let (Some(happened), Some(group)) = (&mut self.happened, self.groups.get(path))
             && group.is_selected
         {
             let info = Arc::clone(&group.sample.info);
-            happened.push(Happened { path: path.clone(), id: Some(group.sample.id), info, what });
+            happened.push(Happened { path: path.clone(), id: Some(group.sample.id), info, kind });
         }
     }
 

@@ -15,7 +15,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::Pressure;
-use crate::process::control_groups::{below, in_directory, mounts_in};
+use crate::process::control_groups::{in_directory, mount_of, mounts_in};
 use crate::process::file::{self, Buffer};
 use crate::{Error, Result, Text};
 
@@ -158,8 +158,7 @@ fn open(of: &PressureOf, resource: PressureResource) -> Result<OwnedFd> {
     };
     let table = file::read(CWD, c"/proc/self/mountinfo").unwrap_or_default();
     let mounts = mounts_in(&table);
-    let found = mounts.iter().filter_map(|mount| Some((mount, below(&mount.root, group.as_bytes())?)));
-    let (mount, below) = found.max_by_key(|(mount, _)| mount.root.len()).ok_or_else(|| failed(Errno::NOENT))?;
+    let (mount, below) = mount_of(&mounts, group.as_bytes()).ok_or_else(|| failed(Errno::NOENT))?;
     rustix::fs::openat(&mount.place, in_directory(below, resource.file().as_bytes()), flags, Mode::empty()).map_err(
         |errno| {
             let is_there = || match below {

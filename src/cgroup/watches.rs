@@ -1,14 +1,14 @@
 //! The events of the kernel for control groups: births, deaths, changes of state, writes to their files.
 
 use std::collections::HashMap;
-use std::ffi::CString;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use rustix::fs::inotify::{ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
 use crate::Text;
+use crate::inotify::{Inotify, Wd};
 
 /// Births and deaths of groups in it, and writes to its files.
 const DIRECTORY: WatchFlags = WatchFlags::CREATE
@@ -26,13 +26,12 @@ const FILE: WatchFlags = WatchFlags::MODIFY;
 #[derive(Debug)]
 pub(super) struct Watches {
     /// `None` where there is no instance to be had.
-    fd: Option<OwnedFd>,
-    buffer: Box<[MaybeUninit<u8>]>,
+    inotify: Option<Inotify>,
     most: usize,
     /// The kernel refused one, as its limit is reached; not asked again before the next full walk.
     is_full: bool,
     /// The group, and the file of it.
-    paths: HashMap<i32, (Text, Option<&'static str>)>,
+    paths: HashMap<Wd, (Text, Option<&'static str>)>,
 }
 
 /// What happened in a group.
@@ -48,34 +47,30 @@ pub(super) enum Noticed<'a> {
 
 impl Watches {
     pub(super) fn new(most: usize) -> Self {
-        const BUFFER: usize = 32 << 10;
-        let fd = if most > 0 { inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok() } else { None };
-        let buffer = vec![MaybeUninit::uninit(); BUFFER].into();
-        Self { fd, buffer, most, is_full: false, paths: HashMap::new() }
+        let inotify = if most > 0 { Inotify::new().ok() } else { None };
+        Self { inotify, most, is_full: false, paths: HashMap::new() }
     }
 
     /// The descriptor to wait for.
     pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.fd.as_ref().map(AsFd::as_fd)
+        self.inotify.as_ref().map(AsFd::as_fd)
     }
 
     /// Lets the kernel be asked again.
     pub(super) fn retry(&mut self) {
         self.is_full = false;
-        if self.fd.is_none() && self.most > 0 {
-            self.fd = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).ok();
+        if self.inotify.is_none() && self.most > 0 {
+            self.inotify = Inotify::new().ok();
         }
     }
 
     /// Watches a group, or a file of it; whether it is watched.
     pub(super) fn watch(&mut self, path: &Text, place: &OwnedFd, file: Option<&'static str>) -> bool {
-        let Some(fd) = &self.fd else { return false };
+        let Some(inotify) = &self.inotify else { return false };
         if self.is_full || self.paths.len() >= self.most {
             return false;
         }
-        let below = file.map(|name| format!("/{name}")).unwrap_or_default();
-        let Ok(at) = CString::new(format!("/proc/self/fd/{}{below}", place.as_raw_fd())) else { return false };
-        match inotify::add_watch(fd, &*at, if file.is_some() { FILE } else { DIRECTORY }) {
+        match inotify.watch(place.as_fd(), file, if file.is_some() { FILE } else { DIRECTORY }) {
             Ok(wd) => {
                 self.paths.insert(wd, (path.clone(), file));
                 true
@@ -89,32 +84,19 @@ impl Watches {
 
     /// Reads the pending events, without waiting.
     pub(super) fn drain(&mut self, mut on_event: impl FnMut(Noticed<'_>)) {
-        /// More than a full queue: if changes are made faster than they are read, the rest is left for the next call.
-        const MOST: usize = 1 << 16;
-        let Some(fd) = &self.fd else { return };
-        let mut reader = Reader::new(fd, &mut self.buffer);
-        let mut count = 0_usize;
-        while count < MOST || !reader.is_buffer_empty() {
-            count = count.saturating_add(1);
-            let event = match reader.next() {
-                Ok(event) => event,
-                Err(Errno::INTR) => continue,
-                Err(_) => return,
-            };
-            let what = event.events();
-            if what.contains(ReadFlags::QUEUE_OVERFLOW) {
-                on_event(Noticed::Overflow);
-                continue;
+        let Self { inotify: Some(inotify), paths, .. } = self else { return };
+        inotify.drain(|event| {
+            if event.what.contains(ReadFlags::QUEUE_OVERFLOW) {
+                return on_event(Noticed::Overflow);
             }
-            if what.contains(ReadFlags::IGNORED) {
-                self.paths.remove(&event.wd());
-                continue;
+            if event.what.contains(ReadFlags::IGNORED) {
+                paths.remove(&event.wd);
+                return;
             }
-            let Some((path, file)) = self.paths.get(&event.wd()) else { continue };
-            let name = event.file_name().map(std::ffi::CStr::to_bytes);
-            match name {
-                Some(name) if what.contains(ReadFlags::ISDIR) => {
-                    let is_birth = what.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO);
+            let Some((path, file)) = paths.get(&event.wd) else { return };
+            match event.name.map(CStr::to_bytes) {
+                Some(name) if event.what.contains(ReadFlags::ISDIR) => {
+                    let is_birth = event.what.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO);
                     on_event(Noticed::Child { path, name, is_birth });
                 }
                 Some(name) => on_event(Noticed::File { path, name }),
@@ -124,6 +106,6 @@ impl Watches {
                     }
                 }
             }
-        }
+        });
     }
 }

@@ -52,11 +52,11 @@ mod wds;
 
 use std::time::{Duration, Instant};
 
-pub(crate) use notify::most_watches;
 pub(crate) use watched::{Drift, Mode, Reason, RefreshReport, Verified};
 
 use crate::fs::scan::Scan;
 use crate::fs::walk::Exclude;
+use crate::inotify::most_watches;
 use crate::{Cancel, Monotonic, Result};
 use apply::Change;
 use kernel_writers::KernelWriters;
@@ -111,7 +111,7 @@ impl WatchedTree {
         tree.by_path = !exclude.is_empty();
         Self {
             exclude: exclude.clone(),
-            budget: notify::most_watches() / 4,
+            budget: most_watches() / 4,
             notify: None,
             mounts: Mounts::new(),
             kernel_writers: KernelWriters::default(),

@@ -8,6 +8,7 @@ use super::plan::Member;
 use super::sample::{Watch, WatchMode};
 use super::usage::{MarkedTree, MeasuredTree};
 use super::watch::{self, Mode, Reason, RefreshReport, WatchedTree};
+use crate::inotify::most_watches;
 use crate::{Cancel, Monotonic, Result};
 
 /// All trees of a source, each by the id of the outermost watched directory.
@@ -140,7 +141,7 @@ impl WatchedTrees {
 
     /// Returns how many watches it may have: those that it has, and its share of the rest.
     fn share(&mut self, id: u64) -> usize {
-        let most = *self.most.get_or_insert_with(|| watch::most_watches() / 4);
+        let most = *self.most.get_or_insert_with(|| most_watches() / 4);
         let own = self.by_id.get(&id).map_or(0, |tree_owner| tree_owner.watches);
         let taken = self.by_id.values().map(|tree_owner| tree_owner.watches).fold(0, usize::saturating_add);
         // A tree that is lent has had its share.

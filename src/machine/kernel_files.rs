@@ -1,7 +1,7 @@
 //! The parsers of the kernel's files about the machine.
 
 use super::{Load, MachineCpu, MachineMemory};
-use crate::number::{Columns, decimal, key_value, kib, lines, words};
+use crate::number::{Columns, decimal, hundredths, key_value, kib, lines, words};
 use crate::time::ticks_to_nanos;
 
 /// The first line of `/proc/stat`, and how many CPUs there are.
@@ -80,13 +80,6 @@ pub(super) fn loadavg(file: &[u8]) -> Option<Load> {
 /// The first number of `/proc/uptime`, in nanoseconds.
 pub(super) fn uptime(file: &[u8]) -> Option<u64> {
     hundredths(words(file).next()?)?.checked_mul(10_000_000)
-}
-
-/// A number with two decimals, as an integer of hundredths: equal texts are equal numbers then.
-fn hundredths(number: &[u8]) -> Option<u64> {
-    let (whole, decimals) = number.split_at_checked(number.iter().position(|byte| *byte == b'.')?)?;
-    let decimals = decimals.strip_prefix(b".").filter(|decimals| decimals.len() == 2)?;
-    decimal::<u64>(whole)?.checked_mul(100)?.checked_add(decimal(decimals)?)
 }
 
 #[cfg(test)]

@@ -6,9 +6,10 @@ use rustix::fs::CWD;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::cgroup::{CpuMax, EffectiveLimit};
-use crate::number::{decimal, words};
-use crate::process::control_groups::{HierarchyMount, below, in_directory, mounts_in};
+use crate::cgroup::keyed::limit;
+use crate::cgroup::{CpuMax, CpuSet, EffectiveLimit};
+use crate::number::words;
+use crate::process::control_groups::{HierarchyMount, in_directory, mount_of, mounts_in};
 use crate::process::file::{self, Buffer, unavailable};
 use crate::process::{CgroupPaths, ProcFs};
 use crate::{Monotonic, Reading, Text};
@@ -40,39 +41,8 @@ pub struct OwnLimits {
 
 /// A `cpu.max`: `Some(None)` where it is no limit.
 fn cpu_max(file: &[u8]) -> Option<Option<CpuMax>> {
-    let mut words = words(file);
-    let (quota, period) = (words.next()?, words.next()?);
-    let nanos = |word: &[u8]| decimal::<u64>(word)?.checked_mul(1000);
-    let period_ns = nanos(period).filter(|period| *period > 0)?;
-    let quota_ns = if quota == b"max" { None } else { Some(nanos(quota)?) };
-    Some(quota_ns.map(|quota_ns| CpuMax { quota_ns: Some(quota_ns), period_ns }))
-}
-
-/// Whether a quota is less of its period than another one.
-fn is_less_cpu(one: &CpuMax, other: &CpuMax) -> bool {
-    let product = |quota: &CpuMax, period: &CpuMax| {
-        quota.quota_ns.map(|ns| u128::from(ns).saturating_mul(period.period_ns.into()))
-    };
-    product(one, other) < product(other, one)
-}
-
-/// A `memory.max`: `Some(None)` where it is no limit.
-fn memory_max(file: &[u8]) -> Option<Option<u64>> {
-    let bytes = file.trim_ascii();
-    if bytes == b"max" { Some(None) } else { Some(Some(decimal(bytes)?)) }
-}
-
-/// How many CPUs a list such as `0-3,8` has; 0 where it is empty.
-fn cpu_list(file: &[u8]) -> Option<u32> {
-    let list = file.trim_ascii();
-    let mut count = 0_u32;
-    for range in list.split(|byte| *byte == b',').filter(|_| !list.is_empty()) {
-        let mut ends = range.splitn(2, |byte| *byte == b'-');
-        let first: u32 = decimal(ends.next()?)?;
-        let last: u32 = ends.next().map_or(Some(first), decimal)?;
-        count = count.checked_add(last.checked_sub(first)?.checked_add(1)?)?;
-    }
-    Some(count)
+    let max = CpuMax::parse(file)?;
+    Some(max.quota_ns.is_some().then_some(max))
 }
 
 /// Reads the limits of this process.
@@ -94,13 +64,11 @@ impl LimitReader {
             _ => Vec::new(),
         };
         let path = control_group.value().map(Text::as_bytes).unwrap_or_default();
-        let found = mounts.iter().filter_map(|mount| Some((mount, below(&mount.root, path)?)));
-        match found.max_by_key(|(mount, _)| mount.root.len()) {
+        match mount_of(&mounts, path) {
             Some((mount, below)) => {
                 let mut group = OwnGroup { mount, path, below, buffer: &mut self.buffer };
-                limits.cpu_max = group.smallest(b"cpu", b"cpu.max", cpu_max, is_less_cpu);
-                limits.memory_max_bytes =
-                    group.smallest(b"memory", b"memory.max", memory_max, |one, other| one < other);
+                limits.cpu_max = group.smallest(b"cpu", b"cpu.max", cpu_max, CpuMax::is_below);
+                limits.memory_max_bytes = group.smallest(b"memory", b"memory.max", limit, |one, other| one < other);
                 limits.cpuset_cpus = group.cpuset();
             }
             None => {
@@ -194,7 +162,7 @@ impl OwnGroup<'_> {
 
     fn cpuset(&mut self) -> Reading<u32> {
         match self.open(&in_directory(self.below, b"cpuset.cpus.effective")).and_then(|file| self.buffer.read(file)) {
-            Ok(bytes) => cpu_list(bytes).map_or(Reading::Failed, Reading::Value),
+            Ok(bytes) => CpuSet::parse(bytes).map_or(Reading::Failed, |cpus| Reading::Value(cpus.count)),
             Err(errno) => unavailable(errno),
         }
     }
@@ -225,8 +193,8 @@ mod tests {
         let mount = HierarchyMount { root: root.into(), place: std::fs::File::open(folder.path()).unwrap().into() };
         let below = path.strip_prefix(root).unwrap().trim_start_matches('/').as_bytes();
         let mut group = OwnGroup { mount: &mount, path: path.as_bytes(), below, buffer: &mut Buffer::new() };
-        let cpu = group.smallest(b"cpu", b"cpu.max", cpu_max, is_less_cpu);
-        let memory = group.smallest(b"memory", b"memory.max", memory_max, |one, other| one < other);
+        let cpu = group.smallest(b"cpu", b"cpu.max", cpu_max, CpuMax::is_below);
+        let memory = group.smallest(b"memory", b"memory.max", limit, |one, other| one < other);
         [
             cpu.map(|cpu| format!("{} of {}", cpu.value.cores().unwrap(), cpu.path)).to_string(),
             memory.map(|memory| format!("{} of {}", memory.value, memory.path)).to_string(),
@@ -263,20 +231,5 @@ mod tests {
             assert_eq!(limits(&[("a/cpu.max", text)], "", "/a")[0], "failed", "{text:?}");
         }
         assert_eq!(limits(&[("a/memory.max", "1 kB\n")], "", "/a")[1], "failed");
-    }
-
-    #[test]
-    fn lists_of_cpus() {
-        for (list, expected) in [
-            ("0-3,8\n", Some(5)),
-            ("7", Some(1)),
-            ("\n", Some(0)),
-            ("0-4294967295", None),
-            ("3-0", None),
-            ("a", None),
-            ("0,", None),
-        ] {
-            assert_eq!(cpu_list(list.as_bytes()), expected, "{list:?}");
-        }
     }
 }

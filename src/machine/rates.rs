@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{MachineCpu, MachinePressure, MachineSample};
 use crate::cgroup::{Pressure, PressureRates};
-use crate::counters::per_second;
+use crate::counters::{both, per_second};
 use crate::{Counters, Monotonic, Reading};
 
 /// How busy the machine was between two readings.
@@ -84,7 +84,7 @@ impl Counters for MachineSample {
     fn rates(&self, earlier: &MachineTotals, elapsed: Duration) -> Option<MachineRates> {
         let cpu = both(&earlier.cpu, &self.cpu, |earlier, now| {
             let cores = |of: fn(&MachineCpu) -> u64| Some(per_second(of(earlier), of(now), elapsed)? / 1e9);
-            MachineCpuRates {
+            Some(MachineCpuRates {
                 busy_cores: cores(MachineCpu::busy_ns),
                 user_cores: cores(|cpu| cpu.user_ns),
                 nice_cores: cores(|cpu| cpu.nice_ns),
@@ -94,27 +94,18 @@ impl Counters for MachineSample {
                 irq_cores: cores(|cpu| cpu.irq_ns),
                 softirq_cores: cores(|cpu| cpu.softirq_ns),
                 steal_cores: cores(|cpu| cpu.steal_ns),
-            }
-        });
+            })
+        })?;
         let lost = |of: fn(&MachinePressure) -> &Reading<Pressure>| {
             both(of(&earlier.pressure), of(&self.pressure), |earlier, now| {
-                now.rates(earlier, elapsed).unwrap_or_default()
+                Some(now.rates(earlier, elapsed).unwrap_or_default())
             })
         };
         let pressure = MachinePressureRates {
-            cpu: lost(|pressure| &pressure.cpu),
-            memory: lost(|pressure| &pressure.memory),
-            io: lost(|pressure| &pressure.io),
+            cpu: lost(|pressure| &pressure.cpu)?,
+            memory: lost(|pressure| &pressure.memory)?,
+            io: lost(|pressure| &pressure.io)?,
         };
         Some(MachineRates { cpu, pressure })
-    }
-}
-
-/// What two values make; why there is none, where one is missing.
-fn both<T, U>(earlier: &Reading<T>, now: &Reading<T>, make: impl FnOnce(&T, &T) -> U) -> Reading<U> {
-    match (earlier.as_ref(), now.as_ref()) {
-        (Reading::Value(earlier), now) => now.map(|now| make(earlier, now)),
-        (earlier, Reading::Value(now)) => earlier.map(|earlier| make(earlier, now)),
-        (_, now) => now.map(|now| make(now, now)),
     }
 }

@@ -128,24 +128,21 @@ impl MachineCpu {
 impl MachineSample {
     /// How many of its parts could not be read.
     pub(super) fn missing_fields(&self) -> u64 {
-        fn is_missing<T>(reading: &Reading<T>) -> bool {
-            matches!(reading, Reading::Skipped | Reading::Failed)
-        }
         let limits = &self.limits;
         [
-            is_missing(&self.uptime_ns),
-            is_missing(&self.cpus.online),
-            is_missing(&self.cpus.affinity),
-            is_missing(&self.cpu),
-            is_missing(&self.memory),
-            is_missing(&self.load),
-            is_missing(&self.pressure.cpu),
-            is_missing(&self.pressure.memory),
-            is_missing(&self.pressure.io),
-            is_missing(&limits.control_group),
-            is_missing(&limits.cpu_max),
-            is_missing(&limits.memory_max_bytes),
-            is_missing(&limits.cpuset_cpus),
+            self.uptime_ns.is_missing(),
+            self.cpus.online.is_missing(),
+            self.cpus.affinity.is_missing(),
+            self.cpu.is_missing(),
+            self.memory.is_missing(),
+            self.load.is_missing(),
+            self.pressure.cpu.is_missing(),
+            self.pressure.memory.is_missing(),
+            self.pressure.io.is_missing(),
+            limits.control_group.is_missing(),
+            limits.cpu_max.is_missing(),
+            limits.memory_max_bytes.is_missing(),
+            limits.cpuset_cpus.is_missing(),
         ]
         .into_iter()
         .map(u64::from)

@@ -158,8 +158,7 @@ impl ControlGroups {
             // It was removed; by now another one can have its path.
             group.close(budget);
         }
-        let found = self.mounts.iter().filter_map(|mount| Some((mount, below(&mount.root, path.as_bytes())?)));
-        let Some((mount, below)) = found.max_by_key(|(mount, _)| mount.root.len()) else { return };
+        let Some((mount, below)) = mount_of(&self.mounts, path.as_bytes()) else { return };
         if !group.is_checked {
             let shared = match is_of_others(&mut self.opener, &mut self.buffer, mount, below, self.can_be_shared) {
                 Ok(shared) => shared,
@@ -254,8 +253,14 @@ fn open_hierarchy(at: &Path) -> Option<OwnedFd> {
     (u32::try_from(stat.f_type).ok()? == MAGIC).then_some(place)
 }
 
+/// The mount that has a group, and its directory in there: the nearest where several have it.
+pub(crate) fn mount_of<'m, 'p>(mounts: &'m [HierarchyMount], path: &'p [u8]) -> Option<(&'m HierarchyMount, &'p [u8])> {
+    let found = mounts.iter().filter_map(|mount| Some((mount, below(&mount.root, path)?)));
+    found.max_by_key(|(mount, _)| mount.root.len())
+}
+
 /// The directory of a group in a mount, empty for the mount's own; `None` where it is not in there, or was removed.
-pub(crate) fn below<'p>(root: &[u8], path: &'p [u8]) -> Option<&'p [u8]> {
+fn below<'p>(root: &[u8], path: &'p [u8]) -> Option<&'p [u8]> {
     // A process has a path with the mark only when it has ended.
     if path.ends_with(b" (deleted)") {
         return None;

@@ -29,6 +29,13 @@ impl Kept {
     }
 }
 
+/// How many file descriptors a source keeps open where nothing else is set: a quarter of those that this process may have
+/// (`RLIMIT_NOFILE`).
+pub(crate) fn default_max_fds() -> usize {
+    let soft = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    soft.and_then(|soft| usize::try_from(soft).ok()).map_or(1 << 16, |soft| soft / 4)
+}
+
 /// How many file descriptors may be kept open, shared by the threads that read.
 #[derive(Debug)]
 pub(crate) struct FdBudget {

@@ -1,6 +1,6 @@
 //! Rates of a process.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -133,8 +133,7 @@ impl Counters for ProcessSample {
         // The kernel cuts the start off to a tick, so the life counted is never shorter than it was.
         // One that began before the zero of the time namespace was there before any tick.
         let birth = u64::try_from(self.id.start_ns(clock_ticks_per_second())).ok()?;
-        let nothing = ProcessData { io: Reading::Value(Io::NOTHING), ..ProcessData::default() };
-        Some((Monotonic::from_nanos(birth), Arc::new(nothing)))
+        Some((Monotonic::from_nanos(birth), Arc::clone(&NOTHING)))
     }
 
     fn rates(&self, earlier: &Arc<ProcessData>, elapsed: Duration) -> Option<ProcessRates> {
@@ -145,6 +144,10 @@ impl Counters for ProcessSample {
         ProcessTotals::of(self).rates(&ProcessTotals::of(earlier), elapsed)
     }
 }
+
+/// What a process has used when it begins: shared, since it is asked for once for each process that is new, and with each export.
+static NOTHING: LazyLock<Arc<ProcessData>> =
+    LazyLock::new(|| Arc::new(ProcessData { io: Reading::Value(Io::NOTHING), ..ProcessData::default() }));
 
 /// The I/O rates of one whose counters stood still.
 fn rates_of_idle(io: &Reading<Io>) -> Reading<IoRates> {

@@ -181,28 +181,25 @@ impl schemars::JsonSchema for ProcessSample {
 impl ProcessData {
     /// The number of requested fields that are missing since they could not be reached, read or parsed.
     pub(crate) fn missing_fields(&self) -> u64 {
-        fn is_missing<T>(reading: &Reading<T>) -> bool {
-            matches!(reading, Reading::Skipped | Reading::Failed)
-        }
         let info = &*self.info;
         [
-            is_missing(&info.exe),
-            is_missing(&info.cmdline),
-            is_missing(&info.cwd),
-            is_missing(&info.user),
-            is_missing(&info.group),
-            is_missing(&info.cgroup),
-            is_missing(&self.io),
-            is_missing(&self.stat),
-            is_missing(&self.status),
-            is_missing(&self.statm),
-            is_missing(&self.schedstat),
-            is_missing(&self.smaps_rollup),
-            is_missing(&self.limits),
-            is_missing(&self.fd_count),
-            is_missing(&self.namespaces),
-            is_missing(&self.oom),
-            is_missing(&self.environ),
+            info.exe.is_missing(),
+            info.cmdline.is_missing(),
+            info.cwd.is_missing(),
+            info.user.is_missing(),
+            info.group.is_missing(),
+            info.cgroup.is_missing(),
+            self.io.is_missing(),
+            self.stat.is_missing(),
+            self.status.is_missing(),
+            self.statm.is_missing(),
+            self.schedstat.is_missing(),
+            self.smaps_rollup.is_missing(),
+            self.limits.is_missing(),
+            self.fd_count.is_missing(),
+            self.namespaces.is_missing(),
+            self.oom.is_missing(),
+            self.environ.is_missing(),
         ]
         .into_iter()
         .map(u64::from)

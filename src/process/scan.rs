@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::config::Config;
 use super::control_groups::ControlGroups;
-use super::descriptors::FdBudget;
+use super::descriptors::{FdBudget, default_max_fds};
 use super::discover::{Discovery, Search};
 use super::names::Names;
 use super::reader::Reader;
@@ -89,10 +89,7 @@ impl Scan {
     pub(crate) fn new(procfs: ProcFs, config: Config) -> Result<Self> {
         let threads =
             config.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get().min(8)));
-        let max_fds = config.max_fds.unwrap_or_else(|| {
-            let soft = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-            soft.and_then(|soft| usize::try_from(soft).ok()).map_or(1 << 16, |soft| soft / 4)
-        });
+        let max_fds = config.max_fds.unwrap_or_else(default_max_fds);
         let all = config.select.is_all();
         let mut facts = if all { config.fields } else { config.select.needs() };
         if config.select.has_function() {

@@ -284,6 +284,11 @@ impl Slot {
         self.read_at.is_some()
     }
 
+    /// Whether it was there, and its end is known.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.is_known() && self.outcome == Outcome::Gone
+    }
+
     pub(crate) fn is_selected(&self) -> bool {
         self.selection == Selection::Selected
     }

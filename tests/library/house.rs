@@ -20,6 +20,7 @@ const LAYERS: [(&str, &[&str]); 13] = [
             "reading",
             "number",
             "glob",
+            "inotify",
             "spelling",
             "scanner",
             "own_file",

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use appmon::process::{ProcessId, Service};
 use appmon::stream::{GroupKey, GroupSample};
-use appmon::{ProcessSample, Rated, Sample};
+use appmon::{ProcessSample, ProcessTree, Rated, Sample};
 
 use crate::analysis::Tick;
 use crate::state::{Sort, State, View};
@@ -136,21 +136,13 @@ fn services(sort: Sort, tick: &Tick, selected: Option<&HashSet<ProcessId>>) -> V
 /// Parents before their children, siblings in order of what they and all below used.
 fn tree(sort: Sort, tick: &Tick, selected: Option<&HashSet<ProcessId>>) -> Vec<Row> {
     let samples = &tick.processes.samples;
-    let by_pid: HashMap<u32, usize> =
-        samples.iter().enumerate().map(|(index, process)| (process.id.pid, index)).collect();
-    // A parent that began later has the pid of one that ended.
-    let parent = |process: &Rated<ProcessSample>| {
-        let parent = *by_pid.get(&process.ppid)?;
-        (samples[parent].id.start_ticks <= process.id.start_ticks && process.ppid != process.id.pid).then_some(parent)
-    };
-    let mut children: Vec<Vec<usize>> = vec![Vec::new(); samples.len()];
-    let mut roots = Vec::new();
-    for (index, process) in samples.iter().enumerate() {
-        match parent(process) {
-            Some(parent) => children[parent].push(index),
-            None => roots.push(index),
-        }
-    }
+    let places: HashMap<ProcessId, usize> =
+        samples.iter().enumerate().map(|(index, process)| (process.id, index)).collect();
+    let place = |process: &Rated<ProcessSample>| places.get(&process.id).copied();
+    let tree = ProcessTree::new(&tick.processes);
+    let mut children: Vec<Vec<usize>> =
+        samples.iter().map(|process| tree.children(process.id).filter_map(place).collect()).collect();
+    let mut roots: Vec<usize> = tree.roots().filter_map(place).collect();
     // Parents first, so that backwards each child is summed before its parent.
     let (mut order_of_visit, mut waiting) = (Vec::with_capacity(samples.len()), roots.clone());
     while let Some(index) = waiting.pop() {

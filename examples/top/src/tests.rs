@@ -18,6 +18,7 @@ use crate::input::{Action, on_key};
 use crate::machine::{Machine, Memory};
 use crate::picture;
 use crate::player::Player;
+use crate::rows::rows;
 use crate::state::{Sort, State, View};
 
 /// The state after so many seconds, with so many times the processes.
@@ -127,6 +128,21 @@ fn lists_are_in_the_order_that_is_asked_for() {
         press(&mut state, key);
         assert_eq!((state.sort, first(&state).trim()), (sort, name));
     }
+}
+
+#[test]
+fn the_tree_shows_processes_that_are_each_others_parents() {
+    let mut processes = fixture::processes(0, 1);
+    processes.samples.truncate(3);
+    let pids: Vec<u32> = processes.samples.iter().map(|process| process.id.pid).collect();
+    for (process, parent) in processes.samples.iter_mut().zip(pids.iter().cycle().skip(1)) {
+        (process.ppid, process.id.start_ticks) = (*parent, 7);
+    }
+    let mut state = State::new(None, 1.0);
+    state.view = View::Tree;
+    let tick = Analysis::new(&[], true).unwrap().push(processes).unwrap();
+    let depths: Vec<usize> = rows(&state, &tick).iter().map(|row| row.depth).collect();
+    assert_eq!(depths, [0, 1, 2]);
 }
 
 #[test]

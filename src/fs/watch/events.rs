@@ -3,9 +3,9 @@
 use rustix::fs::inotify::ReadFlags;
 
 use super::nodes::{NodeId, Queued};
-use super::notify::InotifyEvent;
 use super::tree::Tree;
 use crate::fs::walk::{Exclude, PathBuffer};
+use crate::inotify::InotifyEvent;
 
 impl Tree {
     /// Handles an event.

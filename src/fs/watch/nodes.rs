@@ -7,10 +7,10 @@ use rustix::io::Errno;
 
 use super::counts::Counts;
 use super::entry_cache::{EntryCache, LARGE};
-use super::notify::Wd;
 use super::unreported;
 use crate::Monotonic;
 use crate::fs::walk::{Born, FileId, Way};
+use crate::inotify::Wd;
 
 /// The number of a directory. The number of a dropped one is used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

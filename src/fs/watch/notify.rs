@@ -1,15 +1,13 @@
 //! The events of the kernel for changed directories: inotify.
 
-use std::ffi::{CStr, CString};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::ffi::CStr;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
+use rustix::fs::inotify::WatchFlags;
 use rustix::io::Errno;
 
-/// The number of a watch. An inode has one, even if several paths lead to it.
-pub(super) type Wd = i32;
+use crate::inotify::{Inotify, InotifyEvent, Wd};
 
 /// The events of changes of sizes or names. Events of a reading itself, `OPEN` and `ACCESS`, are not among them.
 const CHANGES: WatchFlags = WatchFlags::CREATE
@@ -25,25 +23,14 @@ const CHANGES: WatchFlags = WatchFlags::CREATE
     // one later.
     .union(WatchFlags::ONLYDIR);
 
-/// An inotify instance.
+/// An inotify instance, within a number of watches.
 #[derive(Debug)]
 pub(super) struct Notify {
-    fd: OwnedFd,
-    buffer: Box<[MaybeUninit<u8>]>,
+    inotify: Inotify,
     /// How many more watches may be added.
     room: AtomicUsize,
     /// Whether the kernel refused a watch because its limit is reached.
     full: AtomicBool,
-}
-
-/// An event of a watched directory.
-#[derive(Debug)]
-pub(super) struct InotifyEvent<'a> {
-    pub(super) wd: Wd,
-    pub(super) what: ReadFlags,
-    pub(super) name: Option<&'a CStr>,
-    /// The same number for both names of a renamed entry.
-    pub(super) cookie: u32,
 }
 
 /// The outcome of watching a directory.
@@ -59,14 +46,7 @@ impl Notify {
     ///
     /// `EMFILE` when the user has no instances left, `ENOSYS` without inotify.
     pub(super) fn new() -> rustix::io::Result<Self> {
-        /// Some hundred events.
-        const BUFFER: usize = 32 << 10;
-        Ok(Self {
-            fd: inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?,
-            buffer: vec![MaybeUninit::uninit(); BUFFER].into(),
-            room: AtomicUsize::new(0),
-            full: AtomicBool::new(false),
-        })
+        Ok(Self { inotify: Inotify::new()?, room: AtomicUsize::new(0), full: AtomicBool::new(false) })
     }
 
     /// Sets how many more watches may be added, and lets the kernel be asked again.
@@ -75,8 +55,7 @@ impl Notify {
         *self.full.get_mut() = false;
     }
 
-    /// Watches an open directory; `again` if it is watched already. It is passed by its descriptor, so that it cannot be
-    /// replaced meanwhile.
+    /// Watches an open directory; `again` if it is watched already.
     pub(super) fn watch(&self, dir: BorrowedFd<'_>, again: bool) -> WatchOutcome {
         // Reserved before it is used: other threads add watches at the same time.
         let take = |room: usize| room.checked_sub(1);
@@ -86,8 +65,7 @@ impl Notify {
         {
             return WatchOutcome::Refused;
         }
-        let path = CString::new(format!("/proc/self/fd/{}", dir.as_raw_fd())).unwrap_or_default();
-        match inotify::add_watch(&self.fd, &*path, CHANGES) {
+        match self.inotify.watch(dir, None, CHANGES) {
             Ok(wd) => WatchOutcome::At(wd),
             Err(errno) => {
                 self.room.fetch_add(usize::from(!again), Ordering::Relaxed);
@@ -103,36 +81,15 @@ impl Notify {
     /// as long as it is watched, and no number is used for two inodes.
     pub(super) fn is_still(&self, path: &CStr, known: Wd) -> bool {
         let flags = CHANGES | WatchFlags::DONT_FOLLOW;
-        inotify::add_watch(&self.fd, path, flags).map_or(true, |wd| wd == known)
+        self.inotify.watch_path(path, flags).map_or(true, |wd| wd == known)
     }
 
     pub(super) fn forget(&self, wd: Wd) {
-        // The removal fails if the directory, and with it the watch, was deleted.
-        let _ = inotify::remove_watch(&self.fd, wd);
+        self.inotify.forget(wd);
     }
 
-    /// Reads the pending events, without waiting. A change is reported as soon as the call that made it returned.
-    pub(super) fn drain(&mut self, mut on_event: impl FnMut(InotifyEvent<'_>)) {
-        /// More than a full queue: if changes are made faster than they are read, the rest is left for the next call.
-        const MOST: usize = 1 << 16;
-        let mut reader = Reader::new(&self.fd, &mut self.buffer);
-        let mut count = 0_usize;
-        while count < MOST || !reader.is_buffer_empty() {
-            match reader.next() {
-                Ok(event) => {
-                    let (wd, what, cookie) = (event.wd(), event.events(), event.cookie());
-                    on_event(InotifyEvent { wd, what, name: event.file_name(), cookie });
-                }
-                Err(Errno::INTR) => {}
-                Err(_) => return,
-            }
-            count = count.saturating_add(1);
-        }
+    /// Reads the pending events, without waiting.
+    pub(super) fn drain(&mut self, on_event: impl FnMut(InotifyEvent<'_>)) {
+        self.inotify.drain(on_event);
     }
-}
-
-/// Returns how many watches a user may have, all programs together.
-pub(crate) fn most_watches() -> usize {
-    let most = std::fs::read_to_string("/proc/sys/fs/inotify/max_user_watches");
-    most.ok().and_then(|most| most.trim().parse().ok()).unwrap_or(8192)
 }

@@ -8,11 +8,11 @@ use super::counts::Counts;
 use super::entry_cache::{LARGE, MOST};
 use super::links::Links;
 use super::nodes::{Node, NodeId, Nodes, Queued};
-use super::notify::Wd;
 use super::roots::{RootPlace, Roots};
 use super::wds::Wds;
 use crate::Monotonic;
 use crate::fs::walk::{Fence, FileId, Mounted};
+use crate::inotify::Wd;
 
 /// The directories, and the totals of the trees, which are updated by differences, so that unchanged directories cost nothing.
 #[derive(Debug)]

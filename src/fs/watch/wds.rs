@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::nodes::NodeId;
-use super::notify::Wd;
+use crate::inotify::Wd;
 
 /// One directory for each watch, except that a directory that is at two places by a bind mount has one watch for both.
 #[derive(Debug, Default)]

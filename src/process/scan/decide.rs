@@ -41,7 +41,7 @@ impl Scan {
         let latest = now.max(Monotonic::now());
         let processes = Processes { slots: &self.slots, ticks_per_second: self.procfs.ticks_per_second(), now, latest };
         let moved = self.slots.iter().any(|slot| matches!(slot.outcome, Outcome::Changed | Outcome::Gone));
-        self.ends_decided = self.slots.iter().filter(|slot| is_gone(slot)).count();
+        self.ends_decided = self.slots.iter().filter(|slot| slot.is_gone()).count();
         let mut decided: Vec<(usize, Option<bool>)> = Vec::new();
         if !self.config.tree {
             for (at, slot) in self.slots.iter().enumerate() {
@@ -125,7 +125,7 @@ impl Scan {
                 if is_new(slot) {
                     changed.push(at);
                 }
-            } else if is_new(slot) || is_gone(slot) {
+            } else if is_new(slot) || slot.is_gone() {
                 left.push(slot.pid);
             }
         }
@@ -176,11 +176,6 @@ impl Scan {
 /// Whether something of a process has not been decided about.
 fn is_new(slot: &Slot) -> bool {
     matches!(slot.selection, Selection::Unknown(_)) || slot.outcome == Outcome::Changed
-}
-
-/// Whether it was there, and its end is known.
-fn is_gone(slot: &Slot) -> bool {
-    slot.is_known() && slot.outcome == Outcome::Gone
 }
 
 fn can_be_decided(slot: &Slot) -> bool {

@@ -52,7 +52,7 @@ impl Scan {
                     ended.replaced.push(replaced);
                     dropped.push(Lost { id: replaced.id, ppid: replaced.ppid, is_sure: false });
                 }
-                if is_gone(slot) && ended.gone.insert(slot.pid) {
+                if slot.is_gone() && ended.gone.insert(slot.pid) {
                     dropped.push(Lost { id: slot.data.id, ppid: slot.ppid, is_sure: true });
                 }
             }
@@ -66,11 +66,11 @@ impl Scan {
                 && !self
                     .slots
                     .iter()
-                    .any(|slot| slot.replaced.is_some() || (is_gone(slot) && !ended.gone.contains(&slot.pid)))
+                    .any(|slot| slot.replaced.is_some() || (slot.is_gone() && !ended.gone.contains(&slot.pid)))
             {
                 return Ok(ended);
             }
-            for slot in self.slots.iter_mut().filter(|slot| waited.contains(&slot.ppid) && !is_gone(slot)) {
+            for slot in self.slots.iter_mut().filter(|slot| waited.contains(&slot.ppid) && !slot.is_gone()) {
                 // One that stood still cannot have ended meanwhile; one that had ended before can be gone without having run.
                 slot.ask(if slot.zombie { Task::Read } else { Task::Check });
             }
@@ -92,7 +92,7 @@ impl Scan {
             // adopts others is not visible; or the first process. So it is for what one left behind that is gone by now.
             let mut is_sure = is_sure && !left.contains(&id.pid);
             while let Some(parent) = self.parent(ppid, id) {
-                let lives = !is_gone(parent) && !parent.zombie;
+                let lives = !parent.is_gone() && !parent.zombie;
                 if lives {
                     heirs.insert(parent.pid);
                 }
@@ -103,7 +103,7 @@ impl Scan {
                 (id, ppid) = (parent.data.id, parent.ppid);
             }
         }
-        for slot in self.slots.iter_mut().filter(|slot| !is_gone(slot)) {
+        for slot in self.slots.iter_mut().filter(|slot| !slot.is_gone()) {
             if heirs.contains(&slot.pid) || dropped.contains(&slot.ppid) {
                 slot.ask(Task::Read);
             }
@@ -151,7 +151,7 @@ impl Scan {
         }
         for slot in &self.slots {
             let id = slot.data.id;
-            if ended.waited.contains(&slot.pid) && !is_gone(slot) {
+            if ended.waited.contains(&slot.pid) && !slot.is_gone() {
                 let (cpu, faults) = (&slot.data.cpu, slot.entry.children_faults);
                 lives.reapers.push(Reaper {
                     user_ns: cpu.children_user_ns,
@@ -206,7 +206,7 @@ impl Scan {
 
     /// The parent that is there, and waited for a child: nobody else can have waited for this one.
     fn reaper(&self, id: ProcessId, ppid: u32, ended: &Ended) -> Option<ProcessId> {
-        let waited = |parent: &&Slot| !is_gone(parent) && !parent.zombie && ended.waited.contains(&parent.pid);
+        let waited = |parent: &&Slot| !parent.is_gone() && !parent.zombie && ended.waited.contains(&parent.pid);
         self.parent(ppid, id).filter(waited).map(|parent| parent.data.id)
     }
 
@@ -224,10 +224,6 @@ impl Scan {
 /// Its control group, where that is of the unified hierarchy.
 fn unified_path(slot: &Slot) -> Option<&Text> {
     slot.data.info.cgroup.value().filter(|_| slot.entry.cgroup_is_unified)
-}
-
-fn is_gone(slot: &Slot) -> bool {
-    slot.outcome == Outcome::Gone && slot.is_known()
 }
 
 fn is_being_removed(slot: &Slot) -> bool {

@@ -157,13 +157,15 @@ impl Trees {
                 continue;
             };
             node.seen = self.tick;
-            // What came over a wire is another one of the same content.
-            let is_same = Arc::ptr_eq(&node.info, &sample.info) || node.info == sample.info;
-            if node.root.is_none() && (!is_same || node.ppid != sample.ppid) {
+            let is_shared = Arc::ptr_eq(&node.info, &sample.info);
+            // What came over a wire is another one of the same content, which is of interest only where no tree is decided.
+            if node.root.is_none() && (node.ppid != sample.ppid || !(is_shared || node.info == sample.info)) {
                 open.push(nth);
             }
             node.ppid = sample.ppid;
-            node.info = Arc::clone(&sample.info);
+            if !is_shared {
+                node.info = Arc::clone(&sample.info);
+            }
         }
         open
     }
