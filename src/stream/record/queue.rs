@@ -152,28 +152,33 @@ impl<T: Sample + Serialize + Send + 'static> Queue<T> {
         }
         inner.is_busy = true;
         drop(inner);
-        let job = Job(Arc::clone(self));
+        let job = Job { queue: Arc::clone(self), is_done: false };
         Hop::start(move || job.run());
     }
 }
 
 /// Writes what waits. If it is dropped before its end (its runtime shuts down, or it panics), nobody waits for it.
-struct Job<T>(Arc<Queue<T>>);
+struct Job<T> {
+    queue: Arc<Queue<T>>,
+    /// Whether it has come to its end: what the queue has now may be of the next one.
+    is_done: bool,
+}
 
 impl<T: Sample + Serialize> Job<T> {
-    fn run(self) {
-        let Some(mut writer) = self.0.lock().writer.take() else { return };
-        let mut inner = self.0.lock();
+    fn run(mut self) {
+        let queue = Arc::clone(&self.queue);
+        let Some(mut writer) = queue.lock().writer.take() else { return };
+        let mut inner = queue.lock();
         if std::mem::take(&mut inner.is_new) {
             drop(inner);
             let opened = writer.open();
-            inner = self.0.lock();
+            inner = queue.lock();
             if let Err(error) = opened {
                 inner.failed(&error, 0);
                 let is_for_good = error.is_config();
                 inner.first_error = Some(error);
                 if is_for_good {
-                    inner.is_busy = false;
+                    (inner.is_busy, self.is_done) = (false, true);
                     return;
                 }
             }
@@ -192,7 +197,7 @@ impl<T: Sample + Serialize> Job<T> {
             } else {
                 Err(Error::malformed("a snapshot that JSON cannot express"))
             };
-            inner = self.0.lock();
+            inner = queue.lock();
             match result {
                 Ok(()) => {
                     inner.status.recorded = inner.status.recorded.saturating_add(1);
@@ -203,12 +208,12 @@ impl<T: Sample + Serialize> Job<T> {
             }
             inner.status.bytes = writer.bytes();
             (inner.status.rotated, inner.status.cut_bytes) = (writer.rotated, writer.cut);
-            self.0.waker.wake();
+            queue.waker.wake();
         }
         if inner.is_ending {
             drop(inner);
             let finished = writer.finish();
-            inner = self.0.lock();
+            inner = queue.lock();
             inner.status.bytes = writer.bytes();
             if let Err(error) = finished {
                 inner.failed(&error, 0);
@@ -217,7 +222,7 @@ impl<T: Sample + Serialize> Job<T> {
             // In the same breath as the look at what waits: a snapshot that comes now finds a writer that is free.
             inner.writer = Some(writer);
         }
-        inner.is_busy = false;
+        (inner.is_busy, self.is_done) = (false, true);
     }
 }
 
@@ -232,8 +237,8 @@ impl<T> Inner<T> {
 
 impl<T> Drop for Job<T> {
     fn drop(&mut self) {
-        let mut inner = self.0.lock();
-        if inner.is_busy {
+        let mut inner = self.queue.lock();
+        if !self.is_done {
             inner.is_busy = false;
             inner.status.error.get_or_insert_with(|| "the thread that writes was lost".to_owned());
             let left = u64::try_from(inner.waiting.len()).unwrap_or(u64::MAX);
@@ -241,6 +246,31 @@ impl<T> Drop for Job<T> {
             inner.status.failed = inner.status.failed.saturating_add(left);
         }
         drop(inner);
-        self.0.waker.wake();
+        self.queue.waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ProcessSample;
+
+    #[test]
+    fn a_job_that_has_ended_takes_nothing_from_the_next_one() {
+        let queue = Arc::new(Queue::<ProcessSample>::new());
+        let begun = || {
+            let mut inner = queue.lock();
+            inner.is_busy = true;
+            inner.waiting.push_back(Snapshot::default());
+        };
+        let waiting = || {
+            let inner = queue.lock();
+            (inner.is_busy, inner.waiting.len(), inner.status.failed)
+        };
+        begun();
+        drop(Job { queue: Arc::clone(&queue), is_done: true });
+        assert_eq!(waiting(), (true, 1, 0));
+        drop(Job { queue: Arc::clone(&queue), is_done: false });
+        assert_eq!(waiting(), (false, 0, 1), "one that was lost does not hold up the stream");
     }
 }
