@@ -3,7 +3,7 @@
 //! The kernel writes to a file without an event where it does so for a device or for an asynchronous call (loop devices,
 //! `io_submit(2)`), and when memory is stored that a file is mapped to. In a sparse file that takes space and changes nothing
 //! else. A file must be open to grow in this way: it was made or written to since its directory is watched, and was not
-//! closed.
+//! closed. And a file that is mounted at a place has its events where it is otherwise, in the tree or not.
 
 use std::collections::BTreeMap;
 use std::ffi::CStr;
@@ -31,12 +31,14 @@ pub(super) struct Unreported {
 pub(super) type Names = BTreeMap<Box<CStr>, Unreported>;
 
 impl Unreported {
-    /// Returns a file that is to be checked: one that is sparse, or may be open for writing.
+    /// Returns a file that is to be checked: one that is sparse, is itself a mount, or may be open for writing.
     pub(super) fn of(entry: &EntryStat, open: bool) -> Option<Self> {
         // Sparse files with several names are checked by id, as files with names outside are; and a name that was
         // made by link(2) does not show whether the file is open.
         let is_one = entry.kind == FileType::RegularFile && entry.links < 2;
-        let asked = is_one && (open || is_sparse(entry.allocated_bytes, entry.apparent_bytes));
+        // An event of a file that is mounted here is of the place where it is otherwise.
+        let is_mounted = entry.mount_root == Some(true);
+        let asked = is_one && (open || is_mounted || is_sparse(entry.allocated_bytes, entry.apparent_bytes));
         let facts = Some((entry.allocated_bytes, entry.apparent_bytes));
         asked.then_some(Self { facts, open })
     }

@@ -95,6 +95,33 @@ fn the_same_directory_at_two_places() {
 }
 
 #[test]
+fn the_same_file_at_two_places() {
+    if !require(is_root(), "root, to mount") {
+        return;
+    }
+    for boundary in [Boundary::SameDevice, Boundary::SameMount, Boundary::Cross] {
+        let mut rig = rig(boundary);
+        rig.mkdir("d");
+        rig.write("f", 5000);
+        std::fs::write(rig.outside("outside"), vec![1; 7000]).unwrap();
+        for (of, point) in [(rig.path("f"), "d/a"), (rig.outside("outside"), "d/b")] {
+            rig.write(point, 1);
+            rig.check();
+            let mount = Mounted::bind(&of, rig.path(point));
+            rig.check();
+            // The event is that of the place where the file is.
+            std::fs::write(&of, vec![1; 100_000]).unwrap();
+            rig.refresh_until_current();
+            rig.write(point, 50_000);
+            rig.refresh_until_current();
+            drop(mount);
+            rig.check();
+        }
+        rig.audit();
+    }
+}
+
+#[test]
 fn the_root_itself_is_mounted_on_and_unmounted() {
     if !require(is_root(), "root, to mount") {
         return;
