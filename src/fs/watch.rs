@@ -169,8 +169,9 @@ impl WatchedTree {
         self.tree.look_at_roots(self.notify.as_ref());
         let changes = self.mounts.changes();
         self.tree.look_for_mounts(!changes.is_empty());
-        let mut unresolved = changes;
-        unresolved.retain(|event| !self.tree.mounted_or_unmounted(event));
+        // With the directories that are read for it, where its path is known.
+        let changes: Vec<_> =
+            changes.into_iter().map(|event| (self.tree.mounted_or_unmounted(&event), event)).collect();
         self.on_event();
         self.schedule.take(&mut self.tree, now);
         for file in self.kernel_writers.files(now, cancel)? {
@@ -181,8 +182,11 @@ impl WatchedTree {
         if self.is_too_large() {
             return Ok(self.report(done, now, start.elapsed()));
         }
-        for event in unresolved {
-            self.tree.changed_at(&event.path);
+        for (before, event) in changes {
+            // Directories that were moved meanwhile have their paths now.
+            if before.is_none_or(|before| before != self.tree.parents_of(&event.path)) {
+                self.tree.changed_at(&event.path);
+            }
         }
         self.mounts.locate(|path| self.tree.parents_of(path));
         done.asked = done.asked.saturating_add(self.tree.check_next_external(ASKED));

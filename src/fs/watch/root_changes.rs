@@ -121,14 +121,15 @@ impl Tree {
         }
     }
 
-    /// Handles a mount or unmount: the directory of the mount point is read again. Returns whether that is known.
-    pub(super) fn mounted_or_unmounted(&mut self, event: &MountEvent) -> bool {
+    /// Handles a mount or unmount: the directory of the mount point is read again. Returns the directories that its path is in; `None` if
+    /// that is not known.
+    pub(super) fn mounted_or_unmounted(&mut self, event: &MountEvent) -> Option<Vec<Parent>> {
         for (node, id) in &event.parents {
             if self.nodes.get(*node).is_some_and(|node| node.id == *id) {
                 self.queue(*node, Queued::Changed);
             }
         }
-        self.changed_at(&event.path)
+        self.changed_at(&event.path).then(|| self.parents_of(&event.path))
     }
 
     /// Returns the known directories that a path is in: with nested roots there can be several.

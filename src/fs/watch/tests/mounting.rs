@@ -2,6 +2,8 @@
 
 use std::process::Command;
 
+use rustix::fs::CWD;
+
 use super::*;
 use crate::fs::walk::Boundary;
 
@@ -118,6 +120,35 @@ fn the_same_file_at_two_places() {
             rig.check();
         }
         rig.audit();
+    }
+}
+
+#[test]
+fn a_mount_goes_along_with_the_directory_it_is_in() {
+    if !require(is_root(), "root, to mount") {
+        return;
+    }
+    for boundary in [Boundary::SameDevice, Boundary::SameMount, Boundary::Cross] {
+        for (is_known, is_mount_known) in [(false, false), (true, false), (true, true)] {
+            let mut rig = rig(boundary);
+            rig.mkdir("a/point/deep");
+            rig.check();
+            rig.mkdir("b");
+            if is_known {
+                rig.check();
+            }
+            let mut mount = Mounted::tmpfs(rig.path("a/point"));
+            if is_mount_known {
+                rig.check();
+            }
+            let (a, b) = (rig.path("a"), rig.path("b"));
+            rustix::fs::renameat_with(CWD, &a, CWD, &b, rustix::fs::RenameFlags::EXCHANGE).unwrap();
+            mount.0 = rig.path("b/point");
+            rig.check();
+            drop(mount);
+            rig.check();
+            rig.audit();
+        }
     }
 }
 
